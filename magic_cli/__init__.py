@@ -1,0 +1,3 @@
+"""magic: image-guided text generation from the command line."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,165 @@
+"""The one decoding loop: captions and stories, every method, any batch size."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import torch
+
+from magic_cli.decoding import scoring
+from magic_cli.decoding.method import Choice, DecodingMethod, Guidance, Step
+from magic_cli.errors import SettingsError
+from magic_cli.protocols import LanguageModel
+
+OnStep = Callable[[int, int, dict[str, list[float] | list[int] | None]], None]
+
+
+@dataclass
+class _Row:
+    """One sequence in the making; ``prompt`` is the index of the prompt that it belongs to."""
+
+    prompt: int
+    generator: torch.Generator
+    generated: list[int] = field(default_factory=list)
+
+
+@torch.inference_mode()
+def generate(
+    model: LanguageModel,
+    method: DecodingMethod,
+    prompts: Sequence[Sequence[int]],
+    *,
+    guidance: Guidance | None = None,
+    is_settled: Callable[[list[int]], bool] = lambda generated: False,
+    seeds: Sequence[int] | None = None,
+    on_step: OnStep | None = None,
+) -> list[list[int]]:
+    """Continue every prompt.
+
+    Args:
+        model: The language model that writes.
+        method: Decoding method; ``method.decoding_len`` counts the prompt.
+        prompts: B token id lists, each at least one token long; lengths may differ.
+        guidance: An image for every prompt, for methods that look at images.
+        is_settled: Whether a row's generated tokens already decide its text, so that it may stop.
+        seeds: B seeds for sampled methods (0 unless given). A row draws from its own generator, so neither batching nor order
+            changes what it draws.
+        on_step: Called as ``on_step(prompt index, step index, details)`` after each choice, for traces.
+
+    Returns:
+        B lists of generated token ids, prompt excluded.
+
+    Raises:
+        SettingsError: The method needs an image and has none, k exceeds the vocabulary, or a prompt fills decoding_len.
+    """
+    _check(model, method, prompts, guidance)
+    width = method.rows_per_prompt
+    rows = [_Row(i, _generator(seeds[i] if seeds else 0)) for i in range(len(prompts)) for _ in range(width)]
+    results: list[list[int]] = [[] for _ in prompts]
+    search = method.begin(len(prompts))
+    state = model.prefill(prompts)
+    if width > 1:
+        state = model.select(state, torch.arange(len(prompts), device=state.logits.device).repeat_interleave(width))
+    matcher = None
+    if guidance is not None and method.needs_image:
+        matcher = _Matcher(guidance, torch.tensor([row.prompt for row in rows], device=guidance.images.device))
+    step_index = 0
+    while rows:
+        step = Step(
+            model=model,
+            state=state,
+            prompts=[list(prompts[row.prompt]) for row in rows],
+            generated=[row.generated for row in rows],
+            remaining=[method.decoding_len - len(prompts[row.prompt]) - len(row.generated) for row in rows],
+            generators=[row.generator for row in rows],
+            match=matcher,
+        )
+        choice = search.step(step)
+        if on_step is not None:
+            _report(on_step, step_index, rows, choice)
+        parents = range(len(rows)) if choice.parents is None else choice.parents.tolist()
+        tokens = choice.tokens.tolist()
+        rows = [_Row(row.prompt, row.generator, [*rows[p].generated, t]) for row, p, t in zip(rows, parents, tokens, strict=True)]
+        keep = _retire(rows, choice, results, width, step.remaining, is_settled)
+        if keep:
+            state = _advance(model, state, choice, keep, len(rows))
+            if matcher is not None and len(keep) < len(rows):
+                matcher.select(torch.tensor(keep, device=guidance.images.device))
+        rows = [rows[i] for i in keep]
+        step_index += 1
+    return results
+
+
+class _Matcher:
+    """Binds each row to its image: called with R x K texts, gives the (R, K) image-text match."""
+
+    def __init__(self, guidance: Guidance, prompt_of_row: torch.Tensor) -> None:
+        self.images = guidance.images[prompt_of_row]
+        self.logit_scale = guidance.scorer.logit_scale
+        self.texts = guidance.scorer.open_texts(len(prompt_of_row))
+
+    def __call__(self, texts: list[list[str]], similarity: str) -> torch.Tensor:
+        features = self.texts.encode(texts)
+        if similarity == "dot_product":
+            return scoring.dot_product(self.images, features)
+        return scoring.scaled_cosine(self.images, features, self.logit_scale)
+
+    def select(self, rows: torch.Tensor) -> None:
+        self.images = self.images[rows]
+        self.texts.select(rows)
+
+
+def _check(model: LanguageModel, method: DecodingMethod, prompts: Sequence[Sequence[int]], guidance: Guidance | None) -> None:
+    if method.needs_image and guidance is None:
+        raise SettingsError(f"decoding: {type(method).__name__} looks at an image, but none was given")
+    if getattr(method, "k", 1) > model.vocab_size:
+        raise SettingsError(f"decoding.k must be at most the vocabulary size {model.vocab_size}, got {method.k}")
+    longest = max(map(len, prompts), default=0)
+    if longest >= method.decoding_len:
+        raise SettingsError(
+            f"decoding.decoding_len counts the prompt and must exceed its {longest} tokens, got {method.decoding_len}"
+        )
+
+
+def _generator(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def _retire(rows, choice: Choice, results, width: int, remaining, is_settled) -> list[int]:
+    """Write the results of finished prompts; return the indices of the rows that go on."""
+    if choice.finished is not None:
+        for group, generated in choice.finished.items():
+            results[rows[group * width].prompt] = generated
+        return [i for i in range(len(rows)) if i // width not in choice.finished]
+    keep = []
+    for i, row in enumerate(rows):
+        if remaining[i] == 1 or is_settled(row.generated):
+            results[row.prompt] = row.generated
+        else:
+            keep.append(i)
+    return keep
+
+
+def _advance(model: LanguageModel, state, choice: Choice, keep: list[int], num_rows: int):
+    """Commit the chosen tokens and drop finished rows, whichever is cheaper first."""
+    chosen = torch.tensor(keep, device=choice.tokens.device)
+    if choice.candidate is not None:  # the tokens are already computed as candidates
+        model.commit(state, choice.candidate)
+        return state if len(keep) == num_rows else model.select(state, chosen)
+    if choice.parents is not None:
+        state = model.select(state, choice.parents[chosen])
+    elif len(keep) < num_rows:
+        state = model.select(state, chosen)
+    model.peek(state, choice.tokens[chosen, None])
+    model.commit(state, torch.zeros_like(chosen))
+    return state
+
+
+def _report(on_step: OnStep, step_index: int, rows: list[_Row], choice: Choice) -> None:
+    as_lists = {name: None if value is None else value.tolist() for name, value in choice.details.items()}
+    parents = None if choice.parents is None else choice.parents.tolist()
+    for i, (row, token) in enumerate(zip(rows, choice.tokens.tolist(), strict=True)):
+        details = {name: None if values is None else values[i] for name, values in as_lists.items()}
+        beam = {} if parents is None else {"parent": parents[i], "row": i}
+        on_step(row.prompt, step_index, {"choice": token, **beam, **details})

@@ -1,0 +1,155 @@
+"""What a decoding method is: a dataclass of settings that, given a step, chooses the next token of every row.
+
+To add a method: one dataclass with a ``step`` here in ``decoding/``, one line in ``settings.py``, one YAML in
+``configs/decoding/``, one test file. torch is imported when a step runs, so that settings load fast.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING
+
+from magic_cli.errors import SettingsError
+from magic_cli.protocols import ImageTextScorer, LanguageModel, LanguageModelState
+
+if TYPE_CHECKING:
+    from torch import Generator, Tensor
+
+
+@dataclass
+class Guidance:
+    """Images that steer the text, one for every prompt."""
+
+    scorer: ImageTextScorer
+    images: Tensor
+    """(B, E) projected image features, not normalised."""
+
+
+@dataclass
+class Step:
+    """Everything a method may look at when it chooses the next token of R rows."""
+
+    model: LanguageModel
+    state: LanguageModelState
+    prompts: list[list[int]]
+    generated: list[list[int]]
+    """Tokens after the prompt, one list a row."""
+    remaining: list[int]
+    """Tokens each row may still get, this one included; at least 1."""
+    generators: list[Generator]
+    match: Callable[[list[list[str]], str], Tensor] | None = None
+    """``match(texts (R x K), similarity)`` -> (R, K) image-text match; None without guidance."""
+
+    def peek(self, ids: Tensor) -> Tensor:
+        """Hidden states (R, K, H) of the candidates ``ids`` (R, K); ``Choice.candidate`` may then name one."""
+        return self.model.peek(self.state, ids)
+
+    def uniform(self) -> Tensor:
+        """(R,) one uniform number in [0, 1) from each row's own generator."""
+        import torch
+
+        return torch.stack([torch.rand((), generator=g, dtype=torch.float64) for g in self.generators])
+
+
+@dataclass
+class Choice:
+    """The next token of every row, and how it came about."""
+
+    tokens: Tensor
+    """(R,) token ids."""
+    candidate: Tensor | None = None
+    """(R,) index of the token among the candidates of the last peek; None if the method did not peek."""
+    parents: Tensor | None = None
+    """(R,) row that each row continues (beam search); None: every row continues itself."""
+    finished: dict[int, list[int]] | None = None
+    """Prompts that the method itself declares done: {group of rows: generated tokens}. None: the loop decides."""
+    details: dict[str, Tensor | None] = field(default_factory=dict)
+    """For the trace: (R, K) tensors by name, None for what was not evaluated."""
+
+
+@dataclass
+class DecodingMethod:
+    """Base of all methods: checks what every method has in common.
+
+    Attributes:
+        decoding_len: Tokens in all, prompt included (the paper's "decoding length").
+    """
+
+    decoding_len: int
+
+    def __post_init__(self) -> None:
+        for item in fields(self):
+            value = getattr(self, item.name)
+            if isinstance(value, float) and not math.isfinite(value):
+                raise SettingsError(f"decoding.{item.name} must be a finite number, got {value}")
+        require("decoding_len", self.decoding_len, at_least=2)
+
+    @property
+    def rows_per_prompt(self) -> int:
+        """Rows decoded for one prompt (the beam width of beam search)."""
+        return 1
+
+    @property
+    def needs_image(self) -> bool:
+        """Whether the method looks at the image."""
+        return False
+
+    @property
+    def is_sampled(self) -> bool:
+        """Whether the seed matters."""
+        return False
+
+    def begin(self, num_prompts: int) -> DecodingMethod:
+        """The object whose ``step`` is called for one batch; itself unless the method keeps a memory."""
+        return self
+
+    def step(self, step: Step) -> Choice:
+        """Choose the next token of every row."""
+        raise NotImplementedError(f"{type(self).__name__}.step")
+
+
+def require(
+    name: str,
+    value: float,
+    *,
+    at_least: float | None = None,
+    above: float | None = None,
+    at_most: float | None = None,
+    prefix: str = "decoding",
+) -> None:
+    """Check one setting's range.
+
+    Raises:
+        SettingsError: One line with the setting as the user types it, the value, and the allowed range.
+    """
+    ok = (
+        (at_least is None or value >= at_least)
+        and (above is None or value > above)
+        and (at_most is None or value <= at_most)
+    )
+    if ok:
+        return
+    if at_most is None:
+        allowed = f"at least {at_least}" if above is None else f"greater than {above}"
+    else:
+        allowed = f"in [{at_least}, {at_most}]" if above is None else f"in ({above}, {at_most}]"
+    raise SettingsError(f"{prefix}.{name} must be {allowed}, got {value}")
+
+
+def candidate_sequences(step: Step, ids: Sequence[Sequence[int]], *, window: int, include_prompt: bool) -> list[list[int]]:
+    """Token ids whose text the image-text model scores: (text so far + candidate), R * K lists.
+
+    Only the last ``window`` tokens are kept, and a sequence ends before its first end-of-text, as CLIP would pool
+    there. With ``include_prompt`` the prompt's words come first; its start and end tokens are no words.
+    """
+    model, sequences = step.model, []
+    for prompt, generated, candidates in zip(step.prompts, step.generated, ids, strict=True):
+        words = [i for i in prompt if i not in (model.start_id, model.end_id)] if include_prompt else []
+        text = (words + generated)[-(window - 1) :] if window > 1 else []
+        if model.end_id in text:
+            sequences += [text[: text.index(model.end_id)]] * len(candidates)
+        else:
+            sequences += [text if i == model.end_id else [*text, i] for i in candidates]
+    return sequences

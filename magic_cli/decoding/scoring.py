@@ -1,0 +1,117 @@
+"""The arithmetic of one decoding step: scores in, scores out, nothing mutated.
+
+MAGIC is Su et al. 2022, "Language Models Can See" (arXiv 2205.02655); equation numbers refer to it.
+"""
+
+import torch
+from torch import Tensor
+
+
+def top_candidates(logits: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """The k most likely tokens and the model confidence in each.
+
+    Args:
+        logits: (B, V) next-token scores.
+        k: Candidates a row, 1..V.
+
+    Returns:
+        Token ids (B, K), best first, and their probabilities (B, K) in [0, 1]: softmax over the whole vocabulary,
+        not renormalised over the candidates.
+    """
+    top, ids = logits.topk(k, dim=-1)  # (B, V) -> (B, K)
+    return ids, (top - logits.logsumexp(dim=-1, keepdim=True)).exp()
+
+
+def degeneration_penalty(candidates: Tensor, history: Tensor, valid: Tensor) -> Tensor:
+    """How much a candidate repeats what is already there: its largest cosine with any earlier token (eq. 2).
+
+    Args:
+        candidates: (B, K, H) hidden states of the candidates.
+        history: (B, T, H) hidden states of all tokens so far, prompt included.
+        valid: (B, T) bool, False on padding.
+
+    Returns:
+        (B, K) in [-1, 1]; lower is better.
+    """
+    unit = torch.nn.functional.normalize
+    cosine = unit(candidates.float(), dim=-1) @ unit(history.float(), dim=-1).transpose(1, 2)  # -> (B, K, T)
+    return cosine.masked_fill(~valid[:, None], -1.0).amax(dim=-1)  # (B, K, T) -> (B, K)
+
+
+def scaled_cosine(images: Tensor, texts: Tensor, logit_scale: float) -> Tensor:
+    """Image-text match of the released code: ``logit_scale`` times the cosine, (B, E) x (B, K, E) -> (B, K)."""
+    unit = torch.nn.functional.normalize
+    return logit_scale * (unit(texts.float(), dim=-1) @ unit(images.float(), dim=-1)[:, :, None]).squeeze(-1)
+
+
+def dot_product(images: Tensor, texts: Tensor) -> Tensor:
+    """Image-text match as the paper prints it (eq. 4): ``h_image . h_text``, (B, E) x (B, K, E) -> (B, K)."""
+    return (texts.float() @ images.float()[:, :, None]).squeeze(-1)
+
+
+def magic_score(match: Tensor) -> Tensor:
+    """Softmax of the image-text match over a row's candidates (eq. 4), (B, K) -> (B, K), sums to 1."""
+    return match.softmax(dim=-1)
+
+
+def combine(confidence: Tensor, penalty: Tensor | None, magic: Tensor | None, *, alpha: float, beta: float) -> Tensor:
+    """``(1 - alpha) p - alpha penalty + beta f`` (eq. 5), all (B, K); a term that is None counts as zero."""
+    score = (1 - alpha) * confidence
+    if penalty is not None:
+        score = score - alpha * penalty
+    if magic is not None:
+        score = score + beta * magic
+    return score
+
+
+def best_candidate(score: Tensor) -> Tensor:
+    """Index of the best candidate, (B, K) -> (B,); of equal scores the lower rank, on every device."""
+    ranks = torch.arange(score.shape[-1], device=score.device)
+    return torch.where(score == score.amax(dim=-1, keepdim=True), ranks, score.shape[-1]).amin(dim=-1)
+
+
+def keep_top_k(logits: Tensor, k: int) -> Tensor:
+    """Logits (B, V) with all but the k largest of a row at -inf (ties with the k-th stay)."""
+    kth = logits.topk(min(k, logits.shape[-1]), dim=-1).values[:, -1:]
+    return logits.masked_fill(logits < kth, -torch.inf)
+
+
+def keep_nucleus(logits: Tensor, p: float) -> Tensor:
+    """Logits (B, V) with -inf outside the smallest set of most likely tokens whose mass reaches p."""
+    ordered, ids = logits.sort(dim=-1, descending=True, stable=True)
+    probs = ordered.softmax(dim=-1)
+    outside = probs.cumsum(dim=-1) - probs >= p  # mass before the token already suffices
+    outside[:, 0] = False
+    return logits.masked_fill(torch.zeros_like(outside).scatter(1, ids, outside), -torch.inf)
+
+
+def keep_typical(logits: Tensor, mass: float) -> Tensor:
+    """Logits (B, V) with -inf outside the locally typical set (Meister et al. 2022, "Locally Typical Sampling").
+
+    The set holds the tokens whose surprise is nearest to the entropy, as few as reach ``mass``, at least one.
+    """
+    log_probs = logits.log_softmax(dim=-1)
+    probs = log_probs.exp()
+    entropy = -(probs * log_probs.masked_fill(probs == 0, 0.0)).sum(dim=-1, keepdim=True)
+    order = (-log_probs - entropy).abs().sort(dim=-1, stable=True).indices
+    ordered = probs.gather(1, order)
+    outside = ordered.cumsum(dim=-1) - ordered >= mass
+    outside[:, 0] = False
+    return logits.masked_fill(torch.zeros_like(outside).scatter(1, order, outside), -torch.inf)
+
+
+def draw(logits: Tensor, uniform: Tensor) -> Tensor:
+    """One token a row by inverting the cumulative distribution.
+
+    Args:
+        logits: (B, V), -inf where a token is excluded.
+        uniform: (B,) numbers in [0, 1), one a row, so that a row's draw depends on its own generator alone.
+
+    Returns:
+        (B,) token ids.
+    """
+    cumulative = logits.double().softmax(dim=-1).cumsum(dim=-1)
+    target = uniform.to(cumulative)[:, None] * cumulative[:, -1:]  # the total is 1 up to rounding
+    token = torch.searchsorted(cumulative, target, right=True).squeeze(-1)
+    last = logits.shape[-1] - 1 - logits.isfinite().flip(-1).int().argmax(dim=-1)  # never past the last allowed one
+    return torch.minimum(token, last)

@@ -1,0 +1,91 @@
+"""CLIP and SigLIP from Hugging Face transformers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from magic_cli.models.causal_text import Block, CausalTextTower, cut_at_end
+from magic_cli.models.image_text_model import ImageTextModel, pad_tokens
+from magic_cli.work import Work
+
+
+class HuggingFaceClip(ImageTextModel):
+    """Hugging Face ``CLIPModel``, images prepared by PIL as for the published numbers.
+
+    Args:
+        model: The model.
+        tokenizer: Its tokenizer.
+        image_processor: Its image processor on the PIL backend.
+    """
+
+    def __init__(self, model: Any, tokenizer: Any, image_processor: Any, **options: Any) -> None:
+        super().__init__(**options)
+        self.model, self.tokenizer, self.image_processor = model.eval(), tokenizer, image_processor
+        self.logit_scale = float(model.logit_scale.detach().float().exp())
+        self.adopt_tower(self.read_tower(), dtype=model.dtype)
+
+    def embed_images(self, images: Sequence[Any]) -> Tensor:
+        pixels = self.image_processor(images=list(images), return_tensors="pt")["pixel_values"]
+        return self.model.get_image_features(pixel_values=pixels.to(self.model.device, self.model.dtype)).pooler_output
+
+    def embed_texts(self, texts: Sequence[str]) -> Tensor:
+        ids = pad_tokens(self.tokenize(texts), end_id=self.tokenizer.eos_token_id, device=self.model.device)
+        return self.model.get_text_features(input_ids=ids).pooler_output
+
+    def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
+        length = self.model.config.text_config.max_position_embeddings
+        rows = self.tokenizer(list(texts), truncation=True, max_length=length)["input_ids"]
+        return [cut_at_end(row, self.tokenizer.eos_token_id) for row in rows]
+
+    def read_tower(self) -> CausalTextTower | None:
+        """The parts of ``CLIPTextModel``."""
+        text = self.model.text_model
+        return CausalTextTower(
+            embed=text.embeddings.token_embedding,
+            positions=text.embeddings.position_embedding.weight,
+            blocks=[_read_block(layer) for layer in text.encoder.layers],
+            project=lambda x: self.model.text_projection(text.final_layer_norm(x)),
+            num_heads=self.model.config.text_config.num_attention_heads,
+        )
+
+
+class SigLip(HuggingFaceClip):
+    """Hugging Face ``SiglipModel``: a text tower without causal mask that pools the last of exactly 64 tokens."""
+
+    def read_tower(self) -> None:
+        return None
+
+    def embed_texts(self, texts: Sequence[str]) -> Tensor:
+        length = self.model.config.text_config.max_position_embeddings
+        lower = [text.lower() for text in texts]  # as it was trained
+        ids = self.tokenizer(lower, padding="max_length", truncation=True, max_length=length, return_tensors="pt")["input_ids"]
+        return self.model.get_text_features(input_ids=ids.to(self.model.device)).pooler_output
+
+
+def _read_block(layer: Any) -> Block:
+    attention = layer.self_attn
+    return Block(
+        norm1=layer.layer_norm1,
+        query=attention.q_proj,
+        key_value=lambda x: (attention.k_proj(x), attention.v_proj(x)),
+        out=attention.out_proj,
+        norm2=layer.layer_norm2,
+        mlp=layer.mlp,
+    )
+
+
+def load_huggingface(folder: Path, *, family: str, device: torch.device, dtype: torch.dtype, work: Work) -> HuggingFaceClip:
+    """Load CLIP or SigLIP (``family``: ``huggingface_clip`` or ``siglip``) from a folder that ``save_pretrained`` wrote."""
+    from transformers import AutoImageProcessor, AutoTokenizer, CLIPModel, SiglipModel
+
+    adapter, model_class = (SigLip, SiglipModel) if family == "siglip" else (HuggingFaceClip, CLIPModel)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    # the torchvision-based processors differ slightly from the PIL ones that the published numbers were made with
+    image_processor = AutoImageProcessor.from_pretrained(folder, backend="pil")
+    model = model_class.from_pretrained(folder, dtype=dtype)
+    return adapter(model.to(device), tokenizer, image_processor, work=work)

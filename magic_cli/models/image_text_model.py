@@ -1,0 +1,125 @@
+"""Image-text models as decoding wants them: one base class, one small adapter a family."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from magic_cli.models.causal_text import CausalTextTower, IncrementalTexts
+from magic_cli.work import Work
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+log = logging.getLogger(__name__)
+
+_TEXTS_AT_ONCE = 512
+
+# Growing texts on which the incremental tower is compared with the model's own encoder at load: a rewritten last
+# word ("sk" -> "skate"), punctuation, a repeat, a text that shrinks again, an empty one.
+_PROBE_STEPS = [
+    [["a", "the sk", ""], ["two dogs", "two", "two dog"]],
+    [["the skate", "the sky is", "the skateboarder"], ["two dogs,", "two dogs run", "two dogs"]],
+    [["the sky is blue.", "the sky is bluer", "the sky isn't"], ["one", "two dogs, running over grass", "two"]],
+]
+_TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 6e-2, torch.float16: 1e-2}
+
+
+class ImageTextModel:
+    """Base of the adapters (implements ``protocols.ImageTextScorer``).
+
+    Attributes:
+        logit_scale: Factor on the cosine in the magic score: the model's own temperature, or the one that is set.
+        text_tower: The causal text tower if the incremental path agrees with the model's own encoder, else None.
+    """
+
+    logit_scale: float
+    text_tower: CausalTextTower | None = None
+
+    def __init__(self, work: Work | None = None) -> None:
+        self.work = work or Work()
+
+    def encode_images(self, images: Sequence[Image]) -> Tensor:
+        """Projected features (B, E) in float32 of RGB images, not normalised."""
+        with self.work.phase("images"), torch.inference_mode():
+            self.work.add("images_encoded", len(images))
+            return self.embed_images(images).float()
+
+    def encode_texts(self, texts: Sequence[str]) -> Tensor:
+        """Projected features (N, E) in float32 of whole texts, not normalised; too long ones are truncated."""
+        with self.work.phase("image_text_model"), torch.inference_mode():
+            self.work.add("texts_encoded", len(texts))
+            parts = [texts[i : i + _TEXTS_AT_ONCE] for i in range(0, len(texts), _TEXTS_AT_ONCE)]
+            return torch.cat([self.embed_texts(part).float() for part in parts])
+
+    def open_texts(self, num_rows: int) -> IncrementalTexts | PlainTexts:
+        """Start encoding texts that grow token by token, for ``num_rows`` rows."""
+        if self.text_tower is None:
+            return PlainTexts(self)
+        return IncrementalTexts(self.text_tower, self.tokenize, num_rows, self.work)
+
+    def embed_images(self, images: Sequence[Image]) -> Tensor:
+        """(B, E), in the model's own type."""
+        raise NotImplementedError(f"{type(self).__name__}.embed_images")
+
+    def embed_texts(self, texts: Sequence[str]) -> Tensor:
+        """(N, E), in the model's own type, by the model's own encoder."""
+        raise NotImplementedError(f"{type(self).__name__}.embed_texts")
+
+    def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
+        """Token ids with start and end token, not padded; only models with a causal tower need it."""
+        raise NotImplementedError(f"{type(self).__name__}.tokenize")
+
+    @torch.inference_mode()
+    def adopt_tower(self, tower: CausalTextTower | None, *, dtype: torch.dtype = torch.float32) -> None:
+        """Use ``tower`` for growing texts if it gives the same features as the model's own encoder."""
+        if tower is None:
+            return
+        try:
+            error = self._tower_error(tower)
+        except Exception as failure:  # a tower of another build may raise anything: then it is not ours to use
+            log.info("no incremental text tower for %s: %s", type(self).__name__, failure)
+            return
+        if error <= _TOLERANCE.get(dtype, 1e-4):
+            self.text_tower = tower
+        else:
+            log.info("incremental text tower differs by %.1e from %s; taking the plain path", error, type(self).__name__)
+
+    def _tower_error(self, tower: CausalTextTower) -> float:
+        """Largest difference from the model's own features over the probe, relative to the largest feature."""
+        session = IncrementalTexts(tower, self.tokenize, len(_PROBE_STEPS[0]), Work())
+        error = 0.0
+        for texts in _PROBE_STEPS:
+            plain = torch.stack([self.embed_texts(row) for row in texts]).float()
+            difference = (session.encode(texts) - plain).abs().amax() / plain.abs().amax()
+            error = max(error, float(difference.nan_to_num(nan=torch.inf)))
+        return error
+
+
+class PlainTexts:
+    """Text session that encodes every distinct text anew, for towers that are not causal."""
+
+    def __init__(self, model: ImageTextModel) -> None:
+        self.model = model
+
+    def encode(self, texts: list[list[str]]) -> Tensor:
+        """Projected features (B, K, E) of K texts for each of B rows."""
+        place = {text: i for i, text in enumerate(dict.fromkeys(text for row in texts for text in row))}
+        features = self.model.encode_texts(list(place))
+        return features[torch.tensor([[place[text] for text in row] for row in texts], device=features.device)]
+
+    def select(self, rows: Tensor) -> None:
+        """Nothing is remembered."""
+
+
+def pad_tokens(rows: Sequence[Sequence[int]], *, end_id: int, length: int | None = None, device=None) -> Tensor:
+    """(N, T) token ids, padded with ``end_id`` to the longest row or to ``length``.
+
+    What stands behind the first end token cannot change a causal tower's feature there.
+    """
+    width = length or max(map(len, rows))
+    return torch.tensor([[*row, *[end_id] * (width - len(row))] for row in rows], device=device)

@@ -1,0 +1,70 @@
+"""The two contracts through which decoding reaches models. Nothing here imports torch at run time.
+
+Shape letters, used throughout the project:
+    B rows decoded side by side, K candidate tokens of a row, T tokens so far (left-padded), V vocabulary,
+    H hidden size of the language model, E size of the shared image-text embedding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class LanguageModelState(Protocol):
+    """What a language model remembers of B sequences."""
+
+    logits: Tensor
+    """(B, V) float32: scores of the next token of every row."""
+    hidden: Tensor
+    """(B, T, H): last-layer hidden states of all tokens so far."""
+    valid: Tensor
+    """(B, T) bool: False where a row is left-padded."""
+
+
+class LanguageModel(Protocol):
+    """A causal language model that can look one token ahead without committing to it."""
+
+    vocab_size: int
+    start_id: int | None
+    """Token that opens a caption and is no part of its text; None if the model has none."""
+    end_id: int
+    """End-of-text token."""
+
+    def prefill(self, prompts: Sequence[Sequence[int]]) -> LanguageModelState:
+        """Read B prompts (each at least one token long, lengths may differ)."""
+
+    def peek(self, state: LanguageModelState, ids: Tensor) -> Tensor:
+        """Hidden states (B, K, H) that the tokens ``ids`` (B, K) would have as next token; commits to none."""
+
+    def commit(self, state: LanguageModelState, choice: Tensor) -> None:
+        """Append, in place, the candidate ``choice`` (B,) of the last peek; ``state.logits`` become its logits."""
+
+    def select(self, state: LanguageModelState, rows: Tensor) -> LanguageModelState:
+        """The state of ``rows`` (R,), in that order, repetitions allowed."""
+
+    def decode(self, sequences: Sequence[Sequence[int]]) -> list[str]:
+        """Text of token ids, special tokens included, with the classic clean-up of spaces."""
+
+
+class TextSession(Protocol):
+    """Encodes the growing texts of B rows; may keep what it computed for earlier steps."""
+
+    def encode(self, texts: list[list[str]]) -> Tensor:
+        """Projected features (B, K, E), not normalised, of K texts for each of B rows."""
+
+    def select(self, rows: Tensor) -> None:
+        """Keep only ``rows`` (R,), in that order, repetitions allowed."""
+
+
+class ImageTextScorer(Protocol):
+    """An image-text model such as CLIP, as far as decoding needs it."""
+
+    logit_scale: float
+    """Factor on the cosine before a softmax (``exp(logit_scale)`` of CLIP, 100 for OpenAI's)."""
+
+    def open_texts(self, num_rows: int) -> TextSession:
+        """Start encoding texts that grow token by token, for ``num_rows`` rows."""
