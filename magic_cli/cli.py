@@ -1,0 +1,221 @@
+"""The ``magic`` command: turns flags into Hydra overrides, runs a command, and says errors in one line.
+
+Neither torch nor Hydra is imported before a command runs, so that help answers at once.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from magic_cli import __version__
+from magic_cli.commands import COMMANDS, Command, Flag
+from magic_cli.errors import MagicError, SettingsError
+
+USER_FAULT, BUG, INTERRUPTED = 2, 1, 130
+
+_HYDRA_SWITCHES = {"-m", "--multirun", "--resolve", "--hydra-help"}
+_HYDRA_OPTIONS = {"-c", "--cfg", "-p", "--package", "-cd", "--config-dir", "-i", "--info"}
+_REFUSED = {"--experimental-rerun": "it unpickles files; start the same command again instead, it resumes"}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run ``magic``; returns the exit status (0 done, 2 the user's to mend, 3 done but some images failed)."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    try:
+        return _main(argv)
+    except MagicError as error:
+        print(f"magic: {error}", file=sys.stderr)
+        return USER_FAULT
+    except KeyboardInterrupt:
+        print("magic: stopped; the same command goes on where it stopped", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:  # the reader of stdout has gone, as in `magic ... | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
+
+
+def _main(argv: list[str]) -> int:
+    if not argv or argv[0] in ("-h", "--help", "help"):
+        print(_overview())
+        return 0
+    if argv[0] == "--version":
+        print(f"magic {__version__}")
+        return 0
+    name = argv[0].replace("_", "-")
+    if name not in COMMANDS:
+        raise SettingsError(f"unknown command {argv[0]!r}; {_nearest(name, list(COMMANDS))}")
+    command = COMMANDS[name]
+    if any(word in ("-h", "--help") for word in argv[1:]):
+        print(_command_help(command))
+        return 0
+    if command.settings_class is None:
+        if argv[1:]:
+            raise SettingsError(f"magic {name} takes no arguments, got {argv[1]!r}")
+        return importlib.import_module(command.module).run()
+    flags, overrides = translate(argv[1:], command)
+    signal.signal(signal.SIGTERM, _interrupt)
+
+    from magic_cli import hydra_app  # imports Hydra
+
+    return hydra_app.run(command, flags, overrides)
+
+
+def _interrupt(signum: int, frame: Any) -> None:
+    raise KeyboardInterrupt
+
+
+def translate(words: Sequence[str], command: Command) -> tuple[list[str], list[str]]:
+    """Sort a command's words into Hydra's flags and overrides, in whatever order they came.
+
+    Args:
+        words: Command line after the command's name.
+        command: The command.
+
+    Returns:
+        Flags for Hydra, which wants them first, and overrides; flags of ours are turned into overrides.
+
+    Raises:
+        SettingsError: An unknown flag, a flag without value, or a stray word.
+    """
+    flags: list[str] = []
+    overrides: list[str] = []
+    lists: dict[str, list[str]] = {}
+    is_sweep = any(word in ("-m", "--multirun") for word in words)
+    queue = list(words)
+    while queue:
+        word = queue.pop(0)
+        name, has_value, value = word.partition("=")
+        if name in _REFUSED:
+            raise SettingsError(f"{name} is refused: {_REFUSED[name]}")
+        if word in _HYDRA_SWITCHES:
+            flags.append(word)
+        elif name in _HYDRA_OPTIONS:
+            flags += [name, value if has_value else _next_value(name, queue)]
+        elif name in command.flags:
+            flag = command.flags[name]
+            value = value if has_value else _next_value(name, queue)
+            if flag.is_list:
+                lists.setdefault(flag.setting, []).append(value)
+            else:
+                overrides.append(f"{flag.setting}={_flag_value(flag, value, is_sweep)}")
+            if flag.also and flag.also not in overrides:
+                overrides.insert(0, flag.also)
+        elif word.startswith("-"):
+            known = [*command.flags, *sorted(_HYDRA_SWITCHES | _HYDRA_OPTIONS)]
+            raise SettingsError(f"unknown flag {name}; {_nearest(name, known)}")
+        elif has_value or word.startswith("~"):
+            overrides.append(_quote_path_override(word, is_sweep))
+        else:
+            hint = f"--image {word}" if Path(word).suffix else f"--dataset {word}"
+            raise SettingsError(f"unexpected {word!r}; settings are written name=value, images as in `{hint}`")
+    overrides += [f"{setting}=[{','.join(map(quote, values))}]" for setting, values in lists.items()]
+    return flags, overrides
+
+
+def quote(text: str) -> str:
+    """Text as a quoted string of Hydra's override grammar, so that it arrives letter for letter.
+
+    >>> print(quote("a b, c's [1] ${x}.jpg"))
+    'a b, c\\'s [1] \\${x}.jpg'
+    """
+    # a run of backslashes counts only before a quote, so only there it is doubled
+    quoted, backslashes = [], 0
+    for letter in text:
+        if letter == "'":
+            quoted.append("\\" * backslashes + "\\")
+        quoted.append(letter)
+        backslashes = backslashes + 1 if letter == "\\" else 0
+    return "'" + "".join(quoted).replace("${", "\\${") + "\\" * backslashes + "'"
+
+
+def _flag_value(flag: Flag, value: str, is_sweep: bool) -> str:
+    if flag.is_path:
+        return _quote_path(value, is_sweep)
+    return quote(value) if flag.metavar == "TEXT" else value
+
+
+def _quote_path_override(override: str, is_sweep: bool) -> str:
+    key, _, value = override.partition("=")
+    is_path = key.lstrip("+").rpartition(".")[2] in ("path", "root", "dir", "annotations") and "." in key
+    return f"{key}={_quote_path(value, is_sweep)}" if is_path else override
+
+
+def _quote_path(value: str, is_sweep: bool) -> str:
+    if value in ("null", "") or value[0] in "'\"":
+        return value
+    if is_sweep and "," in value and not Path(value).exists():
+        return ",".join(quote(part) for part in value.split(","))  # several paths to sweep over
+    return quote(value)
+
+
+def _next_value(name: str, queue: list[str]) -> str:
+    if not queue:
+        raise SettingsError(f"{name} needs a value")
+    return queue.pop(0)
+
+
+def _nearest(name: str, known: Sequence[str]) -> str:
+    from magic_cli.settings import nearest
+
+    return nearest(name, known)
+
+
+def _overview() -> str:
+    width = max(map(len, COMMANDS))
+    commands = "\n".join(f"  {c.name:<{width}}  {c.summary}" for c in COMMANDS.values())
+    examples = "\n".join(f"  {example}" for c in COMMANDS.values() for example in c.examples)
+    return f"""magic {__version__}: image-guided text generation
+
+usage: magic COMMAND [FLAGS] [SETTING=VALUE ...]
+
+commands:
+{commands}
+
+examples:
+{examples}
+
+magic COMMAND --help lists a command's flags and settings."""
+
+
+def _command_help(command: Command) -> str:
+    parts = [f"magic {command.name}: {command.summary}"]
+    if command.flags:
+        rows = [(f"{name} {flag.metavar}", flag.help) for name, flag in command.flags.items()]
+        rows += [
+            ("-m", "sweep: every setting may have several values, a,b,c"),
+            ("--cfg job", "show the settings and stop"),
+            ("--config-dir DIR", "more configs, e.g. DIR/experiment/mine.yaml for experiment=mine"),
+        ]
+        width = max(len(left) for left, _ in rows)
+        parts.append("flags:\n" + "\n".join(f"  {left:<{width}}  {right}" for left, right in rows))
+    parts.append("examples:\n" + "\n".join(f"  {example}" for example in command.examples))
+    if command.settings_class is not None:
+        parts.append(_settings_help())
+    return "\n\n".join(parts)
+
+
+def _settings_help() -> str:
+    """The settings with their comments, straight from the config files that define them."""
+    from magic_cli.settings import find_config_dir
+
+    folder = find_config_dir()
+    parts = ["settings (name=value; each group's file says what they mean):"]
+    for group in ("run", "decoding", "dataset", "language_model", "image_text_model", "experiment"):
+        files = sorted((folder / group).glob("*.yaml"))
+        parts.append(f"  {group}: {', '.join(file.stem for file in files)}")
+    for name in ("run/default", "decoding/magic", "language_model/magic_mscoco", "image_text_model/clip_vit_b32", "dataset/coco"):
+        lines = (folder / f"{name}.yaml").read_text(encoding="utf-8").splitlines()
+        body = [line for line in lines if line and not line.startswith(("defaults", "#", "  - "))]
+        group = name.partition("/")[0]
+        parts.append(f"\n  {name.replace('/', '=')}" + "".join(f"\n    {group}.{line}" if line[0] != " " else f"\n    {line}" for line in body))
+    return "\n".join(parts)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

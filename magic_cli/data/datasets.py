@@ -1,0 +1,233 @@
+"""Where images come from. Each dataset is a dataclass of settings that loads its own records.
+
+To add a dataset: one class with ``load``, one line in ``settings.py``, one YAML in ``configs/dataset/``, one test.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from magic_cli.data.images import IMAGE_SUFFIXES
+from magic_cli.data.records import ImageRecord, check_unique
+from magic_cli.errors import MagicError, SettingsError
+
+
+@dataclass
+class Dataset:
+    """Base of all datasets.
+
+    Attributes:
+        name: What runs and tables call it.
+        limit: Only the first so many images, at least 1; null: all.
+        skip_greyscale: Leave out single-channel images, as the released code does.
+        apply_exif_orientation: Turn photos upright that carry an EXIF orientation.
+    """
+
+    name: str
+    limit: int | None = None
+    skip_greyscale: bool = False
+    apply_exif_orientation: bool = True
+
+    def __post_init__(self) -> None:
+        if self.limit is not None and self.limit < 1:
+            raise SettingsError(f"dataset.limit must be at least 1, got {self.limit}")
+
+    def load(self) -> list[ImageRecord]:
+        """The records, in a fixed order.
+
+        Raises:
+            MagicError: Files are missing or malformed; names the setting and what was tried.
+        """
+        records = self.read()
+        check_unique(records, f"dataset={self.name}")
+        if not records:
+            raise MagicError(f"dataset={self.name}: no images found; {self.hint()}")
+        records = records[: self.limit]
+        if not any(record.path.exists() for record in records):
+            raise MagicError(f"dataset={self.name}: none of its {len(records)} images exists, e.g. {records[0].path}; {self.hint()}")
+        return records
+
+    def read(self) -> list[ImageRecord]:
+        """All records, unchecked."""
+        raise NotImplementedError(f"{type(self).__name__}.read")
+
+    def hint(self) -> str:
+        """What to do when nothing is found."""
+        raise NotImplementedError(f"{type(self).__name__}.hint")
+
+
+@dataclass
+class PhotoFiles(Dataset):
+    """A list of image files.
+
+    Attributes:
+        paths: The files.
+    """
+
+    paths: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.paths:
+            raise SettingsError("nothing to caption: give --image FILE, --images FOLDER or --dataset NAME (see magic caption --help)")
+
+    def read(self) -> list[ImageRecord]:
+        repeated = {name for name, count in Counter(Path(p).name for p in self.paths).items() if count > 1}
+        return [
+            ImageRecord(id=p if Path(p).name in repeated else Path(p).name, path=Path(p), image_name=Path(p).name)
+            for p in dict.fromkeys(self.paths)
+        ]
+
+    def hint(self) -> str:
+        return "check the paths given with --image"
+
+
+@dataclass
+class PhotoFolder(Dataset):
+    """All images below a folder, in the order of their paths.
+
+    Attributes:
+        root: The folder.
+    """
+
+    root: str | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.root:
+            raise SettingsError("dataset.root must name a folder of photos (or use --images FOLDER)")
+
+    def read(self) -> list[ImageRecord]:
+        root = existing_folder(self.root, self.hint())
+        paths = sorted(path for path in root.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file())
+        names = [path.relative_to(root).as_posix() for path in paths]
+        return [ImageRecord(id=name, path=path, image_name=name) for name, path in zip(names, paths, strict=True)]
+
+    def hint(self) -> str:
+        return f"set dataset.root to a folder with image files ({', '.join(sorted(IMAGE_SUFFIXES))})"
+
+
+@dataclass
+class AnnotatedDataset(Dataset):
+    """Images with captions in a JSON file.
+
+    Attributes:
+        annotations: The JSON file.
+        root: Folder of the images.
+        split: Only images of this split; null: all.
+    """
+
+    annotations: str | None = None
+    root: str | None = None
+    split: str | None = "test"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for setting in ("annotations", "root"):
+            if not getattr(self, setting):
+                raise SettingsError(f"dataset.{setting} is not set; {self.hint()}")
+
+    def read(self) -> list[ImageRecord]:
+        document = read_json(Path(self.annotations), setting="dataset.annotations", hint=self.hint())
+        root = existing_folder(self.root, self.hint())
+        try:
+            records = self.parse(document, root)
+        except (KeyError, TypeError, AttributeError) as error:
+            problem = f"no key {error}" if isinstance(error, KeyError) else str(error)
+            raise MagicError(f"dataset.annotations={self.annotations}: not as expected ({problem}); see data/README.md for the format") from error
+        splits = sorted({str(record.split) for record in records})
+        if self.split is not None:
+            chosen = [record for record in records if record.split == self.split]
+            if records and not chosen:
+                raise SettingsError(f"dataset.split must be one of {', '.join(splits)} or null, got {self.split!r}")
+            records = chosen
+        return records
+
+    def parse(self, document: Any, root: Path) -> list[ImageRecord]:
+        """Records of the whole document."""
+        raise NotImplementedError(f"{type(self).__name__}.parse")
+
+    def hint(self) -> str:
+        return "set dataset.annotations to the JSON file and dataset.root to the folder of its images (formats: data/README.md)"
+
+
+@dataclass
+class KarpathyDataset(AnnotatedDataset):
+    """COCO or Flickr30k with Karpathy's splits (``dataset_coco.json``, ``dataset_flickr30k.json``)."""
+
+    def parse(self, document: Any, root: Path) -> list[ImageRecord]:
+        records = []
+        for image in document["images"]:
+            folder = root / image["filepath"] if (root / image.get("filepath", "")).is_dir() and "filepath" in image else root
+            coco_id = image.get("cocoid")
+            records.append(
+                ImageRecord(
+                    id=Path(image["filename"]).stem if coco_id is None else str(coco_id),
+                    path=folder / image["filename"],
+                    image_name=image["filename"],
+                    split=image["split"],
+                    references=tuple(sentence["raw"] for sentence in image["sentences"]),
+                    image_id=coco_id,
+                )
+            )
+        return records
+
+    def hint(self) -> str:
+        return (
+            "set dataset.annotations to Karpathy's JSON file (from his caption_datasets.zip) and dataset.root to the folder of the "
+            "images; scripts/prepare_coco.py brings both for COCO, Flickr30k's photos must be requested from its authors"
+        )
+
+
+@dataclass
+class CocoCaptionsDataset(AnnotatedDataset):
+    """A COCO-format captions JSON with a folder of images; images may carry a ``split``."""
+
+    def parse(self, document: Any, root: Path) -> list[ImageRecord]:
+        captions: dict[int, list[str]] = {}
+        for annotation in document["annotations"]:
+            captions.setdefault(annotation["image_id"], []).append(annotation["caption"])
+        return [
+            ImageRecord(
+                id=str(image["id"]),
+                path=root / image["file_name"],
+                image_name=image["file_name"],
+                split=image.get("split"),
+                references=tuple(captions.get(image["id"], ())),
+                image_id=image["id"],
+            )
+            for image in document["images"]
+        ]
+
+
+def existing_folder(folder: str, hint: str) -> Path:
+    """The folder as a path, ``~`` expanded.
+
+    Raises:
+        MagicError: It does not exist.
+    """
+    path = Path(folder).expanduser()
+    if not path.is_dir():
+        raise MagicError(f"dataset.root={folder}: no such folder (looked at {path.absolute()}); {hint}")
+    return path
+
+
+def read_json(path: Path, *, setting: str, hint: str) -> Any:
+    """Parse a JSON file.
+
+    Raises:
+        MagicError: The file is missing, unreadable or no JSON; names the setting, the place and the hint.
+    """
+    path = path.expanduser()
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise MagicError(f"{setting}={path}: no such file (looked at {path.absolute()}); {hint}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise MagicError(f"{setting}={path}: cannot be read ({error}); {hint}") from error
+    except json.JSONDecodeError as error:
+        raise MagicError(f"{setting}={path} line {error.lineno}: not valid JSON ({error.msg}); download or export it again") from error

@@ -1,0 +1,67 @@
+"""Open image files of every kind that people have, as upright 8-bit RGB."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".jfif", ".ppm"})
+
+
+class UnreadableImage(Exception):
+    """An image file that cannot be read; the message is the reason."""
+
+
+class SkippedImage(UnreadableImage):
+    """An image that a setting leaves out."""
+
+
+def open_image(path: Path, *, apply_exif_orientation: bool = True, skip_greyscale: bool = False) -> Image:
+    """Read an image as RGB.
+
+    Args:
+        path: Image file.
+        apply_exif_orientation: Turn photos upright that carry an EXIF orientation.
+        skip_greyscale: Refuse single-channel images, which the released code cannot read.
+
+    Returns:
+        An 8-bit RGB image, fully loaded. 16-bit greyscale is scaled to 8 bits; transparency is dropped.
+
+    Raises:
+        UnreadableImage: With the reason: missing, not an image, damaged, or too large to be safe.
+    """
+    from PIL import Image, ImageOps
+
+    try:
+        with warnings.catch_warnings():
+            # Pillow warns of large images and refuses huge ones; its other warnings are of no use here either
+            warnings.simplefilter("ignore")
+            with Image.open(path) as image:
+                if skip_greyscale and image.mode in ("1", "L", "I", "F", "I;16"):
+                    raise SkippedImage("greyscale, and dataset.skip_greyscale=true")
+                image.load()
+                upright = ImageOps.exif_transpose(image) if apply_exif_orientation else image
+                return _to_rgb(upright)
+    except UnreadableImage:
+        raise
+    except FileNotFoundError:
+        raise UnreadableImage("no such file") from None
+    except Exception as error:  # decoders of damaged files raise almost anything; the reason is recorded
+        reason = str(error).replace(str(path), path.name)
+        raise UnreadableImage(f"{type(error).__name__}: {reason}" if reason else type(error).__name__) from error
+
+
+def _to_rgb(image: Image) -> Image:
+    from PIL import Image
+
+    if image.mode.startswith("I;16") or image.mode in ("I", "F"):  # convert() would clip these at 255
+        import numpy
+
+        values = numpy.asarray(image, dtype=numpy.float64)
+        top = 65535.0 if values.max(initial=0.0) > 255 else 255.0
+        return Image.fromarray((values.clip(0, top) * (255.0 / top)).round().astype(numpy.uint8)).convert("RGB")
+    return image.convert("RGB")

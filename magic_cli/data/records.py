@@ -1,0 +1,37 @@
+"""What the project knows of one image that is to be captioned."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from magic_cli.errors import MagicError
+
+
+@dataclass(frozen=True)
+class ImageRecord:
+    """One image and, where the dataset has them, its reference captions."""
+
+    id: str
+    """Unique in its dataset; names the item in every output file."""
+    path: Path
+    image_name: str
+    """File name as the dataset gives it."""
+    split: str | None = None
+    references: tuple[str, ...] = field(default=())
+    image_id: int | str | None = None
+    """Id that COCO's result format wants; ``id`` unless the dataset has another."""
+
+
+def check_unique(records: Sequence[ImageRecord], source: str) -> None:
+    """Refuse two records of one id: their captions could not be told apart.
+
+    Raises:
+        MagicError: Names the first repeated id.
+    """
+    seen: dict[str, ImageRecord] = {}
+    for record in records:
+        if record.id in seen:
+            raise MagicError(f"{source}: the id {record.id!r} stands for both {seen[record.id].path} and {record.path}; ids must differ")
+        seen[record.id] = record

@@ -1,0 +1,156 @@
+"""Runs a command under Hydra: single runs, ``-m`` sweeps, launchers; Hydra's errors become one line.
+
+``magic_cli.cli`` imports this only when a command runs.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import re
+import sys
+from typing import Any
+
+import hydra
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from magic_cli import settings as settings_module
+from magic_cli.commands import Command
+from magic_cli.errors import MagicError, SettingsError
+
+_BASIC = "hydra._internal.core_plugins.basic_"
+
+
+def run(command: Command, flags: list[str], overrides: list[str]) -> int:
+    """Run a command once, or once for every point of a sweep; returns the worst exit status.
+
+    Raises:
+        MagicError: A setting is wrong; found for every point of a sweep before the first one runs.
+    """
+    settings_module.register()
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # errors reach us instead of being printed over several lines
+    statuses: list[int] = []
+
+    def task(config: DictConfig) -> int:
+        status = _run_point(command, config)
+        statuses.append(status)
+        return status
+
+    config_name = command.name.replace("-", "_")
+    try:
+        if not {"-c", "--cfg", "-i", "--info", "--hydra-help"} & set(flags):
+            _check_all_points(command, config_name, flags, overrides)
+        main = hydra.main(version_base="1.3", config_path=str(settings_module.find_config_dir()), config_name=config_name)(task)
+        sys.argv = ["magic", *flags, *overrides]
+        main()
+    except (HydraException, OmegaConfBaseException) as error:
+        raise explain(error, overrides) from error
+    return max(statuses, default=0)
+
+
+def _run_point(command: Command, config: DictConfig) -> int:
+    settings_module.register()  # a launcher may have started this process
+    settings = settings_module.to_settings(config, getattr(settings_module, command.settings_class))
+    try:
+        return importlib.import_module(command.module).run(settings)
+    except MagicError as error:
+        if not HydraConfig.get().launcher._target_.startswith(_BASIC):
+            raise  # another process collects the statuses: only an exception reaches it
+        print(f"magic: {error}", file=sys.stderr)
+        return 2
+
+
+def _check_all_points(command: Command, config_name: str, flags: list[str], overrides: list[str]) -> None:
+    """Compose and check the settings of every point, without models."""
+    settings_class = getattr(settings_module, command.settings_class)
+    is_sweep = bool({"-m", "--multirun"} & set(flags))
+    directories = [flags[i + 1] for i, flag in enumerate(flags) if flag in ("-cd", "--config-dir")]
+    search_path = [f"hydra.searchpath=[{','.join(f'file://{d}' for d in directories)}]"] if directories else []
+    with hydra.initialize_config_dir(str(settings_module.find_config_dir()), version_base="1.3"):
+        for point in _points(overrides) if is_sweep else [overrides]:
+            config = hydra.compose(config_name, [*search_path, *point], return_hydra_config=True)
+            sweeper = config.hydra.sweeper
+            if is_sweep and not sweeper._target_.startswith(_BASIC):
+                return  # another sweeper makes up its own points
+            with _without_hydra(config):
+                settings_module.to_settings(config, settings_class)
+
+
+class _without_hydra:  # noqa: N801
+    """The composed config without Hydra's own node, for the time of a check."""
+
+    def __init__(self, config: DictConfig) -> None:
+        self.config = config
+
+    def __enter__(self) -> None:
+        OmegaConf.set_struct(self.config, False)
+        OmegaConf.set_readonly(self.config, False)
+        self.node = self.config._content.pop("hydra")
+
+    def __exit__(self, *error: Any) -> None:
+        self.config._content["hydra"] = self.node
+
+
+def _points(overrides: list[str]) -> list[list[str]]:
+    parsed = OverridesParser.create().parse_overrides(overrides)
+    return [list(point) for batch in BasicSweeper.split_arguments(parsed, max_batch_size=None) for point in batch]
+
+
+def explain(error: Exception, overrides: list[str]) -> MagicError:
+    """One line for the user: the setting, what was given, what is allowed."""
+    cause: BaseException | None = error
+    while cause is not None:  # a check of ours that failed while Hydra was resolving
+        if isinstance(cause, MagicError):
+            return cause
+        cause = cause.__cause__ or cause.__context__
+    root = error
+    while isinstance(root.__cause__, HydraException | OmegaConfBaseException):
+        root = root.__cause__
+    return SettingsError(_one_line(error, root, overrides))
+
+
+def _one_line(error: Exception, root: Exception, overrides: list[str]) -> str:
+    message = str(error)
+    key = getattr(root, "full_key", None)
+    given = dict(override.lstrip("+~").partition("=")[::2] for override in overrides)
+    if match := re.search(r"Could not find '([^']+)/([^'/]+)'", message):
+        group, option = match.groups()
+        return f"{group}={option} is unknown; {settings_module.nearest(option, options(group))}"
+    if "is not in struct" in str(root) or re.search(r"Key '.*' not in", str(root)):
+        name = key or re.search(r"'([^']+)'", message).group(1)
+        return f"unknown setting {name}; {settings_module.nearest(name.rpartition('.')[2], _siblings(root))}"
+    if match := re.match(r"(?:Could not override '([^']+)'\.?)?\s*No match in the defaults list", message):
+        return f"unknown setting group in {' '.join(overrides)}; {settings_module.nearest('', _groups())}"
+    first = str(root).splitlines()[0]
+    if match := re.match(r"Value '(.*)' of type '\w+' could not be converted to (\w+)", first):
+        value, wanted = match.groups()
+        return f"{key} must be {_KINDS.get(wanted, wanted)}, got {value!r}"
+    if match := re.match(r"Invalid value '(.*)', expected one of \[(.*)\]", first):
+        return f"{key}: {settings_module.nearest(match[1], match[2].split(', '))}, got {match[1]!r}"
+    if key and key in given:
+        return f"{key}={given[key]}: {first}"
+    return f"{key}: {first}" if key else " ".join(message.split())
+
+
+_KINDS = {"Integer": "a whole number", "Float": "a number", "Boolean": "true or false", "String": "text"}
+
+
+def options(group: str) -> list[str]:
+    """The choices of a settings group."""
+    return sorted(file.stem for file in (settings_module.find_config_dir() / group).glob("*.yaml"))
+
+
+def _groups() -> list[str]:
+    return sorted(folder.name for folder in settings_module.find_config_dir().iterdir() if folder.is_dir())
+
+
+def _siblings(error: Any) -> list[str]:
+    """Names of the settings beside the one that is not known."""
+    parent = getattr(error, "parent_node", None)
+    names = [str(key) for key in parent] if parent is not None else []
+    return [name for name in names if name not in ("hydra", "task")] or _groups()

@@ -1,0 +1,156 @@
+"""From settings to models: one function for language models, one for image-text models."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from magic_cli.errors import MagicError
+from magic_cli.models.sources import EMBEDDED, EMBEDDED_FOLDER, describe, fetch, weights_digest
+from magic_cli.work import Work
+
+if TYPE_CHECKING:
+    from magic_cli.models.image_text_model import ImageTextModel
+    from magic_cli.models.language_model import HuggingFaceLanguageModel
+
+
+def resolve_device(name: str) -> torch.device:
+    """The torch device of a setting; ``auto`` is CUDA if there is one, else the CPU.
+
+    Raises:
+        MagicError: The device is not there.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if name.startswith("cuda"):
+        count = torch.cuda.device_count()
+        if (torch.device(name).index or 0) >= count:
+            raise MagicError(f"run.device={name}: torch sees {count} CUDA devices here; set run.device=cpu or auto")
+    if name == "mps" and not torch.backends.mps.is_available():
+        raise MagicError("run.device=mps: not available here; set run.device=cpu or auto")
+    return torch.device(name)
+
+
+def quiet_libraries() -> None:
+    """Keep the libraries' progress bars and notes off the terminal; errors still come through."""
+    import transformers
+
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    logging.getLogger("open_clip").setLevel(logging.ERROR)
+
+
+def load_language_model(settings: Any, *, device: torch.device, dtype: torch.dtype, work: Work) -> tuple[HuggingFaceLanguageModel, dict[str, Any]]:
+    """The language model of ``LanguageModelSettings`` and its description for the manifest.
+
+    Raises:
+        MagicError: It cannot be had or read.
+    """
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from magic_cli.models.language_model import HuggingFaceLanguageModel
+
+    quiet_libraries()
+    folder = _folder(settings, embedded="language_model")
+    with _reading(settings, folder):
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=settings.trust_remote_code)
+        model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, trust_remote_code=settings.trust_remote_code)
+    language_model = HuggingFaceLanguageModel(
+        model.to(device), tokenizer, start_token=settings.start_token, clean_up_spaces=settings.clean_up_spaces, work=work
+    )
+    return language_model, _describe(settings, folder)
+
+
+def load_image_text_model(settings: Any, *, device: torch.device, dtype: torch.dtype, work: Work) -> tuple[ImageTextModel, dict[str, Any]]:
+    """The image-text model of ``ImageTextModelSettings`` and its description for the manifest.
+
+    Raises:
+        MagicError: It cannot be had or read.
+    """
+    quiet_libraries()
+    model, description = _FAMILIES[settings.family.value](settings, device=device, dtype=dtype, work=work)
+    if settings.logit_scale is not None:
+        model.logit_scale = settings.logit_scale
+    return model, description | {"family": settings.family.value, "logit_scale": model.logit_scale}
+
+
+def _load_huggingface(settings: Any, **options: Any) -> tuple[ImageTextModel, dict[str, Any]]:
+    from magic_cli.models.huggingface_clip import load_huggingface
+
+    folder = _folder(settings)
+    with _reading(settings, folder):
+        model = load_huggingface(folder, family=settings.family.value, **options)
+    return model, _describe(settings, folder)
+
+
+def _load_openai(settings: Any, **options: Any) -> tuple[ImageTextModel, dict[str, Any]]:
+    from magic_cli.models.openai_clip import load_openai_clip, weights_file
+
+    file = weights_file(settings.source)
+    with _reading(settings, file):
+        model = load_openai_clip(file, **options)
+    return model, describe(file, name=None if settings.path else settings.name, revision=None)
+
+
+def _load_open_clip(settings: Any, **options: Any) -> tuple[ImageTextModel, dict[str, Any]]:
+    from magic_cli.models.open_clip_model import load_open_clip
+
+    with _reading(settings, settings.source):
+        model = load_open_clip(settings.source, pretrained=None if settings.path else settings.pretrained, **options)
+    name = None if settings.path else f"{settings.name}/{settings.pretrained}"
+    return model, describe(settings.source, name=name, revision=None) | {"weights_sha256": weights_digest(model.model)}
+
+
+def _load_embedded(settings: Any, **options: Any) -> tuple[ImageTextModel, dict[str, Any]]:
+    from magic_cli.models.embedded.matcher import EmbeddedMatcher
+
+    folder = _folder(settings, embedded="matcher")
+    with _reading(settings, folder):
+        model = EmbeddedMatcher.load(folder, **options)
+    return model, _describe(settings, folder)
+
+
+_FAMILIES = {
+    "huggingface_clip": _load_huggingface,
+    "siglip": _load_huggingface,
+    "openai_clip": _load_openai,
+    "open_clip": _load_open_clip,
+    "embedded": _load_embedded,
+}
+
+
+def _folder(settings: Any, *, embedded: str | None = None) -> Path:
+    """The local folder that a model is read from; a hub model is fetched first."""
+    if settings.path:
+        return Path(settings.path).expanduser()
+    if settings.name == EMBEDDED and embedded is not None:
+        return EMBEDDED_FOLDER / embedded
+    return fetch(settings.name, revision=settings.revision, setting=settings.group)
+
+
+def _describe(settings: Any, folder: Path) -> dict[str, Any]:
+    if settings.path:
+        return describe(folder, name=None, revision=None)
+    revision = None if settings.name == EMBEDDED else settings.revision
+    return describe(folder, name=settings.name, revision=revision)
+
+
+class _reading:  # noqa: N801
+    """Turns what a library raises over unreadable model files into one line that names the setting."""
+
+    def __init__(self, settings: Any, source: Path | str) -> None:
+        self.settings, self.source = settings, source
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: Any, error: BaseException | None, traceback: Any) -> None:
+        if not isinstance(error, Exception) or isinstance(error, MagicError | torch.OutOfMemoryError):
+            return
+        setting = f"{self.settings.group}.{'path' if self.settings.path else 'name'}={self.settings.path or self.settings.name}"
+        reason = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+        advice = f"name a folder that save_pretrained wrote, or use {self.settings.group}=embedded"
+        raise MagicError(f"{setting}: cannot be loaded from {self.source} ({type(error).__name__}: {reason[:300]}); {advice}") from error

@@ -1,0 +1,91 @@
+"""Where model files come from: a local folder, or the hub through its cache; and what exactly they are."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+from magic_cli.errors import MagicError
+
+EMBEDDED = "embedded"
+EMBEDDED_FOLDER = Path(__file__).resolve().parent / "embedded"
+
+_OTHER_FRAMEWORKS = ["*.msgpack", "*.h5", "*.ot", "*.onnx", "*.tflite", "*.gguf", "*.mlmodel", "onnx/*", "openvino/*", "coreml/*"]
+_PICKLED = ["*.bin", "*.pt", "*.pth", "*.ckpt"]
+
+
+def fetch(name: str, *, revision: str, setting: str) -> Path:
+    """The local folder of a hub model: downloaded, or from the cache when there is no network.
+
+    Args:
+        name: Hub id, such as ``openai/clip-vit-base-patch32``.
+        revision: Branch, tag or commit.
+        setting: Settings group, for the error message.
+
+    Returns:
+        Folder of the snapshot; its name is the commit.
+
+    Raises:
+        MagicError: Neither the hub nor the cache has it; one line with what was tried and the offline alternative.
+    """
+    from huggingface_hub import HfApi, constants, snapshot_download
+    from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
+
+    try:
+        files = [sibling.rfilename for sibling in HfApi().model_info(name, revision=revision).siblings]
+        unwanted = [*_OTHER_FRAMEWORKS, *(_PICKLED if any(f.endswith(".safetensors") for f in files) else [])]
+        return Path(snapshot_download(name, revision=revision, ignore_patterns=unwanted))
+    except RevisionNotFoundError as error:
+        raise MagicError(f"{setting}.revision={revision}: {name} has no such branch, tag or commit on the hub") from error
+    except RepositoryNotFoundError as error:
+        raise MagicError(
+            f"{setting}.name={name}: the hub has no such public model; correct the name, log in for a private one, or set {setting}.path=DIR"
+        ) from error
+    except Exception as error:  # the network can fail in many ways; the cache may still have the model
+        unreachable = error
+    try:
+        return Path(snapshot_download(name, revision=revision, local_files_only=True))
+    except Exception:  # the hub's answer above says more than the cache's
+        reason = next(iter(str(unreachable).strip().splitlines()), "")[:200]
+        raise MagicError(
+            f"{setting}.name={name}: not in the local cache ({constants.HF_HUB_CACHE}, revision {revision}) and the hub cannot be "
+            f"reached ({type(unreachable).__name__}: {reason}); copy the model's folder here and set {setting}.path=DIR, "
+            f"or use {setting}=embedded"
+        ) from unreachable
+
+
+def describe(source: Path | str, *, name: str | None, revision: str | None) -> dict[str, Any]:
+    """What the manifest says of a model: name, commit where one was resolved, SHA-256 of its files.
+
+    Args:
+        source: Folder or file it was loaded from; a plain name where a package keeps its files to itself.
+        name: Hub id or name within a package; None for a local model.
+        revision: Revision that was asked for; None if it has none.
+    """
+    path = Path(source)
+    description: dict[str, Any] = {"name": name, "revision": revision}
+    if path.parent.name == "snapshots":
+        description["commit"] = path.name
+    if path.is_file():
+        description["files"] = {path.name: _sha256(path)}
+    elif path.is_dir():
+        files = sorted(f for f in path.rglob("*") if f.is_file() and not f.name.startswith("."))
+        description["files"] = {f.relative_to(path).as_posix(): _sha256(f) for f in files if f.suffix != ".md"}
+    return description
+
+
+def weights_digest(module: Any) -> str:
+    """SHA-256 over all weights of a torch module, for models whose files are not at hand."""
+    import torch
+
+    digest = hashlib.sha256()
+    for key, tensor in sorted(module.state_dict().items()):
+        digest.update(key.encode())
+        digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -1,0 +1,334 @@
+"""Typed settings of every command, and the only place (with cli.py) that knows OmegaConf and Hydra.
+
+A decoding method and a dataset are their own settings: the dataclass that runs is the schema that Hydra checks, so a
+typo, a wrong type or a value out of range is refused before anything heavy loads.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from magic_cli.data.datasets import CocoCaptionsDataset, Dataset, KarpathyDataset, PhotoFiles, PhotoFolder
+from magic_cli.decoding.beam import BeamSearch
+from magic_cli.decoding.lookahead import ContrastiveSearch, MagicSearch
+from magic_cli.decoding.method import DecodingMethod, require
+from magic_cli.decoding.sampling import GreedySearch, NucleusSampling, TopKSampling, TypicalSampling
+from magic_cli.errors import SettingsError
+
+DECODING_METHODS: dict[str, type[DecodingMethod]] = {
+    "magic": MagicSearch,
+    "contrastive": ContrastiveSearch,
+    "greedy": GreedySearch,
+    "beam": BeamSearch,
+    "top_k": TopKSampling,
+    "nucleus": NucleusSampling,
+    "typical": TypicalSampling,
+}
+
+DATASETS: dict[str, type[Dataset]] = {
+    "files": PhotoFiles,
+    "photos": PhotoFolder,
+    "karpathy": KarpathyDataset,
+    "coco_captions": CocoCaptionsDataset,
+}
+
+
+class Family(Enum):
+    """Kinds of image-text model; each has an adapter in ``models/``."""
+
+    huggingface_clip = "huggingface_clip"
+    openai_clip = "openai_clip"
+    open_clip = "open_clip"
+    siglip = "siglip"
+    embedded = "embedded"
+
+
+class LookAheadWay(Enum):
+    """How the language model looks at candidates (models/lookahead.py)."""
+
+    auto = "auto"
+    tree = "tree"
+    repeated = "repeated"
+    recompute = "recompute"
+
+
+class DType(Enum):
+    """Type of weights and activations."""
+
+    float32 = "float32"
+    bfloat16 = "bfloat16"
+    float16 = "float16"
+
+
+@dataclass
+class ModelSource:
+    """Where a model comes from: ``path`` if it is set, else ``name``.
+
+    Attributes:
+        name: Hub id (or name within its package).
+        path: Local folder or file; wins over ``name``.
+        revision: Branch, tag or commit on the hub.
+        recommended: Values that this model recommends; the command line and experiments win over them.
+    """
+
+    name: str | None = None
+    path: str | None = None
+    revision: str = "main"
+    recommended: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.name and not self.path:
+            raise SettingsError(f"{self.group}.path or {self.group}.name must name a model")
+        if self.path and not Path(self.path).expanduser().exists():
+            place = Path(self.path).expanduser().absolute()
+            raise SettingsError(f"{self.group}.path={self.path}: no such file or folder (looked at {place}); correct the path, or set it to null to use {self.name}")
+
+    @property
+    def group(self) -> str:
+        """The settings group, as the user types it."""
+        raise NotImplementedError(f"{type(self).__name__}.group")
+
+    @property
+    def source(self) -> str:
+        """What a loader is given."""
+        return str(Path(self.path).expanduser()) if self.path else str(self.name)
+
+
+@dataclass
+class LanguageModelSettings(ModelSource):
+    """A causal language model.
+
+    Attributes:
+        start_token: Token that opens a caption; null: ``<-start_of_text->`` if the model has it, else its own
+            begin-of-text token.
+        clean_up_spaces: Remove the space before punctuation in decoded text, as for the published numbers.
+        look_ahead: How candidates are looked at; ``auto`` tries what the model can do.
+        trust_remote_code: Run code that the model brings along.
+    """
+
+    start_token: str | None = None
+    clean_up_spaces: bool = True
+    look_ahead: LookAheadWay = LookAheadWay.auto
+    trust_remote_code: bool = False
+
+    @property
+    def group(self) -> str:
+        return "language_model"
+
+
+@dataclass
+class ImageTextModelSettings(ModelSource):
+    """An image-text model.
+
+    Attributes:
+        family: Which adapter reads it.
+        pretrained: OpenCLIP's tag or weights file for an architecture.
+        logit_scale: Factor on the cosine in the magic score, greater than 0; null: the model's own.
+    """
+
+    family: Family = Family.huggingface_clip
+    pretrained: str | None = None
+    logit_scale: float | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.logit_scale is not None:
+            require("logit_scale", self.logit_scale, above=0, prefix=self.group)
+
+    @property
+    def group(self) -> str:
+        return "image_text_model"
+
+
+@dataclass
+class RunSettings:
+    """Where and how a run is carried out.
+
+    Attributes:
+        dir: Run folder; null: ``runs/<command>/<dataset>-<method>-<hash of the settings>``.
+        batch_size: Images decoded side by side, at least 1.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        dtype: Type of weights; float32 for numbers that are compared.
+        threads: CPU threads; null: torch decides.
+        seed: Seed of the sampled methods, 0 to 2**63 - 1.
+        repeat: Which of several sampled runs this is, at least 1; each repeat draws anew.
+        trace: Write every step's candidates and scores to trace.jsonl.
+    """
+
+    dir: str | None = None
+    batch_size: int = 8
+    device: str = "auto"
+    dtype: DType = DType.float32
+    threads: int | None = None
+    seed: int = 0
+    repeat: int = 1
+    trace: bool = False
+
+    def __post_init__(self) -> None:
+        require("batch_size", self.batch_size, at_least=1, prefix="run")
+        require("repeat", self.repeat, at_least=1, prefix="run")
+        require("seed", self.seed, at_least=0, at_most=2**63 - 1, prefix="run")
+        if self.threads is not None:
+            require("threads", self.threads, at_least=1, prefix="run")
+        kind, _, number = self.device.partition(":")
+        if self.device not in ("auto", "cpu", "cuda", "mps") and not (kind == "cuda" and number.isdigit()):
+            raise SettingsError(f"run.device must be auto, cpu, mps, cuda or cuda:N, got {self.device!r}")
+
+
+@dataclass
+class CaptionSettings:
+    """Everything ``magic caption`` needs."""
+
+    dataset: Any
+    language_model: Any
+    image_text_model: Any
+    decoding: Any
+    run: RunSettings = field(default_factory=RunSettings)
+    prompt: str | None = None
+    """Words that open every caption, after the start token."""
+    task: str = "caption"
+    """Picks the values that models recommend; fixed."""
+
+
+def register() -> None:
+    """Tell Hydra the schemas and the resolver. Safe to call again."""
+    from hydra.core.config_store import ConfigStore
+    from omegaconf import OmegaConf
+
+    store = ConfigStore.instance()
+    store.store(group="schema", name="caption", node=CaptionSettings)
+    store.store(group="schema/run", name="default", node=RunSettings)
+    store.store(group="schema/language_model", name="any", node=LanguageModelSettings)
+    store.store(group="schema/image_text_model", name="any", node=ImageTextModelSettings)
+    for group, classes in (("decoding", DECODING_METHODS), ("dataset", DATASETS)):
+        for name, settings_class in classes.items():
+            store.store(group=f"schema/{group}", name=name, node=settings_class)
+    OmegaConf.register_new_resolver("recommended", _recommended, replace=True)
+
+
+def _recommended(key: str, *, _root_: Any) -> Any:
+    """The value that the chosen models recommend for this task: the image-text model's wins over the language model's."""
+    from omegaconf import OmegaConf
+
+    task = OmegaConf.select(_root_, "task")
+    for group in ("image_text_model", "language_model"):
+        value = OmegaConf.select(_root_, f"{group}.recommended.{task}.{key}")
+        if value is not None:
+            return value
+    if key == "prompt":
+        return None
+    name = OmegaConf.select(_root_, "language_model.path") or OmegaConf.select(_root_, "language_model.name")
+    raise SettingsError(f"decoding.{key}: {name} recommends none for {task}; set decoding.{key}=...")
+
+
+def to_settings(config: Any, settings_class: type) -> Any:
+    """Plain, checked dataclasses from a composed Hydra config.
+
+    Raises:
+        SettingsError: A value is missing, of the wrong type or out of range.
+    """
+    from omegaconf import OmegaConf
+
+    _refuse_unknown_keys(config, "")
+    settings = OmegaConf.to_object(config)
+    if not isinstance(settings, settings_class):
+        raise TypeError(f"expected {settings_class.__name__}, got {type(settings).__name__}")
+    return settings
+
+
+def _refuse_unknown_keys(node: Any, path: str) -> None:
+    """Hydra's ``+key=value`` can add keys that no dataclass has."""
+    from omegaconf import DictConfig, OmegaConf
+
+    settings_class = OmegaConf.get_type(node)
+    if not isinstance(node, DictConfig) or not is_dataclass(settings_class):
+        return
+    known = [item.name for item in fields(settings_class)]
+    for key in node:
+        if key not in known:
+            raise SettingsError(f"unknown setting {path}{key}; {nearest(str(key), known)}")
+        child = node._get_node(key)
+        _refuse_unknown_keys(child, f"{path}{key}.")
+
+
+def nearest(name: str, known: Sequence[str]) -> str:
+    """A hint for a name that is not known.
+
+    >>> nearest("aplha", ["k", "alpha", "beta"])
+    'did you mean alpha? (k, alpha, beta)'
+    >>> nearest("zzz", ["k", "alpha"])
+    'allowed: k, alpha'
+    """
+    close = difflib.get_close_matches(name, known, n=1)
+    listed = ", ".join(known)
+    return f"did you mean {close[0]}? ({listed})" if close else f"allowed: {listed}"
+
+
+def as_plain(settings: Any) -> dict[str, Any]:
+    """Settings as dicts, lists and scalars, for YAML and JSON; ``decoding.method`` names the method."""
+    plain = _plain(asdict(settings))
+    plain["decoding"] = {"method": method_name(settings.decoding), **plain["decoding"]}
+    return plain
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value.value if isinstance(value, Enum) else value
+
+
+# What cannot change a result, so that a run goes on after it is changed.
+_WITHOUT_EFFECT = {
+    "run": ("dir", "batch_size", "device", "threads", "trace"),
+    "language_model": ("recommended",),  # already resolved into the settings that use it
+    "image_text_model": ("recommended",),
+}
+
+
+def settings_that_matter(settings: Any) -> dict[str, Any]:
+    """The settings that can change results: what identifies a run."""
+    plain = as_plain(settings)
+    for group, names in _WITHOUT_EFFECT.items():
+        for name in names:
+            del plain[group][name]
+    if not settings.decoding.is_sampled:
+        del plain["run"]["seed"], plain["run"]["repeat"]
+    if not settings.decoding.needs_image:
+        del plain["image_text_model"]
+    return plain
+
+
+def settings_hash(settings: Any) -> str:
+    """Eight hexadecimal digits that name the settings which can change results."""
+    text = json.dumps(settings_that_matter(settings), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def method_name(method: DecodingMethod) -> str:
+    """The name under which the user chose a method."""
+    return next(name for name, method_class in DECODING_METHODS.items() if type(method) is method_class)
+
+
+def find_config_dir() -> Path:
+    """The folder of Hydra configs: inside the package in a wheel, beside it in a checkout.
+
+    Raises:
+        FileNotFoundError: Neither place has them; the installation is broken.
+    """
+    package = Path(__file__).resolve().parent
+    places = [package.parent / "configs", package / "configs"]
+    # a checkout wins: an editable install leaves a stale copy of configs in site-packages
+    for place in places:
+        if (place / "caption.yaml").is_file():
+            return place
+    raise FileNotFoundError(f"configs/caption.yaml is neither in {places[0]} nor in {places[1]}; reinstall magic")
+
