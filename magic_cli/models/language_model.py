@@ -73,6 +73,8 @@ class HuggingFaceLanguageModel:
 
     def prepare(self, *, decoding_len: int, num_candidates: int, look_ahead: str = "auto") -> str:
         """Choose how candidates are looked at (see ``probe.choose_look_ahead``); returns the chosen way's name."""
+        if num_candidates > self.vocab_size:
+            raise MagicError(f"decoding.k must be at most the vocabulary size {self.vocab_size}, got {num_candidates}")
         self._way = choose_look_ahead(
             self.network, decoding_len=decoding_len, num_candidates=num_candidates, wanted=look_ahead
         )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,7 +42,6 @@ def quiet_libraries() -> None:
 
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
-    logging.getLogger("open_clip").setLevel(logging.ERROR)
 
 
 def load_language_model(settings: Any, *, device: torch.device, dtype: torch.dtype, work: Work) -> tuple[HuggingFaceLanguageModel, dict[str, Any]]:
@@ -125,7 +126,10 @@ _FAMILIES = {
 def _folder(settings: Any, *, embedded: str | None = None) -> Path:
     """The local folder that a model is read from; a hub model is fetched first."""
     if settings.path:
-        return Path(settings.path).expanduser()
+        folder = Path(settings.path).expanduser()
+        if not (folder / "config.json").is_file():
+            raise MagicError(f"{settings.group}.path={settings.path}: has no config.json; name a folder that save_pretrained wrote")
+        return folder
     if settings.name == EMBEDDED and embedded is not None:
         return EMBEDDED_FOLDER / embedded
     return fetch(settings.name, revision=settings.revision, setting=settings.group)
@@ -138,19 +142,25 @@ def _describe(settings: Any, folder: Path) -> dict[str, Any]:
     return describe(folder, name=settings.name, revision=revision)
 
 
-class _reading:  # noqa: N801
-    """Turns what a library raises over unreadable model files into one line that names the setting."""
-
-    def __init__(self, settings: Any, source: Path | str) -> None:
-        self.settings, self.source = settings, source
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: Any, error: BaseException | None, traceback: Any) -> None:
-        if not isinstance(error, Exception) or isinstance(error, MagicError | torch.OutOfMemoryError):
-            return
-        setting = f"{self.settings.group}.{'path' if self.settings.path else 'name'}={self.settings.path or self.settings.name}"
-        reason = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
-        advice = f"name a folder that save_pretrained wrote, or use {self.settings.group}=embedded"
-        raise MagicError(f"{setting}: cannot be loaded from {self.source} ({type(error).__name__}: {reason[:300]}); {advice}") from error
+@contextmanager
+def _reading(settings: Any, source: Path | str) -> Iterator[None]:
+    """Turn what a library raises over model files into one line that names the setting."""
+    logging.disable(logging.ERROR)  # libraries log the error that they raise, too
+    try:
+        yield
+    except (MagicError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:  # each library and file format raises its own kinds
+        group = settings.group
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        reason = f"{type(error).__name__}: {' '.join(lines)[:200]}"
+        if settings.path:
+            raise MagicError(
+                f"{group}.path={settings.path}: cannot be loaded ({reason}); name a complete model of this kind, or use {group}=embedded"
+            ) from error
+        raise MagicError(
+            f"{group}.name={settings.name}: cannot be loaded ({reason}); without network set {group}.path to a local copy, "
+            f"or use {group}=embedded"
+        ) from error
+    finally:
+        logging.disable(logging.NOTSET)

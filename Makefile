@@ -1,0 +1,34 @@
+# `make demo` and `make test` work as the first command in a fresh clone: each sets up .venv first if need be.
+PYTHON ?= python3
+VENV ?= .venv
+PIP = $(VENV)/bin/python -m pip --disable-pip-version-check
+READY = $(VENV)/.ready
+
+# What builds the one dependency that has no wheel, and magic itself; pinned like everything else.
+BUILD_TOOLS = setuptools|hatchling|editables|packaging|pathspec|pluggy|trove-classifiers|tomlkit
+
+.PHONY: demo test test-fast wheel clean
+
+demo: $(READY)  ## caption the sample photos with the embedded models
+	$(VENV)/bin/magic caption --images data/photos
+
+test: $(READY)  ## the whole test suite, offline
+	$(VENV)/bin/python -m pytest
+
+test-fast: $(READY)  ## without the slow tests
+	$(VENV)/bin/python -m pytest -m "not slow"
+
+wheel: $(READY)  ## dist/magic-*.whl
+	$(VENV)/bin/python -m build --wheel --no-isolation
+
+$(READY): requirements.lock pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "magic needs Python 3.11 or newer: make PYTHON=python3.11 ...")'
+	$(PYTHON) -m venv $(VENV)
+	grep -E '^($(BUILD_TOOLS))==' requirements.lock > $(VENV)/build-tools.txt
+	$(PIP) install --quiet -r $(VENV)/build-tools.txt
+	$(PIP) install --quiet --no-build-isolation -r requirements.lock
+	$(PIP) install --quiet --no-build-isolation --no-deps --editable .
+	touch $@
+
+clean:
+	rm -rf $(VENV) dist build

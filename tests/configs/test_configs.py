@@ -1,0 +1,56 @@
+"""Every config file composes into checked settings; none is left out."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+from hydra import compose, initialize_config_dir
+
+from magic_cli import settings as settings_module
+from magic_cli.settings import CaptionSettings, to_settings
+
+CONFIGS = settings_module.find_config_dir()
+GROUPS = ("dataset", "decoding", "language_model", "image_text_model", "run", "experiment")
+FILES = sorted(CONFIGS.rglob("*.yaml"))
+# values that a user must give
+NEEDED = {"photos": ["dataset.root=."], "files": ["dataset.paths=[a.jpg]"], "coco_captions": ["dataset.annotations=a", "dataset.root=."]}
+
+
+def test_all_files_are_in_known_groups():
+    assert len(FILES) > 30
+    assert {file.parent.name for file in FILES} == {*GROUPS, "configs"}
+
+
+@pytest.mark.parametrize("file", [f for f in FILES if f.parent != CONFIGS], ids=lambda f: f"{f.parent.name}={f.stem}")
+def test_config_composes_and_converts(file: Path):
+    settings_module.register()
+    overrides = [f"{file.parent.name}={file.stem}", *NEEDED.get(file.stem, [])]
+    if file.parent.name not in ("dataset", "experiment"):
+        overrides += NEEDED["files"]
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        settings = to_settings(compose("caption", overrides), CaptionSettings)
+    assert settings.decoding.decoding_len >= 2
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda f: f"{f.parent.name}={f.stem}")
+def test_config_opens_with_a_comment_and_is_plain_yaml(file: Path):
+    text = file.read_text(encoding="utf-8")
+    assert text.startswith("#")
+    assert isinstance(yaml.safe_load(text), dict)
+
+
+def test_every_method_and_dataset_class_has_a_config():
+    assert {f.stem for f in (CONFIGS / "decoding").glob("*.yaml")} == set(settings_module.DECODING_METHODS)
+    used = {line.split("/")[-1].split("@")[0] for f in (CONFIGS / "dataset").glob("*.yaml")
+            for line in f.read_text().splitlines() if "/schema/dataset/" in line}  # fmt: skip
+    assert used == set(settings_module.DATASETS)
+
+
+def test_user_experiment_works_from_another_folder(tmp_path, monkeypatch, capsys):
+    from magic_cli.cli import main
+
+    (tmp_path / "mine" / "experiment").mkdir(parents=True)
+    (tmp_path / "mine" / "experiment" / "row.yaml").write_text("# @package _global_\ndecoding: {alpha: 7}\n")
+    monkeypatch.chdir(tmp_path)
+    assert main(["caption", "--config-dir", "mine", "experiment=row", "--image", "a.jpg"]) == 2
+    assert "decoding.alpha must be in [0, 1], got 7" in capsys.readouterr().err

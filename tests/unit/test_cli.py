@@ -1,0 +1,148 @@
+"""The command line at its edge: words in, exit status and one line out."""
+
+import os
+import statistics
+import subprocess
+import sys
+import time
+
+import pytest
+
+from magic_cli.cli import main, quote, translate
+from magic_cli.commands import COMMANDS
+from magic_cli.errors import SettingsError
+
+CAPTION = COMMANDS["caption"]
+
+
+def test_flags_and_overrides_mix_in_any_order():
+    flags, overrides = translate(["decoding.k=5", "-m", "--dataset", "coco", "run.seed=1", "--cfg", "job"], CAPTION)
+    assert flags == ["-m", "--cfg", "job"]
+    assert overrides == ["decoding.k=5", "dataset=coco", "run.seed=1"]
+
+
+def test_image_flags_are_collected_into_one_list():
+    _, overrides = translate(["--image", "a.jpg", "decoding.k=5", "--image=b, c.jpg"], CAPTION)
+    assert overrides == ["dataset=files", "decoding.k=5", "dataset.paths=['a.jpg','b, c.jpg']"]
+
+
+ODD_NAMES = ["a b.jpg", "a,b.jpg", "[1] {2} (3).jpg", "it's.jpg", 'say "x".jpg', "${oc.env:HOME}.jpg", "a=b.jpg", "back\\slash.jpg",
+             "b\\'q.jpg", "é 日本.jpg", "trailing\\", "a:b#c;d.jpg", "~tilde.jpg", "100%.jpg", "null", "1.5", "true"]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ODD_NAMES)
+def test_path_arrives_letter_for_letter_when_it_has_odd_letters(name):
+    from hydra import compose, initialize_config_dir
+
+    from magic_cli import settings
+
+    settings.register()
+    _, from_flag = translate(["--image", name], CAPTION)
+    _, from_setting = translate([f"run.dir={name}"], CAPTION) if name != "null" else (None, [])
+    with initialize_config_dir(str(settings.find_config_dir()), version_base="1.3"):
+        config = compose("caption", [*from_flag, *from_setting])
+    assert list(config.dataset.paths) == [name]
+    if name != "null":
+        assert config.run.dir == name
+
+
+def test_several_paths_stay_a_sweep_when_multirun_is_on():
+    _, overrides = translate(["-m", "language_model.path=/a b,/c"], CAPTION)
+    assert overrides == ["language_model.path='/a b','/c'"]
+
+
+def test_quote_doubles_backslashes_only_before_quotes():
+    assert quote("a\\b") == "'a\\b'"
+    assert quote("a\\'") == "'a\\\\\\''"
+
+
+@pytest.mark.parametrize(
+    ("words", "parts"),
+    [
+        (["captoin"], ["captoin", "did you mean caption?"]),
+        (["caption", "--imag", "a.jpg"], ["--imag", "did you mean --image?"]),
+        (["caption", "a.jpg"], ["'a.jpg'", "--image a.jpg"]),
+        (["caption"], ["nothing to caption", "--image"]),
+        (["caption", "--image"], ["--image needs a value"]),
+        (["caption", "--image", "a.jpg", "decoding.aplha=1"], ["decoding.aplha", "did you mean alpha?"]),
+        (["caption", "--image", "a.jpg", "decoding.k=hot"], ["decoding.k", "whole number", "'hot'"]),
+        (["caption", "--image", "a.jpg", "decoding.k=2.5"], ["decoding.k", "whole number", "2.5"]),
+        (["caption", "--image", "a.jpg", "decoding.alpha=3"], ["decoding.alpha must be in [0, 1], got 3.0"]),
+        (["caption", "--image", "a.jpg", "decoding.alpha=nan"], ["decoding.alpha", "finite", "nan"]),
+        (["caption", "--image", "a.jpg", "decoding.beta=inf"], ["decoding.beta", "finite", "inf"]),
+        (["caption", "--image", "a.jpg", "decoding.beta=-1"], ["decoding.beta must be at least 0, got -1.0"]),
+        (["caption", "--image", "a.jpg", "decoding.k=0"], ["decoding.k must be at least 1, got 0"]),
+        (["caption", "--image", "a.jpg", "decoding=nucleus", "decoding.p=0"], ["decoding.p must be in (0, 1], got 0.0"]),
+        (["caption", "--image", "a.jpg", "decoding=magik"], ["decoding=magik", "did you mean magic?", "typical"]),
+        (["caption", "--image", "a.jpg", "decoding=greedy", "decoding.beta=1"], ["decoding.beta", "decoding_len"]),
+        (["caption", "--image", "a.jpg", "language_model=gpt3"], ["language_model=gpt3", "did you mean gpt2?"]),
+        (["caption", "--image", "a.jpg", "--image-text-model", "clop"], ["image_text_model=clop", "siglip"]),
+        (["caption", "--dataset", "cocco"], ["dataset=cocco", "did you mean coco?"]),
+        (["caption", "--experiment", "coco_magik"], ["experiment=coco_magik", "did you mean coco_magic?"]),
+        (["caption", "--image", "a.jpg", "+decoding.foo=1"], ["unknown setting decoding.foo"]),
+        (["caption", "--image", "a.jpg", "+foo=1"], ["unknown setting foo"]),
+        (["caption", "--image", "a.jpg", "fooo=1"], ["unknown setting fooo"]),
+        (["caption", "--image", "a.jpg", "run.dtype=float31"], ["run.dtype", "did you mean float32?"]),
+        (["caption", "--image", "a.jpg", "run.device=gpu"], ["run.device", "cuda", "'gpu'"]),
+        (["caption", "--image", "a.jpg", "run.batch_size=null"], ["run.batch_size"]),
+        (["caption", "--image", "a.jpg", "language_model.path=/no/such"], ["language_model.path=/no/such", "no such"]),
+        (["caption", "-m", "--image", "a.jpg", "decoding.alpha=0.1,3"], ["decoding.alpha must be in [0, 1], got 3.0"]),
+        (["caption", "--image", "a.jpg", "--experimental-rerun=x"], ["refused", "unpickles"]),
+        (["doctor", "now"], ["takes no arguments", "'now'"]),
+    ],
+)
+def test_user_fault_gives_one_line_and_exit_2(words, parts, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(words) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.count("\n") == 1 and err.startswith("magic: ")
+    for part in parts:
+        assert part in err
+    assert not list(tmp_path.glob("runs/caption/*")), "nothing may start"
+
+
+def test_no_value_of_a_sweep_runs_when_one_is_wrong(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.jpg").write_bytes(b"")
+    assert main(["caption", "-m", "--image", "a.jpg", "decoding.alpha=0.1,0.2,3"]) == 2
+    assert not (tmp_path / "runs").exists()
+
+
+def test_translate_refuses_rerun_because_it_unpickles():
+    with pytest.raises(SettingsError, match="unpickles"):
+        translate(["--experimental-rerun", "x"], CAPTION)
+
+
+@pytest.mark.parametrize("words", [["--help"], [], ["caption", "--help"], ["doctor", "-h"], ["--version"]])
+def test_help_imports_neither_torch_nor_hydra(words):
+    code = f"import sys; from magic_cli.cli import main; main({words!r}); print(sorted({{'torch', 'hydra', 'omegaconf', 'transformers'}} & set(sys.modules)))"
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert answer.stdout.splitlines()[-1] == "[]"
+    assert "magic" in answer.stdout
+
+
+def test_help_shows_settings_with_their_comments(capsys):
+    assert main(["caption", "--help"]) == 0
+    text = capsys.readouterr().out
+    for part in ("--image FILE", "decoding.alpha", "weight of the degeneration penalty", "magic caption --dataset coco", "nucleus"):
+        assert part in text
+
+
+def test_help_answers_within_half_a_second():
+    seconds = []
+    for _ in range(5):
+        start = time.perf_counter()
+        subprocess.run([sys.executable, "-m", "magic_cli", "--help"], capture_output=True, check=True)
+        seconds.append(time.perf_counter() - start)
+    assert statistics.median(seconds) < 0.5
+
+
+def test_cfg_job_prints_settings_to_stdout(tmp_path):
+    answer = subprocess.run(
+        [sys.executable, "-m", "magic_cli", "caption", "--dataset", "coco", "--cfg", "job"],
+        capture_output=True, text=True, check=True, cwd=tmp_path, env={**os.environ, "PYTHONPATH": os.getcwd()},
+    )  # fmt: skip
+    assert "cambridgeltl/magic_mscoco" in answer.stdout
+    assert answer.stderr == ""
+    assert not list(tmp_path.iterdir()), "showing settings writes nothing"

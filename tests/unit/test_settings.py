@@ -1,0 +1,91 @@
+"""Whose setting wins, what identifies a run, and what is refused."""
+
+import pytest
+from hydra import compose, initialize_config_dir
+
+from magic_cli import settings as settings_module
+from magic_cli.errors import SettingsError
+from magic_cli.settings import CaptionSettings, settings_hash, settings_that_matter, to_settings
+
+
+def caption(*overrides, files=("a.jpg",)):
+    settings_module.register()
+    images = [] if any(o.startswith(("dataset=", "experiment=")) for o in overrides) else [f"dataset.paths=[{','.join(files)}]"]
+    with initialize_config_dir(str(settings_module.find_config_dir()), version_base="1.3"):
+        return to_settings(compose("caption", [*images, *overrides]), CaptionSettings)
+
+
+def test_language_model_recommends_when_nothing_else_is_said():
+    s = caption("dataset=flickr30k")
+    assert (s.decoding.k, s.decoding.alpha, s.decoding.beta, s.decoding.decoding_len) == (25, 0.1, 2.0, 20)
+
+
+def test_dataset_brings_the_paper_models_when_none_are_named():
+    s = caption("dataset=coco")
+    assert s.language_model.name == "cambridgeltl/magic_mscoco"
+    assert s.image_text_model.name == "openai/clip-vit-base-patch32"
+
+
+def test_source_model_settings_hold_when_the_domain_is_crossed():
+    s = caption("experiment=flickr30k_to_coco_magic")
+    assert s.dataset.name == "coco" and s.dataset.skip_greyscale
+    assert s.language_model.name == "cambridgeltl/magic_flickr30k"
+    assert (s.decoding.k, s.decoding.decoding_len) == (25, 20)
+
+
+def test_image_text_model_overrides_beta_of_the_language_model():
+    assert caption("image_text_model=embedded", "language_model=magic_mscoco").decoding.beta == 0.5
+    assert caption("image_text_model=clip_vit_b32", "language_model=magic_mscoco").decoding.beta == 2.0
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_command_line_wins_over_experiment_and_models(order):
+    overrides = ["experiment=coco_magic", "decoding.k=7", "language_model=gpt2", "dataset.skip_greyscale=false"][::order]
+    s = caption(*overrides)
+    assert (s.decoding.k, s.language_model.name, s.dataset.skip_greyscale) == (7, "gpt2", False)
+    assert s.prompt == "A photo of"
+
+
+def test_embedded_models_are_used_when_only_images_are_given():
+    s = caption()
+    assert (s.language_model.name, s.image_text_model.name) == ("embedded", "embedded")
+
+
+def test_missing_recommendation_names_the_setting():
+    with pytest.raises(Exception) as caught:
+        caption("language_model.recommended.caption.k=null")
+    from magic_cli.hydra_app import explain
+
+    assert "decoding.k" in str(explain(caught.value, []))
+
+
+@pytest.mark.parametrize(
+    ("override", "same"),
+    [
+        ("run.batch_size=2", True), ("run.threads=1", True), ("run.trace=true", True), ("run.device=cpu", True), ("run.dir=x", True),
+        ("run.seed=1", True),  # magic search is deterministic
+        ("decoding.beta=1", False), ("run.dtype=bfloat16", False), ("dataset.limit=1", False), ("prompt=hello", False),
+        ("language_model.revision=v2", False), ("image_text_model.logit_scale=10", False),
+    ],
+)  # fmt: skip
+def test_hash_changes_only_with_what_can_change_results(override, same):
+    assert (settings_hash(caption()) == settings_hash(caption(override))) is same
+
+
+def test_hash_depends_on_the_seed_when_sampling():
+    assert settings_hash(caption("decoding=nucleus")) != settings_hash(caption("decoding=nucleus", "run.seed=1"))
+    assert settings_hash(caption("decoding=nucleus")) != settings_hash(caption("decoding=nucleus", "run.repeat=2"))
+
+
+def test_image_text_model_does_not_matter_when_the_method_does_not_look():
+    assert "image_text_model" not in settings_that_matter(caption("decoding=contrastive"))
+    assert "image_text_model" not in settings_that_matter(caption("decoding.beta=0"))
+
+
+def test_methods_differ_in_hash_when_their_settings_agree():
+    assert settings_hash(caption("decoding=greedy")) != settings_hash(caption("decoding=beam"))
+
+
+def test_logit_scale_is_refused_when_not_positive():
+    with pytest.raises(SettingsError, match=r"image_text_model\.logit_scale must be greater than 0, got 0\.0"):
+        caption("image_text_model.logit_scale=0")
