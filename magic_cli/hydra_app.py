@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
 import re
@@ -57,12 +58,21 @@ def _run_point(command: Command, config: DictConfig) -> int:
     settings_module.register()  # a launcher may have started this process
     settings = settings_module.to_settings(config, getattr(settings_module, command.settings_class))
     try:
-        return importlib.import_module(command.module).run(settings)
+        return _run_command(command, settings)
     except MagicError as error:
         if not HydraConfig.get().launcher._target_.startswith(_BASIC):
             raise  # another process collects the statuses: only an exception reaches it
         print(f"magic: {error}", file=sys.stderr)
         return 2
+
+
+def _run_command(command: Command, settings: Any) -> int:
+    try:
+        return importlib.import_module(command.module).run(settings)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise MagicError(f"the disk is full ({error.strerror}); free some space, then the same command goes on where it stopped") from error
 
 
 def _check_all_points(command: Command, config_name: str, flags: list[str], overrides: list[str]) -> None:

@@ -76,10 +76,10 @@ class PhotoFiles(Dataset):
             raise SettingsError("nothing to caption: give --image FILE, --images FOLDER or --dataset NAME (see magic caption --help)")
 
     def read(self) -> list[ImageRecord]:
-        repeated = {name for name, count in Counter(Path(p).name for p in self.paths).items() if count > 1}
+        paths = [Path(path) for path in dict.fromkeys(self.paths)]
+        counts = Counter(path.name for path in paths)
         return [
-            ImageRecord(id=p if Path(p).name in repeated else Path(p).name, path=Path(p), image_name=Path(p).name)
-            for p in dict.fromkeys(self.paths)
+            ImageRecord(id=path.name if counts[path.name] == 1 else str(path), path=path, image_name=path.name) for path in paths
         ]
 
     def hint(self) -> str:
