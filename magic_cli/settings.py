@@ -178,8 +178,8 @@ class RunSettings:
         if self.threads is not None:
             require("threads", self.threads, at_least=1, prefix="run")
         kind, _, number = self.device.partition(":")
-        if self.device not in ("auto", "cpu", "cuda", "mps") and not (kind == "cuda" and number.isdigit()):
-            raise SettingsError(f"run.device must be auto, cpu, mps, cuda or cuda:N, got {self.device!r}")
+        if self.device not in ("auto", "cpu", "cuda") and not (kind == "cuda" and number.isdigit()):
+            raise SettingsError(f"run.device must be auto, cpu, cuda or cuda:N, got {self.device!r}")
 
 
 @dataclass

@@ -31,8 +31,6 @@ def resolve_device(name: str) -> torch.device:
         count = torch.cuda.device_count()
         if (torch.device(name).index or 0) >= count:
             raise MagicError(f"run.device={name}: torch sees {count} CUDA devices here; set run.device=cpu or auto")
-    if name == "mps" and not torch.backends.mps.is_available():
-        raise MagicError("run.device=mps: not available here; set run.device=cpu or auto")
     return torch.device(name)
 
 
@@ -59,9 +57,9 @@ def load_language_model(settings: Any, *, device: torch.device, dtype: torch.dty
     with _reading(settings, folder):
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=settings.trust_remote_code)
         model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, trust_remote_code=settings.trust_remote_code)
-    language_model = HuggingFaceLanguageModel(
-        model.to(device), tokenizer, start_token=settings.start_token, clean_up_spaces=settings.clean_up_spaces, work=work
-    )
+        language_model = HuggingFaceLanguageModel(
+            model.to(device), tokenizer, start_token=settings.start_token, clean_up_spaces=settings.clean_up_spaces, work=work
+        )
     return language_model, _describe(settings, folder)
 
 
