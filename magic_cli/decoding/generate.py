@@ -9,7 +9,7 @@ import torch
 
 from magic_cli.decoding import scoring
 from magic_cli.decoding.method import Choice, DecodingMethod, Guidance, Step
-from magic_cli.errors import SettingsError
+from magic_cli.errors import MagicError, SettingsError
 from magic_cli.protocols import LanguageModel
 
 OnStep = Callable[[int, int, dict[str, list[float] | list[int] | None]], None]
@@ -52,6 +52,7 @@ def generate(
 
     Raises:
         SettingsError: The method needs an image and has none, k exceeds the vocabulary, or a prompt fills decoding_len.
+        MagicError: A model computes NaN, as large ones may in float16.
     """
     _check(model, method, prompts, guidance)
     width = method.rows_per_prompt
@@ -66,6 +67,7 @@ def generate(
         matcher = _Matcher(guidance, torch.tensor([row.prompt for row in rows], device=guidance.images.device))
     step_index = 0
     while rows:
+        _refuse_nan(state.logits, "language_model")
         step = Step(
             model=model,
             state=state,
@@ -101,6 +103,7 @@ class _Matcher:
 
     def __call__(self, texts: list[list[str]], similarity: str) -> torch.Tensor:
         features = self.texts.encode(texts)
+        _refuse_nan(features, "image_text_model")
         if similarity == "dot_product":
             return scoring.dot_product(self.images, features)
         return scoring.scaled_cosine(self.images, features, self.logit_scale)
@@ -120,6 +123,11 @@ def _check(model: LanguageModel, method: DecodingMethod, prompts: Sequence[Seque
         raise SettingsError(
             f"decoding.decoding_len counts the prompt and must exceed its {longest} tokens, got {method.decoding_len}"
         )
+
+
+def _refuse_nan(numbers: torch.Tensor, model: str) -> None:
+    if bool(numbers.isnan().any()):
+        raise MagicError(f"{model}: the model computes NaN; set run.dtype=float32, or check its files if that is already set")
 
 
 def _generator(seed: int) -> torch.Generator:

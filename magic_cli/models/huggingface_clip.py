@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from magic_cli.models.causal_text import Block, CausalTextTower, cut_at_end
-from magic_cli.models.image_text_model import ImageTextModel, pad_tokens
+from magic_cli.models.image_text_model import ImageTextModel, pad_tokens, read_logit_scale
 from magic_cli.work import Work
 
 
@@ -26,7 +26,6 @@ class HuggingFaceClip(ImageTextModel):
     def __init__(self, model: Any, tokenizer: Any, image_processor: Any, **options: Any) -> None:
         super().__init__(**options)
         self.model, self.tokenizer, self.image_processor = model.eval(), tokenizer, image_processor
-        self.logit_scale = float(model.logit_scale.detach().float().exp())
         self.adopt_tower(self.read_tower(), dtype=model.dtype)
 
     def embed_images(self, images: Sequence[Any]) -> Tensor:
@@ -87,5 +86,6 @@ def load_huggingface(folder: Path, *, family: str, device: torch.device, dtype: 
     tokenizer = AutoTokenizer.from_pretrained(folder)
     # the torchvision-based processors differ slightly from the PIL ones that the published numbers were made with
     image_processor = AutoImageProcessor.from_pretrained(folder, backend="pil")
-    model = model_class.from_pretrained(folder, dtype=dtype)
-    return adapter(model.to(device), tokenizer, image_processor, work=work)
+    model = model_class.from_pretrained(folder, dtype=torch.float32)
+    logit_scale = read_logit_scale(model)
+    return adapter(model.to(device, dtype), tokenizer, image_processor, logit_scale=logit_scale, work=work)

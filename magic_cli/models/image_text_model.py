@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -37,10 +37,10 @@ class ImageTextModel:
         text_tower: The causal text tower if the incremental path agrees with the model's own encoder, else None.
     """
 
-    logit_scale: float
     text_tower: CausalTextTower | None = None
 
-    def __init__(self, work: Work | None = None) -> None:
+    def __init__(self, *, logit_scale: float, work: Work | None = None) -> None:
+        self.logit_scale = logit_scale
         self.work = work or Work()
 
     def encode_images(self, images: Sequence[Image]) -> Tensor:
@@ -53,7 +53,7 @@ class ImageTextModel:
         """Projected features (N, E) in float32 of whole texts, not normalised; too long ones are truncated."""
         with self.work.phase("image_text_model"), torch.inference_mode():
             self.work.add("texts_encoded", len(texts))
-            parts = [texts[i : i + _TEXTS_AT_ONCE] for i in range(0, len(texts), _TEXTS_AT_ONCE)]
+            parts = [texts[i : i + _TEXTS_AT_ONCE] for i in range(0, max(1, len(texts)), _TEXTS_AT_ONCE)]
             return torch.cat([self.embed_texts(part).float() for part in parts])
 
     def open_texts(self, num_rows: int) -> IncrementalTexts | PlainTexts:
@@ -114,6 +114,11 @@ class PlainTexts:
 
     def select(self, rows: Tensor) -> None:
         """Nothing is remembered."""
+
+
+def read_logit_scale(model: Any) -> float:
+    """``exp(logit_scale)`` of a CLIP-like model; to be read before weights are rounded to 16 bits (100 would be 98.9)."""
+    return float(model.logit_scale.detach().float().exp())
 
 
 def pad_tokens(rows: Sequence[Sequence[int]], *, end_id: int, length: int | None = None, device=None) -> Tensor:

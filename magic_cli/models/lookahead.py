@@ -163,7 +163,9 @@ class TreeStep(LookAhead):
 
     def _prefill_mask(self, valid: Tensor) -> Tensor:
         causal = torch.ones(valid.shape[1], valid.shape[1], dtype=torch.bool, device=valid.device).tril()
-        return self._additive(causal & valid[:, None])
+        # padding sees itself: where a whole row is masked, float16 overflows to NaN, which would reach the real tokens
+        itself = torch.eye(valid.shape[1], dtype=torch.bool, device=valid.device)
+        return self._additive(causal & valid[:, None] | itself)
 
     def peek(self, state: State, ids: Tensor) -> Tensor:
         num_rows, num_candidates = ids.shape

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from magic_cli.models.causal_text import CausalTextTower, cut_at_end, packed_attention_block
-from magic_cli.models.image_text_model import ImageTextModel
+from magic_cli.models.image_text_model import ImageTextModel, read_logit_scale
 from magic_cli.work import Work
 
 
@@ -26,7 +26,6 @@ class OpenClip(ImageTextModel):
     def __init__(self, model: Any, preprocess: Any, tokenizer: Any, **options: Any) -> None:
         super().__init__(**options)
         self.model, self.preprocess, self.tokenizer = model.eval(), preprocess, tokenizer
-        self.logit_scale = float(model.logit_scale.detach().float().exp())
         self.dtype = model.logit_scale.dtype
         self.adopt_tower(self._tower(), dtype=self.dtype)
 
@@ -77,4 +76,5 @@ def load_open_clip(source: str, *, pretrained: str | None, device: torch.device,
 
     name = f"local-dir:{source}" if Path(source).is_dir() else source
     model, _, preprocess = open_clip.create_model_and_transforms(name, pretrained=pretrained, require_pretrained=True)
-    return OpenClip(model.to(device, dtype), preprocess, open_clip.get_tokenizer(name), work=work)
+    logit_scale = read_logit_scale(model)
+    return OpenClip(model.to(device, dtype), preprocess, open_clip.get_tokenizer(name), logit_scale=logit_scale, work=work)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from magic_cli.errors import MagicError
 from magic_cli.models.causal_text import CausalTextTower, cut_at_end, packed_attention_block
-from magic_cli.models.image_text_model import ImageTextModel
+from magic_cli.models.image_text_model import ImageTextModel, read_logit_scale
 from magic_cli.work import Work
 
 
@@ -40,7 +40,6 @@ class OpenAIClip(ImageTextModel):
         super().__init__(**options)
         self.model, self.preprocess = model.eval(), preprocess
         self.clip = import_clip()
-        self.logit_scale = float(model.logit_scale.detach().float().exp())
         self.end_id = model.vocab_size - 1  # its tokenizer's end token is the last one
         self.adopt_tower(self._tower(), dtype=model.dtype)
 
@@ -103,7 +102,12 @@ def load_openai_clip(file: Path, *, device: torch.device, dtype: torch.dtype, wo
     model = clip.model.build_model(dict(weights)).float()
     model.load_state_dict({name: weights[name].float() for name in model.state_dict()})  # build_model rounds to fp16
     preprocess = clip.clip._transform(model.visual.input_resolution)
-    return OpenAIClip(model.to(device, dtype), preprocess, work=work)
+    logit_scale = read_logit_scale(model)
+    model.to(device, dtype)
+    for module in model.modules():
+        if isinstance(module, torch.nn.LayerNorm):  # the package's computes in float32, whatever the type of the rest
+            module.float()
+    return OpenAIClip(model, preprocess, logit_scale=logit_scale, work=work)
 
 
 def _read_weights(file: Path, clip: Any) -> dict[str, Tensor]:
@@ -115,12 +119,14 @@ def _read_weights(file: Path, clip: Any) -> dict[str, Tensor]:
     published = {url.split("/")[-2] for url in clip.clip._MODELS.values()}
     with file.open("rb") as stream:
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
-    if digest in published:
-        return torch.jit.load(file, map_location="cpu").state_dict()
-    try:
-        return torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:  # pickle raises many kinds
-        raise MagicError(
-            f"{file}: SHA-256 {digest[:12]}... is none of OpenAI's published archives and it is no plain state dict; "
-            "download it again, or save its state dict as .safetensors"
-        ) from error
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch's advice on TorchScript; the error below says what matters
+        if digest in published:
+            return torch.jit.load(file, map_location="cpu").state_dict()
+        try:
+            return torch.load(file, map_location="cpu", weights_only=True)
+        except Exception as error:  # pickle raises many kinds
+            raise MagicError(
+                f"{file}: SHA-256 {digest[:12]}... is none of OpenAI's published archives and it is no plain state dict; "
+                "download it again, or save its state dict as .safetensors"
+            ) from error

@@ -81,7 +81,8 @@ def _head_is_plain(network: Network, tokens: Tensor) -> bool:
     hidden, _ = network.hidden(tokens[None], use_cache=False)
     own = network.own_logits(tokens[None], use_cache=False)
     plain = network.logits(hidden[:, -1])
-    return bool(torch.allclose(plain, own, rtol=1e-3, atol=1e-3 * float(own.abs().amax())))
+    tolerance = _TOLERANCE.get(network.model.dtype, 1e-4)
+    return bool(torch.allclose(plain, own, rtol=0, atol=tolerance * float(own.abs().amax())))
 
 
 def _within_context(network: Network, decoding_len: int) -> int:

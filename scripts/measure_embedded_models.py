@@ -1,0 +1,96 @@
+"""How good the embedded models' captions are: BLEU-4, METEOR and CIDEr of MAGIC, contrastive search and retrieval.
+
+    python scripts/measure_embedded_models.py --photos DIR
+
+DIR has one folder a set, each a COCO-format captions.json and images/ (coco_karpathy_test, flickr8k). Scores are
+pycocoevalcap's, over the n images of each set; CIDEr's idf comes from those n. Needs Java. Retrieval returns, for each
+photo, the best of a random sample of COCO's training captions by the same image-text model.
+"""
+
+import argparse
+import contextlib
+import io
+import json
+import random
+import sys
+from pathlib import Path
+
+import torch
+
+from magic_cli.cli import main as magic
+from magic_cli.data.bundled_coco import load_bundled_coco_captions
+from magic_cli.data.images import open_image
+from magic_cli.models.embedded.matcher import EmbeddedMatcher
+
+SETS = {"coco_karpathy_test": ["dataset.split=test"], "flickr8k": ["dataset.split=test", "dataset.limit=200"]}
+
+
+def scores(predictions: dict[str, str], references: dict[str, list[str]]) -> dict[str, float]:
+    """pycocoevalcap's scores of captions by id."""
+    from pycocoevalcap.bleu.bleu import Bleu
+    from pycocoevalcap.cider.cider import Cider
+    from pycocoevalcap.meteor.meteor import Meteor
+    from pycocoevalcap.tokenizer.ptbtokenizer import PTBTokenizer
+
+    with contextlib.redirect_stdout(io.StringIO()):  # the library talks
+        gold = PTBTokenizer().tokenize({i: [{"caption": c} for c in captions] for i, captions in references.items()})
+        ours = PTBTokenizer().tokenize({i: [{"caption": predictions[i]}] for i in references})
+        return {
+            "BLEU-4": Bleu(4).compute_score(gold, ours)[0][3],
+            "METEOR": Meteor().compute_score(gold, ours)[0],
+            "CIDEr": Cider().compute_score(gold, ours)[0],
+        }
+
+
+def run(words: list[str], folder: Path) -> list[dict]:
+    """Predictions of ``magic caption``."""
+    with contextlib.redirect_stdout(io.StringIO()):
+        status = magic(["caption", *words, f"run.dir={folder}"])
+    if status:
+        sys.exit(f"magic caption exited with {status}")
+    return [json.loads(line) for line in (folder / "predictions.jsonl").read_text().splitlines()]
+
+
+def retrieve(records: list[dict], captions: list[str], texts: torch.Tensor, matcher: EmbeddedMatcher) -> dict[str, str]:
+    """The best of ``captions`` for every photo."""
+    found = {}
+    for record in records:
+        image = matcher.encode_images([open_image(Path(record["image"]))])
+        found[record["id"]] = captions[int((texts @ torch.nn.functional.normalize(image, dim=-1).T).argmax())]
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--photos", type=Path, required=True)
+    parser.add_argument("--runs", type=Path, default=Path("runs/measure"))
+    parser.add_argument("--retrieval-captions", type=int, default=20000, help="size of the sample; 0: no retrieval")
+    parser.add_argument("--sets", nargs="+", default=list(SETS), choices=list(SETS))
+    parser.add_argument("overrides", nargs="*", help="settings of MAGIC, e.g. decoding.beta=1")
+    args = parser.parse_args()
+    matcher, captions, texts = None, [], None
+    if args.retrieval_captions:
+        matcher = EmbeddedMatcher.load()
+        everything = [c for group in load_bundled_coco_captions().values() for c in group]
+        captions = random.Random(0).sample(everything, args.retrieval_captions)
+        texts = torch.nn.functional.normalize(matcher.encode_texts(captions), dim=-1)
+    for name in args.sets:
+        root = args.photos / name
+        words = ["--dataset", "coco_captions", f"dataset.annotations={root / 'captions.json'}", f"dataset.root={root / 'images'}", *SETS[name]]
+        label = "-".join([name, *args.overrides]).replace("/", "_")
+        rows = {"magic": run([*words, *args.overrides], args.runs / f"{label}-magic")}
+        rows["contrastive"] = run([*words, "decoding=contrastive"], args.runs / f"{name}-contrastive")
+        records = rows["magic"]
+        references = {record["id"]: record["references"] for record in records}
+        for method, predictions in rows.items():
+            report(name, method, len(records), scores({p["id"]: p["caption"] for p in predictions}, references))
+        if matcher is not None:
+            report(name, f"retrieval of {len(captions)}", len(records), scores(retrieve(records, captions, texts, matcher), references))
+
+
+def report(name: str, method: str, n: int, values: dict[str, float]) -> None:
+    print(f"{name:<20} n {n:<4} {method:<20} " + "  ".join(f"{metric} {value:.4f}" for metric, value in values.items()), flush=True)
+
+
+if __name__ == "__main__":
+    main()

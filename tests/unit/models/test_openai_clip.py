@@ -1,0 +1,120 @@
+"""OpenAI's ``clip`` package: a small model of its own class, from the file kinds that users have."""
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from tests.tiny_models import randomise
+from tests.unit.models.growing import GROWING, largest_difference
+
+from magic_cli.errors import MagicError
+from magic_cli.models.causal_text import IncrementalTexts
+from magic_cli.models.openai_clip import import_clip, load_openai_clip, weights_file
+from magic_cli.work import Work
+
+CPU = torch.device("cpu")
+TEXTS = ["A dog runs.", "", "two men", "word " * 90, "a dog<|endoftext|> x"]
+
+
+def build(**changes):
+    """A ``clip.model.CLIP`` small enough for tests (the package derives heads as width / 64)."""
+    sizes = {
+        "embed_dim": 32, "image_resolution": 32, "vision_layers": 2, "vision_width": 64, "vision_patch_size": 16,
+        "context_length": 77, "vocab_size": 49408, "transformer_width": 128, "transformer_heads": 2, "transformer_layers": 2,
+    }  # fmt: skip
+    model = randomise(import_clip().model.CLIP(**sizes | changes), seed=4, spread=0.15)
+    model.logit_scale.data.fill_(4.6052)
+    return model
+
+
+@pytest.fixture(scope="module")
+def original():
+    return build()
+
+
+@pytest.fixture(scope="module")
+def file(original, tmp_path_factory):
+    """The state dict as safetensors."""
+    path = tmp_path_factory.mktemp("openai_clip") / "tiny.safetensors"
+    save_file({name: tensor.contiguous() for name, tensor in original.state_dict().items()}, path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def model(file):
+    return load_openai_clip(file, device=CPU, dtype=torch.float32, work=Work())
+
+
+def test_tower_is_picked_up_when_model_is_loaded(model):
+    assert isinstance(model.open_texts(2), IncrementalTexts)
+    assert model.logit_scale == pytest.approx(100.0, rel=1e-4)
+
+
+@pytest.mark.parametrize("steps", GROWING.values(), ids=GROWING.keys())
+def test_features_equal_own_encoder_when_text_changes(model, steps):
+    session = model.open_texts(2)
+    for texts in steps:
+        assert largest_difference(model, session, texts) <= 1e-5
+
+
+@torch.inference_mode()
+def test_features_equal_package_when_model_is_loaded(model, original, images):
+    package = import_clip()
+    expected = original.encode_text(package.tokenize(TEXTS, truncate=True))
+    assert torch.allclose(model.encode_texts(TEXTS), expected, atol=1e-5)
+    preprocess = package.clip._transform(32)
+    expected = original.encode_image(torch.stack([preprocess(image) for image in images]))
+    assert torch.allclose(model.encode_images(images), expected, atol=1e-5)
+
+
+def test_features_stay_the_same_when_file_is_a_pickled_state_dict(model, original, tmp_path):
+    torch.save(original.state_dict(), tmp_path / "tiny.pt")
+    other = load_openai_clip(tmp_path / "tiny.pt", device=CPU, dtype=torch.float32, work=Work())
+    assert torch.equal(other.encode_texts(TEXTS), model.encode_texts(TEXTS))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_features_stay_close_when_weights_are_half_as_wide(model, file, images, dtype):
+    half = load_openai_clip(file, device=CPU, dtype=dtype, work=Work())
+    cosine = torch.nn.functional.cosine_similarity
+    assert cosine(half.encode_texts(TEXTS), model.encode_texts(TEXTS)).min() > 0.99
+    assert cosine(half.encode_images(images), model.encode_images(images)).min() > 0.99
+    assert isinstance(half.open_texts(1), IncrementalTexts)
+    session = half.open_texts(2)
+    assert max(largest_difference(half, session, texts) for texts in GROWING["plain_growth"]) < 0.05
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit:FutureWarning")  # by saving it here
+def test_file_is_refused_when_it_is_an_unknown_torchscript_archive(tmp_path):
+    class Evil(torch.nn.Module):
+        def forward(self, x):
+            return x
+
+    torch.jit.script(Evil()).save(str(tmp_path / "ViT-B-32.pt"))
+    with pytest.raises(MagicError, match=r"SHA-256 [0-9a-f]{12}\.\.\. is none of OpenAI's published archives") as refused:
+        load_openai_clip(tmp_path / "ViT-B-32.pt", device=CPU, dtype=torch.float32, work=Work())
+    assert "\n" not in str(refused.value)
+
+
+def test_pickle_is_refused_when_it_would_run_code(tmp_path):
+    import pickle
+
+    class Evil:
+        def __reduce__(self):
+            return (open, (str(tmp_path / "ran"), "w"))
+
+    (tmp_path / "weights.pt").write_bytes(pickle.dumps(Evil()))
+    with pytest.raises(MagicError, match="is no plain state dict"):
+        load_openai_clip(tmp_path / "weights.pt", device=CPU, dtype=torch.float32, work=Work())
+    assert not (tmp_path / "ran").exists()
+
+
+def test_name_is_refused_when_package_has_no_such_model():
+    with pytest.raises(MagicError, match=r"^image_text_model.name='ViT-B/33' is neither a file nor a model .*ViT-B/32"):
+        weights_file("ViT-B/33")
+
+
+def test_one_line_tells_what_to_do_when_model_cannot_be_downloaded(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with pytest.raises(MagicError, match="^image_text_model.name=ViT-B/32: not in .* cannot be downl.*path=FILE") as refused:
+        weights_file("ViT-B/32")
+    assert "\n" not in str(refused.value)
