@@ -21,12 +21,15 @@ USER_FAULT, BUG, INTERRUPTED = 2, 1, 130
 
 _HYDRA_SWITCHES = {"-m", "--multirun", "--resolve", "--hydra-help"}
 _HYDRA_OPTIONS = {"-c", "--cfg", "-p", "--package", "-cd", "--config-dir", "-i", "--info"}
+_CONFIG_VIEWS = ("job", "hydra", "all")
 _REFUSED = {"--experimental-rerun": "it unpickles files; start the same command again instead, it resumes"}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run ``magic``; returns the exit status (0 done, 2 the user's to mend, 3 done but some images failed)."""
     argv = list(sys.argv[1:] if argv is None else argv)
+    if hasattr(sys.stdout, "reconfigure"):  # a caption that the terminal cannot show must not end the run
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         return _main(argv)
     except MagicError as error:
@@ -59,6 +62,8 @@ def _main(argv: list[str]) -> int:
             raise SettingsError(f"magic {name} takes no arguments, got {argv[1]!r}")
         return importlib.import_module(command.module).run()
     flags, overrides = translate(argv[1:], command)
+    if {"-c", "--cfg"} & set(flags) and "job" in flags and "--resolve" not in flags:
+        flags.append("--resolve")  # show values, not where they come from
     signal.signal(signal.SIGTERM, _interrupt)
 
     from magic_cli import hydra_app  # imports Hydra
@@ -86,6 +91,7 @@ def translate(words: Sequence[str], command: Command) -> tuple[list[str], list[s
     flags: list[str] = []
     overrides: list[str] = []
     lists: dict[str, list[str]] = {}
+    given: list[str] = []
     is_sweep = any(word in ("-m", "--multirun") for word in words)
     queue = list(words)
     while queue:
@@ -96,10 +102,14 @@ def translate(words: Sequence[str], command: Command) -> tuple[list[str], list[s
         if word in _HYDRA_SWITCHES:
             flags.append(word)
         elif name in _HYDRA_OPTIONS:
-            flags += [name, value if has_value else _next_value(name, queue)]
+            value = value if has_value else _next_value(name, queue)
+            _check_hydra_option(name, value)
+            flags += [name, value]
         elif name in command.flags:
             flag = command.flags[name]
             value = value if has_value else _next_value(name, queue)
+            _check_flag(name, value, command, given)
+            given.append(name)
             if flag.is_list:
                 lists.setdefault(flag.setting, []).append(value)
             else:
@@ -110,7 +120,7 @@ def translate(words: Sequence[str], command: Command) -> tuple[list[str], list[s
             known = [*command.flags, *sorted(_HYDRA_SWITCHES | _HYDRA_OPTIONS)]
             raise SettingsError(f"unknown flag {name}; {_nearest(name, known)}")
         elif has_value or word.startswith("~"):
-            overrides.append(_quote_path_override(word, is_sweep))
+            overrides.append(_quote_override(word, is_sweep))
         else:
             hint = f"--image {word}" if Path(word).suffix else f"--dataset {word}"
             raise SettingsError(f"unexpected {word!r}; settings are written name=value, images as in `{hint}`")
@@ -135,23 +145,44 @@ def quote(text: str) -> str:
 
 
 def _flag_value(flag: Flag, value: str, is_sweep: bool) -> str:
-    if flag.is_path:
-        return _quote_path(value, is_sweep)
-    return quote(value) if flag.metavar == "TEXT" else value
+    return _quote_value(value, is_sweep) if flag.is_path or flag.metavar == "TEXT" else value
 
 
-def _quote_path_override(override: str, is_sweep: bool) -> str:
+# Settings that hold text in which commas, quotes and brackets mean nothing to Hydra.
+_TEXT_SETTINGS = {"path", "root", "dir", "annotations", "prompt", "start_token", "name", "pretrained", "revision", "split"}
+
+
+def _quote_override(override: str, is_sweep: bool) -> str:
     key, _, value = override.partition("=")
-    is_path = key.lstrip("+").rpartition(".")[2] in ("path", "root", "dir", "annotations") and "." in key
-    return f"{key}={_quote_path(value, is_sweep)}" if is_path else override
+    is_text = key.lstrip("+").rpartition(".")[2] in _TEXT_SETTINGS
+    return f"{key}={_quote_value(value, is_sweep)}" if is_text else override
 
 
-def _quote_path(value: str, is_sweep: bool) -> str:
-    if value in ("null", "") or value[0] in "'\"":
+def _quote_value(value: str, is_sweep: bool) -> str:
+    if value in ("null", "") or (len(value) > 1 and value[0] in "'\"" and value[-1] == value[0]):
         return value
     if is_sweep and "," in value and not Path(value).exists():
-        return ",".join(quote(part) for part in value.split(","))  # several paths to sweep over
+        return ",".join(quote(part.strip()) for part in value.split(","))  # several values to sweep over
     return quote(value)
+
+
+def _check_flag(name: str, value: str, command: Command, given: list[str]) -> None:
+    """Refuse an empty value, a repeated flag that takes one value, and two flags that choose the images."""
+    if not value:
+        raise SettingsError(f"{name} needs a value, got an empty one")
+    if name in given and not command.flags[name].is_list:
+        raise SettingsError(f"{name} was given twice; give one value, or several with -m as {name} a,b")
+    chooses_images = ("--image", "--images", "--dataset")
+    for other in given:
+        if other != name and {other, name} <= set(chooses_images):
+            raise SettingsError(f"{other} and {name} cannot be combined: each chooses the images")
+
+
+def _check_hydra_option(name: str, value: str) -> None:
+    if name in ("-c", "--cfg") and value not in _CONFIG_VIEWS:
+        raise SettingsError(f"{name} must be one of {', '.join(_CONFIG_VIEWS)}, got {value!r}")
+    if name in ("-cd", "--config-dir") and not Path(value).is_dir():
+        raise SettingsError(f"{name}={value}: no such folder (looked at {Path(value).absolute()})")
 
 
 def _next_value(name: str, queue: list[str]) -> str:
@@ -213,6 +244,8 @@ def _settings_help() -> str:
         lines = (folder / f"{name}.yaml").read_text(encoding="utf-8").splitlines()
         body = [line for line in lines if line and not line.startswith(("defaults", "#", "  - "))]
         group = name.partition("/")[0]
+        if body[0] == f"{group}:":  # a file that sets several groups nests its own
+            body = [line.removeprefix("  ") for line in body[1:]]
         parts.append(f"\n  {name.replace('/', '=')}" + "".join(f"\n    {group}.{line}" if line[0] != " " else f"\n    {line}" for line in body))
     return "\n".join(parts)
 

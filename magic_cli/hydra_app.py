@@ -36,11 +36,15 @@ def run(command: Command, flags: list[str], overrides: list[str]) -> int:
     settings_module.register()
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors reach us instead of being printed over several lines
     statuses: list[int] = []
+    broken_pipes: list[BrokenPipeError] = []
 
     def task(config: DictConfig) -> int:
-        status = _run_point(command, config)
-        statuses.append(status)
-        return status
+        try:
+            statuses.append(_run_point(command, config))
+        except BrokenPipeError as error:  # raised below: Hydra would report it as a failed job
+            broken_pipes.append(error)
+            return 0
+        return statuses[-1]
 
     config_name = command.name.replace("-", "_")
     try:
@@ -51,6 +55,8 @@ def run(command: Command, flags: list[str], overrides: list[str]) -> int:
         main()
     except (HydraException, OmegaConfBaseException) as error:
         raise explain(error, overrides) from error
+    if broken_pipes:
+        raise broken_pipes[0]
     return max(statuses, default=0)
 
 
@@ -73,37 +79,41 @@ def _run_command(command: Command, settings: Any) -> int:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         raise MagicError(f"the disk is full ({error.strerror}); free some space, then the same command goes on where it stopped") from error
+    except RuntimeError as error:
+        if type(error).__name__ != "OutOfMemoryError":  # torch's; this module does not import torch
+            raise
+        raise MagicError(
+            f"run.device={settings.run.device}: out of memory with run.batch_size={settings.run.batch_size}; lower it, or set "
+            "run.dtype=bfloat16; the same command goes on where it stopped"
+        ) from error
 
 
 def _check_all_points(command: Command, config_name: str, flags: list[str], overrides: list[str]) -> None:
-    """Compose and check the settings of every point, without models."""
+    """Compose and check the settings of every point, without models.
+
+    Raises:
+        MagicError: A setting of a point is wrong, or two different points would share one run folder.
+    """
     settings_class = getattr(settings_module, command.settings_class)
     is_sweep = bool({"-m", "--multirun"} & set(flags))
     directories = [flags[i + 1] for i, flag in enumerate(flags) if flag in ("-cd", "--config-dir")]
     search_path = [f"hydra.searchpath=[{','.join(f'file://{d}' for d in directories)}]"] if directories else []
+    folders: dict[str, str] = {}
     with hydra.initialize_config_dir(str(settings_module.find_config_dir()), version_base="1.3"):
-        for point in _points(overrides) if is_sweep else [overrides]:
-            config = hydra.compose(config_name, [*search_path, *point], return_hydra_config=True)
-            sweeper = config.hydra.sweeper
-            if is_sweep and not sweeper._target_.startswith(_BASIC):
+        points = _points(overrides) if is_sweep else [overrides]
+        if is_sweep:
+            sweeper = hydra.compose(config_name, [*search_path, *points[0]], return_hydra_config=True).hydra.sweeper
+            if not sweeper._target_.startswith(_BASIC):
                 return  # another sweeper makes up its own points
-            with _without_hydra(config):
-                settings_module.to_settings(config, settings_class)
-
-
-class _without_hydra:  # noqa: N801
-    """The composed config without Hydra's own node, for the time of a check."""
-
-    def __init__(self, config: DictConfig) -> None:
-        self.config = config
-
-    def __enter__(self) -> None:
-        OmegaConf.set_struct(self.config, False)
-        OmegaConf.set_readonly(self.config, False)
-        self.node = self.config._content.pop("hydra")
-
-    def __exit__(self, *error: Any) -> None:
-        self.config._content["hydra"] = self.node
+        for point in points:
+            try:
+                config = hydra.compose(config_name, [*search_path, *point])
+            except ValueError as error:  # Hydra's answer to group=null
+                raise SettingsError(f"{' '.join(point)}: {str(error).splitlines()[0]}; a settings group must be one of its options") from error
+            settings = settings_module.to_settings(config, settings_class)
+            folder, identity = settings.run.dir, settings_module.settings_hash(settings)
+            if folder and folders.setdefault(folder, identity) != identity:
+                raise SettingsError(f"run.dir={folder}: the points of a sweep cannot share one folder; leave run.dir out")
 
 
 def _points(overrides: list[str]) -> list[list[str]]:
@@ -130,18 +140,25 @@ def _one_line(error: Exception, root: Exception, overrides: list[str]) -> str:
     given = dict(override.lstrip("+~").partition("=")[::2] for override in overrides)
     if match := re.search(r"Could not find '([^']+)/([^'/]+)'", message):
         group, option = match.groups()
-        return f"{group}={option} is unknown; {settings_module.nearest(option, options(group))}"
+        known = options(group) or re.findall(r"^\t(\S+)$", message, re.MULTILINE)
+        return f"{group}={option} is unknown; {settings_module.nearest(option, known)}"
     if "is not in struct" in str(root) or re.search(r"Key '.*' not in", str(root)):
         name = key or re.search(r"'([^']+)'", message).group(1)
         return f"unknown setting {name}; {settings_module.nearest(name.rpartition('.')[2], _siblings(root))}"
-    if match := re.match(r"(?:Could not override '([^']+)'\.?)?\s*No match in the defaults list", message):
-        return f"unknown setting group in {' '.join(overrides)}; {settings_module.nearest('', _groups())}"
+    if match := re.search(r"Ambiguous value for argument '([^']+)'", message):
+        return f"{match[1]}: several values need -m (a sweep); if the comma belongs to the value, write name='\"a,b\"'"
+    if match := re.search(r"Multiple values for ([\w/]+)", message):
+        return f"+{match[1]}=... is already chosen; write {match[1]}=... without +"
+    if match := re.search(r"missing mandatory value: (\w+)", message):
+        return f"{match[1]} is not set; name one of its options: {', '.join(options(match[1])) or 'see --help'}"
     first = str(root).splitlines()[0]
     if match := re.match(r"Value '(.*)' of type '\w+' could not be converted to (\w+)", first):
         value, wanted = match.groups()
         return f"{key} must be {_KINDS.get(wanted, wanted)}, got {value!r}"
     if match := re.match(r"Invalid value '(.*)', expected one of \[(.*)\]", first):
         return f"{key}: {settings_module.nearest(match[1], match[2].split(', '))}, got {match[1]!r}"
+    if "is not Optional" in first:
+        return f"{key} must not be null"
     if key and key in given:
         return f"{key}={given[key]}: {first}"
     return f"{key}: {first}" if key else " ".join(message.split())

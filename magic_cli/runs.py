@@ -17,7 +17,7 @@ import os
 import platform
 import subprocess
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -121,11 +121,35 @@ class RunFolder:
             MagicError: The folder was begun with models of the same name and other content.
         """
         before = self.manifest.get("models")
-        if before is not None and before != models and self.predictions:
-            changed = "; ".join(_differences(before, models))
-            raise MagicError(f"run.dir={self.path}: was begun with other model files ({changed}); set another run.dir, or delete this folder")
+        if before is not None:
+            self._refuse(_differences(before, models))
         self.manifest["models"] = models
         self.write_manifest()
+
+    def check_model_files(self, files: dict[str, dict[str, str]]) -> None:
+        """Compare the files of local models, ``{model: {file: SHA-256}}``, with those the predictions here were made with.
+
+        Raises:
+            MagicError: They differ.
+        """
+        for model, digests in files.items():
+            self._refuse(_differences(self.manifest["models"][model].get("files"), digests, model))
+
+    def _refuse(self, changes: Iterator[str]) -> None:
+        changed = "; ".join(changes)
+        if changed and self.predictions:
+            raise MagicError(f"run.dir={self.path}: was begun with other model files ({changed}); set another run.dir, or delete this folder")
+
+    def forget(self, ids: Collection[str]) -> None:
+        """Take predictions back, because what they describe has changed."""
+        self.predictions = {item: record for item, record in self.predictions.items() if item not in ids}
+        write_atomically(self.path / PREDICTIONS, "".join(map(_line, self.predictions.values())))
+        self._forget_unfinished_traces()
+
+    @property
+    def traced(self) -> set[str]:
+        """Ids of the items that have a trace."""
+        return {step["id"] for step in recover_lines(self.path / TRACE)}
 
     def record(self, **facts: Any) -> None:
         """Note facts of this session (device, counts, seconds) in the manifest."""
@@ -199,14 +223,15 @@ def append_lines(file: Path, records: Sequence[dict[str, Any]]) -> None:
     if not records:
         return
     with file.open("ab", buffering=0) as stream:
-        stream.write("".join(map(_line, records)).encode())
+        stream.write("".join(map(_line, records)).encode(errors="backslashreplace"))  # see write_atomically
         os.fsync(stream.fileno())
 
 
 def write_atomically(file: Path, text: str) -> None:
     """Replace a file so that a reader, or a crash, sees either the old or the new one."""
     temporary = file.with_name(f".{file.name}.tmp")
-    with temporary.open("w", encoding="utf-8") as stream:
+    # a file name that is no UTF-8 holds lone surrogates; backslashreplace writes them as JSON's own \uXXXX escapes
+    with temporary.open("w", encoding="utf-8", errors="backslashreplace") as stream:
         stream.write(text)
         stream.flush()
         os.fsync(stream.fileno())
@@ -223,7 +248,13 @@ def _differences(before: Any, after: Any, path: str = "") -> Iterator[str]:
         for key in dict.fromkeys([*before, *after]):
             yield from _differences(before.get(key), after.get(key), f"{path}.{key}" if path else str(key))
     elif before != after:
-        yield f"{path} {before} -> {after}"
+        yield f"{path} {_short(before)} -> {_short(after)}"
+
+
+def _short(value: Any) -> str:
+    """A value as an error message shows it; of a hash the first digits will do."""
+    text = str(value)
+    return f"{text[:12]}..." if len(text) > 60 else text
 
 
 def _version(package: str) -> str | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from enum import Enum
@@ -17,7 +18,7 @@ from typing import Any
 
 from magic_cli.data.datasets import CocoCaptionsDataset, Dataset, KarpathyDataset, PhotoFiles, PhotoFolder
 from magic_cli.decoding.beam import BeamSearch
-from magic_cli.decoding.lookahead import ContrastiveSearch, MagicSearch
+from magic_cli.decoding.magic import ContrastiveSearch, MagicSearch
 from magic_cli.decoding.method import DecodingMethod, require
 from magic_cli.decoding.sampling import GreedySearch, NucleusSampling, TopKSampling, TypicalSampling
 from magic_cli.errors import SettingsError
@@ -38,6 +39,9 @@ DATASETS: dict[str, type[Dataset]] = {
     "karpathy": KarpathyDataset,
     "coco_captions": CocoCaptionsDataset,
 }
+
+
+TASKS = ("caption",)
 
 
 class Family(Enum):
@@ -141,6 +145,13 @@ class ImageTextModelSettings(ModelSource):
         super().__post_init__()
         if self.logit_scale is not None:
             require("logit_scale", self.logit_scale, above=0, prefix=self.group)
+            if not math.isfinite(self.logit_scale):
+                raise SettingsError(f"{self.group}.logit_scale must be a finite number, got {self.logit_scale}")
+        from_hub = self.family in (Family.huggingface_clip, Family.siglip) or str(self.name).startswith("hf-hub:")
+        if self.revision != "main" and not from_hub:
+            raise SettingsError(f"{self.group}.revision={self.revision}: only models of the hub have revisions, not {self.family.value}")
+        if self.pretrained and self.family is not Family.open_clip:
+            raise SettingsError(f"{self.group}.pretrained={self.pretrained}: only open_clip has it, not {self.family.value}")
 
     @property
     def group(self) -> str:
@@ -218,6 +229,8 @@ def _recommended(key: str, *, _root_: Any) -> Any:
     from omegaconf import OmegaConf
 
     task = OmegaConf.select(_root_, "task")
+    if task not in TASKS:
+        raise SettingsError(f"task={task} is fixed by the command; leave it out")
     for group in ("image_text_model", "language_model"):
         value = OmegaConf.select(_root_, f"{group}.recommended.{task}.{key}")
         if value is not None:

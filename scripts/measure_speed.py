@@ -17,7 +17,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel, CLIPTokenizerFast, GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
 from magic_cli.decoding.generate import generate
-from magic_cli.decoding.lookahead import MagicSearch
+from magic_cli.decoding.magic import MagicSearch
 from magic_cli.decoding.method import Guidance
 from magic_cli.models.huggingface_clip import HuggingFaceClip
 from magic_cli.models.language_model import HuggingFaceLanguageModel

@@ -9,6 +9,7 @@ Finished parts are kept, so it can be started again after a break.
 import argparse
 import shutil
 import sys
+import urllib.error
 import urllib.request
 import zipfile
 from pathlib import Path
@@ -31,12 +32,20 @@ def bring(name: str, folder: Path, local: Path | None) -> Path:
         return archive
     have = part.stat().st_size if part.exists() else 0
     request = urllib.request.Request(SOURCES[name], headers={"Range": f"bytes={have}-"} if have else {})
+    advice = "start again to go on, or download it elsewhere and use --from FOLDER"
     try:
         with urllib.request.urlopen(request) as answer, part.open("ab" if answer.status == 206 else "wb") as stream:
             print(f"downloading {SOURCES[name]} ({have / 1e6:.0f} MB are here)", file=sys.stderr)
+            expected = int(answer.headers["Content-Length"]) + (have if answer.status == 206 else 0)
             shutil.copyfileobj(answer, stream, 1 << 20)
+    except urllib.error.HTTPError as error:
+        if error.code != 416:  # 416: nothing is left to send, the part is whole
+            sys.exit(f"{SOURCES[name]}: {error}; {advice}")
+        expected = have
     except OSError as error:
-        sys.exit(f"{SOURCES[name]}: {error}; start again to go on, or download it elsewhere and use --from FOLDER")
+        sys.exit(f"{SOURCES[name]}: {error}; {advice}")
+    if part.stat().st_size != expected:
+        sys.exit(f"{SOURCES[name]}: the connection broke at {part.stat().st_size} of {expected} bytes; {advice}")
     part.rename(archive)
     return archive
 

@@ -5,27 +5,31 @@ from __future__ import annotations
 import hashlib
 import sys
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from magic_cli.data.images import SkippedImage, UnreadableImage, open_image
+from tqdm import tqdm
+
+from magic_cli.data.images import SkippedImage, UnreadableImage, open_image, quiet_pillow
 from magic_cli.data.records import ImageRecord
+from magic_cli.models.sources import describe_source, local_files, sha256
 from magic_cli.reports.exports import coco_results, released_format
 from magic_cli.runs import RunFolder
 from magic_cli.settings import CaptionSettings, as_plain, method_name, settings_hash, settings_that_matter
+from magic_cli.work import Work
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+    from torch import Tensor
 
-    from magic_cli.decoding.text import CaptionFormat
     from magic_cli.models.image_text_model import ImageTextModel
     from magic_cli.models.language_model import HuggingFaceLanguageModel
-    from magic_cli.work import Work
 
 DONE, SOME_FAILED = 0, 3
 _READERS = 4  # threads that decode images while the models work
+_ESCAPES = {number: f"\\x{number:02x}" for number in (*range(32), 127)}
 
 
 def run(settings: CaptionSettings) -> int:
@@ -33,19 +37,35 @@ def run(settings: CaptionSettings) -> int:
 
     Captions go to stdout as ``id<TAB>caption``, in the dataset's order, those of an earlier start included.
     """
+    quiet_pillow()
     records = settings.dataset.load()
-    folder = run_folder(settings)
-    with RunFolder(folder, settings=as_plain(settings), identity=settings_that_matter(settings)) as run:
-        todo = [record for record in records if record.id not in run.predictions]
-        if todo:
-            _Captioner(settings, run).caption(records)
-        else:
-            for record in records:
-                _say(record.id, run.predictions[record.id]["caption"])
+    with RunFolder(run_folder(settings), settings=as_plain(settings), identity=settings_that_matter(settings)) as run:
+        _check_unchanged(settings, run, records)
+        for note in settings.dataset.notes():
+            _tell(note)
+        _Captioner(settings, run).caption(records)
         done = [record for record in records if record.id in run.predictions]
         captions = {record.id: run.predictions[record.id]["caption"] for record in done}
         run.finish({"coco_results.json": coco_results(done, captions), "released_format.json": released_format(done, captions)})
     return _report(run)
+
+
+def _check_unchanged(settings: CaptionSettings, run: RunFolder, records: Sequence[ImageRecord]) -> None:
+    """Before a run goes on: its models must be the same, and captions of images that have changed are taken back.
+
+    Raises:
+        MagicError: A local model's files have changed.
+    """
+    groups = {"language_model": settings.language_model, "image_text_model": settings.image_text_model}
+    sources = {name: local_files(group) for name, group in groups.items() if name in run.manifest.get("models", {})}
+    run.check_model_files({name: describe_source(groups[name], path)["files"] for name, path in sources.items() if path is not None})
+    done = [record for record in records if record.id in run.predictions and record.path.is_file()]
+    changed = [record.id for record in done if sha256(record.path) != run.predictions[record.id]["image_sha256"]]
+    if changed:
+        _tell(f"{len(changed)} images have changed since they were captioned and are captioned again, e.g. {changed[0]}")
+        run.forget(changed)
+    if settings.run.trace and (untraced := len(run.predictions.keys() - run.traced)):
+        _tell(f"{untraced} images were captioned without trace earlier; for theirs, set another run.dir")
 
 
 def run_folder(settings: CaptionSettings) -> Path:
@@ -61,42 +81,44 @@ def item_seed(seed: int, item: str, repeat: int) -> int:
     >>> item_seed(0, "cat.jpg", 1) == item_seed(0, "cat.jpg", 1) != item_seed(0, "cat.jpg", 2)
     True
     """
-    digest = hashlib.sha256(f"{seed}\0{item}\0{repeat}".encode()).digest()
+    digest = hashlib.sha256(f"{seed}\0{item}\0{repeat}".encode(errors="surrogatepass")).digest()
     return int.from_bytes(digest[:8], "big") >> 1
 
 
 class _Captioner:
-    """The models of one run, and the loop over batches."""
+    """The models of one run, loaded when the first image needs them, and the loop over batches."""
 
     def __init__(self, settings: CaptionSettings, run: RunFolder) -> None:
+        self.settings, self.run = settings, run
+        self.work = Work()
+        self.scorer: ImageTextModel | None = None
+        self.language_model: HuggingFaceLanguageModel | None = None
+
+    def _load(self) -> None:
         import torch
 
         from magic_cli.decoding.text import CaptionFormat
         from magic_cli.models.loading import load_image_text_model, load_language_model, resolve_device
-        from magic_cli.work import Work
 
-        self.settings, self.run = settings, run
+        settings = self.settings
         if settings.run.threads is not None:
             torch.set_num_threads(settings.run.threads)
-        self.work: Work = Work()
         where = {"device": resolve_device(settings.run.device), "dtype": getattr(torch, settings.run.dtype.value), "work": self.work}
-        self.scorer: ImageTextModel | None = None
-        self.language_model: HuggingFaceLanguageModel
         self.language_model, language_model_facts = load_language_model(settings.language_model, **where)
         models = {"language_model": language_model_facts}
         if settings.decoding.needs_image:
             self.scorer, models["image_text_model"] = load_image_text_model(settings.image_text_model, **where)
-        run.use_models(models)
+        self.run.use_models(models)
         self.prompt = self.language_model.encode_prompt(settings.prompt)
-        self.format: CaptionFormat = CaptionFormat(self.language_model)
+        self.format = CaptionFormat(self.language_model)
         way = self.language_model.prepare(
             decoding_len=settings.decoding.decoding_len,
-            num_candidates=getattr(settings.decoding, "k", 1),
+            num_candidates=settings.decoding.num_candidates,
             look_ahead=settings.language_model.look_ahead.value,
         )
-        run.record(device=str(where["device"]), threads=torch.get_num_threads(), look_ahead=way)
+        self.run.record(device=str(where["device"]), threads=torch.get_num_threads(), look_ahead=way)
         if self.scorer is not None:
-            run.record(incremental_text=self.scorer.text_tower is not None)
+            self.run.record(incremental_text=self.scorer.text_tower is not None)
 
     def caption(self, records: Sequence[ImageRecord]) -> None:
         """Caption what is not done yet, batch by batch.
@@ -104,8 +126,6 @@ class _Captioner:
         Batches are cut from all records, done or not, so that a run that goes on decodes the same batches as one that
         was never interrupted, to the last bit.
         """
-        from tqdm import tqdm
-
         size = self.settings.run.batch_size
         batches = [records[i : i + size] for i in range(0, len(records), size)]
         with (
@@ -113,25 +133,24 @@ class _Captioner:
             ThreadPoolExecutor(_READERS) as readers,
             self._recording(),
         ):
-            for batch, images in self._read_ahead(batches, readers):
-                if images is not None:
-                    self._caption_batch(batch, images)
+            ahead = self._start_reading(batches[0], readers)
+            for number, batch in enumerate(batches):
+                reading = ahead
+                if number + 1 < len(batches):
+                    ahead = self._start_reading(batches[number + 1], readers)  # read while this batch is decoded
+                if reading:
+                    self._caption_batch(batch, [image.result() for image in reading])
                 for record in batch:
                     if record.id in self.run.predictions:
                         with bar.external_write_mode(file=sys.stdout):
                             _say(record.id, self.run.predictions[record.id]["caption"])
                 bar.update(len(batch))
 
-    def _read_ahead(self, batches: list[Sequence[ImageRecord]], readers: ThreadPoolExecutor) -> Iterator[tuple[Any, Any]]:
-        """Each batch with its images (None where all is done), the next batch being read meanwhile."""
-        ahead: list[Any] = []
-        for batch in [*batches, None]:
-            if batch is not None:
-                is_open = any(record.id not in self.run.predictions for record in batch)
-                ahead.append((batch, [readers.submit(self._read, record) for record in batch] if is_open else None))
-            if len(ahead) > 1 or batch is None:
-                for ready, futures in [ahead.pop(0)] if batch is not None else ahead:
-                    yield ready, None if futures is None else [future.result() for future in futures]
+    def _start_reading(self, batch: Sequence[ImageRecord], readers: ThreadPoolExecutor) -> list[Future]:
+        """The images of a batch in the making; none if all are captioned."""
+        if all(record.id in self.run.predictions for record in batch):
+            return []
+        return [readers.submit(self._read, record) for record in batch]
 
     def _read(self, record: ImageRecord) -> Image | UnreadableImage:
         dataset = self.settings.dataset
@@ -143,18 +162,27 @@ class _Captioner:
             return reason
 
     def _caption_batch(self, batch: Sequence[ImageRecord], images: list[Image | UnreadableImage]) -> None:
+        import torch
+
         from magic_cli.decoding.generate import generate
         from magic_cli.decoding.method import Guidance
 
-        unreadable = [(r, image) for r, image in zip(batch, images, strict=True) if isinstance(image, UnreadableImage)]
-        self.run.add_failures([_failure(record, reason) for record, reason in unreadable])
+        self._fail(batch, images)
         readable = [(r, image) for r, image in zip(batch, images, strict=True) if not isinstance(image, UnreadableImage)]
-        open_ids = {record.id for record, _ in readable if record.id not in self.run.predictions}
-        if not open_ids:
+        if all(record.id in self.run.predictions for record, _ in readable):
             return
+        if self.language_model is None:
+            self._load()
         guidance = None
         if self.scorer is not None:
-            guidance = Guidance(self.scorer, self.scorer.encode_images([image for _, image in readable]))
+            features = self._encode([image for _, image in readable])
+            self._fail([record for record, _ in readable], features)
+            readable = [pair for pair, feature in zip(readable, features, strict=True) if not isinstance(feature, UnreadableImage)]
+            features = [feature for feature in features if not isinstance(feature, UnreadableImage)]
+            if not features:
+                return
+            guidance = Guidance(self.scorer, torch.stack(features))
+        open_ids = {record.id for record, _ in readable if record.id not in self.run.predictions}
         steps: list[dict[str, Any]] = []
 
         def trace(index: int, step: int, details: dict[str, Any]) -> None:
@@ -178,10 +206,36 @@ class _Captioner:
             self._prediction(record, ids) for (record, _), ids in zip(readable, generated, strict=True) if record.id in open_ids
         ])
 
+    def _encode(self, images: list[Image]) -> list[Tensor | UnreadableImage]:
+        """Image features (E,), or why an image has none."""
+        try:
+            return list(self.scorer.encode_images(images))
+        except (ValueError, MemoryError, RuntimeError) as error:  # preprocessing of one odd image: find out which
+            if len(images) > 1:
+                return [self._encode([image])[0] for image in images]
+            if type(error).__name__ == "OutOfMemoryError":
+                raise
+            return [UnreadableImage(f"the image-text model cannot take it ({type(error).__name__}: {error})")]
+
+    def _fail(self, records: Sequence[ImageRecord], outcomes: Sequence[Any]) -> None:
+        """Record the images that turned out unreadable."""
+        self.run.add_failures([
+            _failure(record, reason)
+            for record, reason in zip(records, outcomes, strict=True)
+            if isinstance(reason, UnreadableImage) and record.id not in self.run.predictions
+        ])
+
     def _prediction(self, record: ImageRecord, generated: list[int]) -> dict[str, Any]:
         known = {"split": record.split, "references": list(record.references)} if record.references else {}
         caption = self.format.text(self.prompt, generated)
-        return {"id": record.id, "image": str(record.path), "caption": caption, "token_ids": generated, **known}
+        return {
+            "id": record.id,
+            "image": str(record.path),
+            "image_sha256": sha256(record.path),
+            "caption": caption,
+            "token_ids": generated,
+            **known,
+        }
 
     @contextmanager
     def _recording(self) -> Iterator[None]:
@@ -199,17 +253,22 @@ def _failure(record: ImageRecord, reason: UnreadableImage) -> dict[str, Any]:
 
 
 def _say(item: str, caption: str) -> None:
-    print(f"{item}\t{caption}", flush=True)
+    """One line on stdout; what would break the line or the column in a file name is escaped."""
+    print("\t".join(text.translate(_ESCAPES) for text in (item, caption)), flush=True)
+
+
+def _tell(note: str) -> None:
+    print(f"magic: {note}", file=sys.stderr)
 
 
 def _report(run: RunFolder) -> int:
     """Tell what came out, on stderr; returns the exit status."""
     failed = [failure for failure in run.failures if not failure.get("skipped")]
     for failure in failed:
-        print(f"magic: no caption for {failure['image']}: {failure['reason']}", file=sys.stderr)
+        _tell(f"no caption for {failure['image']}: {failure['reason']}")
     skipped = len(run.failures) - len(failed)
     parts = [f"{len(run.predictions)} captions"]
     parts += [f"{len(failed)} images could not be read"] if failed else []
     parts += [f"{skipped} skipped"] if skipped else []
-    print(f"magic: {', '.join(parts)}; run folder: {run.path}", file=sys.stderr)
+    _tell(f"{', '.join(parts)}; run folder: {run.path}")
     return SOME_FAILED if failed else DONE

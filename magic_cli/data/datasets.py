@@ -55,6 +55,10 @@ class Dataset:
         """All records, unchecked."""
         raise NotImplementedError(f"{type(self).__name__}.read")
 
+    def notes(self) -> list[str]:
+        """What the user should know of files that are not among the records."""
+        return []
+
     def hint(self) -> str:
         """What to do when nothing is found."""
         raise NotImplementedError(f"{type(self).__name__}.hint")
@@ -76,7 +80,7 @@ class PhotoFiles(Dataset):
             raise SettingsError("nothing to caption: give --image FILE, --images FOLDER or --dataset NAME (see magic caption --help)")
 
     def read(self) -> list[ImageRecord]:
-        paths = [Path(path) for path in dict.fromkeys(self.paths)]
+        paths = list(dict.fromkeys(Path(path).expanduser() for path in self.paths))
         counts = Counter(path.name for path in paths)
         return [
             ImageRecord(id=path.name if counts[path.name] == 1 else str(path), path=path, image_name=path.name) for path in paths
@@ -107,6 +111,12 @@ class PhotoFolder(Dataset):
         names = [path.relative_to(root).as_posix() for path in paths]
         return [ImageRecord(id=name, path=path, image_name=name) for name, path in zip(names, paths, strict=True)]
 
+    def notes(self) -> list[str]:
+        others = Counter(path.suffix.lower() or "no suffix" for path in Path(self.root).expanduser().rglob("*")
+                         if path.is_file() and path.suffix.lower() not in IMAGE_SUFFIXES and not path.name.startswith("."))  # fmt: skip
+        listed = ", ".join(f"{count} {suffix}" for suffix, count in sorted(others.items()))
+        return [f"{self.root}: {others.total()} files of other kinds are left out ({listed})"] if others else []
+
     def hint(self) -> str:
         return f"set dataset.root to a folder with image files ({', '.join(sorted(IMAGE_SUFFIXES))})"
 
@@ -123,7 +133,7 @@ class AnnotatedDataset(Dataset):
 
     annotations: str | None = None
     root: str | None = None
-    split: str | None = "test"
+    split: str | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -161,8 +171,10 @@ class KarpathyDataset(AnnotatedDataset):
 
     def parse(self, document: Any, root: Path) -> list[ImageRecord]:
         records = []
+        subfolders = {image.get("filepath", "") for image in document["images"]}
+        folders = {name: root / name if (root / name).is_dir() else root for name in subfolders}
         for image in document["images"]:
-            folder = root / image["filepath"] if (root / image.get("filepath", "")).is_dir() and "filepath" in image else root
+            folder = folders[image.get("filepath", "")]
             coco_id = image.get("cocoid")
             records.append(
                 ImageRecord(

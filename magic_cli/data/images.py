@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".jfif", ".ppm"})
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".jfif", ".ppm", ".avif"})
+
+_LONGEST_SIDES = 100
+
+
+def quiet_pillow() -> None:
+    """Silence Pillow's warnings (large images, odd metadata); what it refuses is still refused. For the main thread."""
+    warnings.filterwarnings("ignore", module="PIL")
 
 
 class UnreadableImage(Exception):
@@ -29,7 +36,8 @@ def open_image(path: Path, *, apply_exif_orientation: bool = True, skip_greyscal
         skip_greyscale: Refuse single-channel images, which the released code cannot read.
 
     Returns:
-        An 8-bit RGB image, fully loaded. 16-bit greyscale is scaled to 8 bits; transparency is dropped.
+        An 8-bit RGB image, fully loaded. Deeper greyscale is scaled to 8 bits; transparency is dropped, as CLIP's own
+        preprocessing and the released code do.
 
     Raises:
         UnreadableImage: With the reason: missing, not an image, damaged, or too large to be safe.
@@ -37,15 +45,15 @@ def open_image(path: Path, *, apply_exif_orientation: bool = True, skip_greyscal
     from PIL import Image, ImageOps
 
     try:
-        with warnings.catch_warnings():
-            # Pillow warns of large images and refuses huge ones; its other warnings are of no use here either
-            warnings.simplefilter("ignore")
-            with Image.open(path) as image:
-                if skip_greyscale and image.mode in ("1", "L", "I", "F", "I;16"):
-                    raise SkippedImage("greyscale, and dataset.skip_greyscale=true")
-                image.load()
-                upright = ImageOps.exif_transpose(image) if apply_exif_orientation else image
-                return _to_rgb(upright)
+        with Image.open(path) as image:
+            if skip_greyscale and image.mode in ("1", "L", "I", "F", "I;16"):
+                raise SkippedImage("greyscale, and dataset.skip_greyscale=true")
+            if max(image.size) > _LONGEST_SIDES * min(image.size):
+                # models scale the short side to a few hundred pixels: the long one would take all memory
+                raise UnreadableImage(f"{image.width} x {image.height} pixels: more than {_LONGEST_SIDES} times as long as wide")
+            image.load()
+            upright = ImageOps.exif_transpose(image) if apply_exif_orientation else image
+            return _to_rgb(upright)
     except UnreadableImage:
         raise
     except FileNotFoundError:
@@ -61,7 +69,7 @@ def _to_rgb(image: Image) -> Image:
     if image.mode.startswith("I;16") or image.mode in ("I", "F"):  # convert() would clip these at 255
         import numpy
 
-        values = numpy.asarray(image, dtype=numpy.float64)
-        top = 65535.0 if values.max(initial=0.0) > 255 else 255.0
+        values = numpy.nan_to_num(numpy.asarray(image, dtype=numpy.float64))
+        top = 65535.0 if image.mode != "F" else float(max(values.max(initial=0.0), 1.0))  # floats: 0..1, or up to their largest
         return Image.fromarray((values.clip(0, top) * (255.0 / top)).round().astype(numpy.uint8)).convert("RGB")
     return image.convert("RGB")

@@ -116,8 +116,8 @@ class _Matcher:
 def _check(model: LanguageModel, method: DecodingMethod, prompts: Sequence[Sequence[int]], guidance: Guidance | None) -> None:
     if method.needs_image and guidance is None:
         raise SettingsError(f"decoding: {type(method).__name__} looks at an image, but none was given")
-    if getattr(method, "k", 1) > model.vocab_size:
-        raise SettingsError(f"decoding.k must be at most the vocabulary size {model.vocab_size}, got {method.k}")
+    if method.num_candidates > model.vocab_size:
+        raise SettingsError(f"decoding.k must be at most the vocabulary size {model.vocab_size}, got {method.num_candidates}")
     longest = max(map(len, prompts), default=0)
     if longest >= method.decoding_len:
         raise SettingsError(

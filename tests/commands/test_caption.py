@@ -70,7 +70,7 @@ def test_second_start_repeats_nothing_and_says_the_same(tiny_photos, models, tmp
     assert capsys.readouterr().out == first
     assert (tmp_path / "out" / "predictions.jsonl").read_bytes() == before
     assert (tmp_path / "out" / "coco_results.json").read_bytes() == (tmp_path / "gone.json").read_bytes()
-    assert "work" not in json.loads((tmp_path / "out" / "manifest.json").read_text())["sessions"][1], "no model was loaded"
+    assert "look_ahead" not in json.loads((tmp_path / "out" / "manifest.json").read_text())["sessions"][1], "no model was loaded"
 
 
 def test_batch_size_changes_no_caption(tiny_photos, models, tmp_path, capsys):
@@ -213,3 +213,82 @@ def test_installed_command_pipes_captions_only(tiny_photos, models, tmp_path):
     assert len(answer.stdout.splitlines()) == len(list(tiny_photos.iterdir()))
     assert all(line.count("\t") == 1 for line in answer.stdout.splitlines())
     assert "Loading" not in answer.stderr and "Warning" not in answer.stderr
+
+
+def test_changed_image_is_captioned_again(tiny_photos, models, tmp_path, capsys):
+    first, second = sorted(tiny_photos.iterdir())[:2]
+    shutil.copy(first, tmp_path / "photo.jpg")
+    words = ["caption", "--image", "photo.jpg", *models, "run.dir=out"]
+    assert main(words) == 0
+    before = lines(tmp_path / "out" / "predictions.jsonl")
+    shutil.copy(second, tmp_path / "photo.jpg")
+    capsys.readouterr()
+    assert main(words) == 0
+    [after] = lines(tmp_path / "out" / "predictions.jsonl")
+    assert after["image_sha256"] != before[0]["image_sha256"]
+    assert "have changed since they were captioned" in capsys.readouterr().err
+    (tmp_path / "photo.jpg").write_text("no picture any more")
+    assert main(words) == 3
+    assert lines(tmp_path / "out" / "predictions.jsonl") == []
+    assert [f["id"] for f in lines(tmp_path / "out" / "failures.jsonl")] == ["photo.jpg"]
+
+
+def test_changed_model_files_are_refused_also_when_the_run_is_complete(tiny_photos, models, tiny_language_model_folder, tmp_path, capsys):
+    folder = shutil.copytree(tiny_language_model_folder, tmp_path / "lm")
+    words = ["caption", "--images", str(tiny_photos), *models, f"language_model.path={folder}", "run.dir=out"]
+    words.remove(f"language_model.path={tiny_language_model_folder}")
+    assert main(words) == 0
+    with (folder / "generation_config.json").open("a") as stream:
+        stream.write(" ")
+    assert main(words) == 2
+    assert "was begun with other model files (language_model.generation_config.json" in capsys.readouterr().err
+
+
+def test_odd_file_names_survive_everything(tiny_photos, models, tmp_path, capsys):
+    photo = sorted(tiny_photos.iterdir())[0].read_bytes()
+    (tmp_path / "photos").mkdir()
+    names = [b"\xff\xfe.jpg", "tab\there.jpg".encode(), "line\nbreak.jpg".encode(), "ünï, [x] 'q'.jpg".encode()]
+    for name in names:
+        with open(os.path.join(os.fsencode(tmp_path / "photos"), name), "wb") as stream:
+            stream.write(photo)
+    words = ["caption", "--images", "photos", *models, "run.dir=out"]
+    assert main(words) == 0
+    out = capsys.readouterr().out
+    assert len(out.splitlines()) == 4 and all(line.count("\t") == 1 for line in out.splitlines())
+    assert {os.fsencode(p["id"]) for p in lines(tmp_path / "out" / "predictions.jsonl")} == set(names)
+    assert main(words) == 0
+    assert capsys.readouterr().out == out
+    assert len(json.loads((tmp_path / "out" / "coco_results.json").read_text())) == 4
+
+
+def test_files_of_other_kinds_are_mentioned(tiny_photos, models, tmp_path, capsys):
+    shutil.copytree(tiny_photos, tmp_path / "photos")
+    (tmp_path / "photos" / "phone.heic").write_bytes(b"x")
+    (tmp_path / "photos" / ".DS_Store").write_bytes(b"x")
+    assert main(["caption", "--images", "photos", *models]) == 0
+    assert "1 files of other kinds are left out (1 .heic)" in capsys.readouterr().err
+
+
+def test_trace_asked_for_too_late_is_said(tiny_photos, models, tmp_path, capsys):
+    words = ["caption", "--images", str(tiny_photos), *models, "run.dir=out"]
+    assert main(words) == 0
+    assert main([*words, "run.trace=true"]) == 0
+    assert "6 images were captioned without trace earlier" in capsys.readouterr().err
+
+
+def test_image_that_the_model_cannot_take_fails_alone(tiny_photos, models, tmp_path, capsys, monkeypatch):
+    from magic_cli.models.huggingface_clip import HuggingFaceClip
+
+    embed = HuggingFaceClip.embed_images
+
+    def picky(self, images):
+        if any(image.getpixel((0, 0)) == (1, 2, 3) for image in images):
+            raise ValueError("cannot take this one")
+        return embed(self, images)
+
+    monkeypatch.setattr(HuggingFaceClip, "embed_images", picky)
+    shutil.copytree(tiny_photos, tmp_path / "photos")
+    Image.new("RGB", (40, 40), (1, 2, 3)).save(tmp_path / "photos" / "odd.png")
+    assert main(["caption", "--images", "photos", *models, "run.dir=out"]) == 3
+    assert len(lines(tmp_path / "out" / "predictions.jsonl")) == 6
+    assert [(f["id"], "cannot take this one" in f["reason"]) for f in lines(tmp_path / "out" / "failures.jsonl")] == [("odd.png", True)]

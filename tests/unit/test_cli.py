@@ -46,6 +46,19 @@ def test_path_arrives_letter_for_letter_when_it_has_odd_letters(name):
         assert config.run.dir == name
 
 
+@pytest.mark.parametrize("prompt", ["A man, smiling", "A man's dog", "Question: what (a)?", 'say "hello"', "[x] ${y} = 1", "ends with '"])
+@pytest.mark.parametrize("spelling", ["--prompt={}", "prompt={}"])
+def test_prompt_arrives_letter_for_letter(prompt, spelling):
+    from hydra import compose, initialize_config_dir
+
+    from magic_cli import settings
+
+    settings.register()
+    _, overrides = translate(["--image", "a.jpg", spelling.format(prompt)], CAPTION)
+    with initialize_config_dir(str(settings.find_config_dir()), version_base="1.3"):
+        assert compose("caption", overrides).prompt == prompt
+
+
 def test_several_paths_stay_a_sweep_when_multirun_is_on():
     _, overrides = translate(["-m", "language_model.path=/a b,/c"], CAPTION)
     assert overrides == ["language_model.path='/a b','/c'"]
@@ -88,6 +101,19 @@ def test_quote_doubles_backslashes_only_before_quotes():
         (["caption", "--image", "a.jpg", "language_model.path=/no/such"], ["language_model.path=/no/such", "no such"]),
         (["caption", "-m", "--image", "a.jpg", "decoding.alpha=0.1,3"], ["decoding.alpha must be in [0, 1], got 3.0"]),
         (["caption", "--image", "a.jpg", "--experimental-rerun=x"], ["refused", "unpickles"]),
+        (["caption", "--image", "a.jpg", "decoding=null"], ["decoding", "one of its options"]),
+        (["caption", "--image", "a.jpg", "decoding.k=null"], ["decoding.k must not be null"]),
+        (["caption", "--image", "a.jpg", "decoding.k=5,6"], ["decoding.k=5,6", "-m"]),
+        (["caption", "--image", "a.jpg", "+experiment=coco_magic"], ["experiment", "without +"]),
+        (["caption", "--image", "a.jpg", "~decoding"], ["decoding is not set", "magic"]),
+        (["caption", "--image", "a.jpg", "task=story"], ["task=story"]),
+        (["caption", "-m", "--image", "a.jpg", "run.dir=x", "decoding.alpha=0.1,0.3"], ["run.dir=x", "share one folder"]),
+        (["caption", "--cfg", "foo"], ["--cfg must be one of job, hydra, all, got 'foo'"]),
+        (["caption", "--config-dir", "nosuch"], ["--config-dir=nosuch", "no such folder"]),
+        (["caption", "--image", "a.jpg", "--dataset", "coco"], ["--image and --dataset cannot be combined"]),
+        (["caption", "--image", "a.jpg", "--images", "b"], ["--image and --images cannot be combined"]),
+        (["caption", "--images", "a", "--images", "b"], ["--images was given twice"]),
+        (["caption", "--image", ""], ["--image needs a value"]),
         (["doctor", "now"], ["takes no arguments", "'now'"]),
     ],
 )

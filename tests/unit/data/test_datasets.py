@@ -26,14 +26,14 @@ def karpathy(tmp_path):
 
 
 def test_karpathy_split_gives_ids_paths_and_references(karpathy):
-    [record] = KarpathyDataset(name="coco", annotations=str(karpathy / "dataset_coco.json"), root=str(karpathy)).load()
+    [record] = KarpathyDataset(name="coco", annotations=str(karpathy / "dataset_coco.json"), root=str(karpathy), split="test").load()
     assert (record.id, record.image_id, record.split) == ("42", 42, "test")
     assert record.path == karpathy / "val2014" / "COCO_val2014_000000000042.jpg" and record.path.exists()
     assert record.references == ("Caption 42.",)
 
 
 def test_karpathy_images_are_found_when_root_is_the_image_folder_itself(karpathy):
-    [record] = KarpathyDataset(name="coco", annotations=str(karpathy / "dataset_coco.json"), root=str(karpathy / "val2014")).load()
+    [record] = KarpathyDataset(name="coco", annotations=str(karpathy / "dataset_coco.json"), root=str(karpathy / "val2014"), split="test").load()
     assert record.path.exists()
 
 

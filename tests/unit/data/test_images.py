@@ -48,6 +48,23 @@ def test_photo_is_turned_upright_when_exif_says_so(photo, tmp_path):
     assert open_image(tmp_path / "turned.jpg", apply_exif_orientation=False).size == (64, 48)
 
 
+def test_faint_sixteen_bit_grey_stays_faint(tmp_path):
+    Image.fromarray(np.full((8, 8), 200, dtype=np.uint16)).save(tmp_path / "faint.png")
+    assert open_image(tmp_path / "faint.png").getpixel((0, 0)) == (1, 1, 1)
+
+
+def test_float_image_from_zero_to_one_keeps_its_tones(tmp_path):
+    Image.fromarray(np.tile(np.linspace(0, 1, 64, dtype=np.float32), (8, 1))).save(tmp_path / "float.tif")
+    values = np.asarray(open_image(tmp_path / "float.tif"))[0, :, 0]
+    assert (values[0], values[-1]) == (0, 255)
+
+
+def test_very_long_image_is_refused_before_it_takes_all_memory(tmp_path):
+    Image.new("RGB", (20000, 1)).save(tmp_path / "line.png")
+    with pytest.raises(UnreadableImage, match="20000 x 1 pixels"):
+        open_image(tmp_path / "line.png")
+
+
 def test_one_pixel_is_an_image(tmp_path):
     Image.new("RGB", (1, 1), (9, 8, 7)).save(tmp_path / "dot.png")
     assert open_image(tmp_path / "dot.png").getpixel((0, 0)) == (9, 8, 7)

@@ -7,7 +7,7 @@ from tests.tiny_models import END
 
 from magic_cli.decoding.beam import BeamSearch
 from magic_cli.decoding.generate import generate
-from magic_cli.decoding.lookahead import ClipText, ContrastiveSearch, MagicSearch
+from magic_cli.decoding.magic import ClipText, ContrastiveSearch, MagicSearch
 from magic_cli.decoding.method import Step, candidate_sequences
 from magic_cli.decoding.sampling import GreedySearch, NucleusSampling, TopKSampling, TypicalSampling
 from magic_cli.errors import SettingsError

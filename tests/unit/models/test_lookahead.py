@@ -10,7 +10,7 @@ import transformers
 from tests.tiny_models import build_language_tokenizer, randomise
 
 from magic_cli.decoding.generate import generate
-from magic_cli.decoding.lookahead import ContrastiveSearch
+from magic_cli.decoding.magic import ContrastiveSearch
 from magic_cli.errors import MagicError
 from magic_cli.models.language_model import HuggingFaceLanguageModel
 

@@ -9,7 +9,7 @@ from huggingface_hub import constants
 
 from magic_cli.errors import MagicError
 from magic_cli.models.loading import load_image_text_model, load_language_model, resolve_device
-from magic_cli.models.sources import describe, fetch, weights_digest
+from magic_cli.models.sources import describe_source, fetch, weights_digest
 from magic_cli.settings import Family, ImageTextModelSettings, LanguageModelSettings
 from magic_cli.work import Work
 
@@ -97,7 +97,7 @@ def test_description_has_checksums_and_no_name_when_model_is_local(tmp_path):
     (tmp_path / "sub" / "weights.bin").write_bytes(b"abc")
     (tmp_path / "README.md").write_text("not part of the model")
     (tmp_path / ".cache").write_text("not part of the model")
-    assert describe(tmp_path, name=None, revision=None) == {
+    assert describe_source(LanguageModelSettings(path=str(tmp_path)), tmp_path) == {
         "name": None,
         "revision": None,
         "files": {
@@ -105,8 +105,8 @@ def test_description_has_checksums_and_no_name_when_model_is_local(tmp_path):
             "sub/weights.bin": "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",  # printf abc | sha256sum
         },
     }
-    assert list(describe(tmp_path / "config.json", name=None, revision=None)["files"]) == ["config.json"]
-    assert describe("ViT-B-32", name="ViT-B-32/openai", revision=None) == {"name": "ViT-B-32/openai", "revision": None}
+    one_file = describe_source(LanguageModelSettings(name="ViT-B/32"), tmp_path / "config.json")
+    assert (one_file["name"], list(one_file["files"])) == ("ViT-B/32", ["config.json"])
 
 
 def test_digest_of_weights_changes_when_one_weight_does():

@@ -48,6 +48,10 @@ class ContrastiveSearch(DecodingMethod):
         require("k", self.k, at_least=1)
         require("alpha", self.alpha, at_least=0, at_most=1)
 
+    @property
+    def num_candidates(self) -> int:
+        return self.k
+
     def step(self, step: Step) -> Choice:
         return look_ahead(step, k=self.k, alpha=self.alpha)
 
