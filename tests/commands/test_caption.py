@@ -83,7 +83,7 @@ def test_batch_size_changes_no_caption(tiny_photos, models, tmp_path, capsys):
 def test_other_settings_on_the_same_folder_are_refused(tiny_photos, models, capsys):
     assert main(["caption", "--images", str(tiny_photos), *models, "run.dir=out"]) == 0
     assert main(["caption", "--images", str(tiny_photos), *models, "run.dir=out", "decoding.alpha=0.5"]) == 2
-    assert "decoding.alpha 0.1 -> 0.5" in capsys.readouterr().err
+    assert "decoding.alpha 0.02 -> 0.5" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("method", ["contrastive", "greedy", "beam", "top_k", "nucleus", "typical"])
@@ -110,7 +110,7 @@ def test_trace_holds_every_step(tiny_photos, models, tmp_path, capsys):
         assert [step["choice"] for step in own] == prediction["token_ids"]
         assert [step["step"] for step in own] == list(range(len(own)))
         for step in own:
-            score = [0.9 * p - 0.1 * q + 2.0 * f for p, q, f in zip(step["p"], step["penalty"], step["f"], strict=True)]
+            score = [0.98 * p - 0.02 * q + 2.0 * f for p, q, f in zip(step["p"], step["penalty"], step["f"], strict=True)]
             assert step["token_ids"][int(np.argmax(score))] == step["choice"]
             assert abs(sum(step["f"]) - 1) < 1e-5 and len(step["tokens"]) == 5
 

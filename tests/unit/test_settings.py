@@ -34,7 +34,7 @@ def test_source_model_settings_hold_when_the_domain_is_crossed():
 
 
 def test_image_text_model_overrides_beta_of_the_language_model():
-    assert caption("image_text_model=embedded", "language_model=magic_mscoco").decoding.beta == 1.0
+    assert caption("image_text_model=embedded", "language_model=magic_mscoco").decoding.beta == 3.0
     assert caption("image_text_model=clip_vit_b32", "language_model=magic_mscoco").decoding.beta == 2.0
 
 
@@ -64,7 +64,7 @@ def test_missing_recommendation_names_the_setting():
     [
         ("run.batch_size=2", True), ("run.threads=1", True), ("run.trace=true", True), ("run.device=cpu", True), ("run.dir=x", True),
         ("run.seed=1", True),  # magic search is deterministic
-        ("decoding.beta=3", False), ("run.dtype=bfloat16", False), ("dataset.limit=1", False), ("prompt=hello", False),
+        ("decoding.beta=1", False), ("run.dtype=bfloat16", False), ("dataset.limit=1", False), ("prompt=hello", False),
         ("language_model.revision=v2", False), ("image_text_model.logit_scale=10", False),
     ],
 )  # fmt: skip

@@ -1,0 +1,37 @@
+"""What README tells people to type works."""
+
+import re
+from pathlib import Path
+
+from magic_cli.cli import translate
+from magic_cli.commands import COMMANDS
+
+README = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
+
+
+def test_example_of_a_new_method_runs():
+    import torch
+
+    [code] = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    names: dict = {"__name__": "example"}
+    exec("\n".join(line.removeprefix("   ") for line in code.splitlines()), names)  # noqa: S102 - our own README
+    method = names["MinPSampling"](decoding_len=16, min_p=0.5)
+    kept = method.restrict(torch.tensor([[0.0, -0.1, -5.0]]))
+    assert kept.isfinite().tolist() == [[True, True, False]]
+
+
+def test_every_command_line_of_the_readme_is_understood():
+    blocks = re.findall(r"```\n(.*?)```", README, re.DOTALL)
+    commands = [line.split("#")[0].split() for block in blocks for line in block.splitlines() if line.startswith("magic caption ")]
+    assert len(commands) >= 8
+    for words in commands:
+        translate([word.strip("\"'") for word in words[2:]] if '"' not in " ".join(words) else words[2:3], COMMANDS["caption"])
+
+
+def test_linked_files_exist():
+    root = Path(__file__).resolve().parents[2]
+    links = [link for link in re.findall(r"\]\(([^)#]+)\)", README) if not link.startswith("http")] + re.findall(r'src="([^"]+)"', README)
+    assert len(links) >= 4
+    for link in links:
+        assert (root / link).exists(), link
+    assert "@" not in re.sub(r"[\w.]+@[\w.]+|_here_|@_here_", "", README), "a placeholder is left"
