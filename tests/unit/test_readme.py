@@ -1,6 +1,7 @@
 """What README tells people to type works."""
 
 import re
+import shlex
 from pathlib import Path
 
 from magic_cli.cli import translate
@@ -22,10 +23,12 @@ def test_example_of_a_new_method_runs():
 
 def test_every_command_line_of_the_readme_is_understood():
     blocks = re.findall(r"```\n(.*?)```", README, re.DOTALL)
-    commands = [line.split("#")[0].split() for block in blocks for line in block.splitlines() if line.startswith("magic caption ")]
+    commands = [shlex.split(line, comments=True) for block in blocks for line in block.splitlines() if line.startswith("magic caption ")]
+    commands = [words for words in commands if "..." not in words]
     assert len(commands) >= 8
     for words in commands:
-        translate([word.strip("\"'") for word in words[2:]] if '"' not in " ".join(words) else words[2:3], COMMANDS["caption"])
+        flags, overrides = translate(words[2:], COMMANDS["caption"])
+        assert overrides and all("=" in override for override in overrides)
 
 
 def test_linked_files_exist():
@@ -34,4 +37,4 @@ def test_linked_files_exist():
     assert len(links) >= 4
     for link in links:
         assert (root / link).exists(), link
-    assert "@" not in re.sub(r"[\w.]+@[\w.]+|_here_|@_here_", "", README), "a placeholder is left"
+    assert not re.findall(r"@[A-Z]+@", README), "a placeholder is left"
