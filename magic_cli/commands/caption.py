@@ -91,6 +91,8 @@ class _Captioner:
     def __init__(self, settings: CaptionSettings, run: RunFolder) -> None:
         self.settings, self.run = settings, run
         self.work = Work()
+        self.digests: dict[str, str] = {}
+        """SHA-256 of every image read, by id."""
         self.scorer: ImageTextModel | None = None
         self.language_model: HuggingFaceLanguageModel | None = None
 
@@ -155,11 +157,15 @@ class _Captioner:
     def _read(self, record: ImageRecord) -> Image | UnreadableImage:
         dataset = self.settings.dataset
         try:
-            return open_image(
+            image = open_image(
                 record.path, apply_exif_orientation=dataset.apply_exif_orientation, skip_greyscale=dataset.skip_greyscale
             )
+            self.digests[record.id] = sha256(record.path)  # now: the file may be gone when the caption is written
         except UnreadableImage as reason:
             return reason
+        except OSError as error:
+            return UnreadableImage(f"vanished while it was read ({error.strerror})")
+        return image
 
     def _caption_batch(self, batch: Sequence[ImageRecord], images: list[Image | UnreadableImage]) -> None:
         import torch
@@ -231,7 +237,7 @@ class _Captioner:
         return {
             "id": record.id,
             "image": str(record.path),
-            "image_sha256": sha256(record.path),
+            "image_sha256": self.digests[record.id],
             "caption": caption,
             "token_ids": generated,
             **known,

@@ -292,3 +292,19 @@ def test_image_that_the_model_cannot_take_fails_alone(tiny_photos, models, tmp_p
     assert main(["caption", "--images", "photos", *models, "run.dir=out"]) == 3
     assert len(lines(tmp_path / "out" / "predictions.jsonl")) == 6
     assert [(f["id"], "cannot take this one" in f["reason"]) for f in lines(tmp_path / "out" / "failures.jsonl")] == [("odd.png", True)]
+
+
+def test_image_that_vanishes_after_it_was_read_is_still_captioned(tiny_photos, models, tmp_path, capsys, monkeypatch):
+    from magic_cli.models.huggingface_clip import HuggingFaceClip
+
+    embed = HuggingFaceClip.embed_images
+    shutil.copytree(tiny_photos, tmp_path / "photos")
+    victim = sorted((tmp_path / "photos").iterdir())[0]
+
+    def embed_and_delete(self, images):
+        victim.unlink(missing_ok=True)
+        return embed(self, images)
+
+    monkeypatch.setattr(HuggingFaceClip, "embed_images", embed_and_delete)
+    assert main(["caption", "--images", "photos", *models, "run.dir=out"]) == 0
+    assert len(lines(tmp_path / "out" / "predictions.jsonl")) == 6
