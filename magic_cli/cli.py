@@ -15,7 +15,7 @@ from typing import Any
 
 from magic_cli import __version__
 from magic_cli.commands import COMMANDS, Command, Flag
-from magic_cli.errors import MagicError, SettingsError
+from magic_cli.errors import MagicError, SettingsError, nearest
 
 USER_FAULT, BUG, INTERRUPTED = 2, 1, 130
 
@@ -52,7 +52,7 @@ def _main(argv: list[str]) -> int:
         return 0
     name = argv[0].replace("_", "-")
     if name not in COMMANDS:
-        raise SettingsError(f"unknown command {argv[0]!r}; {_nearest(name, list(COMMANDS))}")
+        raise SettingsError(f"unknown command {argv[0]!r}; {nearest(name, list(COMMANDS))}")
     command = COMMANDS[name]
     if any(word in ("-h", "--help") for word in argv[1:]):
         print(_command_help(command))
@@ -118,7 +118,7 @@ def translate(words: Sequence[str], command: Command) -> tuple[list[str], list[s
                 overrides.insert(0, flag.also)
         elif word.startswith("-"):
             known = [*command.flags, *sorted(_HYDRA_SWITCHES | _HYDRA_OPTIONS)]
-            raise SettingsError(f"unknown flag {name}; {_nearest(name, known)}")
+            raise SettingsError(f"unknown flag {name}; {nearest(name, known)}")
         elif has_value or word.startswith("~"):
             overrides.append(_quote_override(word, is_sweep))
         else:
@@ -191,12 +191,6 @@ def _next_value(name: str, queue: list[str]) -> str:
     return queue.pop(0)
 
 
-def _nearest(name: str, known: Sequence[str]) -> str:
-    from magic_cli.settings import nearest
-
-    return nearest(name, known)
-
-
 def _overview() -> str:
     width = max(map(len, COMMANDS))
     commands = "\n".join(f"  {c.name:<{width}}  {c.summary}" for c in COMMANDS.values())
@@ -233,7 +227,7 @@ def _command_help(command: Command) -> str:
 
 def _settings_help() -> str:
     """The settings with their comments, straight from the config files that define them."""
-    from magic_cli.settings import find_config_dir
+    from magic_cli.composing import find_config_dir
 
     folder = find_config_dir()
     parts = ["settings (name=value; each group's file says what they mean):"]

@@ -20,9 +20,10 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from magic_cli import composing
 from magic_cli import settings as settings_module
 from magic_cli.commands import Command
-from magic_cli.errors import MagicError, SettingsError
+from magic_cli.errors import MagicError, SettingsError, nearest
 
 _BASIC = "hydra._internal.core_plugins.basic_"
 
@@ -33,7 +34,7 @@ def run(command: Command, flags: list[str], overrides: list[str]) -> int:
     Raises:
         MagicError: A setting is wrong; found for every point of a sweep before the first one runs.
     """
-    settings_module.register()
+    composing.register()
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors reach us instead of being printed over several lines
     statuses: list[int] = []
     broken_pipes: list[BrokenPipeError] = []
@@ -50,7 +51,7 @@ def run(command: Command, flags: list[str], overrides: list[str]) -> int:
     try:
         if not {"-c", "--cfg", "-i", "--info", "--hydra-help"} & set(flags):
             _check_all_points(command, config_name, flags, overrides)
-        main = hydra.main(version_base="1.3", config_path=str(settings_module.find_config_dir()), config_name=config_name)(task)
+        main = hydra.main(version_base="1.3", config_path=str(composing.find_config_dir()), config_name=config_name)(task)
         sys.argv = ["magic", *flags, *overrides]
         main()
     except (HydraException, OmegaConfBaseException) as error:
@@ -61,8 +62,8 @@ def run(command: Command, flags: list[str], overrides: list[str]) -> int:
 
 
 def _run_point(command: Command, config: DictConfig) -> int:
-    settings_module.register()  # a launcher may have started this process
-    settings = settings_module.to_settings(config, getattr(settings_module, command.settings_class))
+    composing.register()  # a launcher may have started this process
+    settings = composing.to_settings(config, getattr(settings_module, command.settings_class))
     try:
         return _run_command(command, settings)
     except MagicError as error:
@@ -99,7 +100,7 @@ def _check_all_points(command: Command, config_name: str, flags: list[str], over
     directories = [flags[i + 1] for i, flag in enumerate(flags) if flag in ("-cd", "--config-dir")]
     search_path = [f"hydra.searchpath=[{','.join(f'file://{d}' for d in directories)}]"] if directories else []
     folders: dict[str, str] = {}
-    with hydra.initialize_config_dir(str(settings_module.find_config_dir()), version_base="1.3"):
+    with hydra.initialize_config_dir(str(composing.find_config_dir()), version_base="1.3"):
         points = _points(overrides) if is_sweep else [overrides]
         if is_sweep:
             sweeper = hydra.compose(config_name, [*search_path, *points[0]], return_hydra_config=True).hydra.sweeper
@@ -110,7 +111,7 @@ def _check_all_points(command: Command, config_name: str, flags: list[str], over
                 config = hydra.compose(config_name, [*search_path, *point])
             except ValueError as error:  # Hydra's answer to group=null
                 raise SettingsError(f"{' '.join(point)}: {str(error).splitlines()[0]}; a settings group must be one of its options") from error
-            settings = settings_module.to_settings(config, settings_class)
+            settings = composing.to_settings(config, settings_class)
             folder, identity = settings.run.dir, settings_module.settings_hash(settings)
             if folder and folders.setdefault(folder, identity) != identity:
                 raise SettingsError(f"run.dir={folder}: the points of a sweep cannot share one folder; leave run.dir out")
@@ -141,10 +142,10 @@ def _one_line(error: Exception, root: Exception, overrides: list[str]) -> str:
     if match := re.search(r"Could not find '([^']+)/([^'/]+)'", message):
         group, option = match.groups()
         known = options(group) or re.findall(r"^\t(\S+)$", message, re.MULTILINE)
-        return f"{group}={option} is unknown; {settings_module.nearest(option, known)}"
+        return f"{group}={option} is unknown; {nearest(option, known)}"
     if "is not in struct" in str(root) or re.search(r"Key '.*' not in", str(root)):
         name = key or re.search(r"'([^']+)'", message).group(1)
-        return f"unknown setting {name}; {settings_module.nearest(name.rpartition('.')[2], _siblings(root))}"
+        return f"unknown setting {name}; {nearest(name.rpartition('.')[2], _siblings(root))}"
     if match := re.search(r"Ambiguous value for argument '([^']+)'", message):
         return f"{match[1]}: several values need -m (a sweep); if the comma belongs to the value, write name='\"a,b\"'"
     if match := re.search(r"Multiple values for ([\w/]+)", message):
@@ -156,7 +157,7 @@ def _one_line(error: Exception, root: Exception, overrides: list[str]) -> str:
         value, wanted = match.groups()
         return f"{key} must be {_KINDS.get(wanted, wanted)}, got {value!r}"
     if match := re.match(r"Invalid value '(.*)', expected one of \[(.*)\]", first):
-        return f"{key}: {settings_module.nearest(match[1], match[2].split(', '))}, got {match[1]!r}"
+        return f"{key}: {nearest(match[1], match[2].split(', '))}, got {match[1]!r}"
     if "is not Optional" in first:
         return f"{key} must not be null"
     if key and key in given:
@@ -169,11 +170,11 @@ _KINDS = {"Integer": "a whole number", "Float": "a number", "Boolean": "true or 
 
 def options(group: str) -> list[str]:
     """The choices of a settings group."""
-    return sorted(file.stem for file in (settings_module.find_config_dir() / group).glob("*.yaml"))
+    return sorted(file.stem for file in (composing.find_config_dir() / group).glob("*.yaml"))
 
 
 def _groups() -> list[str]:
-    return sorted(folder.name for folder in settings_module.find_config_dir().iterdir() if folder.is_dir())
+    return sorted(folder.name for folder in composing.find_config_dir().iterdir() if folder.is_dir())
 
 
 def _siblings(error: Any) -> list[str]:

@@ -12,8 +12,8 @@ from importlib import metadata, util
 from pathlib import Path
 
 from magic_cli import __version__
+from magic_cli.composing import find_config_dir
 from magic_cli.models.sources import EMBEDDED, EMBEDDED_FOLDER, EMBEDDED_PACKAGES
-from magic_cli.settings import find_config_dir
 
 OK, PROBLEMS = 0, 3
 

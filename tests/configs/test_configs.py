@@ -6,10 +6,12 @@ import pytest
 import yaml
 from hydra import compose, initialize_config_dir
 
+from magic_cli import composing
 from magic_cli import settings as settings_module
-from magic_cli.settings import CaptionSettings, to_settings
+from magic_cli.composing import to_settings
+from magic_cli.settings import CaptionSettings
 
-CONFIGS = settings_module.find_config_dir()
+CONFIGS = composing.find_config_dir()
 GROUPS = ("dataset", "decoding", "language_model", "image_text_model", "run", "experiment")
 FILES = sorted(CONFIGS.rglob("*.yaml"))
 # values that a user must give
@@ -23,7 +25,7 @@ def test_all_files_are_in_known_groups():
 
 @pytest.mark.parametrize("file", [f for f in FILES if f.parent != CONFIGS], ids=lambda f: f"{f.parent.name}={f.stem}")
 def test_config_composes_and_converts(file: Path):
-    settings_module.register()
+    composing.register()
     overrides = [f"{file.parent.name}={file.stem}", *NEEDED.get(file.stem, [])]
     if file.parent.name not in ("dataset", "experiment"):
         overrides += NEEDED["files"]

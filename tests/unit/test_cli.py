@@ -34,12 +34,12 @@ ODD_NAMES = ["a b.jpg", "a,b.jpg", "[1] {2} (3).jpg", "it's.jpg", 'say "x".jpg',
 def test_path_arrives_letter_for_letter_when_it_has_odd_letters(name):
     from hydra import compose, initialize_config_dir
 
-    from magic_cli import settings
+    from magic_cli import composing
 
-    settings.register()
+    composing.register()
     _, from_flag = translate(["--image", name], CAPTION)
     _, from_setting = translate([f"run.dir={name}"], CAPTION) if name != "null" else (None, [])
-    with initialize_config_dir(str(settings.find_config_dir()), version_base="1.3"):
+    with initialize_config_dir(str(composing.find_config_dir()), version_base="1.3"):
         config = compose("caption", [*from_flag, *from_setting])
     assert list(config.dataset.paths) == [name]
     if name != "null":
@@ -51,11 +51,11 @@ def test_path_arrives_letter_for_letter_when_it_has_odd_letters(name):
 def test_prompt_arrives_letter_for_letter(prompt, spelling):
     from hydra import compose, initialize_config_dir
 
-    from magic_cli import settings
+    from magic_cli import composing
 
-    settings.register()
+    composing.register()
     _, overrides = translate(["--image", "a.jpg", spelling.format(prompt)], CAPTION)
-    with initialize_config_dir(str(settings.find_config_dir()), version_base="1.3"):
+    with initialize_config_dir(str(composing.find_config_dir()), version_base="1.3"):
         assert compose("caption", overrides).prompt == prompt
 
 

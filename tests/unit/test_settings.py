@@ -3,15 +3,17 @@
 import pytest
 from hydra import compose, initialize_config_dir
 
+from magic_cli import composing
 from magic_cli import settings as settings_module
+from magic_cli.composing import to_settings
 from magic_cli.errors import SettingsError
-from magic_cli.settings import CaptionSettings, settings_hash, settings_that_matter, to_settings
+from magic_cli.settings import CaptionSettings, settings_hash, settings_that_matter
 
 
 def caption(*overrides, files=("a.jpg",)):
-    settings_module.register()
+    composing.register()
     images = [] if any(o.startswith(("dataset=", "experiment=")) for o in overrides) else [f"dataset.paths=[{','.join(files)}]"]
-    with initialize_config_dir(str(settings_module.find_config_dir()), version_base="1.3"):
+    with initialize_config_dir(str(composing.find_config_dir()), version_base="1.3"):
         return to_settings(compose("caption", [*images, *overrides]), CaptionSettings)
 
 
@@ -113,7 +115,7 @@ def test_defaults_agree_where_a_class_and_its_config_both_have_one(group, classe
     import yaml
 
     compared = 0
-    for file in (settings_module.find_config_dir() / group).glob("*.yaml"):
+    for file in (composing.find_config_dir() / group).glob("*.yaml"):
         values = yaml.safe_load(file.read_text())
         schema = next(entry for entry in values.pop("defaults") if "schema" in str(entry))
         settings_class = classes[next(name for name in classes if f"/{name}@" in schema)]

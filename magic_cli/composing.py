@@ -1,0 +1,100 @@
+"""From config files and command-line words to checked settings: the schemas, the resolver and the conversion.
+
+With ``cli.py`` and ``hydra_app.py`` the only place that knows OmegaConf and Hydra.
+"""
+
+from __future__ import annotations
+
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+from magic_cli.errors import SettingsError, nearest
+from magic_cli.settings import (
+    DATASETS,
+    DECODING_METHODS,
+    TASKS,
+    CaptionSettings,
+    ImageTextModelSettings,
+    LanguageModelSettings,
+    RunSettings,
+)
+
+
+def register() -> None:
+    """Tell Hydra the schemas and the resolver. Safe to call again."""
+    from hydra.core.config_store import ConfigStore
+    from omegaconf import OmegaConf
+
+    store = ConfigStore.instance()
+    store.store(group="schema", name="caption", node=CaptionSettings)
+    store.store(group="schema/run", name="default", node=RunSettings)
+    store.store(group="schema/language_model", name="any", node=LanguageModelSettings)
+    store.store(group="schema/image_text_model", name="any", node=ImageTextModelSettings)
+    for group, classes in (("decoding", DECODING_METHODS), ("dataset", DATASETS)):
+        for name, settings_class in classes.items():
+            store.store(group=f"schema/{group}", name=name, node=settings_class)
+    OmegaConf.register_new_resolver("recommended", _recommended, replace=True)
+
+
+def _recommended(key: str, *, _root_: Any) -> Any:
+    """The value that the chosen models recommend for this task: the image-text model's wins over the language model's."""
+    from omegaconf import OmegaConf
+
+    task = OmegaConf.select(_root_, "task")
+    if task not in TASKS:
+        raise SettingsError(f"task={task} is fixed by the command; leave it out")
+    for group in ("image_text_model", "language_model"):
+        value = OmegaConf.select(_root_, f"{group}.recommended.{task}.{key}")
+        if value is not None:
+            return value
+    if key == "prompt":
+        return None
+    name = OmegaConf.select(_root_, "language_model.path") or OmegaConf.select(_root_, "language_model.name")
+    raise SettingsError(f"decoding.{key}: {name} recommends none for {task}; set decoding.{key}=...")
+
+
+def to_settings(config: Any, settings_class: type) -> Any:
+    """Plain, checked dataclasses from a composed Hydra config.
+
+    Raises:
+        SettingsError: A value is missing, of the wrong type or out of range.
+    """
+    from omegaconf import OmegaConf
+
+    _refuse_unknown_keys(config, "")
+    settings = OmegaConf.to_object(config)
+    if not isinstance(settings, settings_class):
+        raise TypeError(f"expected {settings_class.__name__}, got {type(settings).__name__}")
+    return settings
+
+
+def _refuse_unknown_keys(node: Any, path: str) -> None:
+    """Hydra's ``+key=value`` can add keys that no dataclass has."""
+    from omegaconf import DictConfig, OmegaConf
+
+    settings_class = OmegaConf.get_type(node)
+    if not isinstance(node, DictConfig) or not is_dataclass(settings_class):
+        return
+    known = [item.name for item in fields(settings_class)]
+    for key in node:
+        if key not in known:
+            raise SettingsError(f"unknown setting {path}{key}; {nearest(str(key), known)}")
+        child = node._get_node(key)
+        _refuse_unknown_keys(child, f"{path}{key}.")
+
+
+def find_config_dir() -> Path:
+    """The folder of Hydra configs: inside the package in a wheel, beside it in a checkout.
+
+    Raises:
+        FileNotFoundError: Neither place has them; the installation is broken.
+    """
+    package = Path(__file__).resolve().parent
+    places = [package.parent / "configs", package / "configs"]
+    # a checkout wins: an editable install leaves a stale copy of configs in site-packages
+    for place in places:
+        if (place / "caption.yaml").is_file():
+            return place
+    raise FileNotFoundError(f"configs/caption.yaml is neither in {places[0]} nor in {places[1]}; reinstall magic")
+
