@@ -5,13 +5,13 @@ To add a dataset: one class with ``load``, one line in ``settings.py``, one YAML
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from magic_cli.data.images import IMAGE_SUFFIXES
+from magic_cli.data.json_files import read_json
 from magic_cli.data.records import ImageRecord, check_unique
 from magic_cli.errors import MagicError, SettingsError
 
@@ -226,20 +226,3 @@ def existing_folder(folder: str, hint: str) -> Path:
     if not path.is_dir():
         raise MagicError(f"dataset.root={folder}: no such folder (looked at {path.absolute()}); {hint}")
     return path
-
-
-def read_json(path: Path, *, setting: str, hint: str) -> Any:
-    """Parse a JSON file.
-
-    Raises:
-        MagicError: The file is missing, unreadable or no JSON; names the setting, the place and the hint.
-    """
-    path = path.expanduser()
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise MagicError(f"{setting}={path}: no such file (looked at {path.absolute()}); {hint}") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise MagicError(f"{setting}={path}: cannot be read ({error}); {hint}") from error
-    except json.JSONDecodeError as error:
-        raise MagicError(f"{setting}={path} line {error.lineno}: not valid JSON ({error.msg}); download or export it again") from error

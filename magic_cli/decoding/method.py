@@ -9,8 +9,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
+from functools import partial
 from typing import TYPE_CHECKING
 
+from magic_cli import errors
 from magic_cli.errors import SettingsError
 from magic_cli.protocols import ImageTextScorer, LanguageModel, LanguageModelState
 
@@ -115,32 +117,8 @@ class DecodingMethod:
         raise NotImplementedError(f"{type(self).__name__}.step")
 
 
-def require(
-    name: str,
-    value: float,
-    *,
-    at_least: float | None = None,
-    above: float | None = None,
-    at_most: float | None = None,
-    prefix: str = "decoding",
-) -> None:
-    """Check one setting's range.
-
-    Raises:
-        SettingsError: One line with the setting as the user types it, the value, and the allowed range.
-    """
-    ok = (
-        (at_least is None or value >= at_least)
-        and (above is None or value > above)
-        and (at_most is None or value <= at_most)
-    )
-    if ok:
-        return
-    if at_most is None:
-        allowed = f"at least {at_least}" if above is None else f"greater than {above}"
-    else:
-        allowed = f"in [{at_least}, {at_most}]" if above is None else f"in ({above}, {at_most}]"
-    raise SettingsError(f"{prefix}.{name} must be {allowed}, got {value}")
+require = partial(errors.require, prefix="decoding")
+"""``errors.require`` for settings of a decoding method."""
 
 
 def candidate_sequences(step: Step, ids: Sequence[Sequence[int]], *, window: int, include_prompt: bool) -> list[list[int]]:
