@@ -1,0 +1,116 @@
+"""Tables of evaluated systems, and of the comparison of two."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from magic_cli.reports.tables import Cell, Column, Row, Table
+
+
+
+def evaluation_table(documents: Sequence[Mapping[str, Any]], *, confidence: float) -> Table:
+    """One row a system, one column a measure, intervals below; n, missing and empty captions are always said.
+
+    Args:
+        documents: Contents of metrics.json.
+        confidence: Of the intervals, in (0, 1).
+    """
+    measures = list(dict.fromkeys(key for document in documents for key in document["metrics"]))
+    labels = {key: metric["label"] for document in documents for key, metric in document["metrics"].items()}
+    rows = []
+    for document in documents:
+        metrics = document["metrics"]
+        cells = [Cell(_value(metrics.get(key))) for key in measures]
+        rows.append(Row((Cell(document["system"]), Cell(str(document["n"])), *cells), opens_group=True))
+        if any(metric["interval"] for metric in metrics.values()):
+            intervals = [Cell(_interval(metrics.get(key))) for key in measures]
+            rows.append(Row((Cell(f"  {100 * confidence:g} % interval"), Cell(), *intervals)))
+    columns = (Column("system", is_label=True), Column("n", is_label=True), *(Column(labels[key]) for key in measures))
+    return Table("", columns, tuple(rows), notes=tuple(_notes(documents)), records=tuple(_records(documents, measures)))
+
+
+def _notes(documents: Sequence[Mapping[str, Any]]) -> list[str]:
+    notes = []
+    for document in documents:
+        counts = [f"{document['n']} captions scored"]
+        counts += [f"{document[key]} {words}" for key, words in _COUNTS.items() if document[key]]
+        notes.append(f"{document['system']}: {'; '.join([*counts, *document['notes']])}")
+    for name, reason in dict.fromkeys((name, why) for document in documents for name, why in document["not_run"].items()):
+        notes.append(f"{name} not run: {reason}")
+    if any("cider" in document["metrics"] for document in documents):
+        notes.append("CIDEr weighs n-grams by the images scored here: compare it only at equal n.")
+    return notes
+
+
+_COUNTS = {
+    "missing": "images without a caption (not scored)",
+    "dropped": "captions left out (unmatched=drop, only_common=true)",
+    "empty": "empty or punctuation only (score 0)",
+}
+
+
+def _records(documents: Sequence[Mapping[str, Any]], measures: Sequence[str]) -> list[dict[str, Any]]:
+    return [
+        {
+            "system": document["system"],
+            "measure": key,
+            "value": document["metrics"][key]["value"],
+            "low": (document["metrics"][key]["interval"] or [None, None])[0],
+            "high": (document["metrics"][key]["interval"] or [None, None])[1],
+            **{count: document[count] for count in ("n", "missing", "dropped", "empty")},
+        }
+        for document in documents
+        for key in measures
+        if key in document["metrics"]
+    ]
+
+
+def comparison_table(names: tuple[str, str], rows: Sequence[Mapping[str, Any]], *, n: int, samples: int, confidence: float) -> Table:
+    """Two systems side by side.
+
+    Args:
+        names: Of the two systems.
+        rows: ``label, scale, digits, first, second, difference, low, high, p_value``, one a measure; the difference is second - first.
+        n: Items that both were scored on.
+        samples: Resamples of the test.
+        confidence: Of the interval of the difference.
+    """
+    columns = ("measure", *names, "difference", f"{100 * confidence:g} % interval", "p")
+    body = tuple(
+        Row((
+            Cell(row["label"]),
+            *(Cell(_number(row[key], row)) for key in ("first", "second")),
+            Cell(_number(row["difference"], row, sign=True)),
+            Cell(f"{_number(row['low'], row, sign=True)} .. {_number(row['high'], row, sign=True)}"),
+            Cell(f"{row['p_value']:.4f}"),
+        ))
+        for row in rows
+    )  # fmt: skip
+    note = (
+        f"{n} items; p: two-sided approximate randomisation, {samples} random swaps; interval: paired bootstrap, {samples} resamples; "
+        "no correction for several measures"
+    )
+    return Table(
+        f"{names[1]} against {names[0]}",
+        tuple(Column(title, is_label=i == 0) for i, title in enumerate(columns)),
+        body,
+        notes=(note,),
+        records=tuple({"first_system": names[0], "second_system": names[1], **row} for row in rows),
+    )
+
+
+def _value(metric: Mapping[str, Any] | None) -> str:
+    return "" if metric is None else _number(metric["value"], metric)
+
+
+def _interval(metric: Mapping[str, Any] | None) -> str:
+    if metric is None or metric["interval"] is None:
+        return ""
+    return "..".join(_number(value, metric) for value in metric["interval"])
+
+
+def _number(value: float | None, metric: Mapping[str, Any], *, sign: bool = False) -> str:
+    if value is None:
+        return ""
+    return f"{value * metric['scale']:{'+' if sign else ''}.{metric['digits']}f}"

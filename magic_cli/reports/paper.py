@@ -1,0 +1,179 @@
+"""The numbers that measured ones are compared with, read from paper.yaml. Numbers stay text: their digits are their precision."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from magic_cli.errors import SettingsError, nearest
+
+ALL_TABLES = "all"
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where an expected number comes from."""
+
+    name: str
+    """As in paper.yaml, such as ``rescored``."""
+    mark: str
+    """Printed behind the number; empty for numbers of the paper itself."""
+    meaning: str
+
+
+@dataclass(frozen=True)
+class Expected:
+    """One expected number."""
+
+    text: str
+    """As printed, such as ``12.90``; words where only words are known (``nearly 27``)."""
+    source: Source
+
+    @property
+    def number(self) -> Decimal | None:
+        """Its value with its digits; None where only words are known."""
+        try:
+            return Decimal(self.text)
+        except InvalidOperation:
+            return None
+
+    @property
+    def digits(self) -> int:
+        """Digits behind the point; 0 where only words are known."""
+        return -self.number.as_tuple().exponent if self.number is not None else 0
+
+
+@dataclass(frozen=True)
+class PaperMeasure:
+    """How the tables print a measure."""
+
+    key: str
+    label: str
+    metric: str
+    """Name of the metric that measures it."""
+    scale: float
+    """Printed value / value in metrics.json."""
+    digits: int
+    """Digits behind the point where no expected number says how many."""
+    suffix: str = ""
+
+
+@dataclass(frozen=True)
+class PaperRow:
+    """One row: a method on a dataset."""
+
+    id: str
+    """``section/method``, such as ``coco/magic``."""
+    title: str
+    n: int | None
+    """Items that the expected numbers are of; None: unknown."""
+    runs: int
+    """How many runs of a sampled method the numbers are a mean of; 1: not sampled."""
+    cells: Mapping[str, Expected]
+    """By measure; a measure that is not here is unknown."""
+    released_runs: tuple[Mapping[str, Expected], ...]
+    """Of a sampled method: what is known of each of the authors' runs."""
+    tokens: Mapping[str, int]
+    """What BLEU counts, where known: ``captions`` and ``references`` (nearest in length)."""
+
+    @property
+    def section(self) -> str:
+        return self.id.partition("/")[0]
+
+    @property
+    def method(self) -> str:
+        return self.id.partition("/")[2]
+
+
+@dataclass(frozen=True)
+class Note:
+    """What a reader must know of some rows' expected numbers."""
+
+    rows: tuple[str, ...]
+    text: str
+
+
+@dataclass(frozen=True)
+class PaperTable:
+    """One table: which measures of which sections."""
+
+    number: str
+    title: str
+    measures: tuple[str, ...]
+    sections: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Paper:
+    """All of paper.yaml."""
+
+    sources: Mapping[str, Source]
+    measures: Mapping[str, PaperMeasure]
+    tables: Mapping[str, PaperTable]
+    sections: Mapping[str, str]
+    """Titles of sections."""
+    rows: Mapping[str, PaperRow]
+    notes: tuple[Note, ...]
+
+    def row(self, row_id: str) -> PaperRow:
+        """The row of an id.
+
+        Raises:
+            SettingsError: There is none.
+        """
+        if row_id not in self.rows:
+            raise SettingsError(f"unknown row {row_id!r}; {nearest(row_id, list(self.rows))}")
+        return self.rows[row_id]
+
+    def chosen(self, numbers: Sequence[str]) -> list[PaperTable]:
+        """The tables of ``1``, ``2``, ``3`` or ``all``, each once, in the paper's order.
+
+        Raises:
+            SettingsError: No number, or one that no table has.
+        """
+        allowed = [*self.tables, ALL_TABLES]
+        if not numbers:
+            raise SettingsError(f"which table? name {', '.join(allowed[:-1])} or {ALL_TABLES}, as in `magic table 1`")
+        for number in numbers:
+            if number not in allowed:
+                raise SettingsError(f"unknown table {number!r}; {nearest(number, allowed)}")
+        return [table for table in self.tables.values() if ALL_TABLES in numbers or table.number in numbers]
+
+
+@cache
+def load_paper() -> Paper:
+    """Everything that is known of the paper's tables."""
+    import yaml
+
+    text = files("magic_cli.reports").joinpath("paper.yaml").read_text(encoding="utf-8")
+    document = yaml.load(text, Loader=yaml.BaseLoader)  # keeps 11.90 as it is written; makes nothing but text, lists and dicts
+    sources = {name: Source(name, **facts) for name, facts in document["sources"].items()}
+    return Paper(
+        sources=sources,
+        measures={key: _measure(key, facts) for key, facts in document["measures"].items()},
+        tables={
+            number: PaperTable(number, facts["title"], tuple(facts["measures"]), tuple(facts["sections"]))
+            for number, facts in document["tables"].items()
+        },
+        sections=document["sections"],
+        rows={row_id: _row(row_id, facts, sources) for row_id, facts in document["rows"].items()},
+        notes=tuple(Note(tuple(note["rows"]), note["text"]) for note in document["notes"]),
+    )
+
+
+def _measure(key: str, facts: dict[str, str]) -> PaperMeasure:
+    return PaperMeasure(
+        key, facts["label"], facts.get("metric", key), float(facts["scale"]), int(facts["digits"]), facts.get("suffix", "")
+    )
+
+
+def _row(row_id: str, facts: dict[str, Any], sources: Mapping[str, Source]) -> PaperRow:
+    cells = {measure: Expected(text, source) for name, source in sources.items() for measure, text in facts.get(name, {}).items()}
+    runs = [{m: Expected(text, sources["rescored"]) for m, text in run.items()} for run in facts.get("released_runs", [])]
+    n = int(facts["n"]) if "n" in facts else None
+    tokens = {name: int(text) for name, text in facts.get("tokens", {}).items()}
+    return PaperRow(row_id, facts["title"], n, int(facts.get("runs", 1)), cells, tuple(runs), tokens)

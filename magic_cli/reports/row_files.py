@@ -1,0 +1,119 @@
+"""Finds the files and run folders of the tables' rows among what the user names."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from magic_cli.data.paths import named_paths
+from magic_cli.errors import MagicError, SettingsError
+from magic_cli.reports.paper import ALL_TABLES, load_paper
+from magic_cli.reports.paper_rows import recognise
+
+
+@dataclass
+class Located:
+    """What was found."""
+
+    rows: dict[Path, str] = field(default_factory=dict)
+    """Row id of each file or run folder."""
+    unknown: list[Path] = field(default_factory=list)
+    """Run folders and prediction files, met in a search, that are no row for sure."""
+
+
+def split_words(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Numbers of tables, which come first, and the places after them.
+
+    >>> split_words(["1", "2", "runs/caption", "released"])
+    (['1', '2'], ['runs/caption', 'released'])
+    """
+    numbers = []
+    for word in words:
+        if not word.isdigit() and word != ALL_TABLES:
+            break
+        numbers.append(word)
+    return numbers, list(words[len(numbers) :])
+
+
+def locate(places: Sequence[str], pairs: Sequence[str]) -> Located:
+    """The rows' files.
+
+    Args:
+        places: Run folders, prediction files, folders of them, patterns.
+        pairs: ``ROW=FILE``; they win over what a file seems to be.
+
+    Raises:
+        SettingsError: Nothing is there, a row is not known, or it is not known which row a file is.
+    """
+    located = Located({path: row for path, row in map(_pair, pairs)})
+    if len(located.rows) < len(pairs):
+        raise SettingsError("--row: a file was given for two rows; each file is one row")
+    named = {path.resolve() for path in located.rows}
+    for place in places:
+        path, found = Path(place).expanduser(), named_paths(place)
+        if not found:
+            raise SettingsError(f"{place}: no such file or folder (looked at {path.absolute()}), and no number of a table")
+        for candidate in (inner for outer in found for inner in _candidates(outer)):
+            if candidate.resolve() in named:
+                continue
+            named.add(candidate.resolve())
+            row = row_of(candidate)
+            if row is not None:
+                located.rows[candidate] = row
+            elif candidate == path:
+                rows = ", ".join(load_paper().rows)
+                raise SettingsError(
+                    f"{place}: it is not known which row this is; name it, as in --row coco/magic={place} (rows: {rows})"
+                )
+            elif is_run(candidate) or "_result" in candidate.name:
+                located.unknown.append(candidate)
+    return located
+
+
+def row_of(path: Path) -> str | None:
+    """The row id of a file or run folder; None if it is not surely one.
+
+    Raises:
+        MagicError: A run's manifest is damaged.
+    """
+    if not is_run(path):
+        return recognise(path)
+    try:
+        manifest = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
+        return recognise(path, manifest["identity"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise MagicError(
+            f"{path / 'manifest.json'}: not a run's manifest ({error!r}); delete this folder, or name another"
+        ) from error
+
+
+def is_run(path: Path) -> bool:
+    """Whether this is a run folder."""
+    return (path / "manifest.json").is_file() and (path / "predictions.jsonl").is_file()
+
+
+def _pair(pair: str) -> tuple[Path, str]:
+    row, equals, place = pair.partition("=")
+    path = Path(place).expanduser()
+    if not equals or not place:
+        raise SettingsError(f"--row {pair}: must be ROW=FILE, as in --row coco/magic=preds.json")
+    row = load_paper().row(row).id
+    if not path.exists():
+        raise SettingsError(f"--row {pair}: no such file or folder (looked at {path.absolute()})")
+    return path, row
+
+
+def _candidates(path: Path) -> Iterator[Path]:
+    """The path itself, or, of a folder that is no run, the run folders and JSON files below it; hidden ones left out."""
+    if not path.is_dir() or is_run(path):
+        yield path
+        return
+    for folder, folders, files in os.walk(path):
+        here = Path(folder)
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        yield from (here / name for name in folders if is_run(here / name))
+        folders[:] = [name for name in folders if not is_run(here / name)]
+        yield from (here / name for name in sorted(files) if name.removesuffix(".gz").endswith(".json"))
