@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
 import signal
 import sys
 from collections.abc import Sequence
@@ -58,9 +59,7 @@ def _main(argv: list[str]) -> int:
         print(_command_help(command))
         return 0
     if command.settings_class is None:
-        if argv[1:]:
-            raise SettingsError(f"magic {name} takes no arguments, got {argv[1]!r}")
-        return importlib.import_module(command.module).run()
+        return importlib.import_module(command.module).run(**_arguments(argv[1:], command))
     flags, overrides = translate(argv[1:], command)
     if {"-c", "--cfg"} & set(flags) and "job" in flags and "--resolve" not in flags:
         flags.append("--resolve")  # show values, not where they come from
@@ -69,6 +68,17 @@ def _main(argv: list[str]) -> int:
     from magic_cli import hydra_app  # imports Hydra
 
     return hydra_app.run(command, flags, overrides)
+
+
+def _arguments(words: Sequence[str], command: Command) -> dict[str, str]:
+    """The flags of a command without settings, as arguments of its ``run``."""
+    queue, arguments = list(words), {}
+    while queue:
+        name, has_value, value = queue.pop(0).partition("=")
+        if name not in command.flags:
+            raise SettingsError(f"magic {command.name} knows no {name!r}; {nearest(name, list(command.flags))}")
+        arguments[command.flags[name].setting] = value if has_value else _next_value(name, queue)
+    return arguments
 
 
 def _interrupt(signum: int, frame: Any) -> None:
@@ -92,6 +102,7 @@ def translate(words: Sequence[str], command: Command) -> tuple[list[str], list[s
     overrides: list[str] = []
     lists: dict[str, list[str]] = {}
     given: list[str] = []
+    stray: list[str] = []
     is_sweep = any(word in ("-m", "--multirun") for word in words)
     queue = list(words)
     while queue:
@@ -107,23 +118,31 @@ def translate(words: Sequence[str], command: Command) -> tuple[list[str], list[s
             flags += [name, value]
         elif name in command.flags:
             flag = command.flags[name]
-            value = value if has_value else _next_value(name, queue)
+            if flag.value is not None:
+                if has_value:
+                    raise SettingsError(f"{name} takes no value, got {value!r}")
+                value = flag.value
+            else:
+                value = value if has_value else _next_value(name, queue)
             _check_flag(name, value, command, given)
             given.append(name)
             if flag.is_list:
-                lists.setdefault(flag.setting, []).append(value)
+                lists.setdefault(flag.setting, []).extend([value] if flag.is_path or "=" in value else value.split(","))
             else:
                 overrides.append(f"{flag.setting}={_flag_value(flag, value, is_sweep)}")
             if flag.also and flag.also not in overrides:
                 overrides.insert(0, flag.also)
         elif word.startswith("-"):
-            known = [*command.flags, *sorted(_HYDRA_SWITCHES | _HYDRA_OPTIONS)]
-            raise SettingsError(f"unknown flag {name}; {nearest(name, known)}")
+            raise SettingsError(f"unknown flag {name}; {nearest(name, [*command.flags, '-m', '--cfg', '--config-dir'])}")
+        elif command.words is not None and (not has_value or Path(word).exists()):
+            stray.append(word)
         elif has_value or word.startswith("~"):
             overrides.append(_quote_override(word, is_sweep))
         else:
             hint = f"--image {word}" if Path(word).suffix else f"--dataset {word}"
             raise SettingsError(f"unexpected {word!r}; settings are written name=value, images as in `{hint}`")
+    if stray:
+        lists[command.words.setting] = stray
     overrides += [f"{setting}=[{','.join(map(quote, values))}]" for setting, values in lists.items()]
     return flags, overrides
 
@@ -149,7 +168,8 @@ def _flag_value(flag: Flag, value: str, is_sweep: bool) -> str:
 
 
 # Settings that hold text in which commas, quotes and brackets mean nothing to Hydra.
-_TEXT_SETTINGS = {"path", "root", "dir", "annotations", "prompt", "start_token", "name", "pretrained", "revision", "split"}
+_TEXT_SETTINGS = {"path", "root", "dir", "annotations", "prompt", "start_token", "name", "pretrained", "revision", "split",
+                  "references", "images", "output", "lib", "cache", "java_home"}  # fmt: skip
 
 
 def _quote_override(override: str, is_sweep: bool) -> str:
@@ -210,31 +230,36 @@ magic COMMAND --help lists a command's flags and settings."""
 
 def _command_help(command: Command) -> str:
     parts = [f"magic {command.name}: {command.summary}"]
-    if command.flags:
-        rows = [(f"{name} {flag.metavar}", flag.help) for name, flag in command.flags.items()]
+    rows = [(command.words.metavar, command.words.help)] if command.words else []
+    rows += [(name if flag.value else f"{name} {flag.metavar}", flag.help) for name, flag in command.flags.items()]
+    if command.settings_class is not None:
         rows += [
             ("-m", "sweep: every setting may have several values, a,b,c"),
             ("--cfg job", "show the settings and stop"),
             ("--config-dir DIR", "more configs, e.g. DIR/experiment/mine.yaml for experiment=mine"),
         ]
-        width = max(len(left) for left, _ in rows)
+    width = max((len(left) for left, _ in rows), default=0)
+    if rows:
         parts.append("flags:\n" + "\n".join(f"  {left:<{width}}  {right}" for left, right in rows))
     parts.append("examples:\n" + "\n".join(f"  {example}" for example in command.examples))
     if command.settings_class is not None:
-        parts.append(_settings_help())
+        parts.append(_settings_help(command))
     return "\n\n".join(parts)
 
 
-def _settings_help() -> str:
+def _settings_help(command: Command) -> str:
     """The settings with their comments, straight from the config files that define them."""
     from magic_cli.composing import find_config_dir
 
     folder = find_config_dir()
     parts = ["settings (name=value; each group's file says what they mean):"]
-    for group in ("run", "decoding", "dataset", "language_model", "image_text_model", "experiment"):
+    main, *groups = command.shown_configs
+    lines = (folder / f"{main}.yaml").read_text(encoding="utf-8").splitlines()
+    for group in [line.split()[1].rstrip(":") for line in lines if re.match(r"  - \w+:", line)]:
         files = sorted((folder / group).glob("*.yaml"))
         parts.append(f"  {group}: {', '.join(file.stem for file in files)}")
-    for name in ("run/default", "decoding/magic", "language_model/magic_mscoco", "image_text_model/clip_vit_b32", "dataset/coco"):
+    parts.append("\n" + "\n".join(f"  {line}" for line in lines if re.match(r"\w+:", line) and not line.startswith("defaults")))
+    for name in groups:
         lines = (folder / f"{name}.yaml").read_text(encoding="utf-8").splitlines()
         body = [line for line in lines if line and not line.startswith(("defaults", "#", "  - "))]
         group = name.partition("/")[0]

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from magic_cli.errors import SettingsError, nearest
+from magic_cli.evaluation.settings import EvaluateSettings, TableSettings
+from magic_cli.metrics.settings import MetricsSettings
 from magic_cli.settings import (
     DATASETS,
     DECODING_METHODS,
@@ -17,6 +19,7 @@ from magic_cli.settings import (
     CaptionSettings,
     ImageTextModelSettings,
     LanguageModelSettings,
+    MachineSettings,
     RunSettings,
 )
 
@@ -28,7 +31,11 @@ def register() -> None:
 
     store = ConfigStore.instance()
     store.store(group="schema", name="caption", node=CaptionSettings)
+    store.store(group="schema", name="evaluate", node=EvaluateSettings)
+    store.store(group="schema", name="table", node=TableSettings)
     store.store(group="schema/run", name="default", node=RunSettings)
+    store.store(group="schema/machine", name="default", node=MachineSettings)
+    store.store(group="schema/metrics", name="default", node=MetricsSettings)
     store.store(group="schema/language_model", name="any", node=LanguageModelSettings)
     store.store(group="schema/image_text_model", name="any", node=ImageTextModelSettings)
     for group, classes in (("decoding", DECODING_METHODS), ("dataset", DATASETS)):

@@ -21,7 +21,6 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from magic_cli import composing
-from magic_cli import settings as settings_module
 from magic_cli.commands import Command
 from magic_cli.errors import MagicError, SettingsError, nearest
 
@@ -63,7 +62,7 @@ def run(command: Command, flags: list[str], overrides: list[str]) -> int:
 
 def _run_point(command: Command, config: DictConfig) -> int:
     composing.register()  # a launcher may have started this process
-    settings = composing.to_settings(config, getattr(settings_module, command.settings_class))
+    settings = composing.to_settings(config, _settings_class(command))
     try:
         return _run_command(command, settings)
     except MagicError as error:
@@ -71,6 +70,11 @@ def _run_point(command: Command, config: DictConfig) -> int:
             raise  # another process collects the statuses: only an exception reaches it
         print(f"magic: {error}", file=sys.stderr)
         return 2
+
+
+def _settings_class(command: Command) -> type:
+    module, _, name = command.settings_class.rpartition(".")
+    return getattr(importlib.import_module(module), name)
 
 
 def _run_command(command: Command, settings: Any) -> int:
@@ -95,7 +99,7 @@ def _check_all_points(command: Command, config_name: str, flags: list[str], over
     Raises:
         MagicError: A setting of a point is wrong, or two different points would share one run folder.
     """
-    settings_class = getattr(settings_module, command.settings_class)
+    settings_class = _settings_class(command)
     is_sweep = bool({"-m", "--multirun"} & set(flags))
     directories = [flags[i + 1] for i, flag in enumerate(flags) if flag in ("-cd", "--config-dir")]
     search_path = [f"hydra.searchpath=[{','.join(f'file://{d}' for d in directories)}]"] if directories else []
@@ -112,7 +116,7 @@ def _check_all_points(command: Command, config_name: str, flags: list[str], over
             except ValueError as error:  # Hydra's answer to group=null
                 raise SettingsError(f"{' '.join(point)}: {str(error).splitlines()[0]}; a settings group must be one of its options") from error
             settings = composing.to_settings(config, settings_class)
-            folder, identity = settings.run.dir, settings_module.settings_hash(settings)
+            folder, identity = settings.claim() or (None, None)
             if folder and folders.setdefault(folder, identity) != identity:
                 raise SettingsError(f"run.dir={folder}: the points of a sweep cannot share one folder; leave run.dir out")
 

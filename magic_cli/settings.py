@@ -17,9 +17,9 @@ from typing import Any
 from magic_cli.data.datasets import CocoCaptionsDataset, Dataset, KarpathyDataset, PhotoFiles, PhotoFolder
 from magic_cli.decoding.beam import BeamSearch
 from magic_cli.decoding.magic import ContrastiveSearch, MagicSearch
-from magic_cli.decoding.method import DecodingMethod, require
+from magic_cli.decoding.method import DecodingMethod
 from magic_cli.decoding.sampling import GreedySearch, NucleusSampling, TopKSampling, TypicalSampling
-from magic_cli.errors import SettingsError
+from magic_cli.errors import SettingsError, require
 
 DECODING_METHODS: dict[str, type[DecodingMethod]] = {
     "magic": MagicSearch,
@@ -157,38 +157,50 @@ class ImageTextModelSettings(ModelSource):
 
 
 @dataclass
-class RunSettings:
+class MachineSettings:
+    """What models run on.
+
+    Attributes:
+        batch_size: Images side by side, at least 1.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        dtype: Type of weights; float32 for numbers that are compared.
+        threads: CPU threads; null: torch decides.
+    """
+
+    batch_size: int = 8
+    device: str = "auto"
+    dtype: DType = DType.float32
+    threads: int | None = None
+
+    def __post_init__(self) -> None:
+        require("batch_size", self.batch_size, at_least=1, prefix="run")
+        if self.threads is not None:
+            require("threads", self.threads, at_least=1, prefix="run")
+        kind, _, number = self.device.partition(":")
+        if self.device not in ("auto", "cpu", "cuda") and not (kind == "cuda" and number.isdigit()):
+            raise SettingsError(f"run.device must be auto, cpu, cuda or cuda:N, got {self.device!r}")
+
+
+@dataclass
+class RunSettings(MachineSettings):
     """Where and how a run is carried out.
 
     Attributes:
         dir: Run folder; null: ``runs/<command>/<dataset>-<method>-<hash of the settings>``.
-        batch_size: Images decoded side by side, at least 1.
-        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
-        dtype: Type of weights; float32 for numbers that are compared.
-        threads: CPU threads; null: torch decides.
         seed: Seed of the sampled methods, 0 to 2**63 - 1.
         repeat: Which of several sampled runs this is, at least 1; each repeat draws anew.
         trace: Write every step's candidates and scores to trace.jsonl.
     """
 
     dir: str | None = None
-    batch_size: int = 8
-    device: str = "auto"
-    dtype: DType = DType.float32
-    threads: int | None = None
     seed: int = 0
     repeat: int = 1
     trace: bool = False
 
     def __post_init__(self) -> None:
-        require("batch_size", self.batch_size, at_least=1, prefix="run")
+        super().__post_init__()
         require("repeat", self.repeat, at_least=1, prefix="run")
         require("seed", self.seed, at_least=0, at_most=2**63 - 1, prefix="run")
-        if self.threads is not None:
-            require("threads", self.threads, at_least=1, prefix="run")
-        kind, _, number = self.device.partition(":")
-        if self.device not in ("auto", "cpu", "cuda") and not (kind == "cuda" and number.isdigit()):
-            raise SettingsError(f"run.device must be auto, cpu, cuda or cuda:N, got {self.device!r}")
 
 
 @dataclass
@@ -204,6 +216,10 @@ class CaptionSettings:
     """Words that open every caption, after the start token."""
     task: str = "caption"
     """Picks the values that models recommend; fixed."""
+
+    def claim(self) -> tuple[str, str] | None:
+        """The run folder that was named, and what identifies the run that may use it; None if none was named."""
+        return (self.run.dir, settings_hash(self)) if self.run.dir else None
 
 
 def as_plain(settings: Any) -> dict[str, Any]:

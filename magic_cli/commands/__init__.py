@@ -18,6 +18,18 @@ class Flag:
     """An override that comes with it."""
     is_list: bool = False
     """May be repeated; the values are collected."""
+    value: str | None = None
+    """What it sets; None: the word that follows the flag."""
+
+
+@dataclass(frozen=True)
+class Words:
+    """What a command makes of the words that are neither flags nor settings."""
+
+    setting: str
+    """The list that they are."""
+    metavar: str
+    help: str
 
 
 @dataclass(frozen=True)
@@ -27,9 +39,12 @@ class Command:
     name: str
     summary: str
     examples: tuple[str, ...]
+    words: Words | None = None
     flags: dict[str, Flag] = field(default_factory=dict)
     settings_class: str | None = None
-    """Name in ``magic_cli.settings``; None: the command takes no settings."""
+    """Its full name; None: the command takes no settings, and its flags are arguments of ``run``."""
+    shown_configs: tuple[str, ...] = ()
+    """Config files that ``--help`` shows, without ``.yaml``; the first also lists the groups that can be chosen."""
 
     @property
     def module(self) -> str:
@@ -42,7 +57,8 @@ COMMANDS = {
         Command(
             name="caption",
             summary="write captions for images",
-            settings_class="CaptionSettings",
+            settings_class="magic_cli.settings.CaptionSettings",
+            shown_configs=("caption", "run/default", "decoding/magic", "language_model/magic_mscoco", "image_text_model/clip_vit_b32", "dataset/coco"),
             flags={
                 "--image": Flag("dataset.paths", "caption this image (repeat for more)", "FILE", True, "dataset=files", True),
                 "--images": Flag("dataset.root", "caption all images below this folder", "FOLDER", True, "dataset=photos"),
@@ -64,9 +80,58 @@ COMMANDS = {
             ),
         ),
         Command(
+            name="evaluate",
+            summary="score captions of any tool: BLEU, METEOR, ROUGE-L, CIDEr, SPICE, CLIPScore",
+            settings_class="magic_cli.evaluation.settings.EvaluateSettings",
+            shown_configs=("evaluate", "metrics/default", "machine/default"),
+            words=Words("systems", "RUN...", "run folders or prediction files, also as patterns ('runs/*')"),
+            flags={
+                "--references": Flag("references", "reference captions, where the predictions bring none", "FILE", True),
+                "--split": Flag("split", "only images of this split of the references"),
+                "--metrics": Flag("metrics.names", "only these, e.g. --metrics bleu,cider", "NAMES", is_list=True),
+                "--compare": Flag("compare", "test two systems against each other", value="true"),
+                "--format": Flag("format", "terminal, markdown, latex, csv or json"),
+                "--output": Flag("output", "where metrics.json and per_item.jsonl are written", "FOLDER", True),
+                "--images": Flag("images", "folder of the images, for CLIPScore", "FOLDER", True),
+                "--image-text-model": Flag("image_text_model", "embedded, clip_vit_b32, openai_clip, open_clip or siglip"),
+                "--spice-lib": Flag("metrics.spice.lib", "folder with the CoreNLP 3.6.0 jars", "FOLDER", True),
+            },
+            examples=(
+                "magic evaluate runs/caption/coco-magic-1a2b3c4d",
+                "magic evaluate preds.json --references captions_val2014.json",
+                "magic evaluate preds.jsonl --references refs.jsonl --metrics bleu,cider --format markdown",
+                "magic evaluate A.json B.json --references refs.json --compare",
+                "magic evaluate 'released/coco/*.json.gz' --format csv",
+                "magic evaluate RUN --metrics clip_score,ref_clip_score --images data/coco",
+            ),
+        ),
+        Command(
+            name="table",
+            summary="the paper's tables: measured numbers beside the printed ones",
+            settings_class="magic_cli.evaluation.settings.TableSettings",
+            shown_configs=("table", "metrics/default", "machine/default"),
+            words=Words("words", "NUMBER [RUN...]", "1, 2, 3 or all; then run folders, prediction files, or folders of them"),
+            flags={
+                "--row": Flag("rows", "measured file of a row, e.g. --row coco/magic=FILE (repeat for more)", "ROW=FILE", is_list=True),
+                "--format": Flag("format", "terminal, markdown, latex, csv or json"),
+                "--metrics": Flag("metrics.names", "only these, e.g. --metrics bleu,cider", "NAMES", is_list=True),
+                "--spice-lib": Flag("metrics.spice.lib", "folder with the CoreNLP 3.6.0 jars", "FOLDER", True),
+            },
+            examples=(
+                "magic table 1",
+                "magic table 1 runs/caption",
+                "magic table all released/ --format markdown",
+                "magic table 1 --row coco/magic=preds.json --format latex",
+            ),
+        ),
+        Command(
             name="doctor",
             summary="show what is installed and cached, each problem with its remedy",
-            examples=("magic doctor",),
+            flags={
+                "--fetch": Flag("fetch", "bring what cannot be installed with pip: spice"),
+                "--from": Flag("source", "a folder or jar to take it from", "PLACE", True),
+            },
+            examples=("magic doctor", "magic doctor --fetch spice"),
         ),
     )
 }

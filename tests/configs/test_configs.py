@@ -1,5 +1,6 @@
 """Every config file composes into checked settings; none is left out."""
 
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -9,10 +10,13 @@ from hydra import compose, initialize_config_dir
 from magic_cli import composing
 from magic_cli import settings as settings_module
 from magic_cli.composing import to_settings
+from magic_cli.evaluation.settings import EvaluateSettings, TableSettings
+from magic_cli.metrics.settings import METRICS, MetricsSettings
 from magic_cli.settings import CaptionSettings
 
 CONFIGS = composing.find_config_dir()
-GROUPS = ("dataset", "decoding", "language_model", "image_text_model", "run", "experiment")
+GROUPS = ("dataset", "decoding", "language_model", "image_text_model", "run", "experiment", "metrics", "machine")
+SCORING = ("metrics", "machine")
 FILES = sorted(CONFIGS.rglob("*.yaml"))
 # values that a user must give
 NEEDED = {"photos": ["dataset.root=."], "files": ["dataset.paths=[a.jpg]"], "coco_captions": ["dataset.annotations=a", "dataset.root=."]}
@@ -23,7 +27,7 @@ def test_all_files_are_in_known_groups():
     assert {file.parent.name for file in FILES} == {*GROUPS, "configs"}
 
 
-@pytest.mark.parametrize("file", [f for f in FILES if f.parent != CONFIGS], ids=lambda f: f"{f.parent.name}={f.stem}")
+@pytest.mark.parametrize("file", [f for f in FILES if f.parent != CONFIGS and f.parent.name not in SCORING], ids=lambda f: f"{f.parent.name}={f.stem}")
 def test_config_composes_and_converts(file: Path):
     composing.register()
     overrides = [f"{file.parent.name}={file.stem}", *NEEDED.get(file.stem, [])]
@@ -32,6 +36,28 @@ def test_config_composes_and_converts(file: Path):
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
         settings = to_settings(compose("caption", overrides), CaptionSettings)
     assert settings.decoding.decoding_len >= 2
+
+
+@pytest.mark.parametrize(("command", "settings_class"), [("evaluate", EvaluateSettings), ("table", TableSettings)])
+@pytest.mark.parametrize("model", [f.stem for f in FILES if f.parent.name == "image_text_model"])
+def test_scoring_configs_compose_and_convert(command, settings_class, model):
+    composing.register()
+    overrides = [f"image_text_model={model}", "metrics.java_home=/java", "metrics.names=[clip_score]"]
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        settings = to_settings(compose(command, overrides), settings_class)
+    assert [metric.name for metric in settings.metrics.chosen()] == ["clip_score"]
+    assert settings.metrics.meteor.java_home == settings.metrics.spice.java_home == "/java"
+
+
+def test_every_setting_of_every_metric_has_its_default_in_the_config():
+    shown = yaml.safe_load((CONFIGS / "metrics" / "default.yaml").read_text())
+    defaults = MetricsSettings()
+    assert shown["names"] == defaults.names
+    for name in METRICS:
+        fields = {key for key in asdict(getattr(defaults, name)) if name not in ("bleu", "rouge_l", "cider")}
+        assert set(shown.get(name, {})) == fields, name
+        for key in fields - {"java_home", "prefix"}:
+            assert shown[name][key] == getattr(getattr(defaults, name), key), f"{name}.{key}"
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda f: f"{f.parent.name}={f.stem}")

@@ -59,6 +59,22 @@ def test_prompt_arrives_letter_for_letter(prompt, spelling):
         assert compose("caption", overrides).prompt == prompt
 
 
+def test_words_are_systems_when_the_command_takes_words(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "beta=2").mkdir()  # a run folder may be called anything
+    words = ["a.json", "--references", "refs, 1.json", "bootstrap.samples=0", "--compare", "runs/*", "beta=2", "--metrics", "bleu,cider"]
+    flags, overrides = translate(words, COMMANDS["evaluate"])
+    assert flags == []
+    assert set(overrides) == {
+        "references='refs, 1.json'", "bootstrap.samples=0", "compare=true", "systems=['a.json','runs/*','beta=2']", "metrics.names=['bleu','cider']",
+    }  # fmt: skip
+
+
+def test_flag_without_value_refuses_one():
+    with pytest.raises(SettingsError, match="--compare takes no value"):
+        translate(["--compare=yes"], COMMANDS["evaluate"])
+
+
 def test_several_paths_stay_a_sweep_when_multirun_is_on():
     _, overrides = translate(["-m", "language_model.path=/a b,/c"], CAPTION)
     assert overrides == ["language_model.path='/a b','/c'"]
@@ -114,7 +130,7 @@ def test_quote_doubles_backslashes_only_before_quotes():
         (["caption", "--image", "a.jpg", "--images", "b"], ["--image and --images cannot be combined"]),
         (["caption", "--images", "a", "--images", "b"], ["--images was given twice"]),
         (["caption", "--image", ""], ["--image needs a value"]),
-        (["doctor", "now"], ["takes no arguments", "'now'"]),
+        (["doctor", "now"], ["doctor knows no 'now'", "--fetch"]),
     ],
 )
 def test_user_fault_gives_one_line_and_exit_2(words, parts, capsys, tmp_path, monkeypatch):
@@ -140,7 +156,7 @@ def test_translate_refuses_rerun_because_it_unpickles():
         translate(["--experimental-rerun", "x"], CAPTION)
 
 
-@pytest.mark.parametrize("words", [["--help"], [], ["caption", "--help"], ["doctor", "-h"], ["--version"]])
+@pytest.mark.parametrize("words", [["--help"], [], ["caption", "--help"], ["evaluate", "--help"], ["table", "-h"], ["doctor", "-h"], ["--version"]])
 def test_help_imports_neither_torch_nor_hydra(words):
     code = f"import sys; from magic_cli.cli import main; main({words!r}); print(sorted({{'torch', 'hydra', 'omegaconf', 'transformers'}} & set(sys.modules)))"
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -75,6 +75,17 @@ def test_data_imports_no_models_nor_settings_when_walked():
     assert wrong == []
 
 
+def test_metrics_and_reports_import_no_layer_above_when_walked():
+    allowed = ("magic_cli.metrics", "magic_cli.data.images", "magic_cli.errors")
+    assert breaches("metrics", allowed) == []
+    assert breaches("reports", ("magic_cli.reports", "magic_cli.data", "magic_cli.errors")) == []
+
+
+def test_evaluation_imports_no_command_when_walked():
+    allowed = ("evaluation", "data", "metrics", "models", "reports", "errors", "runs", "settings", "work")
+    assert breaches("evaluation", tuple(f"magic_cli.{name}" for name in allowed)) == []
+
+
 def test_nobody_imports_the_command_line_when_walked():
     importers = {module_name(file) for file in MODULES if "magic_cli.cli" in ours(file)}
     assert importers <= {"magic_cli.__main__"}

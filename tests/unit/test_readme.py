@@ -23,11 +23,11 @@ def test_example_of_a_new_method_runs():
 
 def test_every_command_line_of_the_readme_is_understood():
     blocks = re.findall(r"```\n(.*?)```", README, re.DOTALL)
-    commands = [shlex.split(line, comments=True) for block in blocks for line in block.splitlines() if line.startswith("magic caption ")]
-    commands = [words for words in commands if "..." not in words]
-    assert len(commands) >= 8
+    lines = [line for block in blocks for line in block.splitlines() if re.match(r"magic (caption|evaluate|table) ", line)]
+    commands = [words for words in (shlex.split(line, comments=True) for line in lines) if "..." not in words]
+    assert len(commands) >= 12
     for words in commands:
-        flags, overrides = translate(words[2:], COMMANDS["caption"])
+        flags, overrides = translate(words[2:], COMMANDS[words[1]])
         assert overrides and all("=" in override for override in overrides)
 
 

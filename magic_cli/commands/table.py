@@ -1,0 +1,74 @@
+"""magic table: the paper's tables, measured numbers beside the printed ones."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from magic_cli.errors import SettingsError
+from magic_cli.evaluation.corpora import find_systems
+from magic_cli.evaluation.evaluate import evaluate
+from magic_cli.evaluation.stories import measure_stories
+from magic_cli.reports.paper import PaperTable, load_paper
+from magic_cli.reports.paper_tables import build_tables
+from magic_cli.reports.row_files import locate, split_words
+from magic_cli.reports.tables import render
+from magic_cli.evaluation.settings import TableSettings
+
+DONE, NOT_ALL_RUN = 0, 3
+
+
+def run(settings: TableSettings) -> int:
+    """Score the rows' files and print the tables that were asked for.
+
+    Returns:
+        0, or 3 if a metric that was asked for could not run.
+    """
+    numbers, places = split_words(settings.words)
+    tables = load_paper().chosen(numbers)
+    located = locate(places, settings.rows)
+    sections = {section for table in tables for section in table.sections}
+    rows = {path: row for path, row in located.rows.items() if row.partition("/")[0] in sections}
+    _tell_left_out(located.unknown, [path for path in located.rows if path not in rows], tables)
+    if (places or settings.rows) and not rows:
+        named = " ".join([*places, *settings.rows])
+        raise SettingsError(f"{named}: holds no row of table {_numbers(tables)}; name rows with --row ROW=FILE")
+    measured = measure(rows, settings) if rows else {}
+    print(render(build_tables(numbers, measured), settings.format.value), end="")
+    return NOT_ALL_RUN if any(document["not_run"] for runs in measured.values() for document in runs) else DONE
+
+
+def measure(rows: dict[Path, str], settings: TableSettings) -> dict[str, list[dict[str, Any]]]:
+    """Score files and runs side by side, and write the metrics.json of captions.
+
+    Args:
+        rows: Row id of each file or run folder.
+        settings: How to score.
+
+    Returns:
+        Documents of metrics.json by row id.
+    """
+    stories = {path: row for path, row in rows.items() if row.startswith("story/")}
+    captions = {path: row for path, row in rows.items() if path not in stories}
+    measured = measure_stories(stories)
+    if captions:
+        systems = find_systems([str(path) for path in captions], id_key=settings.id_key, caption_key=settings.caption_key)
+        for evaluation in evaluate(systems, settings):
+            evaluation.write()
+            row = captions[evaluation.system.source]
+            measured.setdefault(row, []).append(evaluation.document)
+            print(f"magic: {row}: {evaluation.system.source}, scores in {evaluation.folder}", file=sys.stderr)
+    return measured
+
+
+def _tell_left_out(unknown: Sequence[Path], elsewhere: Sequence[Path], tables: Sequence[PaperTable]) -> None:
+    if unknown:
+        print(f"magic: of no known row, left out (name one with --row ROW=FILE): {', '.join(map(str, unknown))}", file=sys.stderr)
+    if elsewhere:
+        print(f"magic: rows of other tables than {_numbers(tables)}, left out: {', '.join(map(str, elsewhere))}", file=sys.stderr)
+
+
+def _numbers(tables: Sequence[PaperTable]) -> str:
+    return ", ".join(table.number for table in tables)

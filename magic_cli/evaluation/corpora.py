@@ -1,0 +1,148 @@
+"""From prediction and reference files to corpora that can be scored: ids matched, everything left out counted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from magic_cli.data.paths import named_paths
+from magic_cli.data.predictions import System, read_system
+from magic_cli.data.references import ReferenceSet
+from magic_cli.errors import MagicError, SettingsError
+from magic_cli.metrics.base import Corpus
+from magic_cli.metrics.text import one_line
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """What of a system's output is scored, and what is not."""
+
+    n: int
+    """Captions scored; empty ones are among them and score 0."""
+    missing: int
+    """Images with references, or of the run, that have no caption."""
+    dropped: int = 0
+    """Captions without references, left out because ``unmatched=drop``."""
+    notes: tuple[str, ...] = field(default=())
+
+
+def find_systems(patterns: Sequence[str], *, id_key: str | None, caption_key: str | None) -> list[System]:
+    """Read all run folders and files that the patterns name; the names of the systems are made to differ.
+
+    Raises:
+        SettingsError: None is named, or a pattern fits nothing.
+        MagicError: A file cannot be read.
+    """
+    if not patterns:
+        raise SettingsError("systems is empty; name a run folder or a prediction file, as in `magic evaluate RUN`")
+    paths: list[Path] = []
+    for pattern in patterns:
+        found = named_paths(pattern)
+        if not found:
+            raise SettingsError(f"systems={pattern}: no such file or folder (looked at {Path(pattern).expanduser().absolute()})")
+        paths += found
+    paths = list({path.resolve(): path for path in paths}.values())
+    systems = [read_system(path, id_key=id_key, caption_key=caption_key) for path in paths]
+    return [_renamed(system, name) for system, name in zip(systems, distinct_names(systems), strict=True)]
+
+
+def _renamed(system: System, name: str) -> System:
+    return System(name, system.source, system.captions, system.references, system.images, system.manifest, system.failed)
+
+
+def distinct_names(systems: Sequence[System]) -> list[str]:
+    """Names of systems; those that stand twice get as many parent folders as it takes to tell them apart."""
+    names = [system.name for system in systems]
+    parents = [[part for part in system.source.resolve().parts[:-1] if part != "/"] for system in systems]
+    for depth in range(1, max(map(len, parents), default=0) + 1):
+        repeated = {name for name in names if names.count(name) > 1}
+        if not repeated:
+            break
+        for i, system in enumerate(systems):
+            if names[i] in repeated:
+                names[i] = "/".join([*parents[i][-depth:], system.name])
+    return names
+
+
+def build_corpus(
+    system: System, references: ReferenceSet | None, *, images: str | None, drop_unmatched: bool
+) -> tuple[Corpus, Coverage]:
+    """Match a system's captions with their references.
+
+    Args:
+        system: What a captioner wrote.
+        references: Where the references are; None: in the system's own file.
+        images: Folder below which images are looked for; None: where the files say.
+        drop_unmatched: Leave out (and count) captions without references instead of refusing them.
+
+    Returns:
+        The corpus, in the order of the references where they are given, so that systems share it; and what was left out.
+
+    Raises:
+        MagicError: A caption has no references, or two captions belong to one image.
+    """
+    found, names = _own(system) if references is None else _match(system, references, drop_unmatched)
+    if not found:
+        where = references.source if references else system.source
+        raise MagicError(f"{system.source}: none of its {len(system.captions)} captions has references in {where}; compare the ids")
+    ids = list(found)
+    corpus = Corpus(
+        name=system.name,
+        ids=tuple(ids),
+        captions=tuple(one_line(system.captions[found[item]]) for item in ids),
+        references=tuple(
+            tuple(map(one_line, references.captions[item] if references else system.references[item])) for item in ids
+        ),
+        images=tuple(_image(system.images.get(found[item]) or names.get(item), images) for item in ids),
+    )
+    total = len(references.captions) if references else len(ids) + system.failed
+    return corpus, Coverage(len(ids), total - len(ids), dropped=len(system.captions) - len(ids), notes=_notes(system))
+
+
+def _own(system: System) -> tuple[dict[str, str], dict[str, str]]:
+    without = [item for item in system.captions if not system.references.get(item)]
+    if len(without) == len(system.captions):
+        raise MagicError(f"{system.source}: has no references; give them with --references FILE")
+    if without:
+        raise MagicError(f"{system.source}: {len(without)} captions have no references, e.g. id {without[0]!r}; give them with --references FILE")
+    return {item: item for item in system.captions}, {}
+
+
+def _match(system: System, references: ReferenceSet, drop_unmatched: bool) -> tuple[dict[str, str], dict[str, str]]:
+    """``{id of the references: id of the prediction}`` in the references' order, and image names."""
+    matched: dict[str, str] = {}
+    for item in system.captions:
+        names = [item, system.images[item]] if item in system.images else [item]
+        target = references.find(names)
+        if target is None:
+            if drop_unmatched:
+                continue
+            example = next(iter(references.captions))
+            raise MagicError(
+                f"{system.source}: the id {item!r} is not in {references.source} (its ids look like {example!r}); give the references of "
+                "these images, or leave such captions out with unmatched=drop"
+            )
+        if target in matched:
+            raise MagicError(f"{system.source}: the ids {matched[target]!r} and {item!r} both mean image {target!r} of {references.source}; keep one")
+        matched[target] = item
+    return {item: matched[item] for item in references.captions if item in matched}, references.image_names
+
+
+def _image(name: str | None, folder: str | None) -> Path | None:
+    """The image file: below ``folder`` by its full or its bare name, else where the file says."""
+    if name is None:
+        return None
+    if folder is None:
+        return Path(name)
+    root = Path(folder).expanduser()
+    return next((place for place in (root / name, root / Path(name).name) if place.is_file()), root / name)
+
+
+def _notes(system: System) -> tuple[str, ...]:
+    notes = []
+    if system.manifest is not None and system.manifest.get("status") != "complete":
+        notes.append(f"the run is {system.manifest.get('status')}, not complete")
+    if system.failed:
+        notes.append(f"{system.failed} images of the run have no caption (failures.jsonl)")
+    return tuple(notes)

@@ -1,0 +1,46 @@
+"""Gives the metrics that look at images the configured image-text model; it is loaded when the first image is scored."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from magic_cli.errors import MagicError
+from magic_cli.metrics.base import Metric, MetricUnavailable
+from magic_cli.metrics.clip_score import ImageTextFeatures, ImageTextMetric
+
+
+class ConfiguredModel:
+    """The image-text model of the settings.
+
+    Attributes:
+        facts: What metrics.json says of it; empty until it is loaded.
+    """
+
+    def __init__(self, settings: Any) -> None:
+        self._settings = settings
+        self.facts: dict[str, Any] = {}
+
+    def connect(self, metrics: Sequence[Metric]) -> None:
+        """Let these metrics share the model and its features."""
+        chosen = [metric for metric in metrics if isinstance(metric, ImageTextMetric)]
+        if chosen:
+            features = ImageTextFeatures(self._load, batch_size=self._settings.run.batch_size)
+            for metric in chosen:
+                metric.connect(features)
+
+    def _load(self) -> Any:
+        import torch
+
+        from magic_cli.models.loading import load_image_text_model, resolve_device
+        from magic_cli.work import Work
+
+        run = self._settings.run
+        if run.threads is not None:
+            torch.set_num_threads(run.threads)
+        where = {"device": resolve_device(run.device), "dtype": getattr(torch, run.dtype.value), "work": Work()}
+        try:
+            model, self.facts = load_image_text_model(self._settings.image_text_model, **where)
+        except MagicError as error:  # the other metrics need no such model
+            raise MetricUnavailable(str(error)) from error
+        return model

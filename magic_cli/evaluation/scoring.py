@@ -1,0 +1,74 @@
+"""Runs metrics side by side over several systems; what cannot run says why, the rest still runs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass, field
+
+from magic_cli.metrics.base import Corpus, Metric, MetricUnavailable, Scores
+from magic_cli.metrics.java import kill_all
+
+
+@dataclass
+class Outcome:
+    """What the metrics found."""
+
+    scores: dict[str, list[list[Scores]]] = field(default_factory=dict)
+    """For each metric that ran, for each corpus, one entry a measure."""
+    not_run: dict[str, str] = field(default_factory=dict)
+    """Why a metric did not run, and how to get it."""
+    seconds: dict[str, float] = field(default_factory=dict)
+    """Wall seconds of each metric. They run side by side, so these add up to more than the whole took."""
+
+
+def run_metrics(
+    metrics: Sequence[Metric], corpora: Sequence[Corpus], tokenize: Callable[[Sequence[Corpus]], list[Corpus]]
+) -> tuple[list[Corpus], Outcome]:
+    """Score all corpora by all metrics.
+
+    Args:
+        metrics: What to run.
+        corpora: The systems' captions.
+        tokenize: Fills ``Corpus.tokenized``; called once, and only if a metric needs it.
+
+    Returns:
+        The corpora, tokenized if a metric needed it, and what was found.
+
+    Raises:
+        MagicError: A metric ran and failed. Its message says what to do; no process of any metric is left.
+    """
+    outcome = Outcome()
+    corpora = list(corpora)
+    runnable = list(metrics)
+    if any(metric.needs_tokens for metric in metrics):
+        started = time.perf_counter()
+        try:
+            corpora = tokenize(corpora)
+        except MetricUnavailable as reason:
+            outcome.not_run |= {metric.name: str(reason) for metric in metrics if metric.needs_tokens}
+            runnable = [metric for metric in metrics if not metric.needs_tokens]
+        outcome.seconds["ptb_tokenizer"] = round(time.perf_counter() - started, 3)
+    lanes = [[metric] for metric in runnable if metric.runs_outside]
+    lanes.append([metric for metric in runnable if not metric.runs_outside])
+    with ThreadPoolExecutor(max_workers=len(lanes)) as pool:
+        try:
+            for future in as_completed([pool.submit(_run_lane, lane, corpora, outcome) for lane in lanes]):
+                future.result()
+        except BaseException:
+            kill_all()  # else the pool would wait for the Java programs
+            raise
+    order = [metric.name for metric in metrics]
+    outcome.scores = {name: outcome.scores[name] for name in order if name in outcome.scores}
+    return corpora, outcome
+
+
+def _run_lane(lane: Sequence[Metric], corpora: Sequence[Corpus], outcome: Outcome) -> None:
+    for metric in lane:
+        started = time.perf_counter()
+        try:
+            outcome.scores[metric.name] = metric.score(corpora)
+        except MetricUnavailable as reason:
+            outcome.not_run[metric.name] = str(reason)
+        outcome.seconds[metric.name] = round(time.perf_counter() - started, 3)

@@ -1,0 +1,117 @@
+"""Settings of the commands that score captions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+from magic_cli.errors import require
+from magic_cli.metrics.settings import MetricsSettings
+from magic_cli.metrics.statistics import Resampler
+from magic_cli.settings import MachineSettings
+
+
+class Unmatched(Enum):
+    """What is done with captions that have no references."""
+
+    refuse = "refuse"
+    drop = "drop"
+
+
+class TableFormat(Enum):
+    """How tables are printed."""
+
+    terminal = "terminal"
+    markdown = "markdown"
+    latex = "latex"
+    csv = "csv"
+    json = "json"
+
+
+@dataclass
+class BootstrapSettings:
+    """Confidence intervals and tests by resampling the items.
+
+    Attributes:
+        samples: Resampled corpora; 0: no intervals.
+        confidence: Of the intervals, in (0, 1).
+        seed: Of the resampling, at least 0.
+    """
+
+    samples: int = 1000
+    confidence: float = 0.95
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        require("samples", self.samples, at_least=0, prefix="bootstrap")
+        require("confidence", self.confidence, above=0, below=1, prefix="bootstrap")
+        require("seed", self.seed, at_least=0, prefix="bootstrap")
+
+    def resampler(self, num_items: int) -> Resampler | None:
+        """What draws the samples of so many items; None: no intervals, or a single item, of which nothing can be said."""
+        return Resampler(num_items, samples=self.samples, seed=self.seed) if self.samples and num_items > 1 else None
+
+
+@dataclass
+class ScoringSettings:
+    """How captions are scored.
+
+    Attributes:
+        references: File of reference captions; null: the prediction files bring their own.
+        split: Only images of this split of the references; null: all.
+        unmatched: What to do with captions that have no references: ``refuse`` or ``drop`` (and count) them.
+        only_common: Score only the images that all systems captioned.
+        images: Folder of the images, for CLIPScore; null: where the files say.
+        id_key: Key of an image's id in prediction files; null: the usual ones are tried.
+        caption_key: Key of the caption in prediction files; null: the usual ones are tried.
+        output: Folder of metrics.json and per_item.jsonl; null: the run folder, or below ``runs/evaluate``.
+        metrics: Which metrics, and their settings.
+        image_text_model: The model of CLIPScore.
+        bootstrap: Confidence intervals.
+        run: What models run on.
+    """
+
+    image_text_model: Any
+    references: str | None = None
+    split: str | None = None
+    unmatched: Unmatched = Unmatched.refuse
+    only_common: bool = False
+    images: str | None = None
+    id_key: str | None = None
+    caption_key: str | None = None
+    output: str | None = None
+    format: TableFormat = TableFormat.terminal
+    metrics: MetricsSettings = field(default_factory=MetricsSettings)
+    bootstrap: BootstrapSettings = field(default_factory=BootstrapSettings)
+    run: MachineSettings = field(default_factory=MachineSettings)
+
+    def claim(self) -> tuple[str, str] | None:
+        """None: several evaluations may share a folder, their files are named after the systems."""
+        return None
+
+
+@dataclass
+class EvaluateSettings(ScoringSettings):
+    """Everything ``magic evaluate`` needs.
+
+    Attributes:
+        systems: Run folders, prediction files, patterns.
+        compare: Test two systems against each other.
+    """
+
+    systems: list[str] = field(default_factory=list)
+    compare: bool = False
+
+
+@dataclass
+class TableSettings(ScoringSettings):
+    """Everything ``magic table`` needs.
+
+    Attributes:
+        words: Numbers of tables (``1``, ``2``, ``3``, ``all``), then run folders, prediction files or folders of them.
+        rows: ``ROW=FILE``: which row a file is measured for.
+    """
+
+    words: list[str] = field(default_factory=list)
+    rows: list[str] = field(default_factory=list)
