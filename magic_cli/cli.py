@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import importlib
 import os
-import re
 import signal
 import sys
 from collections.abc import Sequence
@@ -17,13 +16,14 @@ from typing import Any
 from magic_cli import __version__
 from magic_cli.commands import COMMANDS, Command, Flag
 from magic_cli.errors import MagicError, SettingsError, nearest
+from magic_cli.settings_help import describe_settings
 
 USER_FAULT, BUG, INTERRUPTED = 2, 1, 130
 
 _HYDRA_SWITCHES = {"-m", "--multirun", "--resolve", "--hydra-help"}
 _HYDRA_OPTIONS = {"-c", "--cfg", "-p", "--package", "-cd", "--config-dir", "-i", "--info"}
 _CONFIG_VIEWS = ("job", "hydra", "all")
-_REFUSED = {"--experimental-rerun": "it unpickles files; start the same command again instead, it resumes"}
+_REFUSED = {"--experimental-rerun": "it unpickles files; start the same command again instead"}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -37,7 +37,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"magic: {error}", file=sys.stderr)
         return USER_FAULT
     except KeyboardInterrupt:
-        print("magic: stopped; the same command goes on where it stopped", file=sys.stderr)
+        command = COMMANDS.get(_command_name(argv))
+        print(f"magic: stopped{f'; {command.when_repeated}' if command else ''}", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:  # the reader of stdout has gone, as in `magic ... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -51,10 +52,9 @@ def _main(argv: list[str]) -> int:
     if argv[0] == "--version":
         print(f"magic {__version__}")
         return 0
-    name = argv[0].replace("_", "-")
-    if name not in COMMANDS:
-        raise SettingsError(f"unknown command {argv[0]!r}; {nearest(name, list(COMMANDS))}")
-    command = COMMANDS[name]
+    command = COMMANDS.get(_command_name(argv))
+    if command is None:
+        raise SettingsError(f"unknown command {argv[0]!r}; {nearest(_command_name(argv), list(COMMANDS))}")
     if any(word in ("-h", "--help") for word in argv[1:]):
         print(_command_help(command))
         return 0
@@ -68,6 +68,10 @@ def _main(argv: list[str]) -> int:
     from magic_cli import hydra_app  # imports Hydra
 
     return hydra_app.run(command, flags, overrides)
+
+
+def _command_name(argv: Sequence[str]) -> str:
+    return argv[0].replace("_", "-") if argv else ""
 
 
 def _arguments(words: Sequence[str], command: Command) -> dict[str, str]:
@@ -243,30 +247,10 @@ def _command_help(command: Command) -> str:
         parts.append("flags:\n" + "\n".join(f"  {left:<{width}}  {right}" for left, right in rows))
     parts.append("examples:\n" + "\n".join(f"  {example}" for example in command.examples))
     if command.settings_class is not None:
-        parts.append(_settings_help(command))
+        from magic_cli.composing import find_config_dir
+
+        parts.append(describe_settings(find_config_dir(), command.shown_configs))
     return "\n\n".join(parts)
-
-
-def _settings_help(command: Command) -> str:
-    """The settings with their comments, straight from the config files that define them."""
-    from magic_cli.composing import find_config_dir
-
-    folder = find_config_dir()
-    parts = ["settings (name=value; each group's file says what they mean):"]
-    main, *groups = command.shown_configs
-    lines = (folder / f"{main}.yaml").read_text(encoding="utf-8").splitlines()
-    for group in [line.split()[1].rstrip(":") for line in lines if re.match(r"  - \w+:", line)]:
-        files = sorted((folder / group).glob("*.yaml"))
-        parts.append(f"  {group}: {', '.join(file.stem for file in files)}")
-    parts.append("\n" + "\n".join(f"  {line}" for line in lines if re.match(r"\w+:", line) and not line.startswith("defaults")))
-    for name in groups:
-        lines = (folder / f"{name}.yaml").read_text(encoding="utf-8").splitlines()
-        body = [line for line in lines if line and not line.startswith(("defaults", "#", "  - "))]
-        group = name.partition("/")[0]
-        if body[0] == f"{group}:":  # a file that sets several groups nests its own
-            body = [line.removeprefix("  ") for line in body[1:]]
-        parts.append(f"\n  {name.replace('/', '=')}" + "".join(f"\n    {group}.{line}" if line[0] != " " else f"\n    {line}" for line in body))
-    return "\n".join(parts)
 
 
 if __name__ == "__main__":

@@ -83,13 +83,13 @@ def _run_command(command: Command, settings: Any) -> int:
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
-        raise MagicError(f"the disk is full ({error.strerror}); free some space, then the same command goes on where it stopped") from error
+        raise MagicError(f"the disk is full ({error.strerror}); free some space; then {command.when_repeated}") from error
     except RuntimeError as error:
         if type(error).__name__ != "OutOfMemoryError":  # torch's; this module does not import torch
             raise
         raise MagicError(
             f"run.device={settings.run.device}: out of memory with run.batch_size={settings.run.batch_size}; lower it, or set "
-            "run.dtype=bfloat16; the same command goes on where it stopped"
+            f"run.dtype=bfloat16; then {command.when_repeated}"
         ) from error
 
 
@@ -118,7 +118,7 @@ def _check_all_points(command: Command, config_name: str, flags: list[str], over
             settings = composing.to_settings(config, settings_class)
             folder, identity = settings.claim() or (None, None)
             if folder and folders.setdefault(folder, identity) != identity:
-                raise SettingsError(f"run.dir={folder}: the points of a sweep cannot share one folder; leave run.dir out")
+                raise SettingsError(f"{folder}: the points of a sweep would write into this one folder; leave run.dir or output out, or sweep over what is read")
 
 
 def _points(overrides: list[str]) -> list[list[str]]:

@@ -37,15 +37,16 @@ class RunFolder:
         path: The folder; made if it does not exist.
         settings: All settings as plain values, for settings.yaml.
         identity: The settings that can change a result; a folder is only ever continued with the same.
+        planned: Items that the run is to do.
 
     Raises:
         MagicError: Another process works in the folder, it belongs to other settings, or a file in it is damaged.
     """
 
-    def __init__(self, path: Path, *, settings: dict[str, Any], identity: dict[str, Any]) -> None:
+    def __init__(self, path: Path, *, settings: dict[str, Any], identity: dict[str, Any], planned: int) -> None:
         self.path = path
         self.manifest: dict[str, Any] = {}
-        self._settings, self._identity = settings, identity
+        self._settings, self._identity, self._planned = settings, identity, planned
         self._started = time.time()
 
     def __enter__(self) -> RunFolder:
@@ -179,6 +180,7 @@ class RunFolder:
         """Write manifest.json as it stands."""
         failed = [record for record in getattr(self, "failures", []) if not record.get("skipped")]
         self.manifest["counts"] = {
+            "planned": self._planned,
             "predictions": len(getattr(self, "predictions", {})),
             "failures": len(failed),
             "skipped": len(getattr(self, "failures", [])) - len(failed),

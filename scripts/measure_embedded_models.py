@@ -2,9 +2,8 @@
 
     python scripts/measure_embedded_models.py --photos DIR
 
-DIR has one folder a set, each a COCO-format captions.json and images/ (coco_karpathy_test, flickr8k). Scores are
-pycocoevalcap's, over the n images of each set; CIDEr's idf comes from those n. Needs Java. Retrieval returns, for each
-photo, the best of a random sample of COCO's training captions by the same image-text model.
+DIR has one folder a set, each a COCO-format captions.json and images/ (coco_karpathy_test, flickr8k). Retrieval returns,
+for each photo, the best of a random sample of COCO's training captions by the same image-text model.
 """
 
 import argparse
@@ -23,23 +22,6 @@ from magic_cli.data.images import open_image
 from magic_cli.models.embedded.matcher import EmbeddedMatcher
 
 SETS = {"coco_karpathy_test": ["dataset.split=test"], "flickr8k": ["dataset.split=test", "dataset.limit=200"]}
-
-
-def scores(predictions: dict[str, str], references: dict[str, list[str]]) -> dict[str, float]:
-    """pycocoevalcap's scores of captions by id."""
-    from pycocoevalcap.bleu.bleu import Bleu
-    from pycocoevalcap.cider.cider import Cider
-    from pycocoevalcap.meteor.meteor import Meteor
-    from pycocoevalcap.tokenizer.ptbtokenizer import PTBTokenizer
-
-    with contextlib.redirect_stdout(io.StringIO()):  # the library talks
-        gold = PTBTokenizer().tokenize({i: [{"caption": c} for c in captions] for i, captions in references.items()})
-        ours = PTBTokenizer().tokenize({i: [{"caption": predictions[i]}] for i in references})
-        return {
-            "BLEU-4": Bleu(4).compute_score(gold, ours)[0][3],
-            "METEOR": Meteor().compute_score(gold, ours)[0],
-            "CIDEr": Cider().compute_score(gold, ours)[0],
-        }
 
 
 def run(words: list[str], folder: Path) -> list[dict]:
@@ -78,18 +60,16 @@ def main() -> None:
         root = args.photos / name
         words = ["--dataset", "coco_captions", f"dataset.annotations={root / 'captions.json'}", f"dataset.root={root / 'images'}", *SETS[name]]
         label = "-".join([name, *args.overrides]).replace("/", "_")
-        rows = {"magic": run([*words, *args.overrides], args.runs / f"{label}-magic")}
-        rows["contrastive"] = run([*words, "decoding=contrastive"], args.runs / f"{name}-contrastive")
-        records = rows["magic"]
-        references = {record["id"]: record["references"] for record in records}
-        for method, predictions in rows.items():
-            report(name, method, len(records), scores({p["id"]: p["caption"] for p in predictions}, references))
+        systems = [args.runs / f"{label}-magic", args.runs / f"{name}-contrastive"]
+        records = run([*words, *args.overrides], systems[0])
+        run([*words, "decoding=contrastive"], systems[1])
         if matcher is not None:
-            report(name, f"retrieval of {len(captions)}", len(records), scores(retrieve(records, captions, texts, matcher), references))
-
-
-def report(name: str, method: str, n: int, values: dict[str, float]) -> None:
-    print(f"{name:<20} n {n:<4} {method:<20} " + "  ".join(f"{metric} {value:.4f}" for metric, value in values.items()), flush=True)
+            systems.append(args.runs / f"{name}-retrieval.jsonl")
+            found = retrieve(records, captions, texts, matcher)
+            lines = ({"id": r["id"], "caption": found[r["id"]], "references": r["references"]} for r in records)
+            systems[-1].write_text("".join(json.dumps(line) + "\n" for line in lines))
+        if magic(["evaluate", *map(str, systems), "--metrics", "bleu,meteor,cider"]):
+            sys.exit("magic evaluate failed")
 
 
 if __name__ == "__main__":

@@ -16,10 +16,10 @@ from magic_cli.cli import translate
 from magic_cli.commands import COMMANDS
 from magic_cli.commands.table import measure
 from magic_cli.errors import MagicError
+from magic_cli.evaluation.settings import TableSettings
 from magic_cli.reports.comparison import check_against_paper
 from magic_cli.reports.paper import load_paper
 from magic_cli.reports.row_files import locate
-from magic_cli.evaluation.settings import TableSettings
 
 METRICS = "bleu,meteor,rouge_l,cider,spice"
 

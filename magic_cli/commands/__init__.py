@@ -46,6 +46,14 @@ class Command:
     shown_configs: tuple[str, ...] = ()
     """Config files that ``--help`` shows, without ``.yaml``; the first also lists the groups that can be chosen."""
 
+    resumes: bool = False
+    """Whether a command that was stopped goes on where it stopped when it is started again."""
+
+    @property
+    def when_repeated(self) -> str:
+        """What happens when a stopped command is started again, for messages."""
+        return "the same command goes on where it stopped" if self.resumes else "the same command starts from the beginning"
+
     @property
     def module(self) -> str:
         return f"magic_cli.commands.{self.name.replace('-', '_')}"
@@ -57,6 +65,7 @@ COMMANDS = {
         Command(
             name="caption",
             summary="write captions for images",
+            resumes=True,
             settings_class="magic_cli.settings.CaptionSettings",
             shown_configs=("caption", "run/default", "decoding/magic", "language_model/magic_mscoco", "image_text_model/clip_vit_b32", "dataset/coco"),
             flags={
@@ -84,12 +93,13 @@ COMMANDS = {
             summary="score captions of any tool: BLEU, METEOR, ROUGE-L, CIDEr, SPICE, CLIPScore",
             settings_class="magic_cli.evaluation.settings.EvaluateSettings",
             shown_configs=("evaluate", "metrics/default", "machine/default"),
-            words=Words("systems", "RUN...", "run folders or prediction files, also as patterns ('runs/*')"),
+            words=Words("systems", "RUN...", "run folders or prediction files, also as patterns ('runs/caption/*')"),
             flags={
                 "--references": Flag("references", "reference captions, where the predictions bring none", "FILE", True),
                 "--split": Flag("split", "only images of this split of the references"),
                 "--metrics": Flag("metrics.names", "only these, e.g. --metrics bleu,cider", "NAMES", is_list=True),
                 "--compare": Flag("compare", "test two systems against each other", value="true"),
+                "--common": Flag("only_common", "only the images that all systems captioned", value="true"),
                 "--format": Flag("format", "terminal, markdown, latex, csv or json"),
                 "--output": Flag("output", "where metrics.json and per_item.jsonl are written", "FOLDER", True),
                 "--images": Flag("images", "folder of the images, for CLIPScore", "FOLDER", True),
@@ -127,6 +137,7 @@ COMMANDS = {
         Command(
             name="doctor",
             summary="show what is installed and cached, each problem with its remedy",
+            resumes=True,  # what --fetch has downloaded is kept
             flags={
                 "--fetch": Flag("fetch", "bring what cannot be installed with pip: spice"),
                 "--from": Flag("source", "a folder or jar to take it from", "PLACE", True),

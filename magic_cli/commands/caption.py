@@ -39,7 +39,9 @@ def run(settings: CaptionSettings) -> int:
     """
     quiet_pillow()
     records = settings.dataset.load()
-    with RunFolder(run_folder(settings), settings=as_plain(settings), identity=settings_that_matter(settings)) as run:
+    with RunFolder(
+        run_folder(settings), settings=as_plain(settings), identity=settings_that_matter(settings), planned=len(records)
+    ) as run:
         _check_unchanged(settings, run, records)
         for note in settings.dataset.notes():
             _tell(note)

@@ -9,13 +9,13 @@ from typing import Any
 
 from magic_cli.errors import SettingsError
 from magic_cli.evaluation.corpora import find_systems
-from magic_cli.evaluation.evaluate import evaluate
+from magic_cli.evaluation.evaluate import evaluate, prepare
+from magic_cli.evaluation.settings import TableSettings
 from magic_cli.evaluation.stories import measure_stories
 from magic_cli.reports.paper import PaperTable, load_paper
 from magic_cli.reports.paper_tables import build_tables
 from magic_cli.reports.row_files import locate, split_words
 from magic_cli.reports.tables import render
-from magic_cli.evaluation.settings import TableSettings
 
 DONE, NOT_ALL_RUN = 0, 3
 
@@ -55,7 +55,7 @@ def measure(rows: dict[Path, str], settings: TableSettings) -> dict[str, list[di
     measured = measure_stories(stories)
     if captions:
         systems = find_systems([str(path) for path in captions], id_key=settings.id_key, caption_key=settings.caption_key)
-        for evaluation in evaluate(systems, settings):
+        for evaluation in evaluate(prepare(systems, settings), settings):
             evaluation.write()
             row = captions[evaluation.system.source]
             measured.setdefault(row, []).append(evaluation.document)

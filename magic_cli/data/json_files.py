@@ -29,30 +29,67 @@ def read_records(path: Path, *, setting: str, hint: str) -> Any:
     Raises:
         MagicError: As ``read_json``; names the line.
     """
-    text = _read_text(path, setting=setting, hint=hint)
-    lines = [(number, line) for number, line in enumerate(text.split("\n"), start=1) if line.strip()]
+    text, place = _read_text(path, setting=setting, hint=hint), f"{setting}={path}"
+    lines = _lines(text)
     if not lines:
-        raise MagicError(f"{setting}={path}: the file is empty; {hint}")
+        raise MagicError(f"{place}: the file is empty; {hint}")
     if lines[0][1].lstrip()[0] not in "[{" and _try_parse(text) is None:
-        return parse_table(text, f"{setting}={path}", hint)
-    first = _try_parse(lines[0][1])
-    if not isinstance(first, dict) or len(lines) == 1:
-        document = _parse(text, f"{setting}={path}")
-        return [document] if len(lines) == 1 and path.name.removesuffix(".gz").endswith(".jsonl") else document
-    return [_parse(line, f"{setting}={path}", number) for number, line in lines]
+        return parse_table(text, place, hint)
+    if len(lines) == 1:  # parsed once: annotation files are hundreds of megabytes on one line
+        document = _parse(text, place)
+        return [document] if path.name.removesuffix(".gz").endswith(".jsonl") else document
+    if not isinstance(_try_parse(lines[0][1]), dict):
+        return _parse(text, place)
+    return [_parse(line, place, number) for number, line in lines]
+
+
+def read_growing_lines(path: Path, *, setting: str, hint: str) -> tuple[list[dict[str, Any]], int]:
+    """Read a file of one JSON object a line that another process may be writing, or died writing; the file is left as it is.
+
+    Returns:
+        The objects, and how many unfinished lines at the end were left out: 0 or 1.
+
+    Raises:
+        MagicError: The file cannot be read, or another line than the last is damaged; names the line.
+    """
+    data = _read_bytes(path, setting=setting, hint=hint)
+    complete = data.rfind(b"\n") + 1
+    rest, place = data[complete:], f"{setting}={path}"
+    records = [_parse(line, place, number) for number, line in _lines(_decoded(data[:complete], place, hint))]
+    for number, record in enumerate(records, start=1):
+        if not isinstance(record, dict):
+            raise MagicError(f"{place} record {number}: must be a JSON object, got {str(record)[:60]!r}; remove that line")
+    last = _try_parse(rest.decode("utf-8", errors="replace"))
+    if isinstance(last, dict):  # whole, only its line break is missing
+        return [*records, last], 0
+    return records, int(bool(rest.strip()))
+
+
+def _lines(text: str) -> list[tuple[int, str]]:
+    """Lines that are not blank, with their numbers. ``splitlines()`` would also cut at U+2028 within a caption."""
+    return [(number, line) for number, line in enumerate(text.split("\n"), start=1) if line.strip()]
 
 
 def _read_text(path: Path, *, setting: str, hint: str) -> str:
+    return _decoded(_read_bytes(path, setting=setting, hint=hint), f"{setting}={path}", hint)
+
+
+def _read_bytes(path: Path, *, setting: str, hint: str) -> bytes:
     path = path.expanduser()
     try:
         data = path.read_bytes()
-        if data.startswith(_GZIP):
-            data = gzip.decompress(data)
-        return data.decode("utf-8-sig")
+        return gzip.decompress(data) if data.startswith(_GZIP) else data
     except FileNotFoundError:
         raise MagicError(f"{setting}={path}: no such file (looked at {path.absolute()}); {hint}") from None
-    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise MagicError(f"{setting}={path}: cannot be read ({error}); {hint}") from error
+
+
+def _decoded(data: bytes, place: str, hint: str) -> str:
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise MagicError(f"{place}: cannot be read ({error}); {hint}") from error
 
 
 def _parse(text: str, place: str, line: int | None = None) -> Any:

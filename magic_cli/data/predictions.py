@@ -5,18 +5,16 @@ The kind of file is told by its content, not by its name; data/README.md lists t
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from magic_cli.data.json_files import read_json, read_records
+from magic_cli.data.images import IMAGE_SUFFIXES
+from magic_cli.data.json_files import read_growing_lines, read_json, read_records
+from magic_cli.data.text_tables import CAPTION_KEYS, ID_KEYS, REFERENCE_KEYS, column_word
 from magic_cli.errors import MagicError
 
-ID_KEYS = ("id", "image_id", "image_name", "file_name", "filename", "image", "image_path", "img_id", "cocoid")
-CAPTION_KEYS = ("caption", "prediction", "pred", "generated_caption", "hypothesis", "text")
-REFERENCE_KEYS = ("references", "captions", "refs", "gts")
 IMAGE_KEYS = ("image", "image_path", "image_name", "file_name", "filename")
 _LISTS = ("annotations", "predictions", "results", "data", "images")
 
@@ -38,7 +36,11 @@ class System:
     manifest: dict[str, Any] | None = None
     """manifest.json of a run folder."""
     failed: int = 0
-    """Images of a run folder that have no caption."""
+    """Images of a run folder that are known to have no caption: failed ones, and one whose line is half-written."""
+    splits: dict[str, str] = field(default_factory=dict)
+    """Split of the ids for which the file says it."""
+    planned: int | None = None
+    """Images that a run is to caption, where its manifest says it."""
 
 
 def read_system(path: Path, *, id_key: str | None = None, caption_key: str | None = None) -> System:
@@ -46,7 +48,7 @@ def read_system(path: Path, *, id_key: str | None = None, caption_key: str | Non
 
     Args:
         path: Run folder or file.
-        id_key: Key of an item's id; None: the first of ``ID_KEYS`` that the record has.
+        id_key: Key of an item's id; None: the first of ``ID_KEYS`` that the record has. A run folder's are known.
         caption_key: Key of the caption; None: the one of ``CAPTION_KEYS`` that the record has.
 
     Raises:
@@ -55,10 +57,15 @@ def read_system(path: Path, *, id_key: str | None = None, caption_key: str | Non
     if path.is_dir():
         return _read_run(path)
     document = read_records(path, setting="systems", hint=_HINT)
+    return _system(records_of(document, path), path, id_key, caption_key)
+
+
+def _system(records: Iterable[Mapping[str, Any]], path: Path, id_key: str | None, caption_key: str | None) -> System:
     captions: dict[str, str] = {}
     references: dict[str, tuple[str, ...]] = {}
     images: dict[str, str] = {}
-    for number, record in enumerate(records_of(document, path), start=1):
+    splits: dict[str, str] = {}
+    for number, record in enumerate(records, start=1):
         place = f"{path} record {number}"
         item = _id(record, place, id_key)
         if item in captions:
@@ -69,46 +76,64 @@ def read_system(path: Path, *, id_key: str | None = None, caption_key: str | Non
         if (key := _first(record, IMAGE_KEYS)) and isinstance(record[key], str):
             folder = record.get("file_path")  # of the released files: the image's folder
             images[item] = f"{folder}/{record[key]}" if isinstance(folder, str) and folder else record[key]
+        elif Path(item).suffix.lower() in IMAGE_SUFFIXES:  # the id is the image's name
+            images[item] = item
+        if isinstance(record.get("split"), str):
+            splits[item] = record["split"]
     if not captions:
         raise MagicError(f"{path}: holds no captions; {_HINT}")
-    return System(system_name(path), path, captions, references, images)
+    return System(system_name(path), path, captions, references, images, splits=splits)
 
 
 def _read_run(folder: Path) -> System:
     lines = folder / "predictions.jsonl"
     if not lines.is_file():
         raise MagicError(f"systems={folder}: no predictions.jsonl in this folder, so it is no run folder; {_HINT}")
-    manifest = None
-    if (folder / "manifest.json").is_file():
-        manifest = read_json(folder / "manifest.json", setting="systems", hint=_HINT)
-    system = read_system(lines, id_key="id", caption_key="caption")
-    failures = folder / "failures.jsonl"
-    failed = [json.loads(line) for line in failures.read_text(encoding="utf-8").splitlines()] if failures.is_file() else []
-    return System(
+    records, unfinished = read_growing_lines(lines, setting="systems", hint=_HINT)
+    failures: list[dict[str, Any]] = []
+    if (folder / "failures.jsonl").is_file():
+        failures, unfinished_failures = read_growing_lines(folder / "failures.jsonl", setting="systems", hint=_HINT)
+        unfinished += unfinished_failures
+    manifest = _manifest(folder / "manifest.json")
+    return replace(
+        _system(records, lines, "id", "caption"),
         name=folder.resolve().name,
         source=folder,
-        captions=system.captions,
-        references=system.references,
-        images=system.images,
         manifest=manifest,
-        failed=sum(not failure.get("skipped") for failure in failed),
+        failed=unfinished + sum(not failure.get("skipped") for failure in failures),
+        planned=manifest["counts"].get("planned") if manifest and "counts" in manifest else None,
     )
 
 
+def _manifest(file: Path) -> dict[str, Any] | None:
+    if not file.is_file():
+        return None
+    manifest = read_json(file, setting="systems", hint=_HINT)
+    remedy = f"is no manifest that `magic caption` wrote; evaluate {file.parent / 'predictions.jsonl'} itself"
+    if not isinstance(manifest, dict):
+        raise MagicError(f"{file}: holds {type(manifest).__name__}, not an object, so it {remedy}")
+    counts = manifest.get("counts", {})
+    if not isinstance(counts, dict) or not all(type(count) is int for count in counts.values()):
+        raise MagicError(f"{file}: counts must be whole numbers by name, got {str(counts)[:60]!r}, so it {remedy}")
+    return manifest
+
+
 def records_of(document: Any, path: Path) -> Iterator[Mapping[str, Any]]:
-    """The records of a list, of an object that holds one, or of an object ``{id: caption or references}``.
+    """The records of a list, of an object that holds one, or of an object ``{id: caption or captions}``; or the one record itself.
 
     Raises:
         MagicError: The document has none of these forms.
     """
     if isinstance(document, Mapping):
+        if "evaluation_result" in document:
+            raise MagicError(f"{path}: is a released story file, which holds no captions; `magic table 3 {path}` reads it")
         lists = [key for key in _LISTS if isinstance(document.get(key), list)]
         if lists:
             document = document[lists[0]]
-        elif all(isinstance(value, str) for value in document.values()):
+        elif _first(document, ID_KEYS) and _first(document, (*CAPTION_KEYS, *REFERENCE_KEYS)):
+            document = [document]
+        elif all(isinstance(value, str | list) for value in document.values()):
             document = [{"id": key, "caption": value} for key, value in document.items()]
-        elif all(isinstance(value, list) for value in document.values()):
-            document = [{"id": key, "references": value} for key, value in document.items()]
         else:
             raise MagicError(f"{path}: a JSON object of an unknown form (keys {_some(document)}); {_HINT}")
     if not isinstance(document, list):
@@ -120,8 +145,8 @@ def records_of(document: Any, path: Path) -> Iterator[Mapping[str, Any]]:
 
 
 def _id(record: Mapping[str, Any], place: str, wanted: str | None) -> str:
-    key = wanted if wanted is not None else _first(record, ID_KEYS)
-    if key is None or key not in record:
+    key = _named(record, wanted) if wanted is not None else _first(record, ID_KEYS)
+    if key is None:
         looked_for = wanted or ", ".join(ID_KEYS)
         raise MagicError(f"{place}: no id (looked for {looked_for}; the record has {_some(record)}); set id_key=...")
     value = record[key]
@@ -140,18 +165,22 @@ def record_id(record: Mapping[str, Any], place: str) -> str:
 
 
 def _caption(record: Mapping[str, Any], place: str, item: str, wanted: str | None) -> str:
-    keys = [wanted] if wanted is not None else [key for key in CAPTION_KEYS if key in record]
+    keys = [_named(record, wanted)] if wanted is not None else [key for key in CAPTION_KEYS if key in record]
     if len(keys) > 1:
         raise MagicError(f"{place} (id {item!r}): has {' and '.join(keys)}; say which is the caption: caption_key={keys[-1]}")
-    if not keys or keys[0] not in record:
+    key = keys[0] if keys else None
+    if key is None:
         looked_for = wanted or ", ".join(CAPTION_KEYS)
         raise MagicError(f"{place} (id {item!r}): no caption (looked for {looked_for}; the record has {_some(record)}); set caption_key=...")
-    value = record[keys[0]]
+    value = record[key]
     if isinstance(value, list) and len(value) == 1:
-        value = value[0]
+        [value] = value
+        value = value.get("caption") if isinstance(value, Mapping) else value
+    if value is None:
+        raise MagicError(f"{place} (id {item!r}): the {key} is null; write a caption, or leave the record out")
     if not isinstance(value, str):
-        found = f"{len(value)} of them" if isinstance(value, list) else repr(value)
-        raise MagicError(f"{place} (id {item!r}): {keys[0]} must be one caption, got {found}")
+        found = f"{len(value)} of them" if isinstance(value, list) else repr(value)[:60]
+        raise MagicError(f"{place} (id {item!r}): {key} must be one caption, got {found}")
     return value
 
 
@@ -161,6 +190,8 @@ def reference_texts(value: Any, place: str) -> tuple[str, ...]:
     Raises:
         MagicError: Anything else; names the place.
     """
+    if value is None:
+        raise MagicError(f"{place}: is null; write its references, or leave the record out")
     texts = [value] if isinstance(value, str) else value
     if not isinstance(texts, list) or not texts:
         raise MagicError(f"{place}: must be a list of captions, got {str(value)[:60]!r}")
@@ -183,6 +214,11 @@ def system_name(path: Path) -> str:
 
 def _first(record: Mapping[str, Any], keys: tuple[str, ...]) -> str | None:
     return next((key for key in keys if record.get(key) is not None), None)
+
+
+def _named(record: Mapping[str, Any], wanted: str) -> str | None:
+    """The key that the user means; columns that the readers know have come back in the readers' spelling."""
+    return wanted if wanted in record else next((key for key in record if column_word(key) == column_word(wanted)), None)
 
 
 def _some(record: Mapping[str, Any]) -> str:

@@ -10,7 +10,8 @@ from typing import Any
 
 from magic_cli.data.images import IMAGE_SUFFIXES
 from magic_cli.data.json_files import read_records
-from magic_cli.data.predictions import IMAGE_KEYS, REFERENCE_KEYS, record_id, records_of, reference_texts
+from magic_cli.data.predictions import IMAGE_KEYS, record_id, records_of, reference_texts
+from magic_cli.data.text_tables import REFERENCE_KEYS
 from magic_cli.errors import MagicError, SettingsError
 
 _HINT = "give a COCO or Karpathy annotation file, JSON lines {id, references} or an object {id: [captions]} (data/README.md shows each)"
@@ -71,7 +72,9 @@ def read_references(path: Path, *, split: str | None = None) -> ReferenceSet:
     document = read_records(path, setting="references", hint=_HINT)
     rows = list(_coco(document, path) if _is_coco(document) else _records(document, path))
     if split is not None:
-        splits = sorted({str(record.get("split")) for _, _, record in rows})
+        splits = sorted({record["split"] for _, _, record in rows if isinstance(record.get("split"), str)})
+        if not splits:
+            raise SettingsError(f"split={split}: {path} has no splits; give references that have, or leave split out")
         rows = [row for row in rows if row[2].get("split") == split]
         if not rows:
             raise SettingsError(f"split={split}: {path} has the splits {', '.join(splits)}")
@@ -101,7 +104,11 @@ def _coco(document: Mapping[str, Any], path: Path) -> Iterator[tuple[str, tuple[
         if not isinstance(annotation, Mapping) or not isinstance(annotation.get("caption"), str) or "image_id" not in annotation:
             raise MagicError(f"{path} annotation {number}: needs image_id and caption, got {str(annotation)[:80]!r}")
         captions.setdefault(str(annotation["image_id"]), []).append(annotation["caption"])
-    images = {str(image.get("id")): image for image in document.get("images", [])}
+    images: dict[str, Mapping[str, Any]] = {}
+    for number, image in enumerate(document.get("images") or [], start=1):
+        if not isinstance(image, Mapping) or "id" not in image:
+            raise MagicError(f"{path} image {number}: needs an id, got {str(image)[:80]!r}")
+        images[str(image["id"])] = image
     for item in dict.fromkeys([*images, *captions]):
         if item in captions:
             yield item, tuple(captions[item]), images.get(item, {})
@@ -112,14 +119,15 @@ def _records(document: Any, path: Path) -> Iterator[tuple[str, tuple[str, ...], 
     for number, record in enumerate(records_of(document, path), start=1):
         place = f"{path} record {number}"
         if "sentences" in record:  # Karpathy's
-            item = str(record["cocoid"]) if "cocoid" in record else Path(str(record.get("filename"))).stem
+            by_name = "cocoid" not in record and isinstance(record.get("filename"), str)
+            item = Path(record["filename"]).stem if by_name else record_id(record, place)
             yield item, reference_texts(record["sentences"], f"{place} (id {item!r}), sentences"), record
             continue
         item = record_id(record, place)
         if key := next((key for key in REFERENCE_KEYS if record.get(key) is not None), None):
             yield item, reference_texts(record[key], f"{place} (id {item!r}), {key}"), record
-        elif isinstance(record.get("caption"), str):  # one reference a record
-            single.setdefault(item, ([], record))[0].append(record["caption"])
+        elif "caption" in record:  # one reference a record, or all in one
+            single.setdefault(item, ([], record))[0].extend(reference_texts(record["caption"], f"{place} (id {item!r}), caption"))
         else:
             raise MagicError(f"{place} (id {item!r}): no references (looked for {', '.join(REFERENCE_KEYS)}, caption); {_HINT}")
     for item, (texts, record) in single.items():

@@ -3,62 +3,135 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 from magic_cli.errors import MagicError
 
-_HEADER_WORDS = {"id", "image", "image_id", "image_key", "image_name", "file_name", "filename"}
+# Of two ids in one record the earlier word's counts: beside an image's id, `id` is a running number of the caption.
+ID_KEYS = (
+    "image_id", "img_id", "cocoid", "id", "image_key", "image_name", "file_name", "filename", "image", "image_path",
+)  # fmt: skip
+CAPTION_KEYS = ("caption", "prediction", "pred", "generated_caption", "hypothesis", "text")
+REFERENCE_KEYS = ("references", "captions", "refs", "gts")
+
+_COLUMNS = {*ID_KEYS, *CAPTION_KEYS, *REFERENCE_KEYS, "split"}
 _NUMBERED = re.compile(r"(.+\.\w+)#\d+")
 
 
-def parse_table(text: str, place: str, hint: str) -> list[dict[str, Any]]:
-    """Records ``{"id", "caption"}`` of a table with tabs, or the columns of a table with a header and ``,`` or ``|`` between.
+@dataclass(frozen=True)
+class _Layout:
+    delimiter: str
+    spaced: bool
+    """Whether a space stands behind each comma; a quote behind it still opens a cell."""
 
-    A caption may be a JSON list of ``{"caption"}``, as some captioners write; ``#0`` behind an image's name is cut off.
+    @property
+    def has_tabs(self) -> bool:
+        return self.delimiter == "\t"
+
+    def is_header(self, names: Sequence[str]) -> bool:
+        words = set(names)
+        if self.has_tabs:  # a first caption is not lost because it is the one word "text"
+            return names[0] in ID_KEYS or bool(words & {*ID_KEYS} and words & {*CAPTION_KEYS, *REFERENCE_KEYS})
+        return len(names) > 1 and bool(words & _COLUMNS)
+
+    def rows(self, text: str, place: str) -> Iterator[tuple[int, list[str]]]:
+        """Cells of each row that is not blank, with the number of its first line."""
+        if self.delimiter != ",":
+            for number, line in enumerate(text.split("\n"), start=1):  # splitlines() also cuts at U+2028 within a caption
+                if line.strip():
+                    yield number, line.split(self.delimiter)
+            return
+        reader = csv.reader(io.StringIO(text), skipinitialspace=self.spaced, strict=True)
+        before = 0
+        try:
+            for cells in reader:
+                if any(cell.strip() for cell in cells):
+                    yield before + 1, cells
+                before = reader.line_num
+        except csv.Error as error:
+            remedy = 'a cell with commas or quotes is written "a ""big"" dog, red"'
+            raise MagicError(f"{place} line {before + 1}: the quotes do not match ({error}); {remedy}") from error
+
+    def fitted(self, cells: list[str], names: Sequence[str], place: str) -> list[str]:
+        """As many cells as names: an unquoted caption that comes last keeps its own commas or bars."""
+        columns = f"the {len(names)} columns {', '.join(names)}"
+        if self.has_tabs and len(cells) == 1:
+            raise MagicError(f"{place}: no tab between image and caption ({cells[0][:60]!r}); mend the line")
+        if len(cells) < len(names):
+            raise MagicError(f"{place}: has {len(cells)} of {columns}; mend the line")
+        if len(cells) == len(names):
+            return cells
+        if self.has_tabs or names[-1] not in CAPTION_KEYS:
+            in_header = "name every column in a header line, or mend the line"
+            remedy = "put captions with commas in quotes" if self.delimiter == "," else in_header
+            raise MagicError(f"{place}: has {len(cells)} cells for {columns}; {remedy}")
+        last = len(names) - 1
+        return [*cells[:last], (self.delimiter + " " * self.spaced).join(cells[last:])]
+
+
+def parse_table(text: str, place: str, hint: str) -> list[dict[str, Any]]:
+    """Records of a table: the columns that its header line names, or ``{"id", "caption"}`` of two columns with a tab between.
+
+    Columns are parted by tabs, ``|`` or ``,``; only with commas can cells be quoted. Names of columns that the readers know
+    come back in the readers' spelling (``Image ID`` as ``image_id``). A caption may be a JSON list of ``{"caption"}``, as some
+    captioners write, references a JSON list; ``#0`` behind an image's name is cut off.
 
     Raises:
         MagicError: The text is no such table; names the line.
     """
-    lines = [line for line in text.splitlines() if line.strip()]
-    if "\t" in lines[0]:
-        return _tabs(lines, place)
-    delimiter = "|" if "|" in lines[0] else ","
-    names = [name.strip() for name in next(csv.reader([lines[0]], delimiter=delimiter))]
-    if len(names) < 2 or names[0].lower() not in _HEADER_WORDS:
-        raise MagicError(f"{place}: neither JSON nor a table of captions (first line {lines[0][:60]!r}); {hint}")
+    first = next(line for line in text.split("\n") if line.strip())
+    delimiter = next((sign for sign in "\t|" if sign in first), ",")
+    layout = _Layout(delimiter, spaced=delimiter == "," and ", " in first)
+    rows = layout.rows(text, place)
+    top = next(rows)
+    names = [_column(cell) for cell in top[1]]
+    if layout.is_header(names):
+        repeated = [name for name in names if names.count(name) > 1]
+        if repeated:
+            raise MagicError(f"{place} line {top[0]}: two columns are called {repeated[0]!r}; rename one")
+    elif layout.has_tabs:
+        names, rows = ["id", "caption"], chain([top], rows)
+    else:
+        raise MagicError(f"{place}: neither JSON nor a table of captions (first line {first[:60]!r}); {hint}")
     records = []
-    for number, row in enumerate(csv.reader(lines[1:], delimiter=delimiter, skipinitialspace=True), start=2):
-        if len(row) < len(names):
-            raise MagicError(f"{place} line {number}: has {len(row)} of the {len(names)} columns {', '.join(names)}; mend the line")
-        cells = [*row[: len(names) - 1], delimiter.join(row[len(names) - 1 :])]  # commas of an unquoted caption, which comes last
-        records.append({_column(name): cell.strip() for name, cell in zip(names, cells, strict=True)})
+    for number, cells in rows:
+        line = f"{place} line {number}"
+        records.append(_record(names, layout.fitted(cells, names, line), line))
     return records
+
+
+def column_word(name: str) -> str:
+    """A column's name as the key that it means.
+
+    >>> column_word("Image ID")
+    'image_id'
+    """
+    return name.strip().lower().replace(" ", "_")
 
 
 def _column(name: str) -> str:
-    return "caption" if name.lower() == "comment" else name  # Flickr30k's results.csv
+    word = column_word(name)
+    if word == "comment":  # Flickr30k's results.csv
+        return "caption"
+    return word if word in _COLUMNS else name.strip()
 
 
-def _tabs(lines: Sequence[str], place: str) -> list[dict[str, Any]]:
-    records = []
-    for number, line in enumerate(lines, start=1):
-        name, tab, caption = line.partition("\t")
-        if not tab:
-            raise MagicError(f"{place} line {number}: no tab between image and caption ({line[:60]!r}); mend the line")
-        if number == 1 and name.strip().lower() in _HEADER_WORDS:
-            continue
-        match = _NUMBERED.fullmatch(name.strip())
-        records.append({"id": match[1] if match else name.strip(), "caption": _cell(caption.strip(), f"{place} line {number}")})
-    return records
+def _record(names: Sequence[str], cells: Sequence[str], place: str) -> dict[str, Any]:
+    return {name: _cell(name, cell.strip(), place) for name, cell in zip(names, cells, strict=True)}
 
 
-def _cell(text: str, place: str) -> Any:
-    if not text.startswith("[{"):
+def _cell(name: str, text: str, place: str) -> Any:
+    if name in ID_KEYS and (match := _NUMBERED.fullmatch(text)):
+        return match[1]
+    if not (name in CAPTION_KEYS and text.startswith("[{") or name in REFERENCE_KEYS and text.startswith("[")):
         return text
     try:
-        return [record["caption"] for record in json.loads(text)]
+        return [entry if isinstance(entry, str) else entry["caption"] for entry in json.loads(text)]
     except (json.JSONDecodeError, KeyError, TypeError) as error:
         raise MagicError(f"{place}: looks like a JSON list of captions but is none ({error}); mend the line") from error

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from magic_cli.data.paths import named_paths
@@ -44,15 +44,11 @@ def find_systems(patterns: Sequence[str], *, id_key: str | None, caption_key: st
         paths += found
     paths = list({path.resolve(): path for path in paths}.values())
     systems = [read_system(path, id_key=id_key, caption_key=caption_key) for path in paths]
-    return [_renamed(system, name) for system, name in zip(systems, distinct_names(systems), strict=True)]
-
-
-def _renamed(system: System, name: str) -> System:
-    return System(name, system.source, system.captions, system.references, system.images, system.manifest, system.failed)
+    return [replace(system, name=name) for system, name in zip(systems, distinct_names(systems), strict=True)]
 
 
 def distinct_names(systems: Sequence[System]) -> list[str]:
-    """Names of systems; those that stand twice get as many parent folders as it takes to tell them apart."""
+    """Names of systems; those that stand twice get as many parent folders as it takes to tell them apart, then their suffix."""
     names = [system.name for system in systems]
     parents = [[part for part in system.source.resolve().parts[:-1] if part != "/"] for system in systems]
     for depth in range(1, max(map(len, parents), default=0) + 1):
@@ -62,7 +58,21 @@ def distinct_names(systems: Sequence[System]) -> list[str]:
         for i, system in enumerate(systems):
             if names[i] in repeated:
                 names[i] = "/".join([*parents[i][-depth:], system.name])
-    return names
+    return [system.source.name if names.count(name) > 1 else name for system, name in zip(systems, names, strict=True)]
+
+
+def of_split(system: System, split: str) -> System:
+    """The system's captions of one split, where its own file says the splits.
+
+    Raises:
+        SettingsError: It says none, or has none of this split.
+    """
+    if not system.splits:
+        raise SettingsError(f"split={split}: {system.source} has no splits; give references that have, or leave split out")
+    captions = {item: caption for item, caption in system.captions.items() if system.splits.get(item) == split}
+    if not captions:
+        raise SettingsError(f"split={split}: {system.source} has the splits {', '.join(sorted(set(system.splits.values())))}")
+    return replace(system, captions=captions, planned=None)
 
 
 def build_corpus(
@@ -96,8 +106,14 @@ def build_corpus(
         ),
         images=tuple(_image(system.images.get(found[item]) or names.get(item), images) for item in ids),
     )
-    total = len(references.captions) if references else len(ids) + system.failed
+    total = len(references.captions) if references else max(len(ids) + system.failed, _wanted(system))
     return corpus, Coverage(len(ids), total - len(ids), dropped=len(system.captions) - len(ids), notes=_notes(system))
+
+
+def _wanted(system: System) -> int:
+    """Images that a run is to caption, those left out on purpose apart; 0 if it is not known."""
+    counts = (system.manifest or {}).get("counts", {})
+    return system.planned - counts.get("skipped", 0) if system.planned is not None else 0
 
 
 def _own(system: System) -> tuple[dict[str, str], dict[str, str]]:
@@ -144,5 +160,5 @@ def _notes(system: System) -> tuple[str, ...]:
     if system.manifest is not None and system.manifest.get("status") != "complete":
         notes.append(f"the run is {system.manifest.get('status')}, not complete")
     if system.failed:
-        notes.append(f"{system.failed} images of the run have no caption (failures.jsonl)")
+        notes.append(f"{system.failed} images of the run have no caption")
     return tuple(notes)

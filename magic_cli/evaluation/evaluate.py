@@ -4,23 +4,39 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from magic_cli.data.json_files import read_json
 from magic_cli.data.predictions import System
 from magic_cli.data.references import read_references
-from magic_cli.errors import SettingsError
-from magic_cli.evaluation.corpora import Coverage, build_corpus
+from magic_cli.errors import MagicError, SettingsError
+from magic_cli.evaluation.corpora import Coverage, build_corpus, of_split
 from magic_cli.evaluation.image_text import ConfiguredModel
 from magic_cli.evaluation.results import per_item, summarize
 from magic_cli.evaluation.scoring import run_metrics
+from magic_cli.evaluation.settings import ScoringSettings, Unmatched
 from magic_cli.metrics.base import Corpus, Scores
 from magic_cli.runs import write_atomically
 
 METRICS, PER_ITEM = "metrics.json", "per_item.jsonl"
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A system's captions, matched with their references and not scored yet."""
+
+    system: System
+    corpus: Corpus
+    coverage: Coverage
+    references: Path
+    """Where they come from."""
+    folder: Path
+    """Where the results will be written."""
 
 
 @dataclass(frozen=True)
@@ -29,40 +45,86 @@ class Evaluation:
 
     system: System
     corpus: Corpus
-    coverage: Coverage
     scores: tuple[Scores, ...]
     document: dict[str, Any]
-    """What metrics.json holds."""
+    """What metrics.json holds of this evaluation."""
     folder: Path
 
     def write(self) -> None:
-        """Write metrics.json and per_item.jsonl, each atomically."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        lines = (json.dumps(record, ensure_ascii=False) + "\n" for record in per_item(self.corpus, self.scores))
-        write_atomically(self.folder / PER_ITEM, "".join(lines))
-        write_atomically(self.folder / METRICS, json.dumps(self.document, ensure_ascii=False, indent=1, default=str) + "\n")
+        """Write metrics.json and per_item.jsonl, each atomically; other measures of the same captions are kept.
+
+        Raises:
+            MagicError: They cannot be written.
+        """
+        document, items = self.document, per_item(self.corpus, self.scores)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            if (earlier := self._earlier()) is not None:
+                document, items = _merged(earlier, document), self._merged_items(items)
+            write_atomically(self.folder / PER_ITEM, "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in items))
+            write_atomically(self.folder / METRICS, json.dumps(document, ensure_ascii=False, indent=1, default=str) + "\n")
+        except OSError as error:
+            raise _unwritable(self.folder, error) from error
+
+    def _earlier(self) -> dict[str, Any] | None:
+        """metrics.json of an earlier evaluation of the very same captions and references."""
+        if not (self.folder / METRICS).is_file() or not (self.folder / PER_ITEM).is_file():
+            return None
+        earlier = read_json(self.folder / METRICS, setting="output", hint="delete it, or set another output")
+        return earlier if earlier.get("identity", {}).get("items") == self.document["identity"]["items"] else None
+
+    def _merged_items(self, items: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        lines = (self.folder / PER_ITEM).read_text(encoding="utf-8").split("\n")
+        before = {record["id"]: record for record in map(json.loads, filter(None, lines))}
+        return [before.get(record["id"], {}) | record for record in items]
 
 
-def evaluate(systems: Sequence[System], settings: Any) -> list[Evaluation]:
-    """Score systems side by side.
+def _merged(earlier: dict[str, Any], document: dict[str, Any]) -> dict[str, Any]:
+    """The new document, with what only the earlier one has."""
+    merged = dict(document)
+    for key in ("metrics", "tools", "settings"):
+        merged[key] = earlier[key] | document[key]
+    merged["identity"] = document["identity"] | {"metrics": merged["settings"]}
+    measured = {name for name in merged["tools"] if name not in document["not_run"]}
+    merged["not_run"] = {name: why for name, why in (earlier["not_run"] | document["not_run"]).items() if name not in measured}
+    return merged
 
-    Args:
-        systems: What captioners wrote.
-        settings: ``settings.ScoringSettings``.
+
+def prepare(systems: Sequence[System], settings: ScoringSettings) -> list[Prepared]:
+    """Match captions with references, and make sure that the results can be written, before anything is scored.
 
     Raises:
-        MagicError: Files do not fit together, or a metric that can run here failed.
+        MagicError: Files do not fit together, or an output folder cannot be written.
     """
     references = read_references(Path(settings.references), split=settings.split) if settings.references else None
-    built = [
-        build_corpus(system, references, images=settings.images, drop_unmatched=settings.unmatched.value == "drop") for system in systems
-    ]
+    if settings.split is not None and references is None:
+        systems = [of_split(system, settings.split) for system in systems]
+    drop = settings.unmatched is Unmatched.drop
+    built = [build_corpus(system, references, images=settings.images, drop_unmatched=drop) for system in systems]
     if settings.only_common:
         built = _only_common(built)
+    prepared = [
+        Prepared(system, corpus, coverage, references.source if references else system.source, output_folder(system, corpus, settings, len(systems)))
+        for system, (corpus, coverage) in zip(systems, built, strict=True)
+    ]
+    folders = [one.folder.resolve() for one in prepared]
+    for one, folder in zip(prepared, folders, strict=True):
+        if folders.count(folder) > 1:
+            raise SettingsError(f"{one.system.source}: another system's results would go to {one.folder} too; evaluate them one by one")
+        _probe(one.folder)
+    return prepared
+
+
+def evaluate(prepared: Sequence[Prepared], settings: ScoringSettings) -> list[Evaluation]:
+    """Score systems side by side.
+
+    Raises:
+        MagicError: No metric could run, or evaluation was stopped.
+    """
     metrics = settings.metrics.chosen()
     model = ConfiguredModel(settings)
     model.connect(metrics)
-    corpora, outcome = run_metrics(metrics, [corpus for corpus, _ in built], settings.metrics.tokenize)
+    corpora, outcome = run_metrics(metrics, [one.corpus for one in prepared], settings.metrics.tokenize)
     facts = {
         "tools": {metric.name: metric.facts() for metric in metrics if metric.name in outcome.scores},
         "image_text_model": model.facts or None,
@@ -72,17 +134,16 @@ def evaluate(systems: Sequence[System], settings: Any) -> list[Evaluation]:
         "evaluated": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
     evaluations = []
-    for i, (system, corpus, (_, coverage)) in enumerate(zip(systems, corpora, built, strict=True)):
+    for i, (one, corpus) in enumerate(zip(prepared, corpora, strict=True)):
         scores = tuple(score for of_corpora in outcome.scores.values() for score in of_corpora[i])
-        identity = identity_of(system, settings)
         document = summarize(
-            system, corpus, coverage, scores,
-            references=references.source if references else None,
+            one.system, corpus, one.coverage, scores,
+            references=one.references,
             intervals=_intervals(scores, settings),
             not_run=outcome.not_run,
-            facts={"identity": identity, **facts},
+            facts={"identity": {"items": _digest(corpus), "metrics": settings.metrics.described()}, **facts},
         )  # fmt: skip
-        evaluations.append(Evaluation(system, corpus, coverage, scores, document, output_folder(system, settings, identity, len(systems) > 1)))
+        evaluations.append(Evaluation(one.system, corpus, scores, document, one.folder))
     return evaluations
 
 
@@ -105,30 +166,59 @@ def _only_common(built: Sequence[tuple[Corpus, Coverage]]) -> list[tuple[Corpus,
     return kept
 
 
-def identity_of(system: System, settings: Any) -> dict[str, Any]:
-    """What the numbers depend on: the files' content and the settings that can change a score."""
-    files = {"captions": _digest(system.captions, system.references)}
-    if settings.references:
-        files["references"] = hashlib.sha256(Path(settings.references).expanduser().read_bytes()).hexdigest()
-    return files | {"split": settings.split, "unmatched": settings.unmatched.value, "only_common": settings.only_common, "metrics": settings.metrics.described()}
+def check_comparable(first: Corpus, second: Corpus) -> None:
+    """Refuse to compare systems that were not scored on the same images with the same references.
+
+    Raises:
+        SettingsError: Says how they differ.
+    """
+    if first.ids != second.ids:
+        only = set(first.ids) ^ set(second.ids)
+        detail = f"{len(only)} images are in one of them only, e.g. {min(only)!r}" if only else "the same images in another order"
+        raise SettingsError(f"--compare: {first.name} and {second.name} are not captions of the same images ({detail}); compare what they share with --common")
+    for item, mine, other in zip(first.ids, first.references, second.references, strict=True):
+        if mine != other:
+            raise SettingsError(f"--compare: {first.name} and {second.name} have other references for {item!r}; give both the same with --references")
 
 
-def output_folder(system: System, settings: Any, identity: dict[str, Any], is_one_of_several: bool) -> Path:
-    """The run folder itself, or ``output``, or a folder named after the file and a hash of what was scored."""
+def output_folder(system: System, corpus: Corpus, settings: ScoringSettings, num_systems: int) -> Path:
+    """The run folder itself, or ``output``, or a folder named after the file and a hash of what is scored, and how."""
+    name = system.name.replace("/", "-")
     if settings.output:
         folder = Path(settings.output).expanduser()
-        return folder / system.name.replace("/", "-") if is_one_of_several else folder
+        return folder / name if num_systems > 1 else folder
     if system.manifest is not None:
         return system.source
-    digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:8]
-    return Path("runs", "evaluate", f"{system.name.replace('/', '-')}-{digest}")
+    how = json.dumps([settings.metrics.described(), *([settings.image_text_model.source] if settings.metrics.needs_images() else [])], sort_keys=True)
+    digest = hashlib.sha256(f"{_digest(corpus)}{how}".encode()).hexdigest()[:8]
+    return Path("runs", "evaluate", f"{name}-{digest}")
 
 
-def _digest(*documents: Any) -> str:
-    return hashlib.sha256(json.dumps(documents, sort_keys=True).encode()).hexdigest()
+def _probe(folder: Path) -> None:
+    """Scores of a long evaluation must not be lost for want of a folder.
+
+    Raises:
+        MagicError: The folder cannot be made or written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise PermissionError(0, "no permission")
+    except OSError as error:
+        raise _unwritable(folder, error) from error
 
 
-def _intervals(scores: Sequence[Scores], settings: Any) -> dict[str, tuple[float, float]]:
+def _unwritable(folder: Path, error: OSError) -> MagicError:
+    return MagicError(f"output={folder}: cannot be written ({error.strerror}); set --output to another folder")
+
+
+def _digest(corpus: Corpus) -> str:
+    """SHA-256 of the ids, captions and references that are scored."""
+    items = [corpus.ids, corpus.captions, corpus.references]
+    return hashlib.sha256(json.dumps(items).encode()).hexdigest()
+
+
+def _intervals(scores: Sequence[Scores], settings: ScoringSettings) -> dict[str, tuple[float, float]]:
     """Bootstrap intervals of the measures that have one."""
     resampler = settings.bootstrap.resampler(len(scores[0].per_item)) if scores else None
     if resampler is None:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from magic_cli.errors import MagicError
+from magic_cli.evaluation.settings import ScoringSettings
 from magic_cli.metrics.base import Metric, MetricUnavailable
 from magic_cli.metrics.clip_score import ImageTextFeatures, ImageTextMetric
 
@@ -17,7 +18,7 @@ class ConfiguredModel:
         facts: What metrics.json says of it; empty until it is loaded.
     """
 
-    def __init__(self, settings: Any) -> None:
+    def __init__(self, settings: ScoringSettings) -> None:
         self._settings = settings
         self.facts: dict[str, Any] = {}
 
@@ -32,9 +33,11 @@ class ConfiguredModel:
     def _load(self) -> Any:
         import torch
 
+        from magic_cli.data.images import quiet_pillow
         from magic_cli.models.loading import load_image_text_model, resolve_device
         from magic_cli.work import Work
 
+        quiet_pillow()
         run = self._settings.run
         if run.threads is not None:
             torch.set_num_threads(run.threads)

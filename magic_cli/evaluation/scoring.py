@@ -7,8 +7,10 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 
-from magic_cli.metrics.base import Corpus, Metric, MetricUnavailable, Scores
+from magic_cli.errors import MagicError
+from magic_cli.metrics.base import Corpus, Metric, Scores
 from magic_cli.metrics.java import kill_all
+from magic_cli.metrics.java_process import num_kills
 
 
 @dataclass
@@ -36,8 +38,7 @@ def run_metrics(
     Returns:
         The corpora, tokenized if a metric needed it, and what was found.
 
-    Raises:
-        MagicError: A metric ran and failed. Its message says what to do; no process of any metric is left.
+    A metric that fails is one that did not run; on Ctrl-C all stop, and no process of any is left.
     """
     outcome = Outcome()
     corpora = list(corpora)
@@ -46,15 +47,16 @@ def run_metrics(
         started = time.perf_counter()
         try:
             corpora = tokenize(corpora)
-        except MetricUnavailable as reason:
+        except MagicError as reason:
             outcome.not_run |= {metric.name: str(reason) for metric in metrics if metric.needs_tokens}
             runnable = [metric for metric in metrics if not metric.needs_tokens]
         outcome.seconds["ptb_tokenizer"] = round(time.perf_counter() - started, 3)
     lanes = [[metric] for metric in runnable if metric.runs_outside]
     lanes.append([metric for metric in runnable if not metric.runs_outside])
+    kills = num_kills()
     with ThreadPoolExecutor(max_workers=len(lanes)) as pool:
         try:
-            for future in as_completed([pool.submit(_run_lane, lane, corpora, outcome) for lane in lanes]):
+            for future in as_completed([pool.submit(_run_lane, lane, corpora, outcome, kills) for lane in lanes]):
                 future.result()
         except BaseException:
             kill_all()  # else the pool would wait for the Java programs
@@ -64,11 +66,13 @@ def run_metrics(
     return corpora, outcome
 
 
-def _run_lane(lane: Sequence[Metric], corpora: Sequence[Corpus], outcome: Outcome) -> None:
+def _run_lane(lane: Sequence[Metric], corpora: Sequence[Corpus], outcome: Outcome, kills: int) -> None:
     for metric in lane:
+        if num_kills() != kills:  # everything is to stop
+            return
         started = time.perf_counter()
         try:
             outcome.scores[metric.name] = metric.score(corpora)
-        except MetricUnavailable as reason:
+        except MagicError as reason:
             outcome.not_run[metric.name] = str(reason)
         outcome.seconds[metric.name] = round(time.perf_counter() - started, 3)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from enum import Enum
+from pathlib import Path
 from typing import Any
 
 from magic_cli.errors import require
@@ -86,9 +87,6 @@ class ScoringSettings:
     bootstrap: BootstrapSettings = field(default_factory=BootstrapSettings)
     run: MachineSettings = field(default_factory=MachineSettings)
 
-    def claim(self) -> tuple[str, str] | None:
-        """None: several evaluations may share a folder, their files are named after the systems."""
-        return None
 
 
 @dataclass
@@ -103,6 +101,12 @@ class EvaluateSettings(ScoringSettings):
     systems: list[str] = field(default_factory=list)
     compare: bool = False
 
+    def claim(self) -> tuple[str, str] | None:
+        """The folder whose metrics.json this would write, and all that is set; None if the folder's name holds a hash of it."""
+        runs = [system for system in self.systems if Path(system).expanduser().is_dir()]
+        folder = self.output or ", ".join(runs)
+        return (folder, repr(asdict(self))) if folder else None
+
 
 @dataclass
 class TableSettings(ScoringSettings):
@@ -115,3 +119,7 @@ class TableSettings(ScoringSettings):
 
     words: list[str] = field(default_factory=list)
     rows: list[str] = field(default_factory=list)
+
+    def claim(self) -> tuple[str, str] | None:
+        """As ``EvaluateSettings.claim``."""
+        return (self.output, repr(asdict(self))) if self.output else None

@@ -34,7 +34,6 @@ class Cider(Metric):
 
     def __post_init__(self) -> None:
         require("sigma", self.sigma, prefix="metrics.cider", above=0, below=math.inf)
-        self._num_images: dict[str, int] = {}
 
     def score(self, corpora: Sequence[Corpus]) -> list[list[Scores]]:
         tables = tables_of(*(corpus.tokenized for corpus in corpora))
@@ -47,7 +46,6 @@ class Cider(Metric):
                 weights[key] = _Weights(tables, images)
             per_item = self._score(tables, weights[key], ngrams)
             results.append([Scores(self.measures[0], float(per_item.mean()), per_item)])
-            self._num_images[corpus.name] = len(corpus)
         return results
 
     def _score(self, tables: NgramTables, weights: _Weights, corpus: CorpusNgrams) -> np.ndarray:
@@ -71,13 +69,11 @@ class Cider(Metric):
         return 10 / MAX_ORDER * np.bincount(caption, similarity, minlength=len(sizes)) / sizes
 
     def facts(self) -> dict[str, Any]:
-        """Also ``idf_images``: the images, by corpus, whose references gave the idf of the last ``score``."""
         return {
             "numerics": "pycocoevalcap 1.2",
             "variant": "CIDEr-D",
             "sigma": self.sigma,
             "idf": "references of the evaluated images",
-            "idf_images": dict(self._num_images),
         }
 
 

@@ -6,11 +6,12 @@ loaded once and every distinct image and text is encoded once, whatever is asked
 
 from __future__ import annotations
 
+import os
 import threading
-import unicodedata
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
@@ -19,6 +20,8 @@ import numpy as np
 from magic_cli.data.images import UnreadableImage, open_image
 from magic_cli.errors import MagicError, SettingsError
 from magic_cli.metrics.base import Corpus, Measure, Metric, MetricUnavailable, Scores
+from magic_cli.metrics.java_process import num_kills
+from magic_cli.metrics.text import says_something
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -28,7 +31,7 @@ PREFIX = "A photo depicts "
 WEIGHT = 2.5
 """Stretches the cosines of captions, which rarely exceed 0.4, over about [0, 1]."""
 
-_TEXTS_AT_ONCE = 512
+_TEXTS_AT_ONCE = 128  # a second or two on a CPU: nothing stops within a batch
 
 
 class Encoder(Protocol):
@@ -51,40 +54,50 @@ class ImageTextFeatures:
             load: Gives the model.
             batch_size: Images encoded at once.
         """
-        self._load, self._model, self._batch_size = load, None, batch_size
+        self._load, self._batch_size = load, batch_size
+        self._model: Encoder | None = None
+        self._failure: MagicError | None = None
         self._images: dict[Path, np.ndarray] = {}
         self._texts: dict[str, np.ndarray] = {}
         self._lock = threading.Lock()
 
-    def of_images(self, files: Sequence[Path]) -> np.ndarray:
+    def of_images(self, files: Sequence[Path], *, kills: int) -> np.ndarray:
         """(N, E) float32, not normalised.
 
-        Raises:
-            MagicError: An image cannot be read, or the model gives no numbers for it.
-        """
-        with self._lock:
-            return _remember(self._images, files, self._encode_images, self._batch_size, unit="image")
-
-    def of_texts(self, texts: Sequence[str]) -> np.ndarray:
-        """(N, E) float32, not normalised.
+        Args:
+            files: Image files.
+            kills: ``num_kills()`` when the work began.
 
         Raises:
-            MagicError: The model gives no numbers for a text.
+            MagicError: The model cannot be had, an image cannot be read, the model gives no numbers for it, or
+                ``kill_all`` was called since the work began.
         """
         with self._lock:
-            return _remember(self._texts, texts, self._encode_texts, _TEXTS_AT_ONCE, unit="text")
+            return _remember(self._images, files, self._encode_images, self._batch_size, unit="image", kills=kills)
+
+    def of_texts(self, texts: Sequence[str], *, kills: int) -> np.ndarray:
+        """As ``of_images``, of texts."""
+        with self._lock:
+            return _remember(self._texts, texts, self._encode_texts, _TEXTS_AT_ONCE, unit="text", kills=kills)
 
     def _encode_images(self, files: Sequence[Path]) -> Tensor:
+        model = self._encoder()
         with ThreadPoolExecutor() as readers:
             images = list(readers.map(_open, files))
-        return self._encoder().encode_images(images)
+        return model.encode_images(images)
 
     def _encode_texts(self, texts: Sequence[str]) -> Tensor:
         return self._encoder().encode_texts(texts)
 
     def _encoder(self) -> Encoder:
+        if self._failure is not None:
+            raise self._failure  # another try would take as long, and fail as well
         if self._model is None:
-            self._model = self._load()
+            try:
+                self._model = self._load()
+            except MagicError as failure:
+                self._failure = failure
+                raise
         return self._model
 
 
@@ -102,27 +115,45 @@ class ImageTextMetric(Metric):
         """Use these features; metrics may share them."""
         self._features = features
 
-    def _connected(self) -> ImageTextFeatures:
+    def score(self, corpora: Sequence[Corpus]) -> list[list[Scores]]:
+        kills = num_kills()
         if self._features is None:
             raise MetricUnavailable(f"{self.name} needs an image-text model; choose one with image_text_model=...")
-        return self._features
+        for corpus in corpora:
+            self._check_images(corpus)  # before any work is done
+        of_texts = partial(self._features.of_texts, kills=kills)
+        results = []
+        for corpus in corpora:
+            captions = of_texts([self.prefix + caption for caption in corpus.captions])
+            images = self._features.of_images(corpus.images, kills=kills)
+            is_said = np.array([says_something(caption) for caption in corpus.captions])
+            matches = WEIGHT * np.maximum(0.0, _cosines(images, captions)) * is_said
+            per_item = self._score_items(corpus, matches, captions, of_texts)
+            results.append([Scores(self.measures[0], float(per_item.mean()), per_item)])
+        return results
 
-    def _clip_scores(self, corpus: Corpus, captions: np.ndarray) -> np.ndarray:
-        """(N,) CLIPScore from the features (N, E) of the prefixed captions."""
-        images = self._connected().of_images(self._image_files(corpus))
-        return WEIGHT * np.maximum(0.0, _cosines(images, captions)) * _says_something(corpus.captions)
+    def _score_items(
+        self, corpus: Corpus, matches: np.ndarray, captions: np.ndarray, of_texts: Callable[[Sequence[str]], np.ndarray]
+    ) -> np.ndarray:
+        """(N,) the measure, from CLIPScore ``matches`` (N,) and the features (N, E) of the prefixed captions."""
+        raise NotImplementedError(f"{type(self).__name__}._score_items")
 
-    def _caption_features(self, corpus: Corpus) -> np.ndarray:
-        return self._connected().of_texts([self.prefix + caption for caption in corpus.captions])
-
-    def _image_files(self, corpus: Corpus) -> list[Path]:
+    def _check_images(self, corpus: Corpus) -> None:
+        """All image files are known and there."""
+        remedy = "give their folder with --images FOLDER"
         unknown = [name for name, file in zip(corpus.ids, corpus.images or [None] * len(corpus), strict=True) if file is None]
         if unknown:
             raise MetricUnavailable(
                 f"{self.name} needs the images: {corpus.name} names none for {len(unknown)} of {len(corpus)} captions "
-                f"(first: {unknown[0]}); give their folder with images=FOLDER"
+                f"(first: {unknown[0]}); {remedy}"
             )
-        return list(corpus.images)
+        files = dict.fromkeys(corpus.images)
+        missing = [file for file in files if not os.path.exists(file)]
+        if missing:
+            raise MetricUnavailable(
+                f"{self.name} needs the images: {len(missing)} of the {len(files)} files that {corpus.name} names are missing "
+                f"(first: {missing[0]}); {remedy}"
+            )
 
     def facts(self) -> dict[str, Any]:
         return {"source": "Hessel et al. 2021", "weight": WEIGHT, "prefix": self.prefix, "empty_captions": 0.0}
@@ -143,14 +174,10 @@ class ClipScore(ImageTextMetric):
 
     prefix: str = PREFIX
 
-    def score(self, corpora: Sequence[Corpus]) -> list[list[Scores]]:
-        for corpus in corpora:
-            self._image_files(corpus)  # before any work is done
-        results = []
-        for corpus in corpora:
-            per_item = self._clip_scores(corpus, self._caption_features(corpus))
-            results.append([Scores(self.measures[0], float(per_item.mean()), per_item)])
-        return results
+    def _score_items(
+        self, corpus: Corpus, matches: np.ndarray, captions: np.ndarray, of_texts: Callable[[Sequence[str]], np.ndarray]
+    ) -> np.ndarray:
+        return matches
 
 
 @dataclass
@@ -168,31 +195,33 @@ class RefClipScore(ImageTextMetric):
 
     prefix: str = PREFIX
 
-    def score(self, corpora: Sequence[Corpus]) -> list[list[Scores]]:
-        for corpus in corpora:
-            self._image_files(corpus)  # before any work is done
-        return [[self._score_corpus(corpus)] for corpus in corpora]
-
-    def _score_corpus(self, corpus: Corpus) -> Scores:
-        captions = self._caption_features(corpus)  # (N, E)
-        references = self._connected().of_texts([self.prefix + text for texts in corpus.references for text in texts])
+    def _score_items(
+        self, corpus: Corpus, matches: np.ndarray, captions: np.ndarray, of_texts: Callable[[Sequence[str]], np.ndarray]
+    ) -> np.ndarray:
+        references = of_texts([self.prefix + text for texts in corpus.references for text in texts])
         sizes = np.array([len(texts) for texts in corpus.references])
         cosines = _cosines(references, np.repeat(captions, sizes, axis=0))
         closest = np.maximum(0.0, np.maximum.reduceat(cosines, np.cumsum(sizes) - sizes))
-        matches = self._clip_scores(corpus, captions)
-        per_item = np.divide(2 * matches * closest, matches + closest, out=np.zeros(len(corpus)), where=matches + closest > 0)
-        return Scores(self.measures[0], float(per_item.mean()), per_item)
+        return np.divide(2 * matches * closest, matches + closest, out=np.zeros(len(corpus)), where=matches + closest > 0)
 
 
 def _remember(
-    known: dict[Any, np.ndarray], things: Sequence[Any], encode: Callable[[list[Any]], Tensor], batch_size: int, *, unit: str
+    known: dict[Any, np.ndarray],
+    things: Sequence[Any],
+    encode: Callable[[list[Any]], Tensor],
+    batch_size: int,
+    *,
+    unit: str,
+    kills: int,
 ) -> np.ndarray:
-    """(N, E) features of things, encoding the new ones in batches."""
+    """(N, E) features of things, encoding the new ones in batches until ``num_kills()`` is no longer ``kills``."""
     from tqdm import tqdm
 
     new = [thing for thing in dict.fromkeys(things) if thing not in known]
     with tqdm(total=len(new), desc=f"{unit}s", unit=unit, disable=None, leave=False) as progress:
         for start in range(0, len(new), batch_size):
+            if num_kills() != kills:
+                raise MagicError("CLIPScore: stopped")
             batch = new[start : start + batch_size]
             features = encode(batch).float().cpu().numpy()
             for thing, row in zip(batch, features, strict=True):
@@ -215,8 +244,3 @@ def _cosines(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """(N,) cosines of rows, in float64: (N, E), (N, E) -> (N,)."""
     a, b = a.astype(np.float64), b.astype(np.float64)
     return (a * b).sum(axis=1) / np.sqrt((a**2).sum(axis=1) * (b**2).sum(axis=1))
-
-
-def _says_something(captions: Sequence[str]) -> np.ndarray:
-    """(N,) whether a caption has anything but punctuation, white space and control characters."""
-    return np.array([any(unicodedata.category(character)[0] not in "PZC" for character in caption) for caption in captions])

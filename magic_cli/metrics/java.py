@@ -25,7 +25,7 @@ __all__ = [
     "find_java", "kill_all", "no_room", "run_java", "temporary_folder", "tool_file",
 ]  # fmt: skip
 
-LAUNCHER = Path(__file__).with_name("java") / "magic-java.jar"
+LAUNCHER = Path(__file__).with_name("jars") / "magic-java.jar"
 """Holds ``magic.Launcher``, which ends the JVM as soon as its standard input ends, that is, when this process is gone."""
 
 _OPTIONS = (

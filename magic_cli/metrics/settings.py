@@ -10,7 +10,7 @@ from magic_cli.errors import SettingsError, nearest, require
 from magic_cli.metrics.base import Corpus, Metric
 from magic_cli.metrics.bleu import Bleu
 from magic_cli.metrics.cider import Cider
-from magic_cli.metrics.clip_score import ClipScore, RefClipScore
+from magic_cli.metrics.clip_score import ClipScore, ImageTextMetric, RefClipScore
 from magic_cli.metrics.meteor import Meteor
 from magic_cli.metrics.ptb import tokenize
 from magic_cli.metrics.repetition import Repetition
@@ -57,6 +57,10 @@ class MetricsSettings:
     def chosen(self) -> list[Metric]:
         """The metrics to run, in the order of ``names``."""
         return [getattr(self, name) for name in self.names]
+
+    def needs_images(self) -> bool:
+        """Whether a chosen metric looks at images."""
+        return any(isinstance(metric, ImageTextMetric) for metric in self.chosen())
 
     def described(self) -> dict[str, dict[str, Any]]:
         """For each chosen metric the settings that can change a score."""

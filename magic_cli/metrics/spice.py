@@ -18,7 +18,7 @@ from magic_cli.errors import SettingsError, require
 from magic_cli.metrics.base import Corpus, Measure, Metric, MetricUnavailable, Scores
 from magic_cli.metrics.java import find_java, temporary_folder
 from magic_cli.metrics.spice_cache import CacheUnusable, Pair, open_cache
-from magic_cli.metrics.spice_counts import f_scores, subset_scores
+from magic_cli.metrics.spice_counts import COUNTS_SHAPE, f_scores, subset_scores
 from magic_cli.metrics.spice_jars import find_corenlp, spice_folder
 from magic_cli.metrics.spice_run import SpiceTool, run_spice
 
@@ -112,9 +112,9 @@ class Spice(Metric):
             return run_spice(tool, pairs, None, work=work, deadline=deadline)
 
     def _scores(self, counts: Sequence[np.ndarray]) -> Scores:
-        per_item = f_scores(np.array([count[0] for count in counts]).reshape(-1, 3))
-        details = tuple(subset_scores(count) for count in counts)
-        return Scores(self.measures[0], float(per_item.mean()), per_item, details=details)
+        together = np.array(counts).reshape(-1, *COUNTS_SHAPE)
+        per_item = f_scores(together[:, 0])
+        return Scores(self.measures[0], float(per_item.mean()), per_item, details=tuple(subset_scores(together)))
 
     def _memory(self) -> str:
         if self.memory:

@@ -15,7 +15,7 @@ import sqlite3
 import time
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -61,40 +61,29 @@ class SpiceCache:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._parses, self._index = folder / "data.mdb", folder / "index.sqlite"
-        self._open_index()
+        try:
+            self._open_index()
+        except sqlite3.DatabaseError as error:
+            self._start_anew(error)
 
     def known_counts(self, pairs: Sequence[Pair]) -> dict[Pair, np.ndarray]:
-        """Counts, of ``COUNTS_SHAPE``, of those pairs that were scored before."""
-        keys = {_key("\n".join((caption, *references))): (caption, references) for caption, references in pairs}
-        known = {}
-        try:
-            for key, blob, checksum in self._select("SELECT pair, counts, checksum FROM scores WHERE pair", list(keys)):
-                if zlib.crc32(key + blob) != checksum:
-                    raise sqlite3.DatabaseError("a checksum is wrong")
-                known[keys[key]] = np.frombuffer(blob, dtype="<i4").astype(np.int64).reshape(COUNTS_SHAPE)
-        except sqlite3.DatabaseError as error:
-            self._start_anew(error)
-            return {}
-        return known
+        """Counts, of ``COUNTS_SHAPE``, of those pairs that were scored before. Raises CacheUnusable."""
+        with _unusable_if_it_fails():
+            try:
+                return self._read_counts(pairs)
+            except sqlite3.DatabaseError as error:
+                self._start_anew(error)
+                return {}
 
     def unparsed(self, captions: Sequence[str]) -> list[str]:
-        """Those captions that SPICE has not parsed yet, after a check of its file of parses."""
-        try:
-            recorded = self._database.execute("SELECT digest FROM parses").fetchone()
-            if recorded != self._digest():
-                if self._parses.exists():
-                    log.warning("SPICE: its cache %s is damaged or was not closed; its parses are made anew", self.folder)
-                self._forget_parses()
+        """Those of distinct captions that SPICE has not parsed yet, after a check of its file. Raises CacheUnusable."""
+        with _unusable_if_it_fails():
             (self.folder / "lock.mdb").unlink(missing_ok=True)  # lists LMDB's readers; we hold the lock, so there are none
-            keys = {_key(caption): caption for caption in captions}
-            for (key,) in self._select("SELECT caption FROM parsed WHERE caption", list(keys)):
-                del keys[key]
-        except sqlite3.DatabaseError as error:
-            self._start_anew(error)
-            return list(captions)
-        except OSError as error:
-            raise CacheUnusable(error.strerror) from error
-        return list(keys.values())
+            try:
+                return self._read_unparsed(captions)
+            except sqlite3.DatabaseError as error:
+                self._start_anew(error)
+                return list(captions)
 
     def keep(self, counts: Mapping[Pair, np.ndarray], parsed: Sequence[str]) -> None:
         """Remember new counts, and which captions SPICE has parsed; to be called whenever SPICE has run, with success or not.
@@ -115,12 +104,13 @@ class SpiceCache:
         except (sqlite3.Error, OSError) as error:
             log.warning("SPICE: what it found is not kept: %s: %s", self.folder, error)
 
-    def forget_all(self) -> None:
-        """Remove everything that is kept."""
-        self.close()
-        for name in ("data.mdb", "lock.mdb", self._index.name, f"{self._index.name}-journal"):
-            (self.folder / name).unlink(missing_ok=True)
-        self._open_index()
+    def forget_parses(self) -> None:
+        """Remove SPICE's own file, so that everything is parsed anew. Raises CacheUnusable."""
+        with _unusable_if_it_fails():
+            self._parses.unlink(missing_ok=True)
+            with self._database:
+                self._database.execute("DELETE FROM parsed")
+                self._database.execute("DELETE FROM parses")
 
     def close(self) -> None:
         """Close the files."""
@@ -128,29 +118,40 @@ class SpiceCache:
 
     def _open_index(self) -> None:
         self._database = sqlite3.connect(self._index, timeout=0)
-        try:
-            (version,) = self._database.execute("PRAGMA user_version").fetchone()
-            if version not in (0, _FORMAT):
-                raise sqlite3.DatabaseError(f"format {version}")
-            with self._database:
-                for table in _TABLES:
-                    self._database.execute(table)
-                self._database.execute(f"PRAGMA user_version = {_FORMAT}")
-        except sqlite3.DatabaseError:
-            self.close()
-            raise
+        (version,) = self._database.execute("PRAGMA user_version").fetchone()
+        if version not in (0, _FORMAT):
+            raise sqlite3.DatabaseError(f"its format is {version}")
+        with self._database:
+            for table in _TABLES:
+                self._database.execute(table)
+            self._database.execute(f"PRAGMA user_version = {_FORMAT}")
 
     def _start_anew(self, problem: sqlite3.DatabaseError) -> None:
-        if isinstance(problem, sqlite3.OperationalError):  # the disk fails, not the file
-            raise CacheUnusable(str(problem)) from problem
-        _warn_of_damage(self.folder, problem)
-        self.forget_all()
+        if isinstance(problem, sqlite3.OperationalError):
+            raise problem  # the disk fails, not the file
+        log.warning("SPICE: its cache %s is damaged (%s); it is made anew", self.folder, problem)
+        self.close()
+        for file in (self._parses, self._index):  # without the index nothing vouches for the parses
+            file.unlink(missing_ok=True)
+        self._open_index()
 
-    def _forget_parses(self) -> None:
-        with self._database:
-            self._database.execute("DELETE FROM parsed")
-            self._database.execute("DELETE FROM parses")
-        self._parses.unlink(missing_ok=True)
+    def _read_counts(self, pairs: Sequence[Pair]) -> dict[Pair, np.ndarray]:
+        keys = {_key("\n".join((caption, *references))): (caption, references) for caption, references in pairs}
+        rows = list(self._select("SELECT pair, counts, checksum FROM scores WHERE pair", list(keys)))
+        if any(zlib.crc32(key + blob) != checksum for key, blob, checksum in rows):
+            raise sqlite3.DatabaseError("a checksum is wrong")
+        counts = np.frombuffer(b"".join(blob for _, blob, _ in rows), dtype="<i4").astype(np.int64).reshape(-1, *COUNTS_SHAPE)
+        return {keys[key]: counts[i] for i, (key, _, _) in enumerate(rows)}
+
+    def _read_unparsed(self, captions: Sequence[str]) -> list[str]:
+        if self._database.execute("SELECT digest FROM parses").fetchone() != self._digest():
+            if self._parses.exists():
+                log.warning("SPICE: its cache %s is damaged or was not closed; its parses are made anew", self.folder)
+            self.forget_parses()
+        keys = {_key(caption): caption for caption in captions}
+        for (key,) in self._select("SELECT caption FROM parsed WHERE caption", list(keys)):
+            del keys[key]
+        return list(keys.values())
 
     def _digest(self) -> tuple[bytes] | None:
         if not self._parses.exists():
@@ -180,23 +181,22 @@ def open_cache(folder: Path, *, deadline: float) -> Iterator[SpiceCache]:
         JavaFailed: It was still in use at the deadline, or ``kill_all`` was called.
     """
     with ExitStack() as stack:
-        try:
+        with _unusable_if_it_fails():
             folder.mkdir(parents=True, exist_ok=True)
             stack.enter_context(_locked(folder, deadline))
-            try:
-                cache = SpiceCache(folder)
-            except sqlite3.OperationalError:
-                raise
-            except sqlite3.DatabaseError as error:
-                _warn_of_damage(folder, error)
-                (folder / "index.sqlite").unlink()
-                cache = SpiceCache(folder)
-        except OSError as error:
-            raise CacheUnusable(error.strerror) from error
-        except sqlite3.Error as error:
-            raise CacheUnusable(str(error)) from error
-        stack.callback(cache.close)
+            cache = stack.enter_context(closing(SpiceCache(folder)))
         yield cache
+
+
+@contextmanager
+def _unusable_if_it_fails() -> Iterator[None]:
+    """Raises CacheUnusable where the disk does not do what it should."""
+    try:
+        yield
+    except OSError as error:
+        raise CacheUnusable(error.strerror) from error
+    except sqlite3.Error as error:
+        raise CacheUnusable(str(error)) from error
 
 
 @contextmanager
@@ -224,10 +224,6 @@ def _locked(folder: Path, deadline: float) -> Iterator[None]:
         file.write(str(os.getpid()))
         file.flush()
         yield
-
-
-def _warn_of_damage(folder: Path, problem: Exception) -> None:
-    log.warning("SPICE: its cache %s is damaged (%s); it is made anew", folder, problem)
 
 
 def _key(text: str) -> bytes:

@@ -37,15 +37,19 @@ def f_scores(counts: np.ndarray) -> np.ndarray:
     return np.where((matched > 0) & (missed + matched > 0), scores, 0.0)
 
 
-def subset_scores(counts: np.ndarray) -> dict[str, float | None]:
+def subset_scores(counts: np.ndarray) -> list[dict[str, float | None]]:
     """F-score of each of ``SUBSETS``, None where the references have no such proposition.
 
     Args:
-        counts: ``COUNTS_SHAPE``.
+        counts: (N, *COUNTS_SHAPE).
+
+    Returns:
+        N dicts.
     """
-    in_references = counts[1:, 0] + counts[1:, 2] > 0
-    scores = f_scores(counts[1:])
-    return {name: float(scores[i]) if in_references[i] else None for i, name in enumerate(SUBSETS)}
+    subsets = counts[:, 1:]
+    scores = f_scores(subsets).astype(object)
+    scores[subsets[..., 0] + subsets[..., 2] <= 0] = None
+    return [dict(zip(SUBSETS, item, strict=True)) for item in scores.tolist()]
 
 
 def read_counts(file: Path, num_items: int) -> np.ndarray:

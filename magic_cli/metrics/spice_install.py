@@ -30,7 +30,7 @@ MAVEN = "maven"
 _ARTIFACTS = ("edu.stanford.nlp:stanford-corenlp:3.6.0", "edu.stanford.nlp:stanford-corenlp:3.6.0:jar:models")
 _MAVEN_COPY = "org.apache.maven.plugins:maven-dependency-plugin:copy"
 _MAVEN_SECONDS = 3600
-_DIGESTS = Path(__file__).with_name("java") / "corenlp-3.6.0.sha256"
+_DIGESTS = Path(__file__).with_name("jars") / "corenlp-3.6.0.sha256"
 
 
 def fetch_spice(source: str | None = None) -> Path:

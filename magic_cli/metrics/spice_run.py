@@ -36,6 +36,8 @@ _CAPTIONS_AT_ONCE, _PAIRS_AT_ONCE = (250, 1000), (500, 2000)
 """Least and most in one document; each document costs a fifth of a second."""
 _NUM_STEPS = 20
 """Documents that would be best for the progress bar."""
+_REPORT_LENGTH = 2000
+"""Characters of a crash report that name the cause."""
 
 
 @dataclass(frozen=True)
@@ -54,13 +56,13 @@ class SpiceTool:
     memory: str
     threads: int | None
 
-    def program(self, runs: Sequence[Sequence[str]]) -> JavaProgram:
+    def program(self, runs: Sequence[Sequence[str]], crash_report: Path) -> JavaProgram:
         """SPICE, started once with each of several lists of arguments, one after the other in one JVM."""
         arguments = [argument for run in runs for argument in ("--then", *run)][1:]
         # On two cores the serial collector takes the least time; more threads would have to wait for it.
         collector = "-XX:+UseSerialGC" if (self.threads or os.cpu_count() or 1) <= 2 else "-XX:+UseParallelGC"
         opened = [f"--add-opens=java.base/java.{name}=ALL-UNNAMED" for name in _OPENED]
-        options = (f"-Xmx{self.memory}", collector, *opened)
+        options = (f"-Xmx{self.memory}", collector, f"-XX:ErrorFile={crash_report}", *opened)
         return JavaProgram("SPICE", "edu.anu.spice.SpiceScorer", class_path(self.corenlp), tuple(arguments), options)
 
 
@@ -93,14 +95,17 @@ def run_spice(
         raise no_room("SPICE", error) from error
     options = ["-silent", "-subset", *(["-threads", str(tool.threads)] if tool.threads else [])]
     options += ["-cache", str(cache.folder)] if cache else []
-    program = tool.program([[str(document.input), "-out", str(document.output), *options] for document in documents])
+    crash_report = folder / "crash.log"
+    program = tool.program([[str(document.input), "-out", str(document.output), *options] for document in documents], crash_report)
     try:
         with _progress(documents) as show:
-            run_java(tool.java, program, timeout=max(1.0, deadline - time.monotonic()), on_wait=show)
+            run_java(tool.java, program, timeout=round(max(1.0, deadline - time.monotonic()), 1), on_wait=show)
     except BaseException as error:  # Ctrl-C too: half an hour of parsing must not be lost
         if cache:
             _keep(cache, list(takewhile(_Document.is_complete, documents)))
         if isinstance(error, JavaFailed):
+            if crash_report.exists():
+                error.said += crash_report.read_text(errors="replace")[:_REPORT_LENGTH]
             longest = max(len(caption.split()) for caption in captions)
             raise explain(error, memory=tool.memory, corenlp=tool.corenlp, longest=longest, cache=cache) from error
         raise

@@ -61,10 +61,6 @@ class Resampler:
             raise ValueError(f"at least one item and one sample are needed, got {num_items} and {samples}")
         self.num_items, self.samples, self.seed = num_items, samples, seed
 
-    def interval(self, scores: Scores, confidence: float) -> Interval | None:
-        """As ``intervals``, of one measure."""
-        return self.intervals([scores], confidence)[0]
-
     def intervals(self, scores: Sequence[Scores], confidence: float) -> list[Interval | None]:
         """Confidence intervals of several measures of one system, all from the same samples, drawn once.
 
@@ -80,10 +76,6 @@ class Resampler:
         rows = _rows(lambda counts: [one.resample(counts) for one in sound], self._counts())
         found = (Interval(*_ends(row, confidence)) for row in rows)
         return [next(found) if can_resample(one) else None for one in scores]
-
-    def compare(self, a: Scores, b: Scores, confidence: float) -> Comparison | None:
-        """As ``comparisons``, of one measure."""
-        return self.comparisons([a], [b], confidence)[0]
 
     def comparisons(self, a: Sequence[Scores], b: Sequence[Scores], confidence: float) -> list[Comparison | None]:
         """Several measures of system A against those of system B.
@@ -137,21 +129,6 @@ class Resampler:
         for one in scores:
             if len(one.per_item) != self.num_items:
                 raise ValueError(f"{one.measure.key} has {len(one.per_item)} items, expected {self.num_items}")
-
-
-def bootstrap(scores: Scores, *, samples: int, seed: int, confidence: float) -> Interval | None:
-    """Percentile bootstrap interval of one measure.
-
-    >>> from magic_cli.metrics.base import Measure
-    >>> bootstrap(Scores(Measure("x", "X", 0, 1), 0.5, np.full(9, 0.5)), samples=100, seed=0, confidence=0.95)
-    Interval(low=0.5, high=0.5)
-    """
-    return Resampler(len(scores.per_item), samples=samples, seed=seed).interval(scores, confidence)
-
-
-def compare(a: Scores, b: Scores, *, samples: int, seed: int, confidence: float) -> Comparison | None:
-    """One measure of system A against that of system B, of the same items in the same order."""
-    return Resampler(len(a.per_item), samples=samples, seed=seed).compare(a, b, confidence)
 
 
 def can_resample(scores: Scores) -> bool:

@@ -1,6 +1,8 @@
-"""Captions as lines: what would break the one-caption-a-line protocols of the evaluation tools becomes a space."""
+"""Captions as text: as lines that no evaluation tool misreads, and whether they say anything."""
 
 from __future__ import annotations
+
+import unicodedata
 
 _CONTROL_CHARACTERS = (*range(0x00, 0x20), *range(0x7F, 0xA0))
 _SURROGATES = range(0xD800, 0xE000)
@@ -17,3 +19,17 @@ def one_line(text: str) -> str:
     'A dog runs. Fast\ufffd'
     """
     return " ".join(text.translate(_REPLACEMENTS).split())
+
+
+def says_something(caption: str) -> bool:
+    """Whether a caption has anything but punctuation, white space and control (or format) characters.
+
+    >>> [says_something(caption) for caption in ("a dog", "\N{DOG FACE}", " \N{EM DASH}...!\N{ZERO WIDTH SPACE}", "")]
+    [True, True, False, False]
+    """
+    return any(not _is_mute(unicodedata.category(character)) for character in caption)
+
+
+def _is_mute(category: str) -> bool:
+    # not all of C: an emoji that is newer than Python's tables is Cn
+    return category[0] in "PZ" or category in ("Cc", "Cf")

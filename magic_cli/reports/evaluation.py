@@ -66,17 +66,15 @@ def _records(documents: Sequence[Mapping[str, Any]], measures: Sequence[str]) ->
     ]
 
 
-def comparison_table(names: tuple[str, str], rows: Sequence[Mapping[str, Any]], *, n: int, samples: int, confidence: float) -> Table:
-    """Two systems side by side.
+def comparison_table(comparison: Mapping[str, Any], documents: Sequence[Mapping[str, Any]]) -> Table:
+    """Two systems side by side, with the same notes as their own table.
 
     Args:
-        names: Of the two systems.
-        rows: ``label, scale, digits, first, second, difference, low, high, p_value``, one a measure; the difference is second - first.
-        n: Items that both were scored on.
-        samples: Resamples of the test.
-        confidence: Of the interval of the difference.
+        comparison: Content of comparison.json; a difference is the second system's value less the first's.
+        documents: Contents of both systems' metrics.json.
     """
-    columns = ("measure", *names, "difference", f"{100 * confidence:g} % interval", "p")
+    names = comparison["systems"]
+    columns = ("measure", *names, "difference", f"{100 * comparison['confidence']:g} % interval", "p")
     body = tuple(
         Row((
             Cell(row["label"]),
@@ -85,18 +83,18 @@ def comparison_table(names: tuple[str, str], rows: Sequence[Mapping[str, Any]], 
             Cell(f"{_number(row['low'], row, sign=True)} .. {_number(row['high'], row, sign=True)}"),
             Cell(f"{row['p_value']:.4f}"),
         ))
-        for row in rows
+        for row in comparison["measures"]
     )  # fmt: skip
-    note = (
-        f"{n} items; p: two-sided approximate randomisation, {samples} random swaps; interval: paired bootstrap, {samples} resamples; "
-        "no correction for several measures"
+    test = (
+        f"{comparison['n']} items; p: two-sided approximate randomisation, {comparison['samples']} random swaps; interval: paired "
+        "bootstrap with as many resamples; no correction for several measures"
     )
     return Table(
         f"{names[1]} against {names[0]}",
         tuple(Column(title, is_label=i == 0) for i, title in enumerate(columns)),
         body,
-        notes=(note,),
-        records=tuple({"first_system": names[0], "second_system": names[1], **row} for row in rows),
+        notes=(test, *_notes(documents)),
+        records=tuple({"first_system": names[0], "second_system": names[1], **row} for row in comparison["measures"]),
     )
 
 

@@ -173,7 +173,7 @@ def test_hostile_folder_is_captioned_as_far_as_it_can_be_read(models, tmp_path, 
     assert "truncated" in failures["truncated.jpg"] and "identify" in failures["text.jpg"] and "bomb" in failures["bomb.png"]
     err = capsys.readouterr().err
     assert "3 images could not be read" in err and all(name in err for name in broken)
-    assert json.loads((tmp_path / "out" / "manifest.json").read_text())["counts"] == {"predictions": 7, "failures": 3, "skipped": 0}
+    assert json.loads((tmp_path / "out" / "manifest.json").read_text())["counts"] == {"planned": 10, "predictions": 7, "failures": 3, "skipped": 0}
     before = {name: (tmp_path / "out" / name).read_bytes() for name in OUTPUTS}
     assert main(words) == 3, "broken images stay a failure at the second start"
     assert before == {name: (tmp_path / "out" / name).read_bytes() for name in OUTPUTS}
@@ -187,7 +187,7 @@ def test_skipped_greyscale_is_counted_and_is_no_failure(models, tmp_path, capsys
     Image.new("L", (30, 30), 90).save(tmp_path / "photos" / "grey.png")
     Image.new("RGB", (30, 30), (90, 20, 200)).save(tmp_path / "photos" / "colour.png")
     assert main(["caption", "--images", "photos", *models, "run.dir=out", "dataset.skip_greyscale=true"]) == 0
-    assert json.loads((tmp_path / "out" / "manifest.json").read_text())["counts"] == {"predictions": 1, "failures": 0, "skipped": 1}
+    assert json.loads((tmp_path / "out" / "manifest.json").read_text())["counts"] == {"planned": 2, "predictions": 1, "failures": 0, "skipped": 1}
     assert "1 skipped" in capsys.readouterr().err
 
 

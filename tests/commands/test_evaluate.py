@@ -92,6 +92,68 @@ def test_run_folder_is_scored_where_it_lies(files, coco, capsys):
     assert "1 images without a caption" in out
     document = json.loads((run / "metrics.json").read_text())
     assert document["run"]["identity"] == {"decoding": {"method": "magic"}} and document["missing"] == 1
+    evaluated(capsys, str(run), "--metrics", "repetition")  # adds to what is there
+    document = json.loads((run / "metrics.json").read_text())
+    assert {"cider", "bleu_4", "rep_2"} <= set(document["metrics"]) and {"cider", "repetition"} <= set(document["tools"])
+    line = json.loads((run / "per_item.jsonl").read_text().splitlines()[0])
+    assert {"cider", "rep_2"} <= set(line)
+
+
+def test_unfinished_run_counts_what_is_missing(files, coco, capsys):
+    predictions, references = coco
+    run = files / "run"
+    run.mkdir()
+    records = [{"id": i, "image": f"{i}.jpg", "caption": c, "references": references[i]} for i, c in list(predictions.items())[:3]]
+    (run / "predictions.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records) + '{"id": "half')
+    (run / "manifest.json").write_text(json.dumps({"status": "running", "counts": {"planned": 40, "skipped": 2}}))
+    out = " ".join(evaluated(capsys, "run", *FAST).out.split())
+    assert "3 captions scored; 35 images without a caption" in out and "the run is running, not complete" in out
+
+
+def test_compare_refuses_other_references_and_other_images_before_scoring(files, coco, capsys):
+    predictions, references = coco
+    own = [{"id": i, "caption": c, "references": references[i]} for i, c in predictions.items()]
+    other = [record | {"references": ["something else"]} for record in own]
+    for name, records in (("own", own), ("other", other), ("fewer", own[:30])):
+        (files / f"{name}.json").write_text(json.dumps(records))
+    assert main(["evaluate", "own.json", "other.json", "--compare", *FAST]) == 2
+    assert "other references for" in capsys.readouterr().err
+    assert main(["evaluate", "own.json", "fewer.json", "--compare", *FAST]) == 2
+    assert "10 images are in one of them only" in capsys.readouterr().err
+    evaluated(capsys, "own.json", "fewer.json", "--compare", "--common", *FAST, "--output", "out")
+    assert json.loads((files / "out" / "own" / "metrics.json").read_text())["dropped"] == 10
+
+
+def test_systems_of_one_name_keep_their_own_results(files, capsys):
+    for name in ("p.json", "p.jsonl"):
+        (files / name).write_text((files / ("good.json" if name == "p.json" else "bad.jsonl")).read_text())
+    evaluated(capsys, "p.json", "p.jsonl", "--references", "refs.json", *FAST, "--output", "out")
+    assert {folder.name for folder in (files / "out").iterdir()} == {"p.json", "p.jsonl"}
+
+
+def test_sweep_into_one_folder_is_refused(files, capsys):
+    words = ["evaluate", "-m", "good.json", "--references", "refs.json", "--metrics", "cider", "metrics.cider.sigma=3,6"]
+    assert main([*words, "--output", "out"]) == 2
+    assert "points of a sweep would write into this one folder" in capsys.readouterr().err
+    assert main(words) == 0
+    assert len(list((files / "runs" / "evaluate").iterdir())) == 2
+
+
+def test_output_that_cannot_be_written_is_found_before_scoring(files, capsys):
+    (files / "taken").write_text("")
+    assert main(["evaluate", "good.json", "--references", "refs.json", *FAST, "--output", "taken"]) == 2
+    err = capsys.readouterr().err
+    assert "output=taken: cannot be written" in err and err.count("\n") == 1
+
+
+def test_split_applies_to_files_that_bring_their_references(files, coco, capsys):
+    predictions, references = coco
+    own = [{"image_name": i, "split": "val" if n < 5 else "test", "prediction": c, "captions": references[i]} for n, (i, c) in enumerate(predictions.items())]
+    (files / "own.json").write_text(json.dumps(own))
+    evaluated(capsys, "own.json", "--split", "val", *FAST, "--output", "out")
+    assert json.loads((files / "out" / "metrics.json").read_text())["n"] == 5
+    assert main(["evaluate", "own.json", "--split", "nosuch", *FAST]) == 2
+    assert "has the splits test, val" in capsys.readouterr().err
 
 
 def test_spice_without_its_jars_says_how_to_get_them_and_the_rest_is_scored(files, capsys, monkeypatch):
@@ -123,10 +185,10 @@ def test_clip_score_runs_on_a_configured_model(files, coco, capsys, tiny_clip_fo
         (["good.json"], "has no references; give them with --references"),
         (["good.json", "--references", "none.json"], "references=none.json: no such file"),
         (["good.json", "--references", "refs.json", "--metrics", "bleu,cidr"], "unknown metric 'cidr'; did you mean cider?"),
-        (["good.json", "--references", "refs.json", "--compare"], "--compare needs two systems, got 1"),
+        (["good.json", "--references", "refs.json", "--compare"], "--compare needs two systems"),
         (["good.json", "--references", "refs.json", "--format", "tex"], "format"),
         (["good.json", "--references", "refs.json", "bootstrap.confidence=1"], "bootstrap.confidence must be in (0, 1)"),
-        (["good.json", "--references", "refs.json", "--split", "test"], "has the splits"),
+        (["good.json", "--references", "refs.json", "--split", "test"], "has no splits"),
         (["good.json", "--reference", "refs.json"], "did you mean --references?"),
     ],
 )

@@ -1,12 +1,17 @@
 """The command line at its edge: words in, exit status and one line out."""
 
+import errno
 import os
+import re
+import signal
 import statistics
 import subprocess
 import sys
 import time
 
 import pytest
+import yaml
+from torch import OutOfMemoryError
 
 from magic_cli.cli import main, quote, translate
 from magic_cli.commands import COMMANDS
@@ -123,7 +128,7 @@ def test_quote_doubles_backslashes_only_before_quotes():
         (["caption", "--image", "a.jpg", "+experiment=coco_magic"], ["experiment", "without +"]),
         (["caption", "--image", "a.jpg", "~decoding"], ["decoding is not set", "magic"]),
         (["caption", "--image", "a.jpg", "task=story"], ["task=story"]),
-        (["caption", "-m", "--image", "a.jpg", "run.dir=x", "decoding.alpha=0.1,0.3"], ["run.dir=x", "share one folder"]),
+        (["caption", "-m", "--image", "a.jpg", "run.dir=x", "decoding.alpha=0.1,0.3"], ["magic: x: ", "this one folder", "run.dir"]),
         (["caption", "--cfg", "foo"], ["--cfg must be one of job, hydra, all, got 'foo'"]),
         (["caption", "--config-dir", "nosuch"], ["--config-dir=nosuch", "no such folder"]),
         (["caption", "--image", "a.jpg", "--dataset", "coco"], ["--image and --dataset cannot be combined"]),
@@ -169,6 +174,89 @@ def test_help_shows_settings_with_their_comments(capsys):
     text = capsys.readouterr().out
     for part in ("--image FILE", "decoding.alpha", "weight of the degeneration penalty", "magic caption --dataset coco", "nucleus"):
         assert part in text
+
+
+SETTING = re.compile(r" +([\w@.]+): (.+?)(?: +# (.+))?")
+CHOICE = re.compile(r"  ([\w@]+)(?:: (\w+)|=\.\.\.)(?: +# (.+))?")
+
+
+@pytest.mark.parametrize("name", ["caption", "evaluate", "table"])
+def test_names_and_defaults_in_help_compose_when_typed(name, capsys):
+    from hydra import compose, initialize_config_dir
+
+    from magic_cli import composing
+
+    assert main([name, "--help"]) == 0
+    groups, main_settings, *files = capsys.readouterr().out.partition("\nsettings ")[2].split("\n\n")
+    rows = [CHOICE.fullmatch(row).groups() for row in groups.splitlines()[1:]]
+    points = [([], [f"{group}={default}" for group, default, _ in rows if default]), ([], settings_of(main_settings))]
+    points += [([heading.strip()], settings_of(rest)) for heading, _, rest in (section.partition("\n") for section in files)]
+    options = [f"{group}={option}" for group, _, options in rows if options for option in options.split(", ")]
+    assert len(points) == 1 + len(COMMANDS[name].shown_configs) and len(options) > 4
+    composing.register()
+    with initialize_config_dir(str(composing.find_config_dir()), version_base="1.3"):
+        for chosen, typed in points:
+            assert compose(name, [*chosen, *typed]) == compose(name, chosen), typed
+        for option in options:
+            compose(name, [option])
+
+
+@pytest.mark.parametrize("name", ["caption", "evaluate", "table"])
+def test_help_shows_every_setting_of_the_config_files(name, capsys):
+    from magic_cli.composing import find_config_dir
+
+    assert main([name, "--help"]) == 0
+    _, *sections = capsys.readouterr().out.partition("\nsettings ")[2].split("\n\n")
+    for file, section in zip(COMMANDS[name].shown_configs, sections, strict=True):
+        set_there = yaml.safe_load((find_config_dir() / f"{file}.yaml").read_text())
+        del set_there["defaults"]
+        rows = filter(None, map(SETTING.fullmatch, section.splitlines()))
+        shown = flat({row[1]: yaml.safe_load(row[2]) for row in rows})
+        assert list(shown.values()) == list(flat(set_there).values())
+        for full_name, name_in_file in zip(shown, flat(set_there), strict=True):
+            assert f".{full_name}".endswith(f".{name_in_file}")
+
+
+def settings_of(section):
+    return ["=".join(SETTING.fullmatch(row).groups()[:2]) for row in section.splitlines()]
+
+
+def flat(settings):
+    """All settings with their full names."""
+    found = {}
+    for key, value in settings.items():
+        found |= {f"{key}.{inner}": leaf for inner, leaf in flat(value).items()} if isinstance(value, dict) else {key: value}
+    return found
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["caption", "--image", "a.jpg"], "magic: stopped; the same command goes on where it stopped\n"),
+        (["evaluate", "a.json"], "magic: stopped; the same command starts from the beginning\n"),
+        (["table", "1"], "magic: stopped; the same command starts from the beginning\n"),
+    ],
+)
+def test_only_a_command_that_resumes_says_so_when_it_is_stopped(words, said, capsys, monkeypatch):
+    def stopped(settings):
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(5)
+
+    monkeypatch.setattr(f"magic_cli.commands.{words[0]}.run", stopped)
+    assert main(words) == 130
+    assert capsys.readouterr().err == said
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), OutOfMemoryError("CUDA out of memory")])
+@pytest.mark.parametrize(("words", "then"), [(["caption", "--image", "a.jpg"], "goes on where it stopped"), (["evaluate", "a.json"], "starts from the beginning")])
+def test_fault_of_the_machine_is_one_line_that_says_what_follows(words, then, error, capsys, monkeypatch):
+    def fail(settings):
+        raise error
+
+    monkeypatch.setattr(f"magic_cli.commands.{words[0]}.run", fail)
+    assert main(words) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and said.endswith(f"then the same command {then}\n")
 
 
 def test_help_answers_within_half_a_second():

@@ -14,7 +14,7 @@ SETTINGS = {"decoding": {"k": 5}}
 
 
 def open_run(path, identity=SETTINGS):
-    return RunFolder(path, settings=SETTINGS, identity=identity)
+    return RunFolder(path, settings=SETTINGS, identity=identity, planned=2)
 
 
 def test_predictions_are_continued_when_a_run_is_opened_again(tmp_path):
@@ -27,7 +27,7 @@ def test_predictions_are_continued_when_a_run_is_opened_again(tmp_path):
     assert [json.loads(line)["id"] for line in (tmp_path / "r" / "predictions.jsonl").read_text().splitlines()] == ["a", "b"]
     manifest = json.loads((tmp_path / "r" / "manifest.json").read_text())
     assert manifest["status"] == "complete" and len(manifest["sessions"]) == 2
-    assert manifest["counts"] == {"predictions": 2, "failures": 0, "skipped": 0}
+    assert manifest["counts"] == {"planned": 2, "predictions": 2, "failures": 0, "skipped": 0}
 
 
 @pytest.mark.parametrize("tail", [b'{"id": "b", "cap', b'{"id": "b"}', "{\"id\": \"é".encode()[:-1], b"\0\0\0\0"])
@@ -76,7 +76,7 @@ def test_other_model_files_are_refused_when_predictions_exist(tmp_path):
 def test_second_process_is_refused_and_the_first_goes_on(tmp_path):
     code = ("import sys; from pathlib import Path; from magic_cli.runs import RunFolder\n"
             "from magic_cli.errors import MagicError\n"
-            "try:\n    RunFolder(Path(sys.argv[1]), settings={}, identity={'decoding': {'k': 5}}).__enter__()\n"
+            "try:\n    RunFolder(Path(sys.argv[1]), settings={}, identity={'decoding': {'k': 5}}, planned=2).__enter__()\n"
             "except MagicError as e:\n    print(e); sys.exit(2)\n")  # fmt: skip
     with open_run(tmp_path) as run:
         answer = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True)

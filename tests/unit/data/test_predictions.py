@@ -5,9 +5,11 @@ import json
 
 import pytest
 
+from magic_cli.data.json_files import read_records
 from magic_cli.data.predictions import read_system
 from magic_cli.data.references import aliases, read_references
 from magic_cli.errors import MagicError, SettingsError
+from magic_cli.evaluation.corpora import build_corpus
 
 
 def written(tmp_path, name, document):
@@ -37,6 +39,15 @@ FORMS = {
     "json_cells.tsv": "".join(f"{i}\t{json.dumps([{'caption': c, 'conf': 0.5}])}\n" for i, c in CAPTIONS.items()),
     "table.csv": "image,caption\n" + "".join(f"{i},{c}\n" for i, c in CAPTIONS.items()),
     "lists_of_one_by_name.json": [{"img_id": i, "prediction": [c]} for i, c in CAPTIONS.items()],
+    "load_res.json": [{"image_id": int(i), "caption": c, "id": n} for n, (i, c) in enumerate(CAPTIONS.items(), start=1)],
+    "res_of_pycocoevalcap.json": {i: [c] for i, c in CAPTIONS.items()},
+    "res_of_records.json": {i: [{"image_id": int(i), "caption": c, "id": 7}] for i, c in CAPTIONS.items()},
+    "capital_header.csv": "Image ID,Caption\n" + "".join(f"{i},{c}\n" for i, c in CAPTIONS.items()),
+    "from_pandas.csv": ",cocoid,score,pred\n" + "".join(f'{n},{i},0.5,"{c}"\n' for n, (i, c) in enumerate(CAPTIONS.items())),
+    "columns.tsv": "id\timg_id\ttext\tscore\n" + "".join(f"{n}\t{i}\t{c}\t0.5\n" for n, (i, c) in enumerate(CAPTIONS.items())),
+    "paths.csv": "image_path,caption\n" + "".join(f"{i},{c}\n" for i, c in CAPTIONS.items()),
+    "blank_lines.jsonl": "\n" + "\n\n".join(json.dumps({"id": i, "caption": c}) for i, c in CAPTIONS.items()),
+    "one_record.json": {"id": "391895", "caption": "A man rides."},
     "with_bom.json": "\ufeff" + json.dumps(CAPTIONS),
 }
 
@@ -44,7 +55,7 @@ FORMS = {
 @pytest.mark.parametrize("name", FORMS)
 def test_captions_are_read_when_the_form_is_known(tmp_path, name):
     system = read_system(written(tmp_path, name, FORMS[name]))
-    assert system.captions == (CAPTIONS if "one_line" not in name else {"391895": "A man rides."})
+    assert system.captions == (CAPTIONS if not name.startswith("one_") else {"391895": "A man rides."})
     assert system.name == name.split(".")[0]
 
 
@@ -53,9 +64,12 @@ def test_captions_are_read_when_the_form_is_known(tmp_path, name):
     [
         ([{"id": 1, "caption": "a"}, {"id": "1", "caption": "b"}], ("record 2", "'1' stands twice")),
         ([{"id": 1, "caption": "a"}, {"id": 2}], ("record 2", "id '2'", "no caption")),
-        ([{"id": 1, "caption": "a"}, {"id": 2, "caption": None}], ("record 2", "must be one caption, got None")),
+        ([{"id": 1, "caption": "a"}, {"id": 2, "caption": None}], ("record 2", "id '2'", "the caption is null")),
         ([{"id": 1, "caption": 3}], ("record 1", "got 3")),
         ([{"id": 1, "caption": ["a", "b"]}], ("record 1", "got 2 of them")),
+        ({"1": ["a"], "2": ["b", "c"]}, ("record 2", "id '2'", "caption must be one caption, got 2 of them")),
+        ({"1": []}, ("got 0 of them",)),
+        ({"evaluation_result": [{}]}, ("is a released story file", "magic table 3")),
         ([{"id": 1, "caption": "a", "prediction": "b"}], ("caption and prediction", "caption_key=")),
         ([{"caption": "a"}], ("record 1", "no id", "id_key")),
         ([{"id": 1.5, "caption": "a"}], ("record 1", "id must be")),
@@ -71,6 +85,13 @@ def test_captions_are_read_when_the_form_is_known(tmp_path, name):
         ("a.jpg\tA dog\nb.jpg A cat\n", ("line 2", "no tab")),
         ("image,caption\na.jpg\n", ("line 2", "1 of the 2 columns")),
         ('a.jpg\t[{"conf": 1}]\n', ("line 1", "JSON list of captions")),
+        ("image,caption,score\n\n1,cat,0.5\n2,a dog, runs on grass,0.5\n", ("line 4", "4 cells for the 3 columns", "in quotes")),
+        ('image,caption\n1,"a\ncat"\n\n2\n', ("line 5", "1 of the 2 columns")),
+        ('image,caption\n1,a cat\n2,"big" dogs\n', ("line 3", "quotes do not match")),
+        ('image,caption\n1,"a cat\n2,a dog\n', ("line 2", "quotes do not match")),
+        ("a.jpg\ta cat\u2028on grass\n\nb.jpg a dog\n", ("line 3", "no tab")),
+        ("a.jpg\ta cat\t0.5\n", ("line 1", "3 cells for the 2 columns", "header line")),
+        ("id,caption,Caption\n1,a,b\n", ("line 1", "two columns are called 'caption'")),
     ],
 )
 def test_one_line_names_file_and_record_when_predictions_are_wrong(tmp_path, document, parts):
@@ -104,6 +125,90 @@ def test_keys_can_be_named(tmp_path):
         read_system(path, id_key="nr", caption_key="answer")
 
 
+    table = written(tmp_path, "preds.csv", "image,caption,My Model\n7,gold,mine\n")
+    assert read_system(table, id_key="Image", caption_key="My model").captions == {"7": "mine"}
+
+
+def test_commas_of_a_caption_that_comes_last_are_kept(tmp_path):
+    table = 'image, caption\n1, a dog, brown, runs\n2, "a ""big"" dog, red"\n3, say "no", dog\n'
+    expected = {"1": "a dog, brown, runs", "2": 'a "big" dog, red', "3": 'say "no", dog'}
+    assert read_system(written(tmp_path, "preds.csv", table)).captions == expected
+    assert read_system(written(tmp_path, "tight.csv", "image,caption\n1,one,two, three\n")).captions == {"1": "one,two, three"}
+    assert read_system(written(tmp_path, "bars.csv", 'image| caption\n1| " a dog | runs\n')).captions == {"1": '" a dog | runs'}
+
+
+def test_line_and_paragraph_separators_within_a_caption_part_nothing(tmp_path):
+    expected = {"1": "a\u2028b\x85c\x0bd", "2": "e"}
+    for name, pattern in {"p.tsv": "{}\t{}\r\n", "p.csv": "{},{}\r\n", "p.jsonl": '{{"id": "{}", "caption": "{}"}}\r\n'}.items():
+        header = "image,caption\r\n" if name == "p.csv" else ""
+        lines = "".join(pattern.format(i, c.replace("\x0b", "\\u000b") if "json" in name else c) for i, c in expected.items())
+        assert read_system(written(tmp_path, name, header + lines)).captions == expected
+    assert read_system(written(tmp_path, "lines.csv", 'image,caption\n1,"two\nlines"\n')).captions == {"1": "two\nlines"}
+
+
+def test_splits_are_kept_where_the_file_says_them(tmp_path):
+    assert read_system(written(tmp_path, "released.json", FORMS["released.json.gz"])).splits == dict.fromkeys(CAPTIONS, "test")
+    assert read_system(written(tmp_path, "preds.csv", "image,Split,caption\n1,val,a\n")).splits == {"1": "val"}
+    assert read_system(written(tmp_path, "plain.jsonl", FORMS["plain.jsonl"])).splits == {}
+
+
+def test_file_of_one_line_is_parsed_once(tmp_path, monkeypatch):
+    path = written(tmp_path, "coco.json", {"annotations": [{"image_id": 1, "caption": "a"}]})
+    parsed, loads = [], json.loads
+    monkeypatch.setattr(json, "loads", lambda text, **options: parsed.append(text) or loads(text, **options))
+    assert read_records(path, setting="references", hint="") == {"annotations": [{"image_id": 1, "caption": "a"}]}
+    assert len(parsed) == 1
+
+
+def run_folder(tmp_path, predictions, *, failures=None, manifest=None):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    files = {"predictions.jsonl": predictions, "failures.jsonl": failures, "manifest.json": manifest}
+    for name, text in files.items():
+        if text is not None:
+            (folder / name).write_bytes(text if isinstance(text, bytes) else text.encode())
+    return folder
+
+
+FIRST = '{"id": "1", "image": "a.jpg", "caption": "ein Käse", "split": "val", "references": ["r"]}\n'
+
+
+def test_run_that_is_still_written_is_read_up_to_its_last_whole_line(tmp_path):
+    second = FIRST.replace('"1"', '"2"').encode()
+    cut = FIRST.encode() + second[: second.index("ä".encode()) + 1]
+    reason = '{"id": "3", "reason": "b\u2028c"}\n{"id": "4", "reason": "grey", "skipped": true}\n'
+    folder = run_folder(tmp_path, cut, failures=reason, manifest='{"counts": {"planned": 5, "skipped": 1}}')
+    system = read_system(folder)
+    assert (system.name, system.source, system.failed, system.planned) == ("run", folder, 2, 5)
+    assert (system.captions, system.splits, system.images) == ({"1": "ein Käse"}, {"1": "val"}, {"1": "a.jpg"})
+    assert (folder / "predictions.jsonl").read_bytes() == cut  # reading never truncates
+
+
+def test_whole_last_line_counts_though_its_line_break_is_missing(tmp_path):
+    system = read_system(run_folder(tmp_path, (FIRST + FIRST.replace('"1"', '"2"')).rstrip("\n")))
+    assert (list(system.captions), system.failed, system.planned, system.manifest) == (["1", "2"], 0, None, None)
+
+
+@pytest.mark.parametrize(
+    ("files", "parts"),
+    [
+        ({"manifest": "[1]"}, ("manifest.json", "holds list, not an object")),
+        ({"manifest": "null"}, ("manifest.json", "holds NoneType, not an object")),
+        ({"manifest": '{"counts": {"planned": "5"}}'}, ("manifest.json", "counts must be whole numbers", "'5'")),
+        ({"manifest": '{"counts": '}, ("manifest.json line 1", "not valid JSON")),
+        ({"predictions": FIRST + '{"id": \n' + FIRST}, ("predictions.jsonl line 2", "not valid JSON")),
+        ({"predictions": '{"id": "1"'}, ("predictions.jsonl", "holds no captions")),
+        ({"failures": "3\n"}, ("failures.jsonl record 1", "must be a JSON object")),
+    ],
+)
+def test_one_line_names_the_file_when_a_run_folder_is_damaged(tmp_path, files, parts):
+    with pytest.raises(MagicError) as caught:
+        read_system(run_folder(tmp_path, **{"predictions": FIRST, **files}))
+    assert "\n" not in str(caught.value)
+    for part in parts:
+        assert part in str(caught.value)
+
+
 REFERENCES = {"391895": ("one", "two"), "60623": ("three",)}
 REFERENCE_FORMS = {
     "coco.json": {
@@ -119,6 +224,15 @@ REFERENCE_FORMS = {
     "lines.jsonl": [{"id": i, "references": list(texts)} for i, texts in REFERENCES.items()],
     "object.json": {i: list(texts) for i, texts in REFERENCES.items()},
     "one_a_record.json": [{"image_id": int(i), "caption": c} for i, texts in REFERENCES.items() for c in texts],
+    "annotations.json": [
+        {"image_id": int(i), "id": 10 * place + n, "caption": c}
+        for place, (i, texts) in enumerate(REFERENCES.items())
+        for n, c in enumerate(texts)
+    ],
+    "gts_of_pycocoevalcap.json": {i: [{"image_id": int(i), "caption": c} for c in texts] for i, texts in REFERENCES.items()},
+    "all_in_one.json": [{"image_id": int(i), "caption": list(texts)} for i, texts in REFERENCES.items()],
+    "json_cells.tsv": "".join(f"{i}\t{json.dumps([{'caption': c} for c in texts])}\n" for i, texts in REFERENCES.items()),
+    "quoted_lists.csv": 'ID,References\n391895,"[""one"", ""two""]"\n60623,"[""three""]"\n',
     "token.txt": "".join(f"{i}.jpg#{n}\t{c}\n" for i, texts in REFERENCES.items() for n, c in enumerate(texts)),
     "captions.txt": "image,caption\n" + "".join(f"{i}.jpg,{c}\n" for i, texts in REFERENCES.items() for c in texts),
     "results.csv": "image_name| comment_number| comment\n"
@@ -150,6 +264,8 @@ def test_split_keeps_its_images_and_names_the_others(tmp_path):
     assert len(read_references(path, split="test").captions) == 2
     with pytest.raises(SettingsError, match="split=val.*has the splits test"):
         read_references(path, split="val")
+    with pytest.raises(SettingsError, match=r"split=val: .*object.json has no splits"):
+        read_references(written(tmp_path, "object.json", REFERENCE_FORMS["object.json"]), split="val")
 
 
 @pytest.mark.parametrize(
@@ -161,6 +277,11 @@ def test_split_keeps_its_images_and_names_the_others(tmp_path):
         ([{"id": 1}], "no references"),
         ({"annotations": [{"image_id": 1}]}, "needs image_id and caption"),
         ({"annotations": []}, "holds no references"),
+        ({"annotations": [], "images": ["a"]}, "image 1: needs an id"),
+        ([{"id": 1, "caption": None}], "caption: is null"),
+        ([{"sentences": [{"raw": "a"}]}], "record 1: no id"),
+        ({"evaluation_result": []}, "is a released story file.*magic table 3"),
+        ("image,references\n1,\"['a', 'b']\"\n", "line 2: looks like a JSON list"),
     ],
 )
 def test_one_line_names_the_fault_when_references_are_wrong(tmp_path, document, part):
@@ -171,3 +292,47 @@ def test_one_line_names_the_fault_when_references_are_wrong(tmp_path, document, 
 def test_only_image_suffixes_are_cut_off_ids():
     assert aliases("1.5") == ["1.5"]
     assert aliases("1.JPG") == ["1.JPG", "1"]
+
+
+def test_baseline_of_ai3611_is_scored_as_its_readme_describes(tmp_path):
+    """Source: README of the image-captioning baseline of the course AI3611 (prediction.json: a list of ``img_id`` and
+    ``prediction``, itself a list of one caption), and Flickr8k's caption file, its references: name#number, tab, caption.
+    """
+    names = ["1386964743_9e80d96b05.jpg", "3523559027_a65619a34b.jpg"]
+    predictions = [{"img_id": name, "prediction": ["young boy is standing in a field of grass"]} for name in names]
+    text = "".join(f"{name}#{n}\tA boy , number {n} .\n" for name in reversed(names) for n in range(5))
+    system = read_system(written(tmp_path, "prediction.json", predictions))
+    references = read_references(written(tmp_path, "caption.txt", text))
+    corpus, coverage = build_corpus(system, references, images=None, drop_unmatched=False)
+    assert corpus.ids == tuple(reversed(names))
+    assert corpus.captions == ("young boy is standing in a field of grass",) * 2
+    assert corpus.references == (tuple(f"A boy , number {n} ." for n in range(5)),) * 2
+    assert (coverage.n, coverage.missing, coverage.dropped) == (2, 0, 0)
+
+
+OFA_ROWS = {"391895": "a man riding a motorcycle, on a road", "60623": "a girl eating cake"}
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("rows.txt", "".join(f"{i}\t{json.dumps([{'caption': c, 'conf': 0.25}])}\n" for i, c in OFA_ROWS.items())),
+        ("test_predict.json", json.dumps([{"image_id": i, "caption": c} for i, c in OFA_ROWS.items()])),
+    ],
+)
+def test_output_of_oscar_and_ofa_is_scored_as_coco_eval_describes(tmp_path, name, text):
+    """Source: the documentation of ``evaluate_on_coco_caption`` in OFA's run_scripts/caption/coco_eval.py, which comes from
+    Oscar: the result file has rows of image key and JSON list of captions with ``caption`` and ``conf``, or is what pycocotools'
+    ``loadRes`` reads (OFA's own test_predict.json, where the ids are texts); the label file is a COCO annotation file.
+    """
+    labels = {
+        "images": [{"id": int(i), "file_name": f"COCO_val2014_{int(i):012d}.jpg"} for i in OFA_ROWS],
+        "annotations": [{"id": n, "image_id": int(i), "caption": f"a label {n}"} for n, i in enumerate([*OFA_ROWS, *OFA_ROWS])],
+    }
+    system = read_system(written(tmp_path, name, text))
+    references = read_references(written(tmp_path, "test_caption_coco_format.json", labels))
+    corpus, coverage = build_corpus(system, references, images="val2014", drop_unmatched=False)
+    assert dict(zip(corpus.ids, corpus.captions, strict=True)) == OFA_ROWS
+    assert corpus.references == (("a label 0", "a label 2"), ("a label 1", "a label 3"))
+    assert [image.name for image in corpus.images] == [f"COCO_val2014_{int(i):012d}.jpg" for i in OFA_ROWS]
+    assert (coverage.n, coverage.missing, coverage.dropped) == (2, 0, 0)

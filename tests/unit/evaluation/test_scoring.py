@@ -13,6 +13,7 @@ from magic_cli.evaluation import evaluate as evaluate_module
 from magic_cli.evaluation.corpora import Coverage
 from magic_cli.evaluation.results import empty_captions, per_item, summarize
 from magic_cli.evaluation.scoring import run_metrics
+from magic_cli.metrics.java import kill_all
 from magic_cli.metrics.base import Corpus, Measure, Metric, MetricUnavailable, Scores, Tokenized
 
 CORPUS = Corpus("mine", ("1", "2"), ("a cat", "..."), (("a",), ("b",)))
@@ -93,9 +94,28 @@ def test_metric_that_cannot_run_says_why_and_the_rest_runs():
     assert outcome.not_run == {"absent": "no such tool; install it", "tokens": "no Java found"}
 
 
-def test_failure_of_one_metric_stops_the_evaluation():
-    with pytest.raises(MagicError, match="the tool was killed"):
-        run_metrics([Broken(), Length()], [CORPUS], tokenized)
+def test_failure_of_one_metric_leaves_the_others():
+    _, outcome = run_metrics([Broken(), Length()], [CORPUS], tokenized)
+    assert list(outcome.scores) == ["length"] and outcome.not_run == {"broken": "the tool was killed"}
+
+
+def test_metrics_in_python_stop_when_everything_is_stopped():
+    started = []
+
+    @dataclass
+    class Stops(Length):
+        name: ClassVar[str] = "stops"
+
+        def score(self, corpora):
+            started.append(self.name)
+            kill_all()
+            return super().score(corpora)
+
+    class Never(Stops):
+        name = "never"
+
+    run_metrics([Stops(), Never()], [CORPUS], tokenized)
+    assert started == ["stops"]
 
 
 def test_document_holds_counts_values_and_what_did_not_run():

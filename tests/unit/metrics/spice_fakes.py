@@ -24,7 +24,7 @@ with calls.open("a") as file:
     file.write(json.dumps({"cache": str(cache), "captions": [], "runs": len(runs)}) + "\\n")
 if trouble["said"] and (cache is not None or not trouble["only_with_cache"]):
     if trouble["only_in"] in str(cache):
-        sys.exit(trouble["said"])
+        os.abort() if trouble["said"] == "abort" else sys.exit(trouble["said"])
 for number, run in enumerate(runs):
     if number == trouble["hangs_before_run"]:
         time.sleep(60)
@@ -53,9 +53,9 @@ for number, run in enumerate(runs):
     elif trouble["wrong_output"] == "order":
         text = json.dumps(results[::-1])
     elif trouble["wrong_output"] == "score":
-        text = text.replace('"tp": 1', '"tp": 2')
+        text = text.replace('"tp": 2', '"tp": 3')
     elif trouble["wrong_output"] == "kind":
-        text = text.replace('"tp": 1', '"tp": 1.5')
+        text = text.replace('"tp": 2', '"tp": 2.5')
     if trouble["wrong_output"] != "none":
         Path(run[run.index("-out") + 1]).write_text(text)
 """

@@ -14,6 +14,8 @@ from tests.reference.metrics import clip_score, corpus_of
 from magic_cli.errors import MagicError, SettingsError
 from magic_cli.metrics.base import MetricUnavailable
 from magic_cli.metrics.clip_score import PREFIX, ClipScore, ImageTextFeatures, RefClipScore
+from magic_cli.metrics.java_process import kill_all
+from magic_cli.metrics.text import says_something
 
 CAPTIONS = ["A red disc on grey.", "two dogs", "Stripes!", "A photo of noise", "the sky is blue", "a sunset over the sea"]
 REFERENCES = [["a disc", "a red ball"], ["grass"], ["stripes", "a zebra", "a flag"], ["noise"], ["clouds", "sky"], ["an evening"]]
@@ -99,7 +101,7 @@ def test_each_image_and_text_is_encoded_once_when_metrics_and_corpora_share_them
     assert sorted(model.texts) == sorted(PREFIX + text for text in distinct)
 
 
-@pytest.mark.parametrize("caption", ["", "...", " “!?” - "])
+@pytest.mark.parametrize("caption", ["", "...", " “!?” - ", "\u200b \x07"])
 def test_score_is_zero_when_caption_says_nothing(corpus, loaded_clip, caption):
     silent = replace(corpus, captions=(caption, *CAPTIONS[1:]))
     for metric in (ClipScore(), RefClipScore()):
@@ -121,17 +123,83 @@ def test_score_is_given_when_image_is_greyscale_or_transparent(corpus, loaded_cl
 def test_image_is_named_when_it_cannot_be_read(corpus, loaded_clip, tmp_path, metric):
     damaged = tmp_path / "damaged.jpg"
     damaged.write_bytes(b"\xff\xd8 not a picture")
-    for file in (damaged, tmp_path / "gone.jpg"):
-        with pytest.raises(MagicError, match=f"cannot read the image .*{file.name}") as raised:
-            score(metric, [replace(corpus, images=(file, *corpus.images[1:]))], loaded_clip)
-        assert not isinstance(raised.value, MetricUnavailable)
+    with pytest.raises(MagicError, match="cannot read the image .*damaged.jpg") as raised:
+        score(metric, [replace(corpus, images=(damaged, *corpus.images[1:]))], loaded_clip)
+    assert not isinstance(raised.value, MetricUnavailable)
+
+
+@pytest.mark.parametrize("metric", [ClipScore(), RefClipScore()], ids=["clip_score", "ref_clip_score"])
+def test_metric_is_unavailable_and_says_how_to_name_the_folder_when_files_are_missing(corpus, tmp_path, metric):
+    gone = (tmp_path / "gone.jpg", tmp_path / "gone too.jpg", tmp_path / "gone.jpg")
+    some = replace(corpus, name="some", images=(*corpus.images[:3], *gone))
+    metric.connect(ImageTextFeatures(lambda: pytest.fail("work began")))
+    with pytest.raises(MetricUnavailable) as raised:
+        metric.score([corpus, some])
+    assert str(raised.value) == (
+        f"{metric.name} needs the images: 2 of the 5 files that some names are missing (first: {gone[0]}); "
+        "give their folder with --images FOLDER"
+    )
+
+
+def test_model_is_asked_for_once_when_it_cannot_be_had(corpus):
+    tries = []
+
+    def load():
+        tries.append(1)
+        raise MetricUnavailable("no such model")
+
+    features, messages = ImageTextFeatures(load), []
+    for metric in (ClipScore(), RefClipScore()):
+        metric.connect(features)
+        with pytest.raises(MetricUnavailable) as raised:
+            metric.score([corpus])
+        messages.append(str(raised.value))
+    assert messages == ["no such model"] * 2 and tries == [1]
+
+
+@pytest.mark.parametrize("where", ["images", "texts", "between"])
+def test_score_ends_after_the_batch_when_all_is_stopped(corpus, loaded_clip, where):
+    class Stopped(Counting):
+        is_first = True
+
+        def _stop(self):
+            if self.is_first:
+                kill_all()
+            self.is_first = False
+
+        def encode_images(self, images):
+            if where == "images":
+                self._stop()
+            return super().encode_images(images)
+
+        def encode_texts(self, texts):
+            if (where, len(self.texts)) in (("texts", 128), ("between", 256)):
+                self._stop()
+            return super().encode_texts(texts)
+
+    many = replace(corpus, captions=tuple(f"caption {i}" for i in range(300)), ids=tuple(map(str, range(300))),
+                   references=corpus.references * 50, images=corpus.images * 50)  # fmt: skip
+    model = Stopped(loaded_clip)
+    features = ImageTextFeatures(lambda: model, batch_size=2)
+    metric = ClipScore()
+    metric.connect(features)
+    with pytest.raises(MagicError, match="^CLIPScore: stopped$"):
+        metric.score([many])
+    assert (model.images, len(model.texts)) == {"images": (2, 300), "texts": (0, 256), "between": (0, 300)}[where]
+    metric.score([many])  # what was stopped can be started again, and goes on with what is known
+    assert (model.images, len(model.texts)) == (6, 300)
+
+
+@pytest.mark.parametrize("caption", ["a", "日本", "\N{DOG FACE}", "1", "\U0001fae8", "...\N{HEAVY BLACK HEART}\ufe0f"])
+def test_caption_says_something_when_it_has_more_than_punctuation(caption):
+    assert says_something(caption)
 
 
 @pytest.mark.parametrize("metric", [ClipScore(), RefClipScore()], ids=["clip_score", "ref_clip_score"])
 def test_metric_is_unavailable_when_images_or_model_are_unknown(corpus, metric):
     features = ImageTextFeatures(lambda: pytest.fail("the model is not needed"))
     metric.connect(features)
-    with pytest.raises(MetricUnavailable, match=r"made names none for 6 of 6 captions .*images=FOLDER"):
+    with pytest.raises(MetricUnavailable, match=r"made names none for 6 of 6 captions .*give their folder with --images FOLDER$"):
         metric.score([replace(corpus, images=())])
     with pytest.raises(MetricUnavailable, match=r"none for 1 of 6 captions \(first: image-2\)"):
         metric.score([corpus, replace(corpus, images=(*corpus.images[:2], None, *corpus.images[3:]))])

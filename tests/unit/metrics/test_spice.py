@@ -7,6 +7,7 @@ import random
 import sqlite3
 import subprocess
 import sys
+import termios
 import threading
 import time
 from pathlib import Path
@@ -83,7 +84,7 @@ def test_what_is_parsed_is_kept_when_time_runs_out(fake, caplog):
     [
         (LMDB.format("No space left on device"), "temporary"),
         (LMDB.format("MDB_CORRUPTED: Located page was wrong type"), "temporary"),
-        ("# A fatal error has been detected by the Java Runtime Environment\n# C  [liblmdbjni-64-0-4.6.so+0x1]", "temporary"),
+        ("abort", "temporary"),
         (NO_NATIVE, "None"),
     ],
 )
@@ -131,7 +132,7 @@ def test_counts_are_made_anew_when_their_file_is_damaged(fake, caplog, damage):
             database.execute("PRAGMA user_version = 99" if damage == "old format" else "UPDATE scores SET counts = zeroblob(84)")
         database.close()
     assert values(fake) == [VALUES] and fake.num_starts() == 2
-    assert "damaged" in caplog.messages[0]
+    assert len(caplog.messages) == 1 and "damaged" in caplog.messages[0]
     assert values(fake) == [VALUES] and fake.num_starts() == 2
 
 
@@ -190,6 +191,8 @@ def test_nothing_is_started_again_when_all_is_stopped(fake):
 def test_progress_is_shown_on_a_terminal_and_nothing_else_where_there_is_none(fake, monkeypatch, capfd):
     assert values(fake) == [VALUES] and capfd.readouterr().err == ""
     ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (24, 100))  # else tqdm takes it for no columns wide
+    os.set_blocking(ours, False)
     with os.fdopen(theirs, "w") as terminal:
         monkeypatch.setattr(sys, "stderr", terminal)
         fake.trouble(hangs_before_run=1)
@@ -198,7 +201,7 @@ def test_progress_is_shown_on_a_terminal_and_nothing_else_where_there_is_none(fa
         terminal.flush()
         shown = os.read(ours, 100_000).decode()
     os.close(ours)
-    assert "SPICE:" in shown and "6/9" in shown and "scoring" in shown, shown  # six captions parsed, three pairs to score
+    assert "SPICE:" in shown and "7/10" in shown and "scoring" in shown, shown  # seven captions parsed, three pairs to score
 
 
 def test_missing_jars_are_named_with_the_way_to_get_them(tmp_path, monkeypatch):
@@ -233,7 +236,7 @@ def test_f_scores_equal_spice_formula_when_drawn():
         expected.append((1.0 + 1.0) * (precision * recall) / (1.0 * precision + recall) if precision > 0 and recall > 0 else 0.0)
     assert f_scores(np.array(counts)).tolist() == expected
     item = np.array([[1, 2, 3], [2, 0, -1], [0, 2, 0], [0, 1, 2], [0, 0, 0], [1, 0, 0], [3, 1, 2]])
-    assert [score is None for score in subset_scores(item).values()] == [False, True, False, True, False, False]
+    assert [score is None for score in subset_scores(item[None])[0].values()] == [False, True, False, True, False, False]
 
 
 def test_settings_are_plain_values():
