@@ -1,6 +1,6 @@
 """METEOR 1.5 (Denkowski and Lavie 2014) as the COCO caption evaluation uses it: English, ``-norm``, its own Java program.
 
-One JVM scores all corpora of a call: loading its paraphrase table takes longer than scoring a thousand captions.
+One JVM scores all corpora of a call, with a paraphrase table that holds only what can match.
 """
 
 from __future__ import annotations
@@ -9,14 +9,16 @@ import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from importlib import metadata
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 
 from magic_cli.errors import SettingsError, require
 from magic_cli.metrics.base import Corpus, Measure, Metric, Scores
-from magic_cli.metrics.java import JavaFailed, JavaProcess, JavaProgram, find_java, tool_file
+from magic_cli.metrics.java import Java, JavaFailed, JavaProcess, JavaProgram, find_java, temporary_folder, tool_file
 from magic_cli.metrics.java_process import most_telling_line
+from magic_cli.metrics.meteor_phrases import filter_phrases
 
 NUM_STATISTICS = 23
 """Words of caption and reference; function words of both; for each matcher (exact, stem, synonym, paraphrase) the matched
@@ -65,18 +67,25 @@ class Meteor(Metric):
         """
         tokens = [corpus.tokenized for corpus in corpora]
         scored = [question(*item) for texts in tokens for item in zip(texts.captions, texts.references, strict=True)]
+        java = find_java(self.java_home)
+        with temporary_folder("METEOR") as folder:
+            texts = (text for one in tokens for group in (one.captions, *one.references) for text in group)
+            return self._score(java, filter_phrases(texts, folder, java=java, timeout=self.timeout), scored, [len(corpus) for corpus in corpora])
+
+    def _score(self, java: Java, table: Path, scored: Sequence[str], sizes: Sequence[int]) -> list[list[Scores]]:
+        """Scores of corpora of these sizes from the questions of all their items."""
         questions = list(dict.fromkeys(scored))
         try:
-            with JavaProcess(find_java(self.java_home), self.program(), timeout=self.timeout) as process:
+            with JavaProcess(java, self.program(table), timeout=self.timeout) as process:
                 answers = dict(zip(questions, process.ask_all(questions), strict=True))
                 lines = iter([answers[asked] for asked in scored])
-                results = [self._evaluate(process, [next(lines) for _ in range(len(corpus))]) for corpus in corpora]
+                results = [self._evaluate(process, [next(lines) for _ in range(size)]) for size in sizes]
                 said = process.finish()
         except JavaFailed as error:
             if "OutOfMemoryError" in error.said:
                 raise JavaFailed(f"{error}; raise metrics.meteor.memory={self.memory}") from error
             raise
-        if "Exception" in said:  # a damaged paraphrase table is reported there and otherwise passed over
+        if "Exception" in said:  # a paraphrase table that it cannot read is reported there and otherwise passed over
             raise JavaFailed(f"METEOR: it said: {most_telling_line(said)}; pip install --force-reinstall pycocoevalcap==1.2")
         return results
 
@@ -90,10 +99,9 @@ class Meteor(Metric):
             "settings": asdict(self),
         }
 
-    def program(self) -> JavaProgram:
-        """METEOR as it is started. The paraphrase table is named, for METEOR itself finds it only below plain ASCII paths."""
-        table = str(tool_file("meteor/data/paraphrase-en.gz"))
-        arguments = ("-", "-", "-stdio", "-l", "en", "-norm", "-a", table)
+    def program(self, table: Path) -> JavaProgram:
+        """METEOR as it is started, with a paraphrase table of our choice."""
+        arguments = ("-", "-", "-stdio", "-l", "en", "-norm", "-a", str(table))
         options = (f"-Xmx{self.memory}", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")  # least work up to some 25,000 captions
         return JavaProgram("METEOR", "Meteor", (tool_file("meteor/meteor-1.5.jar"),), arguments, options, reads_input=True)
 

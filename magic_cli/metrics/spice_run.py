@@ -96,7 +96,8 @@ def run_spice(
     options = ["-silent", "-subset", *(["-threads", str(tool.threads)] if tool.threads else [])]
     options += ["-cache", str(cache.folder)] if cache else []
     crash_report = folder / "crash.log"
-    program = tool.program([[str(document.input), "-out", str(document.output), *options] for document in documents], crash_report)
+    runs = [[str(document.input), "-out", str(document.output), *options] for document in documents]
+    program = tool.program(runs, crash_report)
     try:
         with _progress(documents) as show:
             run_java(tool.java, program, timeout=round(max(1.0, deadline - time.monotonic()), 1), on_wait=show)

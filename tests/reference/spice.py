@@ -18,7 +18,7 @@ ODD_CAPTIONS = (
     'a sign that says " hello \\ world "', "two big red dogs and three small white cats sit on a wooden table 's edge",
     " ".join(["acaptionofwordsthataretoolongforlmdb" * 2] * 9),
 )  # fmt: skip
-"""Tokenized: empty, nearly empty, other scripts, characters that JSON escapes, more than the 511 bytes that LMDB takes as a key."""
+"""Tokenized: empty, nearly empty, other scripts, characters that JSON escapes, more than the 511 bytes of a key in LMDB."""
 
 
 def released_corpus(file: Path, images: slice) -> Corpus:
@@ -63,11 +63,12 @@ def stock_spice(corpus: Corpus, folder: Path, lib: Path) -> tuple[float, list[di
         (package / "lib" / place).unlink()
         (package / "lib" / place).symlink_to(rhino)
     (package / "__init__.py").touch()
-    items = [(caption, list(group)) for caption, group in zip(corpus.tokenized.captions, corpus.tokenized.references, strict=True)]
+    items = list(zip(corpus.tokenized.captions, corpus.tokenized.references, strict=True))
     (folder / "items.json").write_text(json.dumps(items))
     script = (
         "import json; from stock_spice.spice import Spice; items = json.load(open('items.json'));"
-        "answer = Spice().compute_score({i: refs for i, (_, refs) in enumerate(items)}, {i: [text] for i, (text, _) in enumerate(items)});"
+        "refs = {i: group for i, (_, group) in enumerate(items)}; texts = {i: [text] for i, (text, _) in enumerate(items)};"
+        "answer = Spice().compute_score(refs, texts);"
         "json.dump(answer, open('answer.json', 'w'))"
     )
     opened = "lang math util util.concurrent net text io lang.reflect".split()

@@ -41,7 +41,8 @@ for number, run in enumerate(runs):
         test, refs = set(item["test"].split()), {word for text in item["refs"] for word in text.split()}
         tp, fp, fn = len(test & refs), len(test - refs), len(refs - test)
         pr, re = (tp / len(test) if test and refs else 0.0), (tp / len(refs) if refs else 0.0)
-        score = {"tp": tp, "fp": fp, "fn": fn, "f": 2.0 * (pr * re) / (pr + re) if tp else 0.0, "pr": pr, "re": re, "numImages": 1}
+        f = 2.0 * (pr * re) / (pr + re) if tp else 0.0
+        score = {"tp": tp, "fp": fp, "fn": fn, "f": f, "pr": pr, "re": re, "numImages": 1}
         none = {"tp": 0, "fp": 0, "fn": 0, "f": None, "pr": None, "re": None, "numImages": 1}
         names = ("Relation", "Attribute", "Color", "Cardinality", "Size")
         results.append({"image_id": item["image_id"], "scores": {"All": score, "Object": score, **dict.fromkeys(names, none)}})

@@ -22,7 +22,7 @@ from magic_cli.errors import SettingsError
 from magic_cli.metrics.base import MetricUnavailable
 from magic_cli.metrics.java import JavaFailed, kill_all
 from magic_cli.metrics.spice import Spice, spice_status
-from magic_cli.metrics.spice_counts import f_scores, subset_scores
+from magic_cli.metrics.spice_counts import SUBSETS, f_scores, subset_scores
 
 LMDB = "Error: Could not score batched file input:\norg.fusesource.lmdbjni.LMDBException: {}\n\tat edu.anu.spice.LmdbTupleDB.get"
 NO_NATIVE = "java.lang.UnsatisfiedLinkError: Could not load library\n\tat org.fusesource.lmdbjni.JNI.<clinit>(JNI.java:41)"
@@ -43,7 +43,7 @@ def test_every_caption_is_parsed_once_and_a_second_call_needs_no_java(fake):
     first = fake.metric().score([CORPUS, other, CORPUS])
     assert [scores[0].per_item.tolist() for scores in first] == [VALUES, [0.0, 0.0], VALUES]
     assert [scores[0].overall for scores in first] == [np.mean(VALUES), 0.0, np.mean(VALUES)]
-    assert first[0][0].details[1] == {"object": 0.8, "relation": None, "attribute": None, "color": None, "cardinality": None, "size": None}
+    assert first[0][0].details[1] == {**dict.fromkeys(SUBSETS), "object": 0.8}
     assert sorted(fake.parsed()) == sorted(set(fake.parsed())) and fake.num_starts() == 1
     assert values(fake, [other, CORPUS]) == [[0.0, 0.0], VALUES]
     assert fake.num_starts() == 1
@@ -114,7 +114,8 @@ def test_parses_are_made_anew_when_their_file_is_damaged(fake, caplog, damage):
         file.write_bytes({"cut": content[:-5], "garbage": os.urandom(5000), "one byte": b"X" + content[1:]}[damage])
     other = corpus_of(["two cats"], [["a dog is running", "the dog"]])
     assert values(fake, [other, CORPUS]) == [[0.0], VALUES]
-    assert len(caplog.messages) == (damage != "gone") and sorted(fake.parsed()[-3:]) == ["a dog is running", "the dog", "two cats"]
+    assert len(caplog.messages) == (damage != "gone")
+    assert sorted(fake.parsed()[-3:]) == ["a dog is running", "the dog", "two cats"]
     fake.trouble(said="must not run", only_with_cache=False)
     assert values(fake, [other, CORPUS]) == [[0.0], VALUES]
 
@@ -138,14 +139,15 @@ def test_counts_are_made_anew_when_their_file_is_damaged(fake, caplog, damage):
 
 def test_out_of_memory_names_the_setting(fake):
     fake.trouble(said="Terminating due to java.lang.OutOfMemoryError: Java heap space", only_with_cache=False)
-    with pytest.raises(JavaFailed, match=r"^SPICE: 3G of memory are not enough \(the longest caption has 4 words\); raise metrics.spice.memory"):
+    told = r"^SPICE: 3G of memory are not enough \(the longest caption has 4 words\); raise metrics.spice.memory"
+    with pytest.raises(JavaFailed, match=told):
         fake.metric(memory="3G").score([CORPUS])
 
 
 def test_spice_own_trace_is_told_not_that_a_long_caption_was_not_cached(fake):
-    said = "Error: Could not cache item to x\nError: Could not score batched file input:\njava.lang.IllegalStateException: so it is"
+    said = "Error: Could not cache item to x\nError: Could not score batched file input:\nIllegalStateException: so it is"
     fake.trouble(said=said, only_with_cache=False)
-    with pytest.raises(JavaFailed, match=r"^SPICE: Java ended with status 1; it said: java.lang.IllegalStateException: so it is$"):
+    with pytest.raises(JavaFailed, match=r"^SPICE: Java ended with status 1; it said: IllegalStateException: so it is$"):
         fake.metric().score([CORPUS])
 
 
@@ -208,7 +210,8 @@ def test_missing_jars_are_named_with_the_way_to_get_them(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.delenv("MAGIC_SPICE_LIB", raising=False)
     named = Spice(lib=str(tmp_path))
-    with pytest.raises(MetricUnavailable, match=r"metrics.spice.lib=.*: no stanford-corenlp-3.6.0.jar and no .*models.jar there; run `magic doctor"):
+    told = r"metrics.spice.lib=.*: no stanford-corenlp-3.6.0.jar and no .*models.jar there; run `magic doctor"
+    with pytest.raises(MetricUnavailable, match=told):
         named.score([CORPUS])
     assert spice_status(named).startswith("not run: metrics.spice.lib=")
     fetched = tmp_path / "magic" / "spice" / "corenlp-3.6.0"
