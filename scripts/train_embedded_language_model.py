@@ -1,6 +1,6 @@
 """Train the embedded caption language model: a small GPT-2 on COCO's training captions, text only.
 
-    python scripts/train_embedded_language_model.py --output build/language_model --epochs 2.2 --lr 2e-3
+    python scripts/train_embedded_language_model.py --output build/language_model --epochs 1.5
 
 Stops at the end of its schedule or resumes from ``--output``/checkpoint.pt when started again. The output folder
 loads with ``AutoModelForCausalLM`` and ``AutoTokenizer``; weights are saved in fp16.
