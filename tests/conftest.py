@@ -7,6 +7,7 @@ os.environ["TRANSFORMERS_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 os.environ["OMP_NUM_THREADS"] = "1"
 
+import signal
 import socket
 from pathlib import Path
 
@@ -111,3 +112,9 @@ def images(tiny_photos) -> list[Image.Image]:
 def image_features(loaded_clip, images) -> torch.Tensor:
     """(6, E) features of the photos."""
     return loaded_clip.encode_images(images)
+
+
+def pytest_configure(config):
+    """A shell starts background jobs with Ctrl-C ignored, and children inherit that; the tests of Ctrl-C need it."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
