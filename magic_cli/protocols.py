@@ -37,8 +37,11 @@ class LanguageModel(Protocol):
     def prefill(self, prompts: Sequence[Sequence[int]]) -> LanguageModelState:
         """Read B prompts (each at least one token long, lengths may differ)."""
 
-    def peek(self, state: LanguageModelState, ids: Tensor) -> Tensor:
-        """Hidden states (B, K, H) that the tokens ``ids`` (B, K) would have as next token; commits to none."""
+    def peek(self, state: LanguageModelState, ids: Tensor, wanted: Tensor | None = None) -> Tensor:
+        """Hidden states (B, K, H) that the tokens ``ids`` (B, K) would have as next token; commits to none.
+
+        With ``wanted`` (B, K) bool, at least one of each row, only those are computed; the others are NaN.
+        """
 
     def commit(self, state: LanguageModelState, choice: Tensor) -> None:
         """Append, in place, the candidate ``choice`` (B,) of the last peek; ``state.logits`` become its logits."""

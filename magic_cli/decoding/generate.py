@@ -12,7 +12,7 @@ from magic_cli.decoding.method import Choice, DecodingMethod, Guidance, Step
 from magic_cli.errors import MagicError, SettingsError
 from magic_cli.protocols import LanguageModel
 
-OnStep = Callable[[int, int, dict[str, list[float] | list[int] | None]], None]
+OnStep = Callable[[int, int, dict[str, list[float | None] | list[int] | None]], None]
 
 
 @dataclass
@@ -34,6 +34,7 @@ def generate(
     is_settled: Callable[[list[int]], bool] = lambda generated: False,
     seeds: Sequence[int] | None = None,
     on_step: OnStep | None = None,
+    lazy: bool = True,
 ) -> list[list[int]]:
     """Continue every prompt.
 
@@ -45,7 +46,9 @@ def generate(
         is_settled: Whether a row's generated tokens already decide its text, so that it may stop.
         seeds: B seeds for sampled methods (0 unless given). A row draws from its own generator, so neither batching nor order
             changes what it draws.
-        on_step: Called as ``on_step(prompt index, step index, details)`` after each choice, for traces.
+        on_step: Called as ``on_step(prompt index, step index, details)`` after each choice, for traces; what was not
+            evaluated is None.
+        lazy: Look only at candidates that can still win; gives the same tokens.
 
     Returns:
         B lists of generated token ids, prompt excluded.
@@ -67,7 +70,7 @@ def generate(
         matcher = _Matcher(guidance, torch.tensor([row.prompt for row in rows], device=guidance.images.device))
     step_index = 0
     while rows:
-        _refuse_nan(state.logits, "language_model")
+        faulty = {"language_model": state.logits.isnan().any()}
         step = Step(
             model=model,
             state=state,
@@ -76,12 +79,15 @@ def generate(
             remaining=[method.decoding_len - len(prompts[row.prompt]) - len(row.generated) for row in rows],
             generators=[row.generator for row in rows],
             match=matcher,
+            lazy=lazy,
         )
         choice = search.step(step)
+        if matcher is not None:
+            faulty["image_text_model"] = matcher.faulty
+        tokens = _read(choice.tokens, faulty)
         if on_step is not None:
             _report(on_step, step_index, rows, choice)
         parents = range(len(rows)) if choice.parents is None else choice.parents.tolist()
-        tokens = choice.tokens.tolist()
         rows = [_Row(row.prompt, row.generator, [*rows[p].generated, t]) for row, p, t in zip(rows, parents, tokens, strict=True)]
         keep = _retire(rows, choice, results, width, step.remaining, is_settled)
         if keep:
@@ -100,10 +106,12 @@ class _Matcher:
         self.images = guidance.images[prompt_of_row]
         self.logit_scale = guidance.scorer.logit_scale
         self.texts = guidance.scorer.open_texts(len(prompt_of_row))
+        self.faulty = torch.zeros((), dtype=torch.bool, device=guidance.images.device)
+        """Whether a feature was NaN; read together with the chosen tokens, so that a device is waited for once."""
 
     def __call__(self, texts: list[list[str]], similarity: str) -> torch.Tensor:
         features = self.texts.encode(texts)
-        _refuse_nan(features, "image_text_model")
+        self.faulty = self.faulty | features.isnan().any()
         if similarity == "dot_product":
             return scoring.dot_product(self.images, features)
         return scoring.scaled_cosine(self.images, features, self.logit_scale)
@@ -125,9 +133,17 @@ def _check(model: LanguageModel, method: DecodingMethod, prompts: Sequence[Seque
         )
 
 
-def _refuse_nan(numbers: torch.Tensor, model: str) -> None:
-    if bool(numbers.isnan().any()):
-        raise MagicError(f"{model}: the model computes NaN; set run.dtype=float32, or check its files if that is already set")
+def _read(tokens: torch.Tensor, faulty: dict[str, torch.Tensor]) -> list[int]:
+    """The chosen tokens on the host, in one transfer with whether a model gave NaN.
+
+    Raises:
+        MagicError: One did.
+    """
+    numbers = torch.cat([tokens, torch.stack(list(faulty.values())).to(tokens)]).tolist()
+    for model, is_faulty in zip(faulty, numbers[len(tokens) :], strict=True):
+        if is_faulty:
+            raise MagicError(f"{model}: the model computes NaN; set run.dtype=float32, or check its files if that is already set")
+    return numbers[: len(tokens)]
 
 
 def _generator(seed: int) -> torch.Generator:
@@ -165,9 +181,13 @@ def _advance(model: LanguageModel, state, choice: Choice, keep: list[int], num_r
 
 
 def _report(on_step: OnStep, step_index: int, rows: list[_Row], choice: Choice) -> None:
-    as_lists = {name: None if value is None else value.tolist() for name, value in choice.details.items()}
+    as_lists = {name: None if value is None else _without_nan(value.tolist()) for name, value in choice.details.items()}
     parents = None if choice.parents is None else choice.parents.tolist()
     for i, (row, token) in enumerate(zip(rows, choice.tokens.tolist(), strict=True)):
         details = {name: None if values is None else values[i] for name, values in as_lists.items()}
         beam = {} if parents is None else {"parent": parents[i], "row": i}
         on_step(row.prompt, step_index, {"choice": token, **beam, **details})
+
+
+def _without_nan(rows: list[list[float]]) -> list[list[float | None]]:
+    return [[None if value != value else value for value in row] for row in rows]

@@ -96,14 +96,22 @@ class MagicSearch(ContrastiveSearch):
 
 
 def look_ahead(step: Step, *, k: int, alpha: float, beta: float = 0.0, magic=None) -> Choice:
-    """One step of either search; a term of weight zero is not computed at all."""
+    """One step of either search; a term of weight zero is not computed at all, a penalty only where it can matter.
+
+    In the details, the penalty and score of a candidate that was not looked at are NaN.
+    """
+    import torch
+
     from magic_cli.decoding import scoring
 
     ids, confidence = scoring.top_candidates(step.state.logits, k)  # (R, K)
     f = magic(step, ids) if beta > 0 else None
-    penalty = scoring.degeneration_penalty(step.peek(ids), step.state.hidden, step.state.valid) if alpha > 0 else None
+    penalty = None
+    if alpha > 0:
+        wanted = scoring.can_win(confidence, f, alpha=alpha, beta=beta) if step.lazy else None
+        penalty = scoring.degeneration_penalty(step.peek(ids, wanted), step.state.hidden, step.state.valid)
     score = scoring.combine(confidence, penalty, f, alpha=alpha, beta=beta)
-    best = scoring.best_candidate(score)
+    best = scoring.best_candidate(score.nan_to_num(nan=-torch.inf))
     return Choice(
         tokens=ids.gather(1, best[:, None]).squeeze(1),
         candidate=None if penalty is None else best,

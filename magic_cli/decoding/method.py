@@ -43,10 +43,15 @@ class Step:
     generators: list[Generator]
     match: Callable[[list[list[str]], str], Tensor] | None = None
     """``match(texts (R x K), similarity)`` -> (R, K) image-text match; None without guidance."""
+    lazy: bool = True
+    """Whether candidates that can no longer win need not be looked at."""
 
-    def peek(self, ids: Tensor) -> Tensor:
-        """Hidden states (R, K, H) of the candidates ``ids`` (R, K); ``Choice.candidate`` may then name one."""
-        return self.model.peek(self.state, ids)
+    def peek(self, ids: Tensor, wanted: Tensor | None = None) -> Tensor:
+        """Hidden states (R, K, H) of the candidates ``ids`` (R, K), or of those that are ``wanted`` (R, K), NaN for the rest.
+
+        ``Choice.candidate`` may then name one.
+        """
+        return self.model.peek(self.state, ids, wanted)
 
     def uniform(self) -> Tensor:
         """(R,) one uniform number in [0, 1) from each row's own generator."""
@@ -68,7 +73,7 @@ class Choice:
     finished: dict[int, list[int]] | None = None
     """Prompts that the method itself declares done: {group of rows: generated tokens}. None: the loop decides."""
     details: dict[str, Tensor | None] = field(default_factory=dict)
-    """For the trace: (R, K) tensors by name, None for what was not evaluated."""
+    """For the trace: (R, K) tensors by name; None, or NaN in it, for what was not evaluated."""
 
 
 @dataclass

@@ -6,6 +6,9 @@ MAGIC is Su et al. 2022, "Language Models Can See" (arXiv 2205.02655); equation 
 import torch
 from torch import Tensor
 
+_BOUND_SLACK = 1e-5
+"""Far above the rounding of a score, which is of order 1."""
+
 
 def top_candidates(logits: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """The k most likely tokens and the model confidence in each.
@@ -62,6 +65,25 @@ def combine(confidence: Tensor, penalty: Tensor | None, magic: Tensor | None, *,
     if magic is not None:
         score = score + beta * magic
     return score
+
+
+def can_win(confidence: Tensor, magic: Tensor | None, *, alpha: float, beta: float) -> Tensor:
+    """Which candidates can still have the best score of eq. 5, whatever their penalties turn out to be.
+
+    A penalty is a cosine, in [-1, 1]: the best a candidate can reach is ``(1 - alpha) p + beta f + alpha``, and the best of
+    all reaches at least the largest ``(1 - alpha) p + beta f - alpha``. Exact: rounding is given a slack.
+
+    Args:
+        confidence: (B, K).
+        magic: (B, K), or None for zero.
+        alpha: Weight of the penalty.
+        beta: Weight of the magic score.
+
+    Returns:
+        (B, K) bool, at least one of a row true; all where a score is NaN.
+    """
+    known = combine(confidence, None, magic, alpha=alpha, beta=beta)
+    return ~(known + alpha < known.amax(dim=-1, keepdim=True) - alpha - _BOUND_SLACK)
 
 
 def best_candidate(score: Tensor) -> Tensor:

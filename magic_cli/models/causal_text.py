@@ -1,22 +1,23 @@
 """Incremental encoding with a causal CLIP text tower: only what is new in a text is computed.
 
 CLIP's text tower is causal, so what the candidates of a row share with the text so far keeps its keys and values from
-step to step. Each step runs the newly shared tokens and every candidate's differing tail plus end token as one tree:
-a token sees the shared tokens before it and those of its own candidate. Tokenising the longer text may rewrite the
-last word, so what is shared is decided on token ids, never on strings.
+step to step. Each step runs the tokens by which the candidates differ, plus their end tokens, as one tree; the tail that
+becomes shared afterwards is remembered, not computed again. Tokenising the longer text may rewrite the last word, so
+what is shared is decided on token ids, never on strings (``text_plan.py``).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from magic_cli.models.text_plan import Earlier, TextPlan
+from magic_cli.models.tree_attention import TreeAttention
 from magic_cli.work import Work
-
-_SHARED, _PADDING = -1, -2  # owner of a token that belongs to no single candidate
 
 
 @dataclass
@@ -79,47 +80,6 @@ def cut_at_end(ids: Sequence[int], end_id: int) -> list[int]:
     return ids[: ids.index(end_id) + 1]
 
 
-@dataclass
-class _Plan:
-    """What one row computes in one step."""
-
-    reused: int
-    """Leading tokens whose keys and values are already kept."""
-    shared: tuple[int, ...]
-    """Tokens that all candidates share; kept afterwards."""
-    tails: list[list[int]]
-    """What is left of each distinct text, end token included."""
-    tail_of: list[int]
-    """(K) distinct text of each candidate."""
-
-    @classmethod
-    def of(cls, texts: Sequence[tuple[int, ...]], kept: tuple[int, ...]) -> _Plan:
-        distinct = {text: i for i, text in enumerate(dict.fromkeys(texts))}
-        shared = _common_prefix([text[:-1] for text in distinct])
-        return cls(
-            reused=len(_common_prefix([shared, kept])),
-            shared=shared,
-            tails=[list(text[len(shared) :]) for text in distinct],
-            tail_of=[distinct[text] for text in texts],
-        )
-
-
-@dataclass
-class _Tokens:
-    """The new tokens of all rows, padded to S."""
-
-    ids: Tensor
-    """(B, S)"""
-    positions: Tensor
-    """(B, S) place of the token in its text."""
-    owners: Tensor
-    """(B, S) distinct text that the token belongs to, ``_SHARED`` or ``_PADDING``."""
-    ends: Tensor
-    """(B, U) index in S of each distinct text's end token."""
-    number: int = field(default=0)
-    """Real tokens."""
-
-
 class IncrementalTexts:
     """Text session of B rows on a causal tower (implements ``protocols.TextSession``).
 
@@ -134,102 +94,62 @@ class IncrementalTexts:
         self, tower: CausalTextTower, tokenize: Callable[[list[str]], list[list[int]]], num_rows: int, work: Work
     ) -> None:
         self.tower, self.tokenize, self.work = tower, tokenize, work
-        self.kept: list[tuple[int, ...]] = [() for _ in range(num_rows)]
-        head_dim = tower.positions.shape[1] // tower.num_heads
-        shape = (len(tower.blocks) - 1, num_rows, tower.num_heads, tower.context_length, head_dim)
-        # the last block's are needed within a step only
-        self.keys = tower.positions.new_zeros(*shape)
-        self.values = tower.positions.new_zeros(*shape)
-        self._last = [tower.positions.new_zeros(shape[1:]) for _ in range(2)]
+        context_length, width = tower.positions.shape
+        # of the tokens that a row's candidates share: (layers, B, context length, D)
+        self.keys = tower.positions.new_zeros(len(tower.blocks), num_rows, context_length, width)
+        self.values = torch.zeros_like(self.keys)
+        self._earlier: Earlier | None = None
+        self._computed: list[tuple[Tensor, Tensor]] = []
+        """Keys and values (N, D) of the last step's tokens, layer by layer."""
 
     def select(self, rows: Tensor) -> None:
         """Keep only ``rows`` (R,)."""
-        self.kept = [self.kept[i] for i in rows.tolist()]
         self.keys, self.values = self.keys[:, rows], self.values[:, rows]
-        self._last = [tensor[rows] for tensor in self._last]
+        if self._earlier is not None:
+            self._earlier = self._earlier.select(rows.tolist())
 
     def encode(self, texts: list[list[str]]) -> Tensor:
         """Projected features (B, K, E) of K texts for each of B rows."""
         with self.work.phase("text"):
-            tokenized = iter(self.tokenize([text for row in texts for text in row]))
+            tokenized = self.tokenize([text for row in texts for text in row])
+            plan = TextPlan.of(tokenized, len(texts), self._earlier)
         with self.work.phase("image_text_model"):
-            plans = [
-                _Plan.of([tuple(next(tokenized)) for _ in row], kept) for row, kept in zip(texts, self.kept, strict=True)
-            ]
-            tokens = self._gather(plans)
-            pooled = self._forward(tokens, torch.tensor([plan.reused for plan in plans], device=tokens.ids.device))
-            self.kept = [plan.shared for plan in plans]
-            index = torch.tensor([plan.tail_of for plan in plans], device=pooled.device)
-            features = self.tower.project(pooled)  # (B, U, D) -> (B, U, E)
-            self.work.add("texts_encoded", sum(len(plan.tails) for plan in plans))
-            self.work.add("text_tokens", tokens.number)
-            return features.gather(1, index[:, :, None].expand(-1, -1, features.shape[-1])).float()
+            features = self.tower.project(self._forward(plan)).float()  # (U, D) -> (U, E)
+            self._earlier = Earlier(plan, np.arange(len(texts)))
+            self.work.add("texts_encoded", len(plan.tail_lengths))
+            self.work.add("text_tokens", len(plan.ids))
+            return features[self._on_device(plan.text_of)]
 
-    def _gather(self, plans: list[_Plan]) -> _Tokens:
-        rows, ends = [], []
-        for plan in plans:
-            fresh = plan.shared[plan.reused :]
-            row = [(token, plan.reused + i, _SHARED) for i, token in enumerate(fresh)]
-            row_ends = []
-            for owner, tail in enumerate(plan.tails):
-                row += [(token, len(plan.shared) + i, owner) for i, token in enumerate(tail)]
-                row_ends.append(len(row) - 1)
-            rows.append(row)
-            ends.append(row_ends)
-        width, most = max(map(len, rows)), max(map(len, ends))
-        number = sum(map(len, rows))
-        for row, row_ends in zip(rows, ends, strict=True):
-            row += [(0, 0, _PADDING)] * (width - len(row))
-            row_ends += [0] * (most - len(row_ends))
-        ids, positions, owners = torch.tensor(rows, device=self.keys.device).unbind(dim=2)
-        return _Tokens(ids, positions, owners, torch.tensor(ends, device=self.keys.device), number)
-
-    def _forward(self, tokens: _Tokens, reused: Tensor) -> Tensor:
-        """Run the new tokens; returns the last block's output at the end tokens, (B, U, D)."""
-        tower, longest = self.tower, int(reused.max())
-        x = tower.embed(tokens.ids) + tower.positions[tokens.positions]  # (B, S, D)
-        mask = self._mask(tokens, reused, longest, x.dtype)
-        fresh = (tokens.owners == _SHARED).nonzero(as_tuple=True)  # (row, index in S)
-        place = tokens.positions[fresh]
-        rows = torch.arange(len(x), device=x.device)[:, None]
+    def _forward(self, plan: TextPlan) -> Tensor:
+        """Run the new tokens; returns the last block's output at the end tokens, (U, D)."""
+        tower = self.tower
+        ids, positions, rows = self._on_device(np.stack([plan.ids, plan.positions, plan.rows]))
+        recalled = self._on_device(np.stack(plan.recalled))
+        attention = TreeAttention(plan, np.arange(len(plan.ids)), tower.num_heads, self._on_device)
+        x = tower.embed(ids) + tower.positions[positions]  # (N, D)
+        computed = []
         for i, block in enumerate(tower.blocks):
-            is_last = i == len(tower.blocks) - 1
-            kept_keys, kept_values = self._last if is_last else (self.keys[i], self.values[i])
             normed = block.norm1(x)
-            keys, values = map(self._heads, block.key_value(normed))  # (B, heads, S, D / heads)
-            if is_last:  # nobody looks at the other positions' outputs
-                normed, x, mask = normed[rows, tokens.ends], x[rows, tokens.ends], mask[rows, 0, tokens.ends][:, None]
-            attended = nn.functional.scaled_dot_product_attention(
-                self._heads(block.query(normed)),
-                torch.cat([kept_keys[:, :, :longest], keys], dim=2),
-                torch.cat([kept_values[:, :, :longest], values], dim=2),
-                attn_mask=mask,
-            )
-            x = x + block.out(attended.transpose(1, 2).flatten(2))
+            computed.append(block.key_value(normed))
+            shared = self.keys[i], self.values[i]
+            if recalled.shape[1]:
+                _move(self._computed[i], recalled[0], shared, recalled[1:])
+            if plan.num_fresh:
+                fresh = torch.stack([rows, positions])[:, : plan.num_fresh]
+                _move(computed[i], slice(plan.num_fresh), shared, fresh)
+            if block is tower.blocks[-1]:  # nobody looks at the other tokens' outputs
+                attention = TreeAttention(plan, plan.ends, tower.num_heads, self._on_device)
+                normed, x = normed[attention.tokens], x[attention.tokens]
+            x = x + block.out(attention(block.query(normed), computed[i], shared))
             x = x + block.mlp(block.norm2(x))
-            kept_keys[fresh[0], :, place] = keys[fresh[0], :, fresh[1]]
-            kept_values[fresh[0], :, place] = values[fresh[0], :, fresh[1]]
+        self._computed = computed
         return x
 
-    def _heads(self, x: Tensor) -> Tensor:
-        """(B, S, D) -> (B, heads, S, D / heads)."""
-        return x.unflatten(-1, (self.tower.num_heads, -1)).transpose(1, 2)
-
-    def _mask(self, tokens: _Tokens, reused: Tensor, longest: int, dtype: torch.dtype) -> Tensor:
-        """Additive mask (B, 1, S, longest + S): a token sees shared ones and its own text's, up to its place."""
-        kept_places = torch.arange(longest, device=reused.device).expand(len(reused), -1)
-        kept_owners = torch.where(kept_places < reused[:, None], _SHARED, _PADDING)
-        places = torch.cat([kept_places, tokens.positions], dim=1)[:, None]  # (B, 1, longest + S)
-        owners = torch.cat([kept_owners, tokens.owners], dim=1)[:, None]
-        same = (owners == _SHARED) | (owners == tokens.owners[:, :, None])
-        seen = same & (places <= tokens.positions[:, :, None])  # -> (B, S, longest + S)
-        return torch.zeros_like(seen, dtype=dtype).masked_fill(~seen, torch.finfo(dtype).min)[:, None]
+    def _on_device(self, array: np.ndarray) -> Tensor:
+        return torch.from_numpy(array).to(self.keys.device, non_blocking=True)
 
 
-def _common_prefix(sequences: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
-    """Longest prefix that all sequences share (of integers: it lies between the smallest and the largest)."""
-    low, high = min(sequences), max(sequences)
-    for i, token in enumerate(low):
-        if i == len(high) or high[i] != token:
-            return low[:i]
-    return low
+def _move(computed: tuple[Tensor, Tensor], tokens: Tensor | slice, shared: tuple[Tensor, Tensor], places: Tensor) -> None:
+    """Put keys and values (N, D) of some tokens at (row, place) among the shared ones (B, context length, D)."""
+    for source, target in zip(computed, shared, strict=True):
+        target[places[0], places[1]] = source[tokens]

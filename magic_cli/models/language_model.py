@@ -115,8 +115,8 @@ class HuggingFaceLanguageModel:
     def prefill(self, prompts: Sequence[Sequence[int]]) -> State:
         return self._look_ahead.prefill(prompts)
 
-    def peek(self, state: State, ids: Tensor) -> Tensor:
-        return self._look_ahead.peek(state, ids)
+    def peek(self, state: State, ids: Tensor, wanted: Tensor | None = None) -> Tensor:
+        return self._look_ahead.peek(state, ids, wanted)
 
     def commit(self, state: State, choice: Tensor) -> None:
         self._look_ahead.commit(state, choice)

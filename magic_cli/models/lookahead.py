@@ -1,4 +1,4 @@
-"""Three ways to look one token ahead with any Hugging Face causal LM, from fast to general.
+"""Three ways to look one token ahead with any Hugging Face causal LM.
 
 All keep the same promise (``prefill``, ``peek``, ``commit``, ``select``); ``probe.py`` finds out at load which one a
 model can do. Rows are left-padded so that all rows of a batch grow in step.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,9 @@ import torch
 from torch import Tensor
 
 from magic_cli.work import Work
+
+_MOST_PADDING = 1.25
+"""Positions computed for each one that is wanted, above which a copy of the cache for each candidate costs less."""
 
 
 class Network:
@@ -66,6 +69,18 @@ class Network:
 
 
 @dataclass
+class Peek:
+    """Candidates that were looked at, one of which may be committed."""
+
+    ids: Tensor
+    """(B, K) token ids."""
+    hidden: Tensor
+    """(B, K, H), NaN where a candidate was not wanted."""
+    keep: Callable[[Tensor], Any] | None = None
+    """Chosen candidates (B,) -> the cache with them appended."""
+
+
+@dataclass
 class State:
     """B sequences as far as they have been read (see ``protocols.LanguageModelState``)."""
 
@@ -78,11 +93,8 @@ class State:
     logits: Tensor
     """(B, V)."""
     cache: Any = None
-    peeked_ids: Tensor | None = None
-    """(B, K) candidates of the last peek."""
-    peeked_hidden: Tensor | None = None
-    """(B, K, H)."""
-    peeked_cache: Any = None
+    peeked: Peek | None = None
+    """The last peek, until one of its candidates is appended."""
 
     @property
     def lengths(self) -> Tensor:
@@ -92,10 +104,10 @@ class State:
     def append(self, choice: Tensor) -> None:
         """Move the chosen candidates (B,) of the last peek into the sequences."""
         rows = torch.arange(len(choice), device=choice.device)
-        self.ids = torch.cat([self.ids, self.peeked_ids[rows, choice, None]], dim=1)
-        self.hidden = torch.cat([self.hidden, self.peeked_hidden[rows, choice, None]], dim=1)
+        self.ids = torch.cat([self.ids, self.peeked.ids[rows, choice, None]], dim=1)
+        self.hidden = torch.cat([self.hidden, self.peeked.hidden[rows, choice, None]], dim=1)
         self.valid = torch.nn.functional.pad(self.valid, (0, 1), value=True)
-        self.peeked_ids = self.peeked_hidden = None
+        self.peeked = None
 
 
 class LookAhead:
@@ -123,8 +135,8 @@ class LookAhead:
             logits = self.network.own_logits(ids, mask, positions, self._new_cache())
         return State(ids, valid, hidden, logits, cache)
 
-    def peek(self, state: State, ids: Tensor) -> Tensor:
-        """Hidden states (B, K, H) of the candidates ``ids`` (B, K)."""
+    def peek(self, state: State, ids: Tensor, wanted: Tensor | None = None) -> Tensor:
+        """Hidden states (B, K, H) of the candidates ``ids`` (B, K), or of those that are ``wanted`` (B, K), NaN for the rest."""
         raise NotImplementedError(f"{type(self).__name__}.peek")
 
     def commit(self, state: State, choice: Tensor) -> None:
@@ -133,11 +145,7 @@ class LookAhead:
 
     def select(self, state: State, rows: Tensor) -> State:
         """The state of ``rows`` (R,); the last peek is forgotten."""
-        cache = state.cache
-        if cache is not None:
-            cache = copy.copy(cache)
-            cache.layers = [copy.copy(layer) for layer in cache.layers]  # selection must not change the caller's state
-            cache.batch_select_indices(rows)
+        cache = _fork(state.cache, rows) if state.cache is not None else None
         return State(state.ids[rows], state.valid[rows], state.hidden[rows], state.logits[rows], cache)
 
     def _new_cache(self) -> Any:
@@ -147,11 +155,49 @@ class LookAhead:
         return valid.long()
 
 
-class TreeStep(LookAhead):
+class RepeatedCache(LookAhead):
+    """One row for each candidate, on copies of its row's cache, of whatever kind the model keeps."""
+
+    name = "repeated"
+
+    def peek(self, state: State, ids: Tensor, wanted: Tensor | None = None) -> Tensor:
+        wanted = torch.ones_like(ids, dtype=torch.bool) if wanted is None else wanted
+        rows, columns = wanted.nonzero(as_tuple=True)  # (N)
+        valid = torch.nn.functional.pad(state.valid, (0, 1), value=True)[rows]
+        cache = _fork(state.cache, rows)
+        hidden, cache = self.network.hidden(
+            ids[rows, columns, None], self._step_mask(valid), state.lengths[rows, None], cache, use_cache=True
+        )
+        places = torch.zeros_like(ids)
+        places[rows, columns] = torch.arange(len(rows), device=ids.device)
+        state.peeked = Peek(
+            ids,
+            hidden.new_full((*ids.shape, hidden.shape[-1]), torch.nan).index_put((rows, columns), hidden[:, 0]),
+            keep=lambda choice: _fork(cache, places.gather(1, choice[:, None]).squeeze(1)),
+        )
+        return state.peeked.hidden
+
+    def commit(self, state: State, choice: Tensor) -> None:
+        before, positions = state.cache, state.lengths[:, None]
+        state.cache = state.peeked.keep(choice)
+        state.append(choice)
+        if self.network.head_is_plain:
+            state.logits = self.network.logits(state.hidden[:, -1])
+        else:
+            mask = self._step_mask(state.valid)
+            state.logits = self.network.own_logits(state.ids[:, -1:], mask, positions, before, use_cache=True)
+
+    def _step_mask(self, valid: Tensor) -> Tensor:
+        """What a pass over one token a row is given as mask; ``valid`` (B, T) counts that token."""
+        return valid.long()
+
+
+class TreeStep(RepeatedCache):
     """All K candidates in one pass as K positions of one sequence, each blind to the others.
 
     They share the cached prefix, which is therefore never copied K times; a mask keeps them apart and all get the same
-    position id. Committing keeps the chosen candidate's cache column and drops the others.
+    position id. Committing keeps the chosen candidate's cache column and drops the others. Where rows want very different
+    numbers of candidates, padding would cost more than copies, and each candidate is a row of its own.
     """
 
     name = "tree"
@@ -167,76 +213,29 @@ class TreeStep(LookAhead):
         itself = torch.eye(valid.shape[1], dtype=torch.bool, device=valid.device)
         return self._additive(causal & valid[:, None] | itself)
 
-    def peek(self, state: State, ids: Tensor) -> Tensor:
-        num_rows, num_candidates = ids.shape
-        self._forget_peek(state)
-        apart = torch.eye(num_candidates, dtype=torch.bool, device=ids.device).expand(num_rows, -1, -1)
-        prefix = state.valid[:, None].expand(-1, num_candidates, -1)
-        mask = self._additive(torch.cat([prefix, apart], dim=2))  # (B, 1, K, T + K)
-        positions = state.lengths[:, None].expand(-1, num_candidates)
-        hidden, state.cache = self.network.hidden(ids, mask, positions, state.cache, use_cache=True)
-        state.peeked_ids, state.peeked_hidden = ids, hidden
+    def peek(self, state: State, ids: Tensor, wanted: Tensor | None = None) -> Tensor:
+        if wanted is not None and _is_ragged(wanted):
+            return super().peek(state, ids, wanted)
+        columns = _columns(ids, wanted)  # (B, S)
+        num_rows, width = columns.shape
+        apart = torch.eye(width, dtype=torch.bool, device=ids.device).expand(num_rows, -1, -1)
+        prefix = state.valid[:, None].expand(-1, width, -1)
+        mask = self._additive(torch.cat([prefix, apart], dim=2))  # (B, 1, S, T + S)
+        positions = state.lengths[:, None].expand(-1, width)
+        hidden, cache = self.network.hidden(ids.gather(1, columns), mask, positions, _fork(state.cache), use_cache=True)
+        if wanted is not None:
+            every = hidden.new_full((*ids.shape, hidden.shape[-1]), torch.nan)
+            hidden = every.scatter(1, columns[:, :, None].expand_as(hidden), hidden).masked_fill(~wanted[:, :, None], torch.nan)
+        state.peeked = Peek(ids, hidden, keep=lambda choice: _keep_column(cache, (columns == choice[:, None]).int().argmax(dim=1), width))
         return hidden
 
-    def commit(self, state: State, choice: Tensor) -> None:
-        num_rows, num_candidates = state.peeked_ids.shape
-        length = state.ids.shape[1]
-        if num_candidates > 1:
-            rows = torch.arange(num_rows, device=choice.device)
-            for layer in state.cache.layers:
-                layer.keys[:, :, length] = layer.keys[rows, :, length + choice]
-                layer.values[:, :, length] = layer.values[rows, :, length + choice]
-            state.cache.crop(-(num_candidates - 1))
-        state.append(choice)
-        if self.network.head_is_plain:
-            state.logits = self.network.logits(state.hidden[:, -1])
-            return
-        state.cache.crop(-1)
-        mask = self._additive(state.valid[:, None])
-        positions = state.lengths[:, None] - 1
-        state.logits = self.network.own_logits(state.ids[:, -1:], mask, positions, state.cache, use_cache=True)
-
-    def select(self, state: State, rows: Tensor) -> State:
-        self._forget_peek(state)
-        return super().select(state, rows)
-
-    def _forget_peek(self, state: State) -> None:
-        if state.peeked_ids is not None:
-            state.cache.crop(-state.peeked_ids.shape[1])
-            state.peeked_ids = state.peeked_hidden = None
+    def _step_mask(self, valid: Tensor) -> Tensor:
+        return self._additive(valid[:, None])
 
     def _additive(self, allowed: Tensor) -> Tensor:
         """(B, Q, T) bool -> (B, 1, Q, T) float mask: boolean masks are read wrongly by eager attention, -inf gives NaN."""
         dtype = self.network.model.dtype
         return torch.zeros_like(allowed, dtype=dtype).masked_fill(~allowed, torch.finfo(dtype).min)[:, None]
-
-
-class RepeatedCache(LookAhead):
-    """One row for each candidate on a K-fold copy of the cache, of whatever kind the model keeps."""
-
-    name = "repeated"
-
-    def peek(self, state: State, ids: Tensor) -> Tensor:
-        num_rows, num_candidates = ids.shape
-        cache = copy.deepcopy(state.cache)
-        cache.batch_repeat_interleave(num_candidates)
-        valid = torch.nn.functional.pad(state.valid, (0, 1), value=True).repeat_interleave(num_candidates, dim=0)
-        positions = state.lengths.repeat_interleave(num_candidates)[:, None]
-        hidden, cache = self.network.hidden(ids.reshape(-1, 1), valid.long(), positions, cache, use_cache=True)
-        state.peeked_ids, state.peeked_cache = ids, cache
-        state.peeked_hidden = hidden.view(num_rows, num_candidates, -1)  # (B * K, 1, H) -> (B, K, H)
-        return state.peeked_hidden
-
-    def commit(self, state: State, choice: Tensor) -> None:
-        num_rows, num_candidates = state.peeked_ids.shape
-        before, positions = state.cache, state.lengths[:, None]
-        state.peeked_cache.batch_select_indices(torch.arange(num_rows, device=choice.device) * num_candidates + choice)
-        state.cache, state.peeked_cache = state.peeked_cache, None
-        state.append(choice)
-        if self.network.head_is_plain:
-            state.logits = self.network.logits(state.hidden[:, -1])
-        else:
-            state.logits = self.network.own_logits(state.ids[:, -1:], state.valid.long(), positions, before, use_cache=True)
 
 
 class Recompute(LookAhead):
@@ -256,15 +255,15 @@ class Recompute(LookAhead):
         state.logits = self._logits(state)
         return state
 
-    def peek(self, state: State, ids: Tensor) -> Tensor:
-        num_candidates = ids.shape[1]
-        peeked = state.hidden.new_zeros(*ids.shape, state.hidden.shape[-1])
+    def peek(self, state: State, ids: Tensor, wanted: Tensor | None = None) -> Tensor:
+        wanted = torch.ones_like(ids, dtype=torch.bool) if wanted is None else wanted
+        peeked = state.hidden.new_full((*ids.shape, state.hidden.shape[-1]), torch.nan)
         for rows, tokens in self._same_length(state.ids, state.valid):
-            repeated = tokens.repeat_interleave(num_candidates, dim=0)
-            sequences = torch.cat([repeated, ids[rows].reshape(-1, 1)], dim=1)
+            group, columns = wanted[rows].nonzero(as_tuple=True)
+            sequences = torch.cat([tokens[group], ids[rows[group], columns, None]], dim=1)
             hidden, _ = self.network.hidden(sequences, use_cache=False)
-            peeked[rows] = hidden[:, -1].view(len(rows), num_candidates, -1)
-        state.peeked_ids, state.peeked_hidden = ids, peeked
+            peeked[rows[group], columns] = hidden[:, -1]
+        state.peeked = Peek(ids, peeked)
         return peeked
 
     def commit(self, state: State, choice: Tensor) -> None:
@@ -286,6 +285,41 @@ class Recompute(LookAhead):
             rows = (lengths == length).nonzero().squeeze(1)
             groups.append((rows, ids[rows, ids.shape[1] - length :]))
         return groups
+
+
+def _fork(cache: Any, rows: Tensor | None = None) -> Any:
+    """A cache of the same contents (of ``rows`` only) that may grow without changing the one it comes from."""
+    fork = copy.copy(cache)
+    fork.layers = [copy.copy(layer) for layer in cache.layers]
+    if rows is not None:
+        fork.batch_select_indices(rows)
+    return fork
+
+
+def _keep_column(cache: Any, column: Tensor, width: int) -> Any:
+    """Of the last ``width`` columns of each row keep one (B,)."""
+    rows = torch.arange(len(column), device=column.device)
+    for layer in cache.layers if width > 1 else ():
+        first = layer.keys.shape[2] - width
+        layer.keys[:, :, first] = layer.keys[rows, :, first + column]
+        layer.values[:, :, first] = layer.values[rows, :, first + column]
+    if width > 1:
+        cache.crop(-(width - 1))
+    return cache
+
+
+def _columns(ids: Tensor, wanted: Tensor | None) -> Tensor:
+    """Columns (B, S) of the wanted candidates in order; a row with fewer than the most of any goes on with its first others."""
+    if wanted is None:
+        return torch.arange(ids.shape[1], device=ids.device).expand_as(ids)
+    order = (~wanted).int().argsort(dim=1, stable=True)
+    return order[:, : int(wanted.sum(dim=1).max())]
+
+
+def _is_ragged(wanted: Tensor) -> bool:
+    """Whether a rectangle around the wanted candidates of all rows would be padding for a good part."""
+    total, most = torch.stack([wanted.sum(), wanted.sum(dim=1).max()]).tolist()
+    return most * len(wanted) > _MOST_PADDING * total
 
 
 def _left_pad(prompts: Sequence[Sequence[int]], device: torch.device) -> tuple[Tensor, Tensor]:

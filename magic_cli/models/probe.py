@@ -57,14 +57,21 @@ def choose_look_ahead(network: Network, *, decoding_len: int, num_candidates: in
 
 
 def _error(way: LookAhead, prompts: list[Tensor], candidates: Tensor) -> float:
-    """Largest relative error over two steps (peek, commit, peek) of a ragged batch against plain forward passes."""
+    """Largest relative error over two steps (peek, commit, peek) of a ragged batch against plain forward passes.
+
+    In the second step one row wants all candidates and the other only its last.
+    """
     sequences = [prompt.tolist() for prompt in prompts]
     state = way.prefill(sequences)
     worst = 0.0
-    for ids in candidates:  # (2, K)
-        peeked = way.peek(state, ids)
+    few = torch.ones_like(candidates[1], dtype=torch.bool)
+    few[1, :-1] = False
+    for ids, wanted in zip(candidates, (None, few), strict=True):  # (2, K)
+        peeked = way.peek(state, ids, wanted)
         for row, sequence in enumerate(sequences):
             for candidate in {0, ids.shape[1] // 2, ids.shape[1] - 1}:
+                if wanted is not None and not wanted[row, candidate]:
+                    continue
                 tokens = torch.tensor([[*sequence, int(ids[row, candidate])]], device=ids.device)
                 expected = way.network.hidden(tokens, use_cache=False)[0][0, -1]
                 difference = (peeked[row, candidate] - expected).abs().amax() / expected.abs().amax()

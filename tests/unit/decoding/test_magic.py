@@ -73,7 +73,8 @@ def test_tokens_equal_reference_when_text_goes_on_after_end_of_text(language_mod
     assert language_model.end_id in expected.ids[:8]  # a weak case otherwise
 
 
-def test_details_equal_reference_when_traced(language_model, clip, image_features, run_reference):
+@pytest.mark.parametrize("lazy", [True, False])
+def test_details_equal_reference_when_traced(language_model, clip, image_features, run_reference, lazy):
     prompt, settings = [language_model.start_id], {"k": 5, "alpha": 0.3, "beta": 1.0, "decoding_len": LENGTH}
     expected = run_reference(prompt, image=2, **settings)
     seen = []
@@ -83,13 +84,41 @@ def test_details_equal_reference_when_traced(language_model, clip, image_feature
         [prompt],
         guidance=Guidance(clip, image_features[2:3]),
         on_step=lambda index, step, details: seen.append((index, step, details)),
+        lazy=lazy,
     )
     assert [(index, step) for index, step, _ in seen] == [(0, step) for step in range(LENGTH - 1)]
+    left_out = 0
     for (_, _, details), plain, token in zip(seen, expected.steps, expected.ids, strict=True):
         assert details["choice"] == token
         assert details["token_ids"] == plain["token_ids"]
-        for name in ("p", "penalty", "f", "score"):
+        for name in ("p", "f"):
             assert details[name] == pytest.approx(plain[name], abs=2e-4), name
+        for name in ("penalty", "score"):
+            known = [(value, expected) for value, expected in zip(details[name], plain[name], strict=True) if value is not None]
+            assert [value for value, _ in known] == pytest.approx([expected for _, expected in known], abs=2e-4), name
+            left_out += settings["k"] - len(known)
+    assert (left_out > 0) == lazy
+
+
+@pytest.mark.parametrize("look_ahead", ["tree", "repeated", "recompute"])
+@pytest.mark.parametrize(("alpha", "beta"), [(0.1, 2.0), (0.3, 0.5), (0.02, 0.0)])
+def test_same_tokens_and_trace_are_written_with_less_work_when_lazy(make_language_model, clip, image_features, look_ahead, alpha, beta):
+    model = make_language_model(look_ahead=look_ahead)
+    words = [[model.start_id, *model.encode(text)] for text in ("", "A man", "A", "Two dogs are", "", "The")]
+    method, outcomes, positions, traces = MagicSearch(LENGTH, k=6, alpha=alpha, beta=beta), [], [], []
+    for lazy, batches in ((False, [slice(0, 6)]), (True, [slice(0, 6)]), (True, [slice(i, i + 1) for i in range(6)])):
+        model.work.counts.clear()
+        written, seen = [], {}
+        for batch in batches:
+            guidance = Guidance(clip, image_features[batch])
+            note = lambda index, step, details: seen.update({(batch.start + index, step): details})  # noqa: B023, E731
+            written += generate(model, method, words[batch], guidance=guidance, lazy=lazy, on_step=note)
+        outcomes.append(written)
+        positions.append(model.work.counts["lm_positions"])
+        traces.append({key: [value is None for value in details["penalty"]] for key, details in seen.items()})
+    assert outcomes[0] == outcomes[1] == outcomes[2]
+    assert positions[2] < positions[0] and positions[2] <= positions[1] <= positions[0]
+    assert traces[1] == traces[2]  # what a batch's neighbours need is no part of a row's trace
 
 
 def test_details_name_only_what_was_computed_when_weights_are_zero(language_model, clip, image_features):

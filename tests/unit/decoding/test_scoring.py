@@ -64,6 +64,24 @@ def test_score_weighs_three_terms_when_all_are_given():
     assert score[0].tolist() == pytest.approx([0.9 * 0.5 - 0.08 + 0.5, 0.9 * 0.2 + 0.05 + 1.5])
 
 
+@pytest.mark.parametrize(("alpha", "beta"), [(0.1, 2.0), (0.6, 0.15), (1.0, 0.0), (0.02, 3.0)])
+def test_best_candidate_is_never_ruled_out_when_penalties_are_unknown(alpha, beta):
+    generator = torch.Generator().manual_seed(0)
+    confidence = torch.rand(2000, 12, generator=generator) * torch.rand(2000, 1, generator=generator)
+    magic = (6 * torch.randn(2000, 12, generator=generator)).softmax(dim=-1)
+    open_ = scoring.can_win(confidence, magic, alpha=alpha, beta=beta)
+    for penalty in (2 * torch.rand(2000, 12, generator=generator) - 1, torch.randint(2, (2000, 12), generator=generator) * 2.0 - 1):
+        best = scoring.best_candidate(scoring.combine(confidence, penalty, magic, alpha=alpha, beta=beta))
+        assert bool(open_.gather(1, best[:, None]).all())
+    assert alpha > 0.5 or open_.float().mean() < 0.5  # it rules out something
+
+
+def test_candidate_stays_possible_when_it_could_just_win():
+    gap = 2 * 0.1 / 0.9  # penalties 1 and -1 make up for so much confidence
+    confidence = torch.tensor([[0.5, 0.5 - gap, 0.5 - gap - 1e-4]])
+    assert scoring.can_win(confidence, None, alpha=0.1, beta=0.0).tolist() == [[True, True, False]]
+
+
 def test_lower_rank_wins_when_scores_tie():
     assert scoring.best_candidate(torch.tensor([[1.0, 2.0, 2.0, 0.0], [3.0, 3.0, 3.0, 3.0]])).tolist() == [1, 0]
 
