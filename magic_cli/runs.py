@@ -94,11 +94,7 @@ class RunFolder:
         import yaml
 
         self.manifest |= {
-            "magic": __version__,
-            "git_revision": _git_revision(),
-            "python": platform.python_version(),
-            "packages": {name: _version(name) for name in _RECORDED_PACKAGES},
-            "platform": platform.platform(),
+            **provenance(),
             "identity": self._identity,
             "status": "running",
         }
@@ -257,6 +253,17 @@ def _short(value: Any) -> str:
     """A value as an error message shows it; of a hash the first digits will do."""
     text = str(value)
     return f"{text[:12]}..." if len(text) > 60 else text
+
+
+def provenance() -> dict[str, Any]:
+    """What made a result: versions of magic and of the packages that matter, revision of the checkout, platform."""
+    return {
+        "magic": __version__,
+        "git_revision": _git_revision(),
+        "python": platform.python_version(),
+        "packages": {name: _version(name) for name in _RECORDED_PACKAGES},
+        "platform": platform.platform(),
+    }
 
 
 def _version(package: str) -> str | None:

@@ -190,17 +190,31 @@ class RunSettings(MachineSettings):
         seed: Seed of the sampled methods, 0 to 2**63 - 1.
         repeat: Which of several sampled runs this is, at least 1; each repeat draws anew.
         trace: Write every step's candidates and scores to trace.jsonl.
+        lazy: Look only at candidates that can still win (same tokens); null: on the CPU, where it saves time. On a GPU it
+            saves arithmetic, too, at the price of waiting for the device once more a token.
+        compile: Run the models through torch.compile: slow to start, then faster.
+        workers: Processes that read images ahead of the decoder, at least 0 (the main process reads); null: chosen by the
+            number of cores.
+        cache_images: Keep image features on disk, and use those that an earlier run kept.
+        image_cache: Folder of these features; null: ``magic/images`` below XDG_CACHE_HOME, or below ~/.cache.
     """
 
     dir: str | None = None
     seed: int = 0
     repeat: int = 1
     trace: bool = False
+    lazy: bool | None = None
+    compile: bool = False
+    workers: int | None = None
+    cache_images: bool = True
+    image_cache: str | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
         require("repeat", self.repeat, at_least=1, prefix="run")
         require("seed", self.seed, at_least=0, at_most=2**63 - 1, prefix="run")
+        if self.workers is not None:
+            require("workers", self.workers, at_least=0, prefix="run")
 
 
 @dataclass
@@ -239,7 +253,7 @@ def _plain(value: Any) -> Any:
 
 # What cannot change a result, so that a run goes on after it is changed.
 _WITHOUT_EFFECT = {
-    "run": ("dir", "batch_size", "device", "threads", "trace"),
+    "run": ("dir", "batch_size", "device", "threads", "trace", "lazy", "compile", "workers", "cache_images", "image_cache"),
     "language_model": ("recommended",),  # already resolved into the settings that use it
     "image_text_model": ("recommended",),
 }

@@ -5,15 +5,16 @@ from __future__ import annotations
 import hashlib
 import sys
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
-from magic_cli.data.images import SkippedImage, UnreadableImage, open_image, quiet_pillow
+from magic_cli.data.images import SkippedImage, UnreadableImage, quiet_pillow
 from magic_cli.data.records import ImageRecord
+from magic_cli.image_features.cache import cache_folder
+from magic_cli.image_features.reading import ImageReader, ImageStream, ReadImage, choose_workers
 from magic_cli.models.sources import describe_source, local_files, sha256
 from magic_cli.reports.exports import coco_results, released_format
 from magic_cli.runs import RunFolder
@@ -21,14 +22,12 @@ from magic_cli.settings import CaptionSettings, as_plain, method_name, settings_
 from magic_cli.work import Work
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
-    from torch import Tensor
-
+    from magic_cli.image_features.encoding import ImageEncoder
     from magic_cli.models.image_text_model import ImageTextModel
     from magic_cli.models.language_model import HuggingFaceLanguageModel
 
 DONE, SOME_FAILED = 0, 3
-_READERS = 4  # threads that decode images while the models work
+_BATCHES_AHEAD = 2  # whose images are read while the models work on another
 _ESCAPES = {number: f"\\x{number:02x}" for number in (*range(32), 127)}
 
 
@@ -88,30 +87,40 @@ def item_seed(seed: int, item: str, repeat: int) -> int:
 
 
 class _Captioner:
-    """The models of one run, loaded when the first image needs them, and the loop over batches."""
+    """The models of one run, loaded if an image needs them, and the loop over batches."""
 
     def __init__(self, settings: CaptionSettings, run: RunFolder) -> None:
         self.settings, self.run = settings, run
         self.work = Work()
-        self.digests: dict[str, str] = {}
-        """SHA-256 of every image read, by id."""
+        dataset = settings.dataset
+        self.reader = ImageReader(dataset.apply_exif_orientation, dataset.skip_greyscale)
         self.scorer: ImageTextModel | None = None
-        self.language_model: HuggingFaceLanguageModel | None = None
+        self.encoder: ImageEncoder | None = None
 
     def _load(self) -> None:
         import torch
 
         from magic_cli.decoding.text import CaptionFormat
+        from magic_cli.image_features.encoding import connect
+        from magic_cli.models.compiling import require_compiler
         from magic_cli.models.loading import load_image_text_model, load_language_model, resolve_device
 
         settings = self.settings
         if settings.run.threads is not None:
             torch.set_num_threads(settings.run.threads)
-        where = {"device": resolve_device(settings.run.device), "dtype": getattr(torch, settings.run.dtype.value), "work": self.work}
-        self.language_model, language_model_facts = load_language_model(settings.language_model, **where)
+        where = {"device": resolve_device(settings.run.device), "dtype": getattr(torch, settings.run.dtype.value)}
+        self.language_model, language_model_facts = load_language_model(settings.language_model, **where, work=self.work)
         models = {"language_model": language_model_facts}
         if settings.decoding.needs_image:
-            self.scorer, models["image_text_model"] = load_image_text_model(settings.image_text_model, **where)
+            self.scorer, models["image_text_model"] = load_image_text_model(settings.image_text_model, **where, work=self.work)
+            cache = cache_folder(settings.run.image_cache) if settings.run.cache_images else None
+            self.reader, self.encoder = connect(self.reader, self.scorer, models["image_text_model"], cache=cache, **where)
+        if settings.run.compile:
+            require_compiler(where["device"])
+            self.language_model.compile()
+            if self.scorer is not None:
+                self.scorer.compile_text()
+        self.lazy = where["device"].type == "cpu" if settings.run.lazy is None else settings.run.lazy
         self.run.use_models(models)
         self.prompt = self.language_model.encode_prompt(settings.prompt)
         self.format = CaptionFormat(self.language_model)
@@ -132,44 +141,40 @@ class _Captioner:
         """
         size = self.settings.run.batch_size
         batches = [records[i : i + size] for i in range(0, len(records), size)]
-        with (
-            tqdm(total=len(records), desc="captions", unit="image", file=sys.stderr, disable=None) as bar,
-            ThreadPoolExecutor(_READERS) as readers,
-            self._recording(),
-        ):
-            ahead = self._start_reading(batches[0], readers)
-            for number, batch in enumerate(batches):
-                reading = ahead
-                if number + 1 < len(batches):
-                    ahead = self._start_reading(batches[number + 1], readers)  # read while this batch is decoded
-                if reading:
-                    self._caption_batch(batch, [image.result() for image in reading])
-                for record in batch:
-                    if record.id in self.run.predictions:
-                        with bar.external_write_mode(file=sys.stdout):
-                            _say(record.id, self.run.predictions[record.id]["caption"])
-                bar.update(len(batch))
+        with tqdm(total=len(records), desc="captions", unit="image", file=sys.stderr, disable=None) as bar, self._recording():
+            to_read = self._begin(batches)
+            paths = [record.path for number in sorted(to_read) for record in batches[number]]
+            workers = choose_workers(self.settings.run.workers) if len(to_read) > 1 else 0
+            with ImageStream(self.reader, paths, workers=workers, ahead=_BATCHES_AHEAD * size) as images:
+                for number, batch in enumerate(batches):
+                    if number in to_read:
+                        with self.work.phase("waiting_for_images"):
+                            read = images.take(len(batch))
+                        self._caption_batch(batch, read)
+                    for record in batch:
+                        if record.id in self.run.predictions:
+                            with bar.external_write_mode(file=sys.stdout):
+                                _say(record.id, self.run.predictions[record.id]["caption"])
+                    bar.update(len(batch))
 
-    def _start_reading(self, batch: Sequence[ImageRecord], readers: ThreadPoolExecutor) -> list[Future]:
-        """The images of a batch in the making; none if all are captioned."""
-        if all(record.id in self.run.predictions for record in batch):
-            return []
-        return [readers.submit(self._read, record) for record in batch]
+    def _begin(self, batches: Sequence[Sequence[ImageRecord]]) -> set[int]:
+        """Numbers of the batches that are to be read; if there are any, the models are loaded.
 
-    def _read(self, record: ImageRecord) -> Image | UnreadableImage:
-        dataset = self.settings.dataset
-        try:
-            image = open_image(
-                record.path, apply_exif_orientation=dataset.apply_exif_orientation, skip_greyscale=dataset.skip_greyscale
-            )
-            self.digests[record.id] = sha256(record.path)  # now: the file may be gone when the caption is written
-        except UnreadableImage as reason:
-            return reason
-        except OSError as error:
-            return UnreadableImage(f"vanished while it was read ({error.strerror})")
-        return image
+        Where no image that is to be captioned can be read, the reasons are recorded, and nothing is left to do.
+        """
+        pending = [record for batch in batches for record in batch if record.id not in self.run.predictions]
+        reasons = []
+        for record in pending:
+            outcome = self.reader.read(record.path)
+            if not isinstance(outcome, UnreadableImage):
+                self._load()
+                open_ids = {record.id for record in pending}
+                return {i for i, batch in enumerate(batches) if any(record.id in open_ids for record in batch)}
+            reasons.append(outcome)
+        self._fail(pending, reasons)
+        return set()
 
-    def _caption_batch(self, batch: Sequence[ImageRecord], images: list[Image | UnreadableImage]) -> None:
+    def _caption_batch(self, batch: Sequence[ImageRecord], images: list[ReadImage | UnreadableImage]) -> None:
         import torch
 
         from magic_cli.decoding.generate import generate
@@ -179,11 +184,9 @@ class _Captioner:
         readable = [(r, image) for r, image in zip(batch, images, strict=True) if not isinstance(image, UnreadableImage)]
         if all(record.id in self.run.predictions for record, _ in readable):
             return
-        if self.language_model is None:
-            self._load()
         guidance = None
-        if self.scorer is not None:
-            features = self._encode([image for _, image in readable])
+        if self.encoder is not None:
+            features = self.encoder.encode([image for _, image in readable])
             self._fail([record for record, _ in readable], features)
             readable = [pair for pair, feature in zip(readable, features, strict=True) if not isinstance(feature, UnreadableImage)]
             features = [feature for feature in features if not isinstance(feature, UnreadableImage)]
@@ -208,22 +211,14 @@ class _Captioner:
             is_settled=self.format.is_settled,
             seeds=[item_seed(options.seed, record.id, options.repeat) for record, _ in readable],
             on_step=trace if options.trace else None,
+            lazy=self.lazy,
         )
         self.run.add_trace(steps)
         self.run.add_predictions([
-            self._prediction(record, ids) for (record, _), ids in zip(readable, generated, strict=True) if record.id in open_ids
+            self._prediction(record, image.digest, ids)
+            for (record, image), ids in zip(readable, generated, strict=True)
+            if record.id in open_ids
         ])
-
-    def _encode(self, images: list[Image]) -> list[Tensor | UnreadableImage]:
-        """Image features (E,), or why an image has none."""
-        try:
-            return list(self.scorer.encode_images(images))
-        except (ValueError, MemoryError, RuntimeError) as error:  # preprocessing of one odd image: find out which
-            if len(images) > 1:
-                return [self._encode([image])[0] for image in images]
-            if type(error).__name__ == "OutOfMemoryError":
-                raise
-            return [UnreadableImage(f"the image-text model cannot take it ({type(error).__name__}: {error})")]
 
     def _fail(self, records: Sequence[ImageRecord], outcomes: Sequence[Any]) -> None:
         """Record the images that turned out unreadable."""
@@ -233,13 +228,13 @@ class _Captioner:
             if isinstance(reason, UnreadableImage) and record.id not in self.run.predictions
         ])
 
-    def _prediction(self, record: ImageRecord, generated: list[int]) -> dict[str, Any]:
+    def _prediction(self, record: ImageRecord, digest: str, generated: list[int]) -> dict[str, Any]:
         known = {"split": record.split, "references": list(record.references)} if record.references else {}
         caption = self.format.text(self.prompt, generated)
         return {
             "id": record.id,
             "image": str(record.path),
-            "image_sha256": self.digests[record.id],
+            "image_sha256": digest,
             "caption": caption,
             "token_ids": generated,
             **known,

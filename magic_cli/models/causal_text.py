@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from magic_cli.models.compiling import compiled
 from magic_cli.models.text_plan import Earlier, TextPlan
 from magic_cli.models.tree_attention import TreeAttention
 from magic_cli.work import Work
@@ -53,6 +54,11 @@ class CausalTextTower:
     @property
     def context_length(self) -> int:
         return self.positions.shape[0]
+
+    def compile(self) -> None:
+        """Run what follows attention, the larger part, through torch.compile from now on."""
+        for block in self.blocks:
+            block.mlp = compiled(block.mlp)
 
 
 def packed_attention_block(block: nn.Module) -> Block:

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from magic_cli.models.causal_text import Block, CausalTextTower, cut_at_end
-from magic_cli.models.image_text_model import ImageTextModel, pad_tokens, read_logit_scale
+from magic_cli.models.image_text_model import ImageTextModel, pad_tokens, read_logit_scale, stack_images
 from magic_cli.work import Work
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 
 class HuggingFaceClip(ImageTextModel):
@@ -26,10 +31,11 @@ class HuggingFaceClip(ImageTextModel):
     def __init__(self, model: Any, tokenizer: Any, image_processor: Any, **options: Any) -> None:
         super().__init__(**options)
         self.model, self.tokenizer, self.image_processor = model.eval(), tokenizer, image_processor
+        self.prepare_image = ProcessImage(image_processor)
         self.adopt_tower(self.read_tower(), dtype=model.dtype)
 
-    def embed_images(self, images: Sequence[Any]) -> Tensor:
-        pixels = self.image_processor(images=list(images), return_tensors="pt")["pixel_values"]
+    def embed_images(self, prepared: Sequence[np.ndarray]) -> Tensor:
+        pixels = stack_images(prepared)
         return self.model.get_image_features(pixel_values=pixels.to(self.model.device, self.model.dtype)).pooler_output
 
     def embed_texts(self, texts: Sequence[str]) -> Tensor:
@@ -51,6 +57,17 @@ class HuggingFaceClip(ImageTextModel):
             project=lambda x: self.model.text_projection(text.final_layer_norm(x)),
             num_heads=self.model.config.text_config.num_attention_heads,
         )
+
+
+@dataclass(frozen=True)
+class ProcessImage:
+    """A ``prepare_image`` by a Hugging Face image processor."""
+
+    image_processor: Any
+
+    def __call__(self, image: Image) -> np.ndarray:
+        """(3, side, side) float32."""
+        return self.image_processor(images=[image], return_tensors="np")["pixel_values"][0]
 
 
 class SigLip(HuggingFaceClip):

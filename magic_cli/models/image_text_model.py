@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -35,9 +37,12 @@ class ImageTextModel:
     Attributes:
         logit_scale: Factor on the cosine in the magic score: the model's own temperature, or the one that is set.
         text_tower: The causal text tower if the incremental path agrees with the model's own encoder, else None.
+        prepare_image: RGB image -> what ``embed_images`` takes, as numpy arrays. It holds no weights and can be pickled, so
+            that images are prepared in other processes.
     """
 
     text_tower: CausalTextTower | None = None
+    prepare_image: Callable[[Image], Any]
 
     def __init__(self, *, logit_scale: float, work: Work | None = None) -> None:
         self.logit_scale = logit_scale
@@ -45,9 +50,13 @@ class ImageTextModel:
 
     def encode_images(self, images: Sequence[Image]) -> Tensor:
         """Projected features (B, E) in float32 of RGB images, not normalised."""
+        return self.encode_prepared([self.prepare_image(image) for image in images])
+
+    def encode_prepared(self, prepared: Sequence[Any]) -> Tensor:
+        """Projected features (B, E) in float32 of what ``prepare_image`` gave, not normalised."""
         with self.work.phase("images"), torch.inference_mode():
-            self.work.add("images_encoded", len(images))
-            return self.embed_images(images).float()
+            self.work.add("images_encoded", len(prepared))
+            return self.embed_images(prepared).float()
 
     def encode_texts(self, texts: Sequence[str]) -> Tensor:
         """Projected features (N, E) in float32 of whole texts, not normalised; too long ones are truncated."""
@@ -62,8 +71,13 @@ class ImageTextModel:
             return PlainTexts(self)
         return IncrementalTexts(self.text_tower, self.tokenize, num_rows, self.work)
 
-    def embed_images(self, images: Sequence[Image]) -> Tensor:
-        """(B, E), in the model's own type."""
+    def compile_text(self) -> None:
+        """Run the incremental text tower through torch.compile from now on; a model without one stays as it is."""
+        if self.text_tower is not None:
+            self.text_tower.compile()
+
+    def embed_images(self, prepared: Sequence[Any]) -> Tensor:
+        """(B, E), in the model's own type, of what ``prepare_image`` gave."""
         raise NotImplementedError(f"{type(self).__name__}.embed_images")
 
     def embed_texts(self, texts: Sequence[str]) -> Tensor:
@@ -119,6 +133,22 @@ class PlainTexts:
 def read_logit_scale(model: Any) -> float:
     """``exp(logit_scale)`` of a CLIP-like model; to be read before weights are rounded to 16 bits (100 would be 98.9)."""
     return float(model.logit_scale.detach().float().exp())
+
+
+def stack_images(prepared: Sequence[np.ndarray]) -> Tensor:
+    """(B, 3, side, side) of B prepared images (3, side, side). Raises ValueError if their sizes differ."""
+    return torch.from_numpy(np.stack(prepared))
+
+
+@dataclass(frozen=True)
+class TransformImage:
+    """A ``prepare_image`` by a transform of torchvision's kind: image -> tensor (3, side, side)."""
+
+    transform: Callable[[Image], Tensor]
+
+    def __call__(self, image: Image) -> np.ndarray:
+        """(3, side, side) float32."""
+        return self.transform(image).numpy()
 
 
 def pad_tokens(rows: Sequence[Sequence[int]], *, end_id: int, length: int | None = None, device=None) -> Tensor:

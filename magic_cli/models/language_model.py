@@ -82,6 +82,10 @@ class HuggingFaceLanguageModel:
         self.network.work = self.work
         return self._way.name
 
+    def compile(self) -> None:
+        """Run the forward pass through torch.compile from now on."""
+        self.network.compile()
+
     def encode_prompt(self, prompt: str | None) -> list[int]:
         """Token ids that open a caption: the start token if the model has one, then the prompt's words.
 

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from magic_cli.models.compiling import compiled
 from magic_cli.work import Work
 
 _MOST_PADDING = 1.25
@@ -39,6 +40,10 @@ class Network:
     @property
     def device(self) -> torch.device:
         return self.model.device
+
+    def compile(self) -> None:
+        """Run the forward pass through torch.compile from now on."""
+        self.body = compiled(self.body)
 
     def hidden(self, ids: Tensor, mask: Tensor | None = None, positions: Tensor | None = None, cache: Any = None, **options):
         """Last-layer hidden states (B, T, H) of ``ids`` (B, T), and the cache after them."""

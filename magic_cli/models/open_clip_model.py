@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from magic_cli.models.causal_text import CausalTextTower, cut_at_end, packed_attention_block
-from magic_cli.models.image_text_model import ImageTextModel, read_logit_scale
+from magic_cli.models.image_text_model import ImageTextModel, TransformImage, read_logit_scale, stack_images
 from magic_cli.work import Work
 
 
@@ -25,7 +26,7 @@ class OpenClip(ImageTextModel):
 
     def __init__(self, model: Any, preprocess: Any, tokenizer: Any, **options: Any) -> None:
         super().__init__(**options)
-        self.model, self.preprocess, self.tokenizer = model.eval(), preprocess, tokenizer
+        self.model, self.prepare_image, self.tokenizer = model.eval(), TransformImage(preprocess), tokenizer
         self.dtype = model.logit_scale.dtype
         self.adopt_tower(self._tower(), dtype=self.dtype)
 
@@ -33,9 +34,8 @@ class OpenClip(ImageTextModel):
     def device(self) -> torch.device:
         return self.model.logit_scale.device
 
-    def embed_images(self, images: Sequence[Any]) -> Tensor:
-        pixels = torch.stack([self.preprocess(image) for image in images])
-        return self.model.encode_image(pixels.to(self.device, self.dtype))
+    def embed_images(self, prepared: Sequence[np.ndarray]) -> Tensor:
+        return self.model.encode_image(stack_images(prepared).to(self.device, self.dtype))
 
     def embed_texts(self, texts: Sequence[str]) -> Tensor:
         return self.model.encode_text(self.tokenizer(list(texts)).to(self.device))

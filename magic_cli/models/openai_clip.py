@@ -9,12 +9,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from magic_cli.errors import MagicError
 from magic_cli.models.causal_text import CausalTextTower, cut_at_end, packed_attention_block
-from magic_cli.models.image_text_model import ImageTextModel, read_logit_scale
+from magic_cli.models.image_text_model import ImageTextModel, TransformImage, read_logit_scale, stack_images
 from magic_cli.work import Work
 
 
@@ -38,7 +39,7 @@ class OpenAIClip(ImageTextModel):
 
     def __init__(self, model: Any, preprocess: Any, **options: Any) -> None:
         super().__init__(**options)
-        self.model, self.preprocess = model.eval(), preprocess
+        self.model, self.prepare_image = model.eval(), TransformImage(preprocess)
         self.clip = import_clip()
         self.end_id = model.vocab_size - 1  # its tokenizer's end token is the last one
         self.adopt_tower(self._tower(), dtype=model.dtype)
@@ -47,9 +48,8 @@ class OpenAIClip(ImageTextModel):
     def device(self) -> torch.device:
         return self.model.logit_scale.device
 
-    def embed_images(self, images: Sequence[Any]) -> Tensor:
-        pixels = torch.stack([self.preprocess(image) for image in images])
-        return self.model.encode_image(pixels.to(self.device, self.model.dtype))
+    def embed_images(self, prepared: Sequence[np.ndarray]) -> Tensor:
+        return self.model.encode_image(stack_images(prepared).to(self.device, self.model.dtype))
 
     def embed_texts(self, texts: Sequence[str]) -> Tensor:
         return self.model.encode_text(self.clip.tokenize(list(texts), truncate=True).to(self.device))

@@ -7,11 +7,13 @@ import struct
 import subprocess
 import sys
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+import magic_cli
 from magic_cli.cli import main
 
 OUTPUTS = ("predictions.jsonl", "failures.jsonl", "coco_results.json", "released_format.json")
@@ -28,6 +30,7 @@ def models(tiny_language_model_folder, tiny_clip_folder):
 @pytest.fixture(autouse=True)
 def in_tmp_path(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
 
 def lines(file):
@@ -110,9 +113,35 @@ def test_trace_holds_every_step(tiny_photos, models, tmp_path, capsys):
         assert [step["choice"] for step in own] == prediction["token_ids"]
         assert [step["step"] for step in own] == list(range(len(own)))
         for step in own:
-            score = [0.98 * p - 0.02 * q + 2.0 * f for p, q, f in zip(step["p"], step["penalty"], step["f"], strict=True)]
+            terms = zip(step["p"], step["penalty"], step["f"], strict=True)
+            score = [-np.inf if q is None else 0.98 * p - 0.02 * q + 2.0 * f for p, q, f in terms]
             assert step["token_ids"][int(np.argmax(score))] == step["choice"]
             assert abs(sum(step["f"]) - 1) < 1e-5 and len(step["tokens"]) == 5
+
+
+def test_trace_holds_every_penalty_when_nothing_is_left_out(tiny_photos, models, tmp_path, capsys):
+    words = ["caption", "--images", str(tiny_photos), *models, "run.trace=true"]
+    assert main([*words, "run.dir=lazy"]) == main([*words, "run.dir=all", "run.lazy=false"]) == 0
+    penalties = {name: [q for step in lines(tmp_path / name / "trace.jsonl") for q in step["penalty"]] for name in ("lazy", "all")}
+    assert None in penalties["lazy"] and None not in penalties["all"]
+    assert (tmp_path / "lazy" / "predictions.jsonl").read_bytes() == (tmp_path / "all" / "predictions.jsonl").read_bytes()
+
+
+@pytest.mark.slow
+def test_captions_stay_the_same_when_models_are_compiled(tiny_photos, models, tmp_path, capsys):
+    words = ["caption", "--images", str(tiny_photos), *models]
+    assert main([*words, "run.dir=plain"]) == main([*words, "run.dir=compiled", "run.compile=true"]) == 0
+    assert (tmp_path / "plain" / "predictions.jsonl").read_bytes() == (tmp_path / "compiled" / "predictions.jsonl").read_bytes()
+
+
+def test_missing_compiler_is_one_line(tiny_photos, models, tmp_path):
+    missing = {"CXX": "no-such-compiler", "TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "inductor")}
+    environment = {**os.environ, **missing, "PYTHONPATH": str(Path(magic_cli.__file__).parents[1])}
+    command = [sys.executable, "-m", "magic_cli", "caption", "--images", str(tiny_photos), *models, "run.compile=true"]
+    answer = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert answer.returncode == 2
+    assert "run.compile=true" in answer.stderr and "run.compile=false" in answer.stderr
+    assert answer.stdout == "" and "Traceback" not in answer.stderr
 
 
 def test_sweep_makes_one_run_a_point(tiny_photos, models, tmp_path, capsys):
@@ -276,17 +305,22 @@ def test_trace_asked_for_too_late_is_said(tiny_photos, models, tmp_path, capsys)
     assert "6 images were captioned without trace earlier" in capsys.readouterr().err
 
 
-def test_image_that_the_model_cannot_take_fails_alone(tiny_photos, models, tmp_path, capsys, monkeypatch):
-    from magic_cli.models.huggingface_clip import HuggingFaceClip
+@pytest.mark.parametrize("stage", ["prepare", "embed"])
+def test_image_that_the_model_cannot_take_fails_alone(stage, tiny_photos, models, tmp_path, capsys, monkeypatch):
+    from magic_cli.models.huggingface_clip import HuggingFaceClip, ProcessImage
 
-    embed = HuggingFaceClip.embed_images
+    owner, method, is_odd = {
+        "prepare": (ProcessImage, "__call__", lambda image: image.getpixel((0, 0)) == (1, 2, 3)),
+        "embed": (HuggingFaceClip, "embed_images", lambda prepared: any(np.ptp(pixels, axis=(1, 2)).max() == 0 for pixels in prepared)),
+    }[stage]
+    original = getattr(owner, method)
 
-    def picky(self, images):
-        if any(image.getpixel((0, 0)) == (1, 2, 3) for image in images):
+    def picky(self, given):
+        if is_odd(given):
             raise ValueError("cannot take this one")
-        return embed(self, images)
+        return original(self, given)
 
-    monkeypatch.setattr(HuggingFaceClip, "embed_images", picky)
+    monkeypatch.setattr(owner, method, picky)
     shutil.copytree(tiny_photos, tmp_path / "photos")
     Image.new("RGB", (40, 40), (1, 2, 3)).save(tmp_path / "photos" / "odd.png")
     assert main(["caption", "--images", "photos", *models, "run.dir=out"]) == 3
@@ -301,10 +335,95 @@ def test_image_that_vanishes_after_it_was_read_is_still_captioned(tiny_photos, m
     shutil.copytree(tiny_photos, tmp_path / "photos")
     victim = sorted((tmp_path / "photos").iterdir())[0]
 
-    def embed_and_delete(self, images):
+    def embed_and_delete(self, prepared):
         victim.unlink(missing_ok=True)
-        return embed(self, images)
+        return embed(self, prepared)
 
     monkeypatch.setattr(HuggingFaceClip, "embed_images", embed_and_delete)
     assert main(["caption", "--images", "photos", *models, "run.dir=out"]) == 0
     assert len(lines(tmp_path / "out" / "predictions.jsonl")) == 6
+
+
+def session(folder):
+    return json.loads((folder / "manifest.json").read_text())["sessions"][-1]
+
+
+def counts(folder):
+    return tuple(session(folder)["work"][name] for name in ("images_encoded", "images_cached"))
+
+
+def test_second_run_encodes_no_image_and_says_the_same(tiny_photos, models, tmp_path, capsys):
+    words = ["caption", "--images", str(tiny_photos), *models, "run.trace=true", "run.batch_size=4"]
+    for name in ("first", "second"):
+        assert main([*words, f"run.dir={name}"]) == 0
+    assert (counts(tmp_path / "first"), counts(tmp_path / "second")) == ((6, 0), (0, 6))
+    for file in ("predictions.jsonl", "trace.jsonl"):
+        assert (tmp_path / "first" / file).read_bytes() == (tmp_path / "second" / file).read_bytes()
+    assert [file.parent for file in tmp_path.rglob("*.sqlite")] == [tmp_path / "cache" / "magic" / "images"]
+
+
+def test_only_changed_images_are_encoded_again(tiny_photos, models, tmp_path, capsys):
+    photos = shutil.copytree(tiny_photos, tmp_path / "photos")
+    words = ["caption", "--images", "photos", *models, "run.image_cache=kept"]
+    assert main([*words, "run.dir=first"]) == 0
+    first, second = sorted(photos.iterdir())[:2]
+    Image.open(first).rotate(180).save(first)
+    second.rename(photos / "renamed.jpg")
+    assert main([*words, "run.dir=second"]) == 0
+    assert counts(tmp_path / "second") == (1, 5)
+    assert main([*words, "run.dir=plain", "run.cache_images=false"]) == 0
+    assert (tmp_path / "plain" / "predictions.jsonl").read_bytes() == (tmp_path / "second" / "predictions.jsonl").read_bytes()
+    assert counts(tmp_path / "plain") == (6, 0) and len(list((tmp_path / "kept").iterdir())) == 1 and not (tmp_path / "cache").exists()
+
+
+def test_features_are_not_shared_when_something_else_would_come_out(tiny_photos, models, tiny_clip_folder, tmp_path, capsys):
+    other = shutil.copytree(tiny_clip_folder, tmp_path / "clip")
+    settings = json.loads((other / "preprocessor_config.json").read_text())
+    (other / "preprocessor_config.json").write_text(json.dumps(settings | {"image_mean": [0.1, 0.2, 0.3]}))
+    words = ["caption", "--images", str(tiny_photos), *models]
+    changes = {"first": [], "exif": ["dataset.apply_exif_orientation=false"], "dtype": ["run.dtype=bfloat16"], "model": [f"image_text_model.path={other}"]}
+    for name, changed in changes.items():
+        kept = [word for word in words if not changed or word.partition("=")[0] != changed[0].partition("=")[0]]
+        assert main([*kept, *changed, f"run.dir={name}"]) == 0
+        assert counts(tmp_path / name) == (6, 0), name
+
+
+def test_greyscale_image_is_skipped_also_when_its_feature_is_kept(models, tmp_path, capsys):
+    (tmp_path / "photos").mkdir()
+    Image.new("L", (30, 30), 90).save(tmp_path / "photos" / "grey.png")
+    Image.new("RGB", (30, 30), (90, 20, 200)).save(tmp_path / "photos" / "colour.png")
+    assert main(["caption", "--images", "photos", *models, "run.dir=all"]) == 0
+    assert main(["caption", "--images", "photos", *models, "run.dir=some", "dataset.skip_greyscale=true"]) == 0
+    assert [p["id"] for p in lines(tmp_path / "some" / "predictions.jsonl")] == ["colour.png"]
+
+
+def test_workers_change_nothing(models, tmp_path, capsys):
+    hostile_folder(tmp_path / "photos")
+    words = ["caption", "--images", "photos", *models, "run.batch_size=3", "run.cache_images=false", "run.trace=true"]
+    for workers in (0, 1, 3):
+        assert main([*words, f"run.dir=w{workers}", f"run.workers={workers}"]) == 3
+    files = ("trace.jsonl", *OUTPUTS)
+    [expected, *others] = [[(tmp_path / f"w{workers}" / name).read_bytes() for name in files] for workers in (0, 1, 3)]
+    assert others == [expected, expected]
+
+
+def test_damaged_image_cache_is_one_line_and_no_loss(tiny_photos, models, tmp_path, capfd):
+    words = ["caption", "--images", str(tiny_photos), *models]
+    for name in ("first", "second", "third"):
+        assert main([*words, f"run.dir={name}", "run.batch_size=3"]) == 0
+        err = capfd.readouterr().err
+        assert err.count("is damaged") == (name == "second")
+        [file] = tmp_path.rglob("*.sqlite")
+        if name == "first":
+            file.write_bytes(os.urandom(20_000))
+    assert [counts(tmp_path / name) for name in ("first", "second", "third")] == [(6, 0), (6, 0), (0, 6)]
+    assert (tmp_path / "first" / "predictions.jsonl").read_bytes() == (tmp_path / "second" / "predictions.jsonl").read_bytes()
+
+
+def test_no_model_is_loaded_when_no_image_can_be_read(models, tmp_path, capsys):
+    (tmp_path / "photos").mkdir()
+    for i in range(5):
+        (tmp_path / "photos" / f"{i}.jpg").write_text("no picture")
+    assert main(["caption", "--images", "photos", *models, "run.dir=out", "run.batch_size=2"]) == 3
+    assert [f["id"] for f in lines(tmp_path / "out" / "failures.jsonl")] == [f"{i}.jpg" for i in range(5)]
+    assert "look_ahead" not in session(tmp_path / "out") and not (tmp_path / "cache").exists()

@@ -5,8 +5,10 @@ import os
 import random
 import shutil
 import signal
+import sys
 import time
 import traceback
+from pathlib import Path
 
 import pytest
 
@@ -17,19 +19,32 @@ KILLS = int(os.environ.get("MAGIC_TEST_KILLS", "8"))  # 30 for the full check
 
 
 def start(words) -> int:
-    """Run ``magic`` in a forked process, so that starting costs no import; returns its pid."""
+    """Run ``magic`` in a forked process, so that starting costs no import, and a group of its own; returns its pid."""
     pid = os.fork()
     if pid:
         return pid
+    os.setpgrp()
     try:
-        with open("output.txt", "a") as output:
+        with open("output.txt", "a", buffering=1) as output:
             os.dup2(output.fileno(), 1)
             os.dup2(output.fileno(), 2)
+            sys.stdout = sys.stderr = output  # pytest's would hold it back
             status = main(words)
     except BaseException:  # noqa: BLE001 - the child must not return into pytest
         traceback.print_exc()
         status = 99
     os._exit(status)
+
+
+@pytest.fixture
+def words(tiny_photos, tiny_language_model_folder, tiny_clip_folder, tmp_path, monkeypatch):
+    """A run on the six photos into the folder ``out`` of an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    return [
+        "caption", "--images", str(tiny_photos), f"language_model.path={tiny_language_model_folder}", "image_text_model=clip_vit_b32",
+        f"image_text_model.path={tiny_clip_folder}", "decoding.k=8", "decoding.decoding_len=12", "run.threads=1", "run.dir=out",
+        "run.image_cache=cache",
+    ]  # fmt: skip
 
 
 def wait(pid) -> int:
@@ -55,9 +70,9 @@ def test_killed_runs_end_byte_identical_to_an_undisturbed_one(tiny_photos, tiny_
         "caption", "--images", "photos", f"language_model.path={tiny_language_model_folder}", "image_text_model=clip_vit_b32",
         f"image_text_model.path={tiny_clip_folder}", "decoding.k=8", "decoding.decoding_len=12", "run.threads=1", "run.batch_size=4", "run.trace=true",
     ]  # fmt: skip
-    assert wait(start([*words, "run.dir=undisturbed"])) == 3
+    assert wait(start([*words, "run.dir=undisturbed", "run.image_cache=undisturbed-cache"])) == 3
     began = time.perf_counter()
-    assert wait(start([*words, "run.dir=timed"])) == 3  # the first start was slower than those to come
+    assert wait(start([*words, "run.dir=timed", "run.image_cache=timed-cache"])) == 3  # the first start was slower than those to come
     duration = time.perf_counter() - began
     expected = {name: (tmp_path / "undisturbed" / name).read_bytes() for name in FILES}
 
@@ -65,16 +80,17 @@ def test_killed_runs_end_byte_identical_to_an_undisturbed_one(tiny_photos, tiny_
     for number in range(KILLS):
         folder = tmp_path / f"run{number}"
         while True:  # until the kill comes before the end
-            pid = start([*words, f"run.dir={folder}"])
+            pid = start([*words, f"run.dir={folder}", f"run.image_cache={folder}-cache"])
             time.sleep(duration * (number + rng.random()) / KILLS)  # random, and spread over the whole run
             os.kill(pid, signal.SIGKILL)
             if wait(pid) == -signal.SIGKILL:
                 break
             shutil.rmtree(folder)
+            shutil.rmtree(f"{folder}-cache")
             duration *= 0.95
         done = folder / "predictions.jsonl"
         lines_at_kill.append(done.read_bytes().count(b"\n") if done.exists() else 0)
-        assert wait(start([*words, f"run.dir={folder}"])) == 3, "resumed to the end; the broken image is reported"
+        assert wait(start([*words, f"run.dir={folder}", f"run.image_cache={folder}-cache"])) == 3, "resumed to the end; the broken image is reported"
         assert {name: (folder / name).read_bytes() for name in FILES} == expected
         ids = [json.loads(line)["id"] for line in (folder / "predictions.jsonl").read_text().splitlines()]
         assert len(ids) == len(set(ids)) == 30
@@ -83,18 +99,54 @@ def test_killed_runs_end_byte_identical_to_an_undisturbed_one(tiny_photos, tiny_
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_stopped_run_says_so_and_goes_on(number, tiny_photos, tiny_language_model_folder, tiny_clip_folder, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    words = [
-        "caption", "--images", str(tiny_photos), f"language_model.path={tiny_language_model_folder}", "image_text_model=clip_vit_b32",
-        f"image_text_model.path={tiny_clip_folder}", "decoding.k=8", "decoding.decoding_len=12", "run.threads=1", "run.batch_size=1", "run.dir=out",
-    ]  # fmt: skip
+@pytest.mark.parametrize("send", [os.kill, os.killpg], ids=["process", "group"])  # a terminal sends Ctrl-C to the group
+def test_stopped_run_says_so_and_goes_on(number, send, words, tmp_path):
+    words = [*words, "run.batch_size=1", "run.workers=2"]
     pid = start(words)
     while not (tmp_path / "out" / "predictions.jsonl").exists():
         time.sleep(0.005)
-    os.kill(pid, number)
+    send(pid, number)
     status = wait(pid)
     manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
     assert (status, manifest["status"]) in [(130, "interrupted"), (0, "complete")]
+    said = [line for line in (tmp_path / "output.txt").read_text().splitlines() if "\t" not in line]
+    assert len(said) == 1 and said[0].startswith("magic: stopped;" if status else "magic: 6 captions"), said
+    wait_until_gone(pid)
     assert wait(start(words)) == 0
     assert len((tmp_path / "out" / "predictions.jsonl").read_text().splitlines()) == 6
+
+
+def test_run_whose_reading_process_is_killed_says_so_and_goes_on(words, tmp_path):
+    words = [*words, "run.batch_size=1", "run.workers=1"]
+    pid = start(words)
+    while not (readers := [child for child in children(pid) if name(child) == "pt_data_worker"]):  # torch calls them so
+        time.sleep(0.001)
+    os.kill(readers[0], signal.SIGKILL)
+    assert wait(pid) == 2
+    [said] = [line for line in (tmp_path / "output.txt").read_text().splitlines() if "\t" not in line]
+    assert said.startswith("magic: run.workers=1: a process that reads images was ended from outside")
+    wait_until_gone(pid)
+    assert wait(start(words)) == 0
+    assert len((tmp_path / "out" / "predictions.jsonl").read_text().splitlines()) == 6
+
+
+def children(pid) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def name(pid) -> str:
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+
+
+def wait_until_gone(group):
+    """Wait until no process of the group is left."""
+    for _ in range(300):
+        try:
+            os.killpg(group, 0)
+        except ProcessLookupError:
+            return
+        time.sleep(0.01)
+    raise AssertionError(f"processes of group {group} are left behind")

@@ -135,3 +135,22 @@ def test_stories_equal_released_code_when_decoding_stops_early(differing):
 )
 def test_story_tokens_equal_released_code_when_decoded_to_full_length(differing, options):
     assert differing("stories", stop=False, **options) == []
+
+
+# per text, with batches of 8; a change that makes one of these grow makes decoding slower on every machine, and one that
+# makes it shrink is to be written down here
+WORK = {
+    "captions": {"lm_positions": 122.6, "head_rows": 14.2, "texts_encoded": 222.4, "text_tokens": 596.0},
+    "stories": {"lm_positions": 69.2, "head_rows": 9.2, "texts_encoded": 46.9, "text_tokens": 118.7},
+}
+
+
+@pytest.mark.parametrize("kind", NUM_CASES)
+def test_work_stays_as_little_as_it_was(differing, language_model, parity_clip, kind):
+    works = language_model.work, parity_clip.work
+    for work in works:
+        work.counts.clear()
+    assert differing(kind, batch_size=8) == []
+    done = works[0].counts + works[1].counts
+    per_text = {name: round(done[name] / NUM_CASES[kind], 1) for name in WORK[kind]}
+    assert per_text == {name: pytest.approx(number, rel=0.02) for name, number in WORK[kind].items()}

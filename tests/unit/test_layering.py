@@ -75,6 +75,11 @@ def test_data_imports_no_models_nor_settings_when_walked():
     assert wrong == []
 
 
+def test_image_features_import_no_layer_above_when_walked():
+    allowed = ("magic_cli.image_features", "magic_cli.models", "magic_cli.data.images", "magic_cli.errors")
+    assert breaches("image_features", allowed) == []
+
+
 def test_metrics_and_reports_import_no_layer_above_when_walked():
     allowed = ("magic_cli.metrics", "magic_cli.data.images", "magic_cli.errors")
     assert breaches("metrics", allowed) == []
@@ -84,6 +89,14 @@ def test_metrics_and_reports_import_no_layer_above_when_walked():
 def test_evaluation_imports_no_command_when_walked():
     allowed = ("evaluation", "data", "metrics", "models", "reports", "errors", "runs", "settings", "work")
     assert breaches("evaluation", tuple(f"magic_cli.{name}" for name in allowed)) == []
+
+
+def test_benchmark_imports_no_command_and_serves_only_commands_when_walked():
+    allowed = ("benchmark", "data", "decoding", "errors", "models", "protocols", "reports.tables", "settings", "work")
+    assert breaches("benchmark", tuple(f"magic_cli.{name}" for name in allowed)) == []
+    users = {module_name(file) for file in MODULES if any(name.startswith("magic_cli.benchmark") for name in ours(file))}
+    outside = {name for name in users if not name.startswith("magic_cli.benchmark")}
+    assert outside <= {"magic_cli.commands.bench", "magic_cli.composing"}
 
 
 def test_nobody_imports_the_command_line_when_walked():

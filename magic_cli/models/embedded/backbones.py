@@ -9,6 +9,7 @@ Shapes: B batch of photos, V views, N texts, T tokens, H hidden, F features.
 
 import importlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
@@ -45,7 +46,7 @@ class PhotoBackbone:
         network.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
         # channels_last: a third less time on CPU, same numbers.
         self.network = network.eval().requires_grad_(False).to(memory_format=torch.channels_last)
-        self.sizes = tuple(sizes)
+        self.prepare = PreparePhoto(tuple(sizes))
         self.device, self.dtype = torch.device("cpu"), torch.float32
 
     def to(self, device: torch.device | str, dtype: torch.dtype) -> Self:
@@ -67,12 +68,13 @@ class PhotoBackbone:
         Returns:
             (V, F) float32 with F = 1984; V is twice the number of sizes.
         """
-        image = image.convert("RGB")
-        views = []
-        for size in self.sizes:
-            pixels = photo_pixels(image, size)  # (3, S, S)
-            views.append(self.pooled(torch.stack([pixels, pixels.flip(-1)])))
-        return torch.cat(views)
+        return self.features_of_prepared(self.prepare(image))
+
+    @torch.inference_mode()
+    def features_of_prepared(self, squares: Sequence[np.ndarray]) -> Tensor:
+        """As ``features``, of what ``prepare`` gave."""
+        pixels = [torch.from_numpy(square) for square in squares]  # each (3, S, S)
+        return torch.cat([self.pooled(torch.stack([square, square.flip(-1)])) for square in pixels])
 
     @torch.inference_mode()
     def pooled(self, pixels: Tensor) -> Tensor:
@@ -88,6 +90,22 @@ class PhotoBackbone:
         kept.append(network._swish(network._bn1(network._conv_head(hidden))))
         # (B, C, S', S') -> (B, C); float first: a bfloat16 sum over 196 places loses digits
         return torch.cat([level.float().mean((2, 3)) for level in kept], dim=1)
+
+
+@dataclass(frozen=True)
+class PreparePhoto:
+    """Photo of any size and mode -> its pixels at every size; holds no weights, so it can be sent to other processes.
+
+    Attributes:
+        sizes: side lengths in pixels.
+    """
+
+    sizes: tuple[int, ...]
+
+    def __call__(self, image: Image.Image) -> list[np.ndarray]:
+        """(3, S, S) float32 for each size S."""
+        image = image.convert("RGB")
+        return [photo_pixels(image, size).numpy() for size in self.sizes]
 
 
 def photo_pixels(image: Image.Image, size: int, box: tuple[float, float, float, float] | None = None) -> Tensor:

@@ -14,8 +14,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
+import numpy as np
 import torch
-from PIL import Image
 from safetensors.torch import load_file, save
 from torch import Tensor
 from torch.nn import functional
@@ -44,6 +44,7 @@ class EmbeddedMatcher(ImageTextModel):
         super().__init__(logit_scale=float(heads.log_scale.detach().exp()), work=work)
         self.heads = heads.eval().requires_grad_(False)
         self.photos = PhotoBackbone(image_sizes)
+        self.prepare_image = self.photos.prepare
         self.texts = TextBackbone()
 
     @classmethod
@@ -82,13 +83,13 @@ class EmbeddedMatcher(ImageTextModel):
         self.heads.to(device)
         return self
 
-    def embed_images(self, images: Sequence[Image.Image]) -> Tensor:
-        """Photos of any size and mode -> (B, E) float32, rows of length 1; a row depends on its own photo only."""
-        if not images:
+    def embed_images(self, prepared: Sequence[Sequence[np.ndarray]]) -> Tensor:
+        """Prepared photos -> (B, E) float32, rows of length 1; a row depends on its own photo only."""
+        if not prepared:
             return torch.empty(0, self.heads.image.linear.out_features, device=self.photos.device)
         rows = []
-        for image in images:
-            views = self.heads.image(self.photos.features(image))  # (V, E)
+        for squares in prepared:
+            views = self.heads.image(self.photos.features_of_prepared(squares))  # (V, E)
             rows.append(functional.normalize(views.mean(0), dim=0))
         return torch.stack(rows)
 

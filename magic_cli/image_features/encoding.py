@@ -1,0 +1,98 @@
+"""From images that were read to features: what the cache has is taken from there, the rest is encoded together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from magic_cli.data.images import UnreadableImage
+from magic_cli.image_features.cache import FeatureCache, FeatureFile, cache_name
+from magic_cli.image_features.reading import ImageReader, ReadImage, cannot_take, is_worker_death
+
+if TYPE_CHECKING:
+    from magic_cli.models.image_text_model import ImageTextModel
+
+
+_LOOK_UP_SECONDS = 1.0  # that a reading process waits for another to write into the cache
+
+
+def connect(
+    reader: ImageReader,
+    model: ImageTextModel,
+    facts: Mapping[str, Any],
+    *,
+    device: torch.device,
+    dtype: torch.dtype,
+    cache: Path | None,
+) -> tuple[ImageReader, ImageEncoder]:
+    """Both ends of the way from image files to features: a reader that prepares for the model, and its encoder.
+
+    Args:
+        reader: How files are read.
+        model: The model.
+        facts: What ``load_image_text_model`` says of it.
+        device: Where it is.
+        dtype: Type of its weights.
+        cache: Folder in which features are kept; None: they are not.
+    """
+    reader = replace(reader, prepare=model.prepare_image)
+    if cache is None:
+        return reader, ImageEncoder(model, device=device)
+    how_read = {"apply_exif_orientation": reader.apply_exif_orientation, "skip_greyscale": reader.skip_greyscale}
+    file = FeatureFile(cache / cache_name(facts, device=device.type, dtype=str(dtype), **how_read))
+    reader = replace(reader, features=replace(file, timeout_seconds=_LOOK_UP_SECONDS))
+    return reader, ImageEncoder(model, device=device, cache=FeatureCache(file))
+
+
+class ImageEncoder:
+    """An image-text model and its cache.
+
+    Args:
+        model: The model.
+        device: Where features are wanted.
+        cache: Where features are kept; None: nowhere.
+    """
+
+    def __init__(self, model: ImageTextModel, *, device: torch.device, cache: FeatureCache | None = None) -> None:
+        self._model, self._device, self._cache = model, device, cache
+
+    def encode(self, images: Sequence[ReadImage]) -> list[Tensor | UnreadableImage]:
+        """Features (E,) float32, not normalised, or why an image has none.
+
+        What an earlier call kept is found here, also if the image was read ahead of it: so an interrupted run that goes on
+        encodes the same images together as one that was not interrupted, to the last bit.
+        """
+        known = {image.digest: image.feature for image in images if image.feature is not None}
+        prepared = {image.digest: image.prepared for image in images if image.digest not in known}
+        if self._cache is not None:
+            known |= self._cache.look_up(list(prepared))
+        self._model.work.add("images_cached", len(known))
+        self._model.work.add("images_encoded", 0)  # named in the manifest also when there was nothing to do
+        features: dict[str, Tensor | UnreadableImage] = {
+            digest: torch.from_numpy(feature).to(self._device) for digest, feature in known.items()
+        }
+        new = [digest for digest in prepared if digest not in known]
+        encoded = dict(zip(new, self._encode([prepared[digest] for digest in new]), strict=True))
+        if self._cache is not None:
+            self._cache.keep({digest: row.cpu().numpy() for digest, row in encoded.items() if isinstance(row, Tensor)})
+        features |= encoded
+        return [features[image.digest] for image in images]
+
+    def _encode(self, prepared: list[Any]) -> list[Tensor | UnreadableImage]:
+        if not prepared:
+            return []
+        try:
+            return list(self._model.encode_prepared(prepared))
+        except (ValueError, MemoryError, RuntimeError) as error:  # one odd image: find out which
+            if is_worker_death(error):
+                raise
+            if len(prepared) > 1:
+                return [self._encode([one])[0] for one in prepared]
+            if type(error).__name__ == "OutOfMemoryError":
+                raise
+            return [cannot_take(error)]

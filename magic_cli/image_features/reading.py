@@ -1,0 +1,236 @@
+"""Image files read ahead of who needs them, in processes of their own, so that decoding text never waits for decoding images."""
+
+from __future__ import annotations
+
+import fcntl
+import itertools
+import math
+import multiprocessing
+import multiprocessing.connection
+import os
+import re
+import signal
+import sqlite3
+import stat
+import sys
+import threading
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from magic_cli.data.images import UnreadableImage, open_image, quiet_pillow
+from magic_cli.errors import MagicError
+from magic_cli.image_features.cache import FeatureFile
+from magic_cli.models.sources import sha256
+
+if TYPE_CHECKING:
+    import numpy as np
+    from PIL.Image import Image
+
+_NICENESS = 10
+_MOST_WORKERS = 8
+_START_METHOD = "fork" if sys.platform == "linux" else None  # at once and in shared memory; elsewhere what Python thinks is safe
+
+
+@dataclass(frozen=True)
+class ReadImage:
+    """An image file that could be read.
+
+    Attributes:
+        digest: SHA-256 of the file.
+        feature: (E,) float32 from the cache; None if it holds none, and the image has to be encoded.
+        prepared: The image as ``ImageTextModel.prepare_image`` gives it; None if there is a feature, or nothing to prepare for.
+    """
+
+    digest: str
+    feature: np.ndarray | None = None
+    prepared: Any = None
+
+
+@dataclass(frozen=True)
+class ImageReader:
+    """What is done with one image file; can be sent to another process.
+
+    Attributes:
+        apply_exif_orientation, skip_greyscale: As in ``open_image``.
+        prepare: Turns an RGB image into what the image-text model encodes; None if no model will look at it.
+        features: Where features of images may lie that were encoded before.
+    """
+
+    apply_exif_orientation: bool = True
+    skip_greyscale: bool = False
+    prepare: Callable[[Image], Any] | None = None
+    features: FeatureFile | None = None
+
+    def read(self, path: Path) -> ReadImage | UnreadableImage:
+        """Digest of the file and either its feature from the cache, then it is not decoded, or the prepared image."""
+        try:
+            return self._read(path)
+        except UnreadableImage as reason:
+            return type(reason)(str(reason))  # without the traceback, which keeps the image in memory
+
+    def _read(self, path: Path) -> ReadImage:
+        try:
+            before = os.stat(path)
+            digest = sha256(path)
+        except OSError as error:
+            self._open(path)  # says what is wrong in the same words as for other damaged files
+            raise UnreadableImage(f"vanished while it was read ({error.strerror})") from error
+        if (feature := self._kept_feature(digest)) is not None:
+            return ReadImage(digest, feature)
+        image = self._open(path)
+        prepared = self._prepare(image)
+        if _changed(path, before):  # the digest might belong to another picture
+            raise UnreadableImage("changed while it was read")
+        return ReadImage(digest, prepared=prepared)
+
+    def _open(self, path: Path) -> Image:
+        return open_image(path, apply_exif_orientation=self.apply_exif_orientation, skip_greyscale=self.skip_greyscale)
+
+    def _kept_feature(self, digest: str) -> np.ndarray | None:
+        if self.features is None:
+            return None
+        try:
+            return self.features.select([digest]).get(digest)
+        except (sqlite3.Error, OSError):
+            return None  # the main process looks again before it encodes, meets the same trouble and tells
+
+    def _prepare(self, image: Image) -> Any:
+        try:
+            return None if self.prepare is None else self.prepare(image)
+        except (ValueError, MemoryError, RuntimeError) as error:
+            raise cannot_take(error) from error
+
+
+def _changed(path: Path, before: os.stat_result) -> bool:
+    try:
+        after = os.stat(path)
+    except OSError:
+        return False  # deleted after it was read: what was read still holds
+    return (before.st_ino, before.st_size, before.st_mtime_ns) != (after.st_ino, after.st_size, after.st_mtime_ns)
+
+
+def cannot_take(error: Exception) -> UnreadableImage:
+    """The reason of an image on which the image-text model fails."""
+    return UnreadableImage(f"the image-text model cannot take it ({type(error).__name__}: {error})")
+
+
+def choose_workers(setting: int | None) -> int:
+    """Number of reading processes: ``run.workers``, or half the cores that this process may use, 1 to 8."""
+    if setting is not None:
+        return setting
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(_MOST_WORKERS, max(1, cores // 2))
+
+
+class ImageStream:
+    """Reads image files in order, some of them ahead; use as a context manager.
+
+    Args:
+        reader: What is done with each.
+        paths: The files.
+        workers: Processes that read; 0: this process reads, and nothing ahead.
+        ahead: Images read before they are asked for, at least 1; less than ``workers`` more may be in the making.
+
+    Raises:
+        MagicError: When the context ends: a process could not be started, or was ended from outside.
+    """
+
+    def __init__(self, reader: ImageReader, paths: Sequence[Path], *, workers: int, ahead: int) -> None:
+        self._reader, self._paths, self._ahead = reader, paths, ahead
+        # a launcher of sweeps may run us in a process that must not have children
+        self._workers = 0 if multiprocessing.current_process().daemon else workers
+
+    def __enter__(self) -> ImageStream:
+        self._items = self._start() if self._workers and self._paths else map(self._reader.read, self._paths)
+        return self
+
+    def take(self, count: int) -> list[ReadImage | UnreadableImage]:
+        """The next ``count`` images (fewer at the end), or why they cannot be read."""
+        return list(itertools.islice(self._items, count))
+
+    def __exit__(self, kind: Any, error: BaseException | None, traceback: Any) -> None:
+        del self._items  # nobody else knows the loader's iterator: its processes end now
+        if is_worker_death(error):
+            time.sleep(0.2)  # a signal to all of us reaches the main process, too, and Ctrl-C is then the better answer
+            raise MagicError(
+                f"run.workers={self._workers}: a process that reads images was ended from outside ({str(error).strip()}); if "
+                "memory ran out, lower run.workers or run.batch_size (run.workers=0: the main process reads), then start again"
+            ) from error
+
+    def _start(self) -> Iterator[ReadImage | UnreadableImage]:
+        from torch.utils.data import DataLoader
+
+        # the tokenizers library would tell of the fork at length; no tokenizer runs in the processes
+        os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch's, of more processes than cores
+            loader = DataLoader(
+                _Files(self._reader, self._paths),
+                batch_size=None,
+                num_workers=self._workers,
+                prefetch_factor=math.ceil(self._ahead / self._workers),
+                collate_fn=_as_it_is,
+                worker_init_fn=_begin_worker,
+                multiprocessing_context=_START_METHOD,
+            )
+            # children inherit it: Ctrl-C is for the main process
+            mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+            try:
+                return iter(loader)
+            except OSError as error:
+                problem = f"processes that read images cannot be started ({error.strerror})"
+                raise MagicError(f"run.workers={self._workers}: {problem}; set run.workers=0") from error
+            finally:
+                signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+def is_worker_death(error: BaseException | None) -> bool:
+    """Whether an exception tells of the end of a reading process. It may be raised wherever the main process is just then."""
+    return isinstance(error, RuntimeError) and re.match(r"DataLoader worker \(pid", str(error)) is not None
+
+
+class _Files:
+    """The files as DataLoader wants them."""
+
+    def __init__(self, reader: ImageReader, paths: Sequence[Path]) -> None:
+        self._reader, self._paths = reader, paths
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    def __getitem__(self, number: int) -> ReadImage | UnreadableImage:
+        return self._reader.read(self._paths[number])
+
+
+def _as_it_is(item: ReadImage | UnreadableImage) -> ReadImage | UnreadableImage:
+    """Keeps arrays arrays: tensors would travel through shared memory, of which containers have little."""
+    return item
+
+
+def _begin_worker(number: int) -> None:
+    """First thing in a reading process: give way to the decoder, hold nothing of the parent's, end when it ends."""
+    os.nice(_NICENESS)
+    quiet_pillow()
+    _release_files()
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _release_files() -> None:
+    """Close files that a fork has inherited open for writing: the lock of a run folder must not outlive the run."""
+    for number in map(int, os.listdir("/dev/fd")):
+        try:
+            is_file, mode = stat.S_ISREG(os.fstat(number).st_mode), fcntl.fcntl(number, fcntl.F_GETFL)
+        except OSError:
+            continue  # the listing's own descriptor, closed by now
+        if number > 2 and is_file and mode & os.O_ACCMODE != os.O_RDONLY:
+            os.close(number)
+
+
+def _end_with_parent() -> None:
+    """At once, whatever the main thread is doing; DataLoader's own watchdog takes seconds and waits for full pipes."""
+    multiprocessing.connection.wait([multiprocessing.parent_process().sentinel])
+    os._exit(1)
