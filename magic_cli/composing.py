@@ -9,6 +9,7 @@ from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
+from magic_cli.benchmark.settings import BenchSettings
 from magic_cli.errors import SettingsError, nearest
 from magic_cli.evaluation.settings import EvaluateSettings, TableSettings
 from magic_cli.metrics.settings import MetricsSettings
@@ -33,6 +34,7 @@ def register() -> None:
     store.store(group="schema", name="caption", node=CaptionSettings)
     store.store(group="schema", name="evaluate", node=EvaluateSettings)
     store.store(group="schema", name="table", node=TableSettings)
+    store.store(group="schema", name="bench", node=BenchSettings)
     store.store(group="schema/run", name="default", node=RunSettings)
     store.store(group="schema/machine", name="default", node=MachineSettings)
     store.store(group="schema/metrics", name="default", node=MetricsSettings)

@@ -4,8 +4,6 @@ Weights are much larger than a fresh model's (spread 0.3 instead of 0.02), so th
 token to token and a wrong mask or position shows.
 """
 
-import gzip
-import importlib.util
 from functools import cache
 from pathlib import Path
 
@@ -17,14 +15,14 @@ from transformers import (
     CLIPConfig,
     CLIPImageProcessorPil,
     CLIPModel,
-    CLIPTokenizer,
     GPT2Config,
     GPT2LMHeadModel,
     GPT2TokenizerFast,
 )
 
+from magic_cli.benchmark.vocabulary import clip_tokenizer
+
 START, PAD, END = "<-start_of_text->", "<-pad->", "<|endoftext|>"
-CLIP_START = "<|startoftext|>"
 SPREAD = 0.3
 
 CAPTIONS = [
@@ -119,25 +117,6 @@ def favour_words(model: GPT2LMHeadModel, tokenizer: GPT2TokenizerFast) -> None:
                 weight[i] *= 0.4
 
 
-@cache
-def clip_vocabulary() -> tuple[dict[str, int], list[tuple[str, str]]]:
-    """OpenAI's 49,408 tokens and their merges, from the file inside the ``clip`` package."""
-    package = Path(importlib.util.find_spec("clip").submodule_search_locations[0])
-    lines = gzip.open(package / "bpe_simple_vocab_16e6.txt.gz").read().decode("utf-8").split("\n")
-    merges = [tuple(line.split()) for line in lines[1 : 49152 - 256 - 2 + 1]]
-    printable = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
-    others = [byte for byte in range(256) if byte not in printable]
-    letters = [chr(byte) for byte in printable] + [chr(256 + i) for i in range(len(others))]
-    words = [*letters, *(letter + "</w>" for letter in letters), *("".join(merge) for merge in merges), CLIP_START, END]
-    return {word: i for i, word in enumerate(words)}, merges
-
-
-def build_clip_tokenizer() -> CLIPTokenizer:
-    """OpenAI's CLIP tokenizer."""
-    vocabulary, merges = clip_vocabulary()
-    return CLIPTokenizer(vocab=dict(vocabulary), merges=list(merges), model_max_length=77)
-
-
 def clip_config(vocab_size: int) -> CLIPConfig:
     """A CLIP of two small layers on either side, with OpenAI's 77 positions and temperature 100."""
     return CLIPConfig(
@@ -157,7 +136,7 @@ def clip_config(vocab_size: int) -> CLIPConfig:
 
 def build_clip_folder(folder: Path) -> Path:
     """A tiny ``CLIPModel`` with tokenizer and image processor, as ``save_pretrained`` writes them."""
-    tokenizer = build_clip_tokenizer()
+    tokenizer = clip_tokenizer()
     model = randomise(CLIPModel(clip_config(len(tokenizer))), seed=1)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)

@@ -135,6 +135,25 @@ COMMANDS = {
             ),
         ),
         Command(
+            name="bench",
+            summary="how fast decoding is here: against the released algorithm, and against the processor",
+            settings_class="magic_cli.benchmark.settings.BenchSettings",
+            shown_configs=("bench", "machine/default"),
+            flags={
+                "--full": Flag("full", "everything, with stories, growth, variants and memory (about 45 minutes)", value="true"),
+                "--parts": Flag("parts", "only these: captions, stories, embedded, variants, growth, memory", "NAMES", is_list=True),
+                "--output": Flag("output", "where bench.json, report.md and growth.png are written", "FOLDER", True),
+                "--photos": Flag("photos", "photos for the embedded models", "FOLDER", True),
+            },
+            examples=(
+                "OMP_WAIT_POLICY=passive magic bench run.threads=2",
+                "magic bench --full --output runs/bench/mine",
+                "magic bench --parts embedded --photos holiday/",
+                "magic bench --parts captions language_models=[natural,random] batch_sizes=[1,8,32] texts=32",
+                "magic bench --parts stories repeats=5 stories.k=5 stories.decoding_len=100",
+            ),
+        ),
+        Command(
             name="doctor",
             summary="show what is installed and cached, each problem with its remedy",
             resumes=True,  # what --fetch has downloaded is kept

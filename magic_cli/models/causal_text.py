@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from magic_cli.models.compiling import compiled
+from magic_cli.models.lean_modules import use_lean_activations
 from magic_cli.models.text_plan import Earlier, TextPlan
 from magic_cli.models.tree_attention import TreeAttention
 from magic_cli.work import Work
@@ -63,6 +64,7 @@ class CausalTextTower:
 
 def packed_attention_block(block: nn.Module) -> Block:
     """Read a block built on ``nn.MultiheadAttention`` (OpenAI's ``clip``, OpenCLIP)."""
+    use_lean_activations(block)
     attention, width = block.attn, block.attn.embed_dim
     weight, bias = attention.in_proj_weight, attention.in_proj_bias
     scale1, scale2 = getattr(block, "ls_1", nn.Identity()), getattr(block, "ls_2", nn.Identity())
@@ -145,7 +147,7 @@ class IncrementalTexts:
                 _move(computed[i], slice(plan.num_fresh), shared, fresh)
             if block is tower.blocks[-1]:  # nobody looks at the other tokens' outputs
                 attention = TreeAttention(plan, plan.ends, tower.num_heads, self._on_device)
-                normed, x = normed[attention.tokens], x[attention.tokens]
+                normed, x = normed.index_select(0, attention.tokens), x.index_select(0, attention.tokens)
             x = x + block.out(attention(block.query(normed), computed[i], shared))
             x = x + block.mlp(block.norm2(x))
         self._computed = computed

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from magic_cli.models.causal_text import Block, CausalTextTower, cut_at_end
+from magic_cli.models.lean_modules import use_lean_activations
 from magic_cli.models.image_text_model import ImageTextModel, pad_tokens, read_logit_scale, stack_images
 from magic_cli.work import Work
 
@@ -84,6 +85,7 @@ class SigLip(HuggingFaceClip):
 
 
 def _read_block(layer: Any) -> Block:
+    use_lean_activations(layer)
     attention = layer.self_attn
     return Block(
         norm1=layer.layer_norm1,

@@ -54,14 +54,17 @@ def load_language_model(settings: Any, *, device: torch.device, dtype: torch.dty
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     from magic_cli.models.language_model import HuggingFaceLanguageModel
+    from magic_cli.models.lean_modules import make_lean
 
     quiet_libraries()
     folder = _folder(settings)
     with _reading(settings):
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=settings.trust_remote_code)
         model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, trust_remote_code=settings.trust_remote_code)
+        model = model.to(device)
+        make_lean(model)
         language_model = HuggingFaceLanguageModel(
-            model.to(device), tokenizer, start_token=settings.start_token, clean_up_spaces=settings.clean_up_spaces, work=work
+            model, tokenizer, start_token=settings.start_token, clean_up_spaces=settings.clean_up_spaces, work=work
         )
     return language_model, describe_source(settings, folder)
 

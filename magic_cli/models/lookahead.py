@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from magic_cli.models.compiling import compiled
+from magic_cli.models.lean_modules import MOST_ROWS
 from magic_cli.work import Work
 
 _MOST_PADDING = 1.25
@@ -56,7 +57,8 @@ class Network:
         """Next-token scores (B, V) in float32 of hidden states (B, H)."""
         with self.work.phase("language_model"):
             self.work.add("head_rows", hidden.shape[0])
-            return self.head(hidden).float()
+            parts = hidden.split(MOST_ROWS) if hidden.shape[0] <= 2 * MOST_ROWS else [hidden]
+            return torch.cat([self.head(part) for part in parts]).float()
 
     def own_logits(self, ids: Tensor, mask: Tensor | None = None, positions: Tensor | None = None, cache: Any = None, **options):
         """Next-token scores (B, V) after ``ids`` (B, T) by the model's ordinary forward pass."""

@@ -1,0 +1,197 @@
+"""How much arithmetic a computation takes, and how long its matrix products take on their own.
+
+    result, products = record([network, clip.model], lambda: generate(...))
+    products.flops                      # 2 a multiply-add
+    bare = products.replay()            # seconds of the same products at the same shapes, nothing else
+    peak = matrix_product_peak()        # GFLOP/s of one large product
+
+Counting slows Python down, so nothing is timed while it counts.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_flatten, tree_unflatten
+from torch.utils.flop_counter import flop_registry, sdpa_flop_count
+
+Result = TypeVar("Result")
+
+_ATTENTION = (torch.ops.aten.scaled_dot_product_attention, torch.ops.aten._scaled_dot_product_flash_attention_for_cpu)
+
+
+def _attention_flops(query: Any, key: Any, value: Any, *_: Any, **__: Any) -> int:
+    return sdpa_flop_count(query.shape, key.shape, value.shape)
+
+
+# on the CPU attention comes as one of these; the other kernels are torch's own to count
+_FORMULAS = {**flop_registry, **{operator: _attention_flops for operator in _ATTENTION}}
+
+
+@dataclass(frozen=True)
+class _Operand:
+    """An activation of a recorded product: what it looked like, not what it held."""
+
+    shape: torch.Size
+    stride: tuple[int, ...]
+    dtype: torch.dtype
+    device: torch.device
+
+    @property
+    def room(self) -> int:
+        """Elements of memory that it spans."""
+        return 1 + sum((size - 1) * step for size, step in zip(self.shape, self.stride, strict=True))
+
+
+@dataclass
+class _Product:
+    operator: Any
+    leaves: list[Any]
+    """Its arguments, flat: weights themselves, activations as ``_Operand``."""
+    structure: Any
+    flops: int
+
+
+@dataclass
+class Products:
+    """The matrix products of a computation, in order (attention counts as its two)."""
+
+    products: list[_Product] = field(default_factory=list)
+    can_replay: bool = True
+
+    @property
+    def flops(self) -> int:
+        """Floating-point operations, 2 a multiply-add."""
+        return sum(product.flops for product in self.products)
+
+    def bare(self) -> Callable[[], None]:
+        """What runs the products bare, at the same shapes and in the same order, when it is called.
+
+        Weights are the model's own and so come from memory as they do in earnest; activations are random numbers in a few
+        buffers that all products share. All arguments are put together here, so that only the products cost time.
+
+        Raises:
+            ValueError: The products were only counted.
+        """
+        if not self.can_replay:
+            raise ValueError("only counted: record with keep=True to replay")
+        calls = self._calls()
+
+        @torch.inference_mode()
+        def run() -> None:
+            for operator, args, kwargs in calls:
+                operator(*args, **kwargs)
+
+        return run
+
+    def replay(self, *, repeats: int = 1) -> float:
+        """Seconds that the products take bare, fastest of ``repeats``."""
+        run, seconds = self.bare(), []
+        for _ in range(repeats):
+            start = time.perf_counter()
+            run()
+            _synchronise()
+            seconds.append(time.perf_counter() - start)
+        return min(seconds)
+
+    def _calls(self) -> list[tuple[Any, tuple, dict]]:
+        buffers: dict[tuple, Tensor] = {}
+        room: dict[tuple, int] = {}
+        for product in self.products:
+            for place, leaf in enumerate(product.leaves):
+                if isinstance(leaf, _Operand):
+                    key = (place, leaf.dtype, leaf.device)
+                    room[key] = max(room.get(key, 0), leaf.room)
+        for (place, dtype, device), size in room.items():
+            number = torch.randn(size, device=device) if dtype.is_floating_point else torch.ones(size, device=device)
+            buffers[place, dtype, device] = number.to(dtype)
+
+        def tensor(place: int, leaf: Any) -> Any:
+            if not isinstance(leaf, _Operand):
+                return leaf
+            return buffers[place, leaf.dtype, leaf.device].as_strided(leaf.shape, leaf.stride)
+
+        return [
+            (product.operator, *tree_unflatten([tensor(i, leaf) for i, leaf in enumerate(product.leaves)], product.structure))
+            for product in self.products
+        ]
+
+
+class _Recorder(TorchDispatchMode):
+    def __init__(self, weights: set[int], keep: bool) -> None:
+        super().__init__()
+        self.products, self._weights = Products(can_replay=keep), weights
+
+    def __torch_dispatch__(self, operator: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+        kwargs = kwargs or {}
+        formula = _FORMULAS.get(operator.overloadpacket)
+        if formula is None:
+            with self:  # in inference mode `linear` and `matmul` arrive whole
+                parts = operator.decompose(*args, **kwargs)
+            return operator(*args, **kwargs) if parts is NotImplemented else parts
+        out = operator(*args, **kwargs)
+        flops = formula(*args, **kwargs, out_val=out)
+        leaves, structure = tree_flatten((args, kwargs)) if self.products.can_replay else ([], None)
+        self.products.products.append(_Product(operator, [self._describe(leaf) for leaf in leaves], structure, flops))
+        return out
+
+    def _describe(self, leaf: Any) -> Any:
+        if not isinstance(leaf, Tensor) or leaf.untyped_storage().data_ptr() in self._weights:
+            return leaf
+        return _Operand(leaf.shape, leaf.stride(), leaf.dtype, leaf.device)
+
+
+def record(modules: Iterable[torch.nn.Module], compute: Callable[[], Result], *, keep: bool = True) -> tuple[Result, Products]:
+    """Run ``compute`` once and note its matrix products.
+
+    Args:
+        modules: Whose parameters are weights: a replay reads them where they lie.
+        compute: What is counted. Attention counts in full, masked positions included: they are computed.
+        keep: Whether the products can be replayed; False if only ``flops`` is of interest.
+
+    Returns:
+        What ``compute`` returned, and the products.
+    """
+    weights = {weight.untyped_storage().data_ptr() for module in modules for weight in module.parameters()}
+    with _Recorder(weights, keep) as recorder:
+        result = compute()
+    return result, recorder.products
+
+
+PEAK_SIZES = (1024, 2048)
+
+
+def matrix_product_peak(
+    *, dtype: torch.dtype = torch.float32, device: str = "cpu", sizes: Sequence[int] = PEAK_SIZES, seconds: float = 0.5
+) -> float:
+    """GFLOP/s of the fastest plain product of two square matrices, with torch's present number of threads.
+
+    Args:
+        dtype: Type of the matrices.
+        device: Where.
+        sizes: Their widths.
+        seconds: How long each width is tried, at least.
+    """
+    best = 0.0
+    with torch.inference_mode():
+        for size in sizes:
+            a, b = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
+            out = torch.mm(a, b)  # warms up
+            end = time.perf_counter() + seconds
+            while time.perf_counter() < end:
+                start = time.perf_counter()
+                torch.mm(a, b, out=out)
+                _synchronise()
+                best = max(best, 2 * size**3 / (time.perf_counter() - start) / 1e9)
+    return best
+
+
+def _synchronise() -> None:
+    if torch.cuda.is_initialized():
+        torch.cuda.synchronize()

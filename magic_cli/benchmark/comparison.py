@@ -1,0 +1,94 @@
+"""The core beside the released algorithm on the same texts: seconds, arithmetic, work, and whether the tokens agree."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+import torch
+
+from magic_cli.benchmark.arithmetic import Products, matrix_product_peak, record
+from magic_cli.benchmark.measure import Side, measure_in_turn
+from magic_cli.benchmark.settings import BenchSettings, SearchSettings
+from magic_cli.benchmark.workloads import Workload
+
+Step = Callable[[], Any]
+"""Called after each of a known number of steps, for a progress bar."""
+
+
+def steps_of_comparison(settings: BenchSettings) -> int:
+    """How often ``compare`` calls ``step``."""
+    sizes = len(settings.batch_sizes)
+    return sizes + settings.checked_texts + settings.repeats * (3 + 2 * sizes)
+
+
+def compare(workload: Workload, search: SearchSettings, settings: BenchSettings, step: Step) -> dict[str, Any]:
+    """Measure one workload.
+
+    Everything runs once to be counted, which also warms it up; then the released algorithm (one text, another one each
+    repeat), the core at every batch size, the matrix products of each on their own, and one large product are timed in turn.
+
+    Returns:
+        A section of bench.json.
+    """
+    sizes, checked, texts = settings.batch_sizes, settings.checked_texts, settings.texts
+    written = {size: _count(workload, lambda size=size: workload.decode(size), step) for size in sizes}
+    released = [_count(workload, lambda index=index: workload.decode_released(index), step) for index in range(checked)]
+
+    baseline = Side(lambda repeat: workload.decode_released(repeat % checked), 1, workload.released_work)
+    core = {size: Side(lambda _, size=size: workload.decode(size), texts, workload.work) for size in sizes}
+    bare_baseline = _bare([products for _, products in released], 1)
+    bare_core = {size: _bare([products], texts) for size, (_, products) in written.items()}
+    dtype, device, peaks = getattr(torch, settings.run.dtype.value), workload.model.network.device, []
+    large_product = Side(lambda _: peaks.append(matrix_product_peak(dtype=dtype, device=device)), 1)
+    measure_in_turn([large_product, baseline, *core.values(), bare_baseline, *bare_core.values()], settings.repeats, step)
+
+    peak = max(peaks)
+    first, _ = written[sizes[0]]
+    released_flops = statistics.mean(products.flops for _, products in released)
+    return {
+        "search": asdict(search),
+        "texts": texts,
+        "new_tokens_per_text": statistics.mean(map(len, first)),
+        "longest_text_tokens": max(search.decoding_len - len(prompt) for prompt in workload.prompts),
+        "peak_gflops": peak,
+        "peak_samples": peaks,
+        "released": baseline.summary() | _arithmetic(baseline, bare_baseline, released_flops, peak),
+        "core": [
+            {"batch_size": size, "speedup": baseline.seconds_per_text / core[size].seconds_per_text}
+            | core[size].summary()
+            | _arithmetic(core[size], bare_core[size], written[size][1].flops / texts, peak)
+            for size in sizes
+        ],
+        "checked": checked,
+        "identical": sum(
+            all(ids[i] == reference[: len(ids[i])] for ids, _ in written.values()) for i, (reference, _) in enumerate(released)
+        ),
+        "same_at_all_batch_sizes": all(ids == first for ids, _ in written.values()),
+        "examples": workload.texts(first)[:3],
+    }
+
+
+def _count(workload: Workload, decode: Callable[[], Any], step: Step) -> tuple[Any, Products]:
+    """What ``decode`` writes, and its matrix products."""
+    counted = record(workload.networks, decode)
+    step()
+    return counted
+
+
+def _bare(products: list[Products], texts: int) -> Side:
+    """The products alone, another of several each repeat."""
+    runs = [each.bare() for each in products]
+    return Side(lambda repeat: runs[repeat % len(runs)](), texts)
+
+
+def _arithmetic(side: Side, bare: Side, flops_per_text: float, peak: float) -> dict[str, Any]:
+    return {
+        "gflop_per_text": flops_per_text / 1e9,
+        "share_of_peak": flops_per_text / 1e9 / side.seconds_per_text / peak,
+        "bare_seconds_per_text": bare.seconds_per_text,
+        "bare_samples": [sample.seconds for sample in bare.samples],
+        "loop_to_bare": side.seconds_per_text / bare.seconds_per_text,
+    }

@@ -1,0 +1,76 @@
+"""The embedded models on real photos."""
+
+from __future__ import annotations
+
+import time
+from itertools import cycle, islice
+from pathlib import Path
+from typing import Any
+
+from magic_cli.benchmark.comparison import Step
+from magic_cli.benchmark.measure import Side, measure_in_turn
+from magic_cli.benchmark.models import embedded_language_model
+from magic_cli.benchmark.settings import BenchSettings
+from magic_cli.benchmark.workloads import Workload
+from magic_cli.data.images import IMAGE_SUFFIXES, open_image
+from magic_cli.decoding.text import CaptionFormat
+from magic_cli.errors import SettingsError
+from magic_cli.models.embedded.matcher import EmbeddedMatcher
+from magic_cli.models.language_model import HuggingFaceLanguageModel
+from magic_cli.models.loading import resolve_device
+from magic_cli.work import Work
+
+_SAMPLE_PHOTOS = Path(__file__).resolve().parents[2] / "data" / "photos"
+
+
+def steps_of_embedded(settings: BenchSettings) -> int:
+    """How often ``measure_embedded`` calls ``step``."""
+    return 2 + settings.repeats * len(settings.batch_sizes)
+
+
+def measure_embedded(settings: BenchSettings, step: Step) -> dict[str, Any]:
+    """Captions per second at every batch size; a section of bench.json.
+
+    Raises:
+        SettingsError: There are no photos.
+    """
+    files = photo_files(settings.photos)
+    work, device = Work(), resolve_device(settings.run.device)
+    network, tokenizer = embedded_language_model()
+    model = HuggingFaceLanguageModel(network.to(device), tokenizer, work=work)
+    matcher = EmbeddedMatcher.load(device=device, work=work)
+    photos = [open_image(file) for file in files[: settings.texts]]
+    start = time.perf_counter()
+    features = matcher.encode_images(photos)
+    image_seconds = (time.perf_counter() - start) / len(photos)
+    step()
+    images = features[list(islice(cycle(range(len(photos))), settings.texts))]
+    prompts = [model.encode_prompt(None)] * settings.texts
+    workload = Workload(model, matcher, images, prompts, settings.captions.method(), CaptionFormat(model), work, Work())
+    workload.prepare()
+    written = workload.decode(settings.batch_sizes[-1])  # warms up
+    step()
+    sides = {size: Side(lambda _, size=size: workload.decode(size), settings.texts, work) for size in settings.batch_sizes}
+    measure_in_turn(list(sides.values()), settings.repeats, step)
+    return {
+        "photos": len(photos),
+        "texts": settings.texts,
+        "seconds_per_image": image_seconds,
+        "core": [{"batch_size": size, **side.summary()} for size, side in sides.items()],
+        "examples": workload.texts(written)[:3],
+    }
+
+
+def photo_files(folder: str | None) -> list[Path]:
+    """The photos of a folder, or the sample photos, sorted.
+
+    Raises:
+        SettingsError: There are none.
+    """
+    root = Path(folder).expanduser() if folder else _SAMPLE_PHOTOS
+    files = sorted(file for file in root.glob("*") if file.suffix.lower() in IMAGE_SUFFIXES)
+    if not files:
+        raise SettingsError(
+            f"photos={folder}: no photos in {root.absolute()}; set photos to a folder of photos, or parts without embedded"
+        )
+    return files

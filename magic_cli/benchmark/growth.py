@@ -1,0 +1,48 @@
+"""How the seconds per caption grow with candidates, tokens and batch size."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from magic_cli.benchmark.comparison import Step
+from magic_cli.benchmark.measure import Side, measure_in_turn
+from magic_cli.benchmark.settings import BenchSettings
+from magic_cli.benchmark.workloads import Workload, build_endless
+
+REPEATS = 3
+"""At most: there are many points."""
+
+
+def steps_of_growth(settings: BenchSettings) -> int:
+    """How often ``measure_growth`` calls ``step``."""
+    points = len(settings.growth.k) + len(settings.growth.tokens) + len(settings.growth.batch)
+    return 1 + points * min(settings.repeats, REPEATS)
+
+
+def measure_growth(settings: BenchSettings, step: Step) -> dict[str, Any]:
+    """Seconds per caption along three axes, no caption ending early; a section of bench.json."""
+    growth, search, batch = settings.growth, settings.captions, settings.run.batch_size
+    workload = build_endless(settings, max(*growth.batch, batch))
+    most = max(*growth.k, search.k)
+    workload.prepare(decoding_len=max(*growth.tokens, search.decoding_len) + 1, num_candidates=most)
+    workload.decode(batch, until_settled=False, number=batch)  # warms up
+    step()
+    method = workload.method
+    axes = {
+        "k": {k: _side(replace(workload, method=replace(method, k=k)), batch) for k in growth.k},
+        "tokens": {n: _side(replace(workload, method=replace(method, decoding_len=n + 1)), batch) for n in growth.tokens},
+        "batch": {size: _side(workload, size) for size in growth.batch},
+    }
+    sides = [side for points in axes.values() for side in points.values()]
+    measure_in_turn(sides, min(settings.repeats, REPEATS), step)
+    return {
+        "k": search.k,
+        "tokens": search.decoding_len - 1,
+        "batch": batch,
+        "axes": {axis: [{axis: value, **side.summary()} for value, side in points.items()] for axis, points in axes.items()},
+    }
+
+
+def _side(workload: Workload, batch: int) -> Side:
+    return Side(lambda _: workload.decode(batch, until_settled=False, number=batch), batch, workload.work)

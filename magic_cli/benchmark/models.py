@@ -1,0 +1,114 @@
+"""Models of the paper's shapes that need no hub: GPT-2 small and CLIP ViT-B/32.
+
+Three language models and two image-text models; all compute what the real ones would cost:
+
+    network, tokenizer = widened_language_model()      # GPT-2 small's shape, writes captions ("natural text")
+    network, tokenizer = random_language_model()       # random weights, never ends a caption
+    clip = random_clip(work=work)                      # ViT-B/32, OpenAI's tokenizer, random weights
+    model = HuggingFaceLanguageModel(network, tokenizer, work=work)
+    model.prepare(decoding_len=16, num_candidates=45)
+    generate(model, MagicSearch(decoding_len=16, k=45, alpha=0.1, beta=2.0), [[model.start_id]] * 8,
+             guidance=Guidance(clip, random_images(8)), is_settled=CaptionFormat(model).is_settled)
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    CLIPConfig,
+    CLIPImageProcessorPil,
+    CLIPModel,
+    GPT2Config,
+    GPT2LMHeadModel,
+)
+
+from magic_cli.benchmark.vocabulary import GPT2_END_ID, clip_tokenizer, gpt2_sized_tokenizer
+from magic_cli.benchmark.widening import forbid, widen
+from magic_cli.models.huggingface_clip import HuggingFaceClip
+from magic_cli.models.loading import quiet_libraries
+from magic_cli.models.sources import EMBEDDED_FOLDER
+from magic_cli.work import Work
+
+VOCABULARY_SIZE = 50259
+PROJECTION = 512
+
+CLIP_SHARPNESS = 64.0
+"""Factor on random CLIP's attention scores: see ``random_clip``."""
+
+
+def paper_config() -> GPT2Config:
+    """GPT-2 small with the released models' two added tokens: 12 layers, width 768, 12 heads, 1,024 positions."""
+    return GPT2Config(vocab_size=VOCABULARY_SIZE, eos_token_id=GPT2_END_ID, bos_token_id=GPT2_END_ID)
+
+
+def random_language_model(*, seed: int = 0, dtype: torch.dtype = torch.float32) -> tuple[GPT2LMHeadModel, Any]:
+    """GPT-2 small with random weights, and a tokenizer of its size."""
+    with _seeded(seed):
+        network = GPT2LMHeadModel(paper_config())
+    return network.to(dtype).eval(), gpt2_sized_tokenizer()
+
+
+def embedded_language_model(*, dtype: torch.dtype = torch.float32) -> tuple[GPT2LMHeadModel, Any]:
+    """The small caption model that ships with magic, and its tokenizer."""
+    quiet_libraries()
+    folder = EMBEDDED_FOLDER / "language_model"
+    return AutoModelForCausalLM.from_pretrained(folder, dtype=dtype).eval(), AutoTokenizer.from_pretrained(folder)
+
+
+def widened_language_model(*, seed: int = 0, dtype: torch.dtype = torch.float32) -> tuple[GPT2LMHeadModel, Any]:
+    """GPT-2 small's shape, the embedded caption model's function and tokenizer: natural text at the paper's cost."""
+    small, tokenizer = embedded_language_model()
+    with _seeded(seed):
+        network = widen(small, paper_config())
+    return network.to(dtype).eval(), tokenizer
+
+
+def endless_language_model(*, seed: int = 0, dtype: torch.dtype = torch.float32) -> tuple[GPT2LMHeadModel, Any]:
+    """``widened_language_model`` that never writes end-of-text: sentence after sentence, for stories and long texts."""
+    network, tokenizer = widened_language_model(seed=seed)
+    forbid(network, tokenizer.eos_token_id)
+    return network.to(dtype), tokenizer
+
+
+def random_clip(
+    *, seed: int = 0, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu", work: Work | None = None
+) -> HuggingFaceClip:
+    """CLIP ViT-B/32 with random weights and OpenAI's tokenizer.
+
+    How far 100 x cosine spreads over a step's candidates decides how many of them the bound of the lazy evaluation leaves.
+    Freshly drawn weights attend to everything alike and so give nearly one feature to all texts (spread 0.3 to 1.2); with
+    attention sharpened by ``CLIP_SHARPNESS`` the spread is 1.3 to 1.7, like a trained CLIP's.
+    """
+    tokenizer = clip_tokenizer()
+    start, end = tokenizer.bos_token_id, tokenizer.eos_token_id
+    with _seeded(seed):
+        model = CLIPModel(CLIPConfig(text_config={"bos_token_id": start, "eos_token_id": end, "pad_token_id": end}))
+    with torch.no_grad():
+        for layer in model.text_model.encoder.layers:
+            layer.self_attn.q_proj.weight *= CLIP_SHARPNESS
+    return HuggingFaceClip(model.to(device, dtype), tokenizer, CLIPImageProcessorPil(), logit_scale=100.0, work=work)
+
+
+def random_images(number: int, *, seed: int = 0, width: int = PROJECTION) -> Tensor:
+    """(number, width) features of length 1 in random directions: random CLIP sees nothing in a photo anyway."""
+    features = torch.randn(number, width, generator=torch.Generator().manual_seed(seed))
+    return torch.nn.functional.normalize(features, dim=-1)
+
+
+class _seeded:
+    """Draw from a seed, and leave the process's own generator as it was."""
+
+    def __init__(self, seed: int) -> None:
+        self._seed, self._fork = seed, torch.random.fork_rng(devices=[])
+
+    def __enter__(self) -> None:
+        self._fork.__enter__()
+        torch.manual_seed(self._seed)
+
+    def __exit__(self, *error: Any) -> None:
+        self._fork.__exit__(*error)

@@ -1,0 +1,117 @@
+"""The released algorithm, written from its description (Su et al. 2022): the baseline of the measurements.
+
+One image at a time. Every step repeats the key-value cache k times, runs k rows through the language model and its head,
+and decodes, tokenises and encodes the whole text of all k candidates; it never stops before ``decoding_len``. It is as
+quick as code of that kind can be (candidates in one batch, no gradients, fused attention) and shares nothing with
+``magic_cli.decoding``.
+
+    search = ReleasedSearch(network, tokenizer, clip_text_encoder(clip.model, clip.tokenizer, work), work=work)
+    ids = search.generate([start_id], image, k=45, alpha=0.1, beta=2.0, decoding_len=16)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from magic_cli.models.language_model import clean_up_spaces
+from magic_cli.work import Work
+
+WINDOW = 60
+"""Only so many last tokens are scored against the image."""
+
+EncodeTexts = Callable[[list[str]], Tensor]
+
+
+class ReleasedSearch:
+    """MAGIC search without any of the shortcuts of ``magic_cli.decoding``.
+
+    Args:
+        network: Hugging Face causal LM in eval mode.
+        tokenizer: Its tokenizer.
+        encode_texts: k texts -> (k, E) features.
+        logit_scale: Factor on the cosine before the softmax.
+        work: Where phases and work are counted.
+    """
+
+    def __init__(
+        self, network: Any, tokenizer: Any, encode_texts: EncodeTexts, *, logit_scale: float = 100.0, work: Work | None = None
+    ) -> None:
+        self.network, self.tokenizer, self.encode_texts = network, tokenizer, encode_texts
+        self.logit_scale = logit_scale
+        self.work = work or Work()
+
+    @torch.inference_mode()
+    def generate(
+        self, prompt: Sequence[int], image: Tensor, *, k: int, alpha: float, beta: float, decoding_len: int
+    ) -> list[int]:
+        """Exactly ``decoding_len - len(prompt)`` token ids for one image.
+
+        Args:
+            prompt: Token ids, at least one.
+            image: (E,) feature.
+            k: Candidates a step.
+            alpha: Weight of the degeneration penalty.
+            beta: Weight of the magic score.
+            decoding_len: Tokens in all, prompt included.
+        """
+        from transformers import DynamicCache
+
+        cache, generated = DynamicCache(), []
+        logits, history = self._read(torch.tensor([list(prompt)], device=self.network.device), cache)  # (1, V), (1, T, H)
+        for _ in range(decoding_len - len(prompt)):
+            candidates = logits[0].topk(k).indices
+            confidence = logits[0].softmax(dim=-1)[candidates]
+            cache.batch_repeat_interleave(k)
+            all_logits, states = self._read(candidates[:, None], cache)  # (k, V), (k, 1, H)
+            penalty = (normalize(states[:, 0].float(), dim=-1) @ normalize(history[0].float(), dim=-1).T).amax(dim=-1)
+            magic = self._magic_score([[*generated, i] for i in candidates.tolist()], image)
+            score = (1 - alpha) * confidence - alpha * penalty + beta * magic
+            best = score.argmax()
+            generated.append(int(candidates[best]))
+            cache.batch_select_indices(best[None])
+            logits, history = all_logits[best][None], torch.cat([history, states[best][None]], dim=1)
+        return generated
+
+    def _read(self, ids: Tensor, cache: Any) -> tuple[Tensor, Tensor]:
+        """Logits (B, V) after ``ids`` (B, T), and the last layer's hidden states (B, T, H); ``cache`` grows."""
+        with self.work.phase("language_model"):
+            self.work.add("lm_positions", ids.numel())
+            self.work.add("head_rows", ids.shape[0])
+            out = self.network(ids, past_key_values=cache, use_cache=True, output_hidden_states=True, logits_to_keep=1)
+        return out.logits[:, -1].float(), out.hidden_states[-1]
+
+    def _magic_score(self, sequences: list[list[int]], image: Tensor) -> Tensor:
+        with self.work.phase("text"):
+            texts = self.tokenizer.batch_decode(
+                [ids[-WINDOW:] for ids in sequences], skip_special_tokens=False, clean_up_tokenization_spaces=False
+            )
+            texts = [clean_up_spaces(text) for text in texts]
+        features = normalize(self.encode_texts(texts).float(), dim=-1)
+        return (self.logit_scale * (features @ normalize(image.float(), dim=-1))).softmax(dim=-1)
+
+
+def clip_text_encoder(model: Any, tokenizer: Any, work: Work) -> EncodeTexts:
+    """Whole texts through CLIP's text tower, padded to the longest of the call.
+
+    Args:
+        model: Hugging Face ``CLIPModel``.
+        tokenizer: Its tokenizer.
+        work: Where phases, texts and tokens (padding included: it is computed) are counted.
+    """
+
+    def encode(texts: list[str]) -> Tensor:
+        with work.phase("text"):
+            length = model.config.text_config.max_position_embeddings
+            ids = tokenizer(texts, padding=True, truncation=True, max_length=length, return_tensors="pt")["input_ids"]
+        with work.phase("image_text_model"):
+            work.add("texts_encoded", ids.shape[0])
+            work.add("text_tokens", ids.numel())
+            # no mask: the tower is causal, so padding behind the end token cannot be seen
+            return model.get_text_features(input_ids=ids.to(model.device)).pooler_output
+
+    return encode

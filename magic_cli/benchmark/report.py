@@ -1,0 +1,173 @@
+"""bench.json as tables to read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from magic_cli.reports.tables import Cell, Column, Row, Table, render
+
+_SMALL = "GPT-2 small's shape, computing what the embedded caption model computes"
+_LANGUAGE_MODELS = {
+    "natural": f"{_SMALL} (natural text)",
+    "random": "GPT-2 small's shape, random weights (no caption ends early)",
+    "stories": f"{_SMALL}, without end-of-text: a story ends at its fifth full stop",
+}
+_IMAGES = "CLIP ViT-B/32's shape with random weights, OpenAI's tokenizer, random image features"
+_COUNTS = {
+    "lm_positions": "LM positions",
+    "head_rows": "head rows",
+    "texts_encoded": "texts encoded",
+    "text_tokens": "CLIP tokens",
+}
+_PHASES = {"language_model": "LM s", "image_text_model": "image-text s", "text": "text handling s", "rest": "rest s"}
+_GIB = 2**30
+
+
+def markdown(document: Mapping[str, Any]) -> str:
+    """The whole report: a paragraph on the machine, then the tables of each part that was measured."""
+    return f"# Speed\n\n{_machine(document)}\n\n{render(build_tables(document['sections']), 'markdown')}"
+
+
+def _machine(document: Mapping[str, Any]) -> str:
+    machine, packages, settings = (document[name] for name in ("machine", "packages", "settings"))
+    waiting, others = machine["omp_wait_policy"] or "not set", document["others_share"]
+    parts = [
+        f"{machine['cpu']}, {machine['cores']} cores, {machine['threads']} threads, OMP_WAIT_POLICY {waiting}.",
+        f"Models on {machine['device']} in {settings['run']['dtype']}.",
+        f"torch {packages['torch']}, transformers {packages['transformers']}, magic {document['magic']}"
+        f" ({document['git_revision']}).",
+        f"Medians of {settings['repeats']}, all sides in turn; load before the start {machine['load_average']:.2f}.",
+    ]
+    if others is not None:
+        parts.append(f"Other programs took at most {_percent(others)} of the processor during a measurement.")
+    parts += [f"Fastest plain matrix product: {peak:.0f} GFLOP/s in {name}." for name, peak in document["peak_gflops"].items()]
+    return " ".join(parts)
+
+
+def build_tables(sections: Mapping[str, Any]) -> list[Table]:
+    """The tables of all parts that were measured, in the order of the report."""
+    builders = {"embedded": _embedded, "variants": _variants, "growth": _growth, "memory": _memory}
+    tables = [
+        table
+        for name, section in sections.get("captions", {}).items()
+        for table in _comparison("Captions", section, _LANGUAGE_MODELS[name])
+    ]
+    if "stories" in sections:
+        tables += _comparison("Stories", sections["stories"], _LANGUAGE_MODELS["stories"])
+    return tables + [table for name, build in builders.items() if name in sections for table in build(sections[name])]
+
+
+def _comparison(title: str, section: Mapping[str, Any], language_model: str) -> Iterator[Table]:
+    """Speed, then work, of the core beside the released algorithm."""
+    sides = [("released algorithm, 1", {**section["released"], "speedup": 1.0})]
+    sides += [(f"magic, batch {core['batch_size']}", core) for core in section["core"]]
+    search, same = section["search"], "yes" if section["same_at_all_batch_sizes"] else "no"
+    yield _table(
+        f"{title}: k {search['k']}, alpha {search['alpha']:g}, beta {search['beta']:g}, {search['decoding_len']} tokens in all",
+        ["", "seconds a text", "texts a second", "speedup", "GFLOP a text", "share of peak", "loop to bare"],
+        [
+            [
+                name,
+                _fixed(side["seconds_per_text"], 3),
+                _fixed(side["texts_per_second"], 2),
+                _fixed(side["speedup"], 2),
+                _fixed(side["gflop_per_text"], 1),
+                _percent(side["share_of_peak"]),
+                _fixed(side["loop_to_bare"], 2),
+            ]
+            for name, side in sides
+        ],
+        f"Language model: {language_model}. {_IMAGES}.",
+        f"Texts have {section['new_tokens_per_text']:.1f} new tokens on average; the released algorithm never stops before "
+        f"{section['longest_text_tokens']}.",
+        f"Identical tokens: {section['identical']} of {section['checked']} texts; the same at all batch sizes: {same}.",
+        f"Share of peak: of {section['peak_gflops']:.0f} GFLOP/s, this run's fastest plain product. Loop to bare: time over "
+        "that of the loop's own matrix products, run bare at the same shapes.",
+    )
+    rows = [[name, *_work(side), *_seconds(side)] for name, side in sides]
+    yield _table(f"{title}: work and seconds a text", ["", *_COUNTS.values(), *_PHASES.values()], rows)
+
+
+def _embedded(section: Mapping[str, Any]) -> Iterator[Table]:
+    yield _table(
+        "Embedded models on real photos, float32",
+        ["batch", "captions a second", "seconds a caption", *_PHASES.values()],
+        [
+            [str(core["batch_size"]), _fixed(core["texts_per_second"], 2), _fixed(core["seconds_per_text"], 3), *_seconds(core)]
+            for core in section["core"]
+        ],
+        f"{section['photos']} photos for {section['texts']} captions; their features take {section['seconds_per_image']:.3f} s "
+        "a photo on top.",
+    )
+
+
+def _variants(section: Mapping[str, Any]) -> Iterator[Table]:
+    yield _table(
+        "Variants",
+        ["", "seconds a caption", "captions a second", "speedup", "captions changed"],
+        [
+            [
+                row["variant"],
+                _fixed(row["seconds_per_text"], 3),
+                _fixed(row["texts_per_second"], 2),
+                _fixed(row["speedup"], 2),
+                _percent(row["changed"]),
+            ]
+            for row in section["rows"]
+        ],
+        f"Natural text, batch {section['batch_size']}, {section['texts']} captions. Compiling is not timed.",
+    )
+
+
+def _growth(section: Mapping[str, Any]) -> Iterator[Table]:
+    for axis, points in section["axes"].items():
+        others = ", ".join(f"{name} {section[name]}" for name in section["axes"] if name != axis)
+        yield _table(
+            f"Seconds a caption against {axis} ({others}; natural text without end-of-text)",
+            [axis, "seconds a caption", *_COUNTS.values()],
+            [[str(point[axis]), _fixed(point["seconds_per_text"], 3), *_work(point)] for point in points],
+        )
+
+
+def _memory(section: Mapping[str, Any]) -> Iterator[Table]:
+    names = {"core": "magic", "released": "released algorithm"}
+    yield _table(
+        "Resident memory, GiB",
+        ["", "before decoding", "peak", "difference"],
+        [
+            [
+                f"{names[row['side']]}, batch {row['batch_size']}",
+                _fixed(row["before_bytes"] / _GIB, 2),
+                _fixed(row["peak_bytes"] / _GIB, 2),
+                _fixed((row["peak_bytes"] - row["before_bytes"]) / _GIB, 2),
+            ]
+            for row in section["rows"]
+        ],
+        "Captions, natural text, each side in a process of its own.",
+    )
+
+
+def _work(side: Mapping[str, Any]) -> list[str]:
+    return [_fixed(side["work_per_text"][name], 0) for name in _COUNTS]
+
+
+def _seconds(side: Mapping[str, Any]) -> list[str]:
+    return [_fixed(side["phase_seconds_per_text"][name], 3) for name in _PHASES]
+
+
+def _table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *notes: str) -> Table:
+    return Table(
+        title=title,
+        columns=tuple(Column(name, is_label=i == 0) for i, name in enumerate(columns)),
+        rows=tuple(Row(tuple(map(Cell, row))) for row in rows),
+        notes=notes,
+    )
+
+
+def _fixed(value: float, digits: int) -> str:
+    return f"{value:.{digits}f}"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %"

@@ -1,0 +1,145 @@
+"""Settings of ``magic bench``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+
+from magic_cli.decoding.magic import MagicSearch
+from magic_cli.errors import SettingsError, nearest, require
+from magic_cli.settings import MachineSettings
+
+PARTS = ("captions", "stories", "embedded", "variants", "growth", "memory")
+LANGUAGE_MODELS = ("natural", "random")
+VARIANTS = ("bfloat16", "compile")
+
+
+@dataclass
+class SearchSettings:
+    """Settings of MAGIC search for one kind of text.
+
+    Attributes:
+        k: Candidates a step.
+        alpha: Weight of the degeneration penalty.
+        beta: Weight of the magic score.
+        decoding_len: Tokens in all, prompt included.
+    """
+
+    k: int = 45
+    alpha: float = 0.1
+    beta: float = 2.0
+    decoding_len: int = 16
+
+    def check(self, group: str) -> None:
+        """Refuse what no search can have.
+
+        Raises:
+            SettingsError: Names the setting of ``group``.
+        """
+        require("k", self.k, at_least=1, prefix=group)
+        require("alpha", self.alpha, at_least=0, at_most=1, prefix=group)
+        require("beta", self.beta, above=0, prefix=group)
+        require("decoding_len", self.decoding_len, at_least=2, prefix=group)
+
+    def method(self) -> MagicSearch:
+        """The method that searches with these settings."""
+        return MagicSearch(decoding_len=self.decoding_len, k=self.k, alpha=self.alpha, beta=self.beta)
+
+
+@dataclass
+class GrowthSettings:
+    """Along what the seconds per caption are measured, the other two as in ``captions`` and ``run.batch_size``.
+
+    Attributes:
+        k: Candidates a step.
+        tokens: New tokens of a caption.
+        batch: Captions side by side.
+    """
+
+    k: list[int] = field(default_factory=lambda: [5, 15, 30, 45, 60, 90])
+    tokens: list[int] = field(default_factory=lambda: [8, 16, 32, 64])
+    batch: list[int] = field(default_factory=lambda: [1, 2, 4, 8, 16, 32])
+
+    def __post_init__(self) -> None:
+        for name in ("k", "tokens", "batch"):
+            _check_numbers(f"growth.{name}", getattr(self, name))
+
+
+@dataclass
+class BenchSettings:
+    """Everything ``magic bench`` needs.
+
+    Attributes:
+        full: The whole report instead of a quick one: changes what the settings that are null stand for.
+        parts: What is measured, of ``PARTS``; null: captions; full: all.
+        language_models: Who writes the captions, of ``LANGUAGE_MODELS``; null: natural; full: both.
+        batch_sizes: Texts side by side.
+        texts: Texts of a measurement, at least the largest batch size.
+        checked_texts: Texts that the released algorithm writes too, to compare tokens; null: 1; full: all. They take turns in
+            the timing, one a repeat.
+        repeats: Timed runs of everything, of which medians are reported; null: 3; full: 5.
+        variants: What the ``variants`` part compares with float32, of ``VARIANTS``.
+        photos: Folder of photos for the embedded models; null: the sample photos of a checkout.
+        seed: Of random weights and image features.
+        output: Folder of bench.json, report.md and growth.png; null: ``runs/bench/<time>``.
+        captions: Search of captions.
+        stories: Search of stories.
+        growth: Points of the growth part.
+        run: What models run on; ``batch_size`` is that of variants, growth and memory.
+    """
+
+    full: bool = False
+    parts: list[str] | None = None
+    language_models: list[str] | None = None
+    batch_sizes: list[int] = field(default_factory=lambda: [1, 8])
+    texts: int = 8
+    checked_texts: int | None = None
+    repeats: int | None = None
+    variants: list[str] = field(default_factory=lambda: list(VARIANTS))
+    photos: str | None = None
+    seed: int = 0
+    output: str | None = None
+    captions: SearchSettings = field(default_factory=SearchSettings)
+    stories: SearchSettings = field(default_factory=lambda: SearchSettings(k=5, alpha=0.6, beta=0.15, decoding_len=100))
+    growth: GrowthSettings = field(default_factory=GrowthSettings)
+    run: MachineSettings = field(default_factory=MachineSettings)
+
+    def __post_init__(self) -> None:
+        if self.parts is None:
+            self.parts = list(PARTS if self.full else ("captions",))
+        if self.language_models is None:
+            self.language_models = list(LANGUAGE_MODELS if self.full else ("natural",))
+        if self.checked_texts is None:
+            self.checked_texts = self.texts if self.full else 1
+        if self.repeats is None:
+            self.repeats = 5 if self.full else 3
+        _check_names("parts", self.parts, PARTS)
+        _check_names("language_models", self.language_models, LANGUAGE_MODELS)
+        _check_names("variants", self.variants, VARIANTS)
+        _check_numbers("batch_sizes", self.batch_sizes)
+        for name in ("texts", "checked_texts", "repeats"):
+            if getattr(self, name) < 1:
+                raise SettingsError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.texts < max(self.batch_sizes):
+            raise SettingsError(f"texts must be at least the largest of batch_sizes, {max(self.batch_sizes)}, got {self.texts}")
+        if self.checked_texts > self.texts:
+            raise SettingsError(f"checked_texts must be at most texts, {self.texts}, got {self.checked_texts}")
+        self.captions.check("captions")
+        self.stories.check("stories")
+
+    def claim(self) -> tuple[str, str] | None:
+        """The folder that was named, and all that is set; None if none was named."""
+        return (self.output, repr(asdict(self))) if self.output else None
+
+
+def _check_names(setting: str, names: Sequence[str], known: Sequence[str]) -> None:
+    if not names:
+        raise SettingsError(f"{setting} must name at least one of {', '.join(known)}, got []")
+    for name in names:
+        if name not in known:
+            raise SettingsError(f"{setting}: {nearest(name, known)}, got {name!r}")
+
+
+def _check_numbers(setting: str, numbers: Sequence[int]) -> None:
+    if not numbers or min(numbers) < 1:
+        raise SettingsError(f"{setting} must be numbers of at least 1, got {list(numbers)}")

@@ -1,0 +1,143 @@
+"""What is measured: texts to write, with the models that write them, by the core and by the released algorithm."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from magic_cli.benchmark import models
+from magic_cli.benchmark.released import ReleasedSearch, clip_text_encoder
+from magic_cli.benchmark.settings import BenchSettings
+from magic_cli.data.bundled_coco import load_bundled_coco_captions
+from magic_cli.decoding.generate import generate
+from magic_cli.decoding.magic import MagicSearch
+from magic_cli.decoding.method import Guidance
+from magic_cli.decoding.text import CaptionFormat, StoryFormat, TextFormat, story_prompt
+from magic_cli.models.image_text_model import ImageTextModel
+from magic_cli.models.language_model import HuggingFaceLanguageModel
+from magic_cli.models.lean_modules import make_lean
+from magic_cli.models.loading import resolve_device
+from magic_cli.work import Work
+
+_TITLE_WORDS = 4
+_NETWORKS = {"natural": models.widened_language_model, "random": models.random_language_model}
+
+
+@dataclass
+class Workload:
+    """N texts to write.
+
+    Attributes:
+        model: The language model, prepared.
+        scorer: The image-text model.
+        images: (N, E) features.
+        prompts: N prompts.
+        method: How they are written.
+        text_format: When they are settled, and what of them is returned.
+        work: Of the core.
+        released_work: Of the released algorithm.
+    """
+
+    model: HuggingFaceLanguageModel
+    scorer: ImageTextModel
+    images: Tensor
+    prompts: list[list[int]]
+    method: MagicSearch
+    text_format: TextFormat
+    work: Work
+    released_work: Work
+
+    @property
+    def networks(self) -> list[torch.nn.Module]:
+        """The modules that hold the weights."""
+        return [self.model.network.model, self.scorer.model]
+
+    def decode(self, batch_size: int, *, until_settled: bool = True, number: int | None = None) -> list[list[int]]:
+        """Generated token ids of the first ``number`` texts (all unless given), ``batch_size`` side by side."""
+        settled = {"is_settled": self.text_format.is_settled} if until_settled else {}
+        ids: list[list[int]] = []
+        end = len(self.prompts) if number is None else number
+        for start in range(0, end, batch_size):
+            some = slice(start, min(start + batch_size, end))
+            ids += generate(
+                self.model, self.method, self.prompts[some], guidance=Guidance(self.scorer, self.images[some]), **settled
+            )
+        return ids
+
+    def decode_released(self, index: int) -> list[int]:
+        """Generated token ids of one text by the released algorithm, all of them."""
+        network, work = self.model.network.model, self.released_work
+        encode = clip_text_encoder(self.scorer.model, self.scorer.tokenizer, work)
+        search = ReleasedSearch(network, self.model.tokenizer, encode, logit_scale=self.scorer.logit_scale, work=work)
+        method = self.method
+        return search.generate(
+            self.prompts[index],
+            self.images[index],
+            k=method.k,
+            alpha=method.alpha,
+            beta=method.beta,
+            decoding_len=method.decoding_len,
+        )
+
+    def texts(self, ids: Sequence[Sequence[int]]) -> list[str]:
+        """The texts that a user gets."""
+        return [self.text_format.text(prompt, generated) for prompt, generated in zip(self.prompts, ids, strict=False)]
+
+    def prepare(self, *, decoding_len: int | None = None, num_candidates: int | None = None) -> str:
+        """Let the model choose how it looks ahead, for its own method or a longer one; returns the way's name."""
+        return self.model.prepare(
+            decoding_len=decoding_len or self.method.decoding_len, num_candidates=num_candidates or self.method.num_candidates
+        )
+
+
+def build_captions(settings: BenchSettings, language_model: str, *, dtype: str | None = None) -> Workload:
+    """Captions by a language model of the paper's shape (``natural`` or ``random``) and random CLIP."""
+    model, scorer, work = _models(settings, _NETWORKS[language_model], dtype)
+    images = models.random_images(settings.texts, seed=settings.seed).to(scorer.model.device)
+    prompts = [[model.start_id]] * settings.texts
+    return _workload(model, scorer, images, prompts, settings.captions.method(), CaptionFormat(model), work)
+
+
+def build_stories(settings: BenchSettings) -> Workload:
+    """Stories by the natural language model, which never writes end-of-text here: each ends at its fifth full stop.
+
+    Titles are the first words of COCO captions, which is what that model can go on from.
+    """
+    model, scorer, work = _models(settings, models.endless_language_model, None)
+    images = models.random_images(settings.texts, seed=settings.seed).to(scorer.model.device)
+    separator = model.tokenizer.decode([model.end_id])
+    prompts = [model.encode(story_prompt(title, separator)) for title in titles(settings.texts)]
+    return _workload(model, scorer, images, prompts, settings.stories.method(), StoryFormat(model), work)
+
+
+def build_endless(settings: BenchSettings, number: int) -> Workload:
+    """Natural text that goes on for as many tokens as are asked for: ``number`` captions without end-of-text."""
+    model, scorer, work = _models(settings, models.endless_language_model, None)
+    images = models.random_images(number, seed=settings.seed).to(scorer.model.device)
+    return _workload(model, scorer, images, [[model.start_id]] * number, settings.captions.method(), CaptionFormat(model), work)
+
+
+def titles(number: int) -> list[str]:
+    """What stories are about: the first words of real captions."""
+    captions = list(load_bundled_coco_captions().values())[:number]
+    return [" ".join(texts[0].rstrip(".").split()[:_TITLE_WORDS]) for texts in captions]
+
+
+def _models(settings: BenchSettings, build: Any, dtype: str | None) -> tuple[HuggingFaceLanguageModel, ImageTextModel, Work]:
+    work, device = Work(), resolve_device(settings.run.device)
+    torch_dtype = getattr(torch, dtype or settings.run.dtype.value)
+    network, tokenizer = build(seed=settings.seed, dtype=torch_dtype)
+    network = network.to(device)
+    make_lean(network)  # as when it is loaded from files; the released algorithm runs on it, too
+    model = HuggingFaceLanguageModel(network, tokenizer, work=work)
+    return model, models.random_clip(seed=settings.seed, dtype=torch_dtype, device=device, work=work), work
+
+
+def _workload(model, scorer, images, prompts, method, text_format, work) -> Workload:
+    workload = Workload(model, scorer, images, prompts, method, text_format, work, Work())
+    workload.prepare()
+    return workload

@@ -1,0 +1,144 @@
+"""magic bench: how fast decoding is on this machine, against the released algorithm and against the processor."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from magic_cli.benchmark.settings import BenchSettings
+from magic_cli.errors import MagicError
+from magic_cli.runs import provenance, write_atomically
+
+DONE, TOKENS_DIFFER = 0, 3
+_DISTURBED = 0.1  # share of the processor that others may take before times are not to be trusted
+
+
+def run(settings: BenchSettings) -> int:
+    """Measure the parts that are asked for; Markdown goes to stdout, it and bench.json into a folder.
+
+    bench.json is written after every part, so that nothing measured is lost when the command is stopped.
+
+    Returns:
+        0, or 3 if float32 texts differ from the released algorithm's.
+    """
+    import torch
+    from tqdm import tqdm
+
+    from magic_cli.benchmark.machine import describe_machine, tell, warn_if_busy
+    from magic_cli.benchmark.plot import check_plotting, plot_growth
+    from magic_cli.benchmark.report import markdown
+    from magic_cli.models.loading import resolve_device
+
+    if "growth" in settings.parts:
+        check_plotting()
+    if settings.run.threads is not None:
+        torch.set_num_threads(settings.run.threads)
+    folder = _folder(settings)
+    warn_if_busy(tell)
+    document = {
+        **provenance(),
+        "machine": describe_machine(str(resolve_device(settings.run.device))),
+        "settings": _plain(settings),
+        "sections": {},
+    }
+    for title, steps, measure in _parts(settings):
+        with tqdm(total=steps, desc=title, unit="step", file=sys.stderr, disable=None) as bar:
+            _put(document["sections"], title, measure(bar.update))
+        document |= _overview(document["sections"], settings)
+        write_atomically(folder / "bench.json", json.dumps(document, ensure_ascii=False, indent=1) + "\n")
+    report = markdown(document)
+    if "growth" in document["sections"]:
+        plot_growth(document["sections"]["growth"], folder / "growth.png")
+        report += "\n![Growth](growth.png)\n"
+    print(report, end="", flush=True)
+    write_atomically(folder / "report.md", report)
+    tell(f"{folder / 'bench.json'} and report.md")
+    return _judge(document, settings, tell)
+
+
+def _plain(settings: BenchSettings) -> dict[str, Any]:
+    return json.loads(json.dumps(asdict(settings), default=lambda choice: choice.value))
+
+
+def _folder(settings: BenchSettings) -> Path:
+    folder = Path(settings.output).expanduser() if settings.output else Path("runs", "bench", time.strftime("%Y%m%d-%H%M%S"))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise MagicError(f"output={folder}: cannot be written ({error.strerror}); set output to another folder") from error
+    return folder
+
+
+def _parts(settings: BenchSettings) -> Iterator[tuple[str, int, Callable[[Any], dict[str, Any]]]]:
+    """Title, number of steps, and what measures it, of every part; models live as long as their part."""
+    from magic_cli.benchmark import comparison, embedded, growth, memory, variants, workloads
+
+    if "captions" in settings.parts:
+        for name in settings.language_models:
+            yield (
+                f"captions/{name}",
+                comparison.steps_of_comparison(settings),
+                lambda step, name=name: comparison.compare(
+                    workloads.build_captions(settings, name), settings.captions, settings, step
+                ),
+            )
+    if "stories" in settings.parts:
+        yield (
+            "stories",
+            comparison.steps_of_comparison(settings),
+            lambda step: comparison.compare(workloads.build_stories(settings), settings.stories, settings, step),
+        )
+    others = {
+        "embedded": (embedded.steps_of_embedded, embedded.measure_embedded),
+        "variants": (variants.steps_of_variants, variants.measure_variants),
+        "growth": (growth.steps_of_growth, growth.measure_growth),
+        "memory": (memory.steps_of_memory, memory.measure_memory),
+    }
+    for name, (count, measure) in others.items():
+        if name in settings.parts:
+            yield name, count(settings), lambda step, measure=measure: measure(settings, step)
+
+
+def _put(sections: dict[str, Any], title: str, section: dict[str, Any]) -> None:
+    *groups, name = title.split("/")
+    for group in groups:
+        sections = sections.setdefault(group, {})
+    sections[name] = section
+
+
+def _overview(sections: Mapping[str, Any], settings: BenchSettings) -> dict[str, Any]:
+    """The peak of the machine and how much others disturbed at most (None: not known), over all sections so far."""
+    shares = [sample["others_share"] for sample in _samples(sections) if sample["others_share"] is not None]
+    peaks = [section["peak_gflops"] for section in _comparisons(sections)]
+    return {
+        "peak_gflops": {settings.run.dtype.value: max(peaks)} if peaks else {},
+        "others_share": max(shares, default=None),
+    }
+
+
+def _samples(node: Any) -> Iterator[dict[str, Any]]:
+    if isinstance(node, dict) and "others_share" in node:
+        yield node
+    elif isinstance(node, dict | list):
+        for child in node.values() if isinstance(node, dict) else node:
+            yield from _samples(child)
+
+
+def _comparisons(sections: Mapping[str, Any]) -> list[dict[str, Any]]:
+    return [*sections.get("captions", {}).values(), *([sections["stories"]] if "stories" in sections else [])]
+
+
+def _judge(document: Mapping[str, Any], settings: BenchSettings, tell: Callable[[str], None]) -> int:
+    """Say what is wrong with the numbers; returns the exit status."""
+    if (document["others_share"] or 0) > _DISTURBED:
+        tell(f"other programs took up to {100 * document['others_share']:.0f} % of the processor: these times are too long")
+    wrong = [s for s in _comparisons(document["sections"]) if s["identical"] < s["checked"] or not s["same_at_all_batch_sizes"]]
+    if not wrong or settings.run.dtype.value != "float32":
+        return DONE
+    tell("texts differ from the released algorithm's, or between batch sizes: a near tie (see bench.json), or a fault")
+    return TOKENS_DIFFER
