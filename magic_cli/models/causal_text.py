@@ -148,8 +148,8 @@ class IncrementalTexts:
             if block is tower.blocks[-1]:  # nobody looks at the other tokens' outputs
                 attention = TreeAttention(plan, plan.ends, tower.num_heads, self._on_device)
                 normed, x = normed.index_select(0, attention.tokens), x.index_select(0, attention.tokens)
-            x = x + block.out(attention(block.query(normed), computed[i], shared))
-            x = x + block.mlp(block.norm2(x))
+            x += block.out(attention(block.query(normed), computed[i], shared))
+            x += block.mlp(block.norm2(x))
         self._computed = computed
         return x
 
