@@ -84,6 +84,8 @@ def generate(
         choice = search.step(step)
         if matcher is not None:
             faulty["image_text_model"] = matcher.faulty
+        if choice.faulty is not None:
+            faulty["language_model"] = faulty["language_model"] | choice.faulty
         tokens = _read(choice.tokens, faulty)
         if on_step is not None:
             _report(on_step, step_index, rows, choice)
@@ -107,14 +109,16 @@ class _Matcher:
         self.logit_scale = guidance.scorer.logit_scale
         self.texts = guidance.scorer.open_texts(len(prompt_of_row))
         self.faulty = torch.zeros((), dtype=torch.bool, device=guidance.images.device)
-        """Whether a feature was NaN; read together with the chosen tokens, so that a device is waited for once."""
+        """Whether a feature was not finite; read together with the chosen tokens, so that a device is waited for once."""
 
     def __call__(self, texts: list[list[str]], similarity: str) -> torch.Tensor:
         features = self.texts.encode(texts)
-        self.faulty = self.faulty | features.isnan().any()
         if similarity == "dot_product":
-            return scoring.dot_product(self.images, features)
-        return scoring.scaled_cosine(self.images, features, self.logit_scale)
+            match = scoring.dot_product(self.images, features)
+        else:
+            match = scoring.scaled_cosine(self.images, features, self.logit_scale)
+        self.faulty = self.faulty | ~match.isfinite().all()
+        return match
 
     def select(self, rows: torch.Tensor) -> None:
         self.images = self.images[rows]

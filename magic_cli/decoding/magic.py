@@ -106,14 +106,16 @@ def look_ahead(step: Step, *, k: int, alpha: float, beta: float = 0.0, magic=Non
 
     ids, confidence = scoring.top_candidates(step.state.logits, k)  # (R, K)
     f = magic(step, ids) if beta > 0 else None
-    penalty = None
+    penalty, faulty = None, None
     if alpha > 0:
         wanted = scoring.can_win(confidence, f, alpha=alpha, beta=beta) if step.lazy else None
         penalty = scoring.degeneration_penalty(step.peek(ids, wanted), step.state.hidden, step.state.valid)
+        faulty = (penalty.isnan() if wanted is None else penalty.isnan() & wanted).any()
     score = scoring.combine(confidence, penalty, f, alpha=alpha, beta=beta)
     best = scoring.best_candidate(score.nan_to_num(nan=-torch.inf))
     return Choice(
         tokens=ids.gather(1, best[:, None]).squeeze(1),
         candidate=None if penalty is None else best,
+        faulty=faulty,
         details={"token_ids": ids, "p": confidence, "penalty": penalty, "f": f, "score": score},
     )

@@ -72,6 +72,8 @@ class Choice:
     """(R,) row that each row continues (beam search); None: every row continues itself."""
     finished: dict[int, list[int]] | None = None
     """Prompts that the method itself declares done: {group of rows: generated tokens}. None: the loop decides."""
+    faulty: Tensor | None = None
+    """() bool: the language model gave NaN where it was asked; None if the method did not look."""
     details: dict[str, Tensor | None] = field(default_factory=dict)
     """For the trace: (R, K) tensors by name; None, or NaN in it, for what was not evaluated."""
 

@@ -58,9 +58,10 @@ def use_lean_activations(model: nn.Module) -> None:
     from transformers.activations import NewGELUActivation, QuickGELUActivation
 
     def lean(layer: nn.Module) -> nn.Module | None:
-        if isinstance(layer, QuickGELUActivation) or type(layer).__name__ == "QuickGELU":  # the latter in clip and open_clip
+        of_clip = type(layer).__name__ == "QuickGELU" and type(layer).__module__ in ("clip.model", "open_clip.transformer")
+        if of_clip or type(layer) is QuickGELUActivation:
             return QuickGelu()
-        return nn.GELU(approximate="tanh") if isinstance(layer, NewGELUActivation) else None
+        return nn.GELU(approximate="tanh") if type(layer) is NewGELUActivation else None
 
     _replace(model, lean)
 
@@ -72,6 +73,8 @@ def use_thin_products(model: nn.Module) -> None:
     def lean(layer: nn.Module) -> nn.Module | None:
         if type(layer) not in (nn.Linear, Conv1D) or layer.weight.device.type != "cpu" or layer.weight.dtype != torch.float32:
             return None
+        if type(layer.weight) is not nn.Parameter or "forward" in vars(layer) or layer._forward_hooks or layer._forward_pre_hooks:
+            return None  # quantised or otherwise not what it looks like
         if type(layer) is nn.Linear:
             return ThinLinear(layer.weight, layer.bias)
         weight = layer.weight.detach().t().contiguous()  # GPT-2's weights lie the other way round

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from magic_cli.models.compiling import compiled
-from magic_cli.models.lean_modules import MOST_ROWS
+from magic_cli.models.lean_modules import MOST_ROWS, ThinLinear
 from magic_cli.work import Work
 
 _MOST_PADDING = 1.25
@@ -57,7 +57,8 @@ class Network:
         """Next-token scores (B, V) in float32 of hidden states (B, H)."""
         with self.work.phase("language_model"):
             self.work.add("head_rows", hidden.shape[0])
-            parts = hidden.split(MOST_ROWS) if hidden.shape[0] <= 2 * MOST_ROWS else [hidden]
+            is_thin = isinstance(self.head, ThinLinear) and hidden.shape[0] <= 2 * MOST_ROWS
+            parts = hidden.split(MOST_ROWS) if is_thin else [hidden]
             return torch.cat([self.head(part) for part in parts]).float()
 
     def own_logits(self, ids: Tensor, mask: Tensor | None = None, positions: Tensor | None = None, cache: Any = None, **options):
@@ -295,7 +296,13 @@ class Recompute(LookAhead):
 
 
 def _fork(cache: Any, rows: Tensor | None = None) -> Any:
-    """A cache of the same contents (of ``rows`` only) that may grow without changing the one it comes from."""
+    """A cache of the same contents (of ``rows`` only) that may grow without changing the one it comes from.
+
+    Raises:
+        TypeError: It holds states that change in place.
+    """
+    if any(hasattr(layer, "recurrent_states") for layer in cache.layers):
+        raise TypeError("a recurrent state cannot be forked")
     fork = copy.copy(cache)
     fork.layers = [copy.copy(layer) for layer in cache.layers]
     if rows is not None:

@@ -155,6 +155,24 @@ def test_run_is_refused_when_a_model_computes_nan(make_language_model, clip, ima
     broken.network.logits = lambda hidden: torch.full((len(hidden), broken.vocab_size), torch.nan)
     with pytest.raises(MagicError, match="^language_model: the model computes NaN; set run.dtype=float32"):
         generate(broken, GreedySearch(LENGTH), prompts)
+    odd_photo = torch.full_like(image_features[:1], torch.inf)
+    with pytest.raises(MagicError, match="^image_text_model: the model computes NaN"):
+        generate(make_language_model(), method, prompts, guidance=Guidance(clip, odd_photo))
+
+
+@pytest.mark.parametrize("lazy", [True, False])
+def test_run_is_refused_when_a_candidate_that_was_looked_at_is_nan(make_language_model, clip, image_features, monkeypatch, lazy):
+    model = make_language_model()
+    peek = type(model).peek
+
+    def overflowing(self, state, ids, wanted=None):
+        hidden = peek(self, state, ids, wanted).clone()
+        hidden[-1, int(wanted[-1].nonzero()[-1]) if wanted is not None else -1] = torch.nan
+        return hidden
+
+    monkeypatch.setattr(type(model), "peek", overflowing)
+    with pytest.raises(MagicError, match="^language_model: the model computes NaN"):
+        generate(model, METHODS["magic"], [[400], [401]], guidance=Guidance(clip, image_features[:2]), lazy=lazy)
 
 
 class NanTexts:
