@@ -179,9 +179,14 @@ class ImageStream:
             )
             # children inherit it: Ctrl-C is for the main process
             mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+            others = set(multiprocessing.active_children())
             try:
                 return iter(loader)
             except OSError as error:
+                # the loader forgets those that it could start before one was refused
+                for process in set(multiprocessing.active_children()) - others:
+                    process.kill()
+                    process.join()
                 problem = f"processes that read images cannot be started ({error.strerror})"
                 raise MagicError(f"run.workers={self._workers}: {problem}; set run.workers=0") from error
             finally:
