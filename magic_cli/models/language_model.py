@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from magic_cli.errors import MagicError
-from magic_cli.models.lookahead import LookAhead, Network, State
+from magic_cli.models.lookahead import LookAhead, State
+from magic_cli.models.network import Network
 from magic_cli.models.probe import choose_look_ahead
 from magic_cli.work import Work
 

@@ -7,7 +7,6 @@ model can do. Rows are left-padded so that all rows of a batch grow in step.
 from __future__ import annotations
 
 import copy
-import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,65 +14,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from magic_cli.models.compiling import compiled
-from magic_cli.models.lean_modules import MOST_ROWS, ThinLinear
-from magic_cli.work import Work
+from magic_cli.models.network import Network
 
 _MOST_PADDING = 1.25
 """Positions computed for each one that is wanted, above which a copy of the cache for each candidate costs less."""
-
-
-class Network:
-    """The torch module behind a causal LM: one forward pass, hidden states out, head apart.
-
-    Args:
-        model: A Hugging Face causal LM in eval mode.
-        work: Where positions and head rows are counted.
-    """
-
-    def __init__(self, model: torch.nn.Module, work: Work) -> None:
-        self.model, self.body, self.work = model, model.base_model, work
-        self.head = model.get_output_embeddings()
-        self.takes_positions = "position_ids" in inspect.signature(self.body.forward).parameters
-        self.head_is_plain = True
-        """Whether ``head(hidden)`` are the model's own logits; the probe clears it for scaled or capped heads."""
-
-    @property
-    def device(self) -> torch.device:
-        return self.model.device
-
-    def compile(self) -> None:
-        """Run the forward pass through torch.compile from now on."""
-        self.body = compiled(self.body)
-
-    def hidden(self, ids: Tensor, mask: Tensor | None = None, positions: Tensor | None = None, cache: Any = None, **options):
-        """Last-layer hidden states (B, T, H) of ``ids`` (B, T), and the cache after them."""
-        with self.work.phase("language_model"):
-            self.work.add("lm_positions", ids.numel())
-            out = self.body(ids, **self._inputs(mask, positions), past_key_values=cache, **options)
-        return out.last_hidden_state, getattr(out, "past_key_values", None)
-
-    def logits(self, hidden: Tensor) -> Tensor:
-        """Next-token scores (B, V) in float32 of hidden states (B, H)."""
-        with self.work.phase("language_model"):
-            self.work.add("head_rows", hidden.shape[0])
-            is_thin = isinstance(self.head, ThinLinear) and hidden.shape[0] <= 2 * MOST_ROWS
-            parts = hidden.split(MOST_ROWS) if is_thin else [hidden]
-            return torch.cat([self.head(part) for part in parts]).float()
-
-    def own_logits(self, ids: Tensor, mask: Tensor | None = None, positions: Tensor | None = None, cache: Any = None, **options):
-        """Next-token scores (B, V) after ``ids`` (B, T) by the model's ordinary forward pass."""
-        with self.work.phase("language_model"):
-            self.work.add("lm_positions", ids.numel())
-            self.work.add("head_rows", ids.shape[0])
-            out = self.model(ids, **self._inputs(mask, positions), past_key_values=cache, **options)
-        return out.logits[:, -1].float()
-
-    def _inputs(self, mask: Tensor | None, positions: Tensor | None) -> dict[str, Tensor]:
-        inputs = {} if mask is None else {"attention_mask": mask}
-        if positions is not None and self.takes_positions:
-            inputs["position_ids"] = positions
-        return inputs
 
 
 @dataclass

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from magic_cli.errors import MagicError
-from magic_cli.models.lookahead import LookAhead, Network, Recompute, RepeatedCache, TreeStep
+from magic_cli.models.lookahead import LookAhead, Recompute, RepeatedCache, TreeStep
+from magic_cli.models.network import Network
 
 log = logging.getLogger(__name__)
 
