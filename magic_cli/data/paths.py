@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 import glob
+import os
 from pathlib import Path
+
+
+def user_cache(name: str) -> Path:
+    """Where this user's files of one kind are kept between runs: ``magic/<name>`` below XDG_CACHE_HOME, else below ~/.cache."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache").absolute() / "magic" / name
 
 
 def named_paths(word: str) -> list[Path]:

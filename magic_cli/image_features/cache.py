@@ -11,7 +11,6 @@ import contextlib
 import hashlib
 import json
 import logging
-import os
 import sqlite3
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+from magic_cli.data.paths import user_cache
 from magic_cli.models.sources import EMBEDDED_PACKAGES
 
 log = logging.getLogger(__name__)
@@ -41,7 +41,7 @@ def cache_folder(setting: str | None) -> Path:
     """The folder of the setting, or the user's: ``magic/images`` below XDG_CACHE_HOME, else below ~/.cache."""
     if setting:
         return Path(setting).expanduser().absolute()
-    return Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")).absolute() / "magic" / "images"
+    return user_cache("images")
 
 
 def cache_name(model: Mapping[str, Any], **circumstances: Any) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from magic_cli.data.paths import user_cache
 from magic_cli.metrics.base import MetricUnavailable
 from magic_cli.metrics.java import tool_file
 
@@ -19,8 +20,8 @@ _HOW = f"run `magic doctor --fetch spice`, or name the folder that holds them wi
 
 
 def spice_folder() -> Path:
-    """Where this user's SPICE files are kept: below XDG_CACHE_HOME, else ~/.cache."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "magic" / "spice"
+    """Where this user's SPICE files are kept."""
+    return user_cache("spice")
 
 
 def fetched_folder() -> Path:

@@ -76,12 +76,12 @@ def test_data_imports_no_models_nor_settings_when_walked():
 
 
 def test_image_features_import_no_layer_above_when_walked():
-    allowed = ("magic_cli.image_features", "magic_cli.models", "magic_cli.data.images", "magic_cli.errors")
+    allowed = ("magic_cli.image_features", "magic_cli.models", "magic_cli.data.images", "magic_cli.data.paths", "magic_cli.errors")
     assert breaches("image_features", allowed) == []
 
 
 def test_metrics_and_reports_import_no_layer_above_when_walked():
-    allowed = ("magic_cli.metrics", "magic_cli.data.images", "magic_cli.errors")
+    allowed = ("magic_cli.metrics", "magic_cli.data.images", "magic_cli.data.paths", "magic_cli.errors")
     assert breaches("metrics", allowed) == []
     assert breaches("reports", ("magic_cli.reports", "magic_cli.data", "magic_cli.errors")) == []
 
