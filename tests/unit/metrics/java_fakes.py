@@ -17,14 +17,16 @@ def make_java(home: Path, body: str = "", version: str = "17.0.1") -> str:
 
 
 def children_of(parent: int) -> set[int]:
-    """Processes that ``parent`` started and has not reaped, zombies included."""
+    """Processes that ``parent`` started and has not reaped, zombies included; without the one that Python's multiprocessing
+    starts at its first use of shared memory and keeps until ``parent`` ends."""
     found = set()
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             fields = (folder / "stat").read_text().rpartition(")")[2].split()
+            command = (folder / "cmdline").read_bytes()
         except OSError:
             continue  # it has ended meanwhile
-        if int(fields[1]) == parent:
+        if int(fields[1]) == parent and b"multiprocessing.resource_tracker" not in command:
             found.add(int(folder.name))
     return found
 
