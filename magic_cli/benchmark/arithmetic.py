@@ -30,8 +30,17 @@ def _attention_flops(query: Any, key: Any, value: Any, *_: Any, **__: Any) -> in
     return sdpa_flop_count(query.shape, key.shape, value.shape)
 
 
+def _packed_flops(rows: Any, weight: Any, *_: Any, **__: Any) -> int:
+    return 2 * rows.shape[0] * weight.shape[0] * weight.shape[1]
+
+
 # on the CPU attention comes as one of these; the other kernels are torch's own to count
-_FORMULAS = {**flop_registry, **{operator: _attention_flops for operator in _ATTENTION}}
+_FORMULAS = {
+    **flop_registry,
+    **{operator: _attention_flops for operator in _ATTENTION},
+}
+if hasattr(torch.ops.mkldnn, "_linear_pointwise"):  # torch may be built without oneDNN
+    _FORMULAS[torch.ops.mkldnn._linear_pointwise] = _packed_flops
 
 
 @dataclass(frozen=True)
@@ -142,7 +151,7 @@ class _Recorder(TorchDispatchMode):
         return out
 
     def _describe(self, leaf: Any) -> Any:
-        if not isinstance(leaf, Tensor) or leaf.untyped_storage().data_ptr() in self._weights:
+        if not isinstance(leaf, Tensor) or leaf.is_mkldnn or leaf.untyped_storage().data_ptr() in self._weights:
             return leaf
         return _Operand(leaf.shape, leaf.stride(), leaf.dtype, leaf.device)
 

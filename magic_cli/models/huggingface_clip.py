@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from magic_cli.models.causal_text import Block, CausalTextTower, cut_at_end
-from magic_cli.models.lean_modules import use_lean_activations
+from magic_cli.models.lean_modules import linear, use_lean_activations
 from magic_cli.models.image_text_model import ImageTextModel, pad_tokens, read_logit_scale, stack_images
 from magic_cli.work import Work
 
@@ -87,10 +87,11 @@ class SigLip(HuggingFaceClip):
 def _read_block(layer: Any) -> Block:
     use_lean_activations(layer)
     attention = layer.self_attn
+    both = attention.k_proj, attention.v_proj
     return Block(
         norm1=layer.layer_norm1,
         query=attention.q_proj,
-        key_value=lambda x: (attention.k_proj(x), attention.v_proj(x)),
+        key_value=linear(torch.cat([part.weight for part in both]), torch.cat([part.bias for part in both])),
         out=attention.out_proj,
         norm2=layer.layer_norm2,
         mlp=layer.mlp,

@@ -74,7 +74,7 @@ class ImageTextModel:
     def compile_text(self) -> None:
         """Run the incremental text tower through torch.compile from now on; a model without one stays as it is."""
         if self.text_tower is not None:
-            self.text_tower.compile()
+            self.text_tower = self.text_tower.compiled()
 
     def embed_images(self, prepared: Sequence[Any]) -> Tensor:
         """(B, E), in the model's own type, of what ``prepare_image`` gave."""
@@ -94,6 +94,7 @@ class ImageTextModel:
         if tower is None:
             return
         try:
+            tower = tower.packed()
             error = self._tower_error(tower)
         except Exception as failure:  # a tower of another build may raise anything: then it is not ours to use
             log.info("no incremental text tower for %s: %s", type(self).__name__, failure)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from magic_cli.models.compiling import compiled
-from magic_cli.models.lean_modules import MOST_ROWS, ThinLinear
+from magic_cli.models.lean_modules import unpack_products
 from magic_cli.work import Work
 
 
@@ -34,6 +34,7 @@ class Network:
 
     def compile(self) -> None:
         """Run the forward pass through torch.compile from now on."""
+        unpack_products(self.body)  # the compiler packs for itself
         self.body = compiled(self.body)
 
     def hidden(self, ids: Tensor, mask: Tensor | None = None, positions: Tensor | None = None, cache: Any = None, **options):
@@ -47,9 +48,7 @@ class Network:
         """Next-token scores (B, V) in float32 of hidden states (B, H)."""
         with self.work.phase("language_model"):
             self.work.add("head_rows", hidden.shape[0])
-            is_thin = isinstance(self.head, ThinLinear) and hidden.shape[0] <= 2 * MOST_ROWS
-            parts = hidden.split(MOST_ROWS) if is_thin else [hidden]
-            return torch.cat([self.head(part) for part in parts]).float()
+            return self.head(hidden).float()
 
     def own_logits(self, ids: Tensor, mask: Tensor | None = None, positions: Tensor | None = None, cache: Any = None, **options):
         """Next-token scores (B, V) after ``ids`` (B, T) by the model's ordinary forward pass."""

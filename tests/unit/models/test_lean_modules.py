@@ -7,19 +7,31 @@ import torch
 from tests.tiny_models import CAPTIONS
 from transformers.activations import NewGELUActivation, QuickGELUActivation
 
-from magic_cli.models.lean_modules import MOST_ROWS, QuickGelu, ThinLinear, make_lean
+from magic_cli.models.lean_modules import PackedLinear, QuickGelu, make_lean, packed, unpack_products
 
 
 @pytest.mark.parametrize("bias", [True, False])
-@pytest.mark.parametrize("shape", [(1,), (1, 1), (1, 3), (2, 2), (4,), (5,), (3, 4), (0,), (2, 0)])
-def test_thin_product_equals_linear_layer_when_rows_are_few_or_many(shape, bias):
+@pytest.mark.parametrize("shape", [(1,), (1, 1), (1, 3), (2, 2), (4,), (5,), (3, 40), (0,), (2, 0)])
+def test_packed_product_equals_linear_layer_when_rows_are_few_or_many(shape, bias):
     torch.manual_seed(0)
     layer = torch.nn.Linear(24, 40, bias=bias)
-    thin = ThinLinear(layer.weight, layer.bias)
+    packed = PackedLinear(layer)
     x = torch.randn(*shape, 24)
     with torch.inference_mode():
-        assert thin(x).shape == (*shape, 40) and thin(x).is_contiguous()
-        assert torch.allclose(thin(x), layer(x), atol=1e-6)
+        assert packed(x).shape == (*shape, 40)
+        assert torch.allclose(packed(x), layer(x), atol=1e-6)
+        strided = torch.randn(48, *shape).movedim(0, -1)[..., ::2]
+        assert torch.allclose(packed(strided), layer(strided), atol=1e-6)
+
+
+def test_packed_product_has_gradients_and_gives_its_weights_back():
+    layer = torch.nn.Linear(24, 40)
+    packed, x = PackedLinear(layer), torch.randn(3, 24, requires_grad=True)
+    assert torch.equal(packed.weight, layer.weight) and torch.equal(packed.unpack().weight, layer.weight)
+    packed(x).square().sum().backward()
+    gradient, x.grad = x.grad, None
+    layer(x).square().sum().backward()
+    assert torch.allclose(gradient, x.grad, atol=1e-5)
 
 
 def test_activations_equal_the_libraries_when_replaced():
@@ -34,8 +46,8 @@ def test_language_model_computes_the_same_when_made_lean(network_and_tokenizer):
     lean = copy.deepcopy(network)
     make_lean(lean)
     kinds = {type(layer).__name__ for layer in lean.modules()}
-    assert "ThinLinear" in kinds and not kinds & {"Linear", "Conv1D", "NewGELUActivation"}
-    for rows in (1, MOST_ROWS, 7):
+    assert "PackedLinear" in kinds and not kinds & {"Linear", "Conv1D", "NewGELUActivation"}
+    for rows in (1, 4, 7):
         ids = tokenizer(CAPTIONS[:rows], padding=True, return_tensors="pt")["input_ids"]
         for length in (1, ids.shape[1]):
             expected, got = (model(ids[:, :length]).logits for model in (network, lean))
@@ -43,8 +55,33 @@ def test_language_model_computes_the_same_when_made_lean(network_and_tokenizer):
     assert lean.get_output_embeddings().weight is lean.get_input_embeddings().weight  # still tied
 
 
-def test_weights_stay_where_they_are_when_they_are_not_float32(network_and_tokenizer):
-    lean = copy.deepcopy(network_and_tokenizer[0]).to(torch.bfloat16)
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@torch.inference_mode()
+def test_language_model_of_16_bits_stays_near_when_made_lean(network_and_tokenizer, dtype):
+    network, tokenizer = network_and_tokenizer
+    lean = copy.deepcopy(network).to(dtype)
     make_lean(lean)
-    kinds = {type(layer).__name__ for layer in lean.modules()}
-    assert "ThinLinear" not in kinds and "NewGELUActivation" not in kinds
+    assert ("PackedLinear" in {type(layer).__name__ for layer in lean.modules()}) == (dtype == torch.bfloat16)
+    ids = tokenizer(CAPTIONS[:3], padding=True, return_tensors="pt")["input_ids"]
+    expected = network(ids).logits
+    assert torch.allclose(lean(ids).logits.float(), expected, atol=0.05 * float(expected.abs().max()))
+
+
+@torch.inference_mode()
+def test_plain_layers_come_back_when_unpacked(network_and_tokenizer):
+    network, tokenizer = network_and_tokenizer
+    lean = copy.deepcopy(network)
+    make_lean(lean)
+    unpack_products(lean)
+    assert "PackedLinear" not in {type(layer).__name__ for layer in lean.modules()}
+    ids = tokenizer(CAPTIONS[:3], padding=True, return_tensors="pt")["input_ids"]
+    assert torch.allclose(lean(ids).logits, network(ids).logits, atol=1e-5)
+
+
+def test_original_stays_as_it_is_when_a_packed_copy_is_made():
+    torch.manual_seed(0)
+    original = torch.nn.Sequential(torch.nn.Linear(8, 16), torch.nn.Sequential(QuickGelu(), torch.nn.Linear(16, 8)))
+    copied, x = packed(original), torch.randn(5, 8)
+    assert type(copied[1][1]) is PackedLinear and type(original[1][1]) is torch.nn.Linear
+    with torch.inference_mode():
+        assert torch.allclose(copied(x), original(x), atol=1e-6)
