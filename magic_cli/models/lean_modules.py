@@ -6,6 +6,7 @@ import copy
 import logging
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cache
 
 import torch
@@ -15,7 +16,7 @@ log = logging.getLogger(__name__)
 
 
 class PackedLinear(nn.Module):
-    """``nn.Linear`` on the CPU whose weights lie in the order in which oneDNN reads them.
+    """``nn.Linear`` on the CPU whose weights lie in the order in which oneDNN reads them, with the activation behind it.
 
     Decoding has one to some hundred rows. For so few, torch's own way lays the weights out anew at every call, or reads them at
     a fraction of the memory's speed, and which of its ways is the slow one differs from processor to processor. Once packed,
@@ -25,12 +26,14 @@ class PackedLinear(nn.Module):
     Args:
         layer: What it takes the place of.
         keep: Whether the plain weights stay beside the packed ones, because another layer uses them, too.
+        activation: Computed in the same pass.
     """
 
-    def __init__(self, layer: nn.Linear, *, keep: bool = False) -> None:
+    def __init__(self, layer: nn.Linear, *, keep: bool = False, activation: _Fused | None = None) -> None:
         super().__init__()
         self.out_features, self.in_features = layer.weight.shape
-        self.bias = layer.bias
+        self.bias, self.activation = layer.bias, activation
+        self._fusion = ("none", [], "") if activation is None else activation.fusion
         self._plain = layer.weight if keep else None
         self._packed = torch.ops.mkldnn._reorder_linear_weight(layer.weight.detach(), None)
 
@@ -39,32 +42,33 @@ class PackedLinear(nn.Module):
         """(out, in), unpacked."""
         return self._packed.to_dense() if self._plain is None else self._plain
 
-    def unpack(self) -> nn.Linear:
-        """The plain layer."""
-        layer = nn.Linear(self.in_features, self.out_features, bias=False, device="meta")
-        layer.weight, layer.bias = nn.Parameter(self.weight, requires_grad=False), self.bias
-        return layer
+    def unpack(self) -> nn.Module:
+        """Plain layers that compute the same."""
+        layer = linear(self.weight, self.bias)
+        return layer if self.activation is None else nn.Sequential(layer, self.activation.module)
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., in) -> (..., out)."""
         if torch.is_grad_enabled() or not x.numel():
-            return nn.functional.linear(x, self.weight, self.bias)
+            return self.unpack()(x)
         rows = x.reshape(-1, self.in_features)
-        out = torch.ops.mkldnn._linear_pointwise(rows, self._packed, self.bias, "none", [], "")
+        out = torch.ops.mkldnn._linear_pointwise(rows, self._packed, self.bias, *self._fusion)
         return out.view(*x.shape[:-1], self.out_features)
 
 
 class QuickGelu(nn.Module):
     """``x * sigmoid(1.702 x)`` as OpenAI's CLIP has it, in one buffer instead of three."""
 
+    scale = 1.702
+
     def forward(self, x: Tensor) -> Tensor:
-        return (1.702 * x).sigmoid_().mul_(x)
+        return (self.scale * x).sigmoid_().mul_(x)
 
 
 def make_lean(model: nn.Module) -> None:
     """Both replacements, in place: for language models."""
-    pack_products(model)
     use_lean_activations(model)
+    pack_products(model)
 
 
 def use_lean_activations(model: nn.Module) -> None:
@@ -81,21 +85,26 @@ def use_lean_activations(model: nn.Module) -> None:
 
 
 def pack_products(model: nn.Module) -> None:
-    """Replace, in place, every plain linear layer whose weights can be packed by a ``PackedLinear``."""
+    """Replace, in place, every plain linear layer whose weights can be packed by a ``PackedLinear``.
+
+    Where it is followed by an activation that oneDNN knows, that joins it.
+    """
     from transformers.pytorch_utils import Conv1D
 
     uses = Counter(id(weight) for layer in model.modules() for weight in layer.parameters(recurse=False))
 
     def lean(layer: nn.Module) -> nn.Module | None:
-        if type(layer) not in (nn.Linear, Conv1D) or not _can_pack(layer.weight.device.type, layer.weight.dtype):
+        if type(layer).forward not in (nn.Linear.forward, Conv1D.forward) or not _can_pack(layer.weight.device.type, layer.weight.dtype):
             return None
         if type(layer.weight) is not nn.Parameter or "forward" in vars(layer) or layer._forward_hooks or layer._forward_pre_hooks:
             return None  # quantised or otherwise not what it looks like
-        if type(layer) is nn.Linear:
+        if type(layer).forward is nn.Linear.forward:
             return PackedLinear(layer, keep=uses[id(layer.weight)] > 1)
         return PackedLinear(linear(layer.weight.detach().t(), layer.bias))  # GPT-2's weights lie the other way round
 
     _replace(model, lean)
+    for module in list(model.modules()):
+        _join_activation(module)
 
 
 def unpack_products(model: nn.Module) -> None:
@@ -105,11 +114,53 @@ def unpack_products(model: nn.Module) -> None:
 
 def packed(module: nn.Module) -> nn.Module:
     """A module that computes what ``module`` computes, its linear layers packed; ``module`` and its weights stay as they are."""
-    if isinstance(module, nn.Linear):
-        return PackedLinear(module) if _can_pack(module.weight.device.type, module.weight.dtype) else module
+    holder = nn.Sequential(_shallow_copy(module))
+    pack_products(holder)
+    return holder[0]
+
+
+def _shallow_copy(module: nn.Module) -> nn.Module:
+    """Other modules, the same weights."""
     copied = copy.copy(module)
-    copied._modules = {name: packed(child) for name, child in module.named_children()}
+    copied._modules = {name: _shallow_copy(child) for name, child in module.named_children()}
     return copied
+
+
+@dataclass(frozen=True)
+class _Fused:
+    """An activation as oneDNN has it: ``module(x * scale) / scale`` is the library's."""
+
+    fusion: tuple[str, list[float], str]
+    module: nn.Module
+    scale: float = 1.0
+
+    @classmethod
+    def of(cls, activation: nn.Module) -> _Fused | None:
+        if type(activation) is QuickGelu:
+            return cls(("swish", [1.0], ""), nn.SiLU(), QuickGelu.scale)
+        if type(activation) is nn.GELU:
+            return cls(("gelu", [], activation.approximate), activation)
+        return None
+
+
+_MLPS = ("fc1", "activation_fn", "fc2"), ("c_fc", "gelu", "c_proj"), ("c_fc", "act", "c_proj")
+"""Names of the parts of a feed-forward block: in Hugging Face's CLIP, OpenAI's and OpenCLIP's, GPT-2."""
+
+
+def _join_activation(mlp: nn.Module) -> None:
+    """Let the first product of a feed-forward block compute its activation, in place, if it is such a block."""
+    for names in _MLPS:
+        first, activation, last = (getattr(mlp, name, None) for name in names)
+        if not (type(first) is type(last) is PackedLinear) or first.activation is not None:
+            continue
+        fused = _Fused.of(activation)
+        if fused is None:
+            continue
+        bias = None if first.bias is None else first.bias.detach() * fused.scale
+        setattr(mlp, names[0], PackedLinear(linear(first.weight * fused.scale, bias), activation=fused))
+        setattr(mlp, names[1], nn.Identity())
+        if fused.scale != 1:
+            setattr(mlp, names[2], PackedLinear(linear(last.weight / fused.scale, last.bias)))
 
 
 def linear(weight: Tensor, bias: Tensor | None) -> nn.Linear:

@@ -1,6 +1,7 @@
 """Our modules compute what the libraries' compute."""
 
 import copy
+from collections import OrderedDict
 
 import pytest
 import torch
@@ -46,7 +47,7 @@ def test_language_model_computes_the_same_when_made_lean(network_and_tokenizer):
     lean = copy.deepcopy(network)
     make_lean(lean)
     kinds = {type(layer).__name__ for layer in lean.modules()}
-    assert "PackedLinear" in kinds and not kinds & {"Linear", "Conv1D", "NewGELUActivation"}
+    assert "PackedLinear" in kinds and not kinds & {"Linear", "Conv1D", "NewGELUActivation", "GELU"}
     for rows in (1, 4, 7):
         ids = tokenizer(CAPTIONS[:rows], padding=True, return_tensors="pt")["input_ids"]
         for length in (1, ids.shape[1]):
@@ -78,10 +79,16 @@ def test_plain_layers_come_back_when_unpacked(network_and_tokenizer):
     assert torch.allclose(lean(ids).logits, network(ids).logits, atol=1e-5)
 
 
-def test_original_stays_as_it_is_when_a_packed_copy_is_made():
+@pytest.mark.parametrize("activation", [QuickGelu(), torch.nn.GELU(), torch.nn.GELU(approximate="tanh")])
+def test_original_stays_as_it_is_when_a_packed_copy_is_made(activation):
     torch.manual_seed(0)
-    original = torch.nn.Sequential(torch.nn.Linear(8, 16), torch.nn.Sequential(QuickGelu(), torch.nn.Linear(16, 8)))
+    mlp = torch.nn.Sequential(OrderedDict(c_fc=torch.nn.Linear(8, 32), gelu=activation, c_proj=torch.nn.Linear(32, 8)))
+    original = torch.nn.Sequential(mlp, torch.nn.Linear(8, 4))
     copied, x = packed(original), torch.randn(5, 8)
-    assert type(copied[1][1]) is PackedLinear and type(original[1][1]) is torch.nn.Linear
+    assert [type(layer) for layer in copied[0]] == [PackedLinear, torch.nn.Identity, PackedLinear]
+    assert [type(layer) for layer in mlp] == [torch.nn.Linear, type(activation), torch.nn.Linear]
     with torch.inference_mode():
         assert torch.allclose(copied(x), original(x), atol=1e-6)
+    assert torch.allclose(copied(x), original(x), atol=1e-6)  # with gradients
+    unpack_products(copied)
+    assert torch.allclose(copied(x), original(x), atol=1e-6)
