@@ -27,13 +27,18 @@ def run(settings: CaptionSettings) -> int:
 class CaptionTask(WritingTask):
     """One caption for every image of the dataset."""
 
-    text, texts, unit, written, failed = "caption", "captions", "image", "captioned", "images could not be read"
+    text, texts, unit, failed = "caption", "captions", "image", "images could not be read"
+    changed = "images have changed since they were captioned and are captioned again"
+    untraced = "images were captioned without trace earlier"
 
     def __init__(self, settings: CaptionSettings) -> None:
         self.settings = settings
 
     def items(self) -> list[ImageRecord]:
         return self.settings.dataset.load()
+
+    def facts(self, items: Sequence[ImageRecord]) -> dict[str, Any]:
+        return {}
 
     def notes(self) -> list[str]:
         return self.settings.dataset.notes()
@@ -55,6 +60,9 @@ class CaptionTask(WritingTask):
 
     def still_holds(self, item: ImageRecord, prediction: Mapping[str, Any]) -> bool:
         return True  # nothing but the image decides a caption
+
+    def label(self, failure: Mapping[str, Any]) -> str:
+        return failure["image"]
 
     def line(self, item: ImageRecord, text: str) -> tuple[str, str]:
         return item.id, text

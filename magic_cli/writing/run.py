@@ -27,6 +27,7 @@ def write_texts(settings: Any, task: WritingTask) -> int:
     with RunFolder(
         run_folder(settings), settings=as_plain(settings), identity=settings_that_matter(settings), planned=len(items)
     ) as run:
+        run.manifest |= task.facts(items)
         _check_unchanged(settings, task, run, items)
         for note in task.notes():
             _tell(note)
@@ -47,10 +48,10 @@ def _check_unchanged(settings: Any, task: WritingTask, run: RunFolder, items: Se
     run.check_model_files({name: describe_source(groups[name], path)["files"] for name, path in sources.items() if path is not None})
     changed = [item.id for item in items if item.id in run.predictions and _has_changed(task, item, run.predictions[item.id])]
     if changed:
-        _tell(f"{len(changed)} {task.unit}s have changed since they were {task.written} and are {task.written} again, e.g. {changed[0]}")
+        _tell(f"{len(changed)} {task.changed}, e.g. {changed[0]}")
         run.forget(changed)
     if settings.run.trace and (untraced := len(run.predictions.keys() - run.traced)):
-        _tell(f"{untraced} {task.unit}s were {task.written} without trace earlier; for theirs, set another run.dir")
+        _tell(f"{untraced} {task.untraced}; for theirs, set another run.dir")
 
 
 def _has_changed(task: WritingTask, item: Item, prediction: dict[str, Any]) -> bool:
@@ -75,7 +76,7 @@ def _report(task: WritingTask, run: RunFolder) -> int:
     """Tell what came out, on stderr; returns the exit status."""
     failed = [failure for failure in run.failures if not failure.get("skipped")]
     for failure in failed:
-        _tell(f"no {task.text} for {failure.get('image') or failure['id']}: {failure['reason']}")
+        _tell(f"no {task.text} for {task.label(failure)}: {failure['reason']}")
     skipped = len(run.failures) - len(failed)
     parts = [f"{len(run.predictions)} {task.texts}"]
     parts += [f"{len(failed)} {task.failed}"] if failed else []

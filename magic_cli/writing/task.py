@@ -23,6 +23,10 @@ class Item(Protocol):
         """The image that is looked at; None: the text is written without one."""
 
 
+class Unwritable(Exception):
+    """An item that no text can be written for, its image apart; the message is the reason."""
+
+
 class WritingTask:
     """Base of the kinds of text."""
 
@@ -31,8 +35,10 @@ class WritingTask:
     texts: ClassVar[str]
     unit: ClassVar[str]
     """What there is one text for, of progress bars."""
-    written: ClassVar[str]
-    """As in "images were captioned"."""
+    changed: ClassVar[str]
+    """As in "2 images have changed since they were captioned and are captioned again"."""
+    untraced: ClassVar[str]
+    """As in "2 images were captioned without trace earlier"."""
     failed: ClassVar[str]
     """As in "2 images could not be read"."""
 
@@ -44,6 +50,10 @@ class WritingTask:
         """
         raise NotImplementedError(f"{type(self).__name__}.items")
 
+    def facts(self, items: Sequence[Item]) -> dict[str, Any]:
+        """What the manifest says of the items, beside their number."""
+        raise NotImplementedError(f"{type(self).__name__}.facts")
+
     def notes(self) -> list[str]:
         """What the user should know of the input before the run begins."""
         raise NotImplementedError(f"{type(self).__name__}.notes")
@@ -53,7 +63,11 @@ class WritingTask:
         raise NotImplementedError(f"{type(self).__name__}.text_format")
 
     def prompt(self, model: HuggingFaceLanguageModel, item: Item) -> list[int]:
-        """Token ids that the text continues."""
+        """Token ids that the text continues.
+
+        Raises:
+            Unwritable: The item cannot be written about; the others can.
+        """
         raise NotImplementedError(f"{type(self).__name__}.prompt")
 
     def describe(self, item: Item) -> dict[str, Any]:
@@ -67,6 +81,10 @@ class WritingTask:
     def still_holds(self, item: Item, prediction: Mapping[str, Any]) -> bool:
         """Whether what an earlier start wrote is of this very item, its image apart."""
         raise NotImplementedError(f"{type(self).__name__}.still_holds")
+
+    def label(self, failure: Mapping[str, Any]) -> str:
+        """How the user knows the item of a line of failures.jsonl."""
+        raise NotImplementedError(f"{type(self).__name__}.label")
 
     def line(self, item: Item, text: str) -> tuple[str, str]:
         """What stdout shows: name of the item and its text."""

@@ -15,7 +15,7 @@ from magic_cli.image_features.cache import cache_folder
 from magic_cli.image_features.reading import ImageReader, ImageStream, ReadImage, choose_workers
 from magic_cli.runs import RunFolder
 from magic_cli.work import Work
-from magic_cli.writing.task import Item, WritingTask
+from magic_cli.writing.task import Item, Unwritable, WritingTask
 
 if TYPE_CHECKING:
     from magic_cli.image_features.encoding import ImageEncoder
@@ -24,8 +24,9 @@ if TYPE_CHECKING:
 _BATCHES_AHEAD = 2  # whose images are read while the models work on another
 _ESCAPES = {number: f"\\x{number:02x}" for number in (*range(32), 127)}
 
-Outcome = ReadImage | UnreadableImage | None
-"""What came of an item's image; None: it is written without one."""
+Outcome = ReadImage | UnreadableImage | Unwritable | None
+"""What came of an item's image, or why there can be no text; None: it is written without an image."""
+_FAULTS = (UnreadableImage, Unwritable)
 
 
 def item_seed(seed: int, item: str, repeat: int) -> int:
@@ -132,8 +133,9 @@ class Writer:
         return UnreadableImage("there is no image for it") if self.settings.decoding.needs_image else None
 
     def _write_batch(self, batch: Sequence[Item], images: Sequence[Outcome]) -> None:
+        images = [self._refused(item) or image for item, image in zip(batch, images, strict=True)]
         self._fail(batch, images)
-        readable = [(item, image) for item, image in zip(batch, images, strict=True) if not isinstance(image, UnreadableImage)]
+        readable = [(item, image) for item, image in zip(batch, images, strict=True) if not isinstance(image, _FAULTS)]
         if all(item.id in self.run.predictions for item, _ in readable):
             return
         features = None
@@ -145,6 +147,13 @@ class Writer:
             if not features:
                 return
         self._decode(readable, features)
+
+    def _refused(self, item: Item) -> Unwritable | None:
+        try:
+            self.task.prompt(self.language_model, item)
+        except Unwritable as reason:
+            return Unwritable(str(reason))
+        return None
 
     def _decode(self, readable: Sequence[tuple[Item, ReadImage | None]], features: Sequence[Any] | None) -> None:
         """Write one text for each item; ``features`` are those of its image, of methods that look at it."""
@@ -182,11 +191,11 @@ class Writer:
         ])
 
     def _fail(self, items: Sequence[Item], outcomes: Sequence[Any]) -> None:
-        """Record the items whose image turned out unreadable."""
+        """Record the items that turned out to have no readable image, or to be unwritable."""
         self.run.add_failures([
             {**self.task.describe(item), "reason": str(reason), **({"skipped": True} if isinstance(reason, SkippedImage) else {})}
             for item, reason in zip(items, outcomes, strict=True)
-            if isinstance(reason, UnreadableImage) and item.id not in self.run.predictions
+            if isinstance(reason, _FAULTS) and item.id not in self.run.predictions
         ])
 
     @contextmanager
