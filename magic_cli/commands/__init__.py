@@ -117,7 +117,7 @@ COMMANDS = {
         ),
         Command(
             name="evaluate",
-            summary="score captions of any tool: BLEU, METEOR, ROUGE-L, CIDEr, SPICE, CLIPScore",
+            summary="score captions and stories of any tool: BLEU to SPICE, CLIPScore, MAUVE",
             settings_class="magic_cli.evaluation.settings.EvaluateSettings",
             shown_configs=("evaluate", "metrics/default", "machine/default"),
             words=Words("systems", "RUN...", "run folders or prediction files, also as patterns ('runs/caption/*')"),
@@ -130,6 +130,8 @@ COMMANDS = {
                 "--format": Flag("format", "terminal, markdown, latex, csv or json"),
                 "--output": Flag("output", "where metrics.json and per_item.jsonl are written", "FOLDER", True),
                 "--images": Flag("images", "folder of the images, for CLIPScore", "FOLDER", True),
+                "--retrieved": Flag("retrieved", "images of stories written without one, for CLIPScore", "FILE", True),
+                "--human": Flag("human", "score the stories that people wrote, too", value="true"),
                 "--image-text-model": Flag("image_text_model", "embedded, clip_vit_b32, openai_clip, open_clip or siglip"),
                 "--spice-lib": Flag("metrics.spice.lib", "folder with the CoreNLP 3.6.0 jars", "FOLDER", True),
             },
@@ -140,6 +142,8 @@ COMMANDS = {
                 "magic evaluate A.json B.json --references refs.json --compare",
                 "magic evaluate 'released/coco/*.json.gz' --format csv",
                 "magic evaluate RUN --metrics clip_score,ref_clip_score --images data/coco",
+                "magic evaluate runs/story/rocstories-magic-1a2b3c4d metrics=stories --human",
+                "magic evaluate 'runs/story/*' metrics=stories --retrieved retrieved.jsonl",
             ),
         ),
         Command(
@@ -150,6 +154,9 @@ COMMANDS = {
             words=Words("words", "NUMBER [RUN...]", "1, 2, 3 or all; then run folders, prediction files, or folders of them"),
             flags={
                 "--row": Flag("rows", "measured file of a row, e.g. --row coco/magic=FILE (repeat for more)", "ROW=FILE", is_list=True),
+                "--human-scores": Flag("human_scores", "what `magic human-eval score` wrote, for table 3", "FILE", True),
+                "--retrieved": Flag("retrieved", "images of stories written without one, for CLIPScore", "FILE", True),
+                "--images": Flag("images", "folder of the images, for CLIPScore", "FOLDER", True),
                 "--format": Flag("format", "terminal, markdown, latex, csv or json"),
                 "--metrics": Flag("metrics.names", "only these, e.g. --metrics bleu,cider", "NAMES", is_list=True),
                 "--spice-lib": Flag("metrics.spice.lib", "folder with the CoreNLP 3.6.0 jars", "FOLDER", True),
@@ -159,6 +166,7 @@ COMMANDS = {
                 "magic table 1 runs/caption",
                 "magic table all released/ --format markdown",
                 "magic table 1 --row coco/magic=preds.json --format latex",
+                "magic table 3 runs/story --retrieved retrieved.jsonl --human-scores scored.json",
             ),
         ),
         Command(

@@ -34,7 +34,9 @@ def summarize(
     return {
         "system": system.name,
         "source": str(system.source),
+        "image_rank": system.rank,
         "references": str(references or system.source),
+        "texts": "stories" if corpus.titles else "captions",
         "n": coverage.n,
         "missing": coverage.missing,
         "dropped": coverage.dropped,
