@@ -43,6 +43,9 @@ class StoryTask(WritingTask):
         return {"stories_by_rank": dict(sorted(by_rank.items()))} if by_rank else {}
 
     def notes(self) -> list[str]:
+        dataset, method = self.settings.dataset, self.settings.decoding
+        if not method.needs_image and (dataset.retrieved or getattr(dataset, "image", None)):
+            return [f"decoding={method_name(method)} looks at no image: one story is written for each title"]
         return []
 
     def text_format(self, model: HuggingFaceLanguageModel) -> StoryFormat:
