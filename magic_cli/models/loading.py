@@ -57,8 +57,8 @@ def load_language_model(settings: Any, *, device: torch.device, dtype: torch.dty
     from magic_cli.models.lean_modules import make_lean
 
     quiet_libraries()
-    folder = model_folder(settings)
-    with reading(settings):
+    folder = _folder(settings)
+    with _reading(settings):
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=settings.trust_remote_code)
         model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, trust_remote_code=settings.trust_remote_code)
         model = model.to(device)
@@ -85,8 +85,8 @@ def load_image_text_model(settings: Any, *, device: torch.device, dtype: torch.d
 def _load_huggingface(settings: Any, **options: Any) -> tuple[ImageTextModel, dict[str, Any]]:
     from magic_cli.models.huggingface_clip import load_huggingface
 
-    folder = model_folder(settings)
-    with reading(settings):
+    folder = _folder(settings)
+    with _reading(settings):
         model = load_huggingface(folder, family=settings.family.value, **options)
     return model, describe_source(settings, folder)
 
@@ -95,7 +95,7 @@ def _load_openai(settings: Any, **options: Any) -> tuple[ImageTextModel, dict[st
     from magic_cli.models.openai_clip import load_openai_clip, weights_file
 
     file = weights_file(settings.source)
-    with reading(settings):
+    with _reading(settings):
         model = load_openai_clip(file, **options)
     return model, describe_source(settings, file)
 
@@ -105,9 +105,9 @@ def _load_open_clip(settings: Any, **options: Any) -> tuple[ImageTextModel, dict
 
     if not settings.path and settings.name.startswith(_HUB_PREFIX):
         folder = fetch(settings.name.removeprefix(_HUB_PREFIX), revision=settings.revision, setting=settings.group)
-        with reading(settings):
+        with _reading(settings):
             return load_open_clip(str(folder), pretrained=None, **options), describe_source(settings, folder)
-    with reading(settings):
+    with _reading(settings):
         model = load_open_clip(settings.source, pretrained=None if settings.path else settings.pretrained, **options)
     if settings.path:
         return model, describe_source(settings, Path(settings.source))
@@ -118,10 +118,30 @@ def _load_open_clip(settings: Any, **options: Any) -> tuple[ImageTextModel, dict
 def _load_embedded(settings: Any, **options: Any) -> tuple[ImageTextModel, dict[str, Any]]:
     from magic_cli.models.embedded.matcher import EmbeddedMatcher
 
-    folder = model_folder(settings)
-    with reading(settings):
+    folder = _folder(settings)
+    with _reading(settings):
         model = EmbeddedMatcher.load(folder, **options)
     return model, describe_source(settings, folder)
+
+
+def load_text_model(source: Any, *, device: torch.device) -> tuple[Any, Any, dict[str, Any], list[str]]:
+    """A metric's text model, its tokenizer, its description for metrics.json, and the weights that its files do not have.
+
+    Args:
+        source: A ``metrics.text_models.TextModel``.
+        device: Where it runs, in float32.
+
+    Raises:
+        MagicError: It cannot be had or read.
+    """
+    from transformers import AutoModel, AutoTokenizer
+
+    quiet_libraries()
+    folder = _folder(source) if source.path else fetch(source.name, revision=source.revision, setting=source.group, instead=source.instead)
+    with _reading(source):
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+        model, loading = AutoModel.from_pretrained(folder, output_loading_info=True, dtype=torch.float32)
+    return model.to(device), tokenizer, describe_source(source, folder), list(loading["missing_keys"])
 
 
 _FAMILIES = {
@@ -133,12 +153,8 @@ _FAMILIES = {
 }
 
 
-def model_folder(settings: Any) -> Path:
-    """The local folder that a model is read from; a hub model is fetched first.
-
-    Raises:
-        MagicError: There is no such model.
-    """
+def _folder(settings: Any) -> Path:
+    """The local folder that a model is read from; a hub model is fetched first."""
     if settings.path:
         folder = Path(settings.source)
         if not (folder / "config.json").is_file():
@@ -146,13 +162,13 @@ def model_folder(settings: Any) -> Path:
         return folder
     if settings.name == EMBEDDED:
         return embedded_folder(settings)
-    return fetch(settings.name, revision=settings.revision, setting=settings.group, instead=getattr(settings, "instead", None))
+    return fetch(settings.name, revision=settings.revision, setting=settings.group)
 
 
 
 
 @contextmanager
-def reading(settings: Any) -> Iterator[None]:
+def _reading(settings: Any) -> Iterator[None]:
     """Turn what a library raises over model files into one line that names the setting."""
     logging.disable(logging.ERROR)  # libraries log the error that they raise, too
     try:
@@ -163,7 +179,7 @@ def reading(settings: Any) -> Iterator[None]:
         group = settings.group
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         reason = f"{type(error).__name__}: {' '.join(lines)[:160]}"
-        instead = getattr(settings, "instead", None) or f"use {group}=embedded"
+        instead = getattr(settings, "instead", f"use {group}=embedded")
         if settings.path:
             raise MagicError(
                 f"{group}.path={settings.path}: cannot be loaded ({reason}); name a complete model of this kind, or {instead}"

@@ -9,8 +9,7 @@ import numpy as np
 import torch
 
 from magic_cli.errors import MagicError
-from magic_cli.models.loading import model_folder, quiet_libraries, reading
-from magic_cli.models.sources import describe_source
+from magic_cli.models.loading import load_text_model
 
 _BATCH = 32
 _MOST_TOKENS = 512  # what BERT has positions for
@@ -58,7 +57,7 @@ def load_pooled_encoder(source: Any, *, device: torch.device) -> tuple[PooledEnc
     Raises:
         MagicError: It cannot be had, or has no trained pooler.
     """
-    model, tokenizer, facts, missing = _load(source, device)
+    model, tokenizer, facts, missing = load_text_model(source, device=device)
     pooler = [key for key in missing if "pooler" in key]
     if pooler or getattr(model, "pooler", None) is None:
         raise MagicError(f"{source.group}: {source.source} has no trained pooler, so its pooled output means nothing; name a SimCSE model, or {source.instead}")
@@ -67,19 +66,8 @@ def load_pooled_encoder(source: Any, *, device: torch.device) -> tuple[PooledEnc
 
 def load_last_token_encoder(source: Any, *, device: torch.device) -> tuple[LastTokenEncoder, dict[str, Any]]:
     """As ``load_pooled_encoder``, of a causal language model."""
-    model, tokenizer, facts, _ = _load(source, device)
+    model, tokenizer, facts, _ = load_text_model(source, device=device)
     return LastTokenEncoder(model, tokenizer), facts
-
-
-def _load(source: Any, device: torch.device) -> tuple[Any, Any, dict[str, Any], Sequence[str]]:
-    from transformers import AutoModel, AutoTokenizer
-
-    quiet_libraries()
-    folder = model_folder(source)
-    with reading(source):
-        tokenizer = AutoTokenizer.from_pretrained(folder)
-        model, loading = AutoModel.from_pretrained(folder, output_loading_info=True, dtype=torch.float32)
-    return model.to(device), tokenizer, describe_source(source, folder), list(loading["missing_keys"])
 
 
 def _longest(model: Any) -> int:
