@@ -131,7 +131,7 @@ def translate(words: Sequence[str], command: Command) -> tuple[list[str], list[s
             _check_flag(name, value, command, given)
             given.append(name)
             if flag.is_list:
-                lists.setdefault(flag.setting, []).extend([value] if flag.is_path or "=" in value else value.split(","))
+                lists.setdefault(flag.setting, []).extend([value] if flag.is_path or flag.metavar == "TEXT" or "=" in value else value.split(","))
             else:
                 overrides.append(f"{flag.setting}={_flag_value(flag, value, is_sweep)}")
             if flag.also and flag.also not in overrides:
@@ -173,7 +173,7 @@ def _flag_value(flag: Flag, value: str, is_sweep: bool) -> str:
 
 # Settings that hold text in which commas, quotes and brackets mean nothing to Hydra.
 _TEXT_SETTINGS = {"path", "root", "dir", "annotations", "prompt", "start_token", "name", "pretrained", "revision", "split",
-                  "references", "images", "output", "lib", "cache", "java_home"}  # fmt: skip
+                  "references", "images", "output", "image", "titles", "retrieved", "human_scores", "lib", "cache", "java_home"}  # fmt: skip
 
 
 def _quote_override(override: str, is_sweep: bool) -> str:
@@ -191,15 +191,16 @@ def _quote_value(value: str, is_sweep: bool) -> str:
 
 
 def _check_flag(name: str, value: str, command: Command, given: list[str]) -> None:
-    """Refuse an empty value, a repeated flag that takes one value, and two flags that choose the images."""
+    """Refuse an empty value, a repeated flag that takes one value, and two flags that choose the same."""
     if not value:
         raise SettingsError(f"{name} needs a value, got an empty one")
     if name in given and not command.flags[name].is_list:
         raise SettingsError(f"{name} was given twice; give one value, or several with -m as {name} a,b")
-    chooses_images = ("--image", "--images", "--dataset")
+    choosers = {"images": {"--image", "--images", "--dataset"}, "titles": {"--title", "--titles", "--dataset"}}
     for other in given:
-        if other != name and {other, name} <= set(chooses_images):
-            raise SettingsError(f"{other} and {name} cannot be combined: each chooses the images")
+        for chosen, flags in choosers.items():
+            if other != name and {other, name} <= flags:
+                raise SettingsError(f"{other} and {name} cannot be combined: each chooses the {chosen}")
 
 
 def _check_hydra_option(name: str, value: str) -> None:

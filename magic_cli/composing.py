@@ -16,12 +16,14 @@ from magic_cli.metrics.settings import MetricsSettings
 from magic_cli.settings import (
     DATASETS,
     DECODING_METHODS,
+    STORY_DATASETS,
     TASKS,
     CaptionSettings,
     ImageTextModelSettings,
     LanguageModelSettings,
     MachineSettings,
     RunSettings,
+    StorySettings,
 )
 
 
@@ -32,6 +34,7 @@ def register() -> None:
 
     store = ConfigStore.instance()
     store.store(group="schema", name="caption", node=CaptionSettings)
+    store.store(group="schema", name="story", node=StorySettings)
     store.store(group="schema", name="evaluate", node=EvaluateSettings)
     store.store(group="schema", name="table", node=TableSettings)
     store.store(group="schema", name="bench", node=BenchSettings)
@@ -40,7 +43,7 @@ def register() -> None:
     store.store(group="schema/metrics", name="default", node=MetricsSettings)
     store.store(group="schema/language_model", name="any", node=LanguageModelSettings)
     store.store(group="schema/image_text_model", name="any", node=ImageTextModelSettings)
-    for group, classes in (("decoding", DECODING_METHODS), ("dataset", DATASETS)):
+    for group, classes in (("decoding", DECODING_METHODS), ("dataset", {**DATASETS, **STORY_DATASETS})):
         for name, settings_class in classes.items():
             store.store(group=f"schema/{group}", name=name, node=settings_class)
     OmegaConf.register_new_resolver("recommended", _recommended, replace=True)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from magic_cli.data.datasets import CocoCaptionsDataset, Dataset, KarpathyDataset, PhotoFiles, PhotoFolder
+from magic_cli.data.story_datasets import StoryDataset, TitleFile, TitleList
 from magic_cli.decoding.beam import BeamSearch
 from magic_cli.decoding.magic import ContrastiveSearch, MagicSearch
 from magic_cli.decoding.method import DecodingMethod
@@ -38,8 +39,16 @@ DATASETS: dict[str, type[Dataset]] = {
     "coco_captions": CocoCaptionsDataset,
 }
 
+STORY_DATASETS: dict[str, type[StoryDataset]] = {
+    "title": TitleList,
+    "titles": TitleFile,
+}
 
-TASKS = ("caption",)
+
+TASKS = ("caption", "story")
+
+TITLE = "{title}"
+"""Where a story's prompt takes the title."""
 
 
 class Family(Enum):
@@ -218,8 +227,8 @@ class RunSettings(MachineSettings):
 
 
 @dataclass
-class CaptionSettings:
-    """Everything ``magic caption`` needs."""
+class WritingSettings:
+    """What ``magic caption`` and ``magic story`` need alike."""
 
     dataset: Any
     language_model: Any
@@ -227,13 +236,44 @@ class CaptionSettings:
     decoding: Any
     run: RunSettings = field(default_factory=RunSettings)
     prompt: str | None = None
-    """Words that open every caption, after the start token."""
-    task: str = "caption"
+    task: str = ""
     """Picks the values that models recommend; fixed."""
 
     def claim(self) -> tuple[str, str] | None:
         """The run folder that was named, and what identifies the run that may use it; None if none was named."""
         return (self.run.dir, settings_hash(self)) if self.run.dir else None
+
+
+@dataclass
+class CaptionSettings(WritingSettings):
+    """Everything ``magic caption`` needs. ``prompt`` are words that open every caption, after the start token."""
+
+    task: str = "caption"
+
+    def __post_init__(self) -> None:
+        if self.task != "caption":
+            raise SettingsError(f"task={self.task} is fixed by the command; leave it out")
+        if not isinstance(self.dataset, Dataset):
+            raise SettingsError(f"dataset={self.dataset.name} holds titles, not images: write stories for them with `magic story`")
+
+
+@dataclass
+class StorySettings(WritingSettings):
+    """Everything ``magic story`` needs.
+
+    ``prompt`` is what opens every story, with ``{title}`` where the title belongs; null: the title and the end-of-text token,
+    as the paper's story model was trained.
+    """
+
+    task: str = "story"
+
+    def __post_init__(self) -> None:
+        if self.task != "story":
+            raise SettingsError(f"task={self.task} is fixed by the command; leave it out")
+        if not isinstance(self.dataset, StoryDataset):
+            raise SettingsError(f"dataset={self.dataset.name} holds images, not titles: caption them with `magic caption`")
+        if self.prompt is not None and TITLE not in self.prompt:
+            raise SettingsError(f"prompt={self.prompt!r}: must contain {TITLE}, where the title belongs; null: title and end-of-text")
 
 
 def as_plain(settings: Any) -> dict[str, Any]:

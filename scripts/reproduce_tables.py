@@ -21,7 +21,7 @@ from magic_cli.reports.comparison import check_against_paper
 from magic_cli.reports.paper import load_paper
 from magic_cli.reports.row_files import locate
 
-METRICS = "bleu,meteor,rouge_l,cider,spice"
+METRICS = "bleu,meteor,rouge_l,cider,spice,repetition"
 
 
 def main(folder: str, words: Sequence[str]) -> int:

@@ -4,8 +4,9 @@
     python scripts/train_embedded_matcher.py --photos data/photos --output magic_cli/models/embedded/matcher --evaluate-only
 
 ``--photos`` holds ``flickr8k/`` and ``coco/`` (``coco_karpathy_test/`` is only measured, where present), each with
-``captions.json`` (COCO format, a ``split`` per image) and ``images/``. Only the split ``train`` is trained on. Features
-are kept in ``--cache``, so that a second run trains at once. Writes ``config.json``, ``heads.safetensors`` and ``recall.json``.
+``captions.json`` (COCO format, a ``split`` per image) and ``images/``. Only the split ``train`` is trained on, with ``--half``
+one half of its photos: two heads of different halves and seeds know nothing of each other. Features are kept in ``--cache``,
+so that a second run trains at once. Writes ``config.json``, ``heads.safetensors`` and ``recall.json``.
 
 Shapes: R photos, V views, F features, E embedding, K alternatives for the next word.
 """
@@ -76,6 +77,11 @@ class Photo:
     def trains(self) -> bool:
         """Whether it may be learned from."""
         return self.split == "train" and self.source in ("flickr8k", "coco")
+
+    @property
+    def half(self) -> int:
+        """Which half of the photos it belongs to, 0 or 1: by its name, so that no other photo matters."""
+        return hashlib.sha256(f"{self.source}/{self.path.name}".encode()).digest()[0] % 2
 
     @property
     def selects(self) -> bool:
@@ -175,8 +181,8 @@ def extract(photos: list[Photo], cache: Path, dtype: torch.dtype) -> dict[str, T
 # --- training --------------------------------------------------------------------------------------------------------
 
 
-def training_features(photos: list[Photo], cached: dict[str, Tensor]) -> Features:
-    """The training photos' part of the cache."""
+def training_features(photos: list[Photo], cached: dict[str, Tensor], half: int | None = None) -> Features:
+    """The training photos' part of the cache, or one half of it."""
     rows = torch.tensor([row for row, photo in enumerate(photos) if photo.trains])
     shaped = {
         name: cached[name].unflatten(0, (len(photos), CAPTIONS, *inner))[rows]
@@ -184,7 +190,11 @@ def training_features(photos: list[Photo], cached: dict[str, Tensor]) -> Feature
     }
     encoded = [photo.trains for photo in photos if photo.trains or photo.selects]
     alternatives = cached["alternatives"].unflatten(0, (-1, CAPTIONS, ALTERNATIVES))[torch.tensor(encoded)]
-    return Features(torch.cat([cached["views"][rows], cached["crops"]], dim=1), **shaped, alternatives=alternatives)
+    features = Features(torch.cat([cached["views"][rows], cached["crops"]], dim=1), **shaped, alternatives=alternatives)
+    if half is None:
+        return features
+    kept = torch.tensor([photo.half == half for photo in photos if photo.trains])
+    return Features(**{name: tensor[kept] for name, tensor in vars(features).items()})
 
 
 def contrast(images: Tensor, texts: Tensor, scale: Tensor) -> Tensor:
@@ -305,16 +315,18 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, default=Path("build/embedded_matcher"))
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32", help="for making training features")
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--seed", type=int, default=Recipe.seed)
+    parser.add_argument("--half", type=int, choices=(0, 1), help="train on this half of the photos; left out: on all")
     parser.add_argument("--evaluate-only", action="store_true")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     photos = load_photos(arguments.photos)
     if not arguments.evaluate_only:
-        features = training_features(photos, extract(photos, arguments.cache, getattr(torch, arguments.dtype)))
-        shape, recipe = HeadShape(), Recipe()
+        features = training_features(photos, extract(photos, arguments.cache, getattr(torch, arguments.dtype)), arguments.half)
+        shape, recipe = HeadShape(), Recipe(seed=arguments.seed)
         start = time.perf_counter()
         heads = train(features, shape, recipe)
-        notes = {"training": {**asdict(recipe), "photos": len(features.views), "seconds": round(time.perf_counter() - start)}}
+        notes = {"training": {**asdict(recipe), "photos": len(features.views), "half": arguments.half, "seconds": round(time.perf_counter() - start)}}
         save_heads(heads, {**asdict(shape), "image_sizes": IMAGE_SIZES, **notes}, arguments.output)
     table = evaluate(EmbeddedMatcher.load(arguments.output), photos)
     (arguments.output / "recall.json").write_text(json.dumps(table, indent=2) + "\n", encoding="utf-8")

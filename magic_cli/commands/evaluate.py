@@ -1,4 +1,4 @@
-"""magic evaluate: score captions of any tool against references."""
+"""magic evaluate: score captions and stories of any tool."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from magic_cli.errors import SettingsError
 from magic_cli.evaluation.corpora import find_systems
 from magic_cli.evaluation.evaluate import Evaluation, check_comparable, evaluate, prepare
 from magic_cli.evaluation.settings import EvaluateSettings
+from magic_cli.evaluation.stories import story_systems
 from magic_cli.reports.evaluation import comparison_table, evaluation_table
 from magic_cli.reports.tables import render
 from magic_cli.runs import write_atomically
@@ -26,6 +27,7 @@ def run(settings: EvaluateSettings) -> int:
         0, or 3 if a metric that was asked for could not run.
     """
     systems = find_systems(settings.systems, id_key=settings.id_key, caption_key=settings.caption_key)
+    systems = story_systems(systems, settings)
     if settings.compare and (len(systems) != 2 or not settings.bootstrap.samples):
         names = ", ".join(system.name for system in systems)
         raise SettingsError(f"--compare needs two systems and bootstrap.samples of at least 1, got {len(systems)} ({names}) and {settings.bootstrap.samples}")

@@ -11,7 +11,8 @@ from magic_cli.errors import SettingsError
 from magic_cli.evaluation.corpora import find_systems
 from magic_cli.evaluation.evaluate import evaluate, prepare
 from magic_cli.evaluation.settings import TableSettings
-from magic_cli.evaluation.stories import measure_stories
+from magic_cli.evaluation.human_scores import add_human_scores
+from magic_cli.evaluation.story_rows import measure_stories, without_story_metrics
 from magic_cli.reports.paper import PaperTable, load_paper
 from magic_cli.reports.paper_tables import build_tables
 from magic_cli.reports.row_files import locate, split_words
@@ -36,12 +37,16 @@ def run(settings: TableSettings) -> int:
         named = " ".join([*places, *settings.rows])
         raise SettingsError(f"{named}: holds no row of table {_numbers(tables)}; name rows with --row ROW=FILE")
     measured = measure(rows, settings) if rows else {}
+    if settings.human_scores:
+        if "story" not in sections:
+            raise SettingsError(f"human_scores={settings.human_scores}: belongs to table 3, not to {_numbers(tables)}")
+        measured = add_human_scores(measured, Path(settings.human_scores).expanduser())
     print(render(build_tables(numbers, measured), settings.format.value), end="")
     return NOT_ALL_RUN if any(document["not_run"] for runs in measured.values() for document in runs) else DONE
 
 
 def measure(rows: dict[Path, str], settings: TableSettings) -> dict[str, list[dict[str, Any]]]:
-    """Score files and runs side by side, and write the metrics.json of captions.
+    """Score files and runs side by side, and write their metrics.json.
 
     Args:
         rows: Row id of each file or run folder.
@@ -52,8 +57,9 @@ def measure(rows: dict[Path, str], settings: TableSettings) -> dict[str, list[di
     """
     stories = {path: row for path, row in rows.items() if row.startswith("story/")}
     captions = {path: row for path, row in rows.items() if path not in stories}
-    measured = measure_stories(stories)
+    measured = measure_stories(stories, settings) if stories else {}
     if captions:
+        settings = without_story_metrics(settings)
         systems = find_systems([str(path) for path in captions], id_key=settings.id_key, caption_key=settings.caption_key)
         for evaluation in evaluate(prepare(systems, settings), settings):
             evaluation.write()

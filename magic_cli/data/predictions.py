@@ -6,12 +6,14 @@ The kind of file is told by its content, not by its name; data/README.md lists t
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from magic_cli.data.images import IMAGE_SUFFIXES
 from magic_cli.data.json_files import read_growing_lines, read_json, read_records
+from magic_cli.data.story_files import is_story_file, read_story_file
+from magic_cli.data.system import System
 from magic_cli.data.text_tables import CAPTION_KEYS, ID_KEYS, REFERENCE_KEYS, column_word
 from magic_cli.errors import MagicError
 
@@ -19,28 +21,6 @@ IMAGE_KEYS = ("image", "image_path", "image_name", "file_name", "filename")
 _LISTS = ("annotations", "predictions", "results", "data", "images")
 
 _HINT = "give a run folder, a released MAGIC file, COCO results or JSON lines (data/README.md shows each)"
-
-
-@dataclass(frozen=True)
-class System:
-    """One captioner's output."""
-
-    name: str
-    source: Path
-    captions: dict[str, str]
-    """Caption of each id, in the file's order."""
-    references: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    """References of the ids for which the file has them."""
-    images: dict[str, str] = field(default_factory=dict)
-    """Image file of the ids for which the file names one, as it stands there."""
-    manifest: dict[str, Any] | None = None
-    """manifest.json of a run folder."""
-    failed: int = 0
-    """Images of a run folder that are known to have no caption: failed ones, and one whose line is half-written."""
-    splits: dict[str, str] = field(default_factory=dict)
-    """Split of the ids for which the file says it."""
-    planned: int | None = None
-    """Images that a run is to caption, where its manifest says it."""
 
 
 def read_system(path: Path, *, id_key: str | None = None, caption_key: str | None = None) -> System:
@@ -57,6 +37,8 @@ def read_system(path: Path, *, id_key: str | None = None, caption_key: str | Non
     if path.is_dir():
         return _read_run(path)
     document = read_records(path, setting="systems", hint=_HINT)
+    if is_story_file(document):
+        return read_story_file(document, path, system_name(path))
     return _system(records_of(document, path), path, id_key, caption_key)
 
 
@@ -65,6 +47,9 @@ def _system(records: Iterable[Mapping[str, Any]], path: Path, id_key: str | None
     references: dict[str, tuple[str, ...]] = {}
     images: dict[str, str] = {}
     splits: dict[str, str] = {}
+    titles: dict[str, str] = {}
+    ranks: dict[str, int] = {}
+    title_ids: dict[str, str] = {}
     for number, record in enumerate(records, start=1):
         place = f"{path} record {number}"
         item = _id(record, place, id_key)
@@ -80,9 +65,15 @@ def _system(records: Iterable[Mapping[str, Any]], path: Path, id_key: str | None
             images[item] = item
         if isinstance(record.get("split"), str):
             splits[item] = record["split"]
+        if isinstance(record.get("title"), str) and isinstance(record.get("story"), str):
+            titles[item] = record["title"]
+            if type(record.get("rank")) is int:
+                ranks[item], title_ids[item] = record["rank"], str(record.get("title_id", item))
     if not captions:
         raise MagicError(f"{path}: holds no captions; {_HINT}")
-    return System(system_name(path), path, captions, references, images, splits=splits)
+    return System(
+        system_name(path), path, captions, references, images, splits=splits, titles=titles, ranks=ranks, title_ids=title_ids
+    )
 
 
 def _read_run(folder: Path) -> System:
@@ -96,12 +87,14 @@ def _read_run(folder: Path) -> System:
         unfinished += unfinished_failures
     manifest = _manifest(folder / "manifest.json")
     return replace(
-        _system(records, lines, "id", "caption"),
+        _system(records, lines, "id", "story" if records and "story" in records[0] else "caption"),
         name=folder.resolve().name,
         source=folder,
         manifest=manifest,
         failed=unfinished + sum(not failure.get("skipped") for failure in failures),
         planned=manifest["counts"].get("planned") if manifest and "counts" in manifest else None,
+        failed_ranks=tuple(f["rank"] for f in failures if "rank" in f and not f.get("skipped")),
+        skipped_ranks=tuple(f["rank"] for f in failures if "rank" in f and f.get("skipped")),
     )
 
 
@@ -126,7 +119,7 @@ def records_of(document: Any, path: Path) -> Iterator[Mapping[str, Any]]:
     """
     if isinstance(document, Mapping):
         if "evaluation_result" in document:
-            raise MagicError(f"{path}: is a released story file, which holds no captions; `magic table 3 {path}` reads it")
+            raise MagicError(f"{path}: is a released story file, which brings its references along: give it as a system, as in `magic evaluate {path}`")
         lists = [key for key in _LISTS if isinstance(document.get(key), list)]
         if lists:
             document = document[lists[0]]

@@ -17,8 +17,8 @@ from magic_cli.errors import MagicError
 ID_KEYS = (
     "image_id", "img_id", "cocoid", "id", "image_key", "image_name", "file_name", "filename", "image", "image_path",
 )  # fmt: skip
-CAPTION_KEYS = ("caption", "prediction", "pred", "generated_caption", "hypothesis", "text")
-REFERENCE_KEYS = ("references", "captions", "refs", "gts")
+CAPTION_KEYS = ("caption", "prediction", "pred", "generated_caption", "hypothesis", "text", "story")
+REFERENCE_KEYS = ("references", "captions", "refs", "gts", "reference")
 
 _COLUMNS = {*ID_KEYS, *CAPTION_KEYS, *REFERENCE_KEYS, "split"}
 _NUMBERED = re.compile(r"(.+\.\w+)#\d+")

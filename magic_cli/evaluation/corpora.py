@@ -76,7 +76,7 @@ def of_split(system: System, split: str) -> System:
 
 
 def build_corpus(
-    system: System, references: ReferenceSet | None, *, images: str | None, drop_unmatched: bool
+    system: System, references: ReferenceSet | None, *, images: str | None, drop_unmatched: bool, needs_references: bool = True
 ) -> tuple[Corpus, Coverage]:
     """Match a system's captions with their references.
 
@@ -85,6 +85,7 @@ def build_corpus(
         references: Where the references are; None: in the system's own file.
         images: Folder below which images are looked for; None: where the files say.
         drop_unmatched: Leave out (and count) captions without references instead of refusing them.
+        needs_references: Whether stories without references are refused, too; captions always are.
 
     Returns:
         The corpus, in the order of the references where they are given, so that systems share it; and what was left out.
@@ -92,7 +93,7 @@ def build_corpus(
     Raises:
         MagicError: A caption has no references, or two captions belong to one image.
     """
-    found, names = _own(system) if references is None else _match(system, references, drop_unmatched)
+    found, names = _own(system, needs_references) if references is None else _match(system, references, drop_unmatched)
     if not found:
         where = references.source if references else system.source
         raise MagicError(f"{system.source}: none of its {len(system.captions)} captions has references in {where}; compare the ids")
@@ -102,9 +103,10 @@ def build_corpus(
         ids=tuple(ids),
         captions=tuple(one_line(system.captions[found[item]]) for item in ids),
         references=tuple(
-            tuple(map(one_line, references.captions[item] if references else system.references[item])) for item in ids
+            tuple(map(one_line, references.captions[item] if references else system.references.get(item, ()))) for item in ids
         ),
         images=tuple(_image(system.images.get(found[item]) or names.get(item), images) for item in ids),
+        titles=tuple(one_line(system.titles[found[item]]) for item in ids) if system.writes_stories else (),
     )
     total = len(references.captions) if references else max(len(ids) + system.failed, _wanted(system))
     return corpus, Coverage(len(ids), total - len(ids), dropped=len(system.captions) - len(ids), notes=_notes(system))
@@ -112,11 +114,15 @@ def build_corpus(
 
 def _wanted(system: System) -> int:
     """Images that a run is to caption, those left out on purpose apart; 0 if it is not known."""
+    if system.rank is not None:
+        return system.planned or 0
     counts = (system.manifest or {}).get("counts", {})
     return system.planned - counts.get("skipped", 0) if system.planned is not None else 0
 
 
-def _own(system: System) -> tuple[dict[str, str], dict[str, str]]:
+def _own(system: System, needs_references: bool) -> tuple[dict[str, str], dict[str, str]]:
+    if system.writes_stories and not needs_references:
+        return {item: item for item in system.captions}, {}
     without = [item for item in system.captions if not system.references.get(item)]
     if len(without) == len(system.captions):
         raise MagicError(f"{system.source}: has no references; give them with --references FILE")
@@ -160,5 +166,5 @@ def _notes(system: System) -> tuple[str, ...]:
     if system.manifest is not None and system.manifest.get("status") != "complete":
         notes.append(f"the run is {system.manifest.get('status')}, not complete")
     if system.failed:
-        notes.append(f"{system.failed} images of the run have no caption")
+        notes.append(f"{system.failed} {'titles of the run have no story' if system.writes_stories else 'images of the run have no caption'}")
     return tuple(notes)

@@ -20,6 +20,7 @@ from magic_cli.evaluation.image_text import ConfiguredModel
 from magic_cli.evaluation.results import per_item, summarize
 from magic_cli.evaluation.scoring import run_metrics
 from magic_cli.evaluation.settings import ScoringSettings, Unmatched
+from magic_cli.evaluation.text_models import connect_text_models
 from magic_cli.metrics.base import Corpus, Scores
 from magic_cli.runs import write_atomically
 
@@ -100,7 +101,10 @@ def prepare(systems: Sequence[System], settings: ScoringSettings) -> list[Prepar
     if settings.split is not None and references is None:
         systems = [of_split(system, settings.split) for system in systems]
     drop = settings.unmatched is Unmatched.drop
-    built = [build_corpus(system, references, images=settings.images, drop_unmatched=drop) for system in systems]
+    needed = any(metric.needs_references for metric in settings.metrics.chosen())
+    built = [
+        build_corpus(system, references, images=settings.images, drop_unmatched=drop, needs_references=needed) for system in systems
+    ]
     if settings.only_common:
         built = _only_common(built)
     prepared = [
@@ -124,6 +128,7 @@ def evaluate(prepared: Sequence[Prepared], settings: ScoringSettings) -> list[Ev
     metrics = settings.metrics.chosen()
     model = ConfiguredModel(settings)
     model.connect(metrics)
+    connect_text_models(metrics, settings)
     corpora, outcome = run_metrics(metrics, [one.corpus for one in prepared], settings.metrics.tokenize)
     facts = {
         "tools": {metric.name: metric.facts() for metric in metrics if metric.name in outcome.scores},
@@ -188,7 +193,7 @@ def output_folder(system: System, corpus: Corpus, settings: ScoringSettings, num
         folder = Path(settings.output).expanduser()
         return folder / name if num_systems > 1 else folder
     if system.manifest is not None:
-        return system.source
+        return system.source if system.rank in (None, 1) else system.source / f"image_{system.rank}"
     how = json.dumps([settings.metrics.described(), *([settings.image_text_model.source] if settings.metrics.needs_images() else [])], sort_keys=True)
     digest = hashlib.sha256(f"{_digest(corpus)}{how}".encode()).hexdigest()[:8]
     return Path("runs", "evaluate", f"{name}-{digest}")

@@ -34,7 +34,9 @@ def summarize(
     return {
         "system": system.name,
         "source": str(system.source),
+        "image_rank": system.rank,
         "references": str(references or system.source),
+        "texts": "stories" if corpus.titles else "captions",
         "n": coverage.n,
         "missing": coverage.missing,
         "dropped": coverage.dropped,
@@ -65,6 +67,7 @@ def per_item(corpus: Corpus, scores: Sequence[Scores]) -> list[dict[str, Any]]:
     return [
         {
             "id": item,
+            **({"title": corpus.titles[i]} if corpus.titles else {}),
             "caption": corpus.captions[i],
             **{s.measure.key: _number(float(s.per_item[i])) for s in scores},
             **{f"{s.measure.key}_details": s.details[i] for s in scores if s.details},

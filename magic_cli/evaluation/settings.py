@@ -7,7 +7,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from magic_cli.errors import require
+from magic_cli.errors import SettingsError, require
 from magic_cli.metrics.settings import MetricsSettings
 from magic_cli.metrics.statistics import Resampler
 from magic_cli.settings import MachineSettings
@@ -64,6 +64,9 @@ class ScoringSettings:
         unmatched: What to do with captions that have no references: ``refuse`` or ``drop`` (and count) them.
         only_common: Score only the images that all systems captioned.
         images: Folder of the images, for CLIPScore; null: where the files say.
+        retrieved: Images of stories that were written without one: the file of ``magic retrieve-images query``.
+        image_ranks: Of stories for several images of a title: those for the images of these ranks, each a system of its own.
+        human: Score the stories that people wrote for the titles, too.
         id_key: Key of an image's id in prediction files; null: the usual ones are tried.
         caption_key: Key of the caption in prediction files; null: the usual ones are tried.
         output: Folder of metrics.json and per_item.jsonl; null: the run folder, or below ``runs/evaluate``.
@@ -79,6 +82,9 @@ class ScoringSettings:
     unmatched: Unmatched = Unmatched.refuse
     only_common: bool = False
     images: str | None = None
+    retrieved: str | None = None
+    image_ranks: list[int] = field(default_factory=lambda: [1])
+    human: bool = False
     id_key: str | None = None
     caption_key: str | None = None
     output: str | None = None
@@ -87,6 +93,9 @@ class ScoringSettings:
     bootstrap: BootstrapSettings = field(default_factory=BootstrapSettings)
     run: MachineSettings = field(default_factory=MachineSettings)
 
+    def __post_init__(self) -> None:
+        if not self.image_ranks or len(set(self.image_ranks)) < len(self.image_ranks) or min(self.image_ranks) < 1:
+            raise SettingsError(f"image_ranks={self.image_ranks}: must name ranks from 1 for a title's best image, each once")
 
 
 @dataclass
@@ -115,10 +124,12 @@ class TableSettings(ScoringSettings):
     Attributes:
         words: Numbers of tables (``1``, ``2``, ``3``, ``all``), then run folders, prediction files or folders of them.
         rows: ``ROW=FILE``: which row a file is measured for.
+        human_scores: File of ``magic human-eval score``, for the human columns of table 3.
     """
 
     words: list[str] = field(default_factory=list)
     rows: list[str] = field(default_factory=list)
+    human_scores: str | None = None
 
     def claim(self) -> tuple[str, str] | None:
         """As ``EvaluateSettings.claim``."""

@@ -1,78 +1,96 @@
-"""Repetition figures of the authors' released story files (table 3). Other story metrics need models and are not here."""
+"""Stories made ready for scoring: parted by the rank of their image, images found for methods that saw none, people's own."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from magic_cli.data.json_files import read_json
-from magic_cli.data.predictions import System, system_name
-from magic_cli.errors import MagicError
-from magic_cli.evaluation.corpora import Coverage
-from magic_cli.evaluation.results import summarize
-from magic_cli.metrics.base import Corpus
-from magic_cli.metrics.repetition import Repetition
+from magic_cli.data.stories import read_retrieved
+from magic_cli.data.system import System
+from magic_cli.errors import SettingsError
+from magic_cli.evaluation.settings import ScoringSettings
 
-HUMAN, MAGIC, MAGIC_EVERY_NGRAM = "story/human", "story/magic", "story/magic_every_ngram"
-_TOP_IMAGE = "0"
-_HINT = (
-    'give a released story file: {"evaluation_result": [{"reference_continuation_text", "generated_result": {"0": {...}}}, ...]}'
-)
+HUMAN = "human"
+TOP_RANK = 1
 
 
-def measure_stories(rows: dict[Path, str]) -> dict[str, list[dict[str, Any]]]:
-    """rep-n and diversity of story files, counted as the released code counts, and of the humans' stories in the first file.
-
-    Args:
-        rows: Row id of each released story file.
-
-    Returns:
-        Documents of metrics.json by row id. A file of MAGIC also gives the row in which every n-gram counts.
+def story_systems(systems: Sequence[System], settings: ScoringSettings) -> list[System]:
+    """The systems, each one's stories parted by the ranks that are asked for, and, with ``human``, what people wrote; captions stay.
 
     Raises:
-        MagicError: A file is no story file.
+        MagicError: A rank that a system has no stories for, or ``retrieved`` cannot be read.
     """
-    measured: dict[str, list[dict[str, Any]]] = {}
-    for number, (path, row) in enumerate(rows.items()):
-        written, human = read_stories(path)
-        measured.setdefault(row, []).append(_document(path, written))
-        if row == MAGIC:
-            measured.setdefault(MAGIC_EVERY_NGRAM, []).append(_document(path, written, last_ngram=True))
-        if number == 0 and HUMAN not in rows.values():
-            measured[HUMAN] = [_document(path, human)]
-    return measured
+    found = [part for system in systems for part in (_parts(system, settings.image_ranks) if system.writes_stories else [system])]
+    if settings.human:
+        found += human_systems(found)
+    return with_retrieved(found, settings)
 
 
-def read_stories(path: Path) -> tuple[list[str], list[str]]:
-    """The stories that were generated (for the best image, if there are several) and those that people wrote, without titles.
+def _parts(system: System, ranks: Sequence[int]) -> list[System]:
+    if not system.ranks:
+        return [system]
+    known = sorted(set(system.ranks.values()) | set(system.failed_ranks))
+    for rank in ranks:
+        if rank not in known:
+            raise SettingsError(f"image_ranks={rank}: {system.source} has stories for the images {', '.join(map(str, known))} of a title")
+    return [of_rank(system, rank) for rank in ranks]
+
+
+def of_rank(system: System, rank: int) -> System:
+    """The stories for the images of one rank, under the ids of their titles."""
+    chosen = {item: system.title_ids[item] for item, other in system.ranks.items() if other == rank}
+
+    def of(values: dict) -> dict:
+        return {title: values[item] for item, title in chosen.items() if item in values}
+
+    by_rank = (system.manifest or {}).get("stories_by_rank", {})
+    return replace(
+        system,
+        name=system.name if rank == TOP_RANK else f"{system.name}-image-{rank}",
+        captions=of(system.captions),
+        references=of(system.references),
+        images=of(system.images),
+        titles=of(system.titles),
+        splits=of(system.splits),
+        ranks={},
+        title_ids={},
+        failed=system.failed_ranks.count(rank),
+        failed_ranks=(),
+        planned=by_rank[str(rank)] - system.skipped_ranks.count(rank) if str(rank) in by_rank else None,
+        rank=rank,
+    )
+
+
+def human_systems(systems: Sequence[System]) -> list[System]:
+    """What people wrote for the titles of each system, as a system of its own; systems of the same references share one.
 
     Raises:
-        MagicError: The file is no story file; names the record.
+        SettingsError: No system of stories brings references.
     """
-    document = read_json(path, setting="story file", hint=_HINT)
-    records = document.get("evaluation_result") if isinstance(document, dict) else None
-    if not isinstance(records, list) or not records:
-        raise MagicError(f"{path}: no evaluation_result with stories; {_HINT}")
-    written, human = [], []
-    for number, record in enumerate(records, start=1):
-        try:
-            texts = (record["generated_result"][_TOP_IMAGE]["generated_continuation_text"], record["reference_continuation_text"])
-        except (KeyError, TypeError) as error:
-            raise MagicError(f"{path} record {number}: not as expected (no {error}); {_HINT}") from error
-        if not all(isinstance(text, str) for text in texts):
-            raise MagicError(f"{path} record {number}: a story must be a text, got {str(texts)[:60]}; {_HINT}")
-        written.append(texts[0])
-        human.append(texts[1])
-    return written, human
+    found: dict[tuple[str, ...], System] = {}
+    for system in systems:
+        if not system.writes_stories or not system.references:
+            continue
+        texts = {item: references[0] for item, references in system.references.items()}
+        human = System(
+            HUMAN if not found else f"{HUMAN}-{system.name}", system.source, texts,
+            images={item: system.images[item] for item in texts if item in system.images},
+            titles={item: system.titles[item] for item in texts},
+        )  # fmt: skip
+        found.setdefault(tuple(texts.values()), human)
+    if not found:
+        raise SettingsError("human=true: no system brings stories that people wrote; leave human out, or name a run on titles with stories")
+    return list(found.values())
 
 
-def _document(path: Path, stories: Sequence[str], *, last_ngram: bool = False) -> dict[str, Any]:
-    ids = tuple(map(str, range(1, len(stories) + 1)))  # titles repeat
-    corpus = Corpus(system_name(path), ids, tuple(stories), references=((),) * len(ids))
-    metric = Repetition(last_ngram=last_ngram)
-    [scores] = metric.score([corpus])
-    return summarize(
-        System(corpus.name, path, dict(zip(ids, stories, strict=True))), corpus, Coverage(len(ids), missing=0), scores,
-        references=None, intervals={}, not_run={}, facts={"tools": {metric.name: metric.facts()}},
-    )  # fmt: skip
+def with_retrieved(systems: Sequence[System], settings: ScoringSettings) -> list[System]:
+    """Stories that were written without an image get the best one of their title, from the file ``retrieved``."""
+    if not settings.retrieved:
+        return list(systems)
+    retrieved = read_retrieved(Path(settings.retrieved).expanduser(), setting="retrieved")
+    best = {title: str(images[0]) for title, images in retrieved.items() if images}
+    return [
+        replace(system, images={item: best[title] for item, title in system.titles.items() if title in best} | system.images)
+        for system in systems
+    ]

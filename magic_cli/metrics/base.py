@@ -52,9 +52,12 @@ class Corpus:
     ids: tuple[str, ...]
     captions: tuple[str, ...]
     references: tuple[tuple[str, ...], ...]
-    """(N,) tuples of at least one reference each. Equal tuples mean equal references: metrics may cache by value."""
+    """(N,) tuples of at least one reference each, unless no metric ``needs_references``. Equal tuples mean equal references:
+    metrics may cache by value."""
     images: tuple[Path | None, ...] = ()
     """(N,) image files, None where not known; empty if no image is known."""
+    titles: tuple[str, ...] = ()
+    """(N,) titles, if these are stories; their one reference, where there is any, is what a person wrote for the title."""
     tokenized: Tokenized | None = None
     """After the PTB tokenizer; None until ``ptb.tokenize`` has run, or where no metric needs it."""
 
@@ -109,6 +112,8 @@ class Metric:
     measures: ClassVar[tuple[Measure, ...]]
     needs_tokens: ClassVar[bool] = False
     """Whether ``Corpus.tokenized`` must be there."""
+    needs_references: ClassVar[bool] = True
+    """Whether every item must have a reference."""
     runs_outside: ClassVar[bool] = False
     """Whether another program does the work: such metrics run beside the others, those in Python one after another."""
 

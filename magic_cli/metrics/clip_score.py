@@ -141,6 +141,8 @@ class ImageTextMetric(Metric):
     def _check_images(self, corpus: Corpus) -> None:
         """All image files are known and there."""
         remedy = "give their folder with --images FOLDER"
+        if corpus.titles:
+            remedy += ", or --retrieved FILE for stories written without image"
         unknown = [name for name, file in zip(corpus.ids, corpus.images or [None] * len(corpus), strict=True) if file is None]
         if unknown:
             raise MetricUnavailable(
@@ -170,6 +172,7 @@ class ClipScore(ImageTextMetric):
     """
 
     name: ClassVar[str] = "clip_score"
+    needs_references: ClassVar[bool] = False
     measures: ClassVar[tuple[Measure, ...]] = (Measure("clip_score", "CLIPScore", 0.0, WEIGHT),)
 
     prefix: str = PREFIX

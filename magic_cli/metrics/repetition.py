@@ -35,6 +35,7 @@ class Repetition(Metric):
     """
 
     name: ClassVar[str] = "repetition"
+    needs_references: ClassVar[bool] = False
     measures: ClassVar[tuple[Measure, ...]] = (
         *(Measure(f"rep_{n}", f"rep-{n}", 0.0, 1.0, higher_is_better=False) for n in REP_ORDERS),
         Measure("diversity", "diversity", 0.0, 1.0, scale=1.0, digits=4),

@@ -11,6 +11,8 @@ from magic_cli.metrics.base import Corpus, Metric
 from magic_cli.metrics.bleu import Bleu
 from magic_cli.metrics.cider import Cider
 from magic_cli.metrics.clip_score import ClipScore, ImageTextMetric, RefClipScore
+from magic_cli.metrics.coherence import Coherence, MiniLmCoherence
+from magic_cli.metrics.mauve import Mauve
 from magic_cli.metrics.meteor import Meteor
 from magic_cli.metrics.ptb import tokenize
 from magic_cli.metrics.repetition import Repetition
@@ -18,7 +20,7 @@ from magic_cli.metrics.rouge import RougeL
 from magic_cli.metrics.spice import Spice
 
 METRICS: dict[str, type[Metric]] = {
-    metric.name: metric for metric in (Bleu, Meteor, RougeL, Cider, Spice, ClipScore, RefClipScore, Repetition)
+    metric.name: metric for metric in (Bleu, Meteor, RougeL, Cider, Spice, ClipScore, RefClipScore, Repetition, Coherence, MiniLmCoherence, Mauve)
 }
 
 
@@ -43,6 +45,9 @@ class MetricsSettings:
     clip_score: ClipScore = field(default_factory=ClipScore)
     ref_clip_score: RefClipScore = field(default_factory=RefClipScore)
     repetition: Repetition = field(default_factory=Repetition)
+    coherence: Coherence = field(default_factory=Coherence)
+    coherence_minilm: MiniLmCoherence = field(default_factory=MiniLmCoherence)
+    mauve: Mauve = field(default_factory=Mauve)
 
     def __post_init__(self) -> None:
         require("tokenizer_timeout", self.tokenizer_timeout, above=0, prefix="metrics")

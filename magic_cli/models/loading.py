@@ -124,6 +124,26 @@ def _load_embedded(settings: Any, **options: Any) -> tuple[ImageTextModel, dict[
     return model, describe_source(settings, folder)
 
 
+def load_text_model(source: Any, *, device: torch.device) -> tuple[Any, Any, dict[str, Any], list[str]]:
+    """A metric's text model, its tokenizer, its description for metrics.json, and the weights that its files do not have.
+
+    Args:
+        source: A ``metrics.text_models.TextModel``.
+        device: Where it runs, in float32.
+
+    Raises:
+        MagicError: It cannot be had or read.
+    """
+    from transformers import AutoModel, AutoTokenizer
+
+    quiet_libraries()
+    folder = _folder(source) if source.path else fetch(source.name, revision=source.revision, setting=source.group, instead=source.instead)
+    with _reading(source):
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+        model, loading = AutoModel.from_pretrained(folder, output_loading_info=True, dtype=torch.float32)
+    return model.to(device), tokenizer, describe_source(source, folder), list(loading["missing_keys"])
+
+
 _FAMILIES = {
     "huggingface_clip": _load_huggingface,
     "siglip": _load_huggingface,
@@ -159,16 +179,17 @@ def _reading(settings: Any) -> Iterator[None]:
         group = settings.group
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         reason = f"{type(error).__name__}: {' '.join(lines)[:160]}"
+        instead = getattr(settings, "instead", f"use {group}=embedded")
         if settings.path:
             raise MagicError(
-                f"{group}.path={settings.path}: cannot be loaded ({reason}); name a complete model of this kind, or use {group}=embedded"
+                f"{group}.path={settings.path}: cannot be loaded ({reason}); name a complete model of this kind, or {instead}"
             ) from error
         if settings.name == EMBEDDED:
             raise MagicError(f"{group}=embedded: cannot be loaded ({reason}); reinstall magic") from error
         tried = "the cache and the hub" if getattr(settings, "pretrained", None) else "its files"
         raise MagicError(
             f"{group}.name={settings.name}: cannot be loaded from {tried} ({reason}); without network set {group}.path to a local "
-            f"folder or file of it, or use {group}=embedded"
+            f"folder or file of it, or {instead}"
         ) from error
     finally:
         logging.disable(logging.NOTSET)

@@ -16,13 +16,14 @@ _OTHER_FRAMEWORKS = ["*.msgpack", "*.h5", "*.ot", "*.onnx", "*.tflite", "*.gguf"
 _PICKLED = ["*.bin", "*.pt", "*.pth", "*.ckpt"]
 
 
-def fetch(name: str, *, revision: str, setting: str) -> Path:
+def fetch(name: str, *, revision: str, setting: str, instead: str | None = None) -> Path:
     """The local folder of a hub model: downloaded, or from the cache when there is no network.
 
     Args:
         name: Hub id, such as ``openai/clip-vit-base-patch32``.
         revision: Branch, tag or commit.
         setting: Settings group, for the error message.
+        instead: What else the user can do, for the error message; None: choose the group's embedded model.
 
     Returns:
         Folder of the snapshot; its name is the commit.
@@ -52,7 +53,7 @@ def fetch(name: str, *, revision: str, setting: str) -> Path:
         raise MagicError(
             f"{setting}.name={name}: not in the local cache ({constants.HF_HUB_CACHE}, revision {revision}) and the hub cannot be "
             f"reached ({type(unreachable).__name__}: {reason}); copy the model's folder here and set {setting}.path=DIR, "
-            f"or use {setting}=embedded"
+            f"or {instead or f'use {setting}=embedded'}"
         ) from unreachable
 
 

@@ -90,11 +90,12 @@ def check_rows(paper: Paper, measured: Measured) -> None:
                 f"{row_id}: is no sampled method, but has {len(runs)} systems ({', '.join(sources)}); name one of them"
             )
         seen: list[Any] = []
-        for run, source in zip(runs, sources, strict=True):
+        ranks = [run.get("image_rank") for run in runs]  # of one run's stories, parted by image
+        for run, source, rank in zip(runs, sources, ranks, strict=True):
             identity = (run.get("run") or {}).get("identity")  # the same seed and repeat: the same captions
-            if source in seen or (identity is not None and identity in seen):
+            if (source, rank) in seen or (identity is not None and (identity, rank) in seen):
                 raise MagicError(f"{source}: is the same run of {row_id} as another one; name it once")
-            seen += [source, identity]
+            seen += [(source, rank), (identity, rank)]
 
 
 def compare(paper: Paper, row: PaperRow, measured: Measured, key: str) -> Comparison:

@@ -33,8 +33,9 @@ def evaluation_table(documents: Sequence[Mapping[str, Any]], *, confidence: floa
 def _notes(documents: Sequence[Mapping[str, Any]]) -> list[str]:
     notes = []
     for document in documents:
-        counts = [f"{document['n']} captions scored"]
-        counts += [f"{document[key]} {words}" for key, words in _COUNTS.items() if document[key]]
+        are_stories = document.get("texts") == "stories"
+        counts = [f"{document['n']} {'stories' if are_stories else 'captions'} scored"]
+        counts += [f"{document[key]} {words}" for key, words in (_STORY_COUNTS if are_stories else _COUNTS).items() if document[key]]
         notes.append(f"{document['system']}: {'; '.join([*counts, *document['notes']])}")
     for name, reason in dict.fromkeys((name, why) for document in documents for name, why in document["not_run"].items()):
         notes.append(f"{name} not run: {reason}")
@@ -47,6 +48,10 @@ _COUNTS = {
     "missing": "images without a caption (not scored)",
     "dropped": "captions left out (unmatched=drop, only_common=true)",
     "empty": "empty or punctuation only (score 0)",
+}
+_STORY_COUNTS = _COUNTS | {
+    "missing": "titles without a story (not scored)",
+    "dropped": "stories left out (unmatched=drop, only_common=true)",
 }
 
 

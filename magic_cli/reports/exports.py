@@ -1,4 +1,4 @@
-"""The two file formats that other tools read (data/README.md describes them)."""
+"""The file formats that other tools read (data/README.md describes them)."""
 
 from __future__ import annotations
 
@@ -6,6 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from magic_cli.data.records import ImageRecord
+from magic_cli.data.stories import StoryRecord
+
+SEPARATOR = "<|endoftext|>"
+"""Parts title and story in the released story files."""
 
 
 def coco_results(records: Sequence[ImageRecord], captions: Mapping[str, str]) -> list[dict[str, Any]]:
@@ -27,3 +31,21 @@ def released_format(records: Sequence[ImageRecord], captions: Mapping[str, str])
         }
         for record in records
     ]
+
+
+def released_stories(records: Sequence[StoryRecord], stories: Mapping[str, str], *, method: str) -> dict[str, Any]:
+    """The format of MAGIC's released story files: for every title the stories by the rank of their image, ``"0"`` for the best."""
+    titles: dict[str, dict[str, Any]] = {}
+    for record in records:
+        prefix, story = f"{record.title} {SEPARATOR}", stories[record.id]
+        entry = titles.setdefault(
+            record.title_id,
+            {"prefix_text": prefix, "reference_continuation_text": record.reference or "", "generated_result": {}},
+        )
+        image = {} if record.path is None else {"image_name": record.path.name}
+        entry["generated_result"][str((record.rank or 1) - 1)] = {
+            **image,
+            "generated_continuation_text": story,
+            "generated_full_text": f"{prefix} {story}",
+        }
+    return {"decoding_method": method, "evaluation_result": list(titles.values())}

@@ -30,7 +30,7 @@ def notes(paper: Paper, table: PaperTable, shown: Sequence[PaperRow], measured: 
 
 
 def _of_runs(paper: Paper, table: PaperTable, row: PaperRow, runs: Runs) -> Iterator[str]:
-    if row.n is not None and counts(runs) != str(row.n):
+    if row.n is not None and counts(runs) not in ("", str(row.n)):
         yield f"measured on n = {counts(runs)}, the expected numbers are of n = {row.n}."
     left_out = {name: sum(run.get(name) or 0 for run in runs) for name in ("missing", "dropped", "empty")}
     if any(left_out.values()):

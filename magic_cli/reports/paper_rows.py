@@ -59,10 +59,30 @@ _ALL = {
     "language_model.trust_remote_code": False,
     "run.dtype": "float32",
 }
+_STORIES = {
+    "task": "story",
+    "dataset.name": "rocstories",
+    "language_model.name": "cambridgeltl/simctg_rocstories",
+    "language_model.revision": "main",
+    "language_model.clean_up_spaces": True,
+    "language_model.trust_remote_code": False,
+    "decoding.decoding_len": 100,
+    "run.dtype": "float32",
+}
+_STORY_CANDIDATES = {"decoding.k": 5, "decoding.alpha": 0.6}
+_STORY_METHODS = {
+    "magic": _METHODS["magic"] | _STORY_CANDIDATES | {"decoding.beta": 0.15},
+    "contrastive": _STORY_CANDIDATES,
+    "greedy": {},
+    "beam": {"decoding.num_beams": 10, "decoding.length_penalty": 1.0},
+    "top_k": _METHODS["top_k"],
+    "nucleus": _METHODS["nucleus"],
+    "typical": {"decoding.mass": 0.2, "decoding.temperature": 1.0},
+}
 # where the data lies, which images are left out (a note tells n), how it is computed, which run of several it is
 _FREE = {
     "dataset.annotations", "dataset.root", "dataset.skip_greyscale", "dataset.apply_exif_orientation",
-    "language_model.look_ahead", "run.seed", "run.repeat",
+    "dataset.titles", "dataset.retrieved", "dataset.images_per_title", "language_model.look_ahead", "run.seed", "run.repeat",
 }  # fmt: skip
 
 
@@ -95,16 +115,23 @@ def _of_file(path: Path) -> str | None:
 def _of_run(identity: Mapping[str, Any]) -> str | None:
     settings = dict(_flat(identity))
     method = settings.pop("decoding.method", None)
+    if settings.get("task") == "story":
+        return f"story/{method}" if method in _STORY_METHODS and _fits(settings, _STORIES | _STORY_METHODS[method]) else None
     if method not in _METHODS:
         return None
     for section, (dataset, model, candidates) in _DATASETS.items():
         wanted = _ALL | {"dataset.name": dataset} | model | _METHODS[method]
         if method in ("magic", "contrastive"):
             wanted |= candidates
-        others = settings.keys() - wanted.keys() - _FREE
-        if all(settings.get(key) == value for key, value in wanted.items()) and all(settings[key] is None for key in others):
+        if _fits(settings, wanted):
             return f"{section}/{method}"
     return None
+
+
+def _fits(settings: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
+    """Whether the settings are the wanted ones, and all others that matter are not set."""
+    others = settings.keys() - wanted.keys() - _FREE
+    return all(settings.get(key) == value for key, value in wanted.items()) and all(settings[key] is None for key in others)
 
 
 def _flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -12,14 +12,16 @@ from magic_cli import settings as settings_module
 from magic_cli.composing import to_settings
 from magic_cli.evaluation.settings import EvaluateSettings, TableSettings
 from magic_cli.metrics.settings import METRICS, MetricsSettings
-from magic_cli.settings import CaptionSettings
+from magic_cli.settings import CaptionSettings, StorySettings
 
 CONFIGS = composing.find_config_dir()
 GROUPS = ("dataset", "decoding", "language_model", "image_text_model", "run", "experiment", "metrics", "machine")
 SCORING = ("metrics", "machine")
 FILES = sorted(CONFIGS.rglob("*.yaml"))
 # values that a user must give
-NEEDED = {"photos": ["dataset.root=."], "files": ["dataset.paths=[a.jpg]"], "coco_captions": ["dataset.annotations=a", "dataset.root=."]}
+NEEDED = {"photos": ["dataset.root=."], "files": ["dataset.paths=[a.jpg]"], "coco_captions": ["dataset.annotations=a", "dataset.root=."],
+          "title": ["dataset.title=[a]"], "titles": ["dataset.titles=a.txt"]}  # fmt: skip
+OF_STORIES = ("title", "titles", "rocstories", "simctg_rocstories", "case_study")
 
 
 def test_all_files_are_in_known_groups():
@@ -31,10 +33,12 @@ def test_all_files_are_in_known_groups():
 def test_config_composes_and_converts(file: Path):
     composing.register()
     overrides = [f"{file.parent.name}={file.stem}", *NEEDED.get(file.stem, [])]
+    is_story = file.stem in OF_STORIES or file.stem.startswith("story_")
     if file.parent.name not in ("dataset", "experiment"):
-        overrides += NEEDED["files"]
+        overrides += NEEDED["title" if is_story else "files"]
+    command, settings_class = ("story", StorySettings) if is_story else ("caption", CaptionSettings)
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-        settings = to_settings(compose("caption", overrides), CaptionSettings)
+        settings = to_settings(compose(command, overrides), settings_class)
     assert settings.decoding.decoding_len >= 2
 
 
@@ -57,7 +61,7 @@ def test_every_setting_of_every_metric_has_its_default_in_the_config():
         fields = {key for key in asdict(getattr(defaults, name)) if name not in ("bleu", "rouge_l", "cider")}
         assert set(shown.get(name, {})) == fields, name
         for key in fields - {"java_home", "prefix"}:
-            assert shown[name][key] == getattr(getattr(defaults, name), key), f"{name}.{key}"
+            assert shown[name][key] == asdict(getattr(defaults, name))[key], f"{name}.{key}"
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda f: f"{f.parent.name}={f.stem}")
@@ -71,7 +75,7 @@ def test_every_method_and_dataset_class_has_a_config():
     assert {f.stem for f in (CONFIGS / "decoding").glob("*.yaml")} == set(settings_module.DECODING_METHODS)
     used = {line.split("/")[-1].split("@")[0] for f in (CONFIGS / "dataset").glob("*.yaml")
             for line in f.read_text().splitlines() if "/schema/dataset/" in line}  # fmt: skip
-    assert used == set(settings_module.DATASETS)
+    assert used == {*settings_module.DATASETS, *settings_module.STORY_DATASETS}
 
 
 def test_user_experiment_works_from_another_folder(tmp_path, monkeypatch, capsys):

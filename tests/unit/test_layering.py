@@ -91,6 +91,11 @@ def test_evaluation_imports_no_command_when_walked():
     assert breaches("evaluation", tuple(f"magic_cli.{name}" for name in allowed)) == []
 
 
+def test_writing_imports_no_command_when_walked():
+    allowed = ("writing", "data", "decoding", "errors", "image_features", "models", "runs", "settings", "work")
+    assert breaches("writing", tuple(f"magic_cli.{name}" for name in allowed)) == []
+
+
 def test_benchmark_imports_no_command_and_serves_only_commands_when_walked():
     allowed = ("benchmark", "data", "decoding", "errors", "models", "protocols", "reports.tables", "settings", "work")
     assert breaches("benchmark", tuple(f"magic_cli.{name}" for name in allowed)) == []

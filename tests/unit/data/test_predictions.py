@@ -69,7 +69,7 @@ def test_captions_are_read_when_the_form_is_known(tmp_path, name):
         ([{"id": 1, "caption": ["a", "b"]}], ("record 1", "got 2 of them")),
         ({"1": ["a"], "2": ["b", "c"]}, ("record 2", "id '2'", "caption must be one caption, got 2 of them")),
         ({"1": []}, ("got 0 of them",)),
-        ({"evaluation_result": [{}]}, ("is a released story file", "magic table 3")),
+        ({"evaluation_result": [{}]}, ("record 1", "give a released story file")),
         ([{"id": 1, "caption": "a", "prediction": "b"}], ("caption and prediction", "caption_key=")),
         ([{"caption": "a"}], ("record 1", "no id", "id_key")),
         ([{"id": 1.5, "caption": "a"}], ("record 1", "id must be")),
@@ -280,7 +280,7 @@ def test_split_keeps_its_images_and_names_the_others(tmp_path):
         ({"annotations": [], "images": ["a"]}, "image 1: needs an id"),
         ([{"id": 1, "caption": None}], "caption: is null"),
         ([{"sentences": [{"raw": "a"}]}], "record 1: no id"),
-        ({"evaluation_result": []}, "is a released story file.*magic table 3"),
+        ({"evaluation_result": []}, "is a released story file.*give it as a system"),
         ("image,references\n1,\"['a', 'b']\"\n", "line 2: looks like a JSON list"),
     ],
 )

@@ -12,17 +12,20 @@ from magic_cli.errors import MagicError, SettingsError
 from magic_cli.reports.paper import load_paper
 from magic_cli.reports.paper_rows import recognise
 from magic_cli.reports.row_files import locate, split_words
-from magic_cli.settings import CaptionSettings, settings_that_matter
+from magic_cli.settings import CaptionSettings, StorySettings, settings_that_matter
 
 CONFIGS = composing.find_config_dir()
-EXPERIMENTS = sorted(file.stem for file in (CONFIGS / "experiment").glob("*.yaml"))
+FILES = sorted(file.stem for file in (CONFIGS / "experiment").glob("*.yaml"))
+STORIES = [name for name in FILES if name.startswith("story_")]
+EXPERIMENTS = [name for name in FILES if name not in (*STORIES, "case_study")]
 
 
-def identity_of(*overrides):
+def identity_of(*overrides, command="caption"):
     """What the manifest of a run with these settings says."""
     composing.register()
+    settings_class = {"caption": CaptionSettings, "story": StorySettings}[command]
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-        settings = composing.to_settings(compose("caption", list(overrides)), CaptionSettings)
+        settings = composing.to_settings(compose(command, list(overrides)), settings_class)
     return json.loads(json.dumps(settings_that_matter(settings)))
 
 
@@ -40,6 +43,23 @@ def test_run_of_every_experiment_is_its_row(experiment, tmp_path):
         f"experiment={experiment}", "dataset.root=elsewhere", "run.repeat=3", "run.seed=7", "dataset.skip_greyscale=false"
     )
     assert recognise(tmp_path, moved) == row
+
+
+@pytest.mark.parametrize("experiment", STORIES)
+def test_story_run_of_every_experiment_is_its_row(experiment, tmp_path):
+    assert len(STORIES) == 7
+    row = experiment.replace("_", "/", 1)
+    assert recognise(tmp_path, identity_of(f"experiment={experiment}", command="story")) == row
+    moved = identity_of(
+        f"experiment={experiment}", "dataset.titles=t.txt", "dataset.retrieved=r.jsonl", "run.repeat=3", "run.seed=7", command="story"
+    )
+    assert recognise(tmp_path, moved) == row
+    for override in ("decoding.decoding_len=99", "dataset.name=mine", "language_model.path=.", "prompt='{title}:'", "dataset.limit=50"):
+        assert recognise(tmp_path, identity_of(f"experiment={experiment}", override, command="story")) is None
+
+
+def test_case_study_is_no_row(tmp_path):
+    assert recognise(tmp_path, identity_of("experiment=case_study", command="story")) is None
 
 
 @pytest.mark.parametrize(

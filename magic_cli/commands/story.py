@@ -1,0 +1,84 @@
+"""magic story: write stories for titles, with or without an image to look at, into a run folder like caption's."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from magic_cli.data.stories import StoryRecord
+from magic_cli.decoding.text import StoryFormat, story_prompt
+from magic_cli.reports.exports import released_stories
+from magic_cli.settings import TITLE, StorySettings, method_name
+from magic_cli.writing.run import write_texts
+from magic_cli.writing.task import Unwritable, WritingTask
+
+if TYPE_CHECKING:
+    from magic_cli.models.language_model import HuggingFaceLanguageModel
+
+
+def run(settings: StorySettings) -> int:
+    """Write a story for every title, or for each of its images; returns 0, or 3 if some could not be written.
+
+    Stories go to stdout as ``title<TAB>story``, in the dataset's order, those of an earlier start included.
+    """
+    return write_texts(settings, StoryTask(settings))
+
+
+class StoryTask(WritingTask):
+    """One story for every title by a method that looks at no image, one for each of its best images by one that does."""
+
+    text, texts, unit, failed = "story", "stories", "story", "stories could not be written"
+    changed = "titles or images have changed since stories were written for them, which are written again"
+    untraced = "stories were written without trace earlier"
+
+    def __init__(self, settings: StorySettings) -> None:
+        self.settings = settings
+
+    def items(self) -> list[StoryRecord]:
+        return self.settings.dataset.load(needs_image=self.settings.decoding.needs_image)
+
+    def facts(self, items: Sequence[StoryRecord]) -> dict[str, Any]:
+        by_rank = Counter(str(item.rank) for item in items if item.rank is not None)
+        return {"stories_by_rank": dict(sorted(by_rank.items()))} if by_rank else {}
+
+    def notes(self) -> list[str]:
+        dataset, method = self.settings.dataset, self.settings.decoding
+        if not method.needs_image and (dataset.retrieved or getattr(dataset, "image", None)):
+            return [f"decoding={method_name(method)} looks at no image: one story is written for each title"]
+        return []
+
+    def text_format(self, model: HuggingFaceLanguageModel) -> StoryFormat:
+        return StoryFormat(model)
+
+    def prompt(self, model: HuggingFaceLanguageModel, item: StoryRecord) -> list[int]:
+        template, length = self.settings.prompt, self.settings.decoding.decoding_len
+        if template is None:
+            ids = model.encode(story_prompt(item.title, model.decode([[model.end_id]])[0]))
+        else:
+            ids = model.encode_prompt(template.replace(TITLE, item.title))
+        if len(ids) >= length:
+            raise Unwritable(f"its prompt has {len(ids)} tokens, and decoding.decoding_len={length} counts them; raise it, or shorten the title")
+        return ids
+
+    def describe(self, item: StoryRecord) -> dict[str, Any]:
+        image = {} if item.path is None else {"image": str(item.path)}
+        rank = {} if item.rank is None else {"rank": item.rank}
+        return {"id": item.id, "title_id": item.title_id, "title": item.title, **rank, **image}
+
+    def prediction(self, item: StoryRecord, *, digest: str | None, text: str, token_ids: list[int]) -> dict[str, Any]:
+        image = {} if digest is None else {"image_sha256": digest}
+        known = {} if item.reference is None else {"reference": item.reference}
+        return {**self.describe(item), **image, "story": text, "token_ids": token_ids, **known}
+
+    def still_holds(self, item: StoryRecord, prediction: Mapping[str, Any]) -> bool:
+        return item.title == prediction["title"]
+
+    def label(self, failure: Mapping[str, Any]) -> str:
+        return f"{failure['title']!r} (id {failure['id']})"
+
+    def line(self, item: StoryRecord, text: str) -> tuple[str, str]:
+        return item.title, text
+
+    def exports(self, items: Sequence[StoryRecord], texts: Mapping[str, str]) -> dict[str, Any]:
+        return {"released_format.json": released_stories(items, texts, method=method_name(self.settings.decoding))}

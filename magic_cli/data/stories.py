@@ -1,0 +1,136 @@
+"""Titles that stories are written for, and the images that were retrieved for them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from magic_cli.data.json_files import read_records
+from magic_cli.errors import MagicError
+
+_TITLES_HINT = 'give a ROCStories file (one title<TAB>story a line) or JSON lines {"title", "story"?, "id"?, "image"?} (data/README.md)'
+_RETRIEVED_HINT = '`magic retrieve-images query` writes it: JSON lines {"id", "query", "images": [{"image", ...}, ...]}, the best image first'
+
+
+@dataclass(frozen=True)
+class StoryRecord:
+    """One title, or one title with one of its images."""
+
+    id: str
+    """Unique in its run: the title's id, and ``#<rank>`` where a story is written for one of several images."""
+    title_id: str
+    title: str
+    path: Path | None = None
+    """The image that the story is to fit; None: none is known, or none is looked at."""
+    rank: int | None = None
+    """Which of the title's images it is, from 1 for the best; None: written without one."""
+    reference: str | None = None
+    """The story that a person wrote for the title."""
+    images: tuple[Path, ...] = field(default=())
+    """All images of a title, the best first."""
+
+
+def read_titles(path: Path, *, images: str | None = None) -> list[StoryRecord]:
+    """Titles in the file's order. Titles may repeat: where the file has no ids, the numbers of its lines are the ids.
+
+    Args:
+        path: ROCStories' ``title<TAB>story``, or JSON records.
+        images: Folder of the images that the records name; None: the file's own.
+
+    Raises:
+        MagicError: Not such a file, an empty title, or an id twice; names the line.
+    """
+    text = _text(path)
+    if text.lstrip()[:1] in ("{", "["):
+        document = read_records(path, setting="dataset.titles", hint=_TITLES_HINT)
+        rows = [document] if isinstance(document, Mapping) else document
+        folder = Path(images).expanduser() if images else path.parent
+        records = [_of_json(row, f"dataset.titles={path} record {number}", number, folder) for number, row in enumerate(rows, start=1)]
+    else:
+        lines = [(number, line) for number, line in enumerate(text.split("\n"), start=1) if line.strip()]
+        records = [_of_line(line.rstrip("\r"), f"dataset.titles={path} line {number}", number) for number, line in lines]
+    seen: set[str] = set()
+    for number, record in enumerate(records, start=1):
+        if record.id in seen:
+            raise MagicError(f"dataset.titles={path} record {number}: the id {record.id!r} stands twice; ids must differ")
+        seen.add(record.id)
+    return records
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_bytes().decode("utf-8-sig")
+    except FileNotFoundError:
+        raise MagicError(f"dataset.titles={path}: no such file (looked at {path.absolute()}); {_TITLES_HINT}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise MagicError(f"dataset.titles={path}: cannot be read ({error}); {_TITLES_HINT}") from error
+
+
+def _of_line(line: str, place: str, number: int) -> StoryRecord:
+    cells = line.split("\t")
+    if len(cells) > 2:
+        raise MagicError(f"{place}: has {len(cells) - 1} tabs; a title and its story are parted by one")
+    story = " ".join(cells[1].split()) if len(cells) == 2 else ""
+    return StoryRecord(str(number), str(number), clean_title(cells[0], place), reference=story or None)
+
+
+def _of_json(row: Any, place: str, number: int, folder: Path) -> StoryRecord:
+    if not isinstance(row, Mapping) or not isinstance(row.get("title"), str):
+        raise MagicError(f"{place}: no title; {_TITLES_HINT}")
+    item, story, image = row.get("id", number), row.get("story"), row.get("image")
+    if isinstance(item, bool) or not isinstance(item, str | int):
+        raise MagicError(f"{place}: id must be a text or a whole number, got {str(item)[:60]!r}")
+    for key, value in (("story", story), ("image", image)):
+        if value is not None and not isinstance(value, str):
+            raise MagicError(f"{place}: {key} must be a text, got {str(value)[:60]}")
+    paths = (folder / image,) if image else ()
+    return StoryRecord(str(item), str(item), clean_title(row["title"], place), reference=story or None, images=paths)
+
+
+def clean_title(title: str, place: str) -> str:
+    """The title as one line: every run of white space, tabs included, is one space.
+
+    Raises:
+        MagicError: Nothing is left.
+    """
+    cleaned = " ".join(title.split())
+    if not cleaned:
+        raise MagicError(f"{place}: the title is empty; write one, or leave it out")
+    return cleaned
+
+
+def read_retrieved(path: Path, *, setting: str) -> dict[str, tuple[Path, ...]]:
+    """Images of each query, the best first; white space of queries as in ``clean_title``.
+
+    Raises:
+        MagicError: Not such a file, or one query with different images; names the record.
+    """
+    document = read_records(path, setting=setting, hint=_RETRIEVED_HINT)
+    records = [document] if isinstance(document, Mapping) else document
+    found: dict[str, tuple[Path, ...]] = {}
+    for number, record in enumerate(records, start=1):
+        place = f"{setting}={path} record {number}"
+        try:
+            query, images = record["query"], tuple(path.parent / entry["image"] for entry in record["images"])
+        except (KeyError, TypeError) as error:
+            raise MagicError(f"{place}: not as expected ({error!r}); {_RETRIEVED_HINT}") from error
+        query = " ".join(str(query).split())
+        if found.setdefault(query, images) != images:
+            raise MagicError(f"{place}: the query {query!r} has other images than before; retrieve anew")
+    return found
+
+
+def with_images(records: Sequence[StoryRecord], retrieved: Mapping[str, tuple[Path, ...]]) -> list[StoryRecord]:
+    """The titles with the images of the query that equals them; titles without keep what they have."""
+    return [replace(record, images=retrieved.get(record.title, record.images)) for record in records]
+
+
+def for_each_image(records: Sequence[StoryRecord], count: int) -> list[StoryRecord]:
+    """One record for each of a title's best images, at most ``count``; a title without images stays, and has no path."""
+    return [
+        replace(record, id=f"{record.title_id}#{rank}", path=path, rank=rank)
+        for record in records
+        for rank, path in enumerate(record.images[:count] or (None,), start=1)
+    ]

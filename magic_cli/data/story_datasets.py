@@ -1,0 +1,126 @@
+"""Where titles come from. As with images (datasets.py), each dataset is a dataclass of settings that loads its own records."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from magic_cli.data.stories import StoryRecord, clean_title, for_each_image, read_retrieved, read_titles, with_images
+from magic_cli.errors import MagicError, SettingsError, require
+
+
+@dataclass
+class StoryDataset:
+    """Base of all datasets of titles.
+
+    Attributes:
+        name: What runs and tables call it.
+        retrieved: File of ``magic retrieve-images query`` with the images of the titles.
+        images_per_title: Stories of one title, one for each of its best images, at least 1.
+        limit: Only the first so many titles, at least 1; null: all.
+        skip_greyscale: Leave out single-channel images, as the released code does.
+        apply_exif_orientation: Turn photos upright that carry an EXIF orientation.
+    """
+
+    name: str
+    retrieved: str | None = None
+    images_per_title: int = 3
+    limit: int | None = None
+    skip_greyscale: bool = False
+    apply_exif_orientation: bool = True
+
+    def __post_init__(self) -> None:
+        require("images_per_title", self.images_per_title, at_least=1, prefix="dataset")
+        if self.limit is not None:
+            require("limit", self.limit, at_least=1, prefix="dataset")
+
+    def load(self, *, needs_image: bool) -> list[StoryRecord]:
+        """What stories are to be written for, in a fixed order.
+
+        Args:
+            needs_image: One record for each of a title's best images; else one for each title, without image.
+
+        Raises:
+            MagicError: Files are missing or malformed, or no title has an image and all need one.
+        """
+        records = self.read()[: self.limit]
+        if not records:
+            raise MagicError(f"dataset={self.name}: no titles found; {self.hint()}")
+        if not needs_image:
+            return records
+        if self.retrieved:
+            records = with_images(records, read_retrieved(Path(self.retrieved).expanduser(), setting="dataset.retrieved"))
+        elif not any(record.images for record in records):
+            raise SettingsError(
+                f"dataset.retrieved is not set, and no title of dataset={self.name} names an image; give the file that `magic "
+                "retrieve-images query` wrote (--retrieved FILE), an image (--image FILE), or a method that looks at none "
+                "(--decoding contrastive)"
+            )
+        records = for_each_image(records, self.images_per_title)
+        known = [record.path for record in records if record.path is not None]
+        if not any(path.exists() for path in known):
+            example = f"none of their {len(known)} images exists, e.g. {known[0]}" if known else "none of them has an image"
+            raise MagicError(f"dataset={self.name}: of {len(records)} titles and images, {example}; {self.hint()}")
+        return records
+
+    def read(self) -> list[StoryRecord]:
+        """All titles, with the images that they name themselves."""
+        raise NotImplementedError(f"{type(self).__name__}.read")
+
+    def hint(self) -> str:
+        """What to do when nothing is found."""
+        raise NotImplementedError(f"{type(self).__name__}.hint")
+
+
+@dataclass
+class TitleList(StoryDataset):
+    """Titles from the command line.
+
+    Attributes:
+        title: The titles.
+        image: An image for all of them, instead of retrieved ones.
+    """
+
+    title: list[str] = field(default_factory=list)
+    image: str | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.title:
+            raise SettingsError("nothing to write about: give --title TEXT, --titles FILE or --dataset rocstories (see magic story --help)")
+        if self.image and self.retrieved:
+            raise SettingsError("dataset.image and dataset.retrieved both choose the images; set one of them to null")
+        for title in self.title:
+            clean_title(title, f"dataset.title={title!r}")
+
+    def read(self) -> list[StoryRecord]:
+        titles = dict.fromkeys(clean_title(title, "dataset.title") for title in self.title)
+        images = (Path(self.image).expanduser(),) if self.image else ()
+        return [StoryRecord(title, title, title, images=images) for title in titles]
+
+    def hint(self) -> str:
+        return "check --image or --retrieved: its queries must equal the titles"
+
+
+@dataclass
+class TitleFile(StoryDataset):
+    """Titles in a file, with the stories that people wrote for them where it has them.
+
+    Attributes:
+        titles: ROCStories' ``title<TAB>story``, or JSON records ``{"title", "story"?, "id"?, "image"?}``.
+        root: Folder of the images that the records name; null: the file's own.
+    """
+
+    titles: str | None = None
+    root: str | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.titles:
+            raise SettingsError(f"dataset.titles is not set; {self.hint()}")
+
+    def read(self) -> list[StoryRecord]:
+        return read_titles(Path(self.titles).expanduser(), images=self.root)
+
+    def hint(self) -> str:
+        return "set dataset.titles to a file of title<TAB>story or of JSON lines, and dataset.retrieved to the images of its titles"

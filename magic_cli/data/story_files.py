@@ -1,0 +1,57 @@
+"""The authors' released story files: for every title a person's story and, by the rank of the image, the generated ones."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from magic_cli.data.system import System
+from magic_cli.errors import MagicError
+
+_HINT = (
+    'give a released story file: {"evaluation_result": [{"prefix_text", "reference_continuation_text", "generated_result": {"0": {...}}}, ...]}'
+)
+_STORY = "generated_continuation_text"
+
+
+def is_story_file(document: Any) -> bool:
+    """Whether a JSON document has the form of these files."""
+    return isinstance(document, Mapping) and "evaluation_result" in document
+
+
+def read_story_file(document: Mapping[str, Any], path: Path, name: str) -> System:
+    """All stories of a file. Titles repeat, so the number of the record is the title's id.
+
+    Raises:
+        MagicError: It is not as expected; names the record.
+    """
+    records = document["evaluation_result"]
+    if not isinstance(records, list) or not records:
+        raise MagicError(f"{path}: no evaluation_result with stories; {_HINT}")
+    captions: dict[str, str] = {}
+    references: dict[str, tuple[str, ...]] = {}
+    images: dict[str, str] = {}
+    titles: dict[str, str] = {}
+    ranks: dict[str, int] = {}
+    title_ids: dict[str, str] = {}
+    for number, record in enumerate(records, start=1):
+        try:
+            human, generated, prefix = record["reference_continuation_text"], dict(record["generated_result"]), record["prefix_text"]
+            stories = {int(rank) + 1: generated[rank][_STORY] for rank in generated}
+        except (KeyError, TypeError, ValueError) as error:
+            raise MagicError(f"{path} record {number}: not as expected ({error!r}); {_HINT}") from error
+        if not all(isinstance(text, str) for text in (human, prefix, *stories.values())):
+            raise MagicError(f"{path} record {number}: a story must be a text, got {str([human, *stories.values()])[:60]}; {_HINT}")
+        if not stories:
+            raise MagicError(f"{path} record {number}: has no story; {_HINT}")
+        for rank, story in stories.items():
+            item = f"{number}#{rank}"
+            captions[item], ranks[item], title_ids[item] = story, rank, str(number)
+            titles[item] = prefix.partition("<|endoftext|>")[0].strip()
+            if human:
+                references[item] = (human,)
+            image = generated[str(rank - 1)].get("image_name")
+            if isinstance(image, str):
+                images[item] = image
+    return System(name, path, captions, references, images, titles=titles, ranks=ranks, title_ids=title_ids)

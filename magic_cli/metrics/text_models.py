@@ -1,0 +1,92 @@
+"""Models that turn texts into vectors, as far as metrics need them: where they come from, and what they do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+
+from magic_cli.errors import MagicError, SettingsError
+from magic_cli.metrics.base import Metric, MetricUnavailable
+
+
+@dataclass
+class TextModel:
+    """Where a metric's text model comes from: ``path`` if it is set, else ``name``.
+
+    Attributes:
+        name: Hub id.
+        path: Local folder; wins over ``name``.
+        revision: Branch, tag or commit on the hub.
+    """
+
+    name: str | None = None
+    path: str | None = None
+    revision: str = "main"
+
+    group: ClassVar[str]
+    """The setting, as the user types it."""
+    instead: ClassVar[str]
+    """What the user can do without such a model."""
+
+    def __post_init__(self) -> None:
+        if not self.name and not self.path:
+            raise SettingsError(f"{self.group}.path or {self.group}.name must name a model")
+        if self.path and not Path(self.path).expanduser().exists():
+            place = Path(self.path).expanduser().absolute()
+            raise SettingsError(f"{self.group}.path={self.path}: no such folder (looked at {place}); correct the path, or set it to null to use {self.name}")
+
+    @property
+    def source(self) -> str:
+        """What a loader is given."""
+        return str(Path(self.path).expanduser()) if self.path else str(self.name)
+
+
+class SentenceEncoder(Protocol):
+    """Turns texts into vectors whose cosine says how near their meanings are."""
+
+    def encode(self, texts: Sequence[str]) -> np.ndarray:
+        """(N, E) float32, not normalised."""
+
+
+class TokenEncoder(Protocol):
+    """A language model whose last hidden state stands for a text."""
+
+    def token_ids(self, texts: Sequence[str], max_length: int) -> list[list[int]]:
+        """Token ids of each text, cut at ``max_length``; of an empty text the end-of-text token."""
+
+    def encode_ids(self, ids: Sequence[Sequence[int]]) -> np.ndarray:
+        """(N, H) float32 last-layer states of the last token of each text."""
+
+
+class TextModelMetric(Metric):
+    """Base of the metrics that need a text model; they score only after ``connect``."""
+
+    _load: Callable[[], tuple[Any, dict[str, Any]]] | None = None
+    _loaded: tuple[Any, dict[str, Any]] | None = None
+
+    def connect(self, load: Callable[[], tuple[Any, dict[str, Any]]]) -> None:
+        """Use what ``load`` gives, when the first text is encoded: the model, and what metrics.json says of it."""
+        self._load = load
+
+    def text_model(self) -> Any:
+        """The model.
+
+        Raises:
+            MetricUnavailable: There is none, or it cannot be had.
+        """
+        if self._load is None:
+            raise MetricUnavailable(f"{self.name} needs a text model; run it through `magic evaluate`")
+        if self._loaded is None:
+            try:
+                self._loaded = self._load()
+            except MagicError as error:  # the other metrics need no such model
+                raise MetricUnavailable(str(error)) from error
+        return self._loaded[0]
+
+    def model_facts(self) -> dict[str, Any]:
+        """What metrics.json says of the model; empty until it is loaded."""
+        return self._loaded[1] if self._loaded is not None else {}

@@ -1,0 +1,53 @@
+"""Scores that people gave become columns of table 3, or one line says what is wrong with them."""
+
+import json
+
+import pytest
+
+from magic_cli.errors import MagicError
+from magic_cli.evaluation.human_scores import add_human_scores
+from magic_cli.reports.paper_tables import build_tables
+
+ASPECTS = {"relevance": 3.5, "fluency": 4.0, "informativeness": 2.25, "story_image_relevance": 5.0}
+
+
+def written(tmp_path, systems):
+    file = tmp_path / "scored.json"
+    file.write_text(json.dumps({"systems": systems}))
+    return file
+
+
+def scores(**means):
+    return {aspect: {"mean": mean, "interval": [1, 5]} for aspect, mean in means.items()}
+
+
+def measured(system="run-magic", n=2, **more):
+    return {"system": system, "source": f"{system}/x", "n": n, "metrics": {}, "not_run": {}, "run": None, **more}
+
+
+def test_means_stand_in_the_rows_of_their_systems(tmp_path):
+    file = written(tmp_path, {"run-magic": scores(**ASPECTS), "story/human": scores(relevance=4.6), "nucleus": scores(fluency=2)})
+    found = add_human_scores({"story/magic": [measured()]}, file)
+    assert set(found) == {"story/magic", "story/human", "story/nucleus"} and found["story/magic"][0]["n"] == 2
+    [table] = build_tables(["3"], found)
+    cells = {(record["row"], record["measure"]): record["measured"] for record in table.records}
+    assert str(cells["magic", "human_image_relevance"]) == "5.00" and str(cells["magic", "human_informativeness"]) == "2.25"
+    assert str(cells["human", "human_relevance"]) == "4.60" and cells["human", "human_fluency"] is None
+    assert str(cells["nucleus", "human_fluency"]) == "2.00" and cells["nucleus", "rep_2"] is None
+    assert cells["contrastive", "human_fluency"] is None
+
+
+@pytest.mark.parametrize(
+    ("systems", "message"),
+    [
+        ({}, "no systems; give a file of `magic human-eval score`"),
+        ({"magik": scores(**ASPECTS)}, "magik is neither a row nor a measured system; did you mean magic"),
+        ({"magic": {}}, "magic has none of relevance, fluency"),
+        ({"magic": scores(fluency=5.5)}, "magic, fluency: the mean must be a number from 1 to 5, got 5.5"),
+        ({"magic": {"fluency": 3}}, "magic, fluency: the mean must be a number"),
+        ({"magic": scores(fluency=2), "run-magic": scores(fluency=3)}, "magic and run-magic are both story/magic"),
+    ],
+)
+def test_faults_are_named(tmp_path, systems, message):
+    with pytest.raises(MagicError, match=message):
+        add_human_scores({"story/magic": [measured()]}, written(tmp_path, systems))
