@@ -38,10 +38,12 @@ ELEMENT = "element-6066-11e4-a52e-4f735466cecf"
 class Browser:
     """One session of chromedriver."""
 
-    def __init__(self, port: int, profile: Path, downloads: Path) -> None:
+    def __init__(self, port: int, folder: Path, *, keeps_nothing: bool) -> None:
         self._root = f"http://127.0.0.1:{port}/session"
-        options = {"args": [*CHROMIUM, f"--user-data-dir={profile}"],
-                   "prefs": {"download.default_directory": str(downloads), "download.prompt_for_download": False}}  # fmt: skip
+        preferences = {"download.default_directory": str(folder / "downloads"), "download.prompt_for_download": False}
+        if keeps_nothing:
+            preferences["profile.default_content_setting_values.cookies"] = 2  # blocks localStorage, too
+        options = {"args": [*CHROMIUM, f"--user-data-dir={folder / 'profile'}"], "prefs": preferences}
         wanted = {"capabilities": {"alwaysMatch": {"browserName": "chrome", "goog:chromeOptions": options}}}
         self._root += f"/{self._call('POST', '', wanted)['sessionId']}"
 
@@ -84,18 +86,18 @@ class Browser:
 
 
 @contextlib.contextmanager
-def browser(folder: Path) -> Iterator[Browser]:
-    """A fresh Chromium that saves downloads in ``folder/downloads``."""
+def browser(folder: Path, *, keeps_nothing: bool = False) -> Iterator[Browser]:
+    """A fresh Chromium that saves downloads in ``folder/downloads``; it may be one whose user lets no page keep anything."""
     for program in ("chromium", "chromedriver"):
         if shutil.which(program) is None:
             sys.exit(f"no {program} on PATH; on Debian: apt-get install chromium chromium-driver")
-    (folder / "downloads").mkdir()
+    (folder / "downloads").mkdir(parents=True)
     driver = subprocess.Popen(["chromedriver", "--port=0"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     try:
         port = next((int(line.rstrip(".\n").rpartition(" ")[2]) for line in driver.stdout if "successfully on port" in line), None)
         if port is None:
             sys.exit("chromedriver did not start")
-        session = Browser(port, folder / "profile", folder / "downloads")
+        session = Browser(port, folder, keeps_nothing=keeps_nothing)
         try:
             yield session
         finally:
@@ -167,6 +169,19 @@ def fill(page: Browser, form: Path, wanted: dict[str, int], downloads: Path, sho
     return file
 
 
+def try_without_storage(folder: Path, form: Path) -> None:
+    """In a browser that keeps nothing the form says so, and still exports."""
+    with browser(folder, keeps_nothing=True) as page:
+        page.open(form)
+        check(page.run("return document.querySelector('#storage-warning').hidden") is False, "where nothing is kept, the form says so")
+        page.click("#titles button:nth-child(2)")
+        page.press("5")
+        page.click("#export")
+        page.click("#export-partial")
+        answers = json.loads(saved(folder / "downloads" / "answers-1-unfinished.json").read_text())["answers"]
+        check(list(answers.values()) == [5], "and still exports")
+
+
 def answer(page: Browser, wanted: dict[str, int]) -> None:
     """Each title's questions: the first by a click, the others by number keys, which go on to the next question."""
     for card in dict.fromkeys(name.partition(".")[0] for name in wanted):
@@ -224,6 +239,7 @@ def main() -> None:
                 fill(page, forms / f"form-{key['forms'][form]['annotator']}.html", wanted, folder / "downloads", args.screenshots)
                 for form, wanted in given.items()
             ]
+        try_without_storage(folder / "blocked", forms / "form-1.html")
         words = [*map(str, files), "--key", str(forms / "key.json"), "bootstrap.samples=1000"]
         print(magic("human-eval", "score", *words), end="")
         scored = json.loads((forms / "scores.json").read_text())["systems"]

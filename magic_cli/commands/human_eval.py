@@ -54,6 +54,8 @@ def _make(settings: HumanEvalSettings) -> None:
 def _photos(items: Sequence[Item], settings: HumanEvalSettings) -> dict[str, str]:
     """Data URI of the photo of every title that has one."""
     folder = Path(settings.images).expanduser() if settings.images else None
+    if folder is not None and not folder.is_dir():
+        raise MagicError(f"images={folder}: no such folder (looked at {folder.absolute()})")
     may_lack = settings.missing_photos is MissingPhotos.without
     found = {item.id: find_photo(item, images=folder, may_lack=may_lack) for item in items}
     return {item: photo_uri(photo, side=settings.image_side) for item, photo in found.items() if photo is not None}

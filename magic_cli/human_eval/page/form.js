@@ -52,6 +52,7 @@
     cards.forEach((section, number) => { section.hidden = number !== card; });
     byId("previous").disabled = card === 0;
     byId("next").disabled = card === cards.length - 1;
+    byId("here").textContent = card ? cards[card].querySelector("h2").lastChild.textContent : "";
     byId("position").textContent = card ? `Title ${card} of ${cards.length - 1}` : "Introduction";
     update();
     remember();
