@@ -38,7 +38,7 @@ class Limits:
     backoff: float = 2.0
     """Before the second attempt; doubled before each further one."""
     longest_wait: float = 120.0
-    """A host that asks for more patience (Retry-After) has failed."""
+    """A host that asks for more patience (Retry-After) is asked for nothing any more."""
     window: int = 4000
     """Files that are considered at a time."""
 
@@ -116,12 +116,16 @@ def _refusal(url: str, error: urllib.error.HTTPError) -> Moved | Failed:
     target = error.headers.get("Location")
     if error.code in _REDIRECTS and target:
         return Moved(urllib.parse.urljoin(url, target))
-    asked = _seconds(error.headers.get("Retry-After")) if error.code in (429, 503) else None
+    asked = retry_after_seconds(error.headers.get("Retry-After")) if error.code in (429, 503) else None
     return Failed(f"HTTP {error.code}", temporary=error.code in _TEMPORARY, wait=asked)
 
 
-def _seconds(retry_after: str | None) -> float | None:
-    """Seconds of a Retry-After header, which may also be a date."""
+def retry_after_seconds(retry_after: str | None) -> float | None:
+    """Seconds of a Retry-After header, which may also be a date; None if it is neither.
+
+    >>> retry_after_seconds("120")
+    120.0
+    """
     if not retry_after:
         return None
     if retry_after.strip().isdigit():

@@ -22,7 +22,7 @@ _MOST_REDIRECTS = 5
 _SILENT_HOSTS = 50
 """So many different hosts in a row without an answer: it is our network."""
 _SILENT_TIMES = 20
-"""So many requests in a row without an answer: the host is dead, its other files are not waited for."""
+"""So many requests in a row without an answer: the host is dead, its other files are not asked for."""
 
 
 class NetworkDown(MagicError):
@@ -46,6 +46,8 @@ class _Host:
     """No request before."""
     silent: int = 0
     """Requests in a row without an answer."""
+    refused: str = ""
+    """Why its other files are not asked for; empty: they are."""
 
 
 class Downloader:
@@ -102,7 +104,8 @@ class Downloader:
         self._look_again(name, ready)
 
     def _look_again(self, name: str, when: float) -> None:
-        heapq.heappush(self._due, (max(when, self._hosts[name].next), next(self._numbers), name))
+        host = self._hosts[name]
+        heapq.heappush(self._due, (0.0 if host.refused else max(when, host.next), next(self._numbers), name))
 
     def _start(self, pool: ThreadPoolExecutor) -> None:
         """Start what may be started now."""
@@ -112,12 +115,12 @@ class Downloader:
             host = self._hosts.get(name)
             if host is None or not host.queue or host.active >= self._limits.per_host:
                 continue  # looked at again when one of its requests ends
-            if max(host.next, host.queue[0][0]) > now:
+            if max(host.next, host.queue[0][0]) > now and not host.refused:
                 self._look_again(name, host.queue[0][0])
                 continue
             _, _, job = heapq.heappop(host.queue)
-            if host.silent >= _SILENT_TIMES:
-                self._ended.append((job, Failed(f"the host did not answer {host.silent} times in a row", temporary=True, answered=False)))
+            if host.refused:
+                self._ended.append((job, Failed(host.refused, temporary=True)))
             else:
                 host.active += 1
                 host.next = now + self._limits.delay
@@ -150,10 +153,12 @@ class Downloader:
         host.active -= 1
         self._note_silence(name, isinstance(outcome, Failed) and not outcome.answered)
         if isinstance(outcome, Failed) and outcome.wait is not None:
+            if outcome.wait > self._limits.longest_wait:
+                host.refused = f"the host asks to wait {outcome.wait:.0f} s"
             host.next = max(host.next, time.monotonic() + min(outcome.wait, self._limits.longest_wait))
         if host.queue:
             self._look_again(name, host.queue[0][0])
-        elif not host.active and host.next <= time.monotonic() and not host.silent:
+        elif not (host.active or host.silent or host.refused or host.next > time.monotonic()):
             del self._hosts[name]
         if isinstance(outcome, Moved):
             self._follow(job, outcome)
@@ -178,6 +183,8 @@ class Downloader:
     def _note_silence(self, name: str, is_silent: bool) -> None:
         host = self._hosts[name]
         host.silent = host.silent + 1 if is_silent else 0
+        if host.silent >= _SILENT_TIMES:
+            host.refused = f"the host did not answer {host.silent} times in a row"
         if not is_silent:
             self._silent_hosts.clear()
             return

@@ -13,6 +13,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+import webdataset
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -80,7 +81,7 @@ KINDS = {
 
 def test_every_manner_of_answer_is_kept_or_listed_with_its_reason(tmp_path, log):
     with serving(log) as port:
-        urls = [f"http://127.0.0.1:{port}/{kind}/{number}" for number, kind in enumerate(KINDS)]
+        urls = [f"http://{'127.1' if kind == 'later' else '127.0.0.1'}:{port}/{kind}/{number}" for number, kind in enumerate(KINDS)]
         tsv = write(tmp_path / "t.tsv", [*urls, "http://127.0.0.1:1/refused", "no address", "http://[broken/", f"http://127.0.0.1:{port}/image/ä b/3"])
         with tsv.open("a") as stream:
             stream.write("a caption without address\n")
@@ -106,6 +107,16 @@ def test_every_manner_of_answer_is_kept_or_listed_with_its_reason(tmp_path, log)
     assert asked["flaky"] == asked["busy"] == asked["slow"] == asked["cut"] == 2 and asked["loop"] == 6
     first, second = (request["time"] for request in requests if request["path"].startswith("/busy"))
     assert second - first >= 1
+
+
+def test_host_that_asks_for_too_much_patience_is_asked_no_more(tmp_path, log):
+    with serving(log) as port:
+        tsv = write(tmp_path / "t.tsv", [*(f"http://127.0.0.1:{port}/later/{i}" for i in range(5)), f"http://localhost:{port}/image/5"])
+        assert bring(tsv, tmp_path / "out", *QUICK, "--per-host", "1").returncode == 0
+    assert [request["path"].split("/")[1] for request in logged(log)].count("later") == 1
+    listed = failures(tmp_path / "out")
+    assert Counter(failure["reason"] for failure in listed.values()) == {"HTTP 503": 1, "the host asks to wait 3600 s": 4}
+    assert all(failure["temporary"] for failure in listed.values()) and "000000005.jpg" in members(tmp_path / "out" / "00000.tar")
 
 
 def test_hosts_are_asked_one_at_a_time_with_a_pause(tmp_path, log):
@@ -155,6 +166,9 @@ def test_higher_limit_adds_to_what_is_there(tmp_path, log):
         assert bring(tsv, tmp_path / "whole", *words).returncode == 0
     assert shards(tmp_path / "grown") == shards(tmp_path / "whole")
     assert [len(members(tmp_path / "grown" / f"0000{i}.tar")) for i in range(3)] == [15, 15, 6]
+    samples = list(webdataset.WebDataset([str(tmp_path / "grown" / f"0000{i}.tar") for i in range(3)], shardshuffle=False))
+    assert [sample["__key__"] for sample in samples] == [f"{row:09d}" for row in range(12)]
+    assert [sample["txt"] for sample in samples] == [f"caption {row} .".encode() for row in range(12)]
 
 
 def test_temporary_failures_are_tried_again_when_asked(tmp_path, log):
