@@ -3,8 +3,8 @@
     python scripts/prepare_conceptual_captions.py Train_GCC-training.tsv --limit 400000 --contact you@example.org
     magic retrieve-images build 'data/conceptual_captions/*.tar'
 
-The file is at https://ai.google.com/research/ConceptualCaptions/download. About a third of its 3.3 million addresses no
-longer answer; the paper's bank held about 330,000 images. What did not come is listed beside each shard with the reason.
+The file is at https://ai.google.com/research/ConceptualCaptions/download. Many of its 3.3 million addresses no longer
+answer; the paper's bank held about 330,000 images. What did not come is listed beside each shard with the reason.
 Start it again after a break: it goes on where it stopped. Hosts are asked for little at a time, and are told who asks.
 """
 
@@ -12,12 +12,15 @@ import argparse
 import hashlib
 import io
 import itertools
+import os
 import sys
+import threading
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from PIL import Image
 from tqdm import tqdm
 
 from magic_cli import __version__
@@ -28,6 +31,7 @@ from magic_cli.data.polite_download import Downloader
 from magic_cli.errors import MagicError
 
 JPEG_QUALITY = 92
+DECODERS = threading.BoundedSemaphore(os.cpu_count() or 1)  # a large image takes hundreds of megabytes while it is decoded
 
 
 class Row(NamedTuple):
@@ -131,18 +135,29 @@ def bring(shards: ImageShards, args: argparse.Namespace) -> Counter[str]:
 def keep(shards: ImageShards, row: Row, data: bytes, side: int) -> Failed | None:
     """Keep a downloaded file if it is an image."""
     try:
-        image = open_image(io.BytesIO(data))
+        with DECODERS:
+            image, size = decode(data, side)
     except UnreadableImage as error:
         return Failed(f"no image that can be read ({error})")
-    facts = {"row": row.number, "url": row.url, "original_width": image.width, "original_height": image.height}
-    if side and min(image.size) > side:
-        scale = side / min(image.size)
-        image = image.resize((round(image.width * scale), round(image.height * scale)), resample=3)  # bicubic, as CLIP
     stream = io.BytesIO()
     image.save(stream, format="JPEG", quality=JPEG_QUALITY)
-    sha = hashlib.sha256(data).hexdigest()
-    shards.add(row.number, stream.getvalue(), row.caption, facts | {"width": image.width, "height": image.height, "sha256": sha})
+    facts = {"row": row.number, "url": row.url, "original_width": size[0], "original_height": size[1]}
+    facts |= {"width": image.width, "height": image.height, "sha256": hashlib.sha256(data).hexdigest()}
+    shards.add(row.number, stream.getvalue(), row.caption, facts)
     return None
+
+
+def decode(data: bytes, side: int) -> tuple[Image.Image, tuple[int, int]]:
+    """An image, at most ``side`` pixels on the short side unless that is 0, and its size before.
+
+    Raises:
+        UnreadableImage: With the reason.
+    """
+    image = open_image(io.BytesIO(data))
+    if not side or min(image.size) <= side:
+        return image, image.size
+    scale = side / min(image.size)
+    return image.resize((round(image.width * scale), round(image.height * scale)), Image.Resampling.BICUBIC), image.size
 
 
 def read_rows(tsv: Path) -> Iterator[Row]:

@@ -10,8 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from PIL import Image
 
-LOG = sys.argv[1]
-PAUSE = float(sys.argv[2]) if len(sys.argv) > 2 else 0.0
+LOG, PAUSE = (sys.argv[1], float(sys.argv[2])) if __name__ == "__main__" else ("", 0.0)
 lock = threading.Lock()
 seen, active = Counter(), Counter()
 
@@ -80,7 +79,7 @@ class Handler(BaseHTTPRequestHandler):
         self.reply(200, jpeg(number, (4000, 4)))
 
     def answer_moved(self, number):
-        self.reply(302, Location=f"http://localhost:{PORT}/image/{number}")
+        self.reply(302, Location=f"http://localhost:{self.server.server_address[1]}/image/{number}")
 
     def answer_loop(self, number):
         self.reply(301, Location=f"/loop/{number}")
@@ -113,7 +112,7 @@ class Handler(BaseHTTPRequestHandler):
         pass
 
 
-server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-PORT = server.server_address[1]
-print(PORT, flush=True)
-server.serve_forever()
+if __name__ == "__main__":
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    print(server.server_address[1], flush=True)
+    server.serve_forever()

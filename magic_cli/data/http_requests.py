@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import email.utils
+import functools
 import http.client
 import socket
 import ssl
@@ -68,6 +69,12 @@ class _NoRedirects(urllib.request.HTTPRedirectHandler):
         return None
 
 
+@functools.cache
+def _opener() -> urllib.request.OpenerDirector:
+    """One for all requests: reading the certificates takes time."""
+    return urllib.request.build_opener(_NoRedirects, urllib.request.HTTPSHandler(context=ssl.create_default_context()))
+
+
 def fetch(url: str, limits: Limits) -> bytes | Moved | Failed:
     """One request."""
     if urllib.parse.urlsplit(url).scheme.lower() not in ("http", "https"):
@@ -76,7 +83,7 @@ def fetch(url: str, limits: Limits) -> bytes | Moved | Failed:
     headers = {"User-Agent": limits.user_agent, "Accept": "image/*"}
     try:
         request = urllib.request.Request(urllib.parse.quote(url, safe=_URL_LETTERS), headers=headers)
-        with urllib.request.build_opener(_NoRedirects).open(request, timeout=limits.timeout) as answer:
+        with _opener().open(request, timeout=limits.timeout) as answer:
             return _read(answer, limits, deadline)
     except urllib.error.HTTPError as error:
         with error:

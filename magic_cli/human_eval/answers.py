@@ -65,7 +65,8 @@ def read_ratings(paths: Sequence[Path], key: Mapping[str, Any], *, accept_incomp
         missing = [name for name in asked if name not in document["answers"]]
         if missing and not accept_incomplete:
             title = asked[missing[0]].title
-            raise MagicError(f"{path}: {len(missing)} of {len(asked)} questions are open, the first about {title!r}; ask for the rest, or set incomplete=accept")
+            remedy = "ask for the rest, or set incomplete=accept"
+            raise MagicError(f"{path}: {len(missing)} of {len(asked)} questions are open, the first about {title!r}; {remedy}")
         num_open += len(missing)
         annotators.append(document["annotator"])
         for name, score in document["answers"].items():

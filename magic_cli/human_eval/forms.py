@@ -158,10 +158,13 @@ def check_key(key: Any, place: str) -> None:
         raise MagicError(f"key={place}: is no key of human evaluation; {remedy}")
     try:
         systems = set(key["systems"])
+        ids = [sorted(card["id"] for card in form["cards"]) for form in key["forms"].values()]
+        if not ids[0] or any(one != ids[0] for one in ids) or len(set(ids[0])) < len(ids[0]):
+            raise ValueError("forms that are not about the same titles")
         for form in key["forms"].values():
             for card in form["cards"]:
                 sound = set(card["letters"].values()) == systems and {type(card["id"]), type(card["title"])} == {str}
                 if not sound or type(card["photo"]) is not bool or type(form["annotator"]) is not int:
                     raise TypeError("a card that does not hold every system once")
-    except (AttributeError, KeyError, TypeError) as error:
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
         raise MagicError(f"key={place}: is damaged ({error}); {remedy}") from error

@@ -93,13 +93,15 @@ def match(systems: Sequence[StorySystem]) -> tuple[list[Item], int]:
     tables = [_by_key(system, by_id) for system in systems]
     shared = [key for key in tables[0] if all(key in table for table in tables)]
     if not shared:
-        raise MagicError(f"no title has a story of every system ({', '.join(system.name for system in systems)}); they must be about the same titles, by {'id' if by_id else 'title'}")
+        names, same = ", ".join(system.name for system in systems), "ids" if by_id else "titles (not every file has ids)"
+        raise MagicError(f"no title has a story of every system ({names}); the files must have the same {same}")
     items = []
     for key in shared:
         found = {system.name: table[key] for system, table in zip(systems, tables, strict=True)}
         titles = {name: story.title for name, story in found.items()}
         if len(set(titles.values())) > 1:
-            raise MagicError(f"id {key!r} has different titles ({'; '.join(f'{name}: {title}' for name, title in titles.items())}); these files are not about the same titles")
+            named = "; ".join(f"{name}: {title}" for name, title in titles.items())
+            raise MagicError(f"id {key!r} has different titles ({named}); these files are not about the same titles")
         images = tuple((system.source, image) for system in systems if (image := found[system.name].image) is not None)
         items.append(Item(key, found[systems[0].name].title, {name: story.text for name, story in found.items()}, images))
     return items, len(set().union(*({_key(s, by_id) for s in system.stories} for system in systems))) - len(shared)

@@ -127,7 +127,7 @@ def test_hosts_are_asked_one_at_a_time_with_a_pause(tmp_path, log):
         requests = [request for request in logged(log) if request["host"] == host]
         times = [request["time"] for request in requests]
         assert len(times) == 6 and all(request["at_once"] == 1 for request in requests)
-        assert min(b - a for a, b in zip(times, times[1:], strict=False)) > 0.15
+        assert times[-1] - times[0] > 0.7  # 5 pauses of 0.2 s, with room for a busy machine; 0.3 s without them
 
 
 def test_killed_run_goes_on_and_ends_with_the_same_bytes(tmp_path, log):

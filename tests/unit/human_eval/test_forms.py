@@ -67,6 +67,8 @@ def test_key_undoes_the_blinding():
         lambda key: key.pop("kind"),
         lambda key: key.pop("systems"),
         lambda key: key["systems"].pop("magic"),
+        lambda key: key["forms"].clear(),
+        lambda key: next(iter(key["forms"].values()))["cards"].pop(),
         lambda key: next(iter(key["forms"].values()))["cards"][0].pop("letters"),
         lambda key: next(iter(key["forms"].values())).update(annotator="one"),
     ],
