@@ -87,6 +87,9 @@ class Handler(BaseHTTPRequestHandler):
     def answer_local(self, number):
         self.reply(302, Location="file:///etc/passwd")
 
+    def answer_astray(self, number):
+        self.reply(302, Location="http://[nowhere/")
+
     def answer_flaky(self, number):
         self.reply(*((503, b"") if seen[self.path] == 1 else (200, jpeg(number))))
 

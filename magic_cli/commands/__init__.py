@@ -161,8 +161,8 @@ COMMANDS = {
                 "--output": Flag("output", "where forms and key.json, or scores.json, are written", "FOLDER", True),
             },
             examples=(
-                "magic human-eval make runs/story/magic runs/story/contrastive --human --output forms",
-                "magic human-eval make --system magic=a.jsonl --system nucleus=b.jsonl items=20 annotators=3",
+                "magic human-eval make --system magic=runs/story/A --system contrastive=runs/story/B --human --output forms",
+                "magic human-eval make magic.jsonl nucleus.jsonl items=20 annotators=3",
                 "magic human-eval score answers-*.json --key forms/key.json",
             ),
         ),

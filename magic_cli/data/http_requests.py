@@ -122,7 +122,10 @@ def _read(answer: http.client.HTTPResponse, limits: Limits, deadline: float) -> 
 def _refusal(url: str, error: urllib.error.HTTPError) -> Moved | Failed:
     target = error.headers.get("Location")
     if error.code in _REDIRECTS and target:
-        return Moved(urllib.parse.urljoin(url, target))
+        try:
+            return Moved(urllib.parse.urljoin(url, target))
+        except ValueError:
+            return Failed(f"HTTP {error.code} to what is no address")
     asked = retry_after_seconds(error.headers.get("Retry-After")) if error.code in (429, 503) else None
     return Failed(f"HTTP {error.code}", temporary=error.code in _TEMPORARY, wait=asked)
 

@@ -37,7 +37,7 @@ def score(ratings: Ratings, bootstrap: BootstrapSettings) -> dict[str, Any]:
         "annotators": list(ratings.annotators),
         "open_questions": ratings.num_open,
         "systems": {
-            name: {ASPECTS[i].key: _mean(ASPECTS[i], means[:, s, i], bootstrap) for i in asked}
+            name: {ASPECTS[i].key: found for i in asked if (found := _mean(ASPECTS[i], means[:, s, i], bootstrap)) is not None}
             for s, name in enumerate(ratings.systems)
         },
         "agreement": {ASPECTS[i].key: _agreement(ratings.scores[..., i]) for i in asked},
@@ -51,11 +51,11 @@ def _mean_over_annotators(scores: np.ndarray) -> np.ndarray:
     return np.where(given > 0, np.nansum(scores, axis=0), np.nan) / np.maximum(given, 1)
 
 
-def _mean(aspect: Aspect, per_item: np.ndarray, bootstrap: BootstrapSettings) -> dict[str, Any]:
-    """One system in one aspect; null where nobody answered, or one title allows no interval."""
+def _mean(aspect: Aspect, per_item: np.ndarray, bootstrap: BootstrapSettings) -> dict[str, Any] | None:
+    """One system in one aspect; one title allows no interval. None: nobody answered."""
     per_item = per_item[~np.isnan(per_item)]
     if not len(per_item):
-        return {"mean": None, "low": None, "high": None, "items": 0}
+        return None
     resampler = bootstrap.resampler(len(per_item))
     interval = resampler.intervals([_scores(aspect, per_item)], bootstrap.confidence)[0] if resampler else None
     low, high = (interval.low, interval.high) if interval else (None, None)

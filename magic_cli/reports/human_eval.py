@@ -8,6 +8,9 @@ from typing import Any
 from magic_cli.reports.tables import Cell, Column, Row, Table
 
 
+_UNKNOWN: dict[str, Any] = {"mean": None, "low": None, "high": None}
+
+
 def human_eval_tables(document: Mapping[str, Any], labels: Mapping[str, str]) -> list[Table]:
     """What is printed of a scores.json.
 
@@ -23,8 +26,9 @@ def _means(document: Mapping[str, Any], labels: Mapping[str, str]) -> Table:
     percent = f"{100 * document['bootstrap']['confidence']:g} %"
     rows = []
     for name, scores in document["systems"].items():
-        rows.append(Row((Cell(name), *(Cell(_number(scores[key]["mean"])) for key in aspects)), opens_group=True))
-        rows.append(Row((Cell(f"  {percent} interval"), *(Cell(_interval(scores[key])) for key in aspects))))
+        found = [scores.get(key, _UNKNOWN) for key in aspects]
+        rows.append(Row((Cell(name), *(Cell(_number(one["mean"])) for one in found)), opens_group=True))
+        rows.append(Row((Cell(f"  {percent} interval"), *(Cell(_interval(one)) for one in found))))
     sampled = f"{document['bootstrap']['samples']} resampled sets of titles"
     notes = [
         f"{document['items']} titles, {_count(len(document['annotators']), 'annotator')} of {document['forms']}; means over annotators, then over titles; "
@@ -33,7 +37,7 @@ def _means(document: Mapping[str, Any], labels: Mapping[str, str]) -> Table:
     if document["open_questions"]:
         notes.append(f"{document['open_questions']} questions were not answered and are left out (incomplete=accept).")
     records = [
-        {"table": "means", "system": name, "aspect": key, **scores[key]} for name, scores in document["systems"].items() for key in aspects
+        {"table": "means", "system": name, "aspect": key, **found} for name, scores in document["systems"].items() for key, found in scores.items()
     ]
     columns = (Column("system", is_label=True), *(Column(labels[key].lower()) for key in aspects))
     return Table("Human scores from 1 to 5", columns, tuple(rows), notes=tuple(notes), records=tuple(records))

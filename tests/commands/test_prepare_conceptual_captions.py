@@ -74,7 +74,8 @@ def shards(folder):
 KINDS = {
     "image": None, "dead": "HTTP 404", "slow": "not complete within 1 s", "silent": "no answer within 1 s", "large": "larger than 200000 bytes",
     "endless": "larger than 200000 bytes", "text": "no image that can be read (UnidentifiedImageError", "bomb": "no image that can be read (4000 x 4 pixels",
-    "moved": None, "loop": "more than 5 redirects", "local": "not an http or https address", "flaky": None, "busy": None, "later": "HTTP 503",
+    "moved": None, "loop": "more than 5 redirects", "local": "not an http or https address",
+    "astray": "no sound address or answer", "flaky": None, "busy": None, "later": "HTTP 503",
     "cut": "the connection broke at 100 of 5000 bytes", "noai": "the site does not want it used",
 }  # fmt: skip
 

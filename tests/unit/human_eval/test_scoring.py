@@ -5,7 +5,9 @@ import pytest
 
 from magic_cli.evaluation.settings import BootstrapSettings
 from magic_cli.human_eval.answers import Ratings
+from magic_cli.human_eval.aspects import ASPECTS
 from magic_cli.human_eval.scoring import holm, score
+from magic_cli.reports.human_eval import human_eval_tables
 
 BOOTSTRAP = BootstrapSettings(samples=2000)
 
@@ -74,12 +76,16 @@ def test_one_title_has_a_mean_but_no_interval_and_no_test():
     assert found["mean"] is not None and found["low"] is None is pair["p_value"] is pair["p_holm"]
 
 
-def test_system_without_answers_has_no_mean():
+def test_aspect_in_which_a_system_has_no_answers_is_left_out_and_printed_as_unknown():
     scores = random_scores(5)
-    scores[:, :, 1] = np.nan
+    scores[:, :, 1, 0] = np.nan
     document = score(ratings(scores), BOOTSTRAP)
-    assert document["systems"]["b"]["relevance"] == {"mean": None, "low": None, "high": None, "items": 0}
+    assert list(document["systems"]["a"])[0] == "relevance" and list(document["systems"]["b"])[0] == "fluency"
     assert document["pairs"][0]["judged"] == 0 and document["pairs"][0]["difference"] is None
+    printed = document | {"forms": 3, "bootstrap": {"samples": 2000, "confidence": 0.95}}
+    means, _, pairs = human_eval_tables(printed, {aspect.key: aspect.label for aspect in ASPECTS})
+    assert [cell.text for cell in means.rows[2].cells][:2] == ["b", ""]
+    assert [cell.text for cell in pairs.rows[0].cells] == ["a - b", *[""] * 7]
 
 
 def test_agreement_is_of_stories_that_two_annotators_judged():
