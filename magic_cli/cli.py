@@ -145,10 +145,26 @@ def translate(words: Sequence[str], command: Command) -> tuple[list[str], list[s
         else:
             hint = f"--image {word}" if Path(word).suffix else f"--dataset {word}"
             raise SettingsError(f"unexpected {word!r}; settings are written name=value, images as in `{hint}`")
+    if command.action is not None:
+        overrides.insert(0, _take_action(command, stray, overrides))
     if stray:
         lists[command.words.setting] = stray
     overrides += [f"{setting}=[{','.join(map(quote, values))}]" for setting, values in lists.items()]
     return flags, overrides
+
+
+def _take_action(command: Command, stray: list[str], overrides: list[str]) -> str:
+    """The override that says what the command is to do; its word is taken from the others."""
+    setting, choices = command.action.setting, command.action.choices
+    given = next((i for i, override in enumerate(overrides) if override.startswith(f"{setting}=")), None)
+    if given is not None:
+        return overrides.pop(given)
+    if not stray:
+        raise SettingsError(f"magic {command.name}: what is it to do? name {' or '.join(choices)}")
+    word = stray.pop(0)
+    if word not in choices:
+        raise SettingsError(f"magic {command.name}: unknown action {word!r}; {nearest(word, choices)}")
+    return f"{setting}={word}"
 
 
 def quote(text: str) -> str:
@@ -173,7 +189,7 @@ def _flag_value(flag: Flag, value: str, is_sweep: bool) -> str:
 
 # Settings that hold text in which commas, quotes and brackets mean nothing to Hydra.
 _TEXT_SETTINGS = {"path", "root", "dir", "annotations", "prompt", "start_token", "name", "pretrained", "revision", "split",
-                  "references", "images", "output", "image", "titles", "retrieved", "human_scores", "lib", "cache", "java_home"}  # fmt: skip
+                  "references", "images", "output", "image", "titles", "retrieved", "human_scores", "key", "lib", "cache", "java_home"}  # fmt: skip
 
 
 def _quote_override(override: str, is_sweep: bool) -> str:
@@ -235,7 +251,8 @@ magic COMMAND --help lists a command's flags and settings."""
 
 def _command_help(command: Command) -> str:
     parts = [f"magic {command.name}: {command.summary}"]
-    rows = [(command.words.metavar, command.words.help)] if command.words else []
+    rows = [("|".join(command.action.choices), command.action.help)] if command.action else []
+    rows += [(command.words.metavar, command.words.help)] if command.words else []
     rows += [(name if flag.value else f"{name} {flag.metavar}", flag.help) for name, flag in command.flags.items()]
     if command.settings_class is not None:
         rows += [

@@ -12,6 +12,7 @@ from typing import Any
 from magic_cli.benchmark.settings import BenchSettings
 from magic_cli.errors import SettingsError, nearest
 from magic_cli.evaluation.settings import EvaluateSettings, TableSettings
+from magic_cli.human_eval.settings import HumanEvalSettings
 from magic_cli.metrics.settings import MetricsSettings
 from magic_cli.settings import (
     DATASETS,
@@ -37,6 +38,7 @@ def register() -> None:
     store.store(group="schema", name="story", node=StorySettings)
     store.store(group="schema", name="evaluate", node=EvaluateSettings)
     store.store(group="schema", name="table", node=TableSettings)
+    store.store(group="schema", name="human_eval", node=HumanEvalSettings)
     store.store(group="schema", name="bench", node=BenchSettings)
     store.store(group="schema/run", name="default", node=RunSettings)
     store.store(group="schema/machine", name="default", node=MachineSettings)

@@ -33,6 +33,16 @@ class Words:
 
 
 @dataclass(frozen=True)
+class Action:
+    """The first word of a command that does one of several things."""
+
+    setting: str
+    """What it sets."""
+    choices: tuple[str, ...]
+    help: str
+
+
+@dataclass(frozen=True)
 class Command:
     """What the command line knows of a command before it is imported."""
 
@@ -40,6 +50,7 @@ class Command:
     summary: str
     examples: tuple[str, ...]
     words: Words | None = None
+    action: Action | None = None
     flags: dict[str, Flag] = field(default_factory=dict)
     settings_class: str | None = None
     """Its full name; None: the command takes no settings, and its flags are arguments of ``run``."""
@@ -167,6 +178,27 @@ COMMANDS = {
                 "magic table all released/ --format markdown",
                 "magic table 1 --row coco/magic=preds.json --format latex",
                 "magic table 3 runs/story --retrieved retrieved.jsonl --human-scores scored.json",
+            ),
+        ),
+        Command(
+            name="human-eval",
+            summary="people judge stories: blinded forms that work offline, and the scores of their answers",
+            settings_class="magic_cli.human_eval.settings.HumanEvalSettings",
+            shown_configs=("human_eval",),
+            action=Action("action", ("make", "score"), "write the forms and their key, or score the answers that came back"),
+            words=Words("files", "FILE...", "make: run folders of magic story, story files; score: answer files; also as patterns"),
+            flags={
+                "--system": Flag("systems", "make: a file and the name that the scores will show (repeat for more)", "NAME=FILE", is_list=True),
+                "--human": Flag("human", "make: also the stories that people wrote, where the files hold them", value="true"),
+                "--images": Flag("images", "make: folder of the photos", "FOLDER", True),
+                "--key": Flag("key", "score: the key.json that make wrote", "FILE", True),
+                "--format": Flag("format", "score: terminal, markdown, latex, csv or json"),
+                "--output": Flag("output", "where forms and key.json, or scores.json, are written", "FOLDER", True),
+            },
+            examples=(
+                "magic human-eval make --system magic=runs/story/A --system contrastive=runs/story/B --human --output forms",
+                "magic human-eval make magic.jsonl nucleus.jsonl items=20 annotators=3",
+                "magic human-eval score answers-*.json --key forms/key.json",
             ),
         ),
         Command(

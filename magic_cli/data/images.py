@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -27,11 +27,11 @@ class SkippedImage(UnreadableImage):
     """An image that a setting leaves out."""
 
 
-def open_image(path: Path, *, apply_exif_orientation: bool = True, skip_greyscale: bool = False) -> Image:
+def open_image(path: Path | BinaryIO, *, apply_exif_orientation: bool = True, skip_greyscale: bool = False) -> Image:
     """Read an image as RGB.
 
     Args:
-        path: Image file.
+        path: Image file, or its content.
         apply_exif_orientation: Turn photos upright that carry an EXIF orientation.
         skip_greyscale: Refuse single-channel images, which the released code cannot read.
 
@@ -59,7 +59,7 @@ def open_image(path: Path, *, apply_exif_orientation: bool = True, skip_greyscal
     except FileNotFoundError:
         raise UnreadableImage("no such file") from None
     except Exception as error:  # decoders of damaged files raise almost anything; the reason is recorded
-        reason = str(error).replace(str(path), path.name)
+        reason = str(error).replace(str(path), path.name if isinstance(path, Path) else "this file")
         raise UnreadableImage(f"{type(error).__name__}: {reason}" if reason else type(error).__name__) from error
 
 

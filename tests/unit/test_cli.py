@@ -75,6 +75,12 @@ def test_words_are_systems_when_the_command_takes_words(tmp_path, monkeypatch):
     }  # fmt: skip
 
 
+def test_action_is_the_first_word_and_may_be_a_setting():
+    command = COMMANDS["human-eval"]
+    assert translate(["--key", "k.json", "score", "a.json", "make"], command)[1] == ["action=score", "key='k.json'", "files=['a.json','make']"]
+    assert translate(["a.json", "action=make"], command)[1] == ["action=make", "files=['a.json']"]
+
+
 def test_flag_without_value_refuses_one():
     with pytest.raises(SettingsError, match="--compare takes no value"):
         translate(["--compare=yes"], COMMANDS["evaluate"])
@@ -161,7 +167,7 @@ def test_translate_refuses_rerun_because_it_unpickles():
         translate(["--experimental-rerun", "x"], CAPTION)
 
 
-@pytest.mark.parametrize("words", [["--help"], [], ["caption", "--help"], ["evaluate", "--help"], ["table", "-h"], ["doctor", "-h"], ["--version"]])
+@pytest.mark.parametrize("words", [["--help"], [], ["caption", "--help"], ["evaluate", "--help"], ["table", "-h"], ["doctor", "-h"], ["human-eval", "-h"], ["--version"]])
 def test_help_imports_neither_torch_nor_hydra(words):
     code = f"import sys; from magic_cli.cli import main; main({words!r}); print(sorted({{'torch', 'hydra', 'omegaconf', 'transformers'}} & set(sys.modules)))"
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

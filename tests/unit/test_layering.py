@@ -96,6 +96,11 @@ def test_writing_imports_no_command_when_walked():
     assert breaches("writing", tuple(f"magic_cli.{name}" for name in allowed)) == []
 
 
+def test_human_eval_imports_no_command_nor_models_when_walked():
+    allowed = ("human_eval", "data", "metrics", "evaluation.settings", "errors")
+    assert breaches("human_eval", tuple(f"magic_cli.{name}" for name in allowed)) == []
+
+
 def test_benchmark_imports_no_command_and_serves_only_commands_when_walked():
     allowed = ("benchmark", "data", "decoding", "errors", "models", "protocols", "reports.tables", "settings", "work")
     assert breaches("benchmark", tuple(f"magic_cli.{name}" for name in allowed)) == []

@@ -1,0 +1,91 @@
+"""A form as one HTML file that needs nothing else: photos, style and script are in it, and it may load nothing."""
+
+from __future__ import annotations
+
+import base64
+import io
+from html import escape
+from pathlib import Path
+from string import Template
+
+from magic_cli.data.images import UnreadableImage, open_image
+from magic_cli.errors import MagicError
+from magic_cli.human_eval.aspects import HIGHEST, LOWEST, Aspect, aspects_asked
+from magic_cli.human_eval.forms import Card, Form, question_name
+
+_JPEG_QUALITY = 85
+
+
+def photo_uri(path: Path, *, side: int) -> str:
+    """A photo as a data URI: upright, at most ``side`` pixels long, without its name and metadata.
+
+    Raises:
+        MagicError: It cannot be read; names the file and the reason.
+    """
+    try:
+        image = open_image(path)
+    except UnreadableImage as error:
+        raise MagicError(f"{path}: cannot be shown ({error}); replace the photo, or leave this title out") from error
+    image.thumbnail((side, side))
+    stream = io.BytesIO()
+    image.save(stream, format="JPEG", quality=_JPEG_QUALITY)
+    return f"data:image/jpeg;base64,{base64.b64encode(stream.getvalue()).decode()}"
+
+
+def page(form: Form, study: str) -> str:
+    """The HTML file of a form.
+
+    Args:
+        form: What it shows.
+        study: Id of all forms that belong together.
+    """
+    folder = Path(__file__).parent
+    template, style, script = ((folder / f"form.{kind}").read_text(encoding="utf-8") for kind in ("html", "css", "js"))
+    asked = aspects_asked(any(card.photo for card in form.cards))
+    return Template(template).substitute(
+        study=study,
+        form=form.id,
+        annotator=form.annotator,
+        style=style.rstrip(),
+        script=script.rstrip(),
+        questions=len(form.questions()),
+        cards="one title" if len(form.cards) == 1 else f"{len(form.cards)} titles",
+        definitions="\n".join(f"<dt>{escape(aspect.label)}</dt><dd>{escape(aspect.definition)}</dd>" for aspect in asked),
+        sections="\n".join(_section(number, card, len(form.cards)) for number, card in enumerate(form.cards, start=1)),
+    )
+
+
+def _section(number: int, card: Card, count: int) -> str:
+    title = escape(card.item.title)
+    stories = "\n".join(_story(number, letter, text, has_photo=card.photo is not None) for letter, text in card.labelled())
+    photo = f'<figure><img src="{card.photo}" alt="The photo for this title"></figure>\n' if card.photo else ""
+    return (
+        f'<section class="card" id="card-{number}" aria-labelledby="heading-{number}" hidden>\n'
+        f'<h2 id="heading-{number}" tabindex="-1"><small>Title {number} of {count}</small>{title}</h2>\n'
+        f'<div class="columns{" with-photo" if card.photo else ""}">\n{photo}<div>\n{stories}\n</div>\n</div>\n</section>'
+    )
+
+
+def _story(number: int, letter: str, text: str, *, has_photo: bool) -> str:
+    place = f"story-{number}-{letter}"
+    questions = "\n".join(_question(question_name(number, letter, aspect.key), aspect) for aspect in aspects_asked(has_photo))
+    return (
+        f'<article aria-labelledby="{place}">\n<h3 id="{place}">Story {letter}</h3>\n<p class="story">{escape(text)}</p>\n'
+        f'<div class="questions">\n{questions}\n</div>\n</article>'
+    )
+
+
+def _question(name: str, aspect: Aspect) -> str:
+    choices = "".join(
+        f'<label><input type="radio" name="{name}" value="{score}" autocomplete="off" aria-label="{score}{_meaning(score)}">'
+        f'<span aria-hidden="true">{score}</span></label>'
+        for score in range(LOWEST, HIGHEST + 1)
+    )
+    return (
+        f'<fieldset data-question="{name}"><legend><b>{escape(aspect.label)}</b> <span>{escape(aspect.definition)}</span></legend>'
+        f'<div class="scale"><i aria-hidden="true">worst</i>{choices}<i aria-hidden="true">best</i></div></fieldset>'
+    )
+
+
+def _meaning(score: int) -> str:
+    return {LOWEST: ", the worst", HIGHEST: ", the best"}.get(score, "")

@@ -1,0 +1,88 @@
+"""Settings of ``magic human-eval``."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from enum import Enum
+
+from magic_cli.errors import SettingsError, require
+from magic_cli.evaluation.settings import BootstrapSettings, TableFormat
+
+
+class HumanEvalAction(Enum):
+    """What is done."""
+
+    make = "make"
+    score = "score"
+
+
+class Incomplete(Enum):
+    """What is done with answer files in which questions are open."""
+
+    refuse = "refuse"
+    accept = "accept"
+
+
+class MissingPhotos(Enum):
+    """What is done where a photo that a story file names is not there."""
+
+    refuse = "refuse"
+    without = "without"
+
+
+@dataclass
+class HumanEvalSettings:
+    """Everything ``magic human-eval`` needs.
+
+    Attributes:
+        action: ``make`` the forms, or ``score`` the answers.
+        files: make: run folders and story files; score: the answer files that came back.
+        systems: make: more of them as ``NAME=FILE``, with the name that the scores will show.
+        human: make: also show the stories that people wrote, where the files hold them, as a system ``human``.
+        items: make: titles drawn at random, at least 1; null: all that every system has.
+        annotators: make: forms, one for each annotator, at least 1.
+        seed: make: of the draw and of all orders, at least 0.
+        images: make: folder of the photos; null: where the files say.
+        missing_photos: make: ``refuse`` a photo that is not there, or show the title ``without`` it.
+        image_side: make: photos are scaled down to so many pixels on the long side, at least 64.
+        key: score: the key.json that ``make`` wrote.
+        incomplete: score: ``refuse`` answer files with open questions, or ``accept`` them.
+        output: make: folder of the forms and key.json; score: folder of scores.json; null: below runs/human-eval, or the key's.
+        format: How score prints its tables.
+        bootstrap: Confidence intervals and tests.
+    """
+
+    action: HumanEvalAction
+    files: list[str] = field(default_factory=list)
+    systems: list[str] = field(default_factory=list)
+    human: bool = False
+    items: int | None = 50
+    annotators: int = 5
+    seed: int = 0
+    images: str | None = None
+    missing_photos: MissingPhotos = MissingPhotos.refuse
+    image_side: int = 640
+    key: str | None = None
+    incomplete: Incomplete = Incomplete.refuse
+    output: str | None = None
+    format: TableFormat = TableFormat.terminal
+    bootstrap: BootstrapSettings = field(default_factory=BootstrapSettings)
+
+    def __post_init__(self) -> None:
+        for name, least in (("annotators", 1), ("seed", 0), ("image_side", 64)):
+            if getattr(self, name) < least:
+                raise SettingsError(f"{name} must be at least {least}, got {getattr(self, name)}")
+        if self.items is not None and self.items < 1:
+            raise SettingsError(f"items must be at least 1, got {self.items}; items=null takes all")
+        if self.action is HumanEvalAction.make and not (self.files or self.systems):
+            raise SettingsError("nothing to judge: name run folders or story files, or --system NAME=FILE (see magic human-eval --help)")
+        if self.action is HumanEvalAction.score:
+            if not self.files:
+                raise SettingsError("no answers to score: name the files that the annotators returned")
+            if not self.key:
+                raise SettingsError("key is not set; --key FILE names the key.json that `magic human-eval make` wrote")
+            require("samples", self.bootstrap.samples, at_least=1, prefix="bootstrap")
+
+    def claim(self) -> tuple[str, str] | None:
+        """The folder that this would write, and all that is set."""
+        return (self.output, repr(asdict(self))) if self.output else None

@@ -1,0 +1,223 @@
+"""Stories of several systems for the same titles: run folders of ``magic story``, released story files and JSON lines."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from magic_cli.data.json_files import read_growing_lines, read_records
+from magic_cli.data.predictions import system_name
+from magic_cli.errors import MagicError, SettingsError
+
+HUMAN = "human"
+_HINT = 'give a run folder of magic story, a released story file, or JSON lines {"id", "title", "image"?, "story"}'
+_TITLE_END = "<|endoftext|>"  # ends a title in released files
+_BEST_RANK, _BEST_OF_RELEASED = 1, "0"
+
+
+@dataclass(frozen=True)
+class Story:
+    """One system's story for one title."""
+
+    title: str
+    text: str
+    id: str | None = None
+    """The title's id; None where the file has none."""
+    image: str | None = None
+    """As the file names it; None: none."""
+    reference: str | None = None
+    """The story that a person wrote for the title."""
+
+
+@dataclass(frozen=True)
+class StorySystem:
+    """One system's stories."""
+
+    name: str
+    source: Path
+    stories: tuple[Story, ...]
+
+
+@dataclass(frozen=True)
+class Item:
+    """A title with every system's story."""
+
+    id: str
+    title: str
+    stories: dict[str, str]
+    """By the system's name."""
+    images: tuple[tuple[Path, str], ...] = ()
+    """The photos that the systems' files name, each with its file."""
+
+
+def read_systems(files: Sequence[str], named: Sequence[str], *, human: bool) -> list[StorySystem]:
+    """Read all systems that a user names.
+
+    Args:
+        files: Run folders and files, called as they are.
+        named: ``NAME=FILE``.
+        human: Add the people's stories of the first file that holds them.
+
+    Raises:
+        MagicError: A file is no story file, or two systems have one name.
+    """
+    pairs = [(None, file) for file in files] + [_split_name(word) for word in named]
+    systems = [_read_system(Path(file).expanduser(), name) for name, file in pairs]
+    if human:
+        systems.append(_human(systems))
+    for name, count in Counter(system.name for system in systems).items():
+        if count > 1:
+            raise SettingsError(f"{count} systems are called {name!r}; give them names with --system NAME=FILE")
+    if len(systems) < 2:
+        raise SettingsError(f"only {systems[0].source} to judge; name two systems or more, or add --human, so that there is something to compare")
+    return systems
+
+
+def match(systems: Sequence[StorySystem]) -> tuple[list[Item], int]:
+    """The titles for which every system has a story, in the first system's order.
+
+    Args:
+        systems: At least one.
+
+    Returns:
+        The titles, and how many that a system has were left out. They are told apart by id if all stories have one, else by
+        the title itself, where those that stand twice are left out.
+
+    Raises:
+        MagicError: No title is left, or one id has two titles.
+    """
+    by_id = all(story.id is not None for system in systems for story in system.stories)
+    tables = [_by_key(system, by_id) for system in systems]
+    shared = [key for key in tables[0] if all(key in table for table in tables)]
+    if not shared:
+        names, same = ", ".join(system.name for system in systems), "ids" if by_id else "titles (not every file has ids)"
+        raise MagicError(f"no title has a story of every system ({names}); the files must have the same {same}")
+    items = []
+    for key in shared:
+        found = {system.name: table[key] for system, table in zip(systems, tables, strict=True)}
+        titles = {name: story.title for name, story in found.items()}
+        if len(set(titles.values())) > 1:
+            named = "; ".join(f"{name}: {title}" for name, title in titles.items())
+            raise MagicError(f"id {key!r} has different titles ({named}); these files are not about the same titles")
+        images = tuple((system.source, image) for system in systems if (image := found[system.name].image) is not None)
+        items.append(Item(key, found[systems[0].name].title, {name: story.text for name, story in found.items()}, images))
+    return items, len(set().union(*({_key(s, by_id) for s in system.stories} for system in systems))) - len(shared)
+
+
+def find_photo(item: Item, *, images: Path | None, may_lack: bool) -> Path | None:
+    """The photo beside which all stories of a title are judged: methods that look at no image name none.
+
+    Args:
+        item: The title.
+        images: Folder of the photos; None: where the files say.
+        may_lack: Take a photo that is not there for none.
+
+    Raises:
+        MagicError: The photo is not there, or the files name different ones.
+    """
+    found: dict[Path, Path] = {}
+    for source, name in item.images:
+        places = [images / name, images / Path(name).name] if images else [Path(name), _folder(source) / name]
+        photo = next((place for place in places if place.is_file()), None)
+        if photo is not None:
+            found.setdefault(photo.resolve(), source)
+        elif not may_lack:
+            looked = " and ".join(dict.fromkeys(str(place.absolute()) for place in places))
+            raise MagicError(f"{source}, id {item.id!r}: no photo {name} (looked at {looked}); name its folder with --images, or set missing_photos=without")
+    if len(found) > 1 and len({photo.read_bytes() for photo in found}) > 1:
+        named = "; ".join(f"{source}: {photo}" for photo, source in found.items())
+        raise MagicError(f"id {item.id!r}: the systems' photos differ ({named}); all stories of a title are judged beside one photo")
+    return next(iter(found), None)
+
+
+def _key(story: Story, by_id: bool) -> str:
+    return story.id if by_id and story.id is not None else story.title
+
+
+def _by_key(system: StorySystem, by_id: bool) -> dict[str, Story]:
+    counts = Counter(_key(story, by_id) for story in system.stories)
+    repeated = [key for key, count in counts.items() if count > 1]
+    if repeated and by_id:
+        raise MagicError(f"{system.source}: the id {repeated[0]!r} stands {counts[repeated[0]]} times; keep one story for each title")
+    return {_key(story, by_id): story for story in system.stories if counts[_key(story, by_id)] == 1}
+
+
+def _folder(source: Path) -> Path:
+    return source if source.is_dir() else source.parent
+
+
+def _split_name(word: str) -> tuple[str, str]:
+    name, equals, file = word.partition("=")
+    if not (name.strip() and equals and file):
+        raise SettingsError(f"--system {word!r}: write NAME=FILE, e.g. --system magic=runs/story/mine")
+    return name.strip(), file
+
+
+def _human(systems: Sequence[StorySystem]) -> StorySystem:
+    for system in systems:
+        if all(story.reference for story in system.stories):
+            return StorySystem(HUMAN, system.source, tuple(Story(s.title, s.reference or "", s.id) for s in system.stories))
+    raise SettingsError("--human: no file holds a person's story for every title; add them as --system human=FILE")
+
+
+def _read_system(path: Path, name: str | None) -> StorySystem:
+    if path.is_dir():
+        lines = path / "predictions.jsonl"
+        if not lines.is_file():
+            raise MagicError(f"{path}: no predictions.jsonl in this folder, so it is no run folder; {_HINT}")
+        document: Any = read_growing_lines(lines, setting="files", hint=_HINT)[0]
+    else:
+        document = read_records(path, setting="files", hint=_HINT)
+    stories = tuple(_released(document, path) if _is_released(document) else _plain(document, path))
+    if not stories:
+        raise MagicError(f"{path}: holds no stories; {_HINT}")
+    return StorySystem(name or (path.resolve().name if path.is_dir() else system_name(path)), path, stories)
+
+
+def _is_released(document: Any) -> bool:
+    return isinstance(document, Mapping) and "evaluation_result" in document
+
+
+def _released(document: Mapping[str, Any], path: Path) -> Iterator[Story]:
+    records = document["evaluation_result"]
+    for number, record in enumerate(records if isinstance(records, list) else [records], start=1):
+        place = f"{path} record {number}"
+        try:
+            best = record["generated_result"][_BEST_OF_RELEASED]
+            title, text, image = record["prefix_text"], best["generated_continuation_text"], best.get("image_name")
+            reference = record.get("reference_continuation_text")
+        except (AttributeError, KeyError, TypeError) as error:
+            raise MagicError(f"{place}: not as expected in a released story file (no {error}); {_HINT}") from error
+        title = _text({"prefix_text": title}, "prefix_text", place).removesuffix(_TITLE_END).strip()
+        text = _text({"story": text}, "story", place)
+        yield Story(title, text, None, image if isinstance(image, str) else None, reference if isinstance(reference, str) else None)
+
+
+def _plain(document: Any, path: Path) -> Iterator[Story]:
+    records = [document] if isinstance(document, Mapping) else document
+    if not isinstance(records, list):
+        raise MagicError(f"{path}: holds {type(records).__name__}, not records; {_HINT}")
+    for number, record in enumerate(records, start=1):
+        place = f"{path} record {number}"
+        if not isinstance(record, Mapping):
+            raise MagicError(f"{place}: must be a JSON object, got {str(record)[:60]!r}; {_HINT}")
+        if record.get("rank", _BEST_RANK) != _BEST_RANK:  # a story for another image of the same title
+            continue
+        item = record.get("title_id", record.get("id"))
+        if isinstance(item, bool) or not isinstance(item, str | int | None):
+            raise MagicError(f"{place}: id must be a text or a whole number, got {str(item)[:60]!r}")
+        image, reference = record.get("image"), record.get("reference")
+        yield Story(
+            _text(record, "title", place), _text(record, "story", place), None if item is None else str(item),
+            image if isinstance(image, str) else None, reference if isinstance(reference, str) else None,
+        )  # fmt: skip
+
+
+def _text(record: Mapping[str, Any], key: str, place: str) -> str:
+    value = record.get(key)
+    if not isinstance(value, str) or not value.strip():
+        raise MagicError(f"{place}: {key} must be a text that is not empty, got {str(value)[:60]!r}; {_HINT}")
+    return " ".join(value.split())

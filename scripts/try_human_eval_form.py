@@ -1,0 +1,253 @@
+"""Fill forms of human evaluation in a real headless Chromium, reload half-way, export, and score what came out.
+
+    python scripts/try_human_eval_form.py                            # needs chromium and chromedriver on PATH
+    python scripts/try_human_eval_form.py --screenshots shots/       # also keeps pictures of the form
+
+Everything is checked: that answers survive the reload, that an unfinished export happens only knowingly, and that
+`magic human-eval score` finds exactly the means that were filled in. The browser is driven through chromedriver's HTTP
+interface (W3C WebDriver), without a library.
+"""
+
+import argparse
+import base64
+import contextlib
+import json
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+PHOTOS = Path(__file__).resolve().parents[1] / "data" / "photos"
+STORIES = {
+    "careful": "{title} was all we talked about. We packed a bag in the morning. It rained, so we waited. Then we went. We were glad.",
+    "wild": "The moon ate <b>my homework</b> & laughed. {title}! {title}! Nobody knew why. The end was near. It was only Tuesday.",
+    "dull": "There was a thing. It was a thing. The thing was there. It was a thing again. It stayed a thing.",
+}
+ASPECTS = ("relevance", "fluency", "informativeness", "story_image_relevance")
+CHROMIUM = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+            "--disable-component-update", "--disable-sync", "--window-size=1280,1000")  # fmt: skip
+ELEMENT = "element-6066-11e4-a52e-4f735466cecf"
+
+
+class Browser:
+    """One session of chromedriver."""
+
+    def __init__(self, port: int, folder: Path, *, keeps_nothing: bool) -> None:
+        self._root = f"http://127.0.0.1:{port}/session"
+        preferences = {"download.default_directory": str(folder / "downloads"), "download.prompt_for_download": False}
+        if keeps_nothing:
+            preferences["profile.default_content_setting_values.cookies"] = 2  # blocks localStorage, too
+        options = {"args": [*CHROMIUM, f"--user-data-dir={folder / 'profile'}"], "prefs": preferences}
+        wanted = {"capabilities": {"alwaysMatch": {"browserName": "chrome", "goog:chromeOptions": options}}}
+        self._root += f"/{self._call('POST', '', wanted)['sessionId']}"
+
+    def _call(self, method: str, path: str, body: dict | None = None) -> object:
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(self._root + path, data, {"Content-Type": "application/json"}, method=method)
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        try:
+            with opener.open(request, timeout=60) as answer:
+                return json.load(answer)["value"]
+        except urllib.error.HTTPError as error:
+            sys.exit(f"chromedriver {method} {path}: {json.load(error)['value']['message'].splitlines()[0]}")
+
+    def open(self, file: Path) -> None:
+        self._call("POST", "/url", {"url": file.resolve().as_uri()})
+
+    def reload(self) -> None:
+        self._call("POST", "/refresh", {})
+
+    def run(self, script: str, *args: object) -> object:
+        """What a script returns that runs in the page."""
+        return self._call("POST", "/execute/sync", {"script": script, "args": list(args)})
+
+    def click(self, selector: str) -> None:
+        """A real click, which fails where a user could not click."""
+        found = self._call("POST", "/element", {"using": "css selector", "value": selector})
+        self._call("POST", f"/element/{found[ELEMENT]}/click", {})
+
+    def press(self, keys: str) -> None:
+        """Keys, one after the other, to whatever has the focus."""
+        actions = [{"type": kind, "value": key} for key in keys for kind in ("keyDown", "keyUp")]
+        self._call("POST", "/actions", {"actions": [{"type": "key", "id": "keyboard", "actions": actions}]})
+
+    def screenshot(self, file: Path) -> None:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(base64.b64decode(self._call("GET", "/screenshot")))
+
+    def quit(self) -> None:
+        self._call("DELETE", "")
+
+
+@contextlib.contextmanager
+def browser(folder: Path, *, keeps_nothing: bool = False) -> Iterator[Browser]:
+    """A fresh Chromium that saves downloads in ``folder/downloads``; it may be one whose user lets no page keep anything."""
+    for program in ("chromium", "chromedriver"):
+        if shutil.which(program) is None:
+            sys.exit(f"no {program} on PATH; on Debian: apt-get install chromium chromium-driver")
+    (folder / "downloads").mkdir(parents=True)
+    driver = subprocess.Popen(["chromedriver", "--port=0"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    try:
+        port = next((int(line.rstrip(".\n").rpartition(" ")[2]) for line in driver.stdout if "successfully on port" in line), None)
+        if port is None:
+            sys.exit("chromedriver did not start")
+        session = Browser(port, folder, keeps_nothing=keeps_nothing)
+        try:
+            yield session
+        finally:
+            session.quit()
+    finally:
+        driver.terminate()
+        driver.wait()
+
+
+def check(is_so: bool, what: str) -> None:
+    if not is_so:
+        sys.exit(f"FAILED: {what}")
+    print(f"ok: {what}", file=sys.stderr)
+
+
+def magic(*words: str) -> str:
+    """stdout of a magic command."""
+    answer = subprocess.run([sys.executable, "-m", "magic_cli", *words], capture_output=True, text=True)
+    if answer.returncode:
+        sys.exit(f"magic {' '.join(words)}: {answer.stderr}")
+    return answer.stdout
+
+
+def make_study(folder: Path) -> Path:
+    """Two forms about five titles, four of them with a photo, by three systems; returns their folder."""
+    photos = sorted(PHOTOS.glob("*.jpg"))
+    for name, story in STORIES.items():
+        records = [
+            {"id": str(i), "title": f"A Day With the {photo.stem.title()}", "story": story.format(title=photo.stem.title()),
+             **({"image": str(photo)} if i else {})}
+            for i, photo in enumerate(photos)
+        ]  # fmt: skip
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    files = [str(folder / f"{name}.jsonl") for name in STORIES]
+    magic("human-eval", "make", *files, "items=null", "annotators=2", "--output", str(folder / "forms"))
+    return folder / "forms"
+
+
+def fill(page: Browser, form: Path, wanted: dict[str, int], downloads: Path, shots: Path | None) -> Path:
+    """Fill a form as a person would, and export it; returns the answer file."""
+    page.open(form)
+    names = page.run("return [...document.querySelectorAll('fieldset[data-question]')].map(q => q.dataset.question)")
+    check(names == list(wanted), f"{form.name} asks the {len(wanted)} questions of its key, in order")
+    check(page.run("return performance.getEntriesByType('resource').filter(r => !r.name.startsWith('data:')).length") == 0, "nothing is loaded from outside")
+    if shots:
+        page.screenshot(shots / f"{form.stem}-introduction.png")
+    half = list(wanted)[: len(wanted) // 2]
+    answer(page, {name: wanted[name] for name in half})
+    page.reload()
+    kept = page.run("return [...document.querySelectorAll('input:checked')].map(i => [i.name, Number(i.value)])")
+    check(dict(kept) == {name: wanted[name] for name in half}, f"all {len(half)} answers are there after the reload")
+    check(page.run("return document.querySelector('#progress').value") == len(half), "the progress bar shows them")
+    if shots:
+        page.screenshot(shots / f"{form.stem}-half-way.png")
+    page.click("#export")
+    check(page.run("return document.querySelector('#incomplete').open") is True, "exporting unfinished answers asks first")
+    check(not list(downloads.glob(f"answers-{form.stem[5:]}*")), "and saves nothing")
+    if shots:
+        page.screenshot(shots / f"{form.stem}-unfinished.png")
+    page.click("#export-partial")
+    unfinished = json.loads(saved(downloads / f"answers-{form.stem[5:]}-unfinished.json").read_text())
+    check(not unfinished["complete"] and len(unfinished["answers"]) == len(half), "an unfinished export says so")
+    answer(page, {name: wanted[name] for name in wanted if name not in half})
+    if shots:
+        page.screenshot(shots / f"{form.stem}-finished.png")
+    page.click("#export")
+    file = saved(downloads / f"answers-{form.stem[5:]}.json")
+    check(json.loads(file.read_text())["answers"] == wanted, "the exported answers are those that were given")
+    return file
+
+
+def try_without_storage(folder: Path, form: Path) -> None:
+    """In a browser that keeps nothing the form says so, and still exports."""
+    with browser(folder, keeps_nothing=True) as page:
+        page.open(form)
+        check(page.run("return document.querySelector('#storage-warning').hidden") is False, "where nothing is kept, the form says so")
+        page.click("#titles button:nth-child(2)")
+        page.press("5")
+        page.click("#export")
+        page.click("#export-partial")
+        answers = json.loads(saved(folder / "downloads" / "answers-1-unfinished.json").read_text())["answers"]
+        check(list(answers.values()) == [5], "and still exports")
+
+
+def answer(page: Browser, wanted: dict[str, int]) -> None:
+    """Each title's questions: the first by a click, the others by number keys, which go on to the next question."""
+    for card in dict.fromkeys(name.partition(".")[0] for name in wanted):
+        page.click(f"#titles button:nth-child({int(card) + 1})")
+        first, *others = [name for name in wanted if name.partition(".")[0] == card]
+        page.click(f"input[name='{first}'][value='{wanted[first]}']")
+        page.run("document.querySelectorAll(`input[name='${arguments[0]}']`)[0].closest('fieldset').querySelector('input:checked').focus()", first)
+        page.press("".join(str(wanted[name]) for name in [first, *others]))
+
+
+def saved(file: Path, seconds: float = 20) -> Path:
+    """The file, once the browser has saved it."""
+    deadline = time.monotonic() + seconds
+    while not file.exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    check(file.exists(), f"{file.name} was saved")
+    return file
+
+
+def scores_to_give(key: dict, form: str, rng: random.Random) -> dict[str, int]:
+    """A score for every question of a form; the careful system gets the best ones."""
+    least = {"careful": 3, "wild": 2, "dull": 1}
+    return {
+        f"{number}.{letter}.{aspect}": rng.randint(least[system], least[system] + 2)
+        for number, card in enumerate(key["forms"][form]["cards"], start=1)
+        for letter, system in card["letters"].items()
+        for aspect in ASPECTS
+        if card["photo"] or aspect != ASPECTS[-1]
+    }
+
+
+def expected_means(key: dict, given: dict[str, dict[str, int]]) -> dict[str, dict[str, float]]:
+    """Mean of all scores that were given to each system in each aspect."""
+    scores: dict[tuple[str, str], list[int]] = {}
+    for form, answers in given.items():
+        for name, score in answers.items():
+            number, letter, aspect = name.split(".")
+            scores.setdefault((key["forms"][form]["cards"][int(number) - 1]["letters"][letter], aspect), []).append(score)
+    return {system: {aspect: sum(found) / len(found) for (of, aspect), found in scores.items() if of == system} for system in STORIES}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--screenshots", type=Path, help="folder for pictures of the form")
+    parser.add_argument("--seed", type=int, default=0, help="of the scores that are given")
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        forms = make_study(folder)
+        key = json.loads((forms / "key.json").read_text())
+        rng = random.Random(args.seed)
+        given = {form: scores_to_give(key, form, rng) for form in key["forms"]}
+        with browser(folder) as page:
+            files = [
+                fill(page, forms / f"form-{key['forms'][form]['annotator']}.html", wanted, folder / "downloads", args.screenshots)
+                for form, wanted in given.items()
+            ]
+        try_without_storage(folder / "blocked", forms / "form-1.html")
+        words = [*map(str, files), "--key", str(forms / "key.json"), "bootstrap.samples=1000"]
+        print(magic("human-eval", "score", *words), end="")
+        scored = json.loads((forms / "scores.json").read_text())["systems"]
+        found = {system: {aspect: scores["mean"] for aspect, scores in aspects.items()} for system, aspects in scored.items()}
+        expected = expected_means(key, given)
+        close = all(abs(found[system][aspect] - mean) < 1e-9 for system in expected for aspect, mean in expected[system].items())
+        check(close and found.keys() == expected.keys(), "magic human-eval score finds the means that were filled in")
+
+
+if __name__ == "__main__":
+    main()
