@@ -20,8 +20,9 @@ from magic_cli.decoding.magic import ContrastiveSearch, MagicSearch
 from magic_cli.decoding.method import DecodingMethod
 from magic_cli.decoding.sampling import GreedySearch, NucleusSampling, TopKSampling, TypicalSampling
 from magic_cli.errors import SettingsError, require
+from magic_cli.retrieval.clipre import CaptionRetrieval
 
-DECODING_METHODS: dict[str, type[DecodingMethod]] = {
+DECODING_METHODS: dict[str, type[DecodingMethod] | type[CaptionRetrieval]] = {
     "magic": MagicSearch,
     "contrastive": ContrastiveSearch,
     "greedy": GreedySearch,
@@ -29,6 +30,7 @@ DECODING_METHODS: dict[str, type[DecodingMethod]] = {
     "top_k": TopKSampling,
     "nucleus": NucleusSampling,
     "typical": TypicalSampling,
+    "clipre": CaptionRetrieval,
 }
 
 DATASETS: dict[str, type[Dataset]] = {
@@ -269,6 +271,10 @@ def settings_that_matter(settings: Any) -> dict[str, Any]:
         del plain["run"]["seed"], plain["run"]["repeat"]
     if not settings.decoding.needs_image:
         del plain["image_text_model"]
+    if not settings.decoding.needs_language_model:
+        del plain["language_model"], plain["prompt"]
+    for name in settings.decoding.without_effect:
+        del plain["decoding"][name]
     return plain
 
 
@@ -278,6 +284,6 @@ def settings_hash(settings: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
-def method_name(method: DecodingMethod) -> str:
+def method_name(method: DecodingMethod | CaptionRetrieval) -> str:
     """The name under which the user chose a method."""
     return next(name for name, method_class in DECODING_METHODS.items() if type(method) is method_class)

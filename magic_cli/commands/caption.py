@@ -22,9 +22,12 @@ from magic_cli.settings import CaptionSettings, as_plain, method_name, settings_
 from magic_cli.work import Work
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from magic_cli.image_features.encoding import ImageEncoder
     from magic_cli.models.image_text_model import ImageTextModel
     from magic_cli.models.language_model import HuggingFaceLanguageModel
+    from magic_cli.retrieval.caption_retriever import CaptionRetriever
 
 DONE, SOME_FAILED = 0, 3
 _BATCHES_AHEAD = 2  # whose images are read while the models work on another
@@ -96,6 +99,7 @@ class _Captioner:
         self.reader = ImageReader(dataset.apply_exif_orientation, dataset.skip_greyscale)
         self.scorer: ImageTextModel | None = None
         self.encoder: ImageEncoder | None = None
+        self.retriever: CaptionRetriever | None = None
 
     def _load(self) -> None:
         import torch
@@ -104,17 +108,28 @@ class _Captioner:
         from magic_cli.image_features.encoding import connect
         from magic_cli.models.compiling import require_compiler
         from magic_cli.models.loading import load_image_text_model, load_language_model, resolve_device
+        from magic_cli.retrieval.caption_retriever import CaptionRetriever
 
         settings = self.settings
         if settings.run.threads is not None:
             torch.set_num_threads(settings.run.threads)
         where = {"device": resolve_device(settings.run.device), "dtype": getattr(torch, settings.run.dtype.value)}
-        self.language_model, language_model_facts = load_language_model(settings.language_model, **where, work=self.work)
-        models = {"language_model": language_model_facts}
+        models = {}
+        if not settings.decoding.needs_language_model:
+            self.retriever = CaptionRetriever(settings.decoding)  # before the model: its captions may be missing
+        else:
+            self.language_model, models["language_model"] = load_language_model(settings.language_model, **where, work=self.work)
         if settings.decoding.needs_image:
             self.scorer, models["image_text_model"] = load_image_text_model(settings.image_text_model, **where, work=self.work)
             cache = cache_folder(settings.run.image_cache) if settings.run.cache_images else None
             self.reader, self.encoder = connect(self.reader, self.scorer, models["image_text_model"], cache=cache, **where)
+        if self.retriever is not None:
+            with self.work.phase("index"):
+                facts = models["image_text_model"]
+                models["captions"] = self.retriever.open(self.scorer, facts, where=where, threads=settings.run.threads)
+            self.run.use_models(models)
+            self.run.record(device=str(where["device"]), threads=torch.get_num_threads())
+            return
         if settings.run.compile:
             require_compiler(where["device"])
             self.language_model.compile()
@@ -193,6 +208,9 @@ class _Captioner:
             if not features:
                 return
             guidance = Guidance(self.scorer, torch.stack(features))
+        if self.retriever is not None:
+            self._retrieve(readable, guidance.images)
+            return
         open_ids = {record.id for record, _ in readable if record.id not in self.run.predictions}
         steps: list[dict[str, Any]] = []
 
@@ -215,7 +233,7 @@ class _Captioner:
         )
         self.run.add_trace(steps)
         self.run.add_predictions([
-            self._prediction(record, image.digest, ids)
+            _prediction(record, image.digest, self.format.text(self.prompt, ids), token_ids=ids)
             for (record, image), ids in zip(readable, generated, strict=True)
             if record.id in open_ids
         ])
@@ -228,17 +246,15 @@ class _Captioner:
             if isinstance(reason, UnreadableImage) and record.id not in self.run.predictions
         ])
 
-    def _prediction(self, record: ImageRecord, digest: str, generated: list[int]) -> dict[str, Any]:
-        known = {"split": record.split, "references": list(record.references)} if record.references else {}
-        caption = self.format.text(self.prompt, generated)
-        return {
-            "id": record.id,
-            "image": str(record.path),
-            "image_sha256": digest,
-            "caption": caption,
-            "token_ids": generated,
-            **known,
-        }
+    def _retrieve(self, readable: Sequence[tuple[ImageRecord, ReadImage]], features: Tensor) -> None:
+        """Predictions of a method that finds its captions instead of writing them."""
+        with self.work.phase("retrieval"):
+            retrieved = self.retriever.retrieve(features)
+        self.run.add_predictions([
+            _prediction(record, image.digest, best[0]["caption"], retrieved=best)
+            for (record, image), best in zip(readable, retrieved, strict=True)
+            if record.id not in self.run.predictions
+        ])
 
     @contextmanager
     def _recording(self) -> Iterator[None]:
@@ -248,6 +264,11 @@ class _Captioner:
         finally:
             phases = {name: round(seconds, 3) for name, seconds in self.work.seconds.items()}
             self.run.record(work=dict(self.work.counts), phase_seconds=phases)
+
+
+def _prediction(record: ImageRecord, digest: str, caption: str, **details: Any) -> dict[str, Any]:
+    known = {"split": record.split, "references": list(record.references)} if record.references else {}
+    return {"id": record.id, "image": str(record.path), "image_sha256": digest, "caption": caption, **details, **known}
 
 
 def _failure(record: ImageRecord, reason: UnreadableImage) -> dict[str, Any]:

@@ -59,6 +59,28 @@ _ALL = {
     "language_model.trust_remote_code": False,
     "run.dtype": "float32",
 }
+# CLIPRe: (dataset, captions) of each section, row of each index; any image-text model but the paper's is another row
+_RETRIEVAL = {
+    ("coco", "coco"): "coco",
+    ("flickr30k", "flickr30k"): "flickr30k",
+    ("flickr30k", "coco"): "coco_to_flickr30k",
+    ("coco", "flickr30k"): "flickr30k_to_coco",
+}
+_INDEXES = {"released-128": "clipre", "full": "clipre_full"}
+_RETRIEVAL_SETTINGS = {
+    "task": "caption",
+    "dataset.split": "test",
+    "decoding.split": "train",
+    "decoding.kind": "exact",
+    "image_text_model.name": "openai/clip-vit-base-patch32",
+    "image_text_model.family": "huggingface_clip",
+    "image_text_model.revision": "main",
+    "run.dtype": "float32",
+}
+_RETRIEVAL_FREE = {
+    "dataset.name", "decoding.captions", "decoding.captions_file", "decoding.index", "decoding.top_m", "decoding.features",
+    "decoding.nlist", "decoding.nprobe", "decoding.m", "decoding.ef", "decoding.ef_construction",
+}  # fmt: skip
 # where the data lies, which images are left out (a note tells n), how it is computed, which run of several it is
 _FREE = {
     "dataset.annotations", "dataset.root", "dataset.skip_greyscale", "dataset.apply_exif_orientation",
@@ -95,6 +117,8 @@ def _of_file(path: Path) -> str | None:
 def _of_run(identity: Mapping[str, Any]) -> str | None:
     settings = dict(_flat(identity))
     method = settings.pop("decoding.method", None)
+    if method == "clipre":
+        return _of_retrieval(settings)
     if method not in _METHODS:
         return None
     for section, (dataset, model, candidates) in _DATASETS.items():
@@ -105,6 +129,15 @@ def _of_run(identity: Mapping[str, Any]) -> str | None:
         if all(settings.get(key) == value for key, value in wanted.items()) and all(settings[key] is None for key in others):
             return f"{section}/{method}"
     return None
+
+
+def _of_retrieval(settings: Mapping[str, Any]) -> str | None:
+    others = settings.keys() - _RETRIEVAL_SETTINGS.keys() - _RETRIEVAL_FREE - _FREE
+    if any(settings.get(key) != value for key, value in _RETRIEVAL_SETTINGS.items()) or any(settings[key] is not None for key in others):
+        return None
+    section = _RETRIEVAL.get((settings.get("dataset.name"), settings.get("decoding.captions")))
+    row = _INDEXES.get(settings.get("decoding.index"))
+    return f"{section}/{row}" if section and row else None
 
 
 def _flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -91,6 +91,11 @@ def test_evaluation_imports_no_command_when_walked():
     assert breaches("evaluation", tuple(f"magic_cli.{name}" for name in allowed)) == []
 
 
+def test_retrieval_imports_no_command_when_walked():
+    allowed = ("retrieval", "data", "image_features", "models", "errors", "runs", "settings", "work")
+    assert breaches("retrieval", tuple(f"magic_cli.{name}" for name in allowed)) == []
+
+
 def test_benchmark_imports_no_command_and_serves_only_commands_when_walked():
     allowed = ("benchmark", "data", "decoding", "errors", "models", "protocols", "reports.tables", "settings", "work")
     assert breaches("benchmark", tuple(f"magic_cli.{name}" for name in allowed)) == []
