@@ -131,7 +131,7 @@ def translate(words: Sequence[str], command: Command) -> tuple[list[str], list[s
             _check_flag(name, value, command, given)
             given.append(name)
             if flag.is_list:
-                lists.setdefault(flag.setting, []).extend([value] if flag.is_path or "=" in value else value.split(","))
+                lists.setdefault(flag.setting, []).extend([value] if flag.is_path or flag.metavar == "TEXT" or "=" in value else value.split(","))
             else:
                 overrides.append(f"{flag.setting}={_flag_value(flag, value, is_sweep)}")
             if flag.also and flag.also not in overrides:
@@ -173,7 +173,7 @@ def _flag_value(flag: Flag, value: str, is_sweep: bool) -> str:
 
 # Settings that hold text in which commas, quotes and brackets mean nothing to Hydra.
 _TEXT_SETTINGS = {"path", "root", "dir", "annotations", "prompt", "start_token", "name", "pretrained", "revision", "split",
-                  "references", "images", "output", "lib", "cache", "java_home"}  # fmt: skip
+                  "references", "images", "output", "lib", "cache", "java_home", "index", "folder", "captions_file"}  # fmt: skip
 
 
 def _quote_override(override: str, is_sweep: bool) -> str:

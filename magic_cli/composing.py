@@ -13,6 +13,7 @@ from magic_cli.benchmark.settings import BenchSettings
 from magic_cli.errors import SettingsError, nearest
 from magic_cli.evaluation.settings import EvaluateSettings, TableSettings
 from magic_cli.metrics.settings import MetricsSettings
+from magic_cli.retrieval.image_settings import RetrieveImagesSettings
 from magic_cli.settings import (
     DATASETS,
     DECODING_METHODS,
@@ -35,6 +36,7 @@ def register() -> None:
     store.store(group="schema", name="evaluate", node=EvaluateSettings)
     store.store(group="schema", name="table", node=TableSettings)
     store.store(group="schema", name="bench", node=BenchSettings)
+    store.store(group="schema", name="retrieve_images", node=RetrieveImagesSettings)
     store.store(group="schema/run", name="default", node=RunSettings)
     store.store(group="schema/machine", name="default", node=MachineSettings)
     store.store(group="schema/metrics", name="default", node=MetricsSettings)

@@ -135,6 +135,28 @@ COMMANDS = {
             ),
         ),
         Command(
+            name="retrieve-images",
+            summary="build an index of images, and find the images that fit titles or other texts",
+            resumes=True,
+            settings_class="magic_cli.retrieval.image_settings.RetrieveImagesSettings",
+            shown_configs=("retrieve_images",),
+            words=Words("words", "build|query [FILE...]", "build: folders, lists of image files, webdataset shards (*.tar); query: files of texts"),
+            flags={
+                "--index": Flag("index", "folder of the index", "FOLDER", True),
+                "--query": Flag("queries", "look for this (repeat for more)", "TEXT", is_list=True),
+                "--top-k": Flag("top_k", "images a query", "NUMBER"),
+                "--kind": Flag("search.kind", "exact, ivf or hnsw"),
+                "--output": Flag("output", "where a query's results are written", "FOLDER", True),
+                "--image-text-model": Flag("image_text_model", "embedded, clip_vit_b32, openai_clip, open_clip or siglip"),
+            },
+            examples=(
+                "magic retrieve-images build photos/ --index bank",
+                'magic retrieve-images query --index bank --query "a dog on the beach"',
+                "magic retrieve-images build 'cc3m/*.tar' --index cc3m --kind ivf --image-text-model clip_vit_b32",
+                "magic retrieve-images query rocstories_test.txt --index cc3m --kind ivf --image-text-model clip_vit_b32",
+            ),
+        ),
+        Command(
             name="bench",
             summary="how fast decoding is here: against the released algorithm, and against the processor",
             settings_class="magic_cli.benchmark.settings.BenchSettings",

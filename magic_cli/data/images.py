@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,11 +28,24 @@ class SkippedImage(UnreadableImage):
     """An image that a setting leaves out."""
 
 
-def open_image(path: Path, *, apply_exif_orientation: bool = True, skip_greyscale: bool = False) -> Image:
+class ImageBytes(io.BytesIO):
+    """The content of an image file that lies inside another file, for ``open_image``.
+
+    Args:
+        data: The content.
+        name: What messages call it.
+    """
+
+    def __init__(self, data: bytes, name: str) -> None:
+        super().__init__(data)
+        self.name = name
+
+
+def open_image(path: Path | ImageBytes, *, apply_exif_orientation: bool = True, skip_greyscale: bool = False) -> Image:
     """Read an image as RGB.
 
     Args:
-        path: Image file.
+        path: Image file, or its content.
         apply_exif_orientation: Turn photos upright that carry an EXIF orientation.
         skip_greyscale: Refuse single-channel images, which the released code cannot read.
 

@@ -171,7 +171,11 @@ def test_killed_run_goes_on_and_ends_byte_identical(words, tmp_path):
     for number in range(1, 5):
         while True:
             pid = start([*words, f"run.dir=run{number}", f"decoding.folder=index{number}"])
-            time.sleep(duration * number / 5)
+            if number == 1:
+                while not (tmp_path / "index1" / "progress.jsonl").exists():
+                    time.sleep(0.0005)
+            else:
+                time.sleep(duration * number / 5)
             os.kill(pid, signal.SIGKILL)
             if wait(pid) == -signal.SIGKILL:
                 break
