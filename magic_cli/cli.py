@@ -189,7 +189,8 @@ def _flag_value(flag: Flag, value: str, is_sweep: bool) -> str:
 
 # Settings that hold text in which commas, quotes and brackets mean nothing to Hydra.
 _TEXT_SETTINGS = {"path", "root", "dir", "annotations", "prompt", "start_token", "name", "pretrained", "revision", "split",
-                  "references", "images", "output", "image", "titles", "retrieved", "human_scores", "key", "lib", "cache", "java_home"}  # fmt: skip
+                  "references", "images", "output", "image", "titles", "retrieved", "human_scores", "key", "lib", "cache", "java_home",
+                  "index", "folder", "captions_file"}  # fmt: skip
 
 
 def _quote_override(override: str, is_sweep: bool) -> str:

@@ -14,6 +14,7 @@ from magic_cli.errors import SettingsError, nearest
 from magic_cli.evaluation.settings import EvaluateSettings, TableSettings
 from magic_cli.human_eval.settings import HumanEvalSettings
 from magic_cli.metrics.settings import MetricsSettings
+from magic_cli.retrieval.image_settings import RetrieveImagesSettings
 from magic_cli.settings import (
     DATASETS,
     DECODING_METHODS,
@@ -40,6 +41,7 @@ def register() -> None:
     store.store(group="schema", name="table", node=TableSettings)
     store.store(group="schema", name="human_eval", node=HumanEvalSettings)
     store.store(group="schema", name="bench", node=BenchSettings)
+    store.store(group="schema", name="retrieve_images", node=RetrieveImagesSettings)
     store.store(group="schema/run", name="default", node=RunSettings)
     store.store(group="schema/machine", name="default", node=MachineSettings)
     store.store(group="schema/metrics", name="default", node=MetricsSettings)

@@ -87,7 +87,7 @@ class RunFolder:
             raise MagicError(f"{file}: not valid JSON ({error.msg}); set another run.dir, or delete this folder") from error
         before = self.manifest.get("identity")
         if before != json.loads(json.dumps(self._identity, default=str)):
-            changed = "; ".join(_differences(before, self._identity)) or "other settings"
+            changed = "; ".join(differences(before, self._identity)) or "other settings"
             raise MagicError(f"run.dir={self.path}: holds a run with other settings ({changed}); set another run.dir, or delete this folder")
 
     def _begin_manifest(self) -> None:
@@ -119,7 +119,7 @@ class RunFolder:
         """
         before = self.manifest.get("models")
         if before is not None:
-            self._refuse(_differences(before, models))
+            self._refuse(differences(before, models))
         self.manifest["models"] = models
         self.write_manifest()
 
@@ -130,7 +130,7 @@ class RunFolder:
             MagicError: They differ.
         """
         for model, digests in files.items():
-            self._refuse(_differences(self.manifest["models"][model].get("files"), digests, model))
+            self._refuse(differences(self.manifest["models"][model].get("files"), digests, model))
 
     def _refuse(self, changes: Iterator[str]) -> None:
         changed = "; ".join(changes)
@@ -240,11 +240,11 @@ def _line(record: dict[str, Any]) -> str:
     return json.dumps(record, ensure_ascii=False) + "\n"
 
 
-def _differences(before: Any, after: Any, path: str = "") -> Iterator[str]:
+def differences(before: Any, after: Any, path: str = "") -> Iterator[str]:
     """``name old -> new`` for every value that differs."""
     if isinstance(before, dict) and isinstance(after, dict):
         for key in dict.fromkeys([*before, *after]):
-            yield from _differences(before.get(key), after.get(key), f"{path}.{key}" if path else str(key))
+            yield from differences(before.get(key), after.get(key), f"{path}.{key}" if path else str(key))
     elif before != after:
         yield f"{path} {_short(before)} -> {_short(after)}"
 

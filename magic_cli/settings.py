@@ -21,8 +21,9 @@ from magic_cli.decoding.magic import ContrastiveSearch, MagicSearch
 from magic_cli.decoding.method import DecodingMethod
 from magic_cli.decoding.sampling import GreedySearch, NucleusSampling, TopKSampling, TypicalSampling
 from magic_cli.errors import SettingsError, require
+from magic_cli.retrieval.clipre import CaptionRetrieval
 
-DECODING_METHODS: dict[str, type[DecodingMethod]] = {
+DECODING_METHODS: dict[str, type[DecodingMethod] | type[CaptionRetrieval]] = {
     "magic": MagicSearch,
     "contrastive": ContrastiveSearch,
     "greedy": GreedySearch,
@@ -30,6 +31,7 @@ DECODING_METHODS: dict[str, type[DecodingMethod]] = {
     "top_k": TopKSampling,
     "nucleus": NucleusSampling,
     "typical": TypicalSampling,
+    "clipre": CaptionRetrieval,
 }
 
 DATASETS: dict[str, type[Dataset]] = {
@@ -272,6 +274,8 @@ class StorySettings(WritingSettings):
             raise SettingsError(f"task={self.task} is fixed by the command; leave it out")
         if not isinstance(self.dataset, StoryDataset):
             raise SettingsError(f"dataset={self.dataset.name} holds images, not titles: caption them with `magic caption`")
+        if not self.decoding.needs_language_model:
+            raise SettingsError(f"decoding={method_name(self.decoding)} finds captions and writes no stories; name another method")
         if self.prompt is not None and TITLE not in self.prompt:
             raise SettingsError(f"prompt={self.prompt!r}: must contain {TITLE}, where the title belongs; null: title and end-of-text")
 
@@ -309,6 +313,10 @@ def settings_that_matter(settings: Any) -> dict[str, Any]:
         del plain["run"]["seed"], plain["run"]["repeat"]
     if not settings.decoding.needs_image:
         del plain["image_text_model"]
+    if not settings.decoding.needs_language_model:
+        del plain["language_model"], plain["prompt"]
+    for name in settings.decoding.without_effect:
+        del plain["decoding"][name]
     return plain
 
 
@@ -318,6 +326,6 @@ def settings_hash(settings: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
-def method_name(method: DecodingMethod) -> str:
+def method_name(method: DecodingMethod | CaptionRetrieval) -> str:
     """The name under which the user chose a method."""
     return next(name for name, method_class in DECODING_METHODS.items() if type(method) is method_class)

@@ -54,9 +54,9 @@ class CaptionTask(WritingTask):
     def describe(self, item: ImageRecord) -> dict[str, Any]:
         return {"id": item.id, "image": str(item.path)}
 
-    def prediction(self, item: ImageRecord, *, digest: str | None, text: str, token_ids: list[int]) -> dict[str, Any]:
+    def prediction(self, item: ImageRecord, *, digest: str | None, text: str, **details: Any) -> dict[str, Any]:
         known = {"split": item.split, "references": list(item.references)} if item.references else {}
-        return {**self.describe(item), "image_sha256": digest, "caption": text, "token_ids": token_ids, **known}
+        return {**self.describe(item), "image_sha256": digest, "caption": text, **details, **known}
 
     def still_holds(self, item: ImageRecord, prediction: Mapping[str, Any]) -> bool:
         return True  # nothing but the image decides a caption

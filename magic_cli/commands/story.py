@@ -66,10 +66,10 @@ class StoryTask(WritingTask):
         rank = {} if item.rank is None else {"rank": item.rank}
         return {"id": item.id, "title_id": item.title_id, "title": item.title, **rank, **image}
 
-    def prediction(self, item: StoryRecord, *, digest: str | None, text: str, token_ids: list[int]) -> dict[str, Any]:
+    def prediction(self, item: StoryRecord, *, digest: str | None, text: str, **details: Any) -> dict[str, Any]:
         image = {} if digest is None else {"image_sha256": digest}
         known = {} if item.reference is None else {"reference": item.reference}
-        return {**self.describe(item), **image, "story": text, "token_ids": token_ids, **known}
+        return {**self.describe(item), **image, "story": text, **details, **known}
 
     def still_holds(self, item: StoryRecord, prediction: Mapping[str, Any]) -> bool:
         return item.title == prediction["title"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -25,6 +26,19 @@ class UnreadableImage(Exception):
 
 class SkippedImage(UnreadableImage):
     """An image that a setting leaves out."""
+
+
+class ImageBytes(io.BytesIO):
+    """The content of an image file that lies inside another file, for ``open_image``.
+
+    Args:
+        data: The content.
+        name: What messages call it.
+    """
+
+    def __init__(self, data: bytes, name: str) -> None:
+        super().__init__(data)
+        self.name = name
 
 
 def open_image(path: Path | BinaryIO, *, apply_exif_orientation: bool = True, skip_greyscale: bool = False) -> Image:
@@ -59,7 +73,7 @@ def open_image(path: Path | BinaryIO, *, apply_exif_orientation: bool = True, sk
     except FileNotFoundError:
         raise UnreadableImage("no such file") from None
     except Exception as error:  # decoders of damaged files raise almost anything; the reason is recorded
-        reason = str(error).replace(str(path), path.name if isinstance(path, Path) else "this file")
+        reason = str(error).replace(str(path), getattr(path, "name", "this file"))
         raise UnreadableImage(f"{type(error).__name__}: {reason}" if reason else type(error).__name__) from error
 
 

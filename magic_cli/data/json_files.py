@@ -43,6 +43,15 @@ def read_records(path: Path, *, setting: str, hint: str) -> Any:
     return [_parse(line, place, number) for number, line in lines]
 
 
+def read_text_lines(path: Path, *, setting: str, hint: str) -> list[str]:
+    """The lines of a text file that are not blank; ``.gz`` is unpacked.
+
+    Raises:
+        MagicError: The file is missing or unreadable; names the setting, the place and the hint.
+    """
+    return [line.removesuffix("\r") for _, line in _lines(_read_text(path, setting=setting, hint=hint))]
+
+
 def read_growing_lines(path: Path, *, setting: str, hint: str) -> tuple[list[dict[str, Any]], int]:
     """Read a file of one JSON object a line that another process may be writing, or died writing; the file is left as it is.
 

@@ -111,6 +111,16 @@ class DecodingMethod:
         return False
 
     @property
+    def needs_language_model(self) -> bool:
+        """Whether a language model takes part."""
+        return True
+
+    @property
+    def without_effect(self) -> tuple[str, ...]:
+        """Settings of the method that cannot change a result."""
+        return ()
+
+    @property
     def is_sampled(self) -> bool:
         """Whether the seed matters."""
         return False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import itertools
 import math
 import multiprocessing
@@ -21,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from magic_cli.data.images import UnreadableImage, open_image, quiet_pillow
+from magic_cli.data.images import ImageBytes, UnreadableImage, open_image, quiet_pillow
 from magic_cli.errors import MagicError
 from magic_cli.image_features.cache import FeatureFile
 from magic_cli.models.sources import sha256
@@ -87,7 +88,18 @@ class ImageReader:
             raise UnreadableImage("changed while it was read")
         return ReadImage(digest, prepared=prepared)
 
-    def _open(self, path: Path) -> Image:
+    def read_bytes(self, data: bytes, name: str) -> ReadImage:
+        """As ``read``, of a file's content.
+
+        Raises:
+            UnreadableImage: It cannot be read.
+        """
+        digest = hashlib.sha256(data).hexdigest()
+        if (feature := self._kept_feature(digest)) is not None:
+            return ReadImage(digest, feature)
+        return ReadImage(digest, prepared=self._prepare(self._open(ImageBytes(data, name))))
+
+    def _open(self, path: Path | ImageBytes) -> Image:
         return open_image(path, apply_exif_orientation=self.apply_exif_orientation, skip_greyscale=self.skip_greyscale)
 
     def _kept_feature(self, digest: str) -> np.ndarray | None:

@@ -79,6 +79,28 @@ _STORY_METHODS = {
     "nucleus": _METHODS["nucleus"],
     "typical": {"decoding.mass": 0.2, "decoding.temperature": 1.0},
 }
+# CLIPRe: (dataset, captions) of each section, row of each index; any image-text model but the paper's is another row
+_RETRIEVAL = {
+    ("coco", "coco"): "coco",
+    ("flickr30k", "flickr30k"): "flickr30k",
+    ("flickr30k", "coco"): "coco_to_flickr30k",
+    ("coco", "flickr30k"): "flickr30k_to_coco",
+}
+_INDEXES = {"released-128": "clipre", "full": "clipre_full"}
+_RETRIEVAL_SETTINGS = {
+    "task": "caption",
+    "dataset.split": "test",
+    "decoding.split": "train",
+    "decoding.kind": "exact",
+    "image_text_model.name": "openai/clip-vit-base-patch32",
+    "image_text_model.family": "huggingface_clip",
+    "image_text_model.revision": "main",
+    "run.dtype": "float32",
+}
+_RETRIEVAL_FREE = {
+    "dataset.name", "decoding.captions", "decoding.captions_file", "decoding.index", "decoding.top_m", "decoding.features",
+    "decoding.nlist", "decoding.nprobe", "decoding.m", "decoding.ef", "decoding.ef_construction",
+}  # fmt: skip
 # where the data lies, which images are left out (a note tells n), how it is computed, which run of several it is
 _FREE = {
     "dataset.annotations", "dataset.root", "dataset.skip_greyscale", "dataset.apply_exif_orientation",
@@ -117,6 +139,8 @@ def _of_run(identity: Mapping[str, Any]) -> str | None:
     method = settings.pop("decoding.method", None)
     if settings.get("task") == "story":
         return f"story/{method}" if method in _STORY_METHODS and _fits(settings, _STORIES | _STORY_METHODS[method]) else None
+    if method == "clipre":
+        return _of_retrieval(settings)
     if method not in _METHODS:
         return None
     for section, (dataset, model, candidates) in _DATASETS.items():
@@ -132,6 +156,14 @@ def _fits(settings: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
     """Whether the settings are the wanted ones, and all others that matter are not set."""
     others = settings.keys() - wanted.keys() - _FREE
     return all(settings.get(key) == value for key, value in wanted.items()) and all(settings[key] is None for key in others)
+
+
+def _of_retrieval(settings: Mapping[str, Any]) -> str | None:
+    if not _fits({key: value for key, value in settings.items() if key not in _RETRIEVAL_FREE}, _RETRIEVAL_SETTINGS):
+        return None
+    section = _RETRIEVAL.get((settings.get("dataset.name"), settings.get("decoding.captions")))
+    row = _INDEXES.get(settings.get("decoding.index"))
+    return f"{section}/{row}" if section and row else None
 
 
 def _flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

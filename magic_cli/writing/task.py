@@ -74,8 +74,8 @@ class WritingTask:
         """The item as failures.jsonl names it."""
         raise NotImplementedError(f"{type(self).__name__}.describe")
 
-    def prediction(self, item: Item, *, digest: str | None, text: str, token_ids: list[int]) -> dict[str, Any]:
-        """The item's line of predictions.jsonl; ``digest`` is the SHA-256 of its image."""
+    def prediction(self, item: Item, *, digest: str | None, text: str, **details: Any) -> dict[str, Any]:
+        """The item's line of predictions.jsonl; ``digest`` is the SHA-256 of its image, ``details`` how the text came about."""
         raise NotImplementedError(f"{type(self).__name__}.prediction")
 
     def still_holds(self, item: Item, prediction: Mapping[str, Any]) -> bool:

@@ -20,6 +20,7 @@ from magic_cli.writing.task import Item, Unwritable, WritingTask
 if TYPE_CHECKING:
     from magic_cli.image_features.encoding import ImageEncoder
     from magic_cli.models.image_text_model import ImageTextModel
+    from magic_cli.retrieval.caption_retriever import CaptionRetriever
 
 _BATCHES_AHEAD = 2  # whose images are read while the models work on another
 _ESCAPES = {number: f"\\x{number:02x}" for number in (*range(32), 127)}
@@ -49,38 +50,56 @@ class Writer:
         self.reader = ImageReader(dataset.apply_exif_orientation, dataset.skip_greyscale)
         self.scorer: ImageTextModel | None = None
         self.encoder: ImageEncoder | None = None
+        self.retriever: CaptionRetriever | None = None
 
     def _load(self) -> None:
         import torch
 
         from magic_cli.image_features.encoding import connect
-        from magic_cli.models.compiling import require_compiler
         from magic_cli.models.loading import load_image_text_model, load_language_model, resolve_device
 
         settings = self.settings
         if settings.run.threads is not None:
             torch.set_num_threads(settings.run.threads)
         where = {"device": resolve_device(settings.run.device), "dtype": getattr(torch, settings.run.dtype.value)}
-        self.language_model, language_model_facts = load_language_model(settings.language_model, **where, work=self.work)
-        models = {"language_model": language_model_facts}
+        models: dict[str, Any] = {}
+        if settings.decoding.needs_language_model:
+            self.language_model, models["language_model"] = load_language_model(settings.language_model, **where, work=self.work)
+        else:
+            from magic_cli.retrieval.caption_retriever import CaptionRetriever
+
+            self.retriever = CaptionRetriever(settings.decoding)  # before the model: its captions may be missing
         if settings.decoding.needs_image:
             self.scorer, models["image_text_model"] = load_image_text_model(settings.image_text_model, **where, work=self.work)
             cache = cache_folder(settings.run.image_cache) if settings.run.cache_images else None
             self.reader, self.encoder = connect(self.reader, self.scorer, models["image_text_model"], cache=cache, **where)
+        if self.retriever is not None:
+            with self.work.phase("index"):
+                facts = models["image_text_model"]
+                models["captions"] = self.retriever.open(self.scorer, facts, where=where, threads=settings.run.threads)
+        self.run.use_models(models)
+        self.run.record(device=str(where["device"]), threads=torch.get_num_threads())
+        if self.retriever is None:
+            self._prepare(where["device"])
+
+    def _prepare(self, device: Any) -> None:
+        """Make the models ready to decode."""
+        from magic_cli.models.compiling import require_compiler
+
+        settings = self.settings
         if settings.run.compile:
-            require_compiler(where["device"])
+            require_compiler(device)
             self.language_model.compile()
             if self.scorer is not None:
                 self.scorer.compile_text()
-        self.lazy = where["device"].type == "cpu" if settings.run.lazy is None else settings.run.lazy
-        self.run.use_models(models)
+        self.lazy = device.type == "cpu" if settings.run.lazy is None else settings.run.lazy
         self.format = self.task.text_format(self.language_model)
         way = self.language_model.prepare(
             decoding_len=settings.decoding.decoding_len,
             num_candidates=settings.decoding.num_candidates,
             look_ahead=settings.language_model.look_ahead.value,
         )
-        self.run.record(device=str(where["device"]), threads=torch.get_num_threads(), look_ahead=way)
+        self.run.record(look_ahead=way)
         if self.scorer is not None:
             self.run.record(incremental_text=self.scorer.text_tower is not None)
 
@@ -146,9 +165,14 @@ class Writer:
             features = [outcome for outcome in outcomes if not isinstance(outcome, UnreadableImage)]
             if not features:
                 return
-        self._decode(readable, features)
+        if self.retriever is None:
+            self._decode(readable, features)
+        else:
+            self._retrieve(readable, features)
 
     def _refused(self, item: Item) -> Unwritable | None:
+        if self.retriever is not None:
+            return None
         try:
             self.task.prompt(self.language_model, item)
         except Unwritable as reason:
@@ -188,6 +212,18 @@ class Writer:
             self.task.prediction(item, digest=image and image.digest, text=self.format.text(prompt, ids), token_ids=ids)
             for (item, image), prompt, ids in zip(readable, prompts, generated, strict=True)
             if item.id in open_ids
+        ])
+
+    def _retrieve(self, readable: Sequence[tuple[Item, ReadImage]], features: Sequence[Any]) -> None:
+        """Texts of a method that finds them instead of writing them."""
+        import torch
+
+        with self.work.phase("retrieval"):
+            retrieved = self.retriever.retrieve(torch.stack(features))
+        self.run.add_predictions([
+            self.task.prediction(item, digest=image.digest, text=best[0]["caption"], retrieved=best)
+            for (item, image), best in zip(readable, retrieved, strict=True)
+            if item.id not in self.run.predictions
         ])
 
     def _fail(self, items: Sequence[Item], outcomes: Sequence[Any]) -> None:

@@ -12,6 +12,7 @@ from magic_cli import settings as settings_module
 from magic_cli.composing import to_settings
 from magic_cli.evaluation.settings import EvaluateSettings, TableSettings
 from magic_cli.metrics.settings import METRICS, MetricsSettings
+from magic_cli.retrieval.image_settings import RetrieveImagesSettings
 from magic_cli.settings import CaptionSettings, StorySettings
 
 CONFIGS = composing.find_config_dir()
@@ -39,7 +40,7 @@ def test_config_composes_and_converts(file: Path):
     command, settings_class = ("story", StorySettings) if is_story else ("caption", CaptionSettings)
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
         settings = to_settings(compose(command, overrides), settings_class)
-    assert settings.decoding.decoding_len >= 2
+    assert not settings.decoding.needs_language_model or settings.decoding.decoding_len >= 2
 
 
 @pytest.mark.parametrize(("command", "settings_class"), [("evaluate", EvaluateSettings), ("table", TableSettings)])
@@ -69,6 +70,19 @@ def test_config_opens_with_a_comment_and_is_plain_yaml(file: Path):
     text = file.read_text(encoding="utf-8")
     assert text.startswith("#")
     assert isinstance(yaml.safe_load(text), dict)
+
+
+def test_every_setting_of_image_retrieval_has_its_default_in_the_config():
+    composing.register()
+    shown = yaml.safe_load((CONFIGS / "retrieve_images.yaml").read_text())
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        settings = to_settings(compose("retrieve_images"), RetrieveImagesSettings)
+    defaults = asdict(RetrieveImagesSettings(image_text_model=settings.image_text_model))
+    assert asdict(settings) == defaults
+    for group in (shown, shown["search"], shown["run"]):
+        group.pop("defaults", None)
+    shown["run"]["dtype"] = defaults["run"]["dtype"]
+    assert shown == {name: value for name, value in defaults.items() if name != "image_text_model"}
 
 
 def test_every_method_and_dataset_class_has_a_config():

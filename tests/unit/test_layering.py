@@ -92,13 +92,18 @@ def test_evaluation_imports_no_command_when_walked():
 
 
 def test_writing_imports_no_command_when_walked():
-    allowed = ("writing", "data", "decoding", "errors", "image_features", "models", "runs", "settings", "work")
+    allowed = ("writing", "data", "decoding", "errors", "image_features", "models", "retrieval", "runs", "settings", "work")
     assert breaches("writing", tuple(f"magic_cli.{name}" for name in allowed)) == []
 
 
 def test_human_eval_imports_no_command_nor_models_when_walked():
     allowed = ("human_eval", "data", "metrics", "evaluation.settings", "errors")
     assert breaches("human_eval", tuple(f"magic_cli.{name}" for name in allowed)) == []
+
+
+def test_retrieval_imports_no_command_when_walked():
+    allowed = ("retrieval", "data", "image_features", "models", "errors", "runs", "settings", "work")
+    assert breaches("retrieval", tuple(f"magic_cli.{name}" for name in allowed)) == []
 
 
 def test_benchmark_imports_no_command_and_serves_only_commands_when_walked():

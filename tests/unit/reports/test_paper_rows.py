@@ -76,6 +76,31 @@ def test_run_with_any_other_setting_is_no_row(override, tmp_path):
     assert recognise(tmp_path, identity_of("experiment=coco_magic", override)) is None
 
 
+_CLIPRE = ("dataset=coco", "decoding=clipre", "decoding.captions_file=dataset_coco.json")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "row"),
+    [
+        (["decoding.index=released-128"], "coco/clipre"),
+        (["decoding.index=full"], "coco/clipre_full"),
+        (["decoding.captions_file=null", "decoding.features=float32", "decoding.top_m=1", "dataset.root=elsewhere"], "coco/clipre_full"),
+        (["dataset=flickr30k", "decoding.captions=flickr30k", "decoding.index=released-128"], "flickr30k/clipre"),
+        (["dataset=flickr30k"], "coco_to_flickr30k/clipre_full"),
+        (["decoding.captions=flickr30k", "decoding.index=released-128"], "flickr30k_to_coco/clipre"),
+    ],
+)
+def test_run_of_retrieval_is_the_row_of_its_index_and_captions(overrides, row, tmp_path):
+    identity = identity_of(*[word for word in _CLIPRE if word.partition("=")[0] not in [o.partition("=")[0] for o in overrides]], *overrides)
+    assert "language_model" not in identity and "folder" not in identity["decoding"]
+    assert recognise(tmp_path, identity) == row
+
+
+@pytest.mark.parametrize("override", ["decoding.limit=100", "decoding.kind=ivf", "decoding.captions=mine", "decoding.split=val", "image_text_model=embedded"])
+def test_run_of_retrieval_with_any_other_setting_is_no_row(override, tmp_path):
+    assert recognise(tmp_path, identity_of(*_CLIPRE, override)) is None
+
+
 def test_every_setting_that_can_change_a_caption_is_looked_at(tmp_path):
     """Also one that is added to the settings later: whatever is set and not known makes a run unsure."""
     known = identity_of("experiment=coco_magic")

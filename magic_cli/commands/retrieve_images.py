@@ -1,0 +1,122 @@
+"""magic retrieve-images: build an index of images, or find the images that fit texts."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from magic_cli.data.images import UnreadableImage, quiet_pillow
+from magic_cli.errors import MagicError
+from magic_cli.retrieval.image_settings import BUILD, EMBEDDED, NONE, RELEASED, RetrieveImagesSettings
+from magic_cli.runs import provenance, write_atomically
+
+DONE, SOME_FAILED = 0, 3
+RESULTS, SHEET = "retrieved.jsonl", "contact_sheet.html"
+_SHOWN_FAILURES = 10
+_ESCAPES = {number: f"\\x{number:02x}" for number in (*range(32), 127)}
+
+
+def run(settings: RetrieveImagesSettings) -> int:
+    """Build or query; returns 0, or 3 if some images could not be read."""
+    action = settings.checked_action()
+    quiet_pillow()
+    return _build(settings) if action == BUILD else _query(settings)
+
+
+def _build(settings: RetrieveImagesSettings) -> int:
+    from magic_cli.retrieval.image_index import build_index
+    from magic_cli.retrieval.store import FAILURES
+
+    manifest = build_index(settings).manifest
+    file = settings.index_folder / FAILURES
+    with file.open(encoding="utf-8") as failures:
+        for _, line in zip(range(_SHOWN_FAILURES), failures, strict=False):
+            failure = json.loads(line)
+            _tell(f"not in the index: {failure['id']}: {failure['reason']}")
+    if manifest["failures"] > _SHOWN_FAILURES:
+        _tell(f"... and {manifest['failures'] - _SHOWN_FAILURES} more, see {file}")
+    failed = f", {manifest['failures']} images could not be read" if manifest["failures"] else ""
+    _tell(f"{manifest['rows']} images in the index{failed}")
+    print(settings.index_folder)
+    return SOME_FAILED if manifest["failures"] else DONE
+
+
+def _query(settings: RetrieveImagesSettings) -> int:
+    from magic_cli.retrieval.queries import load_queries, released_title
+
+    queries = load_queries(settings.words[1:], settings.queries)  # before the model: they may be missing
+
+    from magic_cli.retrieval.image_index import ImageIndex, describe
+
+    index = ImageIndex(settings)
+    texts = [released_title(q["query"]) if settings.titles == RELEASED else q["query"] for q in queries]
+    found, seconds = index.query(texts, settings.top_k)
+    folder = settings.output_folder
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise MagicError(f"output={folder}: cannot be written ({error.strerror}); set output to another folder") from error
+    results = [{**query, "images": [_named(item, folder) for item in items]} for query, items in zip(queries, found, strict=True)]
+    write_atomically(folder / RESULTS, "".join(json.dumps(result, ensure_ascii=False) + "\n" for result in results))
+    _write_sheet(results, folder, settings)
+    manifest = {
+        **provenance(), "index": describe(index, settings), "model": index.model_facts, "search": asdict(settings.search),
+        "titles": settings.titles, "top_k": settings.top_k, "queries": len(queries),
+        "seconds": {name: round(value, 6) for name, value in seconds.items()},
+    }  # fmt: skip
+    write_atomically(folder / "manifest.json", json.dumps(manifest, indent=2) + "\n")
+    _say(results)
+    _tell(f"{len(queries)} queries, {1000 * seconds['searching'] / len(queries):.2f} ms each to search; results in {folder}")
+    return DONE
+
+
+def _named(item: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """An entry of retrieved.jsonl; an image of a shard is written to a file, so that other commands can open it."""
+    path = item["image"]
+    if "offset" in item:
+        path = _extract(item, folder)
+    return {"image": path, "id": item["id"], "score": item["score"]}
+
+
+def _extract(item: dict[str, Any], folder: Path) -> str:
+    from magic_cli.retrieval.bank import BankImage
+
+    name = Path("images", f"{item['sha256'][:24]}{Path(item['id']).suffix.lower()}")
+    file, image = folder / name, BankImage(item["id"], item["image"], item["offset"], item["size"])
+    try:
+        data = image.read_bytes()
+    except UnreadableImage as error:
+        raise MagicError(f"{item['image']}: {error}; the shards must stay where the index was built from them") from error
+    file.parent.mkdir(exist_ok=True)
+    if not file.exists():
+        temporary = file.with_name(f".{file.name}.tmp")
+        temporary.write_bytes(data)
+        temporary.replace(file)
+    return str(name)
+
+
+def _write_sheet(results: Sequence[dict[str, Any]], folder: Path, settings: RetrieveImagesSettings) -> None:
+    if settings.contact_sheet == NONE:
+        (folder / SHEET).unlink(missing_ok=True)  # of an earlier start
+        return
+    from magic_cli.retrieval.contact_sheet import contact_sheet
+
+    shown = results[: settings.contact_sheet_queries]
+    page = contact_sheet(shown, folder, total=len(results), embedded=settings.contact_sheet == EMBEDDED)
+    write_atomically(folder / SHEET, page)
+
+
+def _say(results: Sequence[dict[str, Any]]) -> None:
+    """``name<TAB>score``, best first; with several queries each line opens with its own."""
+    for result in results:
+        for image in result["images"]:
+            columns = [result["query"]] * (len(results) > 1) + [image["id"], f"{image['score']:.6f}"]
+            print("\t".join(column.translate(_ESCAPES) for column in columns))
+
+
+def _tell(note: str) -> None:
+    print(f"magic: {note}", file=sys.stderr)

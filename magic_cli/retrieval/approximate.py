@@ -1,0 +1,133 @@
+"""FAISS' approximate indexes, kept as a file beside the features that they are built from.
+
+    <kind>-<settings>.faiss    the index, with features in float16
+    <kind>-<settings>.json     what it was built from and with, its SHA-256, seconds
+
+In memory while it is built: 2 E + 8 bytes a feature for ivf, 2 E + 8 m + 8 bytes for hnsw (E numbers a feature), and
+``sample`` x E x 4 bytes to train the cells. In a search, ivf's cells stay on disk, memory-mapped; hnsw's graph is in memory.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import faiss
+import numpy as np
+
+from magic_cli.errors import MagicError
+from magic_cli.models.sources import sha256
+from magic_cli.retrieval.features import Features
+from magic_cli.retrieval.settings import IndexSettings
+from magic_cli.runs import write_atomically
+
+_SAMPLE_PER_CELL = 64  # features that train a cell; k-means gains little from more
+_ADD_AT_ONCE = 65_536
+
+
+class Approximate:
+    """An ivf or hnsw index, read from its file; built first if that is missing, damaged or of other features.
+
+    Args:
+        features: What is searched.
+        settings: Kind of index.
+    """
+
+    is_exact = False
+
+    def __init__(self, features: Features, settings: IndexSettings) -> None:
+        self.file = index_file(features, settings)
+        if not is_current(self.file, features):
+            print(f"magic: building {self.file.name} over {features.rows} features", file=sys.stderr)
+            build(features, settings, self.file)
+        flags = faiss.IO_FLAG_MMAP if settings.kind == "ivf" else 0
+        try:
+            self._index = faiss.read_index(str(self.file), flags)
+        except RuntimeError as error:
+            raise MagicError(f"{self.file}: FAISS cannot read it ({str(error).splitlines()[0][:120]}); delete it, it is built again") from error
+        if settings.kind == "ivf":
+            self._index.nprobe = min(settings.nprobe, self._index.nlist)
+        else:
+            self._index.hnsw.efSearch = settings.ef
+
+    def top(self, queries: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+        """As ``search.Candidates``."""
+        return self._index.search(queries, count)
+
+
+def index_file(features: Features, settings: IndexSettings) -> Path:
+    """Where the index of these settings lies."""
+    built_with = built_settings(features, settings)
+    return features.folder / ("-".join([settings.kind, *(f"{name}{value}" for name, value in built_with.items())]) + ".faiss")
+
+
+def built_settings(features: Features, settings: IndexSettings) -> dict[str, Any]:
+    """The settings that the index is built with, those that follow from the number of features filled in."""
+    built_with = settings.built_with
+    if settings.kind == "ivf":
+        built_with["nlist"] = min(settings.nlist or max(1, round(4 * math.sqrt(features.rows))), features.rows)
+    return built_with
+
+
+def is_current(file: Path, features: Features) -> bool:
+    """Whether an index file is whole and belongs to the features; why not, if there is one, is told on stderr."""
+    try:
+        facts = json.loads(file.with_suffix(".json").read_text(encoding="utf-8"))
+        if facts["features"] != features.digest:
+            problem = "belongs to other features"
+        elif sha256(file) != facts["sha256"]:
+            problem = "is damaged"
+        else:
+            return True
+    except FileNotFoundError:
+        return False
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError):
+        problem = "has a damaged description"
+    print(f"magic: {file}: {problem}; it is built again", file=sys.stderr)
+    return False
+
+
+def build(features: Features, settings: IndexSettings, file: Path) -> dict[str, Any]:
+    """Train on a sample, add all features block by block, write atomically; returns what the .json file says.
+
+    One thread gives the same file every time; hnsw with several does not, because they race for the graph.
+    """
+    began, built_with = time.perf_counter(), built_settings(features, settings)
+    if settings.kind == "ivf":
+        index = faiss.IndexIVFScalarQuantizer(
+            faiss.IndexFlatIP(features.dim), features.dim, built_with["nlist"], faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT
+        )
+        index.by_residual = False  # the features themselves in float16
+        index.cp.min_points_per_centroid = 1  # FAISS would warn on stdout of small sets
+        index.cp.spherical = True
+        index.train(sample(features, built_with["nlist"] * _SAMPLE_PER_CELL))
+    else:
+        index = faiss.IndexHNSWSQ(features.dim, faiss.ScalarQuantizer.QT_fp16, built_with["m"], faiss.METRIC_INNER_PRODUCT)
+        index.hnsw.efConstruction = built_with["ef_construction"]
+        index.train(sample(features, 1))
+    for _, block in features.blocks(_ADD_AT_ONCE):
+        index.add(block)
+    temporary = file.with_name(f".{file.name}.tmp")
+    faiss.write_index(index, str(temporary))
+    facts = {
+        "kind": settings.kind, **built_with, "features": features.digest, "sha256": sha256(temporary), "faiss": faiss.__version__,
+        "threads": faiss.omp_get_max_threads(), "seconds": round(time.perf_counter() - began, 3),
+    }  # fmt: skip
+    temporary.replace(file)
+    write_atomically(file.with_suffix(".json"), json.dumps(facts, indent=2) + "\n")
+    return facts
+
+
+def sample(features: Features, count: int) -> np.ndarray:
+    """(at most ``count``, E) float32 features, evenly drawn, the same ones each time."""
+    if count >= features.rows:
+        numbers = np.arange(features.rows)
+    else:
+        seed = int.from_bytes(hashlib.sha256(features.digest.encode()).digest()[:8], "big")
+        numbers = np.sort(np.random.default_rng(seed).choice(features.rows, count, replace=False))
+    return features.take(numbers).astype(np.float32)

@@ -1,0 +1,99 @@
+"""Reads a complete folder of features (store.py) through memory maps: only what is looked at comes into memory."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from magic_cli.errors import MagicError
+from magic_cli.models.sources import sha256
+from magic_cli.retrieval.store import DTYPES, ITEMS, read_manifest, shard_file
+
+BLOCK_ROWS = 16_384
+_SCAN_BYTES = 1 << 24
+
+
+class Features:
+    """N features (N, E) of length 1, and what each stands for.
+
+    Args:
+        folder: A complete folder of features.
+        setting: What the user calls it, for error messages.
+        check: Compare every file with its digest, which reads them once.
+
+    Raises:
+        MagicError: It is not there, not complete, or a file is damaged.
+    """
+
+    def __init__(self, folder: Path, setting: str, *, check: bool = True) -> None:
+        self.folder = folder
+        manifest = read_manifest(folder, setting)
+        if manifest is None:
+            raise MagicError(f"{setting}={folder}: there is no index; build it first")
+        if manifest["status"] != "complete":
+            raise MagicError(f"{setting}={folder}: is not complete; start its build again, it goes on where it stopped")
+        self.manifest = manifest
+        self.rows, self.dim = manifest["rows"], manifest["dim"] or 0
+        self._dtype, self._shard_rows = DTYPES[manifest["identity"]["features"]], manifest["identity"]["shard_rows"]
+        self._check(check)
+        count = -(-self.rows // self._shard_rows)
+        self._shards = [np.memmap(shard_file(folder, i), self._dtype, "r").reshape(-1, self.dim) for i in range(count)]
+        self._starts: np.ndarray | None = None
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over the digests of all its files: what an index that is built from it belongs to."""
+        return hashlib.sha256(json.dumps(self.manifest["files"], sort_keys=True).encode()).hexdigest()
+
+    def _check(self, contents: bool) -> None:
+        for name, digest in self.manifest["files"].items():
+            file = self.folder / name
+            problem = None
+            if not file.is_file():
+                problem = "is missing"
+            elif contents and sha256(file) != digest:
+                problem = f"is damaged: its SHA-256 is not {digest[:12]}..."
+            if problem:
+                raise MagicError(f"{file}: {problem}; delete {self.folder} and build it again")
+
+    def blocks(self, rows: int = BLOCK_ROWS) -> Iterator[tuple[int, np.ndarray]]:
+        """All features in order as float32 blocks, each with the number of its first row."""
+        for number, shard in enumerate(self._shards):
+            for start in range(0, len(shard), rows):
+                yield number * self._shard_rows + start, shard[start : start + rows].astype(np.float32)
+
+    def take(self, numbers: np.ndarray) -> np.ndarray:
+        """Features (..., E), as they are stored, of rows ``numbers`` (...)."""
+        taken = np.empty((numbers.size, self.dim), self._dtype)
+        shards, places = np.divmod(numbers.ravel(), self._shard_rows)
+        for shard in np.unique(shards):
+            chosen = shards == shard
+            taken[chosen] = self._shards[shard][places[chosen]]
+        return taken.reshape(*numbers.shape, self.dim)
+
+    def items(self, numbers: Sequence[int]) -> list[dict[str, Any]]:
+        """What rows stand for."""
+        if self._starts is None:
+            self._starts = line_starts(self.folder / ITEMS)
+        found = []
+        with (self.folder / ITEMS).open("rb") as stream:
+            for number in numbers:
+                stream.seek(self._starts[number])
+                found.append(json.loads(stream.readline()))
+        return found
+
+
+def line_starts(file: Path) -> np.ndarray:
+    """Where each line of a file begins, in bytes: 8 bytes a line in memory, whatever the lines hold."""
+    parts, offset = [np.zeros(1, np.int64)], 0
+    with file.open("rb") as stream:
+        while block := stream.read(_SCAN_BYTES):
+            parts.append(np.flatnonzero(np.frombuffer(block, np.uint8) == ord("\n")) + offset + 1)
+            offset += len(block)
+    starts = np.concatenate(parts)
+    return starts[starts < offset]

@@ -1,0 +1,116 @@
+"""Settings of ``magic retrieve-images``."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from magic_cli.errors import SettingsError, nearest, require
+from magic_cli.retrieval.settings import IndexSettings, check_choice
+from magic_cli.settings import MachineSettings
+
+BUILD, QUERY = "build", "query"
+WHOLE, RELEASED = "whole", "released"
+EMBEDDED, LINKS, NONE = "embedded", "links", "none"
+
+
+@dataclass
+class ReadingMachineSettings(MachineSettings):
+    """What models run on, where images are read beside them.
+
+    Attributes:
+        workers: Processes that read images, at least 0 (the main process reads); null: chosen by the number of cores.
+    """
+
+    workers: int | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.workers is not None:
+            require("workers", self.workers, at_least=0, prefix="run")
+
+
+@dataclass
+class RetrieveImagesSettings:
+    """Everything ``magic retrieve-images`` needs.
+
+    Attributes:
+        image_text_model: Who looks.
+        words: ``build`` and where the images are, or ``query`` and the files with the queries.
+        index: Folder of the index.
+        queries: Queries of the command line.
+        titles: ``whole``, or ``released``: cut as the released code cuts titles.
+        top_k: Images a query, at least 1.
+        limit: Only the first so many images are built in, at least 1; null: all.
+        apply_exif_orientation: Turn photos upright that carry an EXIF orientation.
+        output: Folder of a query's results; null: below ``runs/retrieve-images``.
+        contact_sheet: Page of the results: ``embedded`` (thumbnails inside it), ``links`` (to the image files) or ``none``.
+        contact_sheet_queries: Only the first so many queries are on it, at least 1.
+        search: Kind of index.
+        run: What models run on.
+    """
+
+    image_text_model: Any
+    words: list[str] = field(default_factory=list)
+    index: str | None = None
+    queries: list[str] = field(default_factory=list)
+    titles: str = WHOLE
+    top_k: int = 3
+    limit: int | None = None
+    apply_exif_orientation: bool = True
+    output: str | None = None
+    contact_sheet: str = EMBEDDED
+    contact_sheet_queries: int = 200
+    search: IndexSettings = field(default_factory=IndexSettings)
+    run: ReadingMachineSettings = field(default_factory=lambda: ReadingMachineSettings(batch_size=32))
+
+    def __post_init__(self) -> None:
+        check_choice("titles", self.titles, (WHOLE, RELEASED))
+        check_choice("contact_sheet", self.contact_sheet, (EMBEDDED, LINKS, NONE))
+        for name in ("top_k", "contact_sheet_queries", "limit"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise SettingsError(f"{name} must be at least 1, got {value}")
+
+    def checked_action(self) -> str:
+        """``build`` or ``query``.
+
+        Raises:
+            SettingsError: Neither was said, or something that it needs is not set.
+        """
+        action = self.words[0] if self.words else ""
+        if action not in (BUILD, QUERY):
+            said = f"{nearest(action, (BUILD, QUERY))}; got {action!r}" if action else "say build or query"
+            raise SettingsError(f"magic retrieve-images: {said}, as in `magic retrieve-images build PHOTOS --index FOLDER`")
+        if not self.index:
+            raise SettingsError(f"index is not set: name the folder of the index, as in `magic retrieve-images {action} ... --index FOLDER`")
+        if action == BUILD and len(self.words) == 1:
+            raise SettingsError("nothing to build from: name a folder of images, a list of image files, or webdataset shards (*.tar)")
+        if action == QUERY and len(self.words) == 1 and not self.queries:
+            raise SettingsError('nothing to look for: name a file with one query a line, or give --query "..."')
+        return action
+
+    @property
+    def index_folder(self) -> Path:
+        """The folder of the index."""
+        return Path(str(self.index)).expanduser()
+
+    @property
+    def output_folder(self) -> Path:
+        """Where a query's results go: ``output``, or a folder named after the index, with a hash of what is asked."""
+        if self.output:
+            return Path(self.output).expanduser()
+        name = hashlib.sha256(json.dumps(self._asked(), sort_keys=True, default=str).encode()).hexdigest()[:8]
+        return Path("runs", "retrieve-images", f"{self.index_folder.name}-{name}")
+
+    def _asked(self) -> dict[str, Any]:
+        asked = asdict(self)
+        del asked["run"], asked["output"]
+        return asked
+
+    def claim(self) -> tuple[str, str] | None:
+        """The output folder that was named, and what identifies who may use it; None if none was named."""
+        return (self.output, json.dumps(self._asked(), sort_keys=True, default=str)) if self.output else None

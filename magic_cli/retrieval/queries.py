@@ -1,0 +1,68 @@
+"""What is looked for: titles or any other texts, of every format that people have."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from magic_cli.data.json_files import read_records, read_text_lines
+from magic_cli.data.paths import named_paths
+from magic_cli.errors import MagicError
+
+_KEYS = ("query", "title", "prefix_text", "text", "caption")
+_HINT = "one query a line, ROCStories' title<TAB>story, or JSON with a title or query"
+_SEPARATOR = "<|endoftext|>"
+
+
+def load_queries(files: Sequence[str], texts: Sequence[str]) -> list[dict[str, str]]:
+    """Queries of files and of the command line, ``[{"id", "query"}]``; an id is the file's own, or the number of the query.
+
+    Raises:
+        MagicError: A file is missing or malformed, or there are no queries.
+    """
+    found = [{"id": str(number), "query": text} for number, text in enumerate(texts, start=1)]
+    for word in files:
+        paths = named_paths(word)
+        if not paths:
+            raise MagicError(f"{word}: no such file (looked at {Path(word).expanduser().absolute()}); {_HINT}")
+        for path in paths:
+            found += _of_file(path, first=len(found) + 1)
+    queries = [{**entry, "query": " ".join(entry["query"].split())} for entry in found]
+    for entry in queries:
+        if not entry["query"]:
+            raise MagicError(f"query {entry['id']} is empty; remove it")
+    if not queries:
+        raise MagicError(f"{' '.join(files)}: holds no queries; {_HINT}")
+    return queries
+
+
+def released_title(title: str) -> str:
+    """A title as the released code looks for its images.
+
+    It strips the separator from the prompt, title + " " + separator, as a set of letters: so the letters of "<|endoftext|>"
+    are eaten at the front of the title, too.
+
+    >>> released_title("the squirrel"), released_title("The end")
+    ('he squirrel', 'The end')
+    """
+    return f"{title} {_SEPARATOR}".strip(_SEPARATOR).strip()
+
+
+def _of_file(path: Path, *, first: int) -> list[dict[str, str]]:
+    name = path.name.removesuffix(".gz")
+    if not name.endswith((".json", ".jsonl")):
+        lines = read_text_lines(path, setting="words", hint=_HINT)
+        return [{"id": str(first + i), "query": line.partition("\t")[0]} for i, line in enumerate(lines)]
+    records = read_records(path, setting="words", hint=_HINT)
+    records = records if isinstance(records, list) else [records]
+    return [_of_record(record, first + i, f"{path} record {i + 1}") for i, record in enumerate(records)]
+
+
+def _of_record(record: Any, number: int, place: str) -> dict[str, str]:
+    if isinstance(record, str):
+        return {"id": str(number), "query": record}
+    text = next((record[key] for key in _KEYS if key in record), None) if isinstance(record, dict) else None
+    if not isinstance(text, str):
+        raise MagicError(f"{place}: has no query ({', '.join(_KEYS)}); {_HINT}")
+    return {"id": str(record.get("id", number)), "query": text}

@@ -1,0 +1,127 @@
+"""The nearest features of a query: FAISS finds candidates, and their cosines, computed anew in one fixed way, decide.
+
+A product of matrices may give equal features scores that differ in the last bit, depending on where they stand. So
+candidates are ordered by cosines in float64, each summed alone: equal features tie, and ties go to the lower number.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import faiss
+import numpy as np
+
+from magic_cli.retrieval.features import Features
+from magic_cli.retrieval.settings import IndexSettings
+from magic_cli.retrieval.store import to_unit_length
+
+_SPARE = 16  # candidates beyond those that are wanted, for ties that rounding has put apart
+_ROUNDING = 1e-5  # by which a float32 product of unit vectors may be wrong
+_QUERIES_AT_ONCE = 256
+
+
+class Candidates(Protocol):
+    """Finds rows that are near a query, with scores that may be off by rounding."""
+
+    is_exact: bool
+
+    def top(self, queries: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+        """Scores (Q, count), best first, and row numbers, -1 where there are no more, of queries (Q, E) of length 1."""
+
+
+class InMemory:
+    """FAISS' flat index: every feature in memory as float32."""
+
+    is_exact = True
+
+    def __init__(self, features: Features) -> None:
+        self._index = faiss.IndexFlatIP(features.dim)
+        for _, block in features.blocks():
+            self._index.add(block)
+
+    def top(self, queries: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+        return self._index.search(queries, count)
+
+
+class OnDisk:
+    """Every feature looked at, one block in memory at a time."""
+
+    is_exact = True
+
+    def __init__(self, features: Features) -> None:
+        self._features = features
+
+    def top(self, queries: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+        best = np.full((len(queries), count), -np.inf, np.float32)
+        numbers = np.full((len(queries), count), -1, np.int64)
+        for start, block in self._features.blocks():
+            scores, places = faiss.knn(queries, block, min(count, len(block)), metric=faiss.METRIC_INNER_PRODUCT)
+            best, numbers = np.hstack([best, scores]), np.hstack([numbers, places + start])
+            order = np.argsort(-best, axis=1, kind="stable")[:, :count]
+            best, numbers = np.take_along_axis(best, order, 1), np.take_along_axis(numbers, order, 1)
+        return best, numbers
+
+
+class Search:
+    """The best rows of any query.
+
+    Args:
+        features: What is searched; at least one row.
+        candidates: Who finds candidates.
+    """
+
+    def __init__(self, features: Features, candidates: Candidates) -> None:
+        self.features, self._candidates = features, candidates
+
+    def best(self, queries: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+        """The best rows of queries (Q, E) of whatever length.
+
+        Returns:
+            Cosines (Q, count) in float64, best first, and row numbers; fewer than ``count`` columns if there are fewer
+            rows. An approximate index that finds fewer has -inf and -1 at the end.
+        """
+        count = min(count, self.features.rows)
+        unit = to_unit_length(queries)
+        parts = [self._best(unit[i : i + _QUERIES_AT_ONCE], count, count + _SPARE) for i in range(0, len(unit), _QUERIES_AT_ONCE)]
+        empty = np.empty((0, count))
+        return (np.concatenate([p[0] for p in parts] or [empty]), np.concatenate([p[1] for p in parts] or [empty.astype(np.int64)]))
+
+    def _best(self, queries: np.ndarray, count: int, look_at: int) -> tuple[np.ndarray, np.ndarray]:
+        look_at = min(look_at, self.features.rows)
+        rough, numbers = self._candidates.top(queries, look_at)
+        scores = self._cosines(queries, numbers)
+        order = np.lexsort((numbers, -scores), axis=1)[:, :count]
+        best, chosen = np.take_along_axis(scores, order, 1), np.take_along_axis(numbers, order, 1)
+        if self._candidates.is_exact and look_at < self.features.rows:
+            # a row that was not looked at could still tie with the last one chosen: look further
+            unsure = np.flatnonzero(rough[:, -1] + _ROUNDING >= best[:, -1])
+            if len(unsure):
+                best[unsure], chosen[unsure] = self._best(queries[unsure], count, look_at * 4)
+        return best, chosen
+
+    def _cosines(self, queries: np.ndarray, numbers: np.ndarray) -> np.ndarray:
+        """(Q, C) cosines of queries (Q, E) with rows ``numbers`` (Q, C); -inf where there is no row."""
+        scores = np.full(numbers.shape, -np.inf)
+        for row, (query, chosen) in enumerate(zip(queries.astype(np.float64), numbers, strict=True)):
+            found = chosen >= 0
+            features = self.features.take(chosen[found]).astype(np.float64)
+            scores[row, found] = (features * query).sum(axis=1)  # not @: its result would depend on the neighbours
+        return scores
+
+
+def open_search(features: Features, settings: IndexSettings, *, threads: int | None) -> Search:
+    """The index of the settings over the features; an approximate one is built if it is not there.
+
+    Args:
+        features: What is searched; at least one row.
+        settings: Kind of index.
+        threads: Threads of FAISS; None: it decides.
+    """
+    from magic_cli.retrieval.approximate import Approximate
+
+    if threads is not None:
+        faiss.omp_set_num_threads(threads)
+    if settings.kind != "exact":
+        return Search(features, Approximate(features, settings))
+    fits = features.rows * features.dim * 4 <= settings.memory_gib * 2**30
+    return Search(features, InMemory(features) if fits else OnDisk(features))

@@ -1,0 +1,74 @@
+"""How an index is searched. No torch, no FAISS: settings load fast."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, ClassVar
+
+from magic_cli.errors import SettingsError, nearest, require
+
+KINDS = ("exact", "ivf", "hnsw")
+FEATURE_TYPES = ("float16", "float32")
+
+
+@dataclass
+class IndexSettings:
+    """A kind of index and its settings; those of the other kinds mean nothing.
+
+    Attributes:
+        kind: ``exact`` looks at every feature; ``ivf`` at the ``nprobe`` nearest of ``nlist`` cells; ``hnsw`` follows a graph.
+        nlist: Cells of ivf, at least 1; null: 4 times the square root of the number of features.
+        nprobe: Cells that a query looks into, at least 1.
+        m: Neighbours of a node of hnsw, at least 2.
+        ef_construction: Candidates while the graph is built, at least 1.
+        ef: Candidates of a query, at least 1.
+        features: Type in which features are stored: float16 halves disk and memory.
+        memory_gib: The exact index keeps features in memory, as float32, if they need no more than this; else it reads them
+            from disk block by block.
+    """
+
+    setting: ClassVar[str] = "search"
+    """What the user calls the group."""
+
+    kind: str = "exact"
+    nlist: int | None = None
+    nprobe: int = 32
+    m: int = 32
+    ef_construction: int = 200
+    ef: int = 256
+    features: str = "float16"
+    memory_gib: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_choice(f"{self.setting}.kind", self.kind, KINDS)
+        check_choice(f"{self.setting}.features", self.features, FEATURE_TYPES)
+        check = partial(require, prefix=self.setting)
+        if self.nlist is not None:
+            check("nlist", self.nlist, at_least=1)
+        check("nprobe", self.nprobe, at_least=1)
+        check("m", self.m, at_least=2)
+        check("ef_construction", self.ef_construction, at_least=1)
+        check("ef", self.ef, at_least=1)
+        check("memory_gib", self.memory_gib, at_least=0, at_most=2**20)
+
+    @property
+    def built_with(self) -> dict[str, Any]:
+        """The settings that shape the index file of this kind; a query's own are not among them."""
+        names = {"exact": (), "ivf": ("nlist",), "hnsw": ("m", "ef_construction")}[self.kind]
+        return {name: getattr(self, name) for name in names}
+
+
+def check_choice(name: str, value: str, known: tuple[str, ...]) -> None:
+    """Refuse a value that is none of the known ones.
+
+    Raises:
+        SettingsError: One line with the setting, the value and what is allowed.
+
+    >>> check_choice("search.kind", "hsnw", ("exact", "ivf", "hnsw"))
+    Traceback (most recent call last):
+        ...
+    magic_cli.errors.SettingsError: search.kind='hsnw' is unknown; did you mean hnsw? (exact, ivf, hnsw)
+    """
+    if value not in known:
+        raise SettingsError(f"{name}={value!r} is unknown; {nearest(str(value), known)}")

@@ -1,0 +1,204 @@
+"""A folder of features, written batch by batch so that a killed build goes on where it stopped and ends byte for byte the same.
+
+    manifest.json         what the features depend on; at the end counts and the SHA-256 of every file
+    features-00000.bin    rows of E numbers each, scaled to length 1, little-endian; ``shard_rows`` rows a file
+    items.jsonl           what each row stands for, one line a row
+    failures.jsonl        inputs that have no feature, with the reason
+    progress.jsonl        how far a build has come, and the length of the files then; gone when it is complete
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from magic_cli.errors import MagicError
+from magic_cli.models.sources import sha256
+from magic_cli.runs import append_lines, differences, recover_lines, write_atomically
+
+MANIFEST, ITEMS, FAILURES, PROGRESS = "manifest.json", "items.jsonl", "failures.jsonl", "progress.jsonl"
+SHARD_ROWS = 100_000
+DTYPES = {"float16": np.dtype("<f2"), "float32": np.dtype("<f4")}
+_FORMAT = 1  # raised whenever the files change
+_START = {"inputs": 0, "rows": 0, "dim": None, "failures": 0, "sizes": {ITEMS: 0, FAILURES: 0}}
+
+
+def shard_file(folder: Path, number: int) -> Path:
+    """The file of rows ``number * shard_rows`` on."""
+    return folder / f"features-{number:05d}.bin"
+
+
+class FeatureWriter:
+    """Builds a folder of features; a context manager that holds the folder for this process.
+
+    Args:
+        folder: The folder; made if it does not exist.
+        setting: What the user calls it, for error messages.
+        identity: All that the features depend on, as plain JSON values; a folder is only ever continued with the same.
+        dtype: ``float16`` or ``float32``.
+        shard_rows: Rows a file.
+
+    Attributes:
+        is_complete: Whether nothing is left to do.
+        inputs_done: Inputs, in their order, that are done.
+
+    Raises:
+        MagicError: The folder belongs to something else, cannot be written, or is damaged.
+    """
+
+    def __init__(self, folder: Path, setting: str, identity: Mapping[str, Any], *, dtype: str, shard_rows: int = SHARD_ROWS) -> None:
+        self.folder, self._setting = folder, setting
+        self._identity = json.loads(json.dumps({"format": _FORMAT, **identity, "features": dtype, "shard_rows": shard_rows}))
+        self._dtype, self._shard_rows = DTYPES[dtype], shard_rows
+        self.is_complete = False
+
+    def __enter__(self) -> FeatureWriter:
+        with contextlib.ExitStack() as stack:
+            try:
+                self.folder.mkdir(parents=True, exist_ok=True)
+                lock = stack.enter_context((self.folder / ".lock").open("w"))
+            except OSError as error:
+                raise MagicError(f"{self._place}: cannot be written ({error.strerror}); set {self._setting} to another folder") from error
+            self._wait_for(lock)
+            manifest = read_manifest(self.folder, self._setting)
+            if manifest is None:
+                write_atomically(self.folder / MANIFEST, _document({"status": "building", "identity": self._identity}))
+            elif manifest["identity"] != self._identity:
+                changed = "; ".join(differences(manifest["identity"], self._identity))
+                raise MagicError(f"{self._place}: was built from something else ({changed}); set another folder, or delete this one")
+            self.is_complete = manifest is not None and manifest["status"] == "complete"
+            self._state = dict(_START)
+            if self.is_complete:
+                (self.folder / PROGRESS).unlink(missing_ok=True)  # a kill may have left it
+            else:
+                self._recover()
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._stack.close()
+
+    @property
+    def _place(self) -> str:
+        return f"{self._setting}={self.folder}"
+
+    @property
+    def inputs_done(self) -> int:
+        return self._state["inputs"]
+
+    def _wait_for(self, lock: Any) -> None:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the kernel lets go of it however we die
+        except BlockingIOError:
+            print(f"magic: {self._place}: another process builds it; waiting", file=sys.stderr)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+
+    def _recover(self) -> None:
+        """Take the files back to the last batch that was written whole."""
+        batches = recover_lines(self.folder / PROGRESS)
+        if batches:
+            self._state = batches[-1]
+        sizes = {self.folder / name: size for name, size in self._state["sizes"].items()}
+        width = self._dtype.itemsize * (self._state["dim"] or 0)
+        for number in range(-(-self._state["rows"] // self._shard_rows)):
+            rows = min(self._shard_rows, self._state["rows"] - number * self._shard_rows)
+            sizes[shard_file(self.folder, number)] = rows * width
+        for file in self.folder.glob("features-*.bin"):
+            sizes.setdefault(file, 0)
+        for file, size in sizes.items():
+            found = file.stat().st_size if file.exists() else 0
+            if found < size:
+                raise MagicError(f"{file}: is damaged ({found} bytes where {size} were written); delete {self.folder} and start again")
+            if size:
+                os.truncate(file, size)
+            else:
+                file.unlink(missing_ok=True)
+
+    def add(self, features: np.ndarray, items: Sequence[dict[str, Any]], failures: Sequence[dict[str, Any]], *, inputs: int) -> None:
+        """Append a batch; when this returns it survives any crash.
+
+        Args:
+            features: (N, E) of whatever length; none may be zero or not finite.
+            items: What each row stands for.
+            failures: Inputs of the batch that have no feature.
+            inputs: How many inputs the batch took.
+        """
+        state = self._state
+        if len(features):
+            state = state | {"dim": features.shape[1]}
+            self._append_rows(to_unit_length(features).astype(self._dtype))
+        append_lines(self.folder / ITEMS, items)
+        append_lines(self.folder / FAILURES, failures)
+        self._state = {
+            "inputs": state["inputs"] + inputs,
+            "rows": state["rows"] + len(features),
+            "dim": state["dim"],
+            "failures": state["failures"] + len(failures),
+            "sizes": {name: _size(self.folder / name) for name in (ITEMS, FAILURES)},
+        }
+        append_lines(self.folder / PROGRESS, [self._state])
+
+    def _append_rows(self, rows: np.ndarray) -> None:
+        start, position = self._state["rows"], 0
+        while position < len(rows):
+            number, filled = divmod(start + position, self._shard_rows)
+            part = rows[position : position + self._shard_rows - filled]
+            with shard_file(self.folder, number).open("ab", buffering=0) as stream:
+                stream.write(part.tobytes())
+                os.fsync(stream.fileno())
+            position += len(part)
+
+    def finish(self) -> None:
+        """Mark the folder complete, with the digests of its files."""
+        for name in (ITEMS, FAILURES):
+            (self.folder / name).touch()
+        files = [*sorted(self.folder.glob("features-*.bin")), self.folder / ITEMS, self.folder / FAILURES]
+        counts = {name: self._state[name] for name in ("inputs", "rows", "failures", "dim")}
+        digests = {file.name: sha256(file) for file in files}
+        document = {"status": "complete", "identity": self._identity, **counts, "files": digests}
+        write_atomically(self.folder / MANIFEST, _document(document))
+        (self.folder / PROGRESS).unlink(missing_ok=True)
+        self.is_complete = True
+
+
+def read_manifest(folder: Path, setting: str) -> dict[str, Any] | None:
+    """The manifest of a folder of features; None if it has none.
+
+    Raises:
+        MagicError: It is damaged, or the folder holds other things.
+    """
+    file = folder / MANIFEST
+    try:
+        manifest = json.loads(file.read_text(encoding="utf-8"))
+        return manifest if {"status", "identity"} <= manifest.keys() else _refuse(folder, setting, "holds no features, but something else")
+    except FileNotFoundError:
+        others = [path.name for path in folder.glob("*") if not path.name.startswith(".")] if folder.is_dir() else []
+        return _refuse(folder, setting, f"is not empty and has no {MANIFEST} (but {min(others)})") if others else None
+    except (json.JSONDecodeError, UnicodeDecodeError, AttributeError):
+        return _refuse(folder, setting, f"its {MANIFEST} is damaged")
+
+
+def _refuse(folder: Path, setting: str, problem: str) -> None:
+    raise MagicError(f"{setting}={folder}: {problem}; set another folder, or delete this one")
+
+
+def to_unit_length(features: np.ndarray) -> np.ndarray:
+    """(N, E) float32 scaled to length 1, so that a product is a cosine."""
+    features = np.asarray(features, dtype=np.float32)
+    return features / np.linalg.norm(features, axis=1, keepdims=True)
+
+
+def _size(file: Path) -> int:
+    return file.stat().st_size if file.exists() else 0
+
+
+def _document(value: Any) -> str:
+    return json.dumps(value, indent=2) + "\n"

@@ -1,0 +1,191 @@
+"""``magic caption --decoding clipre`` as its user meets it."""
+
+import json
+import os
+import shutil
+import signal
+import time
+
+import numpy as np
+import pytest
+import torch
+
+from magic_cli.cli import main
+from tests.commands.test_crash import start, wait
+from tests.tiny_models import CAPTIONS
+
+
+@pytest.fixture(autouse=True)
+def in_tmp_path(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    (tmp_path / "captions.txt").write_text("\n".join([CAPTIONS[3], "  A   cat.", *CAPTIONS, "", CAPTIONS[0]]) + "\n")
+
+
+@pytest.fixture
+def words(tiny_photos, tiny_clip_folder):
+    return [
+        "caption", "--images", str(tiny_photos), "--decoding", "clipre", "image_text_model=clip_vit_b32",
+        f"image_text_model.path={tiny_clip_folder}", "decoding.captions=mine", "decoding.captions_file=captions.txt", "run.threads=1",
+        "run.dir=out",
+    ]  # fmt: skip
+
+
+def lines(file):
+    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+
+
+def index_folder(tmp_path):
+    [folder] = (tmp_path / "cache" / "magic" / "captions").iterdir()
+    return folder
+
+
+def test_best_caption_is_taken_word_for_word_and_no_language_model_is_loaded(words, loaded_clip, image_features, tmp_path, capsys):
+    assert main([*words, "language_model=gpt2"]) == 0, "a language model that is not there is not missed"
+    texts = list(dict.fromkeys([CAPTIONS[3], "A cat.", *CAPTIONS]))
+    a, b = (torch.nn.functional.normalize(f, dim=1) for f in (image_features, loaded_clip.encode_texts(texts)))
+    cosines = (a @ b.T).numpy()
+    predictions = lines(tmp_path / "out" / "predictions.jsonl")
+    for prediction, row in zip(predictions, cosines, strict=True):
+        best = np.argsort(-row)[:5]
+        assert prediction["caption"] == prediction["retrieved"][0]["caption"]
+        # features are stored in float16
+        assert [entry["score"] for entry in prediction["retrieved"]] == pytest.approx(row[best], abs=1e-3)
+        assert row[texts.index(prediction["caption"])] > row[best[0]] - 1e-3
+        assert "token_ids" not in prediction
+    assert [line.split("\t")[1] for line in capsys.readouterr().out.splitlines()] == [p["caption"] for p in predictions]
+    manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
+    assert manifest["models"].keys() == {"image_text_model", "captions"}
+    assert manifest["models"]["captions"]["count"] == len(texts) and "language_model" not in manifest["identity"]
+    assert manifest["sessions"][0]["work"]["texts_encoded"] - len(texts) < 50, "every text once, and the probe of the tower"
+    assert len(lines(index_folder(tmp_path) / "items.jsonl")) == len(texts)
+    results = json.loads((tmp_path / "out" / "coco_results.json").read_text())
+    assert [r["caption"] for r in results] == [p["caption"] for p in predictions]
+
+
+def test_index_is_built_once_and_only_for_these_captions(words, tmp_path, capsys):
+    for folder in ("out", "two"):
+        assert main([*words[:-1], f"run.dir={folder}"]) == 0
+    index = index_folder(tmp_path)
+    sessions = [json.loads((tmp_path / folder / "manifest.json").read_text())["sessions"][0]["work"] for folder in ("out", "two")]
+    assert sessions[0].get("texts_encoded", 0) > sessions[1].get("texts_encoded", 0)
+    assert (tmp_path / "out" / "predictions.jsonl").read_bytes() == (tmp_path / "two" / "predictions.jsonl").read_bytes()
+    (tmp_path / "captions.txt").write_text("Another caption.\n")
+    assert main([*words[:-1], "run.dir=three"]) == 0
+    assert len(list(index.parent.iterdir())) == 2
+    assert {p["caption"] for p in lines(tmp_path / "three" / "predictions.jsonl")} == {"Another caption."}
+
+
+def test_changed_captions_are_noticed_when_a_run_goes_on(words, tmp_path, capsys):
+    assert main(words) == 0
+    file = tmp_path / "out" / "predictions.jsonl"
+    file.write_text("".join(file.read_text().splitlines(keepends=True)[:-1]))
+    (tmp_path / "captions.txt").write_text("Another caption.\n")
+    assert main(words) == 2
+    err = capsys.readouterr().err
+    assert "was begun with other model files (captions.count" in err and "captions.sha256" in err
+
+
+def test_changed_model_is_noticed_in_a_folder_of_ones_own(words, tiny_clip_folder, tmp_path, capsys):
+    from safetensors.torch import load_file, save_file
+
+    assert main([*words, "decoding.folder=index"]) == 0
+    shutil.copytree(tiny_clip_folder, "other")
+    weights = load_file("other/model.safetensors")
+    weights["text_projection.weight"] = weights["text_projection.weight"] * 2
+    save_file(weights, "other/model.safetensors", metadata={"format": "pt"})
+    words = [word if not word.startswith("image_text_model.path") else "image_text_model.path=other" for word in words[:-1]]
+    assert main([*words, "decoding.folder=index", "run.dir=two"]) == 2
+    err = capsys.readouterr().err
+    assert "decoding.folder=index: was built from something else (model.files.model.safetensors" in err
+
+
+def test_released_index_knows_the_first_128_captions_only(words, tmp_path, capsys):
+    many = [f"{caption} {number}" for number in range(6) for caption in CAPTIONS]
+    (tmp_path / "captions.txt").write_text("\n".join(many))
+    assert main([*words, "decoding.index=released-128", "decoding.top_m=200"]) == 0
+    for prediction in lines(tmp_path / "out" / "predictions.jsonl"):
+        assert sorted(entry["caption"] for entry in prediction["retrieved"]) == sorted(many[:128])
+
+
+@pytest.mark.parametrize("kind", ["ivf", "hnsw"])
+def test_approximate_index_that_looks_everywhere_gives_the_exact_captions(kind, words, tmp_path, capsys):
+    everywhere = {"ivf": ["decoding.nlist=4", "decoding.nprobe=4"], "hnsw": ["decoding.ef=64"]}[kind]
+    assert main(words) == main([*words[:-1], "run.dir=two", f"decoding.kind={kind}", *everywhere]) == 0
+    assert (tmp_path / "out" / "predictions.jsonl").read_bytes() == (tmp_path / "two" / "predictions.jsonl").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "count"),
+    [
+        ("karpathy.json", {"images": [{"split": s, "sentences": [{"raw": "A cat."}, {"raw": f"A {s}."}]} for s in ("train", "val")]}, 2),
+        ("coco.json", {"images": [], "annotations": [{"image_id": 1, "caption": "A cat."}, {"image_id": 2, "caption": "A dog."}]}, 2),
+        ("list.json", ["A cat.", "A dog.", "A cow."], 3),
+        ("records.json", [{"captions": ["A cat.", "A dog."]}, {"captions": ["A dog."]}], 2),
+        ("lines.jsonl", '{"caption": "A cat."}\n{"text": "A cow."}\n', 2),
+        ("lines.txt", "A cat.\r\n\r\nA cow, twice.\n", 2),
+    ],
+)  # fmt: skip
+def test_captions_of_every_format_are_read(name, text, count, words, tmp_path, capsys):
+    (tmp_path / name).write_text(text if isinstance(text, str) else json.dumps(text))
+    assert main([*[w for w in words if "captions_file" not in w], f"decoding.captions_file={name}"]) == 0
+    assert json.loads((tmp_path / "out" / "manifest.json").read_text())["models"]["captions"]["count"] == count
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("missing.txt", None, "decoding.captions_file=missing.txt: no such file"),
+        ("empty.txt", "\n \n", "decoding.captions_file=empty.txt: holds no captions"),
+        ("odd.json", '{"a": 1}', "decoding.captions_file=odd.json: neither Karpathy's nor COCO's format"),
+        ("odd.jsonl", '{"caption": "A cat."}\n{"a": 1}\n', "decoding.captions_file=odd.jsonl record 2: has no caption"),
+        ("k.json", '{"images": [{"split": "val", "sentences": []}]}', "decoding.split must be one of val, got 'train'"),
+    ],
+)  # fmt: skip
+def test_bad_captions_are_one_line_before_a_model_loads(name, text, message, words, tmp_path, capsys, monkeypatch):
+    def refuse(*args, **kwargs):
+        raise AssertionError("a model was loaded")
+
+    monkeypatch.setattr("magic_cli.models.loading.load_image_text_model", refuse)
+    if text is not None:
+        (tmp_path / name).write_text(text)
+    assert main([*[w for w in words if "captions_file" not in w], f"decoding.captions_file={name}"]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_unknown_captions_without_a_file_are_refused(words, capsys):
+    assert main([w for w in words if "captions_file" not in w]) == 2
+    assert "decoding.captions=mine: set decoding.captions_file" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_killed_run_goes_on_and_ends_byte_identical(words, tmp_path):
+    import magic_cli.hydra_app  # noqa: F401 - imported before forking
+    import magic_cli.retrieval.caption_retriever  # noqa: F401
+
+    (tmp_path / "captions.txt").write_text("\n".join(f"{caption} {number}" for number in range(300) for caption in CAPTIONS))
+    words = [*words[:-1], "run.batch_size=2"]
+    began = time.perf_counter()
+    assert wait(start([*words, "run.dir=undisturbed", "decoding.folder=index0"])) == 0
+    duration, killed = time.perf_counter() - began, 0
+    for number in range(1, 5):
+        while True:
+            pid = start([*words, f"run.dir=run{number}", f"decoding.folder=index{number}"])
+            if number == 1:
+                while not (tmp_path / "index1" / "progress.jsonl").exists():
+                    time.sleep(0.0005)
+            else:
+                time.sleep(duration * number / 5)
+            os.kill(pid, signal.SIGKILL)
+            if wait(pid) == -signal.SIGKILL:
+                break
+            shutil.rmtree(f"run{number}")
+            shutil.rmtree(f"index{number}")
+            duration *= 0.9
+        killed += (tmp_path / f"index{number}" / "progress.jsonl").exists()
+        assert wait(start([*words, f"run.dir=run{number}", f"decoding.folder=index{number}"])) == 0
+        for name in ("predictions.jsonl", "coco_results.json"):
+            assert (tmp_path / f"run{number}" / name).read_bytes() == (tmp_path / "undisturbed" / name).read_bytes()
+        for file in (tmp_path / "index0").glob("[a-z]*"):
+            assert (tmp_path / f"index{number}" / file.name).read_bytes() == file.read_bytes()
+    assert killed, "some kills hit the index in the making"

@@ -1,0 +1,284 @@
+"""``magic retrieve-images`` as its user meets it: images in, an index, results and a page out."""
+
+import base64
+import io
+import json
+import os
+import re
+import shutil
+import signal
+import tarfile
+import time
+from html.parser import HTMLParser
+from urllib.parse import unquote
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from magic_cli.cli import main
+from tests.commands.test_crash import start, wait
+
+TITLES = ["a dog on the beach", "the squirrel", "Sky & <sea>"]
+
+
+@pytest.fixture(autouse=True)
+def in_tmp_path(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def model(tiny_clip_folder):
+    return ["image_text_model=clip_vit_b32", f"image_text_model.path={tiny_clip_folder}", "run.threads=1", "--index", "bank"]
+
+
+@pytest.fixture
+def photos(tiny_photos, tmp_path):
+    return shutil.copytree(tiny_photos, tmp_path / "photos")
+
+
+def lines(file):
+    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+
+
+def files(folder):
+    return {file.name: file.read_bytes() for file in folder.iterdir() if file.name != ".lock"}
+
+
+def shard(path, photos, extra=()):
+    """A webdataset shard: an image and its caption for every photo."""
+    with tarfile.open(path, "w") as archive:
+        for number, photo in enumerate(sorted(photos.iterdir())):
+            for name, data in ((f"{number:05d}.jpg", photo.read_bytes()), (f"{number:05d}.txt", b"a caption"), *extra):
+                info = tarfile.TarInfo(name)
+                info.size = len(data)
+                archive.addfile(info, io.BytesIO(data))
+    return path
+
+
+class Page(HTMLParser):
+    """Collects a page's images and headings, and checks that its tags close."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.images, self.headings, self._open = [], [], []
+        self.feed(text)
+        assert self._open == []
+
+    def handle_starttag(self, tag, attributes):
+        if tag == "img":
+            self.images.append(dict(attributes)["src"])
+        elif tag not in ("meta", "br"):
+            self._open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self._open.pop() == tag
+
+    def handle_data(self, data):
+        if self._open and self._open[-1] == "h2":
+            self.headings.append(data)
+
+
+def test_images_that_fit_best_come_first(photos, model, loaded_clip, image_features, tmp_path, capsys):
+    assert main(["retrieve-images", "build", "photos", *model]) == 0
+    assert capsys.readouterr().out == "bank\n"
+    words = [word for title in TITLES for word in ("--query", title)]
+    assert main(["retrieve-images", "query", *words, *model, "--top-k", "4", "--output", "found"]) == 0
+    names = sorted(photo.name for photo in photos.iterdir())
+    a, b = (torch.nn.functional.normalize(f, dim=1) for f in (loaded_clip.encode_texts(TITLES), image_features))
+    results = lines(tmp_path / "found" / "retrieved.jsonl")
+    assert [(r["id"], r["query"]) for r in results] == [(str(i), title) for i, title in enumerate(TITLES, start=1)]
+    for result, cosines in zip(results, (a @ b.T).numpy(), strict=True):
+        best = np.sort(cosines)[::-1][:4]
+        assert [image["score"] for image in result["images"]] == pytest.approx(best, abs=1e-3)  # features are float16
+        assert [cosines[names.index(image["id"])] for image in result["images"]] == pytest.approx(best, abs=1e-3)
+        assert [image["image"] for image in result["images"]] == [str(photos / image["id"]) for image in result["images"]]
+    out = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
+    assert out == [[r["query"], i["id"], f"{i['score']:.6f}"] for r in results for i in r["images"]]
+    assert main(["retrieve-images", "query", "--query", TITLES[0], *model, "--top-k", "99"]) == 0
+    out = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
+    assert len(out) == len(names) and all(len(line) == 2 for line in out)
+
+
+def test_second_build_changes_nothing_and_a_changed_bank_is_noticed(photos, model, tmp_path, capsys):
+    words = ["retrieve-images", "build", "photos", *model]
+    assert main(words) == 0
+    before = files(tmp_path / "bank")
+    assert main(words) == 0
+    assert files(tmp_path / "bank") == before
+    shutil.copy(photos / "sky.jpg", photos / "sky2.jpg")
+    assert main(words) == 2
+    assert "index=bank: was built from something else (inputs" in capsys.readouterr().err
+
+
+def test_unreadable_images_are_listed_and_the_others_are_found(photos, model, tmp_path, capsys):
+    (photos / "broken.jpg").write_text("no picture")
+    (tmp_path / "list.txt").write_text("\n".join([*(f"photos/{p.name}" for p in sorted(photos.iterdir())), "photos/missing.jpg"]))
+    words = ["retrieve-images", "build", "list.txt", *model, "run.batch_size=2"]
+    for _ in range(2):  # also when nothing is left to do
+        assert main(words) == 3
+        err = capsys.readouterr().err
+        assert "photos/missing.jpg: no such file" in err and "photos/broken.jpg: UnidentifiedImageError" in err
+        assert "6 images in the index, 2 images could not be read" in err
+    assert [f["id"] for f in lines(tmp_path / "bank" / "failures.jsonl")] == ["photos/broken.jpg", "photos/missing.jpg"]
+    assert len(lines(tmp_path / "bank" / "items.jsonl")) == 6
+
+
+def test_bank_without_a_readable_image_is_one_line(model, tmp_path, capsys):
+    (tmp_path / "photos").mkdir()
+    assert main(["retrieve-images", "build", "photos", *model]) == 2
+    assert "photos: no images found" in capsys.readouterr().err
+    (tmp_path / "photos" / "broken.jpg").write_text("no picture")
+    assert main(["retrieve-images", "build", "photos", *model]) == 3
+    assert main(["retrieve-images", "query", "--query", "x", *model]) == 2
+    assert "index=bank: holds no image (see its failures.jsonl)" in capsys.readouterr().err
+
+
+def test_images_of_shards_are_found_and_extracted(photos, model, tmp_path, capsys):
+    shard(tmp_path / "a-000000.tar", photos)
+    shard(tmp_path / "a-000001.tar", photos)
+    with tarfile.open(tmp_path / "a-000001.tar", "a") as archive:
+        info = tarfile.TarInfo("broken.png")
+        info.size = 5
+        archive.addfile(info, io.BytesIO(b"12345"))
+    assert main(["retrieve-images", "build", "a-*.tar", *model, "run.batch_size=4", "run.workers=1"]) == 3
+    assert [f["id"] for f in lines(tmp_path / "bank" / "failures.jsonl")] == ["a-000001/broken.png"]
+    failure = lines(tmp_path / "bank" / "failures.jsonl")[0]["reason"]
+    assert failure == "UnidentifiedImageError: cannot identify image file broken.png"
+    assert main(["retrieve-images", "query", "--query", "x", *model, "--output", "found", "--top-k", "12"]) == 0
+    [result] = lines(tmp_path / "found" / "retrieved.jsonl")
+    ids = [image["id"] for image in result["images"]]
+    assert ids[0::2] == [i.replace("000001", "000000") for i in ids[1::2]], "equal images tie: the lower number comes first"
+    for image in result["images"]:
+        number = int(re.search(r"/(\d+)\.jpg", image["id"])[1])
+        assert (tmp_path / "found" / image["image"]).read_bytes() == sorted(photos.iterdir())[number].read_bytes()
+
+
+def test_features_of_a_shard_equal_those_of_its_files(photos, model, tmp_path, capsys):
+    shard(tmp_path / "a.tar", photos)
+    assert main(["retrieve-images", "build", "photos", *model]) == 0
+    assert main(["retrieve-images", "build", "a.tar", *model[:-1], "bank2"]) == 0
+    assert (tmp_path / "bank2" / "features-00000.bin").read_bytes() == (tmp_path / "bank" / "features-00000.bin").read_bytes()
+
+
+@pytest.mark.parametrize("change", [lambda data: data[:700], lambda data: b"no tar file" * 100])
+def test_damaged_shard_is_one_line(change, photos, model, tmp_path, capsys):
+    file = shard(tmp_path / "a.tar", photos)
+    file.write_bytes(change(file.read_bytes()))
+    assert main(["retrieve-images", "build", "a.tar", *model]) == 2
+    assert "a.tar: is no whole tar file" in capsys.readouterr().err
+
+
+def test_contact_sheet_opens_with_its_thumbnails_inside(photos, model, tmp_path, capsys):
+    (tmp_path / "titles.txt").write_text("\n".join(f"{title}\tits story" for title in TITLES))
+    assert main(["retrieve-images", "build", "photos", *model]) == 0
+    assert main(["retrieve-images", "query", "titles.txt", *model, "--output", "found", "contact_sheet_queries=2"]) == 0
+    text = (tmp_path / "found" / "contact_sheet.html").read_text()
+    page = Page(text)
+    assert page.headings == TITLES[:2] and len(page.images) == 6 and "the first 2 of 3 queries" in text
+    for source in page.images:
+        kind, _, data = source.partition(",")
+        assert kind == "data:image/jpeg;base64"
+        assert max(Image.open(io.BytesIO(base64.b64decode(data))).size) == 80
+    assert main(["retrieve-images", "query", "titles.txt", *model, "--output", "found", "contact_sheet=links"]) == 0
+    page = Page((tmp_path / "found" / "contact_sheet.html").read_text())
+    assert "".join(page.headings) == "".join(TITLES) and len(page.images) == 9
+    assert all((tmp_path / "found" / unquote(source)).resolve().is_file() for source in page.images)
+    assert main(["retrieve-images", "query", "titles.txt", *model, "--output", "found", "contact_sheet=none"]) == 0
+    assert not (tmp_path / "found" / "contact_sheet.html").exists()
+
+
+def test_released_titles_are_cut_as_the_released_code_cuts(photos, model, tmp_path, capsys):
+    (tmp_path / "titles.jsonl").write_text('{"id": "a", "title": "the squirrel"}\n{"title": "he squirrel"}\n')
+    assert main(["retrieve-images", "build", "photos", *model]) == 0
+    scores = {}
+    for titles in ("whole", "released"):
+        assert main(["retrieve-images", "query", "titles.jsonl", *model, "--output", titles, f"titles={titles}"]) == 0
+        scores[titles] = [[image["score"] for image in r["images"]] for r in lines(tmp_path / titles / "retrieved.jsonl")]
+    assert [r["id"] for r in lines(tmp_path / "whole" / "retrieved.jsonl")] == ["a", "2"]
+    assert [r["query"] for r in lines(tmp_path / "released" / "retrieved.jsonl")] == ["the squirrel", "he squirrel"], "the story has the whole title"
+    assert scores["whole"][0] != scores["whole"][1] and scores["released"][0] == scores["whole"][1]
+
+
+@pytest.mark.parametrize("kind", ["ivf", "hnsw"])
+def test_approximate_index_is_built_beside_the_features_and_finds_the_same(kind, photos, model, tmp_path, capsys):
+    words = [*model, "--kind", kind, "search.nlist=2"]
+    assert main(["retrieve-images", "build", "photos", *words]) == 0
+    assert len(list((tmp_path / "bank").glob(f"{kind}-*.faiss"))) == 1
+    assert "building" in capsys.readouterr().err
+    assert main(["retrieve-images", "query", "--query", "x", *words, "--output", "found"]) == 0
+    assert main(["retrieve-images", "query", "--query", "x", *model, "--output", "exact"]) == 0
+    assert "building" not in capsys.readouterr().err
+    assert (tmp_path / "found" / "retrieved.jsonl").read_bytes() == (tmp_path / "exact" / "retrieved.jsonl").read_bytes()
+
+
+def test_another_model_is_refused(photos, model, tiny_clip_folder, tmp_path, capsys):
+    assert main(["retrieve-images", "build", "photos", *model]) == 0
+    other = shutil.copytree(tiny_clip_folder, tmp_path / "other")
+    (other / "extra.json").write_text("{}")
+    assert main(["retrieve-images", "query", "--query", "x", *model, "image_text_model.path=other"]) == 2
+    assert "index=bank: was built with another image_text_model (files.extra.json" in capsys.readouterr().err
+
+
+def test_damaged_index_is_refused(photos, model, tmp_path, capsys):
+    assert main(["retrieve-images", "build", "photos", *model]) == 0
+    file = tmp_path / "bank" / "features-00000.bin"
+    file.write_bytes(file.read_bytes()[:-1] + b"!")
+    assert main(["retrieve-images", "query", "--query", "x", *model]) == 2
+    assert "features-00000.bin: is damaged" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "say build or query"),
+        (["biuld"], "did you mean build"),
+        (["build", "--index", "bank"], "nothing to build from"),
+        (["build", "photos"], "index is not set"),
+        (["query", "--index", "bank"], "nothing to look for"),
+        (["build", "nowhere", "--index", "bank"], "nowhere: no such file or folder"),
+        (["query", "nowhere.txt", "--index", "bank"], "nowhere.txt: no such file"),
+        (["query", "--query", "x", "--index", "bank"], "index=bank: there is no index; build it first"),
+        (["query", "--query", "x", "--index", "bank", "--top-k", "0"], "top_k must be at least 1, got 0"),
+        (["query", "--query", "x", "--index", "bank", "titles=half"], "titles='half' is unknown"),
+        (["query", "--query", "x", "--index", "bank", "search.nprobe=0"], "search.nprobe must be at least 1, got 0"),
+    ],
+)
+def test_bad_input_is_one_line_before_a_model_loads(words, message, capsys, monkeypatch):
+    def refuse(*args, **kwargs):
+        raise AssertionError("a model was loaded")
+
+    monkeypatch.setattr("magic_cli.models.loading.load_image_text_model", refuse)
+    assert main(["retrieve-images", *words]) == 2
+    err = capsys.readouterr().err
+    assert message in err and err.count("\n") == 1
+
+
+@pytest.mark.slow
+def test_killed_build_goes_on_and_ends_byte_identical(photos, model, tmp_path):
+    import magic_cli.hydra_app
+    import magic_cli.retrieval.image_index  # noqa: F401 - imported before forking
+
+    for number in range(30):
+        for photo in ("noise", "disc", "sky"):
+            shutil.copy(photos / f"{photo}.jpg", photos / f"{number}-{photo}.jpg")
+    (photos / "9-broken.jpg").write_text("no picture")
+    words = ["retrieve-images", "build", "photos", *model[:-1]]
+    extra = ["run.batch_size=4", "--kind", "ivf", "run.workers=1"]
+    assert wait(start([*words, "undisturbed", *extra])) == 3
+    expected = files(tmp_path / "undisturbed")
+    for batches in (1, 9, 20):
+        folder = tmp_path / f"bank{batches}"
+        pid = start([*words, folder.name, *extra])
+        while not (folder / "progress.jsonl").exists() or (folder / "progress.jsonl").read_bytes().count(b"\n") < batches:
+            time.sleep(0.0005)
+        os.kill(pid, signal.SIGKILL)
+        assert wait(pid) == -signal.SIGKILL and (folder / "progress.jsonl").exists(), "killed in the middle"
+        assert wait(start([*words, folder.name, *extra])) == 3
+        found = files(folder)
+        assert found.keys() == expected.keys()
+        # the index file's description tells how long it took
+        assert {n: d for n, d in found.items() if not n.startswith("ivf-") or n.endswith(".faiss")} == {
+            n: d for n, d in expected.items() if not n.startswith("ivf-") or n.endswith(".faiss")
+        }
