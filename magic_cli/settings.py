@@ -19,6 +19,7 @@ from magic_cli.decoding.beam import BeamSearch
 from magic_cli.decoding.magic import ContrastiveSearch, MagicSearch
 from magic_cli.decoding.method import DecodingMethod
 from magic_cli.decoding.sampling import GreedySearch, NucleusSampling, TopKSampling, TypicalSampling
+from magic_cli.decoding.zerocap import ZeroCap
 from magic_cli.errors import SettingsError, require
 
 DECODING_METHODS: dict[str, type[DecodingMethod]] = {
@@ -29,6 +30,7 @@ DECODING_METHODS: dict[str, type[DecodingMethod]] = {
     "top_k": TopKSampling,
     "nucleus": NucleusSampling,
     "typical": TypicalSampling,
+    "zerocap": ZeroCap,
 }
 
 DATASETS: dict[str, type[Dataset]] = {

@@ -72,7 +72,7 @@ COMMANDS = {
                 "--image": Flag("dataset.paths", "caption this image (repeat for more)", "FILE", True, "dataset=files", True),
                 "--images": Flag("dataset.root", "caption all images below this folder", "FOLDER", True, "dataset=photos"),
                 "--dataset": Flag("dataset", "coco, flickr30k, coco_captions, photos or files"),
-                "--decoding": Flag("decoding", "magic, contrastive, greedy, beam, top_k, nucleus or typical"),
+                "--decoding": Flag("decoding", "magic, contrastive, greedy, beam, top_k, nucleus, typical or zerocap"),
                 "--language-model": Flag("language_model", "embedded, magic_mscoco, magic_flickr30k or gpt2"),
                 "--image-text-model": Flag("image_text_model", "embedded, clip_vit_b32, openai_clip, open_clip or siglip"),
                 "--experiment": Flag("experiment", "one row of a table, e.g. coco_magic"),
