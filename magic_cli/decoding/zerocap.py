@@ -73,10 +73,6 @@ class ZeroCap(OwnLoop):
             require(name, getattr(self, name), at_least=0, at_most=1)
 
     @property
-    def num_candidates(self) -> int:
-        return max(self.num_beams, self.num_texts if self.needs_image else 1)
-
-    @property
     def shifts(self) -> bool:
         """Whether the image moves the context."""
         return self.clip_scale > 0 and self.num_iterations > 0 and self.step_size > 0

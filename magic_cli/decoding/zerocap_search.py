@@ -9,7 +9,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor
 
-from magic_cli.decoding.method import Task, refuse_nan
+from magic_cli.decoding.method import Task, refuse_nan, require
 from magic_cli.decoding.shifting import Shifted, fuse, image_targets, make_less_likely, shift
 from magic_cli.decoding.text_cosines import TextCosines
 from magic_cli.errors import MagicError, SettingsError
@@ -48,6 +48,8 @@ class ZeroCapSearch:
 
     def __init__(self, method: ZeroCap, task: Task, index: int) -> None:
         self.method, self.task, self.index, self.model = method, task, index, task.model
+        for name in ("num_beams", "num_texts"):
+            require(name, getattr(method, name), at_least=1, at_most=task.model.vocab_size)
         self.lead = lead_tokens(task.model, method.prompt, task.prompts[index])
         self.end = end_token(task.model, method.end_token)
         self.cosines: TextCosines | None = None
