@@ -143,7 +143,7 @@ COMMANDS = {
             shown_configs=("bench", "machine/default"),
             flags={
                 "--full": Flag("full", "everything, with stories, growth, variants and memory (about 45 minutes)", value="true"),
-                "--parts": Flag("parts", "only these: captions, stories, embedded, variants, growth, memory", "NAMES", is_list=True),
+                "--parts": Flag("parts", "only these: captions, stories, embedded, variants, growth, memory, zerocap", "NAMES", is_list=True),
                 "--output": Flag("output", "where bench.json, report.md and growth.png are written", "FOLDER", True),
                 "--photos": Flag("photos", "photos for the embedded models", "FOLDER", True),
             },
@@ -152,6 +152,7 @@ COMMANDS = {
                 "magic bench --full --output runs/bench/mine",
                 "magic bench --parts embedded --photos holiday/",
                 "magic bench --parts captions language_models=[natural,random] batch_sizes=[1,8,32] texts=32",
+                "magic bench --parts zerocap zerocap.num_texts=32 zerocap.decoding_len=5",
                 "magic bench --parts stories repeats=5 stories.k=5 stories.decoding_len=100",
             ),
         ),
