@@ -76,7 +76,7 @@ class ZeroCapSearch:
     def _shift(self, texts: list[list[int]]) -> Shifted:
         """The scores of what follows each of R texts, on their shifted context."""
         method, model = self.method, self.model
-        ids = torch.tensor([[*self.lead, *text] for text in texts], device=self._device)
+        ids = torch.tensor([[*self.lead, *text] for text in texts])
         last, context = ids[:, -1], model.read_context(ids[:, :-1])
         return shift(
             lambda moved: model.logits_on_context(last, moved),
@@ -98,8 +98,10 @@ class ZeroCapSearch:
 
     def _texts(self, generated: list[int], tokens: list[int]) -> list[str]:
         """The texts that tokens make: prompt, text so far and token, as far as the first end-of-text."""
-        text = [*self.lead[1:], *generated]
-        return self.model.decode([text if token == self.model.end_id else [*text, token] for token in tokens])
+        return self.model.decode([[*self.lead[1:], *self._until_end([*generated, token])] for token in tokens])
+
+    def _until_end(self, ids: list[int]) -> list[int]:
+        return ids[: ids.index(self.model.end_id)] if self.model.end_id in ids else ids
 
     def _log_p(self, shifted: Shifted, texts: list[list[int]], step: int) -> Tensor:
         """Log probabilities (R, V) after all filters."""
@@ -132,7 +134,7 @@ class ZeroCapSearch:
         """Of several beams the one that fits the image best."""
         if len(beams) == 1:
             return beams[0].generated
-        fits = self.cosines.of_texts(self.model.decode([beam.generated for beam in beams])).tolist()
+        fits = self.cosines.of_texts(self.model.decode([self._until_end(beam.generated) for beam in beams])).tolist()
         return beams[fits.index(max(fits))].generated
 
     def _report(self, step: int, beams: list[_Beam], log_p: Tensor, shifted: Shifted) -> None:
@@ -152,10 +154,6 @@ class ZeroCapSearch:
                 "image_loss": [losses["image_loss"][beam.parent] for losses in shifted.losses],
                 "divergence": [losses["divergence"][beam.parent] for losses in shifted.losses],
             })
-
-    @property
-    def _device(self) -> torch.device:
-        return self.task.guidance.images.device if self.task.guidance is not None else torch.device("cpu")
 
 
 def lead_tokens(model: ContextModel, prompt: str, opening: list[int]) -> list[int]:

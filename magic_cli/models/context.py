@@ -27,7 +27,7 @@ def read_context(network: Network, ids: Tensor) -> list[Tensor]:
     limit = getattr(network.model.config, "max_position_embeddings", None)
     if limit is not None and ids.shape[1] >= limit:
         raise MagicError(f"decoding.decoding_len: the text outgrows the language model's {limit} positions; lower it")
-    _, cache = network.hidden(ids, cache=_new_cache(), use_cache=True)
+    _, cache = network.hidden(ids.to(network.device), cache=_new_cache(), use_cache=True)
     context = [tensor for layer in getattr(cache, "layers", ()) for tensor in _keys_and_values(layer)]
     if not context or any(tensor is None or tensor.dim() != 4 or tensor.shape[2] != ids.shape[1] for tensor in context):
         raise MagicError(
@@ -42,7 +42,7 @@ def logits_on_context(network: Network, last: Tensor, context: list[Tensor]) -> 
     cache = _new_cache()
     for number, (keys, values) in enumerate(zip(context[::2], context[1::2], strict=True)):
         cache.update(keys, values, number)
-    last = last[:, None].clone()  # of inference mode it could take no part in a gradient
+    last = last[:, None].to(network.device, copy=True)  # of inference mode it could take no part in a gradient
     positions = torch.full_like(last, context[0].shape[2])
     return network.own_logits(last, positions=positions, cache=cache, use_cache=True)
 

@@ -210,3 +210,10 @@ def test_run_is_refused_when_a_model_computes_nan(make_language_model, clip, gui
     model.logits_on_context = lambda last, context: context[0].sum() * torch.full((1, model.vocab_size), torch.nan)
     with pytest.raises(MagicError, match="^language_model: the model computes NaN"):
         write(model, guidance)
+
+
+def test_text_is_written_when_weights_are_bfloat16(network_and_tokenizer, guidance):
+    network, tokenizer = network_and_tokenizer
+    model = HuggingFaceLanguageModel(copy.deepcopy(network).bfloat16(), tokenizer)
+    written = write(model, guidance, num_beams=2)
+    assert all(0 <= token < model.vocab_size for ids in written for token in ids) and len(set(map(tuple, written))) > 1
