@@ -57,6 +57,8 @@ def _recommended(key: str, *, _root_: Any) -> Any:
     """The value that the chosen models recommend for this task: the image-text model's wins over the language model's."""
     from omegaconf import OmegaConf
 
+    if key == "prompt" and OmegaConf.select(_root_, "decoding.prompt") is not None:
+        return None  # a method that brings a prompt of its own needs none to start from
     task = OmegaConf.select(_root_, "task")
     if task not in TASKS:
         raise SettingsError(f"task={task} is fixed by the command; leave it out")

@@ -1,4 +1,4 @@
-"""The two contracts through which decoding reaches models. Nothing here imports torch at run time.
+"""The contracts through which decoding reaches models. Nothing here imports torch at run time.
 
 Shape letters, used throughout the project:
     B rows decoded side by side, K candidate tokens of a row, T tokens so far (left-padded), V vocabulary,
@@ -53,6 +53,27 @@ class LanguageModel(Protocol):
         """Text of token ids, special tokens included, with the classic clean-up of spaces."""
 
 
+class ContextModel(LanguageModel, Protocol):
+    """A language model whose context can be shifted: what ZeroCap needs on top; not every model offers it.
+
+    A context is a list of the keys and values of all layers, in the order key, value, key, value ..., each with the rows
+    first, (B, ...).
+    """
+
+    def encode(self, text: str) -> list[int]:
+        """Token ids of ``text``; special tokens written in it are recognised, none is added."""
+
+    def read_context(self, ids: Tensor) -> list[Tensor]:
+        """Keys and values after reading ``ids`` (B, T), T at least 1.
+
+        Raises:
+            MagicError: The model keeps something else, or cannot hold one token more.
+        """
+
+    def logits_on_context(self, last: Tensor, context: list[Tensor]) -> Tensor:
+        """(B, V) scores of what follows ``last`` (B,) on a context; differentiable with respect to the context."""
+
+
 class TextSession(Protocol):
     """Encodes the growing texts of B rows; may keep what it computed for earlier steps."""
 
@@ -69,5 +90,5 @@ class ImageTextScorer(Protocol):
     logit_scale: float
     """Factor on the cosine before a softmax (``exp(logit_scale)`` of CLIP, 100 for OpenAI's)."""
 
-    def open_texts(self, num_rows: int) -> TextSession:
-        """Start encoding texts that grow token by token, for ``num_rows`` rows."""
+    def open_texts(self, num_rows: int, *, reuse: bool = True) -> TextSession:
+        """Start encoding texts that grow token by token, for ``num_rows`` rows; without ``reuse`` every text whole."""

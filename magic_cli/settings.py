@@ -19,7 +19,9 @@ from magic_cli.data.story_datasets import StoryDataset, TitleFile, TitleList
 from magic_cli.decoding.beam import BeamSearch
 from magic_cli.decoding.magic import ContrastiveSearch, MagicSearch
 from magic_cli.decoding.method import DecodingMethod
+from magic_cli.decoding.rerank import Rerank
 from magic_cli.decoding.sampling import GreedySearch, NucleusSampling, TopKSampling, TypicalSampling
+from magic_cli.decoding.zerocap import ZeroCap
 from magic_cli.errors import SettingsError, require
 from magic_cli.retrieval.clipre import CaptionRetrieval
 
@@ -32,6 +34,8 @@ DECODING_METHODS: dict[str, type[DecodingMethod] | type[CaptionRetrieval]] = {
     "nucleus": NucleusSampling,
     "typical": TypicalSampling,
     "clipre": CaptionRetrieval,
+    "zerocap": ZeroCap,
+    "rerank": Rerank,
 }
 
 DATASETS: dict[str, type[Dataset]] = {
@@ -282,9 +286,13 @@ class StorySettings(WritingSettings):
 
 def as_plain(settings: Any) -> dict[str, Any]:
     """Settings as dicts, lists and scalars, for YAML and JSON; ``decoding.method`` names the method."""
-    plain = _plain(asdict(settings))
-    plain["decoding"] = {"method": method_name(settings.decoding), **plain["decoding"]}
-    return plain
+    return _plain(asdict(settings)) | {"decoding": _plain_method(settings.decoding)}
+
+
+def _plain_method(method: DecodingMethod) -> dict[str, Any]:
+    """A method's settings with its name; the same for a method that is one of them."""
+    inner = {name: _plain_method(value) for name, value in vars(method).items() if isinstance(value, DecodingMethod)}
+    return {"method": method_name(method), **_plain(asdict(method)), **inner}
 
 
 def _plain(value: Any) -> Any:

@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 
 from magic_cli.decoding.magic import MagicSearch
+from magic_cli.decoding.zerocap import ZeroCap
 from magic_cli.errors import SettingsError, nearest, require
 from magic_cli.settings import MachineSettings
 
-PARTS = ("captions", "stories", "embedded", "variants", "growth", "memory")
+PARTS = ("captions", "stories", "embedded", "variants", "growth", "memory", "zerocap")
+_ONLY_BY_NAME = ("zerocap",)  # a caption of ZeroCap's as published takes as long as all the rest
 LANGUAGE_MODELS = ("natural", "random")
 VARIANTS = ("bfloat16", "compile")
 
@@ -66,12 +68,55 @@ class GrowthSettings:
 
 
 @dataclass
+class ZeroCapSettings:
+    """How ZeroCap is measured; MAGIC beside it as in ``captions``.
+
+    Attributes:
+        captions: Captions that every side writes, at most ``texts``.
+        repeats: Timed runs of every side.
+        decoding_len: Tokens in all, the start token included.
+        num_iterations: Gradient steps a token.
+        num_texts: Texts a gradient step.
+        step_size: Length factor of a gradient step.
+    """
+
+    captions: int = 1
+    repeats: int = 1
+    decoding_len: int = 17
+    num_iterations: int = 5
+    num_texts: int = 512
+    step_size: float = 0.3
+
+    def check(self, most_captions: int) -> None:
+        """Refuse what cannot be measured.
+
+        Raises:
+            SettingsError: Names the setting.
+        """
+        for name in ("captions", "repeats", "num_iterations", "num_texts"):
+            require(name, getattr(self, name), at_least=1, prefix="zerocap")
+        require("decoding_len", self.decoding_len, at_least=2, prefix="zerocap")
+        require("step_size", self.step_size, above=0, prefix="zerocap")
+        if self.captions > most_captions:
+            raise SettingsError(f"zerocap.captions must be at most texts, {most_captions}, got {self.captions}")
+
+    def method(self) -> ZeroCap:
+        """ZeroCap with these settings."""
+        return ZeroCap(
+            decoding_len=self.decoding_len,
+            num_iterations=self.num_iterations,
+            num_texts=self.num_texts,
+            step_size=self.step_size,
+        )
+
+
+@dataclass
 class BenchSettings:
     """Everything ``magic bench`` needs.
 
     Attributes:
         full: The whole report instead of a quick one: changes what the settings that are null stand for.
-        parts: What is measured, of ``PARTS``; null: captions; full: all.
+        parts: What is measured, of ``PARTS``; null: captions; full: all but zerocap.
         language_models: Who writes the captions, of ``LANGUAGE_MODELS``; null: natural; full: both.
         batch_sizes: Texts side by side.
         texts: Texts of a measurement, at least the largest batch size.
@@ -85,6 +130,7 @@ class BenchSettings:
         captions: Search of captions.
         stories: Search of stories.
         growth: Points of the growth part.
+        zerocap: Sizes of the zerocap part.
         run: What models run on; ``batch_size`` is that of variants, growth and memory.
     """
 
@@ -102,11 +148,12 @@ class BenchSettings:
     captions: SearchSettings = field(default_factory=SearchSettings)
     stories: SearchSettings = field(default_factory=lambda: SearchSettings(k=5, alpha=0.6, beta=0.15, decoding_len=100))
     growth: GrowthSettings = field(default_factory=GrowthSettings)
+    zerocap: ZeroCapSettings = field(default_factory=ZeroCapSettings)
     run: MachineSettings = field(default_factory=MachineSettings)
 
     def __post_init__(self) -> None:
         if self.parts is None:
-            self.parts = list(PARTS if self.full else ("captions",))
+            self.parts = list([name for name in PARTS if name not in _ONLY_BY_NAME] if self.full else ("captions",))
         if self.language_models is None:
             self.language_models = list(LANGUAGE_MODELS if self.full else ("natural",))
         if self.checked_texts is None:
@@ -126,6 +173,7 @@ class BenchSettings:
             raise SettingsError(f"checked_texts must be at most texts, {self.texts}, got {self.checked_texts}")
         self.captions.check("captions")
         self.stories.check("stories")
+        self.zerocap.check(self.texts)
 
     def claim(self) -> tuple[str, str] | None:
         """The folder that was named, and all that is set; None if none was named."""

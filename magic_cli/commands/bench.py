@@ -76,7 +76,7 @@ def _folder(settings: BenchSettings) -> Path:
 
 def _parts(settings: BenchSettings) -> Iterator[tuple[str, int, Callable[[Any], dict[str, Any]]]]:
     """Title, number of steps, and what measures it, of every part; models live as long as their part."""
-    from magic_cli.benchmark import comparison, embedded, growth, memory, variants, workloads
+    from magic_cli.benchmark import comparison, embedded, growth, memory, variants, workloads, zerocap
 
     if "captions" in settings.parts:
         for name in settings.language_models:
@@ -98,6 +98,7 @@ def _parts(settings: BenchSettings) -> Iterator[tuple[str, int, Callable[[Any], 
         "variants": (variants.steps_of_variants, variants.measure_variants),
         "growth": (growth.steps_of_growth, growth.measure_growth),
         "memory": (memory.steps_of_memory, memory.measure_memory),
+        "zerocap": (zerocap.steps_of_zerocap, zerocap.measure_zerocap),
     }
     for name, (count, measure) in others.items():
         if name in settings.parts:

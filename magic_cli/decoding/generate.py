@@ -1,4 +1,4 @@
-"""The one decoding loop: captions and stories, every method, any batch size."""
+"""The one decoding loop: captions and stories, every method, any batch size; and the one door to methods with their own."""
 
 from __future__ import annotations
 
@@ -8,11 +8,9 @@ from dataclasses import dataclass, field
 import torch
 
 from magic_cli.decoding import scoring
-from magic_cli.decoding.method import Choice, DecodingMethod, Guidance, Step
-from magic_cli.errors import MagicError, SettingsError
+from magic_cli.decoding.method import Choice, DecodingMethod, Guidance, OnStep, OwnLoop, Step, Task, refuse_nan
+from magic_cli.errors import SettingsError
 from magic_cli.protocols import LanguageModel
-
-OnStep = Callable[[int, int, dict[str, list[float | None] | list[int] | None]], None]
 
 
 @dataclass
@@ -58,8 +56,16 @@ def generate(
         MagicError: A model computes NaN, as large ones may in float16.
     """
     _check(model, method, prompts, guidance)
+    seeds = list(seeds) if seeds else [0] * len(prompts)
+    task = Task(model, [list(prompt) for prompt in prompts], guidance, is_settled, seeds, on_step, lazy)
+    return method.write(task) if isinstance(method, OwnLoop) else _write_by_steps(method, task)
+
+
+def _write_by_steps(method: DecodingMethod, task: Task) -> list[list[int]]:
+    """The common loop: every step asks the method for the next token of all rows."""
+    model, prompts, guidance = task.model, task.prompts, task.guidance
     width = method.rows_per_prompt
-    rows = [_Row(i, _generator(seeds[i] if seeds else 0)) for i in range(len(prompts)) for _ in range(width)]
+    rows = [_Row(i, _generator(task.seeds[i])) for i in range(len(prompts)) for _ in range(width)]
     results: list[list[int]] = [[] for _ in prompts]
     search = method.begin(len(prompts))
     state = model.prefill(prompts)
@@ -74,12 +80,12 @@ def generate(
         step = Step(
             model=model,
             state=state,
-            prompts=[list(prompts[row.prompt]) for row in rows],
+            prompts=[prompts[row.prompt] for row in rows],
             generated=[row.generated for row in rows],
             remaining=[method.decoding_len - len(prompts[row.prompt]) - len(row.generated) for row in rows],
             generators=[row.generator for row in rows],
             match=matcher,
-            lazy=lazy,
+            lazy=task.lazy,
         )
         choice = search.step(step)
         if matcher is not None:
@@ -87,11 +93,11 @@ def generate(
         if choice.faulty is not None:
             faulty["language_model"] = faulty["language_model"] | choice.faulty
         tokens = _read(choice.tokens, faulty)
-        if on_step is not None:
-            _report(on_step, step_index, rows, choice)
+        if task.on_step is not None:
+            _report(task.on_step, step_index, rows, choice)
         parents = range(len(rows)) if choice.parents is None else choice.parents.tolist()
         rows = [_Row(row.prompt, row.generator, [*rows[p].generated, t]) for row, p, t in zip(rows, parents, tokens, strict=True)]
-        keep = _retire(rows, choice, results, width, step.remaining, is_settled)
+        keep = _retire(rows, choice, results, width, step.remaining, task.is_settled)
         if keep:
             state = _advance(model, state, choice, keep, len(rows))
             if matcher is not None and len(keep) < len(rows):
@@ -145,8 +151,7 @@ def _read(tokens: torch.Tensor, faulty: dict[str, torch.Tensor]) -> list[int]:
     """
     numbers = torch.cat([tokens, torch.stack(list(faulty.values())).to(tokens)]).tolist()
     for model, is_faulty in zip(faulty, numbers[len(tokens) :], strict=True):
-        if is_faulty:
-            raise MagicError(f"{model}: the model computes NaN; set run.dtype=float32, or check its files if that is already set")
+        refuse_nan(model, bool(is_faulty))
     return numbers[: len(tokens)]
 
 

@@ -1,7 +1,8 @@
 """What a decoding method is: a dataclass of settings that, given a step, chooses the next token of every row.
 
 To add a method: one dataclass with a ``step`` here in ``decoding/``, one line in ``settings.py``, one YAML in
-``configs/decoding/``, one test file. torch is imported when a step runs, so that settings load fast.
+``configs/decoding/``, one test file. torch is imported when a step runs, so that settings load fast. A method that cannot
+be told as one step after the other is an ``OwnLoop``: it writes whole texts, behind the same ``generate``.
 """
 
 from __future__ import annotations
@@ -10,10 +11,10 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from magic_cli import errors
-from magic_cli.errors import SettingsError
+from magic_cli.errors import MagicError, SettingsError
 from magic_cli.protocols import ImageTextScorer, LanguageModel, LanguageModelState
 
 if TYPE_CHECKING:
@@ -78,6 +79,25 @@ class Choice:
     """For the trace: (R, K) tensors by name; None, or NaN in it, for what was not evaluated."""
 
 
+OnStep = Callable[[int, int, dict[str, Any]], None]
+"""``on_step(prompt index, step index, details)``: called after each choice, for traces."""
+
+
+@dataclass
+class Task:
+    """What ``generate`` was asked for, checked: all that a method with a loop of its own works from."""
+
+    model: LanguageModel
+    prompts: list[list[int]]
+    guidance: Guidance | None
+    """Present if the method needs an image."""
+    is_settled: Callable[[list[int]], bool]
+    seeds: list[int]
+    """One for every prompt."""
+    on_step: OnStep | None
+    lazy: bool
+
+
 @dataclass
 class DecodingMethod:
     """Base of all methods: checks what every method has in common.
@@ -132,6 +152,33 @@ class DecodingMethod:
     def step(self, step: Step) -> Choice:
         """Choose the next token of every row."""
         raise NotImplementedError(f"{type(self).__name__}.step")
+
+
+@dataclass
+class OwnLoop(DecodingMethod):
+    """Base of the methods that do not go step by step through the common loop."""
+
+    def write(self, task: Task) -> list[list[int]]:
+        """Generated token ids for every prompt; what is written for one may not depend on the others.
+
+        Raises:
+            MagicError: A model computes NaN (``refuse_nan``).
+        """
+        raise NotImplementedError(f"{type(self).__name__}.write")
+
+
+def refuse_nan(model: str, is_faulty: bool) -> None:
+    """Stop where a model computes NaN, as large ones may in float16.
+
+    Args:
+        model: The settings group that names it.
+        is_faulty: Whether it did.
+
+    Raises:
+        MagicError: It did.
+    """
+    if is_faulty:
+        raise MagicError(f"{model}: the model computes NaN; set run.dtype=float32, or check its files if that is already set")
 
 
 require = partial(errors.require, prefix="decoding")

@@ -65,9 +65,9 @@ class ImageTextModel:
             parts = [texts[i : i + _TEXTS_AT_ONCE] for i in range(0, max(1, len(texts)), _TEXTS_AT_ONCE)]
             return torch.cat([self.embed_texts(part).float() for part in parts])
 
-    def open_texts(self, num_rows: int) -> IncrementalTexts | PlainTexts:
-        """Start encoding texts that grow token by token, for ``num_rows`` rows."""
-        if self.text_tower is None:
+    def open_texts(self, num_rows: int, *, reuse: bool = True) -> IncrementalTexts | PlainTexts:
+        """Start encoding texts that grow token by token, for ``num_rows`` rows; without ``reuse`` every text whole."""
+        if self.text_tower is None or not reuse:
             return PlainTexts(self)
         return IncrementalTexts(self.text_tower, self.tokenize, num_rows, self.work)
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from magic_cli.errors import MagicError
+from magic_cli.models.context import logits_on_context, read_context
 from magic_cli.models.lookahead import LookAhead, State
 from magic_cli.models.network import Network
 from magic_cli.models.probe import choose_look_ahead
@@ -34,7 +35,7 @@ def clean_up_spaces(text: str) -> str:
 
 
 class HuggingFaceLanguageModel:
-    """A causal LM with its tokenizer (implements ``protocols.LanguageModel``).
+    """A causal LM with its tokenizer (implements ``protocols.LanguageModel`` and ``ContextModel``).
 
     Args:
         model: Causal LM; put into eval mode.
@@ -128,3 +129,9 @@ class HuggingFaceLanguageModel:
 
     def select(self, state: State, rows: Tensor) -> State:
         return self._look_ahead.select(state, rows)
+
+    def read_context(self, ids: Tensor) -> list[Tensor]:
+        return read_context(self.network, ids)
+
+    def logits_on_context(self, last: Tensor, context: list[Tensor]) -> Tensor:
+        return logits_on_context(self.network, last, context)

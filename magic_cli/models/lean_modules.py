@@ -36,6 +36,8 @@ class PackedLinear(nn.Module):
         self._fusion = ("none", [], "") if activation is None else activation.fusion
         self._plain = layer.weight if keep else None
         self._packed = torch.ops.mkldnn._reorder_linear_weight(layer.weight.detach(), None)
+        self._differentiable: list[nn.Module] = []
+        """The plain layers, once gradients were asked for; in a list, so that they are no part of this module."""
 
     @property
     def weight(self) -> Tensor:
@@ -50,7 +52,9 @@ class PackedLinear(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(..., in) -> (..., out)."""
         if torch.is_grad_enabled() or not x.numel():
-            return self.unpack()(x)
+            if not self._differentiable:
+                self._differentiable.append(self.unpack())
+            return self._differentiable[0](x)
         rows = x.reshape(-1, self.in_features)
         out = torch.ops.mkldnn._linear_pointwise(rows, self._packed, self.bias, *self._fusion)
         return out.view(*x.shape[:-1], self.out_features)
@@ -62,7 +66,8 @@ class QuickGelu(nn.Module):
     scale = 1.702
 
     def forward(self, x: Tensor) -> Tensor:
-        return (self.scale * x).sigmoid_().mul_(x)
+        gate = self.scale * x
+        return x * gate.sigmoid() if torch.is_grad_enabled() else gate.sigmoid_().mul_(x)
 
 
 def make_lean(model: nn.Module) -> None:

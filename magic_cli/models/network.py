@@ -51,12 +51,13 @@ class Network:
             return self.head(hidden).float()
 
     def own_logits(self, ids: Tensor, mask: Tensor | None = None, positions: Tensor | None = None, cache: Any = None, **options):
-        """Next-token scores (B, V) after ``ids`` (B, T) by the model's ordinary forward pass."""
+        """Next-token scores (B, V), at least float32, after ``ids`` (B, T) by the model's ordinary forward pass."""
         with self.work.phase("language_model"):
             self.work.add("lm_positions", ids.numel())
             self.work.add("head_rows", ids.shape[0])
             out = self.model(ids, **self._inputs(mask, positions), past_key_values=cache, **options)
-        return out.logits[:, -1].float()
+        logits = out.logits[:, -1]
+        return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
     def _inputs(self, mask: Tensor | None, positions: Tensor | None) -> dict[str, Tensor]:
         inputs = {} if mask is None else {"attention_mask": mask}

@@ -37,15 +37,37 @@ _DATASETS = {
     "coco_to_flickr30k": ("flickr30k", _COCO_MODEL, _COCO_CANDIDATES),
     "flickr30k_to_coco": ("coco", _FLICKR30K_MODEL, _FLICKR30K_CANDIDATES),
 }
+_CLIP = {
+    "image_text_model.name": "openai/clip-vit-base-patch32",
+    "image_text_model.family": "huggingface_clip",
+    "image_text_model.revision": "main",
+}
 _METHODS = {
-    "magic": {
+    "magic": _CLIP
+    | {
         "decoding.beta": 2.0,
         "decoding.clip_text": "generated",
         "decoding.clip_text_window": 60,
         "decoding.similarity": "scaled_cosine",
-        "image_text_model.name": "openai/clip-vit-base-patch32",
-        "image_text_model.family": "huggingface_clip",
-        "image_text_model.revision": "main",
+    },
+    "zerocap": _CLIP
+    | {
+        "decoding.decoding_len": 17,  # 16 new tokens, whatever the language model
+        "decoding.prompt": "<|endoftext|>Image of a",
+        "decoding.num_beams": 1,
+        "decoding.num_iterations": 5,
+        "decoding.num_texts": 512,
+        "decoding.clip_loss_temperature": 0.01,
+        "decoding.clip_scale": 1.0,
+        "decoding.ce_scale": 0.2,
+        "decoding.step_size": 0.3,
+        "decoding.grad_norm_factor": 0.9,
+        "decoding.fusion_factor": 0.99,
+        "decoding.repetition_penalty": 1.0,
+        "decoding.end_token": ".",
+        "decoding.first_end_factor": 1.6,
+        "decoding.end_factor": 1.01,
+        "decoding.forbidden_factor": 20.0,
     },
     "contrastive": {},
     "top_k": {"decoding.k": 40, "decoding.temperature": 1.0},
@@ -101,10 +123,12 @@ _RETRIEVAL_FREE = {
     "dataset.name", "decoding.captions", "decoding.captions_file", "decoding.index", "decoding.top_m", "decoding.features",
     "decoding.nlist", "decoding.nprobe", "decoding.m", "decoding.ef", "decoding.ef_construction",
 }  # fmt: skip
-# where the data lies, which images are left out (a note tells n), how it is computed, which run of several it is
+# where the data lies, which images are left out (a note tells n), how it is computed, which run of several it is; the window
+# of a repetition penalty of 1
 _FREE = {
     "dataset.annotations", "dataset.root", "dataset.skip_greyscale", "dataset.apply_exif_orientation",
     "dataset.titles", "dataset.retrieved", "dataset.images_per_title", "language_model.look_ahead", "run.seed", "run.repeat",
+    "decoding.text_cache", "decoding.repetition_window",
 }  # fmt: skip
 
 

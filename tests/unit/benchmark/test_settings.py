@@ -2,14 +2,16 @@
 
 import pytest
 
-from magic_cli.benchmark.settings import LANGUAGE_MODELS, PARTS, BenchSettings, GrowthSettings, SearchSettings
+from magic_cli.benchmark.settings import LANGUAGE_MODELS, PARTS, BenchSettings, GrowthSettings, SearchSettings, ZeroCapSettings
+from magic_cli.decoding.zerocap import ZeroCap
 from magic_cli.errors import SettingsError
 
 
 def test_nulls_stand_for_little_unless_full():
     quick, full = BenchSettings(), BenchSettings(full=True)
     assert (quick.parts, quick.language_models, quick.checked_texts, quick.repeats) == (["captions"], ["natural"], 1, 3)
-    assert (full.parts, full.language_models, full.checked_texts, full.repeats) == (list(PARTS), list(LANGUAGE_MODELS), 8, 5)
+    assert (full.parts, full.language_models, full.checked_texts, full.repeats) == (list(PARTS[:-1]), list(LANGUAGE_MODELS), 8, 5)
+    assert PARTS[-1] == "zerocap", "slow, and so only by name"
     assert BenchSettings(full=True, parts=["memory"], repeats=1).parts == ["memory"]
 
 
@@ -17,6 +19,8 @@ def test_defaults_are_the_paper_s_settings():
     settings = BenchSettings()
     assert vars(settings.captions) == {"k": 45, "alpha": 0.1, "beta": 2.0, "decoding_len": 16}
     assert vars(settings.stories) == {"k": 5, "alpha": 0.6, "beta": 0.15, "decoding_len": 100}
+    zerocap = settings.zerocap.method()
+    assert zerocap == ZeroCap() and (zerocap.num_texts, zerocap.num_iterations, zerocap.decoding_len) == (512, 5, 17)
     assert vars(settings.captions.method()) | vars(settings.captions) == vars(settings.captions.method())
 
 
@@ -32,6 +36,8 @@ def test_defaults_are_the_paper_s_settings():
         (lambda: BenchSettings(repeats=0), "repeats must be at least 1, got 0"),
         (lambda: BenchSettings(captions=SearchSettings(alpha=2)), "captions.alpha must be in [0, 1], got 2"),
         (lambda: BenchSettings(stories=SearchSettings(beta=0)), "stories.beta must be greater than 0, got 0"),
+        (lambda: BenchSettings(zerocap=ZeroCapSettings(captions=9)), "zerocap.captions must be at most texts, 8, got 9"),
+        (lambda: BenchSettings(zerocap=ZeroCapSettings(num_texts=0)), "zerocap.num_texts must be at least 1, got 0"),
         (lambda: GrowthSettings(k=[]), "growth.k must be numbers of at least 1, got []"),
     ],
 )

@@ -112,7 +112,16 @@ def test_every_setting_that_can_change_a_caption_is_looked_at(tmp_path):
         assert recognise(tmp_path, changed) == "coco/magic"
 
 
-@pytest.mark.parametrize("method", ["greedy", "beam", "typical"])
+@pytest.mark.parametrize(("dataset", "model"), [("coco", "magic_mscoco"), ("flickr30k", "magic_flickr30k")])
+def test_zerocap_run_is_its_row_until_a_number_of_it_changes(dataset, model, tmp_path):
+    words = [f"dataset={dataset}", f"language_model={model}", "image_text_model=clip_vit_b32", "decoding=zerocap"]
+    assert recognise(tmp_path, identity_of(*words)) == f"{dataset}/zerocap"
+    assert recognise(tmp_path, identity_of(*words, "decoding.text_cache=false")) == f"{dataset}/zerocap"
+    for change in ("decoding.num_beams=5", "decoding.step_size=0.4", "decoding.decoding_len=16", "prompt=A", "image_text_model=siglip"):
+        assert recognise(tmp_path, identity_of(*words, change)) is None, change
+
+
+@pytest.mark.parametrize("method", ["greedy", "beam", "typical", "rerank"])
 def test_run_of_a_method_without_a_row_is_none(method, tmp_path):
     assert recognise(tmp_path, identity_of("dataset=coco", f"decoding={method}")) is None
 

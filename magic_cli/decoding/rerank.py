@@ -1,0 +1,113 @@
+"""Best of N: a sampled method writes N texts, the image-text model takes the one that fits the image best."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any
+
+from magic_cli.decoding.magic import ClipText
+from magic_cli.decoding.method import DecodingMethod, OwnLoop, Task, refuse_nan, require
+from magic_cli.errors import SettingsError
+
+
+@dataclass
+class Rerank(OwnLoop):
+    """Best of N.
+
+    Attributes:
+        base: The sampled method that writes the candidates; ``decoding_len`` of both is the same.
+        num: Candidates, at least 1; of equal ones only the first counts.
+        clip_text: Text that is scored against the image.
+    """
+
+    base: Any
+    num: int = 16
+    clip_text: ClipText = ClipText.prefix_and_generated
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require("num", self.num, at_least=1)
+        if not isinstance(self.base, DecodingMethod):
+            raise SettingsError(f"decoding.base must be a sampled method (top_k, nucleus, typical), got {self.base!r}")
+        if not self.base.is_sampled or isinstance(self.base, OwnLoop):
+            raise SettingsError(
+                f"decoding.base={type(self.base).__name__}: must be a sampled method, others would write {self.num} times the "
+                "same text; set --base to top_k, nucleus or typical"
+            )
+        if self.base.decoding_len != self.decoding_len:
+            raise SettingsError(
+                f"decoding.base.decoding_len must be decoding.decoding_len={self.decoding_len}, got {self.base.decoding_len}; "
+                "set only the latter"
+            )
+
+    @property
+    def num_candidates(self) -> int:
+        return self.base.num_candidates
+
+    @property
+    def needs_image(self) -> bool:
+        return True
+
+    @property
+    def is_sampled(self) -> bool:
+        return True
+
+    def write(self, task: Task) -> list[list[int]]:
+        from magic_cli.decoding.generate import generate
+
+        written = generate(
+            task.model,
+            self.base,
+            [prompt for prompt in task.prompts for _ in range(self.num)],
+            is_settled=task.is_settled,
+            seeds=[candidate_seed(seed, number) for seed in task.seeds for number in range(self.num)],
+            lazy=task.lazy,
+        )
+        return [self._choose(task, index, written[index * self.num :][: self.num]) for index in range(len(task.prompts))]
+
+    def _choose(self, task: Task, index: int, candidates: list[list[int]]) -> list[int]:
+        """The candidate that fits its image best; of equal ones the first.
+
+        The trace gets one line a candidate: ``choice`` is the number of the one that was taken, ``same_as`` the first with
+        the same text.
+        """
+        from magic_cli.decoding import scoring
+
+        texts = [" ".join(text.split()) for text in task.model.decode([self._words(task, index, ids) for ids in candidates])]
+        places = {text: place for place, text in reversed(list(enumerate(texts)))}  # the first of equal texts
+        distinct = sorted(places, key=places.__getitem__)
+        features = task.guidance.scorer.open_texts(1).encode([distinct])
+        cosines = scoring.scaled_cosine(task.guidance.images[index, None], features, 1.0)[0]
+        refuse_nan("image_text_model", not bool(cosines.isfinite().all()))
+        scores = cosines.tolist()
+        best = places[distinct[scores.index(max(scores))]]
+        if task.on_step is not None:
+            score_of = dict(zip(distinct, scores, strict=True))
+            for number, (text, ids) in enumerate(zip(texts, candidates, strict=True)):
+                task.on_step(index, number, {
+                    "choice": best,
+                    "candidate": number,
+                    "same_as": places[text],
+                    "text": text,
+                    "cosine": score_of[text],
+                    "token_ids": ids,
+                })
+        return candidates[best]
+
+    def _words(self, task: Task, index: int, generated: list[int]) -> list[int]:
+        """The tokens whose text is scored, as far as the first end-of-text."""
+        model = task.model
+        words = [i for i in task.prompts[index] if i not in (model.start_id, model.end_id)]
+        ends = generated.index(model.end_id) if model.end_id in generated else len(generated)
+        return [*(words if self.clip_text is ClipText.prefix_and_generated else []), *generated[:ends]]
+
+
+def candidate_seed(seed: int, number: int) -> int:
+    """Seed of one candidate of an item, in [0, 2**63): depends on nothing but the item's seed and the candidate's number.
+
+    >>> candidate_seed(7, 0) == candidate_seed(7, 0) != candidate_seed(7, 1)
+    True
+    """
+    digest = hashlib.sha256(f"{seed}\0candidate\0{number}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1

@@ -1,0 +1,87 @@
+"""ZeroCap (Tewel et al. 2022): for every token the language model's context is moved by gradient steps towards the image.
+
+Written from the paper's description; the defaults are those of the MAGIC paper's comparison.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from magic_cli.decoding.method import OwnLoop, Task, require
+
+_FRACTIONS = ("fusion_factor", "grad_norm_factor")
+_WEIGHTS = ("clip_scale", "ce_scale", "step_size")
+_FACTORS = ("clip_loss_temperature", "repetition_penalty", "first_end_factor", "end_factor", "forbidden_factor")
+
+
+@dataclass
+class ZeroCap(OwnLoop):
+    """ZeroCap: gradient steps on the keys and values of the context, then beam search on the shifted distribution.
+
+    Attributes:
+        decoding_len: Tokens in all of the caption, its start token included: 17 are 16 new ones.
+        prompt: What the language model reads before the caption; no part of it. Opens with the model's end-of-text token (or
+            its start token). Words of the run's own prompt follow it.
+        num_beams: Texts that are kept; of several the image-text model chooses at the end.
+        num_iterations: Gradient steps a token; 0 is the plain language model under the same filters.
+        num_texts: Likeliest tokens whose texts are scored in the image loss.
+        clip_loss_temperature: Divides the cosines in the softmax over these texts.
+        clip_scale: Weight of the image loss.
+        ce_scale: Weight of the divergence from the unshifted language model.
+        step_size: Length factor of a gradient step.
+        grad_norm_factor: A gradient is divided by its norm to this power, in [0, 1].
+        fusion_factor: Share of the shifted distribution in the geometric mean with the unshifted one, in [0, 1].
+        repetition_penalty: Makes the last ``repetition_window`` tokens less likely if greater than 1.
+        repetition_window: How many last tokens that concerns.
+        end_token: Token that ends a caption; it stays part of it.
+        first_end_factor: Makes the end token less likely as first token if greater than 1.
+        end_factor: Makes the end token likelier from the second token on if greater than 1.
+        forbidden_factor: Makes forbidden tokens less likely: those not of letters and digits alone (a leading space aside),
+            and those with a capital letter; the end token is not forbidden.
+        text_cache: Encode only what is new in a text, and no text of a step twice (same features); false: all anew, as
+            published.
+    """
+
+    decoding_len: int = 17
+    prompt: str = "<|endoftext|>Image of a"
+    num_beams: int = 1
+    num_iterations: int = 5
+    num_texts: int = 512
+    clip_loss_temperature: float = 0.01
+    clip_scale: float = 1.0
+    ce_scale: float = 0.2
+    step_size: float = 0.3
+    grad_norm_factor: float = 0.9
+    fusion_factor: float = 0.99
+    repetition_penalty: float = 1.0
+    repetition_window: int = 4
+    end_token: str = "."
+    first_end_factor: float = 1.6
+    end_factor: float = 1.01
+    forbidden_factor: float = 20.0
+    text_cache: bool = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("num_beams", "num_texts"):
+            require(name, getattr(self, name), at_least=1)
+        for name in ("num_iterations", "repetition_window", *_WEIGHTS):
+            require(name, getattr(self, name), at_least=0)
+        for name in _FACTORS:
+            require(name, getattr(self, name), above=0)
+        for name in _FRACTIONS:
+            require(name, getattr(self, name), at_least=0, at_most=1)
+
+    @property
+    def shifts(self) -> bool:
+        """Whether the image moves the context."""
+        return self.clip_scale > 0 and self.num_iterations > 0 and self.step_size > 0
+
+    @property
+    def needs_image(self) -> bool:
+        return self.shifts or self.num_beams > 1
+
+    def write(self, task: Task) -> list[list[int]]:
+        from magic_cli.decoding.zerocap_search import ZeroCapSearch
+
+        return [ZeroCapSearch(self, task, index).run() for index in range(len(task.prompts))]
