@@ -75,7 +75,7 @@ COMMANDS = {
                 "--decoding": Flag("decoding", "magic, contrastive, greedy, beam, top_k, nucleus or typical"),
                 "--language-model": Flag("language_model", "embedded, magic_mscoco, magic_flickr30k or gpt2"),
                 "--image-text-model": Flag("image_text_model", "embedded, clip_vit_b32, openai_clip, open_clip or siglip"),
-                "--experiment": Flag("experiment", "one row of a table, e.g. coco_magic"),
+                "--experiment": Flag("experiment", "one row of a table, e.g. table1/coco_magic"),
                 "--prompt": Flag("prompt", "words that open every caption", "TEXT"),
                 "--run-dir": Flag("run.dir", "where the run is written", "FOLDER", True),
             },

@@ -6,7 +6,6 @@ import hashlib
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
@@ -17,8 +16,9 @@ from magic_cli.image_features.cache import cache_folder
 from magic_cli.image_features.reading import ImageReader, ImageStream, ReadImage, choose_workers
 from magic_cli.models.sources import describe_source, local_files, sha256
 from magic_cli.reports.exports import coco_results, released_format
+from magic_cli.run_folders import run_folder
 from magic_cli.runs import RunFolder
-from magic_cli.settings import CaptionSettings, as_plain, method_name, settings_hash, settings_that_matter
+from magic_cli.settings import CaptionSettings, as_plain, settings_that_matter
 from magic_cli.work import Work
 
 if TYPE_CHECKING:
@@ -67,13 +67,6 @@ def _check_unchanged(settings: CaptionSettings, run: RunFolder, records: Sequenc
         run.forget(changed)
     if settings.run.trace and (untraced := len(run.predictions.keys() - run.traced)):
         _tell(f"{untraced} images were captioned without trace earlier; for theirs, set another run.dir")
-
-
-def run_folder(settings: CaptionSettings) -> Path:
-    """``run.dir``, or a folder named after what is run, with a hash of all settings that matter."""
-    if settings.run.dir:
-        return Path(settings.run.dir).expanduser()
-    return Path("runs", settings.task, f"{settings.dataset.name}-{method_name(settings.decoding)}-{settings_hash(settings)}")
 
 
 def item_seed(seed: int, item: str, repeat: int) -> int:

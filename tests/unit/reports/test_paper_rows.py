@@ -15,7 +15,8 @@ from magic_cli.reports.row_files import locate, split_words
 from magic_cli.settings import CaptionSettings, settings_that_matter
 
 CONFIGS = composing.find_config_dir()
-EXPERIMENTS = sorted(file.stem for file in (CONFIGS / "experiment").glob("*.yaml"))
+EXPERIMENTS = sorted(f"{file.parent.name}/{file.stem}" for file in (CONFIGS / "experiment").rglob("*.yaml"))
+KNOWN_BY_SETTINGS = [name for name in EXPERIMENTS if name.endswith(("magic", "contrastive", "top_k", "nucleus")) and "story" not in name]
 
 
 def identity_of(*overrides):
@@ -26,14 +27,25 @@ def identity_of(*overrides):
     return json.loads(json.dumps(settings_that_matter(settings)))
 
 
-def row_of_experiment(name):
+def row_of_experiment(experiment):
+    name = experiment.partition("/")[2]
     section = max((s for s in load_paper().sections if name.startswith(f"{s}_")), key=len)
     return f"{section}/{name.removeprefix(f'{section}_')}"
 
 
-@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_every_row_of_the_tables_has_an_experiment_in_the_folder_of_its_table():
+    paper = load_paper()
+    tables = {section: number for number, table in paper.tables.items() for section in table.sections}
+    for experiment in EXPERIMENTS:
+        section = row_of_experiment(experiment).partition("/")[0]
+        assert experiment.startswith(f"table{tables[section]}/"), experiment
+    rows = {row for row in paper.rows if not row.startswith("story/") and not row.endswith(("clipre", "clipre_full", "zerocap"))}
+    assert rows <= {row_of_experiment(experiment) for experiment in EXPERIMENTS}
+
+
+@pytest.mark.parametrize("experiment", KNOWN_BY_SETTINGS)
 def test_run_of_every_experiment_is_its_row(experiment, tmp_path):
-    assert len(EXPERIMENTS) == 16
+    assert len(KNOWN_BY_SETTINGS) == 16
     row = row_of_experiment(experiment)
     assert recognise(tmp_path, identity_of(f"experiment={experiment}")) == row
     moved = identity_of(
@@ -53,12 +65,12 @@ def test_run_of_every_experiment_is_its_row(experiment, tmp_path):
     ],
 )  # fmt: skip
 def test_run_with_any_other_setting_is_no_row(override, tmp_path):
-    assert recognise(tmp_path, identity_of("experiment=coco_magic", override)) is None
+    assert recognise(tmp_path, identity_of("experiment=table1/coco_magic", override)) is None
 
 
 def test_every_setting_that_can_change_a_caption_is_looked_at(tmp_path):
     """Also one that is added to the settings later: whatever is set and not known makes a run unsure."""
-    known = identity_of("experiment=coco_magic")
+    known = identity_of("experiment=table1/coco_magic")
     for group in ("decoding", "dataset", "language_model", "image_text_model", "run"):
         changed = copy.deepcopy(known)
         changed[group]["added_later"] = 1
@@ -122,7 +134,7 @@ def tree(tmp_path):
         folder.mkdir(parents=True)
         (folder / "predictions.jsonl").write_text("")
         (folder / "coco_results.json").write_text("[]")
-        (folder / "manifest.json").write_text(json.dumps({"identity": identity_of("experiment=coco_contrastive", override)}))
+        (folder / "manifest.json").write_text(json.dumps({"identity": identity_of("experiment=table1/coco_contrastive", override)}))
     return tmp_path
 
 
