@@ -1,6 +1,6 @@
 """Score the authors' released prediction files and compare every number with the paper's tables, at its printed precision.
 
-    python scripts/reproduce_tables.py RELEASED --spice-lib JARS
+    python scripts/check_released_files.py RELEASED --spice-lib JARS
 
 RELEASED is a folder with the files under their released names, gzipped or not. All flags and settings of `magic table` may
 follow. Exit status: 0 every number that the files can give agrees, 1 some do not or were not measured, 2 wrong settings.
@@ -45,7 +45,7 @@ def main(folder: str, words: Sequence[str]) -> int:
     unchecked = [row for row in measured if row not in {check.row for check in checks} and load_paper().row(row).cells]
     print(f"{len(checks) - len(wrong)} of {len(checks)} numbers of {len(located.rows)} files agree")
     for problem in [*sorted(reasons), *(f"{row}: not compared, its runs are incomplete" for row in unchecked)]:
-        print(f"reproduce_tables: {problem}", file=sys.stderr)
+        print(f"check_released_files: {problem}", file=sys.stderr)
     return 1 if wrong or reasons or not checks else 0
 
 
@@ -55,5 +55,5 @@ if __name__ == "__main__":
     try:
         sys.exit(main(sys.argv[1], sys.argv[2:]))
     except MagicError as error:
-        print(f"reproduce_tables: {error}", file=sys.stderr)
+        print(f"check_released_files: {error}", file=sys.stderr)
         sys.exit(2)
