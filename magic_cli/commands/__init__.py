@@ -117,11 +117,14 @@ COMMANDS = {
         ),
         Command(
             name="table",
-            summary="the paper's tables: measured numbers beside the printed ones",
+            summary="the paper's tables: measured numbers beside the printed ones; and the points of a sweep",
             settings_class="magic_cli.evaluation.settings.TableSettings",
             shown_configs=("table", "metrics/default", "machine/default"),
-            words=Words("words", "NUMBER [RUN...]", "1, 2, 3 or all; then run folders, prediction files, or folders of them"),
+            words=Words("words", "NUMBER [RUN...]", "1, 2, 3, all or sweep; then run folders, prediction files, or folders of them"),
             flags={
+                "--metric": Flag("metric", "of a sweep: cider, or another measure that the runs were evaluated by"),
+                "--plot": Flag("plot", "of a sweep: draw a heat map and lines, too", value="true"),
+                "--output": Flag("output", "where files are written", "FOLDER", True),
                 "--row": Flag("rows", "measured file of a row, e.g. --row coco/magic=FILE (repeat for more)", "ROW=FILE", is_list=True),
                 "--format": Flag("format", "terminal, markdown, latex, csv or json"),
                 "--metrics": Flag("metrics.names", "only these, e.g. --metrics bleu,cider", "NAMES", is_list=True),
@@ -132,6 +135,7 @@ COMMANDS = {
                 "magic table 1 runs/caption",
                 "magic table all released/ --format markdown",
                 "magic table 1 --row coco/magic=preds.json --format latex",
+                "magic table sweep 'runs/caption/coco-magic-*' --metric bleu_4 --plot",
             ),
         ),
         Command(

@@ -129,3 +129,22 @@ def test_sweep_that_is_killed_goes_on_and_ends_like_an_undisturbed_one(words, tm
 
 def manifest(run):
     return json.loads((run / "manifest.json").read_text())
+
+
+@pytest.mark.slow
+def test_table_and_plots_of_a_sweep_come_from_its_evaluated_runs(words, tmp_path, capsys):
+    assert main(["caption", "-m", *words, "decoding.alpha=0.1,0.5", "decoding.beta=1,2"]) == 0
+    assert main(["table", "sweep", "runs/caption", "--metric", "bleu_1"]) == 2
+    assert "first run `magic evaluate 'runs/caption/*'`" in capsys.readouterr().err
+    assert main(["evaluate", "runs/caption/*", "--metrics", "bleu"]) == 0
+    capsys.readouterr()
+    assert main(["table", "sweep", "runs/caption", "--metric", "bleu_1", "--plot", "--format", "json"]) == 0
+    [table] = json.loads(capsys.readouterr().out)
+    values = {json.loads((run / "metrics.json").read_text())["metrics"]["bleu_1"]["value"] for run in runs(tmp_path)}
+    assert len(table["records"]) == 4 and {record["value"] for record in table["records"]} == values
+    assert {"decoding.alpha", "decoding.beta"} < set(table["records"][0]) and "dataset.name" not in table["records"][0]
+    assert {file.name for file in (tmp_path / "runs" / "sweep").iterdir()} == {"bleu_1_heat_map.png", "bleu_1_lines.png"}
+    (runs(tmp_path)[0] / "metrics.json").unlink()
+    assert main(["table", "sweep", "runs/caption", "--metric", "bleu_1"]) == 3
+    out, err = capsys.readouterr()
+    assert "No value for" in out and "is not evaluated" in err
