@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / "scripts" / "reproduce_tables.sh"
-EXPERIMENTS = sorted(f"{file.parent.name}/{file.stem}" for file in (ROOT / "configs" / "experiment").rglob("*.yaml"))
+EXPERIMENTS = sorted(f"{file.parent.name}/{file.stem}" for file in (ROOT / "configs" / "experiment").glob("table*/*.yaml"))
 
 # stands for `magic`: notes its words, makes run folders, fails for what FAILS names
 RECORDER = """#!/usr/bin/env bash

@@ -15,7 +15,7 @@ from magic_cli.reports.row_files import locate, split_words
 from magic_cli.settings import CaptionSettings, settings_that_matter
 
 CONFIGS = composing.find_config_dir()
-EXPERIMENTS = sorted(f"{file.parent.name}/{file.stem}" for file in (CONFIGS / "experiment").rglob("*.yaml"))
+EXPERIMENTS = sorted(f"{file.parent.name}/{file.stem}" for file in (CONFIGS / "experiment").glob("table*/*.yaml"))
 KNOWN_BY_SETTINGS = [name for name in EXPERIMENTS if name.endswith(("magic", "contrastive", "top_k", "nucleus")) and "story" not in name]
 
 
