@@ -83,7 +83,7 @@ COMMANDS = {
                 "magic caption --image my.jpg",
                 "magic caption --images holiday/ decoding.beta=1 run.trace=true",
                 "magic caption --dataset coco",
-                "magic caption --dataset coco --decoding nucleus run.repeat=2",
+                "magic caption --dataset coco --decoding nucleus run.repeats=3",
                 "magic caption -m --dataset coco decoding.alpha=0.1,0.3 decoding.beta=1,2 decoding.k=25,45",
                 "magic caption --image my.jpg language_model.path=DIR image_text_model=siglip",
             ),
