@@ -81,10 +81,21 @@ def to_settings(config: Any, settings_class: type) -> Any:
     from omegaconf import OmegaConf
 
     _refuse_unknown_keys(config, "")
+    _check_task(config, settings_class)
     settings = OmegaConf.to_object(config)
     if not isinstance(settings, settings_class):
         raise TypeError(f"expected {settings_class.__name__}, got {type(settings).__name__}")
     return settings
+
+
+def _check_task(config: Any, settings_class: type) -> None:
+    """An experiment says which command it belongs to by its ``task``."""
+    [own] = [item.default for item in fields(settings_class) if item.name == "task"] or [None]
+    if own is not None and config.task != own:
+        raise SettingsError(
+            f"task={config.task}: this is `magic {own}`; an experiment with that task is run by `magic {config.task} experiment=...`, and "
+            "task itself is fixed by the command"
+        )
 
 
 def _refuse_unknown_keys(node: Any, path: str) -> None:

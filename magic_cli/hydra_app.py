@@ -10,12 +10,14 @@ import importlib
 import os
 import re
 import sys
+from pathlib import Path
 from typing import Any
 
 import hydra
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import IntervalSweep
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -23,8 +25,11 @@ from omegaconf.errors import OmegaConfBaseException
 from magic_cli import composing
 from magic_cli.commands import Command
 from magic_cli.errors import MagicError, SettingsError, nearest
+from magic_cli.exit_statuses import ExitStatuses
+from magic_cli.run_folders import each_repeat, run_folder
 
 _BASIC = "hydra._internal.core_plugins.basic_"
+_SWEEPS = Path("runs", ".sweeps")
 
 
 def run(command: Command, flags: list[str], overrides: list[str]) -> int:
@@ -35,41 +40,61 @@ def run(command: Command, flags: list[str], overrides: list[str]) -> int:
     """
     composing.register()
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors reach us instead of being printed over several lines
-    statuses: list[int] = []
     broken_pipes: list[BrokenPipeError] = []
+    config_name = command.name.replace("-", "_")
+    statuses = ExitStatuses(_SWEEPS if any(override.startswith("hydra/launcher=") for override in overrides) else None)
 
-    def task(config: DictConfig) -> int:
+    def task(config: DictConfig) -> float:
         try:
-            statuses.append(_run_point(command, config))
+            status, objective = _run_point(command, config)
         except BrokenPipeError as error:  # raised below: Hydra would report it as a failed job
             broken_pipes.append(error)
             return 0
-        return statuses[-1]
+        statuses.add(status)
+        return status if objective is None else objective
 
-    config_name = command.name.replace("-", "_")
     try:
         if not {"-c", "--cfg", "-i", "--info", "--hydra-help"} & set(flags):
             _check_all_points(command, config_name, flags, overrides)
         main = hydra.main(version_base="1.3", config_path=str(composing.find_config_dir()), config_name=config_name)(task)
         sys.argv = ["magic", *flags, *overrides]
         main()
+        worst = statuses.worst()
     except (HydraException, OmegaConfBaseException) as error:
         raise explain(error, overrides) from error
+    finally:
+        statuses.close()
     if broken_pipes:
         raise broken_pipes[0]
-    return max(statuses, default=0)
+    return worst
 
 
-def _run_point(command: Command, config: DictConfig) -> int:
+def _run_point(command: Command, config: DictConfig) -> tuple[int, float | None]:
+    """Exit status, and the value that a search asked for."""
     composing.register()  # a launcher may have started this process
     settings = composing.to_settings(config, _settings_class(command))
     try:
-        return _run_command(command, settings)
+        runs = each_repeat(settings)
+        status = max(_run_command(command, one) for one in runs)
+        return status, _objective(settings, runs)
     except MagicError as error:
-        if not HydraConfig.get().launcher._target_.startswith(_BASIC):
-            raise  # another process collects the statuses: only an exception reaches it
+        if not _is_basic("launcher", HydraConfig.get()) or not _is_basic("sweeper", HydraConfig.get()):
+            raise  # another process prints it, or a search must know that this point has no value
         print(f"magic: {error}", file=sys.stderr)
-        return 2
+        return 2, None
+
+
+def _objective(settings: Any, runs: list[Any]) -> float | None:
+    key = getattr(getattr(settings, "run", None), "objective", None)
+    if key is None:
+        return None
+    value = importlib.import_module("magic_cli.evaluation.objective").objective([run_folder(one) for one in runs], settings)
+    print(f"magic: {key} {value:.4f}", file=sys.stderr)
+    return value
+
+
+def _is_basic(kind: str, hydra_settings: Any) -> bool:
+    return hydra_settings[kind]._target_.startswith(_BASIC)
 
 
 def _settings_class(command: Command) -> type:
@@ -105,20 +130,62 @@ def _check_all_points(command: Command, config_name: str, flags: list[str], over
     search_path = [f"hydra.searchpath=[{','.join(f'file://{d}' for d in directories)}]"] if directories else []
     folders: dict[str, str] = {}
     with hydra.initialize_config_dir(str(composing.find_config_dir()), version_base="1.3"):
-        points = _points(overrides) if is_sweep else [overrides]
-        if is_sweep:
-            sweeper = hydra.compose(config_name, [*search_path, *points[0]], return_hydra_config=True).hydra.sweeper
-            if not sweeper._target_.startswith(_BASIC):
-                return  # another sweeper makes up its own points
+        searches = is_sweep and _searches(config_name, overrides)
+        points = [_one_point(overrides)] if searches else _points(overrides) if is_sweep else [overrides]
         for point in points:
             try:
                 config = hydra.compose(config_name, [*search_path, *point])
             except ValueError as error:  # Hydra's answer to group=null
                 raise SettingsError(f"{' '.join(point)}: {str(error).splitlines()[0]}; a settings group must be one of its options") from error
             settings = composing.to_settings(config, settings_class)
-            folder, identity = settings.claim() or (None, None)
-            if folder and folders.setdefault(folder, identity) != identity:
-                raise SettingsError(f"{folder}: the points of a sweep would write into this one folder; leave run.dir or output out, or sweep over what is read")
+            check_objective(settings, searches.hydra.sweeper if searches else None)
+            for one in each_repeat(settings):
+                folder, identity = one.claim() or (None, None)
+                if folder and folders.setdefault(folder, identity) != identity:
+                    raise SettingsError(f"{folder}: the points of a sweep would write into this one folder; leave run.dir or output out, or sweep over what is read")
+
+
+def _searches(config_name: str, overrides: list[str]) -> DictConfig | None:
+    """Hydra's own settings if the sweeper is one that makes up its points, such as optuna; None for the basic one."""
+    own = [override for override in overrides if override.startswith("hydra")]
+    config = hydra.compose(config_name, own, return_hydra_config=True)
+    return None if _is_basic("sweeper", config.hydra) else config
+
+
+def _one_point(overrides: list[str]) -> list[str]:
+    """A point of the space that a search looks at: the first choice, or the start of the interval, of each setting."""
+    point = []
+    for override in OverridesParser.create().parse_overrides(overrides):
+        if not override.is_sweep_override():
+            point.append(override.input_line)
+        elif isinstance(override.value(), IntervalSweep):
+            point.append(f"{override.get_key_element()}={override.value().start}")
+        else:
+            point.append(f"{override.get_key_element()}={next(override.sweep_string_iterator())}")
+    return point
+
+
+def check_objective(settings: Any, sweeper: Any) -> None:
+    """Refuse a measure that there is not, and a search that has none or goes the wrong way.
+
+    Args:
+        settings: Of the command.
+        sweeper: Hydra's settings of a sweeper that searches; None: nothing is searched.
+
+    Raises:
+        SettingsError: One line.
+    """
+    key = getattr(getattr(settings, "run", None), "objective", None)
+    if key is None and sweeper is None:
+        return
+    if key is None:
+        raise SettingsError("a sweeper that searches needs a measure to go by; set run.objective=cider, or another one")
+    _, measure = importlib.import_module("magic_cli.evaluation.objective").find_measure(key)
+    right = "maximize" if measure.higher_is_better else "minimize"
+    direction = sweeper.get("direction") if sweeper is not None else None
+    if direction is not None and str(getattr(direction, "name", direction)) != right:
+        which = "higher" if measure.higher_is_better else "lower"
+        raise SettingsError(f"hydra.sweeper.direction={getattr(direction, 'name', direction)}: a {which} {key} is better; set hydra.sweeper.direction={right}")
 
 
 def _points(overrides: list[str]) -> list[list[str]]:
@@ -145,6 +212,8 @@ def _one_line(error: Exception, root: Exception, overrides: list[str]) -> str:
     given = dict(override.lstrip("+~").partition("=")[::2] for override in overrides)
     if match := re.search(r"Could not find '([^']+)/([^'/]+)'", message):
         group, option = match.groups()
+        group, _, folder = group.partition("/") if group.startswith("experiment/") else (group, "", "")
+        option = f"{folder}/{option}" if folder else option
         known = options(group) or re.findall(r"^\t(\S+)$", message, re.MULTILINE)
         return f"{group}={option} is unknown; {nearest(option, known)}"
     if "is not in struct" in str(root) or re.search(r"Key '.*' not in", str(root)):
@@ -174,7 +243,8 @@ _KINDS = {"Integer": "a whole number", "Float": "a number", "Boolean": "true or 
 
 def options(group: str) -> list[str]:
     """The choices of a settings group."""
-    return sorted(file.stem for file in (composing.find_config_dir() / group).glob("*.yaml"))
+    folder = composing.find_config_dir() / group
+    return sorted(file.relative_to(folder).with_suffix("").as_posix() for file in folder.rglob("*.yaml"))
 
 
 def _groups() -> list[str]:

@@ -204,6 +204,9 @@ class RunSettings(MachineSettings):
         dir: Run folder; null: ``runs/<command>/<dataset>-<method>-<hash of the settings>``.
         seed: Seed of the sampled methods, 0 to 2**63 - 1.
         repeat: Which of several sampled runs this is, at least 1; each repeat draws anew.
+        repeats: How many sampled runs, at least 1, each in a folder of its own; they count up from ``repeat``.
+        objective: A measure, such as ``cider``: the run is evaluated by it when it is done, and a sweeper that searches
+            (``hydra/sweeper=optuna``) gets the value.
         trace: Write every step's candidates and scores to trace.jsonl.
         lazy: Look only at candidates that can still win (same tokens); null: on the CPU, where it saves time. On a GPU it
             saves arithmetic, too, at the price of waiting for the device once more a token.
@@ -217,6 +220,8 @@ class RunSettings(MachineSettings):
     dir: str | None = None
     seed: int = 0
     repeat: int = 1
+    repeats: int = 1
+    objective: str | None = None
     trace: bool = False
     lazy: bool | None = None
     compile: bool = False
@@ -227,6 +232,7 @@ class RunSettings(MachineSettings):
     def __post_init__(self) -> None:
         super().__post_init__()
         require("repeat", self.repeat, at_least=1, prefix="run")
+        require("repeats", self.repeats, at_least=1, prefix="run")
         require("seed", self.seed, at_least=0, at_most=2**63 - 1, prefix="run")
         if self.workers is not None:
             require("workers", self.workers, at_least=0, prefix="run")
@@ -305,7 +311,7 @@ def _plain(value: Any) -> Any:
 
 # What cannot change a result, so that a run goes on after it is changed.
 _WITHOUT_EFFECT = {
-    "run": ("dir", "batch_size", "device", "threads", "trace", "lazy", "compile", "workers", "cache_images", "image_cache"),
+    "run": ("dir", "batch_size", "device", "threads", "trace", "lazy", "compile", "workers", "cache_images", "image_cache", "repeats", "objective"),
     "language_model": ("recommended",),  # already resolved into the settings that use it
     "image_text_model": ("recommended",),
 }

@@ -49,7 +49,7 @@ def _default(group: str, option: str) -> str:
 
 def _options(group: Path) -> str:
     """What a group can be set to, if there is a choice."""
-    options = sorted(file.stem for file in group.glob("*.yaml"))
+    options = sorted(file.relative_to(group).with_suffix("").as_posix() for file in group.rglob("*.yaml"))
     return ", ".join(options) if len(options) > 1 else ""
 
 

@@ -21,14 +21,26 @@ from magic_cli.data.bundled_coco import load_bundled_coco_captions
 from magic_cli.data.images import open_image
 from magic_cli.models.embedded.matcher import EmbeddedMatcher
 
-SETS = {"coco_karpathy_test": ["dataset.split=test"], "flickr8k": ["dataset.split=test", "dataset.limit=200"]}
+SETS = {"coco_karpathy_test": None, "flickr8k": 200}
+"""Photo sets, and how many of their test photos are captioned here (None: all)."""
+
+
+def words_of(photos: Path, name: str, limit: int | None) -> list[str]:
+    """The test photos of a set, as words of ``magic caption``."""
+    root = photos / name
+    words = ["--dataset", "coco_captions", f"dataset.annotations={root / 'captions.json'}", f"dataset.root={root / 'images'}", "dataset.split=test"]
+    return words if limit is None else [*words, f"dataset.limit={limit}"]
+
+
+def quietly(words: list[str]) -> int:
+    """Exit status of ``magic``, whose stdout is not shown."""
+    with contextlib.redirect_stdout(io.StringIO()):
+        return magic(words)
 
 
 def run(words: list[str], folder: Path) -> list[dict]:
     """Predictions of ``magic caption``."""
-    with contextlib.redirect_stdout(io.StringIO()):
-        status = magic(["caption", *words, f"run.dir={folder}"])
-    if status:
+    if status := quietly(["caption", *words, f"run.dir={folder}"]):
         sys.exit(f"magic caption exited with {status}")
     return [json.loads(line) for line in (folder / "predictions.jsonl").read_text().splitlines()]
 
@@ -57,8 +69,7 @@ def main() -> None:
         captions = random.Random(0).sample(everything, args.retrieval_captions)
         texts = torch.nn.functional.normalize(matcher.encode_texts(captions), dim=-1)
     for name in args.sets:
-        root = args.photos / name
-        words = ["--dataset", "coco_captions", f"dataset.annotations={root / 'captions.json'}", f"dataset.root={root / 'images'}", *SETS[name]]
+        words = words_of(args.photos, name, SETS[name])
         label = "-".join([name, *args.overrides]).replace("/", "_")
         systems = [args.runs / f"{label}-magic", args.runs / f"{name}-contrastive"]
         records = run([*words, *args.overrides], systems[0])

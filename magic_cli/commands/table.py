@@ -1,4 +1,4 @@
-"""magic table: the paper's tables, measured numbers beside the printed ones."""
+"""magic table: the paper's tables, measured numbers beside the printed ones; and the points of a sweep."""
 
 from __future__ import annotations
 
@@ -16,17 +16,23 @@ from magic_cli.evaluation.story_rows import measure_stories, without_story_metri
 from magic_cli.reports.paper import PaperTable, load_paper
 from magic_cli.reports.paper_tables import build_tables
 from magic_cli.reports.row_files import locate, split_words
+from magic_cli.reports.sweep import read_sweep
+from magic_cli.reports.sweep_plots import check_plotting, plot_sweep
+from magic_cli.reports.sweep_table import sweep_table
 from magic_cli.reports.tables import render
 
 DONE, NOT_ALL_RUN = 0, 3
+SWEEP = "sweep"
 
 
 def run(settings: TableSettings) -> int:
     """Score the rows' files and print the tables that were asked for.
 
     Returns:
-        0, or 3 if a metric that was asked for could not run.
+        0, or 3 if a metric that was asked for could not run; of a sweep as ``show_sweep``.
     """
+    if settings.words[:1] == [SWEEP]:
+        return show_sweep(settings)
     numbers, places = split_words(settings.words)
     tables = load_paper().chosen(numbers)
     located = locate(places, settings.rows)
@@ -43,6 +49,25 @@ def run(settings: TableSettings) -> int:
         measured = add_human_scores(measured, Path(settings.human_scores).expanduser())
     print(render(build_tables(numbers, measured), settings.format.value), end="")
     return NOT_ALL_RUN if any(document["not_run"] for runs in measured.values() for document in runs) else DONE
+
+
+def show_sweep(settings: TableSettings) -> int:
+    """Print the points of a sweep, of runs that were evaluated before, and draw them if asked to.
+
+    Returns:
+        0, or 3 if a run is not finished, or was not evaluated by the metric.
+    """
+    sweep = read_sweep(settings.words[1:], settings.metric)
+    if settings.plot:
+        check_plotting(sweep)
+    print(render([sweep_table(sweep)], settings.format.value), end="", flush=True)
+    if settings.plot:
+        for file in plot_sweep(sweep, Path(settings.output or Path("runs", SWEEP)).expanduser()):
+            print(f"magic: {file}", file=sys.stderr)
+    problems = [f"{run.folder} {run.problem}" for point in sweep.points for run in point.runs if run.problem]
+    for problem in problems:
+        print(f"magic: {problem}", file=sys.stderr)
+    return NOT_ALL_RUN if problems else DONE
 
 
 def measure(rows: dict[Path, str], settings: TableSettings) -> dict[str, list[dict[str, Any]]]:

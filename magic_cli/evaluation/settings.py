@@ -122,14 +122,18 @@ class TableSettings(ScoringSettings):
     """Everything ``magic table`` needs.
 
     Attributes:
-        words: Numbers of tables (``1``, ``2``, ``3``, ``all``), then run folders, prediction files or folders of them.
+        words: Numbers of tables (``1``, ``2``, ``3``, ``all``), or ``sweep``; then run folders, prediction files or folders of them.
         rows: ``ROW=FILE``: which row a file is measured for.
         human_scores: File of ``magic human-eval score``, for the human columns of table 3.
+        metric: Measure of a sweep's points, as metrics.json calls it.
+        plot: Draw the sweep, too, into ``output``; null: into ``runs/sweep``.
     """
 
     words: list[str] = field(default_factory=list)
     rows: list[str] = field(default_factory=list)
     human_scores: str | None = None
+    metric: str = "cider"
+    plot: bool = False
 
     def claim(self) -> tuple[str, str] | None:
         """As ``EvaluateSettings.claim``."""

@@ -41,6 +41,8 @@ class Comparison:
     measure: PaperMeasure
     measured: Decimal | None
     expected: Expected | None
+    deviation: Decimal | None = None
+    """Standard deviation over the runs of a sampled method (divided by their number less one); None: fewer than two runs."""
 
     @property
     def difference(self) -> Decimal | None:
@@ -113,7 +115,15 @@ def compare(paper: Paper, row: PaperRow, measured: Measured, key: str) -> Compar
     else:
         found = values(runs, key)
         printed = [_rounded(value * measure.scale, digits) for value in found] if len(found) == len(runs) else []
-    return Comparison(measure, _rounded(statistics.mean(printed), digits) if printed else None, expected)
+    return Comparison(measure, _rounded(statistics.mean(printed), digits) if printed else None, expected, _deviation(measure, runs, digits))
+
+
+def _deviation(measure: PaperMeasure, runs: Runs, digits: int) -> Decimal | None:
+    """Of the runs' own numbers, not of the printed ones; with a digit more than a number printed with one digit has."""
+    found = values(runs, measure.key)
+    if len(found) < max(2, len(runs)):
+        return None
+    return _rounded(statistics.stdev(found) * measure.scale, max(2, digits))
 
 
 def _rounded(value: float | Decimal, digits: int) -> Decimal:

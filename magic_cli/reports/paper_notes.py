@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Iterator, Sequence
 
-from magic_cli.reports.comparison import Measured, Runs, counts, expected_cells, released_run, values
+from magic_cli.reports.comparison import Measured, Runs, counts, expected_cells, released_run
 from magic_cli.reports.paper import Paper, PaperRow, PaperTable
 from magic_cli.reports.speed import SPEED, devices, seconds_per_caption
 
@@ -36,26 +35,18 @@ def _of_runs(paper: Paper, table: PaperTable, row: PaperRow, runs: Runs) -> Iter
     if any(left_out.values()):
         yield f"captions {', '.join(f'{number} {name}' for name, number in left_out.items() if number)} (empty ones score 0)."
     if row.runs > 1:
-        yield from _of_sampling(paper, table, row, runs)
+        yield from _of_sampling(row, runs)
     last_ngram = {run.get("tools", {}).get("repetition", {}).get("last_ngram") for run in runs} - {None}
     if "rep_2" in table.measures and last_ngram - {row.id == "story/magic_every_ngram"}:
         yield f"measured with repetition.last_ngram={str(not last_ngram - {True}).lower()}, unlike the expected numbers."
     yield from dict.fromkeys(f"{note}." for run in runs for note in run.get("notes") or ())
 
 
-def _of_sampling(paper: Paper, table: PaperTable, row: PaperRow, runs: Runs) -> Iterator[str]:
+def _of_sampling(row: PaperRow, runs: Runs) -> Iterator[str]:
     if (number := released_run(row, runs)) is not None:
         yield f"run {number} only, compared with what is known of the authors' run {number}."
     elif len(runs) != row.runs:
         yield f"{'one run' if len(runs) == 1 else f'mean of {len(runs)} runs'}, compared with a mean of {row.runs}."
-    if len(runs) > 1:
-        found = {key: values(runs, key) for key in table.measures}
-        spread = [
-            f"{paper.measures[key].label} {statistics.stdev(scores) * paper.measures[key].scale:.2f}"
-            for key, scores in found.items()
-            if len(scores) == len(runs)
-        ]
-        yield f"standard deviations over {len(runs)} runs: {', '.join(spread)}."
 
 
 def _of_speed(paper: Paper, table: PaperTable, shown: Sequence[PaperRow], measured: Measured) -> Iterator[str]:

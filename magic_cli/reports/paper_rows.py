@@ -159,7 +159,7 @@ def _of_file(path: Path) -> str | None:
 
 
 def _of_run(identity: Mapping[str, Any]) -> str | None:
-    settings = dict(_flat(identity))
+    settings = dict(flat(identity))
     method = settings.pop("decoding.method", None)
     if settings.get("task") == "story":
         return f"story/{method}" if method in _STORY_METHODS and _fits(settings, _STORIES | _STORY_METHODS[method]) else None
@@ -190,10 +190,10 @@ def _of_retrieval(settings: Mapping[str, Any]) -> str | None:
     return f"{section}/{row}" if section and row else None
 
 
-def _flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     """``{"decoding": {"k": 5}}`` -> ``("decoding.k", 5)``."""
     for key, value in settings.items():
         if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{key}.")
+            yield from flat(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value

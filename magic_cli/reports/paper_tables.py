@@ -10,7 +10,7 @@ from magic_cli.reports.paper import Paper, PaperRow, PaperTable, load_paper
 from magic_cli.reports.paper_notes import notes
 from magic_cli.reports.tables import Cell, Column, Row, Table
 
-_MEASURED, _EXPECTED, _DIFFERENCE = "measured", "expected", "diff."
+_MEASURED, _DEVIATION, _EXPECTED, _DIFFERENCE = "measured", "std. dev.", "expected", "diff."
 
 
 def build_tables(numbers: Sequence[str], measured: Measured) -> list[Table]:
@@ -52,9 +52,9 @@ def _build(paper: Paper, table: PaperTable, measured: Measured) -> Table:
 
 
 def _lines(paper: Paper, row: PaperRow, runs: Runs, cells: Sequence[Comparison], *, opens_group: bool) -> list[Row]:
-    """One line, or three if the row is measured."""
-    n = {_MEASURED: counts(runs), _EXPECTED: "" if row.n is None else str(row.n), _DIFFERENCE: ""}
-    kinds = (_MEASURED, _EXPECTED, _DIFFERENCE) if runs else (_EXPECTED,)
+    """One line, or three if the row is measured, with a fourth for the deviation over several runs."""
+    n = {_MEASURED: counts(runs), _DEVIATION: f"{len(runs)} runs", _EXPECTED: "" if row.n is None else str(row.n), _DIFFERENCE: ""}
+    kinds = (_MEASURED, *([_DEVIATION] if len(runs) > 1 else []), _EXPECTED, _DIFFERENCE) if runs else (_EXPECTED,)
     section = paper.sections[row.section]
     return [
         Row((Cell(row.title if kind == kinds[0] else ""), Cell(kind), Cell(n[kind]), *(_cell(cell, kind) for cell in cells)),
@@ -68,6 +68,8 @@ def _cell(cell: Comparison, kind: str) -> Cell:
         return Cell() if cell.expected is None else Cell(cell.expected.text + cell.measure.suffix, cell.expected.source.mark)
     if kind == _MEASURED:
         return Cell() if cell.measured is None else Cell(f"{cell.measured}{cell.measure.suffix}")
+    if kind == _DEVIATION:
+        return Cell() if cell.deviation is None else Cell(str(cell.deviation))
     return Cell() if cell.difference is None else Cell(f"{cell.difference:+}" if cell.difference else f"{abs(cell.difference)}")
 
 
@@ -79,6 +81,8 @@ def _record(table: PaperTable, row: PaperRow, runs: Runs, cell: Comparison) -> d
         "row": row.method,
         "measure": cell.measure.key,
         "measured": cell.measured,
+        "deviation": cell.deviation,
+        "runs": len(runs),
         "expected": None if expected is None else expected.text if expected.number is None else expected.number,
         "source": None if expected is None else expected.source.name,
         "difference": cell.difference,

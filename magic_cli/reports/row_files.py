@@ -56,7 +56,7 @@ def locate(places: Sequence[str], pairs: Sequence[str]) -> Located:
         path, found = Path(place).expanduser(), named_paths(place)
         if not found:
             raise SettingsError(f"{place}: no such file or folder (looked at {path.absolute()}), and no number of a table")
-        for candidate in (inner for outer in found for inner in _candidates(outer)):
+        for candidate in (inner for outer in found for inner in candidates(outer)):
             if candidate.resolve() in named:
                 continue
             named.add(candidate.resolve())
@@ -106,7 +106,7 @@ def _pair(pair: str) -> tuple[Path, str]:
     return path, row
 
 
-def _candidates(path: Path) -> Iterator[Path]:
+def candidates(path: Path) -> Iterator[Path]:
     """The path itself, or, of a folder that is no run, the run folders and JSON files below it; hidden ones left out."""
     if not path.is_dir() or is_run(path):
         yield path

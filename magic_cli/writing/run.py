@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from magic_cli.data.images import quiet_pillow
 from magic_cli.models.sources import describe_source, local_files, sha256
+from magic_cli.run_folders import run_folder
 from magic_cli.runs import RunFolder
-from magic_cli.settings import as_plain, method_name, settings_hash, settings_that_matter
+from magic_cli.settings import as_plain, settings_that_matter
 from magic_cli.writing.task import Item, WritingTask
 from magic_cli.writing.writer import Writer
 
@@ -59,13 +59,6 @@ def _has_changed(task: WritingTask, item: Item, prediction: dict[str, Any]) -> b
         return True
     # an image that is gone cannot be looked at again: what was written of it stays
     return item.path is not None and item.path.is_file() and sha256(item.path) != prediction["image_sha256"]
-
-
-def run_folder(settings: Any) -> Path:
-    """``run.dir``, or a folder named after what is run, with a hash of all settings that matter."""
-    if settings.run.dir:
-        return Path(settings.run.dir).expanduser()
-    return Path("runs", settings.task, f"{settings.dataset.name}-{method_name(settings.decoding)}-{settings_hash(settings)}")
 
 
 def _tell(note: str) -> None:

@@ -189,7 +189,7 @@ def test_prompt_template_takes_the_title(models, capsys):
         (["--titles", "none.txt"], "dataset.titles=none.txt: no such file"),
         (["--titles", "none.txt", "dataset.limit=0"], "dataset.limit must be at least 1"),
         (["dataset=photos", "dataset.root=."], "dataset=photos holds images, not titles"),
-        (["--experiment", "story_magik"], "did you mean story_magic?"),
+        (["--experiment", "story_magik"], "did you mean table3/story_magic?"),
         (["task=caption", "--title", "a"], "task=caption"),
     ],
 )

@@ -1,5 +1,6 @@
 """Every config file composes into checked settings; none is left out."""
 
+import importlib
 from dataclasses import asdict
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from hydra import compose, initialize_config_dir
 
 from magic_cli import composing
 from magic_cli import settings as settings_module
+from magic_cli.commands import COMMANDS
 from magic_cli.composing import to_settings
 from magic_cli.evaluation.settings import EvaluateSettings, TableSettings
 from magic_cli.metrics.settings import METRICS, MetricsSettings
@@ -22,25 +24,60 @@ FILES = sorted(CONFIGS.rglob("*.yaml"))
 # values that a user must give
 NEEDED = {"photos": ["dataset.root=."], "files": ["dataset.paths=[a.jpg]"], "coco_captions": ["dataset.annotations=a", "dataset.root=."],
           "title": ["dataset.title=[a]"], "titles": ["dataset.titles=a.txt"]}  # fmt: skip
-OF_STORIES = ("title", "titles", "rocstories", "simctg_rocstories", "case_study")
+OF_STORIES = ("title", "titles", "rocstories", "simctg_rocstories")
+
+
+def group_of(file: Path) -> str:
+    """The group of a config file; empty for a command's own."""
+    return "" if file.parent == CONFIGS else file.relative_to(CONFIGS).parts[0]
+
+
+def name_of(file: Path) -> str:
+    """``group=option``, as it is typed."""
+    return f"{group_of(file)}={file.relative_to(CONFIGS / group_of(file)).with_suffix('').as_posix()}"
+
+
+def command_of(file: Path) -> str:
+    """The command that a config file is chosen for: an experiment says it."""
+    if group_of(file) == "experiment":
+        return yaml.safe_load(file.read_text())["task"]
+    return "story" if file.stem in OF_STORIES else "caption"
 
 
 def test_all_files_are_in_known_groups():
     assert len(FILES) > 30
-    assert {file.parent.name for file in FILES} == {*GROUPS, "configs"}
+    assert {group_of(file) for file in FILES} == {*GROUPS, ""}
+    assert {file.parent.name for file in FILES if group_of(file) == "experiment"} <= {"table1", "table2", "table3", "experiment"}
 
 
-@pytest.mark.parametrize("file", [f for f in FILES if f.parent != CONFIGS and f.parent.name not in SCORING], ids=lambda f: f"{f.parent.name}={f.stem}")
+@pytest.mark.parametrize("file", [f for f in FILES if f.parent != CONFIGS and group_of(f) not in SCORING], ids=name_of)
 def test_config_composes_and_converts(file: Path):
     composing.register()
-    overrides = [f"{file.parent.name}={file.stem}", *NEEDED.get(file.stem, [])]
-    is_story = file.stem in OF_STORIES or file.stem.startswith("story_")
-    if file.parent.name not in ("dataset", "experiment"):
-        overrides += NEEDED["title" if is_story else "files"]
-    command, settings_class = ("story", StorySettings) if is_story else ("caption", CaptionSettings)
+    command = COMMANDS[command_of(file)]
+    module, _, settings_class = command.settings_class.rpartition(".")
+    overrides = [name_of(file), *NEEDED.get(file.stem, [])]
+    if group_of(file) not in ("dataset", "experiment"):
+        overrides += NEEDED["title" if command.name == "story" else "files"]
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-        settings = to_settings(compose(command, overrides), settings_class)
+        settings = to_settings(compose(command.name, overrides), getattr(importlib.import_module(module), settings_class))
     assert not settings.decoding.needs_language_model or settings.decoding.decoding_len >= 2
+
+
+@pytest.mark.parametrize("file", [f for f in FILES if group_of(f) == "experiment"], ids=name_of)
+def test_experiment_names_its_source_and_its_command(file: Path):
+    text = file.read_text(encoding="utf-8")
+    assert "\n# Source: " in text and f"run by `magic {command_of(file)}`" in text
+
+
+def test_experiment_of_another_command_is_one_line(tmp_path, monkeypatch, capsys):
+    from magic_cli.cli import main
+
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "mine.yaml").write_text("# @package _global_\ntask: story\n")
+    monkeypatch.chdir(tmp_path)
+    assert main(["caption", "--config-dir", ".", "experiment=mine", "--image", "a.jpg", "decoding.decoding_len=9", "decoding=greedy"]) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and err.count("\n") == 1 and "task=story: this is `magic caption`; an experiment with that task is run by `magic story" in err
 
 
 @pytest.mark.parametrize(("command", "settings_class"), [("evaluate", EvaluateSettings), ("table", TableSettings)])
@@ -65,7 +102,7 @@ def test_every_setting_of_every_metric_has_its_default_in_the_config():
             assert shown[name][key] == asdict(getattr(defaults, name))[key], f"{name}.{key}"
 
 
-@pytest.mark.parametrize("file", FILES, ids=lambda f: f"{f.parent.name}={f.stem}")
+@pytest.mark.parametrize("file", FILES, ids=name_of)
 def test_config_opens_with_a_comment_and_is_plain_yaml(file: Path):
     text = file.read_text(encoding="utf-8")
     assert text.startswith("#")

@@ -167,7 +167,7 @@ def test_token_counts_of_the_coco_file_are_reproduced():
 
 @pytest.fixture(scope="module")
 def reproduce():
-    spec = importlib.util.spec_from_file_location("reproduce_tables", ROOT / "scripts" / "reproduce_tables.py")
+    spec = importlib.util.spec_from_file_location("check_released_files", ROOT / "scripts" / "check_released_files.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module.main

@@ -29,7 +29,7 @@ def test_dataset_brings_the_paper_models_when_none_are_named():
 
 
 def test_source_model_settings_hold_when_the_domain_is_crossed():
-    s = caption("experiment=flickr30k_to_coco_magic")
+    s = caption("experiment=table2/flickr30k_to_coco_magic")
     assert s.dataset.name == "coco" and s.dataset.skip_greyscale
     assert s.language_model.name == "cambridgeltl/magic_flickr30k"
     assert (s.decoding.k, s.decoding.decoding_len) == (25, 20)
@@ -42,7 +42,7 @@ def test_image_text_model_overrides_beta_of_the_language_model():
 
 @pytest.mark.parametrize("order", [1, -1])
 def test_command_line_wins_over_experiment_and_models(order):
-    overrides = ["experiment=coco_magic", "decoding.k=7", "language_model=gpt2", "dataset.skip_greyscale=false"][::order]
+    overrides = ["experiment=table1/coco_magic", "decoding.k=7", "language_model=gpt2", "dataset.skip_greyscale=false"][::order]
     s = caption(*overrides)
     assert (s.decoding.k, s.language_model.name, s.dataset.skip_greyscale) == (7, "gpt2", False)
     assert s.prompt == "A photo of"
@@ -107,7 +107,7 @@ def test_setting_is_refused_when_the_family_has_no_use_for_it(overrides, message
 
 
 def test_experiment_keeps_the_paper_models_when_other_images_are_named():
-    s = caption("experiment=coco_magic", "dataset=files", "dataset.paths=[a.jpg]")
+    s = caption("experiment=table1/coco_magic", "dataset=files", "dataset.paths=[a.jpg]")
     assert (s.language_model.name, s.image_text_model.name) == ("cambridgeltl/magic_mscoco", "openai/clip-vit-base-patch32")
 
 

@@ -15,9 +15,9 @@ from magic_cli.reports.row_files import locate, split_words
 from magic_cli.settings import CaptionSettings, StorySettings, settings_that_matter
 
 CONFIGS = composing.find_config_dir()
-FILES = sorted(file.stem for file in (CONFIGS / "experiment").glob("*.yaml"))
-STORIES = [name for name in FILES if name.startswith("story_")]
-EXPERIMENTS = [name for name in FILES if name not in (*STORIES, "case_study")]
+EXPERIMENTS = sorted(f"{file.parent.name}/{file.stem}" for file in (CONFIGS / "experiment").glob("table*/*.yaml"))
+KNOWN_BY_SETTINGS = [name for name in EXPERIMENTS if name.endswith(("magic", "contrastive", "top_k", "nucleus")) and "story" not in name]
+STORIES = [name for name in EXPERIMENTS if name.startswith("table3/")]
 
 
 def identity_of(*overrides, command="caption"):
@@ -29,14 +29,26 @@ def identity_of(*overrides, command="caption"):
     return json.loads(json.dumps(settings_that_matter(settings)))
 
 
-def row_of_experiment(name):
+def row_of_experiment(experiment):
+    name = experiment.partition("/")[2]
     section = max((s for s in load_paper().sections if name.startswith(f"{s}_")), key=len)
     return f"{section}/{name.removeprefix(f'{section}_')}"
 
 
-@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_every_row_of_the_tables_has_an_experiment_in_the_folder_of_its_table():
+    paper = load_paper()
+    tables = {section: number for number, table in paper.tables.items() for section in table.sections}
+    for experiment in EXPERIMENTS:
+        section = row_of_experiment(experiment).partition("/")[0]
+        assert experiment.startswith(f"table{tables[section]}/"), experiment
+    written_by_people_or_from_others = {"story/human", "story/magic_mean", "story/magic_every_ngram"}
+    rows = {row_of_experiment(experiment) for experiment in EXPERIMENTS}
+    assert set(paper.rows) - rows <= written_by_people_or_from_others and rows <= set(paper.rows)
+
+
+@pytest.mark.parametrize("experiment", KNOWN_BY_SETTINGS)
 def test_run_of_every_experiment_is_its_row(experiment, tmp_path):
-    assert len(EXPERIMENTS) == 16
+    assert len(KNOWN_BY_SETTINGS) == 16
     row = row_of_experiment(experiment)
     assert recognise(tmp_path, identity_of(f"experiment={experiment}")) == row
     moved = identity_of(
@@ -48,7 +60,7 @@ def test_run_of_every_experiment_is_its_row(experiment, tmp_path):
 @pytest.mark.parametrize("experiment", STORIES)
 def test_story_run_of_every_experiment_is_its_row(experiment, tmp_path):
     assert len(STORIES) == 7
-    row = experiment.replace("_", "/", 1)
+    row = row_of_experiment(experiment)
     assert recognise(tmp_path, identity_of(f"experiment={experiment}", command="story")) == row
     moved = identity_of(
         f"experiment={experiment}", "dataset.titles=t.txt", "dataset.retrieved=r.jsonl", "run.repeat=3", "run.seed=7", command="story"
@@ -73,7 +85,7 @@ def test_case_study_is_no_row(tmp_path):
     ],
 )  # fmt: skip
 def test_run_with_any_other_setting_is_no_row(override, tmp_path):
-    assert recognise(tmp_path, identity_of("experiment=coco_magic", override)) is None
+    assert recognise(tmp_path, identity_of("experiment=table1/coco_magic", override)) is None
 
 
 _CLIPRE = ("dataset=coco", "decoding=clipre", "decoding.captions_file=dataset_coco.json")
@@ -103,7 +115,7 @@ def test_run_of_retrieval_with_any_other_setting_is_no_row(override, tmp_path):
 
 def test_every_setting_that_can_change_a_caption_is_looked_at(tmp_path):
     """Also one that is added to the settings later: whatever is set and not known makes a run unsure."""
-    known = identity_of("experiment=coco_magic")
+    known = identity_of("experiment=table1/coco_magic")
     for group in ("decoding", "dataset", "language_model", "image_text_model", "run"):
         changed = copy.deepcopy(known)
         changed[group]["added_later"] = 1
@@ -176,7 +188,7 @@ def tree(tmp_path):
         folder.mkdir(parents=True)
         (folder / "predictions.jsonl").write_text("")
         (folder / "coco_results.json").write_text("[]")
-        (folder / "manifest.json").write_text(json.dumps({"identity": identity_of("experiment=coco_contrastive", override)}))
+        (folder / "manifest.json").write_text(json.dumps({"identity": identity_of("experiment=table1/coco_contrastive", override)}))
     return tmp_path
 
 

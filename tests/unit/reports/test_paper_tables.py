@@ -2,6 +2,7 @@
 
 import csv
 import io
+import math
 from decimal import Decimal
 
 import pytest
@@ -31,7 +32,8 @@ def notes(measured, number="1"):
 def test_number_expected_and_difference_have_the_paper_s_precision():
     measured = {"coco/magic": [document(n=4982, **MAGIC)], "coco/clipre": [document("b", n=4982, cider=13.626)]}
     found = cell(measured, "coco/magic", "bleu_1")
-    assert found == {"table": "1", "dataset": "coco", "row": "magic", "measure": "bleu_1", "measured": "56.8", "expected": "56.8",
+    assert found == {"table": "1", "dataset": "coco", "row": "magic", "measure": "bleu_1", "measured": "56.8", "deviation": None,
+                     "runs": "1", "expected": "56.8",
                      "source": "paper", "difference": "0.0", "n": "4982"}  # fmt: skip
     assert cell(measured, "coco/magic", "cider")["difference"] == "0.1", "of the printed numbers, not of 49.44"
     found = cell(measured, "coco/clipre", "cider")
@@ -95,7 +97,11 @@ def test_sampled_runs_are_averaged_and_their_spread_is_told():
     runs = [document(f"coco/top_k_result_run_{i}.json", spice=value) for i, value in ((1, 1.752), (2, 1.721), (3, 1.632))]
     found = cell({"coco/top_k": runs}, "coco/top_k", "spice")
     assert (found["measured"], found["expected"], found["difference"], found["n"]) == ("1.70", "1.70", "0.00", "5000")
-    assert "Top-k (COCO, Karpathy test): standard deviations over 3 runs: SPICE 0.06." in notes({"coco/top_k": runs})
+    assert (found["deviation"], found["runs"]) == (f"{math.sqrt(((1.752 - 5.105 / 3) ** 2 + (1.721 - 5.105 / 3) ** 2 + (1.632 - 5.105 / 3) ** 2) / 2):.2f}", "3")
+    text = render(build_tables(["1"], {"coco/top_k": runs}), "markdown")
+    [line] = [line for line in text.splitlines() if "std. dev." in line]
+    assert "3 runs" in line and "0.06" in line
+    assert "std. dev." not in render(build_tables(["1"], {"coco/top_k": runs[:1]}), "markdown"), "one run has none"
 
 
 def test_mean_is_of_the_runs_numbers_as_printed():
@@ -242,7 +248,7 @@ def test_latex_leaves_the_number_to_latex():
 def test_csv_has_one_line_a_cell_and_reads_back():
     text = render(build_tables(["1", "2"], {"coco/magic": [document(n=4982, **MAGIC)]}), "csv")
     records = list(csv.DictReader(io.StringIO(text)))
-    assert list(records[0]) == ["table", "dataset", "row", "measure", "measured", "expected", "source", "difference", "n"]
+    assert list(records[0]) == ["table", "dataset", "row", "measure", "measured", "deviation", "runs", "expected", "source", "difference", "n"]
     assert len(records) == 14 * 7 + 12 * 6
     for record in records:
         if record["difference"]:
