@@ -51,22 +51,33 @@ def load_language_model(settings: Any, *, device: torch.device, dtype: torch.dty
     Raises:
         MagicError: It cannot be had or read.
     """
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
     from magic_cli.models.language_model import HuggingFaceLanguageModel
     from magic_cli.models.lean_modules import make_lean
 
-    quiet_libraries()
-    folder = _folder(settings)
+    model, tokenizer, folder = read_causal_model(settings, dtype=dtype)
     with _reading(settings):
-        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=settings.trust_remote_code)
-        model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, trust_remote_code=settings.trust_remote_code)
         model = model.to(device)
         make_lean(model)
         language_model = HuggingFaceLanguageModel(
             model, tokenizer, start_token=settings.start_token, clean_up_spaces=settings.clean_up_spaces, work=work
         )
     return language_model, describe_source(settings, folder)
+
+
+def read_causal_model(settings: Any, *, dtype: torch.dtype) -> tuple[Any, Any, Path]:
+    """Model and tokenizer of ``LanguageModelSettings`` as transformers has them, and the folder that they were read from.
+
+    Raises:
+        MagicError: They cannot be had or read.
+    """
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    quiet_libraries()
+    folder = _folder(settings)
+    with _reading(settings):
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=settings.trust_remote_code)
+        model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, trust_remote_code=settings.trust_remote_code)
+    return model, tokenizer, folder
 
 
 def load_image_text_model(settings: Any, *, device: torch.device, dtype: torch.dtype, work: Work) -> tuple[ImageTextModel, dict[str, Any]]:
@@ -143,8 +154,6 @@ def _folder(settings: Any) -> Path:
     if settings.name == EMBEDDED:
         return embedded_folder(settings)
     return fetch(settings.name, revision=settings.revision, setting=settings.group)
-
-
 
 
 @contextmanager

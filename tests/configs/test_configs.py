@@ -13,11 +13,13 @@ from magic_cli.composing import to_settings
 from magic_cli.evaluation.settings import EvaluateSettings, TableSettings
 from magic_cli.metrics.settings import METRICS, MetricsSettings
 from magic_cli.settings import CaptionSettings
+from magic_cli.training.settings import FinetuneSettings
 
 CONFIGS = composing.find_config_dir()
-GROUPS = ("dataset", "decoding", "language_model", "image_text_model", "run", "experiment", "metrics", "machine")
+GROUPS = ("dataset", "decoding", "language_model", "image_text_model", "run", "experiment", "metrics", "machine", "texts")
 SCORING = ("metrics", "machine")
 FILES = sorted(CONFIGS.rglob("*.yaml"))
+FINETUNING = [f for f in FILES if f.parent.name == "texts" or (f.parent.name == "experiment" and f.stem.startswith("finetune_"))]
 # values that a user must give
 NEEDED = {"photos": ["dataset.root=."], "files": ["dataset.paths=[a.jpg]"], "coco_captions": ["dataset.annotations=a", "dataset.root=."]}
 
@@ -27,7 +29,7 @@ def test_all_files_are_in_known_groups():
     assert {file.parent.name for file in FILES} == {*GROUPS, "configs"}
 
 
-@pytest.mark.parametrize("file", [f for f in FILES if f.parent != CONFIGS and f.parent.name not in SCORING], ids=lambda f: f"{f.parent.name}={f.stem}")
+@pytest.mark.parametrize("file", [f for f in FILES if f.parent != CONFIGS and f.parent.name not in SCORING and f not in FINETUNING], ids=lambda f: f"{f.parent.name}={f.stem}")
 def test_config_composes_and_converts(file: Path):
     composing.register()
     overrides = [f"{file.parent.name}={file.stem}", *NEEDED.get(file.stem, [])]
@@ -36,6 +38,27 @@ def test_config_composes_and_converts(file: Path):
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
         settings = to_settings(compose("caption", overrides), CaptionSettings)
     assert settings.decoding.decoding_len >= 2
+
+
+@pytest.mark.parametrize("file", FINETUNING, ids=lambda f: f"{f.parent.name}={f.stem}")
+def test_finetuning_config_composes_and_converts(file: Path):
+    composing.register()
+    group = "texts@dataset" if file.parent.name == "texts" else "experiment"
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        settings = to_settings(compose("finetune_lm", [f"{group}={file.stem}", "dataset.path=a"]), FinetuneSettings)
+    assert settings.dataset.train and settings.optimizer.lr == 2e-5
+
+
+def test_every_finetuning_setting_has_its_default_in_the_config():
+    composing.register()
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        settings = to_settings(compose("finetune_lm", ["dataset.path=a"]), FinetuneSettings)
+    shown = yaml.safe_load((CONFIGS / "finetune_lm.yaml").read_text())
+    for group in ("fresh", "objective", "optimizer", "validate", "run"):
+        values = asdict(getattr(settings, group))
+        assert set(shown[group]) == set(values), group
+        defaults = asdict(type(getattr(settings, group))())
+        assert values == defaults, group
 
 
 @pytest.mark.parametrize(("command", "settings_class"), [("evaluate", EvaluateSettings), ("table", TableSettings)])
