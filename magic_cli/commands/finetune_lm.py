@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from magic_cli.training.settings import FinetuneSettings
+from magic_cli.training.settings import FinetuneSettings, Selection
 
 DONE = 0
 
@@ -15,9 +15,13 @@ def run(settings: FinetuneSettings) -> int:
 
     Started again after it was stopped, by whatever, it goes on from its last checkpoint to the same bytes.
     """
-    from magic_cli.training.finetune import finetune
+    training, measured = settings.dataset.training_and_validation()
+    if settings.validate.select_on is Selection.test:
+        measured = settings.dataset.test_texts()
 
-    report = finetune(settings)
+    from magic_cli.training.finetune import finetune  # imports torch: a missing file is said before
+
+    report = finetune(settings, training, measured[: settings.validate.limit])
     if report is not None:
         _tell(f"{report['steps']} steps, {report['padding']:.1%} padding; {_change(report)}")
     print(settings.run_folder, flush=True)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from magic_cli.errors import MagicError
+from magic_cli.models.gguf_files import SMOLLM2, SUFFIX, read_gguf, require_smollm2
 from magic_cli.models.sources import EMBEDDED, describe_source, embedded_folder, fetch, weights_digest
 from magic_cli.work import Work
 
@@ -65,7 +66,7 @@ def load_language_model(settings: Any, *, device: torch.device, dtype: torch.dty
 
 
 def read_causal_model(settings: Any, *, dtype: torch.dtype) -> tuple[Any, Any, Path]:
-    """Model and tokenizer of ``LanguageModelSettings`` as transformers has them, and the folder that they were read from.
+    """Model and tokenizer of ``LanguageModelSettings`` as transformers has them, and the folder or file that they were read from.
 
     Raises:
         MagicError: They cannot be had or read.
@@ -75,6 +76,8 @@ def read_causal_model(settings: Any, *, dtype: torch.dtype) -> tuple[Any, Any, P
     quiet_libraries()
     folder = _folder(settings)
     with _reading(settings):
+        if folder.suffix == SUFFIX:
+            return *read_gguf(folder, dtype=dtype), folder
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=settings.trust_remote_code)
         model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, trust_remote_code=settings.trust_remote_code)
     return model, tokenizer, folder
@@ -145,14 +148,18 @@ _FAMILIES = {
 
 
 def _folder(settings: Any) -> Path:
-    """The local folder that a model is read from; a hub model is fetched first."""
+    """The local folder, or GGUF file, that a model is read from; a hub model is fetched first."""
     if settings.path:
         folder = Path(settings.source)
+        if folder.is_file() and folder.suffix == SUFFIX and settings.group == "language_model":
+            return folder
         if not (folder / "config.json").is_file():
             raise MagicError(f"{settings.group}.path={settings.path}: has no config.json; name a folder that save_pretrained wrote")
         return folder
     if settings.name == EMBEDDED:
         return embedded_folder(settings)
+    if settings.name == SMOLLM2:
+        return require_smollm2(settings)
     return fetch(settings.name, revision=settings.revision, setting=settings.group)
 
 

@@ -19,7 +19,7 @@ from magic_cli.training.curves import check_plotting, plot_curve
 from magic_cli.training.folder import CURVE, TrainingFolder
 from magic_cli.training.loop import Loop, total_steps
 from magic_cli.training.samples import Samples, encode
-from magic_cli.training.settings import FinetuneSettings, Selection, as_plain, identity
+from magic_cli.training.settings import FinetuneSettings, as_plain, identity
 from magic_cli.training.updating import Updater
 
 if TYPE_CHECKING:
@@ -28,8 +28,13 @@ if TYPE_CHECKING:
 _PRECISION = {"float32": "no", "bfloat16": "bf16", "float16": "fp16"}
 
 
-def finetune(settings: FinetuneSettings) -> dict[str, Any] | None:
+def finetune(settings: FinetuneSettings, training: list[str], measured: list[str]) -> dict[str, Any] | None:
     """Carry out a run, or what is left of it.
+
+    Args:
+        settings: Of the command.
+        training: Training texts.
+        measured: Texts that choose the best checkpoint.
 
     Returns:
         The report; None in processes other than the first, and where the run was complete already.
@@ -48,7 +53,7 @@ def finetune(settings: FinetuneSettings) -> dict[str, Any] | None:
         accelerator.wait_for_everyone()
         if folder.is_complete:
             return None
-        return _carry_out(settings, accelerator, folder)
+        return _carry_out(settings, accelerator, folder, (training, measured))
 
 
 def make_accelerator(settings: FinetuneSettings) -> Accelerator:
@@ -78,11 +83,11 @@ def make_accelerator(settings: FinetuneSettings) -> Accelerator:
     return accelerator
 
 
-def _carry_out(settings: FinetuneSettings, accelerator: Accelerator, folder: TrainingFolder) -> dict[str, Any] | None:
+def _carry_out(
+    settings: FinetuneSettings, accelerator: Accelerator, folder: TrainingFolder, texts: tuple[list[str], list[str]]
+) -> dict[str, Any] | None:
     path, is_first = settings.run_folder, accelerator.is_main_process
-    training, validation = settings.dataset.training_and_validation()
-    if settings.validate.select_on is Selection.test:
-        validation = settings.dataset.test_texts()
+    training = texts[0]
     kept = path / "tokenizer"
     if is_first:
         model, tokenizer, source = begin(settings, training, kept)
@@ -91,9 +96,7 @@ def _carry_out(settings: FinetuneSettings, accelerator: Accelerator, folder: Tra
     accelerator.wait_for_everyone()
     if not is_first:
         model, tokenizer, _ = begin(settings, training, kept)
-    samples, measured = (
-        _encode(settings, tokenizer, texts) for texts in (training, validation[: settings.validate.limit])
-    )
+    samples, measured = (_encode(settings, tokenizer, part) for part in texts)
     if settings.run.trackers:
         accelerator.init_trackers("magic-finetune-lm", config={"settings": str(identity(settings))})
     updater = Updater(model, settings, accelerator, total_steps(settings, len(samples.rows)))
@@ -106,15 +109,15 @@ def _carry_out(settings: FinetuneSettings, accelerator: Accelerator, folder: Tra
         return None
     best = checkpoints.load_best()
     model.load_state_dict(best["model"])
-    _export(model, tokenizer, folder)
+    _export(model, kept, folder)
     report = _report(settings, loop, samples, measured) | {"after": best["best"], "parameters": model.num_parameters()}
     plot_curve(folder.read_metrics(), path / CURVE)
-    folder.finish(report)
+    folder.finish(report, loop.progress["seconds"])
     return report
 
 
 def _keep_tokenizer(tokenizer: Any, kept: Path) -> None:
-    """Keep the tokenizer beside the checkpoints: a run that goes on must use the same."""
+    """Keep the tokenizer of the first start: a run that goes on uses the same, and ends with the same files."""
     if (kept / TOKENIZER_FILE).is_file():
         return
     temporary = kept.with_name(f".{kept.name}.tmp")
@@ -135,13 +138,14 @@ def _encode(settings: FinetuneSettings, tokenizer: Any, texts: list[str]) -> Sam
     )
 
 
-def _export(model: Any, tokenizer: Any, folder: TrainingFolder) -> None:
+def _export(model: Any, kept: Path, folder: TrainingFolder) -> None:
     """Put model and tokenizer into the run's folder, file by file."""
     temporary = folder.path / ".model.tmp"
     shutil.rmtree(temporary, ignore_errors=True)
     with naming_full_disk():
         model.save_pretrained(temporary)
-        tokenizer.save_pretrained(temporary)
+    for file in kept.iterdir():
+        shutil.copyfile(file, temporary / file.name)
     replace_files(temporary, folder.path)
 
 

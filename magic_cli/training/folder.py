@@ -82,11 +82,6 @@ class TrainingFolder:
             raise MagicError(f"run.dir={self.path}: was begun with another base model ({changed}); set another run.dir, or delete this folder")
         self._write_manifest()
 
-    def record(self, **facts: Any) -> None:
-        """Note facts of this session in the manifest."""
-        self.manifest["sessions"][-1] |= facts
-        self._write_manifest()
-
     def add_metrics(self, line: dict[str, Any]) -> None:
         """Append one line to metrics.jsonl."""
         append_lines(self.path / METRICS, [line])
@@ -108,8 +103,10 @@ class TrainingFolder:
         """All lines of metrics.jsonl."""
         return [json.loads(line) for line in (self.path / METRICS).read_text(encoding="utf-8").splitlines()]
 
-    def finish(self, report: dict[str, Any]) -> None:
-        """Write the report and mark the run complete."""
+    def finish(self, report: dict[str, Any], seconds: float) -> None:
+        """Write the report and mark the run complete; ``seconds`` of training, those of lost steps left out, go into the manifest."""
+        self.manifest["training_seconds"] = round(seconds, 1)
+        self.manifest["tokens_per_second"] = round(report["tokens"] / seconds, 1)
         write_atomically(self.path / REPORT, json.dumps(report, ensure_ascii=False, indent=1) + "\n")
         self.manifest["status"] = "complete"
         self._write_manifest()

@@ -44,15 +44,14 @@ class Loop:
         self.rows = samples.rows
         self.plan = plan_of(settings, samples)
         self.progress: dict[str, Any] = {
-            "step": 0, "sums": [0.0, 0.0], "tokens": 0, "units": 0, "all_tokens": 0, "all_cells": 0, "best": None, "before": None,
+            "step": 0, "sums": [0.0, 0.0], "tokens": 0, "units": 0, "all_tokens": 0, "all_cells": 0, "seconds": 0.0, "best": None, "before": None,
         }  # fmt: skip
 
     def run(self, checkpoints: Checkpoints) -> None:
         """Do what is left of the run."""
         self._resume(checkpoints)
         progress, run = self.progress, self.settings.run
-        began = time.monotonic()
-        tokens_before = progress["all_tokens"]
+        began, seconds_before, tokens_before = time.monotonic(), progress["seconds"], progress["all_tokens"]
         is_first = self.accelerator.is_main_process
         with tqdm(
             total=self.updater.total, initial=progress["step"], desc="training", unit="step", file=sys.stderr,
@@ -62,16 +61,14 @@ class Loop:
                 line = self._update()
                 bar.update()
                 step, is_last = progress["step"], progress["step"] == self.updater.total
+                progress["seconds"] = seconds_before + time.monotonic() - began
                 if line is not None:
-                    speed = (progress["all_tokens"] - tokens_before) / (time.monotonic() - began)
+                    speed = (progress["all_tokens"] - tokens_before) / (progress["seconds"] - seconds_before)
                     bar.set_postfix(loss=f"{line['loss']:.3f}", perplexity=f"{line['perplexity']:.1f}", tokens_per_s=f"{speed:.0f}")
                 if step % self.settings.validate.every == 0 or is_last:
                     self._measure(checkpoints, is_last)
                 if (step % run.checkpoint_every == 0 or is_last) and is_first:
                     self._save(checkpoints)
-        if is_first and progress["all_tokens"] > tokens_before:
-            seconds = time.monotonic() - began
-            self.folder.record(tokens_per_second=round((progress["all_tokens"] - tokens_before) / seconds, 1), training_seconds=round(seconds, 1))
 
     def _resume(self, checkpoints: Checkpoints) -> None:
         saved = checkpoints.load_newest()

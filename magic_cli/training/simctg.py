@@ -33,7 +33,7 @@ def contrastive_loss(hidden: Tensor, lengths: Tensor, *, margin: float, per_sequ
         per_sequence: Divide each sequence's sum by its number of pairs, as in the paper; otherwise pairs of all sequences
             count alike, as in the released code. The caller divides by ``count_units``.
     """
-    unit = torch.nn.functional.normalize(hidden.float(), dim=-1)
+    unit = _unit_vectors(hidden)
     with torch.autocast(hidden.device.type, enabled=False):
         cosine = unit @ unit.transpose(1, 2)  # (B, T, H) -> (B, T, T)
     excess = (cosine + (margin - 1)).clamp_min(0)  # s(h_i, h_i) = 1
@@ -43,6 +43,11 @@ def contrastive_loss(hidden: Tensor, lengths: Tensor, *, margin: float, per_sequ
     if per_sequence:
         of_sequences = of_sequences / num_pairs(lengths).clamp_min(1)
     return of_sequences.sum()
+
+
+def _unit_vectors(hidden: Tensor) -> Tensor:
+    """Hidden states (B, T, H) of length 1, in float32 at least."""
+    return torch.nn.functional.normalize(hidden.to(torch.promote_types(hidden.dtype, torch.float32)), dim=-1)
 
 
 def num_pairs(lengths: Tensor) -> Tensor:
@@ -62,7 +67,7 @@ def count_units(lengths: Tensor, *, per_sequence: bool) -> int:
 
 def token_similarity(hidden: Tensor, lengths: Tensor) -> Tensor:
     """Mean cosine of different tokens of each sequence, (B,), in [-1, 1]; 0 for a single token. Lower is more isotropic."""
-    unit = torch.nn.functional.normalize(hidden.float(), dim=-1)
+    unit = _unit_vectors(hidden)
     is_real = (torch.arange(hidden.shape[1], device=hidden.device) < lengths[:, None])[..., None]
     unit = unit * is_real
     total = unit.sum(1).square().sum(-1)  # |sum of unit vectors|^2 = all pairs, i = j included; (B, T, H) -> (B,)

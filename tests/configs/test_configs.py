@@ -46,7 +46,7 @@ def test_finetuning_config_composes_and_converts(file: Path):
     group = "texts@dataset" if file.parent.name == "texts" else "experiment"
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
         settings = to_settings(compose("finetune_lm", [f"{group}={file.stem}", "dataset.path=a"]), FinetuneSettings)
-    assert settings.dataset.train and settings.optimizer.lr == 2e-5
+    assert settings.dataset.train and settings.optimizer.lr == (1.5e-3 if file.stem == "finetune_embedded" else 2e-5)
 
 
 def test_every_finetuning_setting_has_its_default_in_the_config():
