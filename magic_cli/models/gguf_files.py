@@ -49,6 +49,13 @@ def read_gguf(file: Path, *, dtype: Any) -> tuple[Any, Any]:
     tokenizer = AutoTokenizer.from_pretrained(**where)
     with contextlib.redirect_stderr(io.StringIO()):  # its progress bar cannot be switched off
         model = AutoModelForCausalLM.from_pretrained(**where, dtype=dtype)
-    if hasattr(model.config, "quantization_config"):
-        del model.config.quantization_config  # the weights are unpacked: a saved copy must not be read as GGUF
+    _forget_quantisation(model)
     return model, tokenizer
+
+
+def _forget_quantisation(model: Any) -> None:
+    """The weights are unpacked: a copy can be saved, and must not be read as GGUF."""
+    for owner, name in ((model.config, "quantization_config"), (model, "hf_quantizer"), (model, "quantization_method")):
+        if name in vars(owner):
+            delattr(owner, name)
+    model.is_quantized = False

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 from tqdm import tqdm
 
 from magic_cli.errors import MagicError
-from magic_cli.training.batching import BatchPlan
+from magic_cli.training.batching import BatchPlan, fewest_parts
 from magic_cli.training.checkpoints import Checkpoints
 from magic_cli.training.folder import TrainingFolder
 from magic_cli.training.measuring import measure
 from magic_cli.training.samples import Samples
-from magic_cli.training.settings import FinetuneSettings, Selection
+from magic_cli.training.settings import Averaging, FinetuneSettings, Grouping, Selection
 from magic_cli.training.updating import Updater, counts
 
 if TYPE_CHECKING:
@@ -134,9 +134,13 @@ class Loop:
 
 
 def plan_of(settings: FinetuneSettings, samples: Samples) -> BatchPlan:
-    """How samples are dealt to updates."""
-    run = settings.run
-    return BatchPlan([len(row) for row in samples.rows], run.batch_size, run.accumulation, run.seed, run.grouping.value == "length")
+    """How samples are dealt to updates; the released averaging is of random micro-batches, so it gets these."""
+    run, lengths = settings.run, [len(row) for row in samples.rows]
+    size = run.batch_size * run.accumulation
+    if run.grouping is Grouping.none or settings.objective.averaging is Averaging.micro_batches:
+        return BatchPlan(lengths, size, run.accumulation, run.seed, by_length=False)
+    parts = run.parts or fewest_parts(lengths, size, run.accumulation, run.seed)
+    return BatchPlan(lengths, size, parts, run.seed)
 
 
 def total_steps(settings: FinetuneSettings, num_samples: int) -> int:

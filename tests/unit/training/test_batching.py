@@ -5,7 +5,7 @@ from collections import Counter
 
 import torch
 
-from magic_cli.training.batching import BatchPlan, collate
+from magic_cli.training.batching import BatchPlan, collate, fewest_parts
 from magic_cli.training.simctg import IGNORED
 
 
@@ -14,8 +14,8 @@ def caption_lengths(count):
     return [9 + min(int(random.Random(i).expovariate(0.25)), 21) for i in range(count)]
 
 
-def plan(count=4000, *, by_length=True, seed=0, batch_size=16, per_update=2):
-    return BatchPlan(caption_lengths(count), batch_size, per_update, seed, by_length)
+def plan(count=4000, *, by_length=True, seed=0, batch_size=32, parts=8):
+    return BatchPlan(caption_lengths(count), batch_size, parts, seed, by_length)
 
 
 def padding(plan, updates):
@@ -29,11 +29,10 @@ def padding(plan, updates):
 
 
 def test_each_pass_sees_every_sample_once():
-    dealt = plan(2048)  # 64 updates of 32: one pool is one pass
-    seen = Counter(i for update in range(64) for batch in dealt.micro_batches(update) for i in batch)
-    assert seen == Counter(range(2048))
-    second = Counter(i for update in range(64, 128) for batch in dealt.micro_batches(update) for i in batch)
-    assert second == Counter(range(2048))
+    dealt = plan(1000)  # 31.25 updates a pass
+    seen = [i for update in range(125) for batch in dealt.micro_batches(update) for i in batch]
+    assert Counter(seen) == dict.fromkeys(range(1000), 4)
+    assert Counter(i for update in range(31) for batch in plan(1000).micro_batches(update) for i in batch).most_common(1)[0][1] == 1
 
 
 def test_an_update_is_the_same_however_one_comes_to_it():
@@ -43,16 +42,19 @@ def test_an_update_is_the_same_however_one_comes_to_it():
     assert walked.micro_batches(150) == jumped.micro_batches(150) != plan(seed=1).micro_batches(150)
 
 
+def test_an_update_has_the_same_samples_however_they_are_cut():
+    cuts = [plan(by_length=False, parts=2), plan(parts=5), plan(parts=32)]
+    assert len({tuple(sorted(i for batch in cut.micro_batches(7) for i in batch)) for cut in cuts}) == 1
+    assert [len(batch) for batch in cuts[1].micro_batches(7)] == [6, 7, 6, 7, 6]
+
+
 def test_length_grouping_keeps_padding_under_a_tenth():
-    grouped, mixed = padding(plan(), 60), padding(plan(by_length=False), 60)
-    assert grouped < 0.1 < 0.3 < mixed
-
-
-def test_no_sample_meets_itself_in_a_micro_batch_when_texts_are_few():
-    few = plan(100, batch_size=16, per_update=2)
-    for update in range(3):
-        for batch in few.micro_batches(update):
-            assert len(set(batch)) == len(batch) == 16
+    lengths = caption_lengths(4000)
+    for batch_size in (32, 128):
+        parts = fewest_parts(lengths, batch_size, 1, seed=0)
+        assert padding(plan(batch_size=batch_size, parts=parts), 60) < 0.1 < 0.3 < padding(plan(batch_size=batch_size, parts=1), 60)
+        assert padding(plan(batch_size=batch_size, parts=parts // 2), 50) > 0.08
+    assert fewest_parts([9] * 50, 32, 4, seed=0) == 4
 
 
 def test_collate_shifts_and_pads_on_the_right():
