@@ -11,7 +11,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import platform
@@ -24,6 +23,7 @@ from typing import Any
 
 from magic_cli import __version__
 from magic_cli.errors import MagicError
+from magic_cli.locking import locked
 
 PREDICTIONS, FAILURES, TRACE = "predictions.jsonl", "failures.jsonl", "trace.jsonl"
 
@@ -168,26 +168,6 @@ class RunFolder:
         }
         self.manifest["sessions"][-1]["seconds"] = round(time.time() - self._started, 3)
         write_atomically(self.path / "manifest.json", json.dumps(self.manifest, indent=2, default=str) + "\n")
-
-
-@contextlib.contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold a run folder, made if it does not exist, for this process alone.
-
-    Raises:
-        MagicError: It cannot be written, or another process holds it.
-    """
-    with contextlib.ExitStack() as stack:
-        try:
-            path.mkdir(parents=True, exist_ok=True)
-            lock = stack.enter_context((path / ".lock").open("w"))
-        except OSError as error:
-            raise MagicError(f"run.dir={path}: cannot be written ({error.strerror}); set run.dir to another folder") from error
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the kernel lets go of it however we die
-        except BlockingIOError:
-            raise MagicError(f"run.dir={path}: another process is working on this run; wait for it, or set another run.dir") from None
-        yield
 
 
 def read_manifest(path: Path, identity: dict[str, Any]) -> dict[str, Any]:

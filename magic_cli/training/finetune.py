@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import shutil
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,6 +53,8 @@ def finetune(settings: FinetuneSettings, training: list[str], measured: list[str
         if accelerator.is_main_process:
             stack.enter_context(folder)
         accelerator.wait_for_everyone()
+        if not accelerator.is_main_process:
+            folder.look()
         if folder.is_complete:
             return None
         return _carry_out(settings, accelerator, folder, (training, measured))
@@ -91,7 +95,7 @@ def _carry_out(
     kept = path / "tokenizer"
     if is_first:
         model, tokenizer, source = begin(settings, training, kept)
-        folder.use_source(source)
+        folder.use_source({"language_model": source, "texts_sha256": _digest(*texts)})
         _keep_tokenizer(tokenizer, kept)
     accelerator.wait_for_everyone()
     if not is_first:
@@ -114,6 +118,14 @@ def _carry_out(
     plot_curve(folder.read_metrics(), path / CURVE)
     folder.finish(report, loop.progress["seconds"])
     return report
+
+
+def _digest(*texts: list[str]) -> str:
+    """SHA-256 of all texts: a run goes on only with the same."""
+    digest = hashlib.sha256()
+    for text in chain.from_iterable([*part, ""] for part in texts):
+        digest.update(f"{text}\n".encode(errors="surrogatepass"))
+    return digest.hexdigest()
 
 
 def _keep_tokenizer(tokenizer: Any, kept: Path) -> None:

@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from magic_cli.errors import MagicError
-from magic_cli.runs import append_lines, differences, locked, provenance, read_manifest, write_atomically
+from magic_cli.locking import locked
+from magic_cli.runs import append_lines, differences, provenance, read_manifest, write_atomically
 
 METRICS, REPORT, CURVE = "metrics.jsonl", "report.json", "curve.png"
 
@@ -66,20 +67,24 @@ class TrainingFolder:
             self._write_manifest()
         self._stack.close()
 
+    def look(self) -> None:
+        """Read the manifest in a process that does not hold the folder."""
+        self.manifest = read_manifest(self.path, self._identity)
+
     @property
     def is_complete(self) -> bool:
         """Whether the run has its result."""
         return self.manifest.get("status") == "complete"
 
     def use_source(self, source: dict[str, Any]) -> None:
-        """Record where the base model comes from.
+        """Record what training begins with: the base model's files, a digest of the texts.
 
         Raises:
-            MagicError: The run was begun with other files.
+            MagicError: The run was begun with others.
         """
-        before = self.manifest.setdefault("language_model", source)
+        before = self.manifest.setdefault("source", source)
         if changed := "; ".join(differences(before, source)):
-            raise MagicError(f"run.dir={self.path}: was begun with another base model ({changed}); set another run.dir, or delete this folder")
+            raise MagicError(f"run.dir={self.path}: was begun with another model or other texts ({changed}); set another run.dir, or delete this folder")
         self._write_manifest()
 
     def add_metrics(self, line: dict[str, Any]) -> None:

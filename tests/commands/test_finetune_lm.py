@@ -131,6 +131,22 @@ def test_complete_run_is_left_as_it_is_and_other_settings_are_refused(adapt, tmp
     assert "holds a run with other settings (optimizer.lr 0.005 -> 0.001)" in capsys.readouterr().err
 
 
+def test_run_does_not_go_on_with_other_texts(adapt, tmp_path, monkeypatch, capsys):
+    from magic_cli.training.checkpoints import Checkpoints
+
+    def stop(self, step, state):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Checkpoints, "save", stop)
+        assert adapt("out") == 130
+    assert "the same command goes on where it stopped" in capsys.readouterr().err
+    with (tmp_path / "texts.txt").open("a") as stream:
+        stream.write("One more text.\n")
+    assert adapt("out") == 2
+    assert "was begun with another model or other texts (texts_sha256" in capsys.readouterr().err
+
+
 def test_checkpoint_is_chosen_by_test_texts_only_when_asked(adapt, tmp_path, capsys):
     assert adapt("out", "validate.select_on=test") == 2
     assert "names no test texts" in capsys.readouterr().err

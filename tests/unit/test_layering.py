@@ -100,7 +100,7 @@ def test_benchmark_imports_no_command_and_serves_only_commands_when_walked():
 
 
 def test_training_imports_no_command_and_serves_only_commands_when_walked():
-    allowed = ("training", "data", "errors", "models", "runs", "settings")
+    allowed = ("training", "data", "errors", "locking", "models", "runs", "settings")
     assert breaches("training", tuple(f"magic_cli.{name}" for name in allowed)) == []
     users = {module_name(file) for file in MODULES if any(name.startswith("magic_cli.training") for name in ours(file))}
     outside = {name for name in users if not name.startswith("magic_cli.training")}
