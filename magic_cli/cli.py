@@ -141,7 +141,8 @@ def translate(words: Sequence[str], command: Command) -> tuple[list[str], list[s
         elif command.words is not None and (not has_value or Path(word).exists()):
             stray.append(word)
         elif has_value or word.startswith("~"):
-            overrides.append(_quote_override(word, is_sweep))
+            key = command.renamed.get(name, name)
+            overrides.append(_quote_override(f"{key}={value}" if has_value else word, is_sweep))
         else:
             hint = f"--image {word}" if Path(word).suffix else f"--dataset {word}"
             raise SettingsError(f"unexpected {word!r}; settings are written name=value, images as in `{hint}`")
@@ -189,7 +190,7 @@ def _flag_value(flag: Flag, value: str, is_sweep: bool) -> str:
 
 # Settings that hold text in which commas, quotes and brackets mean nothing to Hydra.
 _TEXT_SETTINGS = {"path", "root", "dir", "annotations", "prompt", "start_token", "name", "pretrained", "revision", "split",
-                  "references", "images", "output", "image", "titles", "retrieved", "human_scores", "key", "lib", "cache", "java_home",
+                  "references", "tokenizer", "images", "output", "image", "titles", "retrieved", "human_scores", "key", "lib", "cache", "java_home",
                   "index", "folder", "captions_file"}  # fmt: skip
 
 

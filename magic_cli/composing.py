@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from magic_cli.benchmark.settings import BenchSettings
+from magic_cli.data.training_texts import TextDataset
 from magic_cli.errors import SettingsError, nearest
 from magic_cli.evaluation.settings import EvaluateSettings, TableSettings
 from magic_cli.human_eval.settings import HumanEvalSettings
@@ -27,6 +28,7 @@ from magic_cli.settings import (
     RunSettings,
     StorySettings,
 )
+from magic_cli.training.settings import FinetuneSettings
 
 
 def register() -> None:
@@ -42,6 +44,8 @@ def register() -> None:
     store.store(group="schema", name="human_eval", node=HumanEvalSettings)
     store.store(group="schema", name="bench", node=BenchSettings)
     store.store(group="schema", name="retrieve_images", node=RetrieveImagesSettings)
+    store.store(group="schema", name="finetune_lm", node=FinetuneSettings)
+    store.store(group="schema/texts", name="any", node=TextDataset)
     store.store(group="schema/run", name="default", node=RunSettings)
     store.store(group="schema/machine", name="default", node=MachineSettings)
     store.store(group="schema/metrics", name="default", node=MetricsSettings)

@@ -215,10 +215,12 @@ def _one_line(error: Exception, root: Exception, overrides: list[str]) -> str:
         group, _, folder = group.partition("/") if group.startswith("experiment/") else (group, "", "")
         option = f"{folder}/{option}" if folder else option
         known = options(group) or re.findall(r"^\t(\S+)$", message, re.MULTILINE)
-        return f"{group}={option} is unknown; {nearest(option, known)}"
+        return f"{_TYPED.get(group, group)}={option} is unknown; {nearest(option, known)}"
     if "is not in struct" in str(root) or re.search(r"Key '.*' not in", str(root)):
         name = key or re.search(r"'([^']+)'", message).group(1)
         return f"unknown setting {name}; {nearest(name.rpartition('.')[2], _siblings(root))}"
+    if match := re.search(r"In 'experiment/([^']+)': Could not override '([^']+)'", message):
+        return f"experiment={match[1]} belongs to another command: it chooses {match[2].rpartition('@')[2]}=..., which this one does not have (see --help for its experiments)"
     if match := re.search(r"Ambiguous value for argument '([^']+)'", message):
         return f"{match[1]}: several values need -m (a sweep); if the comma belongs to the value, write name='\"a,b\"'"
     if match := re.search(r"Multiple values for ([\w/]+)", message):
@@ -238,6 +240,8 @@ def _one_line(error: Exception, root: Exception, overrides: list[str]) -> str:
     return f"{key}: {first}" if key else " ".join(message.split())
 
 
+_TYPED = {"texts": "dataset"}
+"""Groups that a user types under another name."""
 _KINDS = {"Integer": "a whole number", "Float": "a number", "Boolean": "true or false", "String": "text"}
 
 

@@ -11,7 +11,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import platform
@@ -24,6 +23,7 @@ from typing import Any
 
 from magic_cli import __version__
 from magic_cli.errors import MagicError
+from magic_cli.locking import locked
 
 PREDICTIONS, FAILURES, TRACE = "predictions.jsonl", "failures.jsonl", "trace.jsonl"
 
@@ -51,15 +51,7 @@ class RunFolder:
 
     def __enter__(self) -> RunFolder:
         with contextlib.ExitStack() as stack:
-            try:
-                self.path.mkdir(parents=True, exist_ok=True)
-                lock = stack.enter_context((self.path / ".lock").open("w"))
-            except OSError as error:
-                raise MagicError(f"run.dir={self.path}: cannot be written ({error.strerror}); set run.dir to another folder") from error
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the kernel lets go of it however we die
-            except BlockingIOError:
-                raise MagicError(f"run.dir={self.path}: another process is working on this run; wait for it, or set another run.dir") from None
+            stack.enter_context(locked(self.path))
             self._read_manifest()
             self.predictions = {record["id"]: record for record in recover_lines(self.path / PREDICTIONS)}
             self._forget_unfinished_traces()
@@ -81,14 +73,7 @@ class RunFolder:
             if (self.path / PREDICTIONS).exists():
                 raise MagicError(f"run.dir={self.path}: holds predictions but no manifest.json, so it is not known what they are; set another run.dir")
             return
-        try:
-            self.manifest = json.loads(file.read_text(encoding="utf-8"))
-        except json.JSONDecodeError as error:
-            raise MagicError(f"{file}: not valid JSON ({error.msg}); set another run.dir, or delete this folder") from error
-        before = self.manifest.get("identity")
-        if before != json.loads(json.dumps(self._identity, default=str)):
-            changed = "; ".join(differences(before, self._identity)) or "other settings"
-            raise MagicError(f"run.dir={self.path}: holds a run with other settings ({changed}); set another run.dir, or delete this folder")
+        self.manifest = read_manifest(self.path, self._identity)
 
     def _begin_manifest(self) -> None:
         import yaml
@@ -183,6 +168,24 @@ class RunFolder:
         }
         self.manifest["sessions"][-1]["seconds"] = round(time.time() - self._started, 3)
         write_atomically(self.path / "manifest.json", json.dumps(self.manifest, indent=2, default=str) + "\n")
+
+
+def read_manifest(path: Path, identity: dict[str, Any]) -> dict[str, Any]:
+    """The manifest of a run folder that has one.
+
+    Raises:
+        MagicError: It is damaged, or of a run with other settings.
+    """
+    file = path / "manifest.json"
+    try:
+        manifest = json.loads(file.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise MagicError(f"{file}: not valid JSON ({error.msg}); set another run.dir, or delete this folder") from error
+    before = manifest.get("identity")
+    if before != json.loads(json.dumps(identity, default=str)):
+        changed = "; ".join(differences(before, identity)) or "other settings"
+        raise MagicError(f"run.dir={path}: holds a run with other settings ({changed}); set another run.dir, or delete this folder")
+    return manifest
 
 
 def recover_lines(file: Path) -> list[dict[str, Any]]:

@@ -13,6 +13,8 @@ _GROUP = re.compile(r"  - (\w+)(?:@(\w+))?: (\w+)")
 """A line of a defaults list: group, the name that its settings have (if not the group's), option."""
 _SETTING = re.compile(r"( *)(\w+):(?: +([^# ].*?))?(?: +# (.*))?")
 """Indentation, key, value (none if a block begins), comment."""
+_OVERRIDDEN = re.compile(r"^  - override /(?!hydra/)([\w/@]+):", re.MULTILINE)
+"""A line of a defaults list that chooses for another group."""
 
 _Row = tuple[str, str]
 """``name: default``, and a comment."""
@@ -31,7 +33,7 @@ def describe_settings(folder: Path, shown_configs: Sequence[str]) -> str:
     typed = {group: f"{group}@{match[2]}" if match[2] else group for group, match in groups.items()}
     parts = [
         "settings (typed name=value; here name: default):",
-        *_columns("  ", ((_default(typed[group], match[3]), _options(folder / group)) for group, match in groups.items())),
+        *_columns("  ", ((_default(typed[group], match[3]), _options(folder / group, typed.values())) for group, match in groups.items())),
         "",
         *_columns("  ", _settings(text, "")),
     ]
@@ -47,10 +49,22 @@ def _default(group: str, option: str) -> str:
     return f"{group}=..." if option == "null" else f"{group}: {option}"  # null can be a default, but not be typed
 
 
-def _options(group: Path) -> str:
+def _options(group: Path, typed: Iterable[str]) -> str:
     """What a group can be set to, if there is a choice."""
-    options = sorted(file.relative_to(group).with_suffix("").as_posix() for file in group.rglob("*.yaml"))
+    options = fitting_options(group, typed)
     return ", ".join(options) if len(options) > 1 else ""
+
+
+def fitting_options(group: Path, typed: Iterable[str]) -> list[str]:
+    """The choices of a group that only choose for groups which the command has: experiments belong to one command.
+
+    Args:
+        group: Its folder.
+        typed: The command's groups, as Hydra knows them (``machine@run``).
+    """
+    known = set(typed)
+    fitting = (file for file in group.rglob("*.yaml") if known.issuperset(_OVERRIDDEN.findall(file.read_text(encoding="utf-8"))))
+    return sorted(file.relative_to(group).with_suffix("").as_posix() for file in fitting)
 
 
 def _settings(text: str, package: str) -> Iterator[_Row]:

@@ -57,6 +57,9 @@ class Command:
     shown_configs: tuple[str, ...] = ()
     """Config files that ``--help`` shows, without ``.yaml``; the first also lists the groups that can be chosen."""
 
+    renamed: dict[str, str] = field(default_factory=dict)
+    """Settings groups as the user types them, where Hydra has another name."""
+
     resumes: bool = False
     """Whether a command that was stopped goes on where it stopped when it is started again."""
 
@@ -247,6 +250,27 @@ COMMANDS = {
                 "magic bench --parts captions language_models=[natural,random] batch_sizes=[1,8,32] texts=32",
                 "magic bench --parts zerocap zerocap.num_texts=32 zerocap.decoding_len=5",
                 "magic bench --parts stories repeats=5 stories.k=5 stories.decoding_len=100",
+            ),
+        ),
+        Command(
+            name="finetune-lm",
+            summary="adapt a language model to texts: maximum likelihood and SimCTG's contrastive loss",
+            resumes=True,
+            settings_class="magic_cli.training.settings.FinetuneSettings",
+            shown_configs=("finetune_lm", "texts/text"),
+            renamed={"dataset": "texts@dataset"},
+            flags={
+                "--dataset": Flag("texts@dataset", "coco, flickr30k, rocstories, text, bundled_coco or coco_captions"),
+                "--texts": Flag("dataset.path", "a file of own texts, a line each, or .jsonl", "FILE", True, "texts@dataset=text"),
+                "--language-model": Flag("language_model", "what is adapted: gpt2, embedded, smollm2, ..."),
+                "--experiment": Flag("experiment", "the paper's settings, e.g. finetune_coco"),
+                "--output": Flag("run.dir", "the run's folder, in the end the model's", "FOLDER", True),
+            },
+            examples=(
+                "magic finetune-lm experiment=finetune_coco",
+                "magic finetune-lm --texts my.txt --language-model embedded --output my_model",
+                "magic finetune-lm dataset=bundled_coco fresh.layers=4 optimizer.lr=1e-3 objective.margin=0",
+                "accelerate launch -m magic_cli finetune-lm experiment=finetune_flickr30k run.dtype=bfloat16",
             ),
         ),
         Command(

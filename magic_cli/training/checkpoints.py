@@ -1,0 +1,104 @@
+"""Checkpoints that a crash cannot break: each is one file, complete when its name appears."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from magic_cli.errors import MagicError
+
+_BEST = "best.pt"
+
+
+class Checkpoints:
+    """The checkpoints of one run.
+
+    Args:
+        folder: Where they lie; made if it does not exist.
+        keep: How many are kept, the newest ones.
+    """
+
+    def __init__(self, folder: Path, keep: int) -> None:
+        self.folder, self.keep = folder, keep
+        folder.mkdir(parents=True, exist_ok=True)
+        for leftover in folder.glob(".*.tmp"):
+            leftover.unlink()
+
+    def save(self, step: int, state: dict[str, Any]) -> None:
+        """Write a checkpoint, then remove those that are too many."""
+        _write(self.folder / f"step-{step:08d}.pt", state)
+        for old in self._steps()[: -self.keep]:
+            old.unlink()
+
+    def load_newest(self) -> dict[str, Any] | None:
+        """The state of the newest checkpoint; None if there is none.
+
+        Raises:
+            MagicError: The file is damaged.
+        """
+        files = self._steps()
+        return _read(files[-1]) if files else None
+
+    def save_best(self, state: dict[str, Any]) -> None:
+        """Keep the best model so far."""
+        _write(self.folder / _BEST, state)
+
+    def load_best(self) -> dict[str, Any]:
+        """What ``save_best`` was given last."""
+        return _read(self.folder / _BEST)
+
+    def _steps(self) -> list[Path]:
+        return sorted(self.folder.glob("step-*.pt"))
+
+
+@contextlib.contextmanager
+def naming_full_disk() -> Iterator[None]:
+    """Libraries wrap what the system says of a full disk in errors of their own; raise the system's."""
+    try:
+        yield
+    except OSError:
+        raise
+    except Exception as error:
+        full = os.strerror(errno.ENOSPC)
+        chain = [error, error.__cause__, error.__context__]
+        if any(full in str(link) for link in chain):
+            raise OSError(errno.ENOSPC, full) from error
+        raise
+
+
+def _write(file: Path, state: dict[str, Any]) -> None:
+    temporary = file.with_name(f".{file.name}.tmp")
+    try:
+        with naming_full_disk(), temporary.open("wb") as stream:
+            torch.save(state, stream)
+            stream.flush()
+            os.fsync(stream.fileno())
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    temporary.replace(file)
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        return torch.load(file, map_location="cpu", weights_only=True)
+    except OSError:
+        raise
+    except Exception as error:  # torch raises many kinds over a damaged file
+        raise MagicError(f"{file}: the checkpoint is damaged ({type(error).__name__}); delete it, the one before is taken then") from error
+
+
+def replace_files(source: Path, target: Path) -> None:
+    """Move every file of a folder into another, each one atomically, and remove the folder."""
+    for file in sorted(source.iterdir()):
+        with file.open("rb") as stream:
+            os.fsync(stream.fileno())
+        file.replace(target / file.name)
+    shutil.rmtree(source)

@@ -1,0 +1,188 @@
+"""One run from texts to the adapted model's folder."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import shutil
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from magic_cli.data.training_texts import TextForm
+from magic_cli.errors import SettingsError
+from magic_cli.models.loading import resolve_device
+from magic_cli.training.beginning import TOKENIZER_FILE, begin, start_id
+from magic_cli.training.checkpoints import Checkpoints, naming_full_disk, replace_files
+from magic_cli.training.curves import check_plotting, plot_curve
+from magic_cli.training.folder import CURVE, TrainingFolder
+from magic_cli.training.loop import Loop, total_steps
+from magic_cli.training.samples import Samples, encode
+from magic_cli.training.settings import FinetuneSettings, as_plain, identity
+from magic_cli.training.updating import Updater
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+_PRECISION = {"float32": "no", "bfloat16": "bf16", "float16": "fp16"}
+
+
+def finetune(settings: FinetuneSettings, training: list[str], measured: list[str]) -> dict[str, Any] | None:
+    """Carry out a run, or what is left of it.
+
+    Args:
+        settings: Of the command.
+        training: Training texts.
+        measured: Texts that choose the best checkpoint.
+
+    Returns:
+        The report; None in processes other than the first, and where the run was complete already.
+
+    Raises:
+        MagicError: Something is the user's to mend.
+    """
+    check_plotting()
+    if settings.run.threads is not None:
+        torch.set_num_threads(settings.run.threads)
+    accelerator = make_accelerator(settings)
+    folder = TrainingFolder(settings.run_folder, settings=as_plain(settings), identity=identity(settings))
+    with contextlib.ExitStack() as stack:
+        if accelerator.is_main_process:
+            stack.enter_context(folder)
+        accelerator.wait_for_everyone()
+        if not accelerator.is_main_process:
+            folder.look()
+        if folder.is_complete:
+            return None
+        return _carry_out(settings, accelerator, folder, (training, measured))
+
+
+def make_accelerator(settings: FinetuneSettings) -> Accelerator:
+    """The accelerator of a run's device, precision and trackers; ``accelerate launch`` adds more processes.
+
+    Raises:
+        SettingsError: A device or tracker is not there, or accumulation cannot be shared by the processes.
+    """
+    device = resolve_device(settings.run.device)
+    if device.type == "cuda" and device.index is not None:
+        os.environ["ACCELERATE_TORCH_DEVICE"] = str(device)
+    from accelerate import Accelerator
+    from accelerate.tracking import get_available_trackers
+
+    known = sorted(str(getattr(tracker, "value", tracker)) for tracker in get_available_trackers())
+    for name in settings.run.trackers:
+        if name not in known:
+            raise SettingsError(f"run.trackers: {name!r} is not installed here (installed: {', '.join(known) or 'none'}); pip install {name}")
+    accelerator = Accelerator(
+        cpu=device.type == "cpu", mixed_precision=_PRECISION[settings.run.dtype.value], log_with=settings.run.trackers or None,
+        project_dir=str(settings.run_folder),
+    )  # fmt: skip
+    if settings.run.accumulation % accelerator.num_processes:
+        raise SettingsError(
+            f"run.accumulation must be a multiple of the {accelerator.num_processes} processes, got {settings.run.accumulation}"
+        )
+    return accelerator
+
+
+def _carry_out(
+    settings: FinetuneSettings, accelerator: Accelerator, folder: TrainingFolder, texts: tuple[list[str], list[str]]
+) -> dict[str, Any] | None:
+    path, is_first = settings.run_folder, accelerator.is_main_process
+    training = texts[0]
+    kept = path / "tokenizer"
+    if is_first:
+        model, tokenizer, source = begin(settings, training, kept)
+        folder.use_source({"language_model": source, "texts_sha256": _digest(*texts)})
+        _keep_tokenizer(tokenizer, kept)
+    accelerator.wait_for_everyone()
+    if not is_first:
+        model, tokenizer, _ = begin(settings, training, kept)
+    samples, measured = (_encode(settings, tokenizer, part) for part in texts)
+    if settings.run.trackers:
+        accelerator.init_trackers("magic-finetune-lm", config={"settings": str(identity(settings))})
+    updater = Updater(model, settings, accelerator, total_steps(settings, len(samples.rows)))
+    checkpoints = Checkpoints(path / "checkpoints", settings.run.keep)
+    loop = Loop(settings, folder if is_first else None, updater, samples, measured)
+    loop.run(checkpoints)
+    if settings.run.trackers:
+        accelerator.end_training()
+    if not is_first:
+        return None
+    best = checkpoints.load_best()
+    model.load_state_dict(best["model"])
+    _export(model, kept, folder)
+    report = _report(settings, loop, samples, measured) | {"after": best["best"], "parameters": model.num_parameters()}
+    plot_curve(folder.read_metrics(), path / CURVE)
+    folder.finish(report, loop.progress["seconds"])
+    return report
+
+
+def _digest(*texts: list[str]) -> str:
+    """SHA-256 of all texts: a run goes on only with the same."""
+    digest = hashlib.sha256()
+    for text in chain.from_iterable([*part, ""] for part in texts):
+        digest.update(f"{text}\n".encode(errors="surrogatepass"))
+    return digest.hexdigest()
+
+
+def _keep_tokenizer(tokenizer: Any, kept: Path) -> None:
+    """Keep the tokenizer of the first start: a run that goes on uses the same, and ends with the same files."""
+    if (kept / TOKENIZER_FILE).is_file():
+        return
+    temporary = kept.with_name(f".{kept.name}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    shutil.rmtree(kept, ignore_errors=True)
+    tokenizer.save_pretrained(temporary)
+    temporary.replace(kept)
+
+
+def _encode(settings: FinetuneSettings, tokenizer: Any, texts: list[str]) -> Samples:
+    is_caption = settings.dataset.form is TextForm.caption
+    return encode(
+        texts,
+        tokenizer,
+        form=settings.dataset.form,
+        start_id=start_id(tokenizer, settings.language_model.start_token) if is_caption else None,
+        max_length=settings.run.max_length,
+    )
+
+
+def _export(model: Any, kept: Path, folder: TrainingFolder) -> None:
+    """Put model and tokenizer into the run's folder, file by file."""
+    temporary = folder.path / ".model.tmp"
+    shutil.rmtree(temporary, ignore_errors=True)
+    with naming_full_disk():
+        model.save_pretrained(temporary)
+    for file in kept.iterdir():
+        shutil.copyfile(file, temporary / file.name)
+    replace_files(temporary, folder.path)
+
+
+def _report(settings: FinetuneSettings, loop: Loop, samples: Samples, measured: Samples) -> dict[str, Any]:
+    """What a run was, and what came of it; no times, so that a resumed run writes the same bytes."""
+    progress = loop.progress
+    return {
+        "dataset": settings.dataset.name,
+        "selected_on": settings.validate.select_on.value,
+        "steps": progress["step"],
+        "passes": progress["step"] * settings.run.batch_size * settings.run.accumulation / len(samples.rows),
+        "tokens": progress["all_tokens"],
+        "padding": 1 - progress["all_tokens"] / progress["all_cells"],
+        "training_texts": _counts(samples),
+        "validation_texts": _counts(measured),
+        "before": progress["before"],
+    }
+
+
+def _counts(samples: Samples) -> dict[str, int]:
+    return {
+        "samples": len(samples.rows),
+        "tokens": samples.num_targets,
+        "words": samples.num_words,
+        "dropped": samples.num_dropped,
+        "cut": samples.num_cut,
+    }
+

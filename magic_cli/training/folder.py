@@ -1,0 +1,121 @@
+"""The folder of a training run, which ends as the model's folder.
+
+    settings.yaml, manifest.json   what was asked, and how it was done: versions, base model, sessions with their seconds
+    metrics.jsonl                  loss and validation, step by step; no times, so that a resumed run writes the same bytes
+    checkpoints/                   the newest checkpoints, and the best model so far
+    config.json, model.safetensors, tokenizer...   the result, in the end
+    report.json, curve.png         what came of it
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from magic_cli.errors import MagicError
+from magic_cli.locking import locked
+from magic_cli.runs import append_lines, differences, provenance, read_manifest, write_atomically
+
+METRICS, REPORT, CURVE = "metrics.jsonl", "report.json", "curve.png"
+
+
+class TrainingFolder:
+    """One training run's folder, locked for this process; use as a context manager.
+
+    Args:
+        path: The folder; made if it does not exist.
+        settings: All settings as plain values.
+        identity: Those that can change the weights; a folder is only ever continued with the same.
+
+    Raises:
+        MagicError: Another process works in the folder, or it belongs to other settings.
+    """
+
+    def __init__(self, path: Path, *, settings: dict[str, Any], identity: dict[str, Any]) -> None:
+        self.path = path
+        self.manifest: dict[str, Any] = {}
+        self._settings, self._identity = settings, identity
+        self._started = time.time()
+
+    def __enter__(self) -> TrainingFolder:
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(locked(self.path))
+            if (self.path / "manifest.json").exists():
+                self.manifest = read_manifest(self.path, self._identity)
+            elif any(not file.name.startswith(".") for file in self.path.iterdir()):
+                raise MagicError(f"run.dir={self.path}: holds other files, and no manifest.json of a run; set another run.dir")
+            if not self.is_complete:
+                self._begin()
+            self._stack = stack.pop_all()
+        return self
+
+    def _begin(self) -> None:
+        import yaml
+
+        self.manifest |= {**provenance(), "identity": self._identity, "status": "running"}
+        self.manifest.setdefault("sessions", []).append({"started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())})
+        write_atomically(self.path / "settings.yaml", yaml.safe_dump(self._settings, sort_keys=False, allow_unicode=True))
+        self._write_manifest()
+
+    def __exit__(self, kind: Any, error: Any, traceback: Any) -> None:
+        if kind is not None and not self.is_complete:
+            self.manifest["status"] = "interrupted"
+            self._write_manifest()
+        self._stack.close()
+
+    def look(self) -> None:
+        """Read the manifest in a process that does not hold the folder."""
+        self.manifest = read_manifest(self.path, self._identity)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the run has its result."""
+        return self.manifest.get("status") == "complete"
+
+    def use_source(self, source: dict[str, Any]) -> None:
+        """Record what training begins with: the base model's files, a digest of the texts.
+
+        Raises:
+            MagicError: The run was begun with others.
+        """
+        before = self.manifest.setdefault("source", source)
+        if changed := "; ".join(differences(before, source)):
+            raise MagicError(f"run.dir={self.path}: was begun with another model or other texts ({changed}); set another run.dir, or delete this folder")
+        self._write_manifest()
+
+    def add_metrics(self, line: dict[str, Any]) -> None:
+        """Append one line to metrics.jsonl."""
+        append_lines(self.path / METRICS, [line])
+
+    @property
+    def metrics_bytes(self) -> int:
+        """Length of metrics.jsonl."""
+        file = self.path / METRICS
+        return file.stat().st_size if file.exists() else 0
+
+    def cut_metrics(self, num_bytes: int) -> None:
+        """Take back the lines that were written after the checkpoint from which the run goes on."""
+        if self.metrics_bytes < num_bytes:
+            raise MagicError(f"{self.path / METRICS}: is shorter than at the last checkpoint; delete the folder and start again")
+        if self.metrics_bytes:
+            os.truncate(self.path / METRICS, num_bytes)
+
+    def read_metrics(self) -> list[dict[str, Any]]:
+        """All lines of metrics.jsonl."""
+        return [json.loads(line) for line in (self.path / METRICS).read_text(encoding="utf-8").splitlines()]
+
+    def finish(self, report: dict[str, Any], seconds: float) -> None:
+        """Write the report and mark the run complete; ``seconds`` of training, those of lost steps left out, go into the manifest."""
+        self.manifest["training_seconds"] = round(seconds, 1)
+        self.manifest["tokens_per_second"] = round(report["tokens"] / seconds, 1)
+        write_atomically(self.path / REPORT, json.dumps(report, ensure_ascii=False, indent=1) + "\n")
+        self.manifest["status"] = "complete"
+        self._write_manifest()
+
+    def _write_manifest(self) -> None:
+        self.manifest["sessions"][-1]["seconds"] = round(time.time() - self._started, 3)
+        write_atomically(self.path / "manifest.json", json.dumps(self.manifest, indent=2, default=str) + "\n")

@@ -1,0 +1,157 @@
+"""The training loop: updates, measurements and checkpoints, from wherever the run stopped to its end."""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+from tqdm import tqdm
+
+from magic_cli.errors import MagicError
+from magic_cli.training.batching import BatchPlan, fewest_parts
+from magic_cli.training.checkpoints import Checkpoints
+from magic_cli.training.folder import TrainingFolder
+from magic_cli.training.measuring import measure
+from magic_cli.training.samples import Samples
+from magic_cli.training.settings import Averaging, FinetuneSettings, Grouping, Selection
+from magic_cli.training.updating import Updater, counts
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+
+class Loop:
+    """One run's loop.
+
+    Everything that a later step depends on is in a checkpoint or follows from the seed and the number of the step, so that a
+    run that was killed ends with the same bytes as one that was not.
+
+    Args:
+        settings: Of the command.
+        folder: Of the run; None in processes other than the first, which write nothing.
+        updater: Model and optimizer.
+        samples: Training samples.
+        measured: Samples that choose the best checkpoint.
+    """
+
+    def __init__(
+        self, settings: FinetuneSettings, folder: TrainingFolder | None, updater: Updater, samples: Samples, measured: Samples
+    ) -> None:
+        self.settings, self.folder, self.updater, self.measured = settings, folder, updater, measured
+        self.accelerator: Accelerator = updater.accelerator
+        self.rows = samples.rows
+        self.plan = plan_of(settings, samples)
+        self.progress: dict[str, Any] = {
+            "step": 0, "sums": [0.0, 0.0], "tokens": 0, "units": 0, "all_tokens": 0, "all_cells": 0, "seconds": 0.0, "best": None, "before": None,
+        }  # fmt: skip
+
+    def run(self, checkpoints: Checkpoints) -> None:
+        """Do what is left of the run."""
+        self._resume(checkpoints)
+        progress, run = self.progress, self.settings.run
+        began, seconds_before, tokens_before = time.monotonic(), progress["seconds"], progress["all_tokens"]
+        is_first = self.accelerator.is_main_process
+        with tqdm(
+            total=self.updater.total, initial=progress["step"], desc="training", unit="step", file=sys.stderr,
+            disable=None if is_first else True,
+        ) as bar:  # fmt: skip
+            while progress["step"] < self.updater.total:
+                line = self._update()
+                bar.update()
+                step, is_last = progress["step"], progress["step"] == self.updater.total
+                progress["seconds"] = seconds_before + time.monotonic() - began
+                if line is not None:
+                    speed = (progress["all_tokens"] - tokens_before) / (progress["seconds"] - seconds_before)
+                    bar.set_postfix(loss=f"{line['loss']:.3f}", perplexity=f"{line['perplexity']:.1f}", tokens_per_s=f"{speed:.0f}")
+                if step % self.settings.validate.every == 0 or is_last:
+                    self._measure(checkpoints, is_last)
+                if (step % run.checkpoint_every == 0 or is_last) and is_first:
+                    self._save(checkpoints)
+
+    def _resume(self, checkpoints: Checkpoints) -> None:
+        saved = checkpoints.load_newest()
+        if saved is not None:
+            self.progress = saved.pop("progress")
+            self.updater.load(saved)
+        if self.accelerator.is_main_process:
+            self.folder.cut_metrics(saved["metrics_bytes"] if saved else 0)
+            if saved is None:
+                self.progress["before"] = measure(self.updater.objective, self.measured)
+                self._note({"step": 0, "validation": self.progress["before"]})
+        self.accelerator.wait_for_everyone()
+
+    def _save(self, checkpoints: Checkpoints) -> None:
+        state = self.updater.state() | {"progress": self.progress, "metrics_bytes": self.folder.metrics_bytes}
+        checkpoints.save(self.progress["step"], state)
+
+    def _update(self) -> dict[str, Any] | None:
+        """One update; returns the line for metrics.jsonl where one is due."""
+        progress = self.progress
+        batches = [[self.rows[i] for i in indices] for indices in self.plan.micro_batches(progress["step"])]
+        tokens, units = counts(batches, self.updater.objective.per_sequence)
+        sums, rate = self.updater.update(progress["step"], batches)
+        progress["step"] += 1
+        progress["sums"] = [before + new for before, new in zip(progress["sums"], sums.tolist(), strict=True)]
+        progress["tokens"] += sum(tokens)
+        progress["units"] += sum(units)
+        progress["all_tokens"] += sum(tokens)
+        progress["all_cells"] += sum(len(rows) * (max(map(len, rows)) - 1) for rows in batches)
+        if progress["step"] % self.settings.run.log_every and progress["step"] < self.updater.total:
+            return None
+        return self._log(rate)
+
+    def _log(self, rate: float) -> dict[str, Any]:
+        progress = self.progress
+        loss = progress["sums"][0] / progress["tokens"]
+        if not math.isfinite(loss):
+            raise MagicError(f"the loss is no number any more at step {progress['step']}; lower optimizer.lr, or set optimizer.clip_norm")
+        line = {"step": progress["step"], "loss": loss, "perplexity": math.exp(min(loss, 700))}
+        if self.settings.margin:
+            line["contrastive"] = progress["sums"][1] / max(1, progress["units"])
+        line |= {"learning_rate": rate, "tokens": progress["all_tokens"]}
+        self._note(line)
+        progress |= {"sums": [0.0, 0.0], "tokens": 0, "units": 0}
+        return line
+
+    def _note(self, line: dict[str, Any]) -> None:
+        if self.accelerator.is_main_process:
+            self.folder.add_metrics(line)
+            self.accelerator.log(_flat(line), step=line["step"])
+
+    def _measure(self, checkpoints: Checkpoints, is_last: bool) -> None:
+        """Measure, and keep the model if it is the best so far."""
+        if self.accelerator.is_main_process:
+            found = measure(self.updater.objective, self.measured)
+            self._note({"step": self.progress["step"], "validation": found})
+            best = self.progress["best"]
+            chosen = is_last if self.settings.validate.select_on is Selection.last else best is None or found["loss"] < best["loss"]
+            if chosen:
+                self.progress["best"] = {"step": self.progress["step"], **found}
+                checkpoints.save_best({"model": self.updater.objective.model.state_dict(), "best": self.progress["best"]})
+        self.accelerator.wait_for_everyone()
+
+
+def plan_of(settings: FinetuneSettings, samples: Samples) -> BatchPlan:
+    """How samples are dealt to updates; the released averaging is of random micro-batches, so it gets these."""
+    run, lengths = settings.run, [len(row) for row in samples.rows]
+    size = run.batch_size * run.accumulation
+    if run.grouping is Grouping.none or settings.objective.averaging is Averaging.micro_batches:
+        return BatchPlan(lengths, size, run.accumulation, run.seed, by_length=False)
+    parts = run.parts or fewest_parts(lengths, size, run.accumulation, run.seed)
+    return BatchPlan(lengths, size, parts, run.seed)
+
+
+def total_steps(settings: FinetuneSettings, num_samples: int) -> int:
+    """Updates of the whole run."""
+    if settings.optimizer.steps is not None:
+        return settings.optimizer.steps
+    per_update = settings.run.batch_size * settings.run.accumulation
+    return max(1, math.ceil(settings.optimizer.epochs * num_samples / per_update))
+
+
+def _flat(line: dict[str, Any]) -> dict[str, float]:
+    """A metrics line as trackers take it."""
+    measured = {f"validation_{name}": value for name, value in line.get("validation", {}).items()}
+    return {name: value for name, value in line.items() if name not in ("step", "validation")} | measured

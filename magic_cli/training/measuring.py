@@ -1,0 +1,59 @@
+"""What adaptation is for, in numbers: perplexity of unseen texts, and how alike the tokens of a text are to the model."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+
+from magic_cli.training.batching import collate
+from magic_cli.training.objective import Objective
+from magic_cli.training.samples import Samples
+from magic_cli.training.simctg import IGNORED, token_loss, token_similarity
+
+_BATCH_TOKENS = 4096
+
+
+@torch.no_grad()
+def measure(objective: Objective, samples: Samples) -> dict[str, float]:
+    """Perplexity and isotropy of a model on samples; the model is left in the mode it was in.
+
+    Returns:
+        ``loss``: mean negative log-likelihood of a token in nats, lower is better; ``perplexity_per_token``: its exponential;
+        ``perplexity_per_word``: the same for words parted by white space, the end token's share included, so that tokenizers can
+        be compared; ``token_similarity``: mean cosine of different tokens of a text, in [-1, 1], lower is more isotropic.
+    """
+    model = objective.model
+    was_training = model.training
+    model.eval()
+    total = similarity = 0.0
+    order = sorted(range(len(samples.rows)), key=lambda i: len(samples.rows[i]))
+    for rows in _batches([samples.rows[i] for i in order]):
+        inputs, labels, lengths = (tensor.to(model.device) for tensor in collate(rows))
+        is_real = labels != IGNORED
+        hidden, logits = objective.states_and_logits(inputs, is_real)
+        total += float(token_loss(logits, labels[is_real]))
+        similarity += float(token_similarity(hidden, lengths).double().sum())
+    model.train(was_training)
+    loss = total / samples.num_targets
+    return {
+        "loss": loss,
+        "perplexity_per_token": _exp(loss),
+        "perplexity_per_word": _exp(total / samples.num_words),
+        "token_similarity": similarity / len(samples.rows),
+    }
+
+
+def _batches(rows: list[list[int]]) -> list[list[list[int]]]:
+    """Rows, which come in order of length, in batches of about the same number of tokens."""
+    batches: list[list[list[int]]] = []
+    for row in rows:
+        if not batches or (len(batches[-1]) + 1) * len(row) > _BATCH_TOKENS:
+            batches.append([])
+        batches[-1].append(row)
+    return batches
+
+
+def _exp(value: float) -> float:
+    return math.exp(value) if value < 700 else math.inf

@@ -1,0 +1,57 @@
+"""The objective as one torch module, so that ``accelerate`` can wrap it: token ids in, sums of losses out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from magic_cli.training.simctg import IGNORED, contrastive_loss, token_loss
+
+
+class Objective(nn.Module):
+    """Sums of the losses of right-padded sequences.
+
+    No attention mask is needed: attention is causal, so that no real token looks at padding behind it. The output head runs on
+    real tokens only, unless its logits are not simply ``head(hidden)`` (scaled or soft-capped heads).
+
+    Args:
+        model: Causal LM.
+        margin: Of the contrastive term; 0: it is left out, and its sum is 0.
+        per_sequence: Its normalisation.
+    """
+
+    def __init__(self, model: Any, *, margin: float = 0.0, per_sequence: bool = False) -> None:
+        super().__init__()
+        self.model, self.margin, self.per_sequence = model, margin, per_sequence
+        self.head_is_plain = _head_is_plain(model)
+
+    def forward(self, inputs: Tensor, labels: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Sums of cross-entropy and of the contrastive term over (B, T) tokens, two scalars."""
+        is_real = labels != IGNORED
+        hidden, logits = self.states_and_logits(inputs, is_real)
+        likelihood = token_loss(logits, labels[is_real])
+        if not self.margin:
+            return likelihood, likelihood.new_zeros(())
+        return likelihood, contrastive_loss(hidden, lengths, margin=self.margin, per_sequence=self.per_sequence)
+
+    def states_and_logits(self, inputs: Tensor, is_real: Tensor) -> tuple[Tensor, Tensor]:
+        """Last-layer hidden states (B, T, H), and next-token scores (N, V) of the N real tokens among (B, T)."""
+        if self.head_is_plain:
+            hidden = self.model.base_model(inputs, use_cache=False).last_hidden_state
+            return hidden, self.model.get_output_embeddings()(hidden[is_real])
+        out = self.model(inputs, use_cache=False, output_hidden_states=True)
+        return out.hidden_states[-1], out.logits[is_real]
+
+
+@torch.no_grad()
+def _head_is_plain(model: Any) -> bool:
+    """Whether ``head(hidden)`` gives the model's own logits."""
+    was_training = model.training
+    model.eval()
+    ids = torch.arange(min(8, model.config.vocab_size), device=model.device)[None]
+    own = model(ids, use_cache=False).logits
+    plain = model.get_output_embeddings()(model.base_model(ids, use_cache=False).last_hidden_state)
+    model.train(was_training)
+    return bool(torch.allclose(own, plain, rtol=1e-4, atol=1e-4 * float(own.abs().amax())))

@@ -1,0 +1,275 @@
+"""Settings of ``magic finetune-lm``."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from dataclasses import asdict, dataclass, field
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from magic_cli.errors import SettingsError, require
+from magic_cli.settings import MachineSettings
+
+
+class Normalisation(Enum):
+    """What the contrastive sum is divided by: pairs of the whole batch (released code), or sequence by sequence (paper)."""
+
+    batch = "batch"
+    sequence = "sequence"
+
+
+class Shape(Enum):
+    """How the learning rate falls after the warm-up."""
+
+    linear = "linear"
+    cosine = "cosine"
+    constant = "constant"
+
+
+class Averaging(Enum):
+    """Means over accumulated micro-batches: every token counts alike, or every micro-batch (released code)."""
+
+    tokens = "tokens"
+    micro_batches = "micro_batches"
+
+
+class Grouping(Enum):
+    """Which samples share a micro-batch: those of similar length, or any."""
+
+    length = "length"
+    none = "none"
+
+
+class Selection(Enum):
+    """Which texts choose the best checkpoint; ``test`` is for reproducing the released code only."""
+
+    validation = "validation"
+    test = "test"
+    last = "last"
+
+
+@dataclass
+class FreshModel:
+    """A GPT-2 with random weights instead of a trained model.
+
+    Attributes:
+        layers: Transformer blocks, at least 1; null: ``language_model`` is adapted, and the rest has no effect.
+        width: Size of hidden states, a multiple of ``heads``.
+        heads: Attention heads.
+        positions: Longest sequence.
+        dropout: In [0, 1).
+        tokenizer: Folder of a tokenizer; null: a byte-level BPE is trained on the training texts.
+        vocab_size: Tokens of the trained BPE, added tokens included.
+    """
+
+    layers: int | None = None
+    width: int = 256
+    heads: int = 8
+    positions: int = 128
+    dropout: float = 0.0
+    tokenizer: str | None = None
+    vocab_size: int = 8192
+
+    def __post_init__(self) -> None:
+        if self.layers is not None:
+            require("layers", self.layers, at_least=1, prefix="fresh")
+        require("heads", self.heads, at_least=1, prefix="fresh")
+        require("width", self.width, at_least=1, prefix="fresh")
+        require("positions", self.positions, at_least=4, prefix="fresh")
+        require("dropout", self.dropout, at_least=0, below=1, prefix="fresh")
+        require("vocab_size", self.vocab_size, at_least=260, prefix="fresh")
+        if self.width % self.heads:
+            raise SettingsError(f"fresh.width must be a multiple of fresh.heads={self.heads}, got {self.width}")
+        if self.tokenizer and not (Path(self.tokenizer).expanduser() / "tokenizer_config.json").is_file():
+            raise SettingsError(f"fresh.tokenizer={self.tokenizer}: has no tokenizer_config.json; name a folder that save_pretrained wrote")
+
+
+@dataclass
+class ObjectiveSettings:
+    """What is minimised: cross-entropy plus the contrastive term.
+
+    Attributes:
+        margin: rho in [0, 1]; 0 leaves the contrastive term out.
+        normalisation: What the contrastive sum is divided by.
+        averaging: How micro-batches of one step are averaged.
+    """
+
+    margin: float = 0.5
+    normalisation: Normalisation = Normalisation.batch
+    averaging: Averaging = Averaging.tokens
+
+    def __post_init__(self) -> None:
+        require("margin", self.margin, at_least=0, at_most=1, prefix="objective")
+
+
+@dataclass
+class OptimizerSettings:
+    """AdamW and its schedule.
+
+    Attributes:
+        lr: Highest learning rate.
+        beta1: Decay of the mean of gradients.
+        beta2: Decay of the mean of squared gradients.
+        eps: Added to the root of the latter.
+        weight_decay: Decoupled weight decay.
+        clip_norm: Longest gradient; null: not clipped.
+        steps: Updates in all; null: from ``epochs``.
+        epochs: Passes over the training texts, where ``steps`` is null.
+        warmup: Share of the steps over which the learning rate rises, in [0, 1).
+        shape: How it falls afterwards.
+        floor: Share of ``lr`` that it falls to.
+        dropout: Of the model's layers, in [0, 1); null: the model's own.
+    """
+
+    lr: float = 2e-5
+    beta1: float = 0.9
+    beta2: float = 0.999
+    eps: float = 1e-6
+    weight_decay: float = 0.0
+    clip_norm: float | None = 1.0
+    steps: int | None = None
+    epochs: float = 1.0
+    warmup: float = 0.1
+    shape: Shape = Shape.linear
+    floor: float = 0.0
+    dropout: float | None = None
+
+    def __post_init__(self) -> None:
+        for name, value in asdict(self).items():
+            if isinstance(value, float) and not math.isfinite(value):
+                raise SettingsError(f"optimizer.{name} must be a finite number, got {value}")
+        require("lr", self.lr, above=0, prefix="optimizer")
+        require("beta1", self.beta1, at_least=0, below=1, prefix="optimizer")
+        require("beta2", self.beta2, at_least=0, below=1, prefix="optimizer")
+        require("eps", self.eps, above=0, prefix="optimizer")
+        require("weight_decay", self.weight_decay, at_least=0, prefix="optimizer")
+        require("epochs", self.epochs, above=0, prefix="optimizer")
+        require("warmup", self.warmup, at_least=0, below=1, prefix="optimizer")
+        require("floor", self.floor, at_least=0, at_most=1, prefix="optimizer")
+        if self.clip_norm is not None:
+            require("clip_norm", self.clip_norm, above=0, prefix="optimizer")
+        if self.steps is not None:
+            require("steps", self.steps, at_least=1, prefix="optimizer")
+        if self.dropout is not None:
+            require("dropout", self.dropout, at_least=0, below=1, prefix="optimizer")
+
+
+@dataclass
+class ValidateSettings:
+    """When the model is measured, and what for.
+
+    Attributes:
+        every: Steps between two measurements; the last step is always measured.
+        limit: Only the first so many validation texts; null: all.
+        select_on: Which texts choose the checkpoint that becomes the result.
+    """
+
+    every: int = 500
+    limit: int | None = None
+    select_on: Selection = Selection.validation
+
+    def __post_init__(self) -> None:
+        require("every", self.every, at_least=1, prefix="validate")
+        if self.limit is not None:
+            require("limit", self.limit, at_least=1, prefix="validate")
+
+
+@dataclass
+class TrainingRunSettings(MachineSettings):
+    """Where and how training is carried out.
+
+    Attributes:
+        batch_size: Most sequences that one device works on at a time.
+        accumulation: Times as many make an update, over all devices together.
+        parts: Micro-batches that an update is cut into, a multiple of ``accumulation``; null: as many as it takes to keep padding
+            under a tenth. Changes nothing but speed and rounding.
+        dtype: Type of activations; weights and updates are float32 always.
+        dir: Run folder, which becomes the model's folder; null: ``runs/finetune-lm/<dataset>-<hash of the settings>``.
+        seed: Of the order of texts, of dropout and of fresh weights.
+        max_length: Tokens of a text, beside start and end token; longer texts are cut.
+        grouping: Which samples of an update share a micro-batch.
+        checkpoint_every: Steps between two checkpoints.
+        keep: Checkpoints that are kept, the newest ones, at least 1.
+        log_every: Steps between two lines of metrics.jsonl.
+        trackers: Trackers of ``accelerate`` that get the metrics too: tensorboard, wandb, ...
+    """
+
+    batch_size: int = 32
+    accumulation: int = 4
+    parts: int | None = None
+    dir: str | None = None
+    seed: int = 0
+    max_length: int = 64
+    grouping: Grouping = Grouping.length
+    checkpoint_every: int = 500
+    keep: int = 2
+    log_every: int = 10
+    trackers: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("accumulation", "checkpoint_every", "keep", "log_every"):
+            require(name, getattr(self, name), at_least=1, prefix="run")
+        if self.parts is not None and (self.parts < 1 or self.parts % self.accumulation or self.parts > self.accumulation * self.batch_size):
+            raise SettingsError(
+                f"run.parts must be a multiple of run.accumulation={self.accumulation} and at most {self.accumulation * self.batch_size}, got {self.parts}"
+            )
+        require("max_length", self.max_length, at_least=2, prefix="run")
+        require("seed", self.seed, at_least=0, at_most=2**63 - 1, prefix="run")
+
+
+@dataclass
+class FinetuneSettings:
+    """Everything ``magic finetune-lm`` needs."""
+
+    dataset: Any
+    language_model: Any
+    fresh: FreshModel = field(default_factory=FreshModel)
+    objective: ObjectiveSettings = field(default_factory=ObjectiveSettings)
+    optimizer: OptimizerSettings = field(default_factory=OptimizerSettings)
+    validate: ValidateSettings = field(default_factory=ValidateSettings)
+    run: TrainingRunSettings = field(default_factory=TrainingRunSettings)
+
+    def __post_init__(self) -> None:
+        if self.validate.select_on is Selection.test and not self.dataset.test:
+            raise SettingsError(f"validate.select_on=test: dataset={self.dataset.name} names no test texts; set dataset.test, or select_on=validation")
+
+    @property
+    def margin(self) -> float:
+        """The margin of the contrastive term."""
+        return self.objective.margin
+
+    @property
+    def run_folder(self) -> Path:
+        """``run.dir``, or a folder named after the dataset, with a hash of all settings that matter."""
+        if self.run.dir:
+            return Path(self.run.dir).expanduser()
+        text = json.dumps(identity(self), sort_keys=True)
+        return Path("runs", "finetune-lm", f"{self.dataset.name}-{hashlib.sha256(text.encode()).hexdigest()[:8]}")
+
+    def claim(self) -> tuple[str, str] | None:
+        """The run folder that was named, and what identifies the run that may use it; None if none was named."""
+        return (self.run.dir, json.dumps(identity(self), sort_keys=True)) if self.run.dir else None
+
+
+def as_plain(settings: FinetuneSettings) -> dict[str, Any]:
+    """Settings as dicts, lists and scalars."""
+    return json.loads(json.dumps(asdict(settings), default=lambda choice: choice.value))
+
+
+_WITHOUT_EFFECT = {
+    "run": ("dir", "device", "threads", "checkpoint_every", "keep", "trackers"),
+    "language_model": ("recommended", "look_ahead", "clean_up_spaces"),
+}
+
+
+def identity(settings: FinetuneSettings) -> dict[str, Any]:
+    """The settings that can change the weights: what identifies a run."""
+    plain = as_plain(settings)
+    for group, names in _WITHOUT_EFFECT.items():
+        for name in names:
+            del plain[group][name]
+    return plain

@@ -1,0 +1,203 @@
+"""magic finetune-lm from the command line: argv in; stdout, stderr, files and exit status out."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+import magic_cli
+from magic_cli.cli import main
+from tests import tiny_models
+
+SMALL = [
+    "dataset.held_out=0.2", "optimizer.steps=24", "optimizer.lr=0.005", "run.batch_size=4", "run.accumulation=2", "validate.every=8",
+    "run.checkpoint_every=5", "run.log_every=3", "run.device=cpu", "run.max_length=20", "optimizer.dropout=0.1",
+]  # fmt: skip
+ROOT = str(Path(magic_cli.__file__).parents[1])
+SAME = ("model.safetensors", "config.json", "tokenizer.json", "tokenizer_config.json", "metrics.jsonl", "report.json", "checkpoints/best.pt")
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "texts.txt").write_text("".join(f"{caption}\n" for caption in tiny_models.CAPTIONS))
+
+
+@pytest.fixture
+def adapt(tiny_language_model_folder):
+    """Run the command on the tiny model: ``adapt(folder, *words)`` returns the exit status."""
+
+    def run(folder, *words):
+        return main(["finetune-lm", "--texts", "texts.txt", f"language_model.path={tiny_language_model_folder}", *SMALL, "--output", folder, *words])
+
+    return run
+
+
+def metrics(folder):
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_adapted_model_is_better_and_loads_everywhere(adapt, tmp_path, tiny_photos, tiny_clip_folder, capsys):
+    assert adapt("out") == 0
+    out, err = capsys.readouterr()
+    assert out == "out\n" and "perplexity per token" in err.splitlines()[-1]
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert report["after"]["perplexity_per_token"] < report["before"]["perplexity_per_token"] / 2
+    assert report["steps"] == 24 and report["selected_on"] == "validation" and 0 <= report["padding"] < 0.5
+    assert -1 < report["after"]["token_similarity"] < 1
+
+    lines = metrics(tmp_path / "out")
+    best = min((line for line in lines if "validation" in line and line["step"]), key=lambda line: line["validation"]["loss"])
+    assert report["after"] == {"step": best["step"], **best["validation"]}
+    assert [line["step"] for line in lines if "loss" in line] == [3, 6, 9, 12, 15, 18, 21, 24]
+    assert {file.name for file in (tmp_path / "out" / "checkpoints").iterdir()} == {"best.pt", "step-00000020.pt", "step-00000024.pt"}
+    assert (tmp_path / "out" / "curve.png").read_bytes().startswith(b"\x89PNG")
+
+    words = ["language_model.path=out", f"image_text_model.path={tiny_clip_folder}", "image_text_model=clip_vit_b32", "decoding.k=3"]
+    assert main(["caption", "--images", str(tiny_photos), "dataset.limit=1", *words, "decoding.decoding_len=6", "decoding.alpha=0.1", "decoding.beta=1"]) == 0
+
+
+def test_output_loads_with_plain_transformers_and_gives_the_reported_loss(adapt, tmp_path, capsys):
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    texts = tmp_path / "valid.txt"
+    texts.write_text("A dog sits on a bed.\nTwo cats are sleeping near a window.\n")
+    assert adapt("out", "dataset.validation=[{kind: text, path: valid.txt}]", "dataset.held_out=0") == 0
+    model, tokenizer = AutoModelForCausalLM.from_pretrained("out").eval(), AutoTokenizer.from_pretrained("out")
+    total = count = 0
+    for text in texts.read_text().splitlines():
+        ids = torch.tensor([[tokenizer.convert_tokens_to_ids(tiny_models.START), *tokenizer(text)["input_ids"], tokenizer.eos_token_id]])
+        with torch.no_grad():
+            total += float(model(ids, labels=ids).loss) * (ids.shape[1] - 1)
+        count += ids.shape[1] - 1
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert report["after"]["loss"] == pytest.approx(total / count, abs=1e-5)
+    assert report["validation_texts"]["words"] == 13
+
+
+def test_fresh_model_learns_a_tokenizer_with_the_paper_s_added_tokens(tmp_path, capsys):
+    fresh = ["fresh.layers=1", "fresh.width=16", "fresh.heads=2", "fresh.positions=32", "fresh.vocab_size=300"]
+    assert main(["finetune-lm", "--texts", "texts.txt", *SMALL, *fresh, "--output", "out", "objective.margin=0"]) == 0
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained("out")
+    assert tokenizer.convert_tokens_to_ids([tiny_models.END, tiny_models.START, tiny_models.PAD]) == [0, len(tokenizer) - 2, len(tokenizer) - 1]
+    assert AutoModelForCausalLM.from_pretrained("out").config.vocab_size == len(tokenizer) == 300
+    assert not any("contrastive" in line for line in metrics(tmp_path / "out"))
+
+
+def test_tokens_are_added_to_a_model_that_lacks_them_in_the_paper_s_order(tmp_path, capsys):
+    from transformers import AutoTokenizer, GPT2Config, GPT2LMHeadModel, GPT2TokenizerFast
+
+    raw = tmp_path / "bpe.json"
+    raw.write_text(tiny_models.language_tokenizer_json())
+    GPT2TokenizerFast(tokenizer_file=str(raw), bos_token=tiny_models.END, eos_token=tiny_models.END).save_pretrained("base")
+    size = len(AutoTokenizer.from_pretrained("base"))
+    GPT2LMHeadModel(GPT2Config(vocab_size=size, n_positions=32, n_embd=16, n_layer=1, n_head=2)).save_pretrained("base")
+    assert main(["finetune-lm", "--texts", "texts.txt", *SMALL, "language_model.path=base", "--output", "out"]) == 0
+    assert AutoTokenizer.from_pretrained("out").convert_tokens_to_ids([tiny_models.START, tiny_models.PAD]) == [size, size + 1]
+
+
+@pytest.mark.slow
+def test_killed_run_ends_with_the_same_bytes(adapt, tmp_path, tiny_language_model_folder, capsys):
+    assert adapt("whole") == 0
+    words = ["finetune-lm", "--texts", "texts.txt", f"language_model.path={tiny_language_model_folder}", *SMALL, "--output", "killed"]
+    for checkpoint in ("step-00000005.pt", "step-00000015.pt"):
+        process = subprocess.Popen([sys.executable, "-m", "magic_cli", *words], stderr=subprocess.DEVNULL, env={**os.environ, "PYTHONPATH": ROOT})
+        deadline = time.monotonic() + 120
+        while not (tmp_path / "killed" / "checkpoints" / checkpoint).exists() and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.002)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert process.returncode == -signal.SIGKILL
+    assert adapt("killed") == 0
+    for name in SAME:
+        assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
+    assert len(json.loads((tmp_path / "killed" / "manifest.json").read_text())["sessions"]) == 3
+
+
+def test_complete_run_is_left_as_it_is_and_other_settings_are_refused(adapt, tmp_path, capsys):
+    assert adapt("out") == 0
+    written = (tmp_path / "out" / "model.safetensors").stat().st_mtime_ns
+    assert adapt("out") == 0
+    assert (tmp_path / "out" / "model.safetensors").stat().st_mtime_ns == written
+    assert adapt("out", "optimizer.lr=0.001") == 2
+    assert "holds a run with other settings (optimizer.lr 0.005 -> 0.001)" in capsys.readouterr().err
+
+
+def test_run_does_not_go_on_with_other_texts(adapt, tmp_path, monkeypatch, capsys):
+    from magic_cli.training.checkpoints import Checkpoints
+
+    def stop(self, step, state):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Checkpoints, "save", stop)
+        assert adapt("out") == 130
+    assert "the same command goes on where it stopped" in capsys.readouterr().err
+    with (tmp_path / "texts.txt").open("a") as stream:
+        stream.write("One more text.\n")
+    assert adapt("out") == 2
+    assert "was begun with another model or other texts (texts_sha256" in capsys.readouterr().err
+
+
+def test_checkpoint_is_chosen_by_test_texts_only_when_asked(adapt, tmp_path, capsys):
+    assert adapt("out", "validate.select_on=test") == 2
+    assert "names no test texts" in capsys.readouterr().err
+    (tmp_path / "test.txt").write_text("A dog sits on a bed.\n")
+    assert adapt("out", "validate.select_on=test", "dataset.test=[{kind: text, path: test.txt}]") == 0
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert report["selected_on"] == "test" and report["validation_texts"]["samples"] == 1
+
+
+def test_full_disk_is_one_line_and_the_run_goes_on_afterwards(adapt, tmp_path, monkeypatch, capsys):
+    assert adapt("whole") == 0
+    save, calls = torch.save, []
+
+    def full(state, stream):
+        calls.append(state)
+        if len(calls) == 3:
+            raise RuntimeError("[enforce fail] . unexpected pos 64 vs 0") from OSError(28, "No space left on device")
+        save(state, stream)
+
+    monkeypatch.setattr(torch, "save", full)
+    assert adapt("out") == 2
+    err = capsys.readouterr().err.splitlines()
+    assert err[-1].startswith("magic: the disk is full") and "goes on where it stopped" in err[-1]
+    assert not list((tmp_path / "out" / "checkpoints").glob(".*"))
+    assert adapt("out") == 0
+    assert (tmp_path / "out" / "model.safetensors").read_bytes() == (tmp_path / "whole" / "model.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["dataset=cocoo"], "magic: dataset=cocoo is unknown; did you mean coco?"),
+        (["--texts", "none.txt"], "magic: dataset.path=none.txt: no such file"),
+        (["--texts", "empty.txt"], "magic: dataset=text: no training texts"),
+        (["--texts", "texts.txt", "objective.margin=2"], "magic: objective.margin must be in [0, 1], got 2"),
+        (["--texts", "texts.txt", "optimizer.lr=0"], "magic: optimizer.lr must be greater than 0, got 0"),
+        (["--texts", "texts.txt", "optimizer.eps=nan"], "magic: optimizer.eps must be a finite number, got nan"),
+        (["--texts", "texts.txt", "fresh.width=30"], "magic: fresh.width must be a multiple of fresh.heads=8, got 30"),
+        (["--texts", "texts.txt", "run.trackers=[wandbb]"], "magic: run.trackers: 'wandbb' is not installed here"),
+        (["--texts", "texts.txt", "language_model=embedded", "run.max_length=200"], "magic: run.max_length must be at most 127"),
+        (["--texts", "texts.txt", "optimiser.lr=1"], "magic: unknown setting optimiser"),
+        (["experiment=table1/coco_magic"], "magic: experiment=table1/coco_magic belongs to another command"),
+    ],
+)
+def test_fault_is_one_line_and_status_2(words, line, tmp_path, capsys):
+    (tmp_path / "empty.txt").write_text("\n")
+    assert main(["finetune-lm", *words]) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and err.splitlines()[-1].startswith(line) and "Traceback" not in err
+
+
+def test_caption_refuses_an_experiment_of_finetuning(capsys):
+    assert main(["caption", "--image", "a.jpg", "experiment=finetune_coco"]) == 2
+    assert "experiment=finetune_coco belongs to another command: it chooses dataset=" in capsys.readouterr().err
