@@ -45,7 +45,7 @@ def register() -> None:
     store.store(group="schema", name="bench", node=BenchSettings)
     store.store(group="schema", name="retrieve_images", node=RetrieveImagesSettings)
     store.store(group="schema", name="finetune_lm", node=FinetuneSettings)
-    store.store(group="schema/texts", name="any", node=TextDataset)
+    store.store(group="schema/training_texts", name="any", node=TextDataset)
     store.store(group="schema/run", name="default", node=RunSettings)
     store.store(group="schema/machine", name="default", node=MachineSettings)
     store.store(group="schema/metrics", name="default", node=MetricsSettings)

@@ -240,7 +240,7 @@ def _one_line(error: Exception, root: Exception, overrides: list[str]) -> str:
     return f"{key}: {first}" if key else " ".join(message.split())
 
 
-_TYPED = {"texts": "dataset"}
+_TYPED = {"training_texts": "dataset"}
 """Groups that a user types under another name."""
 _KINDS = {"Integer": "a whole number", "Float": "a number", "Boolean": "true or false", "String": "text"}
 

@@ -19,10 +19,10 @@ from magic_cli.settings import CaptionSettings
 from magic_cli.training.settings import FinetuneSettings
 
 CONFIGS = composing.find_config_dir()
-GROUPS = ("dataset", "decoding", "language_model", "image_text_model", "run", "experiment", "metrics", "machine", "texts")
+GROUPS = ("dataset", "decoding", "language_model", "image_text_model", "run", "experiment", "metrics", "machine", "training_texts")
 SCORING = ("metrics", "machine")
 FILES = sorted(CONFIGS.rglob("*.yaml"))
-FINETUNING = [f for f in FILES if f.parent.name == "texts" or (f.parent.name == "experiment" and f.stem.startswith("finetune_"))]
+FINETUNING = [f for f in FILES if f.parent.name == "training_texts" or (f.parent.name == "experiment" and f.stem.startswith("finetune_"))]
 # values that a user must give
 NEEDED = {"photos": ["dataset.root=."], "files": ["dataset.paths=[a.jpg]"], "coco_captions": ["dataset.annotations=a", "dataset.root=."],
           "title": ["dataset.title=[a]"], "titles": ["dataset.titles=a.txt"]}  # fmt: skip
@@ -85,7 +85,7 @@ def test_experiment_of_another_command_is_one_line(tmp_path, monkeypatch, capsys
 @pytest.mark.parametrize("file", FINETUNING, ids=lambda f: f"{f.parent.name}={f.stem}")
 def test_finetuning_config_composes_and_converts(file: Path):
     composing.register()
-    group = "texts@dataset" if file.parent.name == "texts" else "experiment"
+    group = "training_texts@dataset" if file.parent.name == "training_texts" else "experiment"
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
         settings = to_settings(compose("finetune_lm", [f"{group}={file.stem}", "dataset.path=a"]), FinetuneSettings)
     assert settings.dataset.train and settings.optimizer.lr == (1.5e-3 if file.stem == "finetune_embedded" else 2e-5)
