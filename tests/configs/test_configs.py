@@ -15,7 +15,6 @@ from magic_cli.composing import to_settings
 from magic_cli.evaluation.settings import EvaluateSettings, TableSettings
 from magic_cli.metrics.settings import METRICS, MetricsSettings
 from magic_cli.retrieval.image_settings import RetrieveImagesSettings
-from magic_cli.settings import CaptionSettings
 from magic_cli.training.settings import FinetuneSettings
 
 CONFIGS = composing.find_config_dir()

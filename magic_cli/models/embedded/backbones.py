@@ -16,7 +16,7 @@ from typing import Self
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 
 from magic_cli.errors import MagicError
 from magic_cli.models.sources import EMBEDDED_PACKAGES
