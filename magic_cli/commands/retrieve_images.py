@@ -11,7 +11,7 @@ from typing import Any
 
 from magic_cli.data.images import UnreadableImage, quiet_pillow
 from magic_cli.errors import MagicError
-from magic_cli.retrieval.image_settings import BUILD, EMBEDDED, NONE, RELEASED, RetrieveImagesSettings
+from magic_cli.retrieval.image_settings import EMBEDDED, NONE, RELEASED, RetrieveImagesAction, RetrieveImagesSettings
 from magic_cli.runs import provenance, write_atomically
 
 DONE, SOME_FAILED = 0, 3
@@ -22,9 +22,8 @@ _ESCAPES = {number: f"\\x{number:02x}" for number in (*range(32), 127)}
 
 def run(settings: RetrieveImagesSettings) -> int:
     """Build or query; returns 0, or 3 if some images could not be read."""
-    action = settings.checked_action()
     quiet_pillow()
-    return _build(settings) if action == BUILD else _query(settings)
+    return _build(settings) if settings.action is RetrieveImagesAction.build else _query(settings)
 
 
 def _build(settings: RetrieveImagesSettings) -> int:
@@ -48,7 +47,7 @@ def _build(settings: RetrieveImagesSettings) -> int:
 def _query(settings: RetrieveImagesSettings) -> int:
     from magic_cli.retrieval.queries import load_queries, released_title
 
-    queries = load_queries(settings.words[1:], settings.queries)  # before the model: they may be missing
+    queries = load_queries(settings.files, settings.queries)  # before the model: they may be missing
 
     from magic_cli.retrieval.image_index import ImageIndex, describe
 

@@ -232,8 +232,9 @@ def test_damaged_index_is_refused(photos, model, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ([], "say build or query"),
-        (["biuld"], "did you mean build"),
+        ([], "retrieve-images: what is it to do? name build or query"),
+        (["biuld"], "unknown action 'biuld'; did you mean build?"),
+        (["action=biuld", "--index", "bank"], "action: did you mean build?"),
         (["build", "--index", "bank"], "nothing to build from"),
         (["build", "photos"], "index is not set"),
         (["query", "--index", "bank"], "nothing to look for"),
