@@ -24,6 +24,7 @@ import torch
 
 from magic_cli.data.bundled_coco import load_bundled_coco_captions
 from magic_cli.data.images import IMAGE_SUFFIXES, open_image, quiet_pillow
+from magic_cli.model_settings import Family, ImageTextModelSettings
 from magic_cli.models.embedded.matcher import EmbeddedMatcher
 from magic_cli.models.sources import EMBEDDED_FOLDER
 from magic_cli.retrieval import approximate, search
@@ -35,7 +36,6 @@ from magic_cli.retrieval.image_index import build_index
 from magic_cli.retrieval.image_settings import ReadingMachineSettings, RetrieveImagesAction, RetrieveImagesSettings
 from magic_cli.retrieval.settings import IndexSettings
 from magic_cli.retrieval.store import FeatureWriter
-from magic_cli.settings import Family, ImageTextModelSettings
 
 _BLOCK = 65_536
 

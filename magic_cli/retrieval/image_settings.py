@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from magic_cli.errors import SettingsError, require
+from magic_cli.model_settings import MachineSettings
 from magic_cli.retrieval.settings import IndexSettings, check_choice
-from magic_cli.settings import MachineSettings
 
 WHOLE, RELEASED = "whole", "released"
 EMBEDDED, LINKS, NONE = "embedded", "links", "none"
