@@ -128,7 +128,7 @@ COMMANDS = {
                 "magic story --titles titles.txt --retrieved retrieved.jsonl",
                 "magic story --dataset rocstories --retrieved retrieved.jsonl",
                 "magic story --dataset rocstories --decoding contrastive",
-                "magic story -m --dataset rocstories --decoding nucleus run.repeat=1,2,3",
+                "magic story --dataset rocstories --decoding nucleus run.repeats=3",
             ),
         ),
         Command(

@@ -92,6 +92,14 @@ def test_methods_that_look_at_no_image_write_one_story_a_title(method, titles, m
     assert document["decoding_method"] == method and list(document["evaluation_result"][0]["generated_result"]) == ["0"]
 
 
+def test_repeats_are_the_runs_that_repeat_gives(titles, models, capsys):
+    words = ["story", "--titles", str(titles), "--decoding", "nucleus", *models, "decoding.decoding_len=30"]
+    assert main([*words, "run.repeats=2", "run.dir=all"]) == 0
+    assert main([*words, "run.repeat=2", "run.dir=second"]) == 0
+    one, two = (Path("all", f"repeat-{number}", "predictions.jsonl").read_bytes() for number in (1, 2))
+    assert one != two and two == Path("second/predictions.jsonl").read_bytes()
+
+
 def test_batch_size_and_resuming_change_no_story(titles, retrieved, guided, capsys):
     words = ["story", "--titles", str(titles), "--retrieved", str(retrieved), *guided]
     for size in (1, 3):
