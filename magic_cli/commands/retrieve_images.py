@@ -12,7 +12,7 @@ from typing import Any
 from magic_cli.data.images import UnreadableImage, quiet_pillow
 from magic_cli.errors import MagicError
 from magic_cli.retrieval.image_settings import EMBEDDED, NONE, RELEASED, RetrieveImagesAction, RetrieveImagesSettings
-from magic_cli.runs import provenance, write_atomically
+from magic_cli.runs import json_lines, provenance, write_atomically
 
 DONE, SOME_FAILED = 0, 3
 RESULTS, SHEET = "retrieved.jsonl", "contact_sheet.html"
@@ -60,7 +60,7 @@ def _query(settings: RetrieveImagesSettings) -> int:
     except OSError as error:
         raise MagicError(f"output={folder}: cannot be written ({error.strerror}); set output to another folder") from error
     results = [{**query, "images": [_named(item, folder) for item in items]} for query, items in zip(queries, found, strict=True)]
-    write_atomically(folder / RESULTS, "".join(json.dumps(result, ensure_ascii=False) + "\n" for result in results))
+    write_atomically(folder / RESULTS, json_lines(results))
     _write_sheet(results, folder, settings)
     manifest = {
         **provenance(), "index": describe(index, settings), "model": index.model_facts, "search": asdict(settings.search),

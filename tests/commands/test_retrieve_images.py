@@ -2,7 +2,6 @@
 
 import base64
 import io
-import json
 import os
 import re
 import shutil
@@ -19,6 +18,7 @@ from PIL import Image
 
 from magic_cli.cli import main
 from tests.commands.test_crash import start, wait
+from tests.files import lines
 
 TITLES = ["a dog on the beach", "the squirrel", "Sky & <sea>"]
 
@@ -36,10 +36,6 @@ def model(tiny_clip_folder):
 @pytest.fixture
 def photos(tiny_photos, tmp_path):
     return shutil.copytree(tiny_photos, tmp_path / "photos")
-
-
-def lines(file):
-    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
 
 
 def files(folder):

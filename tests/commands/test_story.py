@@ -10,6 +10,7 @@ import pytest
 
 from magic_cli.cli import main
 from tests.commands.test_crash import start, wait
+from tests.files import lines
 
 OUTPUTS = ("predictions.jsonl", "failures.jsonl", "released_format.json")
 
@@ -53,10 +54,6 @@ def retrieved(tmp_path, tiny_photos):
     file = tmp_path / "retrieved.jsonl"
     file.write_text("".join(json.dumps(line) + "\n" for line in lines))
     return file
-
-
-def lines(file):
-    return [json.loads(line) for line in Path(file).read_text(encoding="utf-8").splitlines()]
 
 
 def test_stories_for_the_best_images_go_to_stdout_and_the_run_folder(titles, retrieved, guided, tiny_photos, capsys):
