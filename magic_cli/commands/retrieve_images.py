@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from magic_cli.data.images import UnreadableImage, quiet_pillow
+from magic_cli.data.paths import make_output
 from magic_cli.errors import MagicError
 from magic_cli.retrieval.image_settings import EMBEDDED, NONE, RELEASED, RetrieveImagesAction, RetrieveImagesSettings
 from magic_cli.runs import json_lines, provenance, write_atomically
@@ -55,10 +56,7 @@ def _query(settings: RetrieveImagesSettings) -> int:
     texts = [released_title(q["query"]) if settings.titles == RELEASED else q["query"] for q in queries]
     found, seconds = index.query(texts, settings.top_k)
     folder = settings.output_folder
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise MagicError(f"output={folder}: cannot be written ({error.strerror}); set output to another folder") from error
+    make_output(folder)
     results = [{**query, "images": [_named(item, folder) for item in items]} for query, items in zip(queries, found, strict=True)]
     write_atomically(folder / RESULTS, json_lines(results))
     _write_sheet(results, folder, settings)
