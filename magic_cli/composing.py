@@ -15,19 +15,9 @@ from magic_cli.errors import SettingsError, nearest
 from magic_cli.evaluation.settings import EvaluateSettings, TableSettings
 from magic_cli.human_eval.settings import HumanEvalSettings
 from magic_cli.metrics.settings import MetricsSettings
+from magic_cli.model_settings import ImageTextModelSettings, LanguageModelSettings, MachineSettings
 from magic_cli.retrieval.image_settings import RetrieveImagesSettings
-from magic_cli.settings import (
-    DATASETS,
-    DECODING_METHODS,
-    STORY_DATASETS,
-    TASKS,
-    CaptionSettings,
-    ImageTextModelSettings,
-    LanguageModelSettings,
-    MachineSettings,
-    RunSettings,
-    StorySettings,
-)
+from magic_cli.settings import DATASETS, DECODING_METHODS, STORY_DATASETS, TASKS, CaptionSettings, RunSettings, StorySettings
 from magic_cli.training.settings import FinetuneSettings
 
 

@@ -94,7 +94,7 @@ class RunFolder:
         steps = recover_lines(file)
         kept = [step for step in steps if step["id"] in self.predictions]
         if len(kept) < len(steps):
-            write_atomically(file, "".join(_line(step) for step in kept))
+            write_atomically(file, json_lines(kept))
 
     def use_models(self, models: dict[str, Any]) -> None:
         """Record the models' revisions and file hashes.
@@ -125,7 +125,7 @@ class RunFolder:
     def forget(self, ids: Collection[str]) -> None:
         """Take predictions back, because what they describe has changed."""
         self.predictions = {item: record for item, record in self.predictions.items() if item not in ids}
-        write_atomically(self.path / PREDICTIONS, "".join(map(_line, self.predictions.values())))
+        write_atomically(self.path / PREDICTIONS, json_lines(self.predictions.values()))
         self._forget_unfinished_traces()
 
     @property
@@ -224,7 +224,7 @@ def append_lines(file: Path, records: Sequence[dict[str, Any]]) -> None:
     if not records:
         return
     with file.open("ab", buffering=0) as stream:
-        stream.write("".join(map(_line, records)).encode(errors="backslashreplace"))  # see write_atomically
+        stream.write(json_lines(records).encode(errors="backslashreplace"))  # see write_atomically
         os.fsync(stream.fileno())
 
 
@@ -239,8 +239,9 @@ def write_atomically(file: Path, text: str) -> None:
     temporary.replace(file)
 
 
-def _line(record: dict[str, Any]) -> str:
-    return json.dumps(record, ensure_ascii=False) + "\n"
+def json_lines(records: Iterable[dict[str, Any]]) -> str:
+    """Records as JSON, one a line."""
+    return "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
 
 
 def differences(before: Any, after: Any, path: str = "") -> Iterator[str]:

@@ -24,6 +24,7 @@ import torch
 
 from magic_cli.data.bundled_coco import load_bundled_coco_captions
 from magic_cli.data.images import IMAGE_SUFFIXES, open_image, quiet_pillow
+from magic_cli.model_settings import Family, ImageTextModelSettings
 from magic_cli.models.embedded.matcher import EmbeddedMatcher
 from magic_cli.models.sources import EMBEDDED_FOLDER
 from magic_cli.retrieval import approximate, search
@@ -32,10 +33,9 @@ from magic_cli.retrieval.captions import load_captions, texts_digest
 from magic_cli.retrieval.clipre import CaptionRetrieval
 from magic_cli.retrieval.features import Features
 from magic_cli.retrieval.image_index import build_index
-from magic_cli.retrieval.image_settings import ReadingMachineSettings, RetrieveImagesSettings
+from magic_cli.retrieval.image_settings import ReadingMachineSettings, RetrieveImagesAction, RetrieveImagesSettings
 from magic_cli.retrieval.settings import IndexSettings
 from magic_cli.retrieval.store import FeatureWriter
-from magic_cli.settings import Family, ImageTextModelSettings
 
 _BLOCK = 65_536
 
@@ -83,8 +83,8 @@ def of_images(args: argparse.Namespace) -> tuple[Features, np.ndarray]:
     """Features of all photos, and of captions as queries."""
     model = ImageTextModelSettings(name="embedded", family=Family.embedded)
     machine = ReadingMachineSettings(batch_size=32, threads=args.threads)
-    words = ["build", str(args.photos)]
-    features = build_index(RetrieveImagesSettings(model, words=words, index=str(args.folder / "images"), run=machine))
+    index = str(args.folder / "images")
+    features = build_index(RetrieveImagesSettings(model, RetrieveImagesAction.build, [str(args.photos)], index, run=machine))
     captions = [caption for captions in load_bundled_coco_captions().values() for caption in captions]
     texts = random.Random(0).sample(captions, args.queries)
     return features, encode_by_length(EmbeddedMatcher.load(), texts)

@@ -10,7 +10,7 @@ started again after a break.
 from official_files import KARPATHY, arguments, bring, check_images, check_split, karpathy_split, read_split, unpack
 
 IMAGES = ("val2014.zip", "http://images.cocodataset.org/zips/val2014.zip")
-SPLITS = {"train": 82_783, "val": 5_000, "test": 5_000, "restval": 30_504}
+SPLITS = {"train": 82_783, "val": 5_000, "test": 5_000, "restval": 30_504}  # tensorflow.org/datasets/catalog/coco_captions
 CAPTIONS = range(5, 8)  # mostly 5
 
 

@@ -1,7 +1,7 @@
 """Bring images with captions as webdataset shards, from Conceptual Captions' public file of caption<TAB>address rows.
 
     python scripts/prepare_conceptual_captions.py Train_GCC-training.tsv --limit 400000 --contact you@example.org
-    magic retrieve-images build 'data/conceptual_captions/*.tar'
+    magic retrieve-images build 'data/conceptual_captions/*.tar' --index data/conceptual_captions/index
 
 The file is at https://ai.google.com/research/ConceptualCaptions/download. Many of its 3.3 million addresses no longer
 answer; the paper's bank held about 330,000 images. What did not come is listed beside each shard with the reason.

@@ -4,8 +4,9 @@
 
 --from holds the two CSV files of ROCStories (spring 2016 and winter 2017), which must be requested by the form on
 https://cs.rochester.edu/nlp/rocstories/. --test is the test file of the MAGIC authors' repository: 1,500 lines of
-title<TAB>story; how it was drawn from the CSV files is not published, so it cannot be made anew. Checked: the number of
-stories, five sentences each, 1,500 test titles, and that every test story is among the stories. Written to --output:
+title<TAB>story; how it was drawn from the CSV files is not published, so it cannot be made anew. Checked: a title and five
+sentences for every story, 1,500 test stories, all different, and that every one of them is among the stories, which a CSV file
+that is cut short or of another edition would lack. Written to --output:
 
     rocstories_test.txt     the test file as it is
     rocstories_train.txt    title<TAB>story of every other story, none that is in the test file
@@ -17,7 +18,7 @@ import re
 import sys
 from pathlib import Path
 
-STORIES = {"spring2016": 45_496, "winter2017": 52_665}
+EDITIONS = ("spring2016", "winter2017")
 TEST_TITLES = 1_500
 FORM = "request the stories by the form on https://cs.rochester.edu/nlp/rocstories/"
 
@@ -29,7 +30,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("data/rocstories"))
     args = parser.parse_args()
     test = read_test(args.test)
-    stories = [story for edition, count in STORIES.items() for story in read_edition(args.local, edition, count)]
+    stories = [story for edition in EDITIONS for story in read_edition(args.local, edition)]
     held_out = {letters(*story) for story in test}
     train = [story for story in stories if letters(*story) not in held_out]
     missing = held_out - {letters(*story) for story in stories}
@@ -38,7 +39,7 @@ def main() -> None:
     args.output.mkdir(parents=True, exist_ok=True)
     for name, chosen in (("test", test), ("train", train)):
         write(args.output / f"rocstories_{name}.txt", chosen)
-    print(f"{args.output}: rocstories_test.txt with {len(test)} titles and rocstories_train.txt with {len(train)}")
+    print(f"{args.output}: rocstories_test.txt with {len(test)} titles and rocstories_train.txt with {len(train)} of {len(stories)} stories")
     print(f"next: magic story --dataset rocstories dataset.titles={args.output / 'rocstories_test.txt'} --retrieved FILE")
 
 
@@ -53,10 +54,13 @@ def read_test(file: Path) -> list[tuple[str, str]]:
         sys.exit(f"--test {file} line {wrong[0]}: not title<TAB>story; take rocstories_test.txt from the MAGIC authors' repository")
     if len(lines) != TEST_TITLES:
         sys.exit(f"--test {file}: {len(lines)} lines instead of {TEST_TITLES}; take rocstories_test.txt from the MAGIC authors' repository")
-    return [tuple(line.split("\t")) for line in lines]
+    stories = [tuple(line.split("\t")) for line in lines]
+    if len({letters(*story) for story in stories}) < len(stories):
+        sys.exit(f"--test {file}: a story stands in it twice; take rocstories_test.txt from the MAGIC authors' repository")
+    return stories
 
 
-def read_edition(folder: Path, edition: str, count: int) -> list[tuple[str, str]]:
+def read_edition(folder: Path, edition: str) -> list[tuple[str, str]]:
     """Title and story of every row of the CSV file whose name has the edition."""
     files = sorted(file for file in folder.glob("*.csv") if edition in re.sub(r"[^a-z0-9]", "", file.name.lower()))
     if len(files) != 1:
@@ -70,8 +74,6 @@ def read_edition(folder: Path, edition: str, count: int) -> list[tuple[str, str]
             if not all(parts):
                 sys.exit(f"{files[0]} story {len(stories) + 1}: has no {['storytitle', *sentences][parts.index('')]}; {FORM}")
             stories.append((parts[0], " ".join(parts[1:])))
-    if len(stories) != count:
-        sys.exit(f"{files[0]}: {len(stories)} stories instead of {count}; {FORM}")
     return stories
 
 

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from magic_cli.decoding.magic import MagicSearch
 from magic_cli.decoding.zerocap import ZeroCap
 from magic_cli.errors import SettingsError, nearest, require
-from magic_cli.settings import MachineSettings
+from magic_cli.model_settings import MachineSettings
 
 PARTS = ("captions", "stories", "embedded", "variants", "growth", "memory", "zerocap")
 _ONLY_BY_NAME = ("zerocap",)  # a caption of ZeroCap's as published takes as long as all the rest

@@ -128,7 +128,7 @@ COMMANDS = {
                 "magic story --titles titles.txt --retrieved retrieved.jsonl",
                 "magic story --dataset rocstories --retrieved retrieved.jsonl",
                 "magic story --dataset rocstories --decoding contrastive",
-                "magic story -m --dataset rocstories --decoding nucleus run.repeat=1,2,3",
+                "magic story --dataset rocstories --decoding nucleus run.repeats=3",
             ),
         ),
         Command(
@@ -216,7 +216,8 @@ COMMANDS = {
             resumes=True,
             settings_class="magic_cli.retrieval.image_settings.RetrieveImagesSettings",
             shown_configs=("retrieve_images",),
-            words=Words("words", "build|query [FILE...]", "build: folders, lists of image files, webdataset shards (*.tar); query: files of texts"),
+            action=Action("action", ("build", "query"), "build an index of images, or find the images of one that fit texts"),
+            words=Words("files", "FILE...", "build: folders, lists of image files, webdataset shards (*.tar); query: files of texts"),
             flags={
                 "--index": Flag("index", "folder of the index", "FOLDER", True),
                 "--query": Flag("queries", "look for this (repeat for more)", "TEXT", is_list=True),

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from magic_cli.benchmark.settings import BenchSettings
-from magic_cli.errors import MagicError
+from magic_cli.data.paths import make_output
 from magic_cli.runs import provenance, write_atomically
 
 DONE, TOKENS_DIFFER = 0, 3
@@ -67,10 +67,7 @@ def _plain(settings: BenchSettings) -> dict[str, Any]:
 
 def _folder(settings: BenchSettings) -> Path:
     folder = Path(settings.output).expanduser() if settings.output else Path("runs", "bench", time.strftime("%Y%m%d-%H%M%S"))
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise MagicError(f"output={folder}: cannot be written ({error.strerror}); set output to another folder") from error
+    make_output(folder)
     return folder
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from magic_cli.data.json_files import read_json
-from magic_cli.data.paths import named_paths
+from magic_cli.data.paths import make_output, named_paths
 from magic_cli.errors import MagicError
 from magic_cli.human_eval.answers import read_ratings
 from magic_cli.human_eval.aspects import ASPECTS
@@ -72,7 +72,7 @@ def _write_study(folder: Path, forms: Sequence[Form], key: dict[str, Any]) -> No
         before = read_json(file, setting="output", hint="set output to another folder")
         if not isinstance(before, dict) or before.get("study") != key["study"]:
             raise MagicError(f"output={folder}: holds the key of another study, without which its answers are lost; set output to another folder")
-    folder.mkdir(parents=True, exist_ok=True)
+    make_output(folder)
     write_atomically(file, json.dumps(key, ensure_ascii=False, indent=1) + "\n")
     for form in forms:
         write_atomically(folder / form.file_name, page(form, key["study"]))
@@ -99,7 +99,7 @@ def _score(settings: HumanEvalSettings) -> None:
     as_json = settings.format.value == "json"
     print(text if as_json else render(human_eval_tables(document, labels), settings.format.value), end="", flush=True)
     folder = Path(settings.output).expanduser() if settings.output else key_file.parent
-    folder.mkdir(parents=True, exist_ok=True)
+    make_output(folder)
     write_atomically(folder / _SCORES, text)
     print(f"magic: {folder / _SCORES}; `magic table 3` reads it", file=sys.stderr)
 

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from magic_cli.data.images import UnreadableImage, quiet_pillow
+from magic_cli.data.paths import make_output
 from magic_cli.errors import MagicError
-from magic_cli.retrieval.image_settings import BUILD, EMBEDDED, NONE, RELEASED, RetrieveImagesSettings
-from magic_cli.runs import provenance, write_atomically
+from magic_cli.retrieval.image_settings import EMBEDDED, NONE, RELEASED, RetrieveImagesAction, RetrieveImagesSettings
+from magic_cli.runs import json_lines, provenance, write_atomically
 
 DONE, SOME_FAILED = 0, 3
 RESULTS, SHEET = "retrieved.jsonl", "contact_sheet.html"
@@ -22,9 +23,8 @@ _ESCAPES = {number: f"\\x{number:02x}" for number in (*range(32), 127)}
 
 def run(settings: RetrieveImagesSettings) -> int:
     """Build or query; returns 0, or 3 if some images could not be read."""
-    action = settings.checked_action()
     quiet_pillow()
-    return _build(settings) if action == BUILD else _query(settings)
+    return _build(settings) if settings.action is RetrieveImagesAction.build else _query(settings)
 
 
 def _build(settings: RetrieveImagesSettings) -> int:
@@ -48,7 +48,7 @@ def _build(settings: RetrieveImagesSettings) -> int:
 def _query(settings: RetrieveImagesSettings) -> int:
     from magic_cli.retrieval.queries import load_queries, released_title
 
-    queries = load_queries(settings.words[1:], settings.queries)  # before the model: they may be missing
+    queries = load_queries(settings.files, settings.queries)  # before the model: they may be missing
 
     from magic_cli.retrieval.image_index import ImageIndex, describe
 
@@ -56,12 +56,9 @@ def _query(settings: RetrieveImagesSettings) -> int:
     texts = [released_title(q["query"]) if settings.titles == RELEASED else q["query"] for q in queries]
     found, seconds = index.query(texts, settings.top_k)
     folder = settings.output_folder
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise MagicError(f"output={folder}: cannot be written ({error.strerror}); set output to another folder") from error
+    make_output(folder)
     results = [{**query, "images": [_named(item, folder) for item in items]} for query, items in zip(queries, found, strict=True)]
-    write_atomically(folder / RESULTS, "".join(json.dumps(result, ensure_ascii=False) + "\n" for result in results))
+    write_atomically(folder / RESULTS, json_lines(results))
     _write_sheet(results, folder, settings)
     manifest = {
         **provenance(), "index": describe(index, settings), "model": index.model_facts, "search": asdict(settings.search),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import warnings
 from pathlib import Path
@@ -75,6 +76,19 @@ def open_image(path: Path | BinaryIO, *, apply_exif_orientation: bool = True, sk
     except Exception as error:  # decoders of damaged files raise almost anything; the reason is recorded
         reason = str(error).replace(str(path), getattr(path, "name", "this file"))
         raise UnreadableImage(f"{type(error).__name__}: {reason}" if reason else type(error).__name__) from error
+
+
+def jpeg_uri(path: Path, *, side: int, quality: int) -> str:
+    """An image as a data URI for a page: a JPEG, upright, at most ``side`` pixels long, without its name and metadata.
+
+    Raises:
+        UnreadableImage: As ``open_image``.
+    """
+    image = open_image(path)
+    image.thumbnail((side, side))
+    stream = io.BytesIO()
+    image.save(stream, format="JPEG", quality=quality)
+    return f"data:image/jpeg;base64,{base64.b64encode(stream.getvalue()).decode()}"
 
 
 def _to_rgb(image: Image) -> Image:

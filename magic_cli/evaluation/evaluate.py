@@ -22,7 +22,7 @@ from magic_cli.evaluation.scoring import run_metrics
 from magic_cli.evaluation.settings import ScoringSettings, Unmatched
 from magic_cli.evaluation.text_models import connect_text_models
 from magic_cli.metrics.base import Corpus, Scores
-from magic_cli.runs import write_atomically
+from magic_cli.runs import json_lines, write_atomically
 
 METRICS, PER_ITEM = "metrics.json", "per_item.jsonl"
 
@@ -62,7 +62,7 @@ class Evaluation:
             self.folder.mkdir(parents=True, exist_ok=True)
             if (earlier := self._earlier()) is not None:
                 document, items = _merged(earlier, document), self._merged_items(items)
-            write_atomically(self.folder / PER_ITEM, "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in items))
+            write_atomically(self.folder / PER_ITEM, json_lines(items))
             write_atomically(self.folder / METRICS, json.dumps(document, ensure_ascii=False, indent=1, default=str) + "\n")
         except OSError as error:
             raise _unwritable(self.folder, error) from error

@@ -10,7 +10,7 @@ from typing import Any
 from magic_cli.errors import SettingsError, require
 from magic_cli.metrics.settings import MetricsSettings
 from magic_cli.metrics.statistics import Resampler
-from magic_cli.settings import MachineSettings
+from magic_cli.model_settings import MachineSettings
 
 
 class Unmatched(Enum):

@@ -115,7 +115,7 @@ def _images_of(word: str, place: Path, *, alone: bool) -> Iterator[BankImage]:
     elif place.name.endswith((".tar.gz", ".tgz", ".tar.zst", ".tar.xz")):
         raise MagicError(f"{word}: images in a compressed shard cannot be found one by one; unpack it to a plain .tar")
     else:
-        for line in read_text_lines(place, setting="words", hint=_HINT):
+        for line in read_text_lines(place, setting="files", hint=_HINT):
             yield BankImage(line.strip(), str(place.parent / Path(line.strip()).expanduser()))
 
 

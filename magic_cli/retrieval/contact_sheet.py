@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import base64
 import html
-import io
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from magic_cli.data.images import UnreadableImage, open_image
+from magic_cli.data.images import UnreadableImage, jpeg_uri
 
-_SIDE = 192  # pixels of a thumbnail's long side
+_SIDE, _JPEG_QUALITY = 192, 80  # pixels of a thumbnail's long side
 _STYLE = """
 body { font: 15px/1.4 system-ui, sans-serif; margin: 2rem; color: #222; background: #fff }
 section { border-top: 1px solid #ccc; padding: .8rem 0 } h2 { font-size: 1rem; margin: 0 0 .5rem }
@@ -52,18 +50,9 @@ def _figure(image: Mapping[str, Any], folder: Path, embedded: bool) -> str:
         link = quote(os.path.relpath(file, folder), errors="surrogateescape")
         return f'<figure><a href="{link}"><img loading="lazy" alt="" src="{link}"></a>{caption}</figure>'
     try:
-        return f'<figure><img alt="" src="{_thumbnail(file)}">{caption}</figure>'
+        return f'<figure><img alt="" src="{jpeg_uri(file, side=_SIDE, quality=_JPEG_QUALITY)}">{caption}</figure>'
     except UnreadableImage as reason:  # it could be read when the index was built
         return f"<figure><p>cannot be read any more: {_text(str(reason))}</p>{caption}</figure>"
-
-
-def _thumbnail(file: Path) -> str:
-    """A small JPEG as data URI."""
-    image = open_image(file)
-    image.thumbnail((_SIDE, _SIDE))
-    stream = io.BytesIO()
-    image.save(stream, "JPEG", quality=80)
-    return f"data:image/jpeg;base64,{base64.b64encode(stream.getvalue()).decode()}"
 
 
 def _text(text: str) -> str:

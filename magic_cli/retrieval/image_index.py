@@ -40,7 +40,7 @@ def build_index(settings: RetrieveImagesSettings) -> Features:
     Raises:
         MagicError: The images, the model or the folder cannot be used.
     """
-    images, digest = list_images(settings.words[1:], limit=settings.limit)
+    images, digest = list_images(settings.files, limit=settings.limit)
     model, facts, where = _load(settings)
     identity = {
         "kind": "images", "model": facts, "inputs": digest, "count": len(images),

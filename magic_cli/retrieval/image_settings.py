@@ -5,16 +5,23 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass, field
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from magic_cli.errors import SettingsError, nearest, require
+from magic_cli.errors import SettingsError, require
+from magic_cli.model_settings import MachineSettings
 from magic_cli.retrieval.settings import IndexSettings, check_choice
-from magic_cli.settings import MachineSettings
 
-BUILD, QUERY = "build", "query"
 WHOLE, RELEASED = "whole", "released"
 EMBEDDED, LINKS, NONE = "embedded", "links", "none"
+
+
+class RetrieveImagesAction(Enum):
+    """What is done."""
+
+    build = "build"
+    query = "query"
 
 
 @dataclass
@@ -39,7 +46,8 @@ class RetrieveImagesSettings:
 
     Attributes:
         image_text_model: Who looks.
-        words: ``build`` and where the images are, or ``query`` and the files with the queries.
+        action: ``build`` the index, or ``query`` it.
+        files: build: where the images are: folders, lists of image files, webdataset shards; query: files with the queries.
         index: Folder of the index.
         queries: Queries of the command line.
         titles: ``whole``, or ``released``: cut as the released code cuts titles.
@@ -54,7 +62,8 @@ class RetrieveImagesSettings:
     """
 
     image_text_model: Any
-    words: list[str] = field(default_factory=list)
+    action: RetrieveImagesAction
+    files: list[str] = field(default_factory=list)
     index: str | None = None
     queries: list[str] = field(default_factory=list)
     titles: str = WHOLE
@@ -74,24 +83,12 @@ class RetrieveImagesSettings:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise SettingsError(f"{name} must be at least 1, got {value}")
-
-    def checked_action(self) -> str:
-        """``build`` or ``query``.
-
-        Raises:
-            SettingsError: Neither was said, or something that it needs is not set.
-        """
-        action = self.words[0] if self.words else ""
-        if action not in (BUILD, QUERY):
-            said = f"{nearest(action, (BUILD, QUERY))}; got {action!r}" if action else "say build or query"
-            raise SettingsError(f"magic retrieve-images: {said}, as in `magic retrieve-images build PHOTOS --index FOLDER`")
         if not self.index:
-            raise SettingsError(f"index is not set: name the folder of the index, as in `magic retrieve-images {action} ... --index FOLDER`")
-        if action == BUILD and len(self.words) == 1:
+            raise SettingsError(f"index is not set: name the folder of the index, as in `magic retrieve-images {self.action.value} ... --index FOLDER`")
+        if self.action is RetrieveImagesAction.build and not self.files:
             raise SettingsError("nothing to build from: name a folder of images, a list of image files, or webdataset shards (*.tar)")
-        if action == QUERY and len(self.words) == 1 and not self.queries:
+        if self.action is RetrieveImagesAction.query and not self.files and not self.queries:
             raise SettingsError('nothing to look for: name a file with one query a line, or give --query "..."')
-        return action
 
     @property
     def index_folder(self) -> Path:

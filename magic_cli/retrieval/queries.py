@@ -52,9 +52,9 @@ def released_title(title: str) -> str:
 def _of_file(path: Path, *, first: int) -> list[dict[str, str]]:
     name = path.name.removesuffix(".gz")
     if not name.endswith((".json", ".jsonl")):
-        lines = read_text_lines(path, setting="words", hint=_HINT)
+        lines = read_text_lines(path, setting="files", hint=_HINT)
         return [{"id": str(first + i), "query": line.partition("\t")[0]} for i, line in enumerate(lines)]
-    records = read_records(path, setting="words", hint=_HINT)
+    records = read_records(path, setting="files", hint=_HINT)
     records = records if isinstance(records, list) else [records]
     return [_of_record(record, first + i, f"{path} record {i + 1}") for i, record in enumerate(records)]
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from magic_cli.errors import SettingsError, require
-from magic_cli.settings import MachineSettings
+from magic_cli.model_settings import MachineSettings
 
 
 class Normalisation(Enum):

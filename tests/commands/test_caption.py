@@ -15,6 +15,7 @@ from PIL import Image
 
 import magic_cli
 from magic_cli.cli import main
+from tests.files import lines
 
 OUTPUTS = ("predictions.jsonl", "failures.jsonl", "coco_results.json", "released_format.json")
 
@@ -31,10 +32,6 @@ def models(tiny_language_model_folder, tiny_clip_folder):
 def in_tmp_path(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-
-
-def lines(file):
-    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
 
 
 def test_captions_go_to_stdout_and_the_run_folder(tiny_photos, models, tmp_path, capsys):

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from magic_cli.cli import main
+from tests.files import lines
 
 OUTPUTS = ("predictions.jsonl", "failures.jsonl", "coco_results.json", "released_format.json")
 
@@ -17,10 +18,6 @@ def words(tiny_language_model_folder, tiny_clip_folder, tiny_photos, tmp_path, m
         "caption", "--images", str(tiny_photos), f"language_model.path={tiny_language_model_folder}",
         "image_text_model=clip_vit_b32", f"image_text_model.path={tiny_clip_folder}", "decoding.decoding_len=6", "run.threads=1",
     ]  # fmt: skip
-
-
-def lines(file):
-    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
 
 
 ZEROCAP = ["--decoding", "zerocap", "decoding.prompt=<|endoftext|>A man", "decoding.num_texts=9", "decoding.num_iterations=2"]

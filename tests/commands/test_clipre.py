@@ -12,6 +12,7 @@ import torch
 
 from magic_cli.cli import main
 from tests.commands.test_crash import start, wait
+from tests.files import lines
 from tests.tiny_models import CAPTIONS
 
 
@@ -29,10 +30,6 @@ def words(tiny_photos, tiny_clip_folder):
         f"image_text_model.path={tiny_clip_folder}", "decoding.captions=mine", "decoding.captions_file=captions.txt", "run.threads=1",
         "run.dir=out",
     ]  # fmt: skip
-
-
-def lines(file):
-    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
 
 
 def index_folder(tmp_path):

@@ -2,7 +2,6 @@
 
 import base64
 import io
-import json
 import os
 import re
 import shutil
@@ -19,6 +18,7 @@ from PIL import Image
 
 from magic_cli.cli import main
 from tests.commands.test_crash import start, wait
+from tests.files import lines
 
 TITLES = ["a dog on the beach", "the squirrel", "Sky & <sea>"]
 
@@ -36,10 +36,6 @@ def model(tiny_clip_folder):
 @pytest.fixture
 def photos(tiny_photos, tmp_path):
     return shutil.copytree(tiny_photos, tmp_path / "photos")
-
-
-def lines(file):
-    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
 
 
 def files(folder):
@@ -232,8 +228,9 @@ def test_damaged_index_is_refused(photos, model, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ([], "say build or query"),
-        (["biuld"], "did you mean build"),
+        ([], "retrieve-images: what is it to do? name build or query"),
+        (["biuld"], "unknown action 'biuld'; did you mean build?"),
+        (["action=biuld", "--index", "bank"], "action: did you mean build?"),
         (["build", "--index", "bank"], "nothing to build from"),
         (["build", "photos"], "index is not set"),
         (["query", "--index", "bank"], "nothing to look for"),

@@ -10,6 +10,7 @@ import pytest
 
 from magic_cli.cli import main
 from tests.commands.test_crash import start, wait
+from tests.files import lines
 
 OUTPUTS = ("predictions.jsonl", "failures.jsonl", "released_format.json")
 
@@ -55,10 +56,6 @@ def retrieved(tmp_path, tiny_photos):
     return file
 
 
-def lines(file):
-    return [json.loads(line) for line in Path(file).read_text(encoding="utf-8").splitlines()]
-
-
 def test_stories_for_the_best_images_go_to_stdout_and_the_run_folder(titles, retrieved, guided, tiny_photos, capsys):
     assert main(["story", "--titles", str(titles), "--retrieved", str(retrieved), *guided, "run.dir=out"]) == 0
     out, err = capsys.readouterr()
@@ -90,6 +87,14 @@ def test_methods_that_look_at_no_image_write_one_story_a_title(method, titles, m
     assert same == (method not in ("top_k", "nucleus", "typical")), "of two equal titles, samples are drawn for each"
     document = json.loads(Path("out/released_format.json").read_text())
     assert document["decoding_method"] == method and list(document["evaluation_result"][0]["generated_result"]) == ["0"]
+
+
+def test_repeats_are_the_runs_that_repeat_gives(titles, models, capsys):
+    words = ["story", "--titles", str(titles), "--decoding", "nucleus", *models, "decoding.decoding_len=30"]
+    assert main([*words, "run.repeats=2", "run.dir=all"]) == 0
+    assert main([*words, "run.repeat=2", "run.dir=second"]) == 0
+    one, two = (Path("all", f"repeat-{number}", "predictions.jsonl").read_bytes() for number in (1, 2))
+    assert one != two and two == Path("second/predictions.jsonl").read_bytes()
 
 
 def test_batch_size_and_resuming_change_no_story(titles, retrieved, guided, capsys):

@@ -135,13 +135,15 @@ def test_every_setting_of_image_retrieval_has_its_default_in_the_config():
     composing.register()
     shown = yaml.safe_load((CONFIGS / "retrieve_images.yaml").read_text())
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-        settings = to_settings(compose("retrieve_images"), RetrieveImagesSettings)
-    defaults = asdict(RetrieveImagesSettings(image_text_model=settings.image_text_model))
+        settings = to_settings(compose("retrieve_images", ["action=build", "files=[photos]", "index=bank"]), RetrieveImagesSettings)
+    defaults = asdict(RetrieveImagesSettings(settings.image_text_model, settings.action, settings.files, settings.index))
     assert asdict(settings) == defaults
     for group in (shown, shown["search"], shown["run"]):
         group.pop("defaults", None)
     shown["run"]["dtype"] = defaults["run"]["dtype"]
-    assert shown == {name: value for name, value in defaults.items() if name != "image_text_model"}
+    assert (shown.pop("action"), shown.pop("files"), shown.pop("index")) == ("???", [], None)
+    assert shown == {name: value for name, value in defaults.items() if name in shown}
+    assert defaults.keys() - shown.keys() == {"image_text_model", "action", "files", "index"}
 
 
 def test_every_method_and_dataset_class_has_a_config():

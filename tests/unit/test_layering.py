@@ -65,7 +65,7 @@ def test_models_import_no_layer_above_when_walked():
 
 
 def test_data_imports_no_models_nor_settings_when_walked():
-    forbidden = ("commands", "models", "decoding.generate", "settings", "cli", "hydra_app", "runs", "reports")
+    forbidden = ("commands", "models", "decoding.generate", "settings", "model_settings", "cli", "hydra_app", "runs", "reports")
     wrong = [
         (module_name(file), name)
         for file in files_of("data")
@@ -87,7 +87,7 @@ def test_metrics_and_reports_import_no_layer_above_when_walked():
 
 
 def test_evaluation_imports_no_command_when_walked():
-    allowed = ("evaluation", "data", "metrics", "models", "reports", "errors", "runs", "settings", "work")
+    allowed = ("evaluation", "data", "metrics", "models", "reports", "errors", "runs", "model_settings", "work")
     assert breaches("evaluation", tuple(f"magic_cli.{name}" for name in allowed)) == []
 
 
@@ -102,12 +102,12 @@ def test_human_eval_imports_no_command_nor_models_when_walked():
 
 
 def test_retrieval_imports_no_command_when_walked():
-    allowed = ("retrieval", "data", "image_features", "models", "errors", "runs", "settings", "work")
+    allowed = ("retrieval", "data", "image_features", "models", "errors", "runs", "model_settings", "work")
     assert breaches("retrieval", tuple(f"magic_cli.{name}" for name in allowed)) == []
 
 
 def test_benchmark_imports_no_command_and_serves_only_commands_when_walked():
-    allowed = ("benchmark", "data", "decoding", "errors", "models", "protocols", "reports.tables", "settings", "work")
+    allowed = ("benchmark", "data", "decoding", "errors", "model_settings", "models", "protocols", "reports.tables", "work")
     assert breaches("benchmark", tuple(f"magic_cli.{name}" for name in allowed)) == []
     users = {module_name(file) for file in MODULES if any(name.startswith("magic_cli.benchmark") for name in ours(file))}
     outside = {name for name in users if not name.startswith("magic_cli.benchmark")}
@@ -115,7 +115,7 @@ def test_benchmark_imports_no_command_and_serves_only_commands_when_walked():
 
 
 def test_training_imports_no_command_and_serves_only_commands_when_walked():
-    allowed = ("training", "data", "errors", "locking", "models", "runs", "settings")
+    allowed = ("training", "data", "errors", "locking", "model_settings", "models", "runs")
     assert breaches("training", tuple(f"magic_cli.{name}" for name in allowed)) == []
     users = {module_name(file) for file in MODULES if any(name.startswith("magic_cli.training") for name in ours(file))}
     outside = {name for name in users if not name.startswith("magic_cli.training")}

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from html import escape
 from pathlib import Path
 from string import Template
 
-from magic_cli.data.images import UnreadableImage, open_image
+from magic_cli.data.images import UnreadableImage, jpeg_uri
 from magic_cli.errors import MagicError
 from magic_cli.human_eval.aspects import HIGHEST, LOWEST, Aspect, aspects_asked
 from magic_cli.human_eval.forms import Card, Form, question_name
@@ -23,13 +21,9 @@ def photo_uri(path: Path, *, side: int) -> str:
         MagicError: It cannot be read; names the file and the reason.
     """
     try:
-        image = open_image(path)
+        return jpeg_uri(path, side=side, quality=_JPEG_QUALITY)
     except UnreadableImage as error:
         raise MagicError(f"{path}: cannot be shown ({error}); replace the photo, or leave this title out") from error
-    image.thumbnail((side, side))
-    stream = io.BytesIO()
-    image.save(stream, format="JPEG", quality=_JPEG_QUALITY)
-    return f"data:image/jpeg;base64,{base64.b64encode(stream.getvalue()).decode()}"
 
 
 def page(form: Form, study: str) -> str:

@@ -8,9 +8,9 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from magic_cli.errors import MagicError
+from magic_cli.model_settings import LanguageModelSettings
 from magic_cli.models import gguf_files
 from magic_cli.models.loading import load_language_model, read_causal_model
-from magic_cli.settings import LanguageModelSettings
 from magic_cli.work import Work
 from tests import tiny_models
 
