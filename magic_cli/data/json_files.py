@@ -49,7 +49,7 @@ def read_text_lines(path: Path, *, setting: str, hint: str) -> list[str]:
     Raises:
         MagicError: The file is missing or unreadable; names the setting, the place and the hint.
     """
-    return [line.removesuffix("\r") for _, line in _lines(_read_text(path, setting=setting, hint=hint))]
+    return [line.removesuffix("\r") for _, line in _lines(read_text(path, setting=setting, hint=hint))]
 
 
 def read_growing_lines(path: Path, *, setting: str, hint: str) -> tuple[list[dict[str, Any]], int]:
