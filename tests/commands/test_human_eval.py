@@ -122,6 +122,8 @@ def test_every_format_holds_means_agreement_and_pairs(table_format, opening, cap
         (["make", "magic.jsonl", "nucleus.jsonl", "annotators=0"], "annotators must be at least 1, got 0"),
         (["make", "magic.jsonl", "nucleus.jsonl", "items=2", "--images", "nowhere"], "images=nowhere: no such folder"),
         (["make", "magic.jsonl", "nucleus.jsonl", "items=2", "--human"], "--human: no file holds a person's story"),
+        (["make", "magic.jsonl", "nucleus.jsonl", "items=2", "--output", "magic.jsonl"], "magic.jsonl: cannot be used (File exists)"),
+        (["make", "magic.jsonl", "nucleus.jsonl", "items=2", "--output", "magic.jsonl/a"], "magic.jsonl/a: cannot be used (Not a directory)"),
         (["score"], "no answers to score"),
         (["score", "a.json"], "key is not set; --key FILE"),
         (["score", "a.json", "--key", "nowhere.json"], "key=nowhere.json: no such file"),
