@@ -30,6 +30,8 @@ from magic_cli.run_folders import each_repeat, run_folder
 
 _BASIC = "hydra._internal.core_plugins.basic_"
 _SWEEPS = Path("runs", ".sweeps")
+_REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST)
+"""What the system says of a place where a command may not write or read."""
 
 
 def run(command: Command, flags: list[str], overrides: list[str]) -> int:
@@ -106,6 +108,8 @@ def _run_command(command: Command, settings: Any) -> int:
     try:
         return importlib.import_module(command.module).run(settings)
     except OSError as error:
+        if error.errno in _REFUSED and error.filename is not None:
+            raise MagicError(f"{error.filename}: cannot be used ({error.strerror}); mend its permissions, or name another place") from error
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         raise MagicError(f"the disk is full ({error.strerror}); free some space; then {command.when_repeated}") from error

@@ -119,7 +119,7 @@ COMMANDS = {
                 "--decoding": Flag("decoding", "magic, contrastive, greedy, beam, top_k, nucleus or typical"),
                 "--language-model": Flag("language_model", "embedded, simctg_rocstories or gpt2"),
                 "--image-text-model": Flag("image_text_model", "embedded, clip_vit_b32, openai_clip, open_clip or siglip"),
-                "--experiment": Flag("experiment", "one row of a table, e.g. story_magic"),
+                "--experiment": Flag("experiment", "one row of a table, e.g. table3/story_magic"),
                 "--prompt": Flag("prompt", "what opens every story, with {title} in it", "TEXT"),
                 "--run-dir": Flag("run.dir", "where the run is written", "FOLDER", True),
             },

@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from magic_cli.data.records import ImageRecord
+from magic_cli.errors import SettingsError
 from magic_cli.reports.exports import coco_results, released_format
-from magic_cli.settings import CaptionSettings
+from magic_cli.settings import CaptionSettings, method_name
 from magic_cli.writing.run import write_texts
 from magic_cli.writing.task import WritingTask
 
@@ -20,7 +21,12 @@ def run(settings: CaptionSettings) -> int:
     """Caption every image of the dataset; returns 0, or 3 if some could not be read.
 
     Captions go to stdout as ``id<TAB>caption``, in the dataset's order, those of an earlier start included.
+
+    Raises:
+        SettingsError: A trace of a method that takes no steps.
     """
+    if settings.run.trace and not settings.decoding.needs_language_model:
+        raise SettingsError(f"run.trace=true: decoding={method_name(settings.decoding)} takes no steps that could be traced; leave run.trace out")
     return write_texts(settings, CaptionTask(settings))
 
 

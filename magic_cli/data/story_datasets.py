@@ -93,13 +93,19 @@ class TitleList(StoryDataset):
         for title in self.title:
             clean_title(title, f"dataset.title={title!r}")
 
+    def load(self, *, needs_image: bool) -> list[StoryRecord]:
+        image = Path(self.image).expanduser() if self.image else None
+        if needs_image and image and not image.is_file():
+            raise SettingsError(f"dataset.image={image}: no such file (looked at {image.absolute()}); correct --image")
+        return super().load(needs_image=needs_image)
+
     def read(self) -> list[StoryRecord]:
         titles = dict.fromkeys(clean_title(title, "dataset.title") for title in self.title)
         images = (Path(self.image).expanduser(),) if self.image else ()
         return [StoryRecord(title, title, title, images=images) for title in titles]
 
     def hint(self) -> str:
-        return "check --image or --retrieved: its queries must equal the titles"
+        return "check --retrieved: its queries must equal the titles"
 
 
 @dataclass

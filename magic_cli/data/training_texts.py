@@ -169,7 +169,7 @@ def flatten(groups: Groups) -> list[str]:
 
 
 def _check_held_out(share: float, setting: str) -> None:
-    if not (0 <= share < 1 or (share >= 1 and share == int(share))):
+    if not (0 <= share < 1 or (share >= 1 and share % 1 == 0)):
         raise SettingsError(f"{setting} must be a share in [0, 1) or a whole number of images or lines, got {share}")
 
 

@@ -90,7 +90,7 @@ def list_images(words: Sequence[str], *, limit: int | None) -> tuple[list[BankIm
     seen: set[str] = set()
     for image in images:
         if image.id in seen:
-            raise MagicError(f"{image.place}: the id {image.id!r} stands for two images; build folders of the same name into indexes of their own")
+            raise MagicError(f"{image.place}: the id {image.id!r} stands for two images; name each once, and build folders of the same name into indexes of their own")
         seen.add(image.id)
     return images, _digest(images)
 

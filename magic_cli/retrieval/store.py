@@ -27,6 +27,7 @@ from magic_cli.runs import append_lines, differences, recover_lines, write_atomi
 MANIFEST, ITEMS, FAILURES, PROGRESS = "manifest.json", "items.jsonl", "failures.jsonl", "progress.jsonl"
 SHARD_ROWS = 100_000
 DTYPES = {"float16": np.dtype("<f2"), "float32": np.dtype("<f4")}
+_ANOTHER = "set another folder"
 _FORMAT = 1  # raised whenever the files change
 _START = {"inputs": 0, "rows": 0, "dim": None, "failures": 0, "sizes": {ITEMS: 0, FAILURES: 0}}
 
@@ -178,16 +179,16 @@ def read_manifest(folder: Path, setting: str) -> dict[str, Any] | None:
     file = folder / MANIFEST
     try:
         manifest = json.loads(file.read_text(encoding="utf-8"))
-        return manifest if {"status", "identity"} <= manifest.keys() else _refuse(folder, setting, "holds no features, but something else")
+        return manifest if {"status", "identity"} <= manifest.keys() else _refuse(folder, setting, "holds no features, but something else", _ANOTHER)
     except FileNotFoundError:
         others = [path.name for path in folder.glob("*") if not path.name.startswith(".")] if folder.is_dir() else []
-        return _refuse(folder, setting, f"is not empty and has no {MANIFEST} (but {min(others)})") if others else None
+        return _refuse(folder, setting, f"is not empty and has no {MANIFEST} (but {min(others)})", _ANOTHER) if others else None
     except (json.JSONDecodeError, UnicodeDecodeError, AttributeError):
         return _refuse(folder, setting, f"its {MANIFEST} is damaged")
 
 
-def _refuse(folder: Path, setting: str, problem: str) -> None:
-    raise MagicError(f"{setting}={folder}: {problem}; set another folder, or delete this one")
+def _refuse(folder: Path, setting: str, problem: str, remedy: str = f"{_ANOTHER}, or delete this one") -> None:
+    raise MagicError(f"{setting}={folder}: {problem}; {remedy}")
 
 
 def to_unit_length(features: np.ndarray) -> np.ndarray:

@@ -53,6 +53,11 @@ class Writer:
         self.retriever: CaptionRetriever | None = None
 
     def _load(self) -> None:
+        if not self.settings.decoding.needs_language_model:
+            from magic_cli.retrieval.caption_retriever import CaptionRetriever
+
+            self.retriever = CaptionRetriever(self.settings.decoding)  # before torch and the models: its captions may be missing
+
         import torch
 
         from magic_cli.image_features.encoding import connect
@@ -65,10 +70,6 @@ class Writer:
         models: dict[str, Any] = {}
         if settings.decoding.needs_language_model:
             self.language_model, models["language_model"] = load_language_model(settings.language_model, **where, work=self.work)
-        else:
-            from magic_cli.retrieval.caption_retriever import CaptionRetriever
-
-            self.retriever = CaptionRetriever(settings.decoding)  # before the model: its captions may be missing
         if settings.decoding.needs_image:
             self.scorer, models["image_text_model"] = load_image_text_model(settings.image_text_model, **where, work=self.work)
             cache = cache_folder(settings.run.image_cache) if settings.run.cache_images else None

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+import sys
 import time
 
 import numpy as np
@@ -139,15 +140,18 @@ def test_captions_of_every_format_are_read(name, text, count, words, tmp_path, c
         ("k.json", '{"images": [{"split": "val", "sentences": []}]}', "decoding.split must be one of val, got 'train'"),
     ],
 )  # fmt: skip
-def test_bad_captions_are_one_line_before_a_model_loads(name, text, message, words, tmp_path, capsys, monkeypatch):
-    def refuse(*args, **kwargs):
-        raise AssertionError("a model was loaded")
-
-    monkeypatch.setattr("magic_cli.models.loading.load_image_text_model", refuse)
+def test_bad_captions_are_one_line_before_torch_loads(name, text, message, words, tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", None)  # importing it would fail
     if text is not None:
         (tmp_path / name).write_text(text)
     assert main([*[w for w in words if "captions_file" not in w], f"decoding.captions_file={name}"]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_trace_is_refused_since_there_are_no_steps(words, tmp_path, capsys):
+    assert main([*words, "run.trace=true"]) == 2
+    assert "run.trace=true: decoding=clipre takes no steps" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 def test_unknown_captions_without_a_file_are_refused(words, capsys):

@@ -187,7 +187,7 @@ def test_prompt_template_takes_the_title(models, capsys):
         (["--title", " \t"], "the title is empty"),
         (["--title", "a", "--titles", "t.txt"], "--title and --titles cannot be combined: each chooses the titles"),
         (["--title", "a"], "dataset.retrieved is not set"),
-        (["--title", "a", "--image", "nowhere.jpg"], "none of their 1 images exists, e.g. nowhere.jpg"),
+        (["--title", "a", "--image", "nowhere.jpg"], "dataset.image=nowhere.jpg: no such file"),
         (["--title", "a", "--image", "b.jpg", "--retrieved", "r.jsonl"], "dataset.image and dataset.retrieved both choose"),
         (["--title", "a", "--image", "b.jpg", "--prompt", "Once"], "must contain {title}"),
         (["--title", "a", "dataset.images_per_title=0"], "dataset.images_per_title must be at least 1, got 0"),

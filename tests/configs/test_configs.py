@@ -87,7 +87,7 @@ def test_finetuning_config_composes_and_converts(file: Path):
     group = "training_texts@dataset" if file.parent.name == "training_texts" else "experiment"
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
         settings = to_settings(compose("finetune_lm", [f"{group}={file.stem}", "dataset.path=a"]), FinetuneSettings)
-    assert settings.dataset.train and settings.optimizer.lr == (1.5e-3 if file.stem == "finetune_embedded" else 2e-5)
+    assert settings.dataset.train and settings.optimizer.lr == {"finetune_embedded": 1.5e-3, "finetune_embedded_adapted": 6e-4}.get(file.stem, 2e-5)
 
 
 def test_every_finetuning_setting_has_its_default_in_the_config():

@@ -77,6 +77,7 @@ def test_held_out_texts_depend_on_the_seed():
         ({"train": []}, "dataset.train must name at least one source"),
         ({"train": [TextSource(path="a")]}, "dataset.held_out must be greater than 0"),
         ({"train": [TextSource(path="a")], "held_out": 1.5}, "dataset.held_out must be a share"),
+        ({"train": [TextSource(path="a")], "held_out": float("inf")}, "dataset.held_out must be a share"),
         ({"train": [TextSource()], "held_out": 1}, "dataset.path is not set"),
         ({"train": [TextSource(path="a")], "held_out": 1, "limit": 0}, "dataset.limit must be at least 1"),
     ],
