@@ -225,6 +225,8 @@ def _one_line(error: Exception, root: Exception, overrides: list[str]) -> str:
         return f"unknown setting {name}; {nearest(name.rpartition('.')[2], _siblings(root))}"
     if match := re.search(r"In 'experiment/([^']+)': Could not override '([^']+)'", message):
         return f"experiment={match[1]} belongs to another command: it chooses {match[2].rpartition('@')[2]}=..., which this one does not have (see --help for its experiments)"
+    if "Could not override 'decoding@decoding.base'" in message:
+        return "--base (decoding@decoding.base) belongs to decoding=rerank; add --decoding rerank, or leave it out"
     if match := re.search(r"Ambiguous value for argument '([^']+)'", message):
         return f"{match[1]}: several values need -m (a sweep); if the comma belongs to the value, write name='\"a,b\"'"
     if match := re.search(r"Multiple values for ([\w/]+)", message):

@@ -62,6 +62,7 @@ class FeatureWriter:
         self.is_complete = False
 
     def __enter__(self) -> FeatureWriter:
+        read_manifest(self.folder, self._setting)  # first: nothing is left behind in a folder of other things
         with contextlib.ExitStack() as stack:
             try:
                 self.folder.mkdir(parents=True, exist_ok=True)

@@ -154,6 +154,11 @@ def test_trace_is_refused_since_there_are_no_steps(words, tmp_path, capsys):
     assert not (tmp_path / "out").exists()
 
 
+def test_base_without_rerank_is_refused_with_the_remedy(words, capsys):
+    assert main([*words, "--base", "top_k"]) == 2
+    assert capsys.readouterr().err == "magic: --base (decoding@decoding.base) belongs to decoding=rerank; add --decoding rerank, or leave it out\n"
+
+
 def test_unknown_captions_without_a_file_are_refused(words, capsys):
     assert main([w for w in words if "captions_file" not in w]) == 2
     assert "decoding.captions=mine: set decoding.captions_file" in capsys.readouterr().err
