@@ -36,7 +36,8 @@ def test_source_model_settings_hold_when_the_domain_is_crossed():
 
 
 def test_image_text_model_overrides_beta_of_the_language_model():
-    assert caption("image_text_model=embedded", "language_model=magic_mscoco").decoding.beta == 3.0
+    recommended = "+image_text_model.recommended.caption.beta=3.0"
+    assert caption("image_text_model=embedded", "language_model=magic_mscoco", recommended).decoding.beta == 3.0
     assert caption("image_text_model=clip_vit_b32", "language_model=magic_mscoco").decoding.beta == 2.0
 
 
