@@ -23,17 +23,18 @@ def start(words) -> int:
     pid = os.fork()
     if pid:
         return pid
-    os.setpgrp()
+    status = 99
     try:
-        with open("output.txt", "a", buffering=1) as output:
-            os.dup2(output.fileno(), 1)
-            os.dup2(output.fileno(), 2)
-            sys.stdout = sys.stderr = output  # pytest's would hold it back
-            status = main(words)
-    except BaseException:  # noqa: BLE001 - the child must not return into pytest
+        os.setpgrp()
+        output = open("output.txt", "a", buffering=1)  # noqa: SIM115 - open to the end of the process
+        os.dup2(output.fileno(), 1)
+        os.dup2(output.fileno(), 2)
+        sys.stdout = sys.stderr = output  # pytest's would hold it back
+        status = main(words)
+    except BaseException:  # noqa: BLE001 - told below, in the file
         traceback.print_exc()
-        status = 99
-    os._exit(status)
+    finally:
+        os._exit(status)  # whatever happens, the child must not return into pytest
 
 
 @pytest.fixture

@@ -165,15 +165,17 @@ def test_no_process_and_no_lock_outlives_a_killed_parent(tiny_photos, tally, tmp
     paths = sorted(tiny_photos.iterdir()) * 50
     parent = os.fork()
     if not parent:
-        lock = (tmp_path / "lock").open("w")
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        with ImageStream(ImageReader(prepare=tally), paths, workers=3, ahead=6) as images:
-            images.take(6)
-            pids = " ".join(str(process.pid) for process in multiprocessing.active_children())
-            (tmp_path / "pids.part").write_text(pids)
-            (tmp_path / "pids.part").rename(tmp_path / "pids")
-            time.sleep(60)
-        os._exit(0)
+        try:
+            lock = (tmp_path / "lock").open("w")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            with ImageStream(ImageReader(prepare=tally), paths, workers=3, ahead=6) as images:
+                images.take(6)
+                pids = " ".join(str(process.pid) for process in multiprocessing.active_children())
+                (tmp_path / "pids.part").write_text(pids)
+                (tmp_path / "pids.part").rename(tmp_path / "pids")
+                time.sleep(60)
+        finally:
+            os._exit(1)  # the child must not return into pytest
     wait_until((tmp_path / "pids").exists, seconds=20)
     pids = [int(pid) for pid in (tmp_path / "pids").read_text().split()]
     assert len(pids) == 3 and all(is_running(pid) for pid in pids)
