@@ -28,6 +28,7 @@ from magic_cli.model_settings import Family, ImageTextModelSettings
 from magic_cli.models.embedded.matcher import EmbeddedMatcher
 from magic_cli.models.sources import EMBEDDED_FOLDER
 from magic_cli.retrieval import approximate, search
+from magic_cli.retrieval.bank import list_images
 from magic_cli.retrieval.caption_retriever import build_text_features, encode_by_length
 from magic_cli.retrieval.captions import load_captions, texts_digest
 from magic_cli.retrieval.clipre import CaptionRetrieval
@@ -84,7 +85,8 @@ def of_images(args: argparse.Namespace) -> tuple[Features, np.ndarray]:
     model = ImageTextModelSettings(name="embedded", family=Family.embedded)
     machine = ReadingMachineSettings(batch_size=32, threads=args.threads)
     index = str(args.folder / "images")
-    features = build_index(RetrieveImagesSettings(model, RetrieveImagesAction.build, [str(args.photos)], index, run=machine))
+    settings = RetrieveImagesSettings(model, RetrieveImagesAction.build, [str(args.photos)], index, run=machine)
+    features = build_index(settings, *list_images(settings.files, limit=None))
     captions = [caption for captions in load_bundled_coco_captions().values() for caption in captions]
     texts = random.Random(0).sample(captions, args.queries)
     return features, encode_by_length(EmbeddedMatcher.load(), texts)

@@ -28,10 +28,14 @@ def run(settings: RetrieveImagesSettings) -> int:
 
 
 def _build(settings: RetrieveImagesSettings) -> int:
+    from magic_cli.retrieval.bank import list_images
+
+    images, digest = list_images(settings.files, limit=settings.limit)  # before torch loads: they may be missing
+
     from magic_cli.retrieval.image_index import build_index
     from magic_cli.retrieval.store import FAILURES
 
-    manifest = build_index(settings).manifest
+    manifest = build_index(settings, images, digest).manifest
     file = settings.index_folder / FAILURES
     with file.open(encoding="utf-8") as failures:
         for _, line in zip(range(_SHOWN_FAILURES), failures, strict=False):

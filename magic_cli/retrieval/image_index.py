@@ -18,7 +18,7 @@ from magic_cli.errors import MagicError
 from magic_cli.image_features.encoding import ImageEncoder, connect
 from magic_cli.image_features.reading import ImageReader, ImageStream, ReadImage, choose_workers
 from magic_cli.models.loading import load_image_text_model, resolve_device
-from magic_cli.retrieval.bank import BankImage, BankReader, list_images
+from magic_cli.retrieval.bank import BankImage, BankReader
 from magic_cli.retrieval.caption_retriever import encode_by_length
 from magic_cli.retrieval.features import Features
 from magic_cli.retrieval.image_settings import RetrieveImagesSettings
@@ -34,13 +34,17 @@ _BATCHES_AHEAD = 2  # whose images are read while the model works on another
 _DECIMALS = 6
 
 
-def build_index(settings: RetrieveImagesSettings) -> Features:
+def build_index(settings: RetrieveImagesSettings, images: Sequence[BankImage], digest: str) -> Features:
     """Encode the images that are not in the index yet, and build its approximate part if one is asked for.
 
+    Args:
+        settings: Of the command.
+        images: What ``list_images`` found, and
+        digest: its digest of that.
+
     Raises:
-        MagicError: The images, the model or the folder cannot be used.
+        MagicError: The model or the folder cannot be used.
     """
-    images, digest = list_images(settings.files, limit=settings.limit)
     model, facts, where = _load(settings)
     identity = {
         "kind": "images", "model": facts, "inputs": digest, "count": len(images),

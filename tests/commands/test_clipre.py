@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from magic_cli.cli import main
-from tests.commands.test_crash import start, wait
+from tests.commands.test_crash import start, wait, wait_for_lines
 from tests.files import lines
 from tests.tiny_models import CAPTIONS
 
@@ -178,8 +178,7 @@ def test_killed_run_goes_on_and_ends_byte_identical(words, tmp_path):
         while True:
             pid = start([*words, f"run.dir=run{number}", f"decoding.folder=index{number}"])
             if number == 1:
-                while not (tmp_path / "index1" / "progress.jsonl").exists():
-                    time.sleep(0.0005)
+                wait_for_lines(tmp_path / "index1" / "progress.jsonl", 0, pid)
             else:
                 time.sleep(duration * number / 5)
             os.kill(pid, signal.SIGKILL)

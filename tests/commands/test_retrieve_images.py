@@ -7,7 +7,6 @@ import re
 import shutil
 import signal
 import tarfile
-import time
 from html.parser import HTMLParser
 from urllib.parse import unquote
 
@@ -17,7 +16,7 @@ import torch
 from PIL import Image
 
 from magic_cli.cli import main
-from tests.commands.test_crash import start, wait
+from tests.commands.test_crash import start, wait, wait_for_lines
 from tests.files import lines
 
 TITLES = ["a dog on the beach", "the squirrel", "Sky & <sea>"]
@@ -267,11 +266,13 @@ def test_killed_build_goes_on_and_ends_byte_identical(photos, model, tmp_path):
     expected = files(tmp_path / "undisturbed")
     for batches in (1, 9, 20):
         folder = tmp_path / f"bank{batches}"
-        pid = start([*words, folder.name, *extra])
-        while not (folder / "progress.jsonl").exists() or (folder / "progress.jsonl").read_bytes().count(b"\n") < batches:
-            time.sleep(0.0005)
-        os.kill(pid, signal.SIGKILL)
-        assert wait(pid) == -signal.SIGKILL and (folder / "progress.jsonl").exists(), "killed in the middle"
+        while True:  # until the kill comes in the middle
+            pid = start([*words, folder.name, *extra])
+            wait_for_lines(folder / "progress.jsonl", batches, pid)
+            os.kill(pid, signal.SIGKILL)
+            if wait(pid) == -signal.SIGKILL and (folder / "progress.jsonl").exists():
+                break
+            shutil.rmtree(folder)
         assert wait(start([*words, folder.name, *extra])) == 3
         found = files(folder)
         assert found.keys() == expected.keys()

@@ -3,13 +3,12 @@
 import json
 import os
 import signal
-import time
 from pathlib import Path
 
 import pytest
 
 from magic_cli.cli import main
-from tests.commands.test_crash import start, wait
+from tests.commands.test_crash import start, wait, wait_for_lines
 from tests.files import lines
 
 OUTPUTS = ("predictions.jsonl", "failures.jsonl", "released_format.json")
@@ -139,8 +138,7 @@ def test_killed_run_ends_byte_identical_to_an_undisturbed_one(tmp_path, titles, 
         folder = tmp_path / f"killed{wanted}"
         done = folder / "predictions.jsonl"
         pid = start([*words, f"run.dir={folder}"])
-        while not (done.exists() and done.read_bytes().count(b"\n") >= wanted):
-            time.sleep(0.001)
+        wait_for_lines(done, wanted, pid)
         os.kill(pid, signal.SIGKILL)
         wait(pid)
         written.append(done.read_bytes().count(b"\n"))
