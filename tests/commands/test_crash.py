@@ -6,11 +6,13 @@ import random
 import shutil
 import signal
 import sys
+import threading
 import time
 import traceback
 from pathlib import Path
 
 import pytest
+from tqdm import tqdm
 
 from magic_cli.cli import main
 
@@ -30,6 +32,7 @@ def start(words) -> int:
         os.dup2(output.fileno(), 1)
         os.dup2(output.fileno(), 2)
         sys.stdout = sys.stderr = output  # pytest's would hold it back
+        tqdm.set_lock(threading.RLock())  # tqdm's own is shared with pytest: who is killed while holding it would stop us all
         status = main(words)
     except BaseException:  # noqa: BLE001 - told below, in the file
         traceback.print_exc()
