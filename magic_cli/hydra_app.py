@@ -106,7 +106,7 @@ def _settings_class(command: Command) -> type:
 
 def _run_command(command: Command, settings: Any) -> int:
     try:
-        return importlib.import_module(command.module).run(settings)
+        return _run_until_stopped(command, settings)
     except OSError as error:
         if error.errno in _REFUSED and error.filename is not None:
             raise MagicError(f"{error.filename}: cannot be used ({error.strerror}); mend its permissions, or name another place") from error
@@ -120,6 +120,19 @@ def _run_command(command: Command, settings: Any) -> int:
             f"run.device={settings.run.device}: out of memory with run.batch_size={settings.run.batch_size}; lower it, or set "
             f"run.dtype=bfloat16; then {command.when_repeated}"
         ) from error
+
+
+def _run_until_stopped(command: Command, settings: Any) -> int:
+    """A library that Ctrl-C strikes while it takes or gives back a lock may raise something else on its way out."""
+    try:
+        return importlib.import_module(command.module).run(settings)
+    except Exception as error:
+        cause: BaseException | None = error
+        while cause is not None:
+            if isinstance(cause, KeyboardInterrupt):
+                raise cause from None
+            cause = cause.__cause__ or cause.__context__
+        raise
 
 
 def _check_all_points(command: Command, config_name: str, flags: list[str], overrides: list[str]) -> None:

@@ -6,6 +6,7 @@ import shutil
 import struct
 import subprocess
 import sys
+import threading
 import zlib
 from pathlib import Path
 
@@ -424,3 +425,16 @@ def test_no_model_is_loaded_when_no_image_can_be_read(models, tmp_path, capsys):
     assert main(["caption", "--images", "photos", *models, "run.dir=out", "run.batch_size=2"]) == 3
     assert [f["id"] for f in lines(tmp_path / "out" / "failures.jsonl")] == [f"{i}.jpg" for i in range(5)]
     assert "look_ahead" not in session(tmp_path / "out") and not (tmp_path / "cache").exists()
+
+
+def test_error_on_the_way_out_of_an_interruption_is_the_interruption(tiny_photos, tmp_path, monkeypatch, capsys):
+    def stop(settings, task):
+        try:
+            raise KeyboardInterrupt
+        finally:
+            threading.RLock().release()  # as tqdm does when Ctrl-C strikes before it has the lock
+
+    monkeypatch.setattr("magic_cli.commands.caption.write_texts", stop)
+    monkeypatch.chdir(tmp_path)
+    assert main(["caption", "--images", str(tiny_photos)]) == 130
+    assert capsys.readouterr().err == "magic: stopped; the same command goes on where it stopped\n"
