@@ -27,16 +27,15 @@ class Block:
     """The parts of one transformer block, whatever the library calls them; all but one map (..., D) to (..., D)."""
 
     norm1: nn.Module
-    query: nn.Module
-    key_value: nn.Module
-    """(..., D) to (..., 2 D): keys, then values."""
+    query_key_value: nn.Module
+    """(..., D) to (..., 3 D): queries, keys, values; one product is quicker than three smaller ones."""
     out: nn.Module
     norm2: nn.Module
     mlp: nn.Module
 
     def packed(self) -> Block:
         """The same with packed weights."""
-        parts = {"query": self.query, "key_value": self.key_value, "out": self.out, "mlp": self.mlp}
+        parts = {"query_key_value": self.query_key_value, "out": self.out, "mlp": self.mlp}
         return replace(self, **{name: packed(part) for name, part in parts.items()})
 
 
@@ -77,13 +76,11 @@ class CausalTextTower:
 def packed_attention_block(block: nn.Module) -> Block:
     """Read a block built on ``nn.MultiheadAttention`` (OpenAI's ``clip``, OpenCLIP)."""
     use_lean_activations(block)
-    attention, width = block.attn, block.attn.embed_dim
-    weight, bias = attention.in_proj_weight, attention.in_proj_bias
+    attention = block.attn
     scale1, scale2 = getattr(block, "ls_1", nn.Identity()), getattr(block, "ls_2", nn.Identity())
     return Block(
         norm1=block.ln_1,
-        query=linear(weight[:width], bias[:width]),
-        key_value=linear(weight[width:], bias[width:]),
+        query_key_value=linear(attention.in_proj_weight, attention.in_proj_bias),
         out=nn.Sequential(attention.out_proj, scale1),
         norm2=block.ln_2,
         mlp=nn.Sequential(block.mlp, scale2),
@@ -149,8 +146,8 @@ class IncrementalTexts:
         x = tower.embed(ids) + tower.positions[positions]  # (N, D)
         computed = []
         for i, block in enumerate(tower.blocks):
-            normed = block.norm1(x)
-            computed.append(block.key_value(normed).chunk(2, dim=-1))
+            query, *keys_and_values = block.query_key_value(block.norm1(x)).chunk(3, dim=-1)
+            computed.append(keys_and_values)
             shared = self.keys[i], self.values[i]
             if recalled.shape[1]:
                 _move(self._computed[i], recalled[0], shared, recalled[1:])
@@ -159,8 +156,8 @@ class IncrementalTexts:
                 _move(computed[i], slice(plan.num_fresh), shared, fresh)
             if block is tower.blocks[-1]:  # nobody looks at the other tokens' outputs
                 attention = TreeAttention(plan, plan.ends, tower.num_heads, self._on_device)
-                normed, x = normed.index_select(0, attention.tokens), x.index_select(0, attention.tokens)
-            x += block.out(attention(block.query(normed), computed[i], shared))
+                query, x = query.index_select(0, attention.tokens), x.index_select(0, attention.tokens)
+            x += block.out(attention(query, computed[i], shared))
             x += block.mlp(block.norm2(x))
         self._computed = computed
         return x

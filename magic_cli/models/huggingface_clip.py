@@ -87,11 +87,10 @@ class SigLip(HuggingFaceClip):
 def _read_block(layer: Any) -> Block:
     use_lean_activations(layer)
     attention = layer.self_attn
-    both = attention.k_proj, attention.v_proj
+    three = attention.q_proj, attention.k_proj, attention.v_proj
     return Block(
         norm1=layer.layer_norm1,
-        query=attention.q_proj,
-        key_value=linear(torch.cat([part.weight for part in both]), torch.cat([part.bias for part in both])),
+        query_key_value=linear(torch.cat([part.weight for part in three]), torch.cat([part.bias for part in three])),
         out=attention.out_proj,
         norm2=layer.layer_norm2,
         mlp=layer.mlp,

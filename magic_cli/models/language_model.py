@@ -118,7 +118,7 @@ class HuggingFaceLanguageModel:
         return self._way
 
     def prefill(self, prompts: Sequence[Sequence[int]]) -> State:
-        return self._look_ahead.prefill(prompts)
+        return self._look_ahead.start(prompts)
 
     def peek(self, state: State, ids: Tensor, wanted: Tensor | None = None) -> Tensor:
         return self._look_ahead.peek(state, ids, wanted)

@@ -73,6 +73,14 @@ class LookAhead:
 
     def __init__(self, network: Network) -> None:
         self.network = network
+        self._last_start: tuple[list[list[int]], State] | None = None
+
+    def start(self, prompts: Sequence[Sequence[int]]) -> State:
+        """What ``prefill`` gives, remembered for the next call: most captions of a run begin alike."""
+        prompts = [list(prompt) for prompt in prompts]
+        if self._last_start is None or self._last_start[0] != prompts:
+            self._last_start = prompts, self.prefill(prompts)
+        return copy.copy(self._last_start[1])  # the tensors and the cache of a state never change, it goes over to others
 
     def prefill(self, prompts: Sequence[Sequence[int]]) -> State:
         """Read B prompts, left-padded to the longest."""
@@ -137,7 +145,7 @@ class RepeatedCache(LookAhead):
             state.logits = self.network.logits(state.hidden[:, -1])
         else:
             mask = self._step_mask(state.valid)
-            state.logits = self.network.own_logits(state.ids[:, -1:], mask, positions, before, use_cache=True)
+            state.logits = self.network.own_logits(state.ids[:, -1:], mask, positions, _fork(before), use_cache=True)
 
     def _step_mask(self, valid: Tensor) -> Tensor:
         """What a pass over one token a row is given as mask; ``valid`` (B, T) counts that token."""

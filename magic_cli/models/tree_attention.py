@@ -120,7 +120,11 @@ class TreeAttention:
         return torch.nn.functional.pad(flat, (0, 0, 0, 0, self.num_fresh, 0)) if self.num_fresh else flat
 
 
+_FAINTEST = -80.0
+"""exp of it is nothing beside 1, and still a normal number: those that underflow take the processor thirty times as long."""
+
+
 def _softmax(scores: Tensor) -> Tensor:
     """Over the last dimension, in place. torch's own is made for long rows and takes five times as long for ten numbers."""
-    scores = scores.sub_(scores.amax(dim=-1, keepdim=True)).exp_()
+    scores = scores.sub_(scores.amax(dim=-1, keepdim=True)).clamp_min_(_FAINTEST).exp_()
     return scores.div_(scores.sum(dim=-1, keepdim=True))

@@ -127,6 +127,19 @@ def test_tokens_equal_recomputed_ones_when_contrastive_search_writes(build, fami
     assert len(set(chosen[2])) > 3  # not one token over and over
 
 
+@each_family
+def test_start_is_read_once_when_texts_begin_alike(build, family):
+    model = build(family)
+    model.prepare(decoding_len=LENGTH, num_candidates=NUM_CANDIDATES)
+    method, written, positions = ContrastiveSearch(LENGTH, k=NUM_CANDIDATES, alpha=0.4), [], []
+    for prompts in (PROMPTS, PROMPTS, PROMPTS[:1], PROMPTS):
+        before = model.work.counts["lm_positions"]
+        written.append(generate(model, method, prompts))
+        positions.append(model.work.counts["lm_positions"] - before)
+    assert written[0] == written[1] == written[3]
+    assert positions[1] < positions[0] == positions[3]
+
+
 @pytest.mark.parametrize("look_ahead", ["tree", "repeated", "recompute"])
 def test_peek_commits_to_nothing_when_called_twice(build, look_ahead):
     model = build("gpt2")
