@@ -51,8 +51,8 @@ def _recommended(key: str, *, _root_: Any) -> Any:
     """The value that the chosen models recommend for this task: the image-text model's wins over the language model's."""
     from omegaconf import OmegaConf
 
-    if key == "prompt" and OmegaConf.select(_root_, "decoding.prompt") is not None:
-        return None  # a method that brings a prompt of its own needs none to start from
+    if key == "prompt" and (OmegaConf.select(_root_, "decoding.prompt") is not None or not _needs_language_model(_root_)):
+        return None  # a method that brings a prompt of its own, or whole captions, needs none to start from
     task = OmegaConf.select(_root_, "task")
     if task not in TASKS:
         raise SettingsError(f"task={task} is fixed by the command; leave it out")
@@ -64,6 +64,14 @@ def _recommended(key: str, *, _root_: Any) -> Any:
         return None
     name = OmegaConf.select(_root_, "language_model.path") or OmegaConf.select(_root_, "language_model.name")
     raise SettingsError(f"decoding.{key}: {name} recommends none for {task}; set decoding.{key}=...")
+
+
+def _needs_language_model(root: Any) -> bool:
+    """Whether the chosen method writes: said by its class, since there is no object of it yet."""
+    from omegaconf import OmegaConf
+
+    needed = getattr(OmegaConf.get_type(root, "decoding"), "needs_language_model", True)
+    return needed is not False  # a property, where objects differ
 
 
 def to_settings(config: Any, settings_class: type) -> Any:
