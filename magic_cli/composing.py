@@ -117,8 +117,8 @@ def _check_inner_methods(config: Any) -> None:
         try:
             OmegaConf.to_object(inner)
         except SettingsError as error:
-            own = "|".join(str(key) for key in inner if not OmegaConf.is_interpolation(inner, key))
-            raise SettingsError(re.sub(rf"\bdecoding\.({own})\b", rf"decoding.{name}.\1", str(error))) from error
+            own = {key: f"decoding.{name}.{key}" for key in inner if not OmegaConf.is_interpolation(inner, key)}
+            raise SettingsError(re.sub(r"\bdecoding\.(\w+)", lambda found: own.get(found[1], found[0]), str(error))) from error
 
 
 def _refuse_unknown_keys(node: Any, path: str) -> None:

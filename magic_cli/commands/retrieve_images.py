@@ -57,7 +57,8 @@ def _query(settings: RetrieveImagesSettings) -> int:
 
     from magic_cli.retrieval.features import Features
 
-    asked = question(settings, queries, Features(settings.index_folder, "index", check=False).digest)
+    features = Features(settings.index_folder, "index", check=False)  # only its manifest counts here; ImageIndex checks its files
+    asked = question(settings, queries, features.digest)
     folder = settings.output_folder(asked)
     refuse_other_results(folder, asked)
 

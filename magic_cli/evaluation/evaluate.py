@@ -174,7 +174,7 @@ def _only_common(built: Sequence[tuple[Corpus, Coverage]]) -> list[tuple[Corpus,
 def check_comparable(first: Corpus, second: Corpus) -> None:
     """Refuse to compare systems that were not scored on the same images with the same references.
 
-    Captions that both come without references are of the same images if the files are the same.
+    Where captions come without references, their image files must be the same.
 
     Raises:
         SettingsError: Says how they differ.
@@ -191,7 +191,7 @@ def check_comparable(first: Corpus, second: Corpus) -> None:
 
 
 def _check_same_images(first: Corpus, second: Corpus) -> None:
-    """Of captions without references: photos of two folders may have the same names.
+    """Of captions without references, since photos of two folders may have the same names.
 
     Raises:
         SettingsError: An id means another file in each.
