@@ -166,7 +166,8 @@ def _only_common(built: Sequence[tuple[Corpus, Coverage]]) -> list[tuple[Corpus,
     for corpus, coverage in built:
         places = {item: i for i, item in enumerate(corpus.ids)}
         rows = [places[item] for item in order]
-        columns = {name: tuple(getattr(corpus, name)[i] for i in rows) for name in ("ids", "captions", "references", "images")}
+        names = ("ids", "captions", "references", "images", *(["titles"] if corpus.titles else []))
+        columns = {name: tuple(getattr(corpus, name)[i] for i in rows) for name in names}
         kept.append((replace(corpus, **columns), replace(coverage, n=len(rows), dropped=coverage.dropped + coverage.n - len(rows))))
     return kept
 
