@@ -5,6 +5,7 @@ With ``cli.py`` and ``hydra_app.py`` the only place that knows OmegaConf and Hyd
 
 from __future__ import annotations
 
+import re
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -51,8 +52,8 @@ def _recommended(key: str, *, _root_: Any) -> Any:
     """The value that the chosen models recommend for this task: the image-text model's wins over the language model's."""
     from omegaconf import OmegaConf
 
-    if key == "prompt" and OmegaConf.select(_root_, "decoding.prompt") is not None:
-        return None  # a method that brings a prompt of its own needs none to start from
+    if key == "prompt" and (OmegaConf.select(_root_, "decoding.prompt") is not None or not _needs_language_model(_root_)):
+        return None  # a method that brings a prompt of its own, or whole captions, needs none to start from
     task = OmegaConf.select(_root_, "task")
     if task not in TASKS:
         raise SettingsError(f"task={task} is fixed by the command; leave it out")
@@ -66,6 +67,14 @@ def _recommended(key: str, *, _root_: Any) -> Any:
     raise SettingsError(f"decoding.{key}: {name} recommends none for {task}; set decoding.{key}=...")
 
 
+def _needs_language_model(root: Any) -> bool:
+    """Whether the chosen method writes: said by its class, since there is no object of it yet."""
+    from omegaconf import OmegaConf
+
+    needed = getattr(OmegaConf.get_type(root, "decoding"), "needs_language_model", True)
+    return needed is not False  # a property, where objects differ
+
+
 def to_settings(config: Any, settings_class: type) -> Any:
     """Plain, checked dataclasses from a composed Hydra config.
 
@@ -76,6 +85,7 @@ def to_settings(config: Any, settings_class: type) -> Any:
 
     _refuse_unknown_keys(config, "")
     _check_task(config, settings_class)
+    _check_inner_methods(config)
     settings = OmegaConf.to_object(config)
     if not isinstance(settings, settings_class):
         raise TypeError(f"expected {settings_class.__name__}, got {type(settings).__name__}")
@@ -90,6 +100,25 @@ def _check_task(config: Any, settings_class: type) -> None:
             f"task={config.task}: this is `magic {own}`; an experiment with that task is run by `magic {config.task} experiment=...`, and "
             "task itself is fixed by the command"
         )
+
+
+def _check_inner_methods(config: Any) -> None:
+    """A decoding method that is a setting of another one, checked as if it stood alone: but its settings are named in full.
+
+    What it takes over from the outer method is named as the outer one's, where the user sets it.
+    """
+    from omegaconf import DictConfig, OmegaConf
+
+    outer = config._get_node("decoding") if "decoding" in config else None
+    for name in outer if isinstance(outer, DictConfig) else ():
+        inner = outer._get_node(name)
+        if not isinstance(inner, DictConfig) or not is_dataclass(OmegaConf.get_type(inner)):
+            continue
+        try:
+            OmegaConf.to_object(inner)
+        except SettingsError as error:
+            own = {key: f"decoding.{name}.{key}" for key in inner if not OmegaConf.is_interpolation(inner, key)}
+            raise SettingsError(re.sub(r"\bdecoding\.(\w+)", lambda found: own.get(found[1], found[0]), str(error))) from error
 
 
 def _refuse_unknown_keys(node: Any, path: str) -> None:

@@ -26,7 +26,7 @@ from magic_cli import composing
 from magic_cli.commands import Command
 from magic_cli.errors import MagicError, SettingsError, nearest
 from magic_cli.exit_statuses import ExitStatuses
-from magic_cli.run_folders import each_repeat, run_folder
+from magic_cli.run_folders import each_repeat, refuse_shared_repeats, run_folder
 
 _BASIC = "hydra._internal.core_plugins.basic_"
 _SWEEPS = Path("runs", ".sweeps")
@@ -139,13 +139,14 @@ def _check_all_points(command: Command, config_name: str, flags: list[str], over
     """Compose and check the settings of every point, without models.
 
     Raises:
-        MagicError: A setting of a point is wrong, or two different points would share one run folder.
+        MagicError: A setting of a point is wrong, or two different points would share one run folder, or one seeded run.
     """
     settings_class = _settings_class(command)
     is_sweep = bool({"-m", "--multirun"} & set(flags))
     directories = [flags[i + 1] for i, flag in enumerate(flags) if flag in ("-cd", "--config-dir")]
     search_path = [f"hydra.searchpath=[{','.join(f'file://{d}' for d in directories)}]"] if directories else []
     folders: dict[str, str] = {}
+    checked = []
     with hydra.initialize_config_dir(str(composing.find_config_dir()), version_base="1.3"):
         searches = is_sweep and _searches(config_name, overrides)
         points = [_one_point(overrides)] if searches else _points(overrides) if is_sweep else [overrides]
@@ -156,10 +157,12 @@ def _check_all_points(command: Command, config_name: str, flags: list[str], over
                 raise SettingsError(f"{' '.join(point)}: {str(error).splitlines()[0]}; a settings group must be one of its options") from error
             settings = composing.to_settings(config, settings_class)
             check_objective(settings, searches.hydra.sweeper if searches else None)
+            checked.append(settings)
             for one in each_repeat(settings):
                 folder, identity = one.claim() or (None, None)
                 if folder and folders.setdefault(folder, identity) != identity:
                     raise SettingsError(f"{folder}: the points of a sweep would write into this one folder; leave run.dir or output out, or sweep over what is read")
+    refuse_shared_repeats(checked)
 
 
 def _searches(config_name: str, overrides: list[str]) -> DictConfig | None:

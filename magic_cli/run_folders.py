@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,34 @@ def each_repeat(settings: Any) -> list[Any]:
         )
     runs = (replace(run, repeats=1, repeat=n, dir=_folder(run.dir, n)) for n in range(first, first + count))
     return [replace(settings, run=one) for one in runs]
+
+
+def refuse_shared_repeats(points: Sequence[Any]) -> None:
+    """Make sure that each seeded run belongs to one point of a sweep: another point would only do it again.
+
+    Args:
+        points: Settings of every point.
+
+    Raises:
+        SettingsError: Two points of other ``run.repeat`` or ``run.repeats`` stand for one run.
+    """
+    owners: dict[tuple[str, int], tuple[int, int]] = {}
+    for settings in points:
+        run = getattr(settings, "run", None)
+        if not isinstance(run, RunSettings):
+            continue
+        span = (run.repeat, run.repeats)
+        for one in each_repeat(settings):
+            other = owners.setdefault((settings_hash(one), one.run.repeat), span)
+            if other != span and max(other[1], run.repeats) > 1:
+                raise SettingsError(
+                    f"run.repeats: points of the sweep share the run of run.repeat={one.run.repeat} ({_span(*other)}; {_span(*span)}); set "
+                    "run.repeats to how many runs there are to be, and sweep over other settings"
+                )
+
+
+def _span(first: int, count: int) -> str:
+    return f"run.repeats={count} from run.repeat={first}"
 
 
 def sampled_methods() -> list[str]:

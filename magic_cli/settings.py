@@ -126,6 +126,10 @@ class CaptionSettings(WritingSettings):
             raise SettingsError(f"task={self.task} is fixed by the command; leave it out")
         if not isinstance(self.dataset, Dataset):
             raise SettingsError(f"dataset={self.dataset.name} holds titles, not images: write stories for them with `magic story`")
+        if self.prompt is not None and not self.decoding.needs_language_model:
+            raise SettingsError(
+                f"prompt={self.prompt!r}: decoding={method_name(self.decoding)} finds whole captions and opens none with a prompt; leave prompt out"
+            )
 
 
 @dataclass

@@ -13,10 +13,11 @@ from magic_cli.data.images import UnreadableImage, quiet_pillow
 from magic_cli.data.paths import make_output
 from magic_cli.errors import MagicError
 from magic_cli.retrieval.image_settings import EMBEDDED, NONE, RELEASED, RetrieveImagesAction, RetrieveImagesSettings
+from magic_cli.retrieval.question import MANIFEST, RESULTS, question, refuse_other_results
 from magic_cli.runs import json_lines, provenance, write_atomically
 
 DONE, SOME_FAILED = 0, 3
-RESULTS, SHEET = "retrieved.jsonl", "contact_sheet.html"
+SHEET = "contact_sheet.html"
 _SHOWN_FAILURES = 10
 _ESCAPES = {number: f"\\x{number:02x}" for number in (*range(32), 127)}
 
@@ -54,22 +55,27 @@ def _query(settings: RetrieveImagesSettings) -> int:
 
     queries = load_queries(settings.files, settings.queries)  # before the model: they may be missing
 
+    from magic_cli.retrieval.features import Features
+
+    features = Features(settings.index_folder, "index", check=False)  # only its manifest counts here; ImageIndex checks its files
+    asked = question(settings, queries, features.digest)
+    folder = settings.output_folder(asked)
+    refuse_other_results(folder, asked)
+
     from magic_cli.retrieval.image_index import ImageIndex, describe
 
     index = ImageIndex(settings)
     texts = [released_title(q["query"]) if settings.titles == RELEASED else q["query"] for q in queries]
     found, seconds = index.query(texts, settings.top_k)
-    folder = settings.output_folder
     make_output(folder)
     results = [{**query, "images": [_named(item, folder) for item in items]} for query, items in zip(queries, found, strict=True)]
+    manifest = {
+        **provenance(), "question": asked, "index": describe(index, settings), "model": index.model_facts, "search": asdict(settings.search),
+        "queries": len(queries), "seconds": {name: round(value, 6) for name, value in seconds.items()},
+    }  # fmt: skip
+    write_atomically(folder / MANIFEST, json.dumps(manifest, indent=2) + "\n")  # first: after a kill it is known what the results answer
     write_atomically(folder / RESULTS, json_lines(results))
     _write_sheet(results, folder, settings)
-    manifest = {
-        **provenance(), "index": describe(index, settings), "model": index.model_facts, "search": asdict(settings.search),
-        "titles": settings.titles, "top_k": settings.top_k, "queries": len(queries),
-        "seconds": {name: round(value, 6) for name, value in seconds.items()},
-    }  # fmt: skip
-    write_atomically(folder / "manifest.json", json.dumps(manifest, indent=2) + "\n")
     _say(results)
     _tell(f"{len(queries)} queries, {1000 * seconds['searching'] / len(queries):.2f} ms each to search; results in {folder}")
     return DONE

@@ -13,6 +13,7 @@ from magic_cli.evaluation.evaluate import evaluate, prepare
 from magic_cli.evaluation.settings import TableSettings
 from magic_cli.evaluation.human_scores import add_human_scores
 from magic_cli.evaluation.story_rows import measure_stories, without_story_metrics
+from magic_cli.metrics.settings import MEASURES
 from magic_cli.reports.paper import PaperTable, load_paper
 from magic_cli.reports.paper_tables import build_tables
 from magic_cli.reports.row_files import locate, split_words
@@ -57,7 +58,7 @@ def show_sweep(settings: TableSettings) -> int:
     Returns:
         0, or 3 if a run is not finished, or was not evaluated by the metric.
     """
-    sweep = read_sweep(settings.words[1:], settings.metric)
+    sweep = read_sweep(settings.words[1:], settings.metric, measures=list(MEASURES))
     if settings.plot:
         check_plotting(sweep)
     print(render([sweep_table(sweep)], settings.format.value), end="", flush=True)

@@ -107,6 +107,7 @@ class TextDataset:
         for source in (*self.train, *self.validation, *self.test):
             if source.kind is not SourceKind.bundled_coco and not (source.path or self.path):
                 raise SettingsError("dataset.path is not set; " + _HINT)
+        self._refuse_trained("validation", self.validation, "set dataset.validation=[] and dataset.held_out")
 
     def training_and_validation(self) -> tuple[list[str], list[str]]:
         """The texts that are trained on, repeats included, and those that are not.
@@ -131,12 +132,30 @@ class TextDataset:
         """The texts of ``test``.
 
         Raises:
-            MagicError: There are none.
+            MagicError: There are none, or they are trained on.
         """
+        self._refuse_trained("test", self.test, "set validate.select_on=validation")
         texts = self.read(self.test)
         if not texts:
             raise MagicError(f"dataset={self.name}: no test texts; set dataset.test, or validate.select_on=validation")
         return texts
+
+    def _refuse_trained(self, name: str, sources: Sequence[TextSource], instead: str) -> None:
+        """Texts that measure a model must not be among those that it is trained on.
+
+        Raises:
+            SettingsError: A source is a training source, or a split of one.
+        """
+        for source in sources:
+            same = [other for other in self.train if self._file(other) == self._file(source)]
+            if any(None in (source.split, other.split) or source.split == other.split for other in same):
+                what = f"path={source.path}" if source.path else f"a source names no path, and dataset.path={self.path}"
+                what = "kind=bundled_coco" if source.kind is SourceKind.bundled_coco else what
+                raise SettingsError(f"dataset.{name}: {what} is trained on, too; name a path or split that is not, or {instead}")
+
+    def _file(self, source: TextSource) -> Path | None:
+        """Where a source is read; None: the captions that come along."""
+        return None if source.kind is SourceKind.bundled_coco else Path(source.path or self.path or "").resolve()
 
     def read(self, sources: Sequence[TextSource]) -> list[str]:
         """All texts of some sources, repeats included."""

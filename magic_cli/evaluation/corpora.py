@@ -85,13 +85,13 @@ def build_corpus(
         references: Where the references are; None: in the system's own file.
         images: Folder below which images are looked for; None: where the files say.
         drop_unmatched: Leave out (and count) captions without references instead of refusing them.
-        needs_references: Whether stories without references are refused, too; captions always are.
+        needs_references: Whether texts without references are refused, where none are given.
 
     Returns:
         The corpus, in the order of the references where they are given, so that systems share it; and what was left out.
 
     Raises:
-        MagicError: A caption has no references, or two captions belong to one image.
+        MagicError: A caption has no references that are needed, or two captions belong to one image.
     """
     found, names = _own(system, needs_references) if references is None else _match(system, references, drop_unmatched)
     if not found:
@@ -121,11 +121,13 @@ def _wanted(system: System) -> int:
 
 
 def _own(system: System, needs_references: bool) -> tuple[dict[str, str], dict[str, str]]:
-    if system.writes_stories and not needs_references:
+    if not needs_references:
         return {item: item for item in system.captions}, {}
     without = [item for item in system.captions if not system.references.get(item)]
     if len(without) == len(system.captions):
-        raise MagicError(f"{system.source}: has no references; give them with --references FILE")
+        raise MagicError(
+            f"{system.source}: has no references; give them with --references FILE, or score by what needs none: --metrics clip_score,repetition"
+        )
     if without:
         raise MagicError(f"{system.source}: {len(without)} captions have no references, e.g. id {without[0]!r}; give them with --references FILE")
     return {item: item for item in system.captions}, {}
@@ -152,13 +154,15 @@ def _match(system: System, references: ReferenceSet, drop_unmatched: bool) -> tu
 
 
 def _image(name: str | None, folder: str | None) -> Path | None:
-    """The image file: below ``folder`` by its full or its bare name, else where the file says."""
+    """The image file: below ``folder`` by as much of its path as is found there, down to its bare name, else where the file says."""
     if name is None:
         return None
     if folder is None:
         return Path(name)
-    root = Path(folder).expanduser()
-    return next((place for place in (root / name, root / Path(name).name) if place.is_file()), root / name)
+    path, root = Path(name), Path(folder).expanduser()
+    parts = path.parts[1:] if path.is_absolute() else path.parts
+    places = (root.joinpath(*parts[i:]) for i in range(len(parts)))
+    return next((place for place in places if place.is_file()), root / path)
 
 
 def _notes(system: System) -> tuple[str, ...]:

@@ -166,13 +166,16 @@ def _only_common(built: Sequence[tuple[Corpus, Coverage]]) -> list[tuple[Corpus,
     for corpus, coverage in built:
         places = {item: i for i, item in enumerate(corpus.ids)}
         rows = [places[item] for item in order]
-        columns = {name: tuple(getattr(corpus, name)[i] for i in rows) for name in ("ids", "captions", "references", "images")}
+        names = ("ids", "captions", "references", "images", *(["titles"] if corpus.titles else []))
+        columns = {name: tuple(getattr(corpus, name)[i] for i in rows) for name in names}
         kept.append((replace(corpus, **columns), replace(coverage, n=len(rows), dropped=coverage.dropped + coverage.n - len(rows))))
     return kept
 
 
 def check_comparable(first: Corpus, second: Corpus) -> None:
     """Refuse to compare systems that were not scored on the same images with the same references.
+
+    Where captions come without references, their image files must be the same.
 
     Raises:
         SettingsError: Says how they differ.
@@ -182,8 +185,25 @@ def check_comparable(first: Corpus, second: Corpus) -> None:
         detail = f"{len(only)} images are in one of them only, e.g. {min(only)!r}" if only else "the same images in another order"
         raise SettingsError(f"--compare: {first.name} and {second.name} are not captions of the same images ({detail}); compare what they share with --common")
     for item, mine, other in zip(first.ids, first.references, second.references, strict=True):
-        if mine != other:
+        if mine and other and mine != other:
             raise SettingsError(f"--compare: {first.name} and {second.name} have other references for {item!r}; give both the same with --references")
+    if not first.titles:
+        _check_same_images(first, second)
+
+
+def _check_same_images(first: Corpus, second: Corpus) -> None:
+    """Of captions without references, since photos of two folders may have the same names.
+
+    Raises:
+        SettingsError: An id means another file in each.
+    """
+    without = [not (mine and other) for mine, other in zip(first.references, second.references, strict=True)]
+    for item, mine, other, is_checked in zip(first.ids, first.images, second.images, without, strict=True):
+        if is_checked and mine and other and mine.resolve() != other.resolve():
+            raise SettingsError(
+                f"--compare: {first.name} and {second.name} have other images for {item!r} ({mine}, {other}); compare runs over the same "
+                "folder, or give both the same with --images"
+            )
 
 
 def output_folder(system: System, corpus: Corpus, settings: ScoringSettings, num_systems: int) -> Path:

@@ -12,9 +12,7 @@ from magic_cli.evaluation.corpora import find_systems
 from magic_cli.evaluation.evaluate import evaluate, prepare
 from magic_cli.evaluation.settings import ScoringSettings
 from magic_cli.metrics.base import Measure
-from magic_cli.metrics.settings import METRICS, MetricsSettings
-
-_MEASURES = {measure.key: (name, measure) for name, metric in METRICS.items() for measure in metric.measures}
+from magic_cli.metrics.settings import MEASURES, MetricsSettings
 
 
 def find_measure(key: str) -> tuple[str, Measure]:
@@ -23,9 +21,9 @@ def find_measure(key: str) -> tuple[str, Measure]:
     Raises:
         SettingsError: There is none of this name.
     """
-    if key not in _MEASURES:
-        raise SettingsError(f"run.objective={key}: no such measure; {nearest(key, list(_MEASURES))}")
-    return _MEASURES[key]
+    if key not in MEASURES:
+        raise SettingsError(f"run.objective={key}: no such measure; {nearest(key, list(MEASURES))}")
+    return MEASURES[key]
 
 
 def objective(folders: Sequence[Path], settings: Any) -> float:

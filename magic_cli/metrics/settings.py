@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from magic_cli.errors import SettingsError, nearest, require
-from magic_cli.metrics.base import Corpus, Metric
+from magic_cli.metrics.base import Corpus, Measure, Metric
 from magic_cli.metrics.bleu import Bleu
 from magic_cli.metrics.cider import Cider
 from magic_cli.metrics.clip_score import ClipScore, ImageTextMetric, RefClipScore
@@ -22,6 +22,9 @@ from magic_cli.metrics.spice import Spice
 METRICS: dict[str, type[Metric]] = {
     metric.name: metric for metric in (Bleu, Meteor, RougeL, Cider, Spice, ClipScore, RefClipScore, Repetition, Coherence, MiniLmCoherence, Mauve)
 }
+
+MEASURES: dict[str, tuple[str, Measure]] = {measure.key: (name, measure) for name, metric in METRICS.items() for measure in metric.measures}
+"""Every measure by its key in metrics.json, with the name of its metric."""
 
 
 @dataclass

@@ -11,7 +11,7 @@ from typing import Any
 
 from magic_cli.data.json_files import read_json
 from magic_cli.data.paths import named_paths
-from magic_cli.errors import SettingsError
+from magic_cli.errors import SettingsError, nearest
 from magic_cli.reports.paper_rows import flat
 from magic_cli.reports.row_files import candidates, is_run
 
@@ -88,17 +88,24 @@ class Sweep:
         return f"{value * self.facts['scale']:.{self.facts['digits']}f}"
 
 
-def read_sweep(places: Sequence[str], metric: str) -> Sweep:
+def read_sweep(places: Sequence[str], metric: str, *, measures: Sequence[str] = ()) -> Sweep:
     """The points of all run folders that are named, or lie below what is named.
 
+    Args:
+        places: Run folders, patterns, folders of them.
+        metric: A measure, as metrics.json calls it.
+        measures: All that ``magic evaluate`` knows, so that a typo is told from one that was not measured yet.
+
     Raises:
-        SettingsError: There is no run, or none was evaluated by this measure.
+        SettingsError: There is no run, or none was evaluated by this measure, or there is no such measure.
         MagicError: A file of a run is damaged.
     """
     runs = [_read(folder, metric) for folder in _folders(places)]
     evaluated = [run.document for run in runs if run.document is not None and not run.problem]
     if not evaluated:
         known = dict.fromkeys(key for run in runs for key in (run.document or {}).get("metrics", {}))
+        if measures and metric not in {*measures, *known}:
+            raise SettingsError(f"metric={metric}: no such measure; {nearest(metric, list(dict.fromkeys([*known, *measures])))}")
         had = f"evaluated by {', '.join(known)}" if known else "none is evaluated"
         patterns = " ".join(place if is_run(Path(place).expanduser()) or "*" in place else f"'{place}/*'" for place in places)
         raise SettingsError(

@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 import sys
 import time
 from pathlib import Path
@@ -43,6 +44,7 @@ class Approximate:
     def __init__(self, features: Features, settings: IndexSettings) -> None:
         self.file = index_file(features, settings)
         if not is_current(self.file, features):
+            _refuse_read_only(self.file, settings)
             print(f"magic: building {self.file.name} over {features.rows} features", file=sys.stderr)
             build(features, settings, self.file)
         flags = faiss.IO_FLAG_MMAP if settings.kind == "ivf" else 0
@@ -58,6 +60,13 @@ class Approximate:
     def top(self, queries: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
         """As ``search.Candidates``."""
         return self._index.search(queries, count)
+
+
+def _refuse_read_only(file: Path, settings: IndexSettings) -> None:
+    if not os.access(file.parent, os.W_OK | os.X_OK):
+        raise MagicError(
+            f"{file}: is to be built, and its folder cannot be written; set {settings.setting}.kind=exact, or build it where the folder can be written"
+        )
 
 
 def index_file(features: Features, settings: IndexSettings) -> Path:

@@ -91,6 +91,8 @@ def build_text_features(folder: Path, texts: Sequence[str], model: ImageTextMode
         if store.is_complete:
             return
         done = store.inputs_done
+        rest = f"{len(texts) - done:,} of {len(texts):,}" if done else f"{len(texts):,}"
+        print(f"magic: decoding=clipre: encoding {rest} captions, once; their index is kept in {folder}", file=sys.stderr)
         with tqdm(total=len(texts), initial=done, desc="index", unit="text", file=sys.stderr, disable=None) as bar:
             for start in range(done, len(texts), _TEXTS_A_BATCH):
                 batch = texts[start : start + _TEXTS_A_BATCH]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from enum import Enum
 from pathlib import Path
@@ -95,12 +96,12 @@ class RetrieveImagesSettings:
         """The folder of the index."""
         return Path(str(self.index)).expanduser()
 
-    @property
-    def output_folder(self) -> Path:
+    def output_folder(self, question: Mapping[str, Any]) -> Path:
         """Where a query's results go: ``output``, or a folder named after the index, with a hash of what is asked."""
         if self.output:
             return Path(self.output).expanduser()
-        name = hashlib.sha256(json.dumps(self._asked(), sort_keys=True, default=str).encode()).hexdigest()[:8]
+        asked = self._asked() | {"question": question}
+        name = hashlib.sha256(json.dumps(asked, sort_keys=True, default=str).encode()).hexdigest()[:8]
         return Path("runs", "retrieve-images", f"{self.index_folder.name}-{name}")
 
     def _asked(self) -> dict[str, Any]:

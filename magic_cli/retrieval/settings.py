@@ -58,6 +58,12 @@ class IndexSettings:
         names = {"exact": (), "ivf": ("nlist",), "hnsw": ("m", "ef_construction")}[self.kind]
         return {name: getattr(self, name) for name in names}
 
+    @property
+    def found_with(self) -> dict[str, Any]:
+        """The settings of this kind that decide what a query finds."""
+        names = {"exact": (), "ivf": ("nprobe",), "hnsw": ("ef",)}[self.kind]
+        return self.built_with | {name: getattr(self, name) for name in names}
+
 
 def check_choice(name: str, value: str, known: tuple[str, ...]) -> None:
     """Refuse a value that is none of the known ones.

@@ -38,7 +38,7 @@ def shard_file(folder: Path, number: int) -> Path:
 
 
 class FeatureWriter:
-    """Builds a folder of features; a context manager that holds the folder for this process.
+    """Builds a folder of features; a context manager that holds the folder for this process, unless there is nothing left to do.
 
     Args:
         folder: The folder; made if it does not exist.
@@ -62,28 +62,43 @@ class FeatureWriter:
         self.is_complete = False
 
     def __enter__(self) -> FeatureWriter:
-        read_manifest(self.folder, self._setting)  # first: nothing is left behind in a folder of other things
+        # first, and without a lock: nothing is left behind in a folder of other things, and a finished one is only read
+        self.is_complete = self._is_complete(read_manifest(self.folder, self._setting))
+        self._state = dict(_START)
         with contextlib.ExitStack() as stack:
-            try:
-                self.folder.mkdir(parents=True, exist_ok=True)
-                lock = stack.enter_context((self.folder / ".lock").open("w"))
-            except OSError as error:
-                raise MagicError(f"{self._place}: cannot be written ({error.strerror}); set {self._setting} to another folder") from error
-            self._wait_for(lock)
-            manifest = read_manifest(self.folder, self._setting)
-            if manifest is None:
-                write_atomically(self.folder / MANIFEST, _document({"status": "building", "identity": self._identity}))
-            elif manifest["identity"] != self._identity:
-                changed = "; ".join(differences(manifest["identity"], self._identity))
-                raise MagicError(f"{self._place}: was built from something else ({changed}); set another folder, or delete this one")
-            self.is_complete = manifest is not None and manifest["status"] == "complete"
-            self._state = dict(_START)
-            if self.is_complete:
-                (self.folder / PROGRESS).unlink(missing_ok=True)  # a kill may have left it
-            else:
-                self._recover()
+            if not self.is_complete:
+                self._begin(stack)
             self._stack = stack.pop_all()
+        if self.is_complete:
+            with contextlib.suppress(OSError):  # what a kill left of the build; where nothing may be written it can stay
+                (self.folder / PROGRESS).unlink(missing_ok=True)
         return self
+
+    def _begin(self, stack: contextlib.ExitStack) -> None:
+        """Hold the folder until the stack closes, and take up the build where it stopped, if another process has not finished it."""
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            lock = stack.enter_context((self.folder / ".lock").open("w"))
+        except OSError as error:
+            raise MagicError(f"{self._place}: cannot be written ({error.strerror}); set {self._setting} to another folder") from error
+        self._wait_for(lock)
+        manifest = read_manifest(self.folder, self._setting)
+        self.is_complete = self._is_complete(manifest)
+        if manifest is None:
+            write_atomically(self.folder / MANIFEST, _document({"status": "building", "identity": self._identity}))
+        if not self.is_complete:
+            self._recover()
+
+    def _is_complete(self, manifest: Mapping[str, Any] | None) -> bool:
+        """Whether a folder with this manifest is finished.
+
+        Raises:
+            MagicError: It belongs to something else.
+        """
+        if manifest is not None and manifest["identity"] != self._identity:
+            changed = "; ".join(differences(manifest["identity"], self._identity))
+            raise MagicError(f"{self._place}: was built from something else ({changed}); set another folder, or delete this one")
+        return manifest is not None and manifest["status"] == "complete"
 
     def __exit__(self, *error: Any) -> None:
         self._stack.close()

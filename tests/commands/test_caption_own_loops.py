@@ -62,6 +62,12 @@ def test_settings_name_the_base_and_make_the_run(words, tmp_path, capsys):
     [
         (["--decoding", "rerank", "--base", "nuclus"], "decoding=nuclus is unknown; did you mean nucleus?"),
         (["--decoding", "rerank", "--base", "beam"], "decoding.base=BeamSearch: must be a sampled method"),
+        (["--decoding", "rerank", "--base", "top_k", "decoding.base.k=0"], "decoding.base.k must be at least 1, got 0"),
+        (["--decoding", "rerank", "decoding.base.p=1.5"], "decoding.base.p must be in (0, 1], got 1.5"),
+        (["--decoding", "rerank", "decoding.base.temperature=inf"], "decoding.base.temperature must be a finite number, got inf"),
+        (["--decoding", "rerank", "decoding.decoding_len=1"], "decoding.decoding_len must be at least 2, got 1"),
+        (["--decoding", "rerank", "--base", "greedy", "decoding.decoding_len=1"], "decoding.decoding_len must be at least 2, got 1"),
+        (["--decoding", "rerank", "decoding.base.decoding_len=1"], "decoding.base.decoding_len must be at least 2, got 1"),
         (["--decoding", "rerank", "decoding.num=0"], "decoding.num must be at least 1, got 0"),
         (["--decoding", "zerocap", "decoding.decoding_len=1"], "decoding.decoding_len must be at least 2, got 1"),
         (["--decoding", "zerocap", "decoding.num_texts=0"], "decoding.num_texts must be at least 1, got 0"),

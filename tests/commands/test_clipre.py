@@ -74,6 +74,22 @@ def test_index_is_built_once_and_only_for_these_captions(words, tmp_path, capsys
     assert {p["caption"] for p in lines(tmp_path / "three" / "predictions.jsonl")} == {"Another caption."}
 
 
+def test_first_run_says_what_is_built_and_where_and_the_next_one_says_nothing(words, tmp_path, capsys):
+    assert main(words) == 0
+    note = f"magic: decoding=clipre: encoding {len({*CAPTIONS, 'A cat.'})} captions, once; their index is kept in {index_folder(tmp_path)}\n"
+    assert note in capsys.readouterr().err
+    assert main([*words[:-1], "run.dir=two"]) == 0
+    assert "encoding" not in capsys.readouterr().err
+
+
+def test_prompt_is_refused_and_one_that_a_model_recommends_is_not_missed(words, tmp_path, capsys):
+    assert main([*words, "--prompt", "A photo of"]) == 2
+    assert capsys.readouterr().err == (
+        "magic: prompt='A photo of': decoding=clipre finds whole captions and opens none with a prompt; leave prompt out\n"
+    )
+    assert main([*words, "language_model=gpt2"]) == 0, "which recommends a prompt"
+
+
 def test_changed_captions_are_noticed_when_a_run_goes_on(words, tmp_path, capsys):
     assert main(words) == 0
     file = tmp_path / "out" / "predictions.jsonl"

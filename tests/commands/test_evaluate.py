@@ -177,6 +177,39 @@ def test_clip_score_runs_on_a_configured_model(files, coco, capsys, tiny_clip_fo
     assert set(document["metrics"]) == {"clip_score", "ref_clip_score"} and document["image_text_model"]["files"]
 
 
+def test_runs_over_own_photos_are_scored_and_compared_by_what_needs_no_references(tmp_path, monkeypatch, capsys, tiny_photos, tiny_clip_folder):
+    import shutil
+
+    monkeypatch.chdir(tmp_path)
+    names = sorted(photo.name for photo in tiny_photos.iterdir())
+
+    def run(name, folder, words):
+        """A run folder as `magic caption --images FOLDER` leaves it."""
+        (tmp_path / name).mkdir()
+        records = [{"id": photo, "image": f"{folder}/{photo}", "caption": f"a {word} of {i}"} for i, (photo, word) in enumerate(zip(names, words, strict=True))]
+        (tmp_path / name / "predictions.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+        (tmp_path / name / "manifest.json").write_text(json.dumps({"status": "complete", "counts": {"planned": len(names)}}))
+
+    run("one", tiny_photos, ["dog"] * 6)
+    run("two", tiny_photos, ["cat"] * 6)
+    run("other", shutil.copytree(tiny_photos, tmp_path / "copy"), ["cow"] * 6)
+    clip = ["--metrics", "clip_score,repetition", f"image_text_model.path={tiny_clip_folder}"]
+    evaluated(capsys, "one", *clip)
+    scored = json.loads((tmp_path / "one" / "metrics.json").read_text())
+    assert scored["n"] == 6 and scored["missing"] == 0 and scored["metrics"]["clip_score"]["value"] > 0
+    evaluated(capsys, "one", "two", "--compare", *clip)
+    rows = json.loads((tmp_path / "two" / "comparison.json").read_text())["measures"]
+    assert rows[0]["measure"] == "clip_score" and rows[0]["first"] == pytest.approx(scored["metrics"]["clip_score"]["value"])
+    assert main(["evaluate", "one", "other", "--compare", *clip]) == 2
+    err = capsys.readouterr().err
+    assert f"have other images for {names[0]!r}" in err and err.count("\n") == 1
+    evaluated(capsys, "one", "other", "--compare", "--images", "copy", *clip)
+    for needed in ("clip_score,cider", "ref_clip_score"):
+        assert main(["evaluate", "one", "--metrics", needed]) == 2
+        err = capsys.readouterr().err
+        assert err.startswith("magic: one: has no references; give them with --references FILE, or ") and err.count("\n") == 1
+
+
 @pytest.mark.parametrize(
     ("words", "part"),
     [

@@ -181,6 +181,7 @@ def test_full_disk_is_one_line_and_the_run_goes_on_afterwards(adapt, tmp_path, m
         (["dataset=cocoo"], "magic: dataset=cocoo is unknown; did you mean coco?"),
         (["--texts", "none.txt"], "magic: dataset.path=none.txt: no such file"),
         (["--texts", "empty.txt"], "magic: dataset=text: no training texts"),
+        (["--texts", "texts.txt", "dataset.validation=[{kind: text}]"], "magic: dataset.validation: a source names no path, and dataset.path=texts.txt is trained"),
         (["--texts", "texts.txt", "objective.margin=2"], "magic: objective.margin must be in [0, 1], got 2"),
         (["--texts", "texts.txt", "optimizer.lr=0"], "magic: optimizer.lr must be greater than 0, got 0"),
         (["--texts", "texts.txt", "optimizer.eps=nan"], "magic: optimizer.eps must be a finite number, got nan"),

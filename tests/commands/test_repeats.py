@@ -50,6 +50,9 @@ def test_repeats_that_were_stopped_go_on_and_more_may_be_added(words, tmp_path, 
     [
         (["run.repeats=3"], "run.repeats=3: decoding=magic is not sampled"),
         (["run.repeats=0"], "run.repeats must be at least 1, got 0"),
+        (["-m", "decoding=nucleus", "run.repeats=1,2"], "run.repeats: points of the sweep share the run of run.repeat=1 (run.repeats=1 from run.repeat=1; "),
+        (["-m", "decoding=nucleus", "run.repeats=2,3", "run.dir=out"], "run.repeats: points of the sweep share the run of run.repeat=1"),
+        (["-m", "decoding=nucleus", "run.repeats=2", "run.repeat=1,2"], "run.repeats: points of the sweep share the run of run.repeat=2"),
         (["-m", "decoding=nucleus,greedy", "run.repeats=2"], "run.repeats=2: decoding=greedy is not sampled"),
     ],
 )
@@ -57,4 +60,9 @@ def test_repeats_that_make_no_sense_are_one_line(extra, message, words, tmp_path
     assert main([*words, "decoding=magic", *extra] if "-m" not in extra else [*words, *extra]) == 2
     out, err = capsys.readouterr()
     assert out == "" and err.startswith(f"magic: {message}") and err.count("\n") == 1
-    assert not (tmp_path / "runs").exists()
+    assert not (tmp_path / "runs").exists() and not (tmp_path / "out").exists()
+
+
+def test_repeats_of_points_that_share_no_run_are_swept(words, tmp_path, capsys):
+    assert main(["caption", "-m", *words[1:], "decoding=nucleus", "run.repeats=2", "run.repeat=1,3", "run.batch_size=2,6"]) == 0
+    assert len(list((tmp_path / "runs/caption").iterdir())) == 4, "a batch size makes no other run"

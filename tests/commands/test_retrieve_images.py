@@ -184,6 +184,49 @@ def test_contact_sheet_opens_with_its_thumbnails_inside(photos, model, tmp_path,
     assert not (tmp_path / "found" / "contact_sheet.html").exists()
 
 
+def test_results_of_another_question_are_not_overwritten(photos, model, tmp_path, capsys, monkeypatch):
+    assert main(["retrieve-images", "build", "photos", *model]) == 0
+    (tmp_path / "titles.txt").write_text("a dog\na cat\n")
+    words = ["retrieve-images", "query", "titles.txt", *model]
+    assert main([*words, "--output", "found"]) == 0
+    results = tmp_path / "found" / "retrieved.jsonl"
+    before = results.read_bytes()
+    results.write_text("")  # the same question is answered anew
+    assert main([*words, "--output", "found", "search.memory_gib=0"]) == 0 and results.read_bytes() == before
+    capsys.readouterr()
+
+    def refused(*more):
+        with monkeypatch.context() as patch:
+            patch.setattr("magic_cli.retrieval.image_index.ImageIndex", lambda *_: pytest.fail("a model was loaded"))
+            assert main([*words, "--output", "found", *more]) == 2
+        err = capsys.readouterr().err
+        assert err.count("\n") == 1 and results.read_bytes() == before
+        return err
+
+    assert refused("--top-k", "2") == (
+        "magic: found/retrieved.jsonl: answers another question (top_k 3 -> 2); set --output to another folder, or delete this file\n"
+    )
+    (tmp_path / "titles.txt").write_text("a dog\na cow\n")
+    assert "found/retrieved.jsonl: answers another question (queries " in refused()
+    assert main(words) == 0
+    (tmp_path / "titles.txt").write_text("a dog\na cat\n")
+    assert main(words) == 0
+    assert len(list((tmp_path / "runs" / "retrieve-images").iterdir())) == 2, "each question in a folder of its own"
+    (tmp_path / "found" / "manifest.json").rename("manifest.json")
+    capsys.readouterr()
+    assert "found/retrieved.jsonl: is there, with no manifest.json that says what it answers" in refused()
+    results.unlink()
+    assert main([*words, "--output", "found"]) == 0 and results.read_bytes() == before
+
+
+def test_results_are_not_written_over_an_index(photos, model, tmp_path, capsys):
+    assert main(["retrieve-images", "build", "photos", *model]) == 0
+    before = files(tmp_path / "bank")
+    assert main(["retrieve-images", "query", "--query", "x", *model, "--output", "bank"]) == 2
+    assert "bank/manifest.json: does not say what was asked, so it is of something else and would be overwritten; set --output" in capsys.readouterr().err
+    assert files(tmp_path / "bank") == before
+
+
 def test_released_titles_are_cut_as_the_released_code_cuts(photos, model, tmp_path, capsys):
     (tmp_path / "titles.jsonl").write_text('{"id": "a", "title": "the squirrel"}\n{"title": "he squirrel"}\n')
     assert main(["retrieve-images", "build", "photos", *model]) == 0

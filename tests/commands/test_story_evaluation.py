@@ -84,6 +84,16 @@ def test_stories_of_a_run_are_scored_with_retrieved_images_and_beside_people_s(
     assert Path("run/metrics.json").is_file() and Path("run/per_item.jsonl").is_file()
 
 
+def test_common_stories_keep_their_own_titles(tmp_path, capsys):
+    records = [{"id": str(i), "title": f"Title {i}", "story": f"A dog ran {i} times."} for i in range(4)]
+    for name, chosen in (("all", records), ("some", records[2:])):
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(record) + "\n" for record in chosen))
+    assert main(["evaluate", "all.jsonl", "some.jsonl", "--common", "--metrics", "repetition", "--output", "out"]) == 0
+    for name in ("all", "some"):
+        scored = [json.loads(line) for line in (tmp_path / "out" / name / "per_item.jsonl").read_text().splitlines()]
+        assert [(line["id"], line["title"]) for line in scored] == [("2", "Title 2"), ("3", "Title 3")]
+
+
 def test_mauve_of_a_small_file_is_stored_with_settings_seeds_and_model(released, tiny_language_model_folder, capsys):
     document = json.loads(released.read_text())
     document["evaluation_result"] = [*document["evaluation_result"]] * 4

@@ -87,6 +87,24 @@ def test_impossible_datasets_are_refused(options, part):
         TextDataset(**options)
 
 
+@pytest.mark.parametrize(
+    ("train", "measured", "what"),
+    [
+        (TextSource(), TextSource(), "a source names no path, and dataset.path=a.txt is trained on, too"),
+        (TextSource(path="a.txt"), TextSource(path="./a.txt"), "path=./a.txt is trained on, too"),
+        (TextSource(SourceKind.karpathy), TextSource(SourceKind.karpathy, split="val"), "a source names no path, and dataset.path=a.txt is trained on, too"),
+        (TextSource(SourceKind.bundled_coco), TextSource(SourceKind.bundled_coco), "kind=bundled_coco is trained on, too"),
+    ],
+)
+def test_texts_that_are_trained_on_measure_nothing(train, measured, what):
+    with pytest.raises(SettingsError) as error:
+        TextDataset(path="a.txt", train=[train], validation=[measured])
+    assert str(error.value) == f"dataset.validation: {what}; name a path or split that is not, or set dataset.validation=[] and dataset.held_out"
+    dataset = TextDataset(path="a.txt", train=[train], held_out=1, test=[measured])  # may stand there unused
+    with pytest.raises(SettingsError, match=r"^dataset\.test: .* or set validate\.select_on=validation$"):
+        dataset.test_texts()
+
+
 @pytest.mark.parametrize(("options", "part"), [({"weight": 0}, "weight of a source"), ({"split": "train"}, "has no splits")])
 def test_impossible_sources_are_refused(options, part):
     with pytest.raises(SettingsError, match=part):

@@ -66,6 +66,16 @@ def test_image_is_found_below_the_folder_by_full_or_bare_name(tmp_path):
     assert corpus.images == (tmp_path / "COCO_val2014_000000000002.jpg",)
 
 
+def test_image_of_an_absolute_path_is_found_below_the_folder_too(tmp_path):
+    (tmp_path / "copy" / "sub").mkdir(parents=True)
+    (tmp_path / "copy" / "sub" / "a.jpg").touch()
+    elsewhere = tmp_path / "photos" / "sub" / "a.jpg"
+    own = system({"sub/a.jpg": "x"}, images={"sub/a.jpg": str(elsewhere)})
+    for folder, found in (("copy", tmp_path / "copy" / "sub" / "a.jpg"), ("empty", elsewhere)):
+        corpus, _ = build_corpus(own, None, images=str(tmp_path / folder), drop_unmatched=False, needs_references=False)
+        assert corpus.images == (found,)
+
+
 def test_systems_are_found_by_pattern_and_their_names_differ(tmp_path):
     for folder in ("a", "b"):
         (tmp_path / folder).mkdir()

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from magic_cli.cli import main
 from magic_cli.errors import MagicError, SettingsError
 from magic_cli.reports.sweep import read_sweep
 from magic_cli.reports.sweep_plots import check_plotting, choices, grid, panels, plot_sweep
@@ -38,6 +39,18 @@ def cube(tmp_path):
 
 def value_at(k, alpha, beta):
     return 0.5 - (alpha - 0.3) ** 2 - (beta - 2.0) ** 2 / 400 + k / 1000
+
+
+def test_measure_that_there_is_not_is_named_with_what_is_near_whether_runs_are_evaluated_or_not(tmp_path, capsys):
+    folder = make_run(tmp_path, "a", None, alpha=0.1)
+    for _ in range(2):
+        assert main(["table", "sweep", str(folder), "--metric", "ciderr"]) == 2
+        err = capsys.readouterr().err
+        assert err.startswith("magic: metric=ciderr: no such measure; did you mean cider? (") and err.count("\n") == 1
+        assert "clip_score" in err
+        (folder / "metrics.json").write_text(json.dumps({"metrics": {"bleu_1": {"value": 0.5}}, "n": 50}))
+    with pytest.raises(SettingsError, match=r"metric=cider: none of 1 runs is finished and evaluated by it \(evaluated by bleu_1\)"):
+        read_sweep([str(folder)], "cider", measures=["cider"])
 
 
 def test_only_settings_that_vary_are_columns_and_points_stand_in_their_order(cube):

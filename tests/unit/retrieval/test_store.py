@@ -1,15 +1,21 @@
 """A folder of features survives kills, and notices what does not belong to it or is damaged."""
 
+import fcntl
 import json
 import multiprocessing
 import os
+import shutil
 import signal
+import tempfile
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from magic_cli.errors import MagicError
 from magic_cli.retrieval.features import Features, line_starts
+from magic_cli.retrieval.search import open_search
+from magic_cli.retrieval.settings import IndexSettings
 from magic_cli.retrieval.store import FeatureWriter
 from tests.unit.retrieval.conftest import write
 
@@ -76,6 +82,58 @@ def test_killed_build_goes_on_and_ends_byte_identical(batches, rng, tmp_path):
         assert store.inputs_done == batches * 64, "what was done is not done again"
     write(tmp_path / "killed", features)
     assert files(tmp_path / "killed") == files(tmp_path / "undisturbed")
+
+
+def open_complete(folder):
+    with FeatureWriter(folder, "index", {"kind": "test"}, dtype="float16", shard_rows=100) as store:
+        assert store.is_complete
+    assert Features(folder, "index").rows == 90
+
+
+def test_finished_index_is_used_while_another_process_holds_its_lock(rng, tmp_path):
+    write(tmp_path / "index", rng.standard_normal((90, 4)))
+    with (tmp_path / "index" / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # of this open file: another one, even of this process, would wait for ever
+        child = multiprocessing.get_context("fork").Process(target=open_complete, args=(tmp_path / "index",))
+        child.start()
+        child.join(30)
+        still_waits = child.is_alive()
+        child.kill()
+    assert not still_waits and child.exitcode == 0
+
+
+def test_finished_index_in_a_read_only_folder_is_used_and_nothing_else_is_built_there(rng):
+    folder = Path(tempfile.mkdtemp())  # tmp_path is closed to the other user that root has to become
+    write(folder / "index", rng.standard_normal((90, 4)))
+    (folder / "index" / ".lock").unlink()  # as in a copy
+    (folder / "index" / "progress.jsonl").touch()
+    for path in (*(folder / "index").iterdir(), folder / "index", folder):
+        path.chmod(0o555)
+
+    def use():
+        if os.getuid() == 0:
+            os.setuid(65534)  # root may write anywhere
+        open_complete(folder / "index")
+        with pytest.raises(MagicError, match=r"index: was built from something else \(kind test -> other\)"):
+            write(folder / "index", np.eye(4), identity={"kind": "other"})
+        settings = IndexSettings(kind="ivf", nlist=2)
+        with pytest.raises(MagicError, match=r"ivf-nlist2\.faiss: is to be built, and its folder cannot be written; set search\.kind=exact, or"):
+            open_search(Features(folder / "index", "index"), settings, threads=1)
+
+    child = multiprocessing.get_context("fork").Process(target=use)
+    child.start()
+    child.join()
+    for path in (folder, folder / "index"):
+        path.chmod(0o755)
+    shutil.rmtree(folder)
+    assert child.exitcode == 0
+
+
+def test_progress_that_a_kill_left_in_a_finished_index_goes(rng, tmp_path):
+    write(tmp_path / "index", rng.standard_normal((90, 4)))
+    (tmp_path / "index" / "progress.jsonl").touch()
+    open_complete(tmp_path / "index")
+    assert not (tmp_path / "index" / "progress.jsonl").exists()
 
 
 def test_failures_and_inputs_are_counted_and_survive(tmp_path):
