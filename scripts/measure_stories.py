@@ -54,7 +54,7 @@ def train_heads(arguments: argparse.Namespace) -> dict[str, Path]:
             continue
         subprocess.run(
             [sys.executable, str(script), "--photos", str(arguments.photos), "--output", str(folders[name]), "--seed", str(number),
-             "--half", str(number), "--cache", str(arguments.cache), "--threads", str(arguments.threads)],
+             "--half", str(number), "--cache", str(arguments.cache), "--threads", str(arguments.threads), "--dtype", arguments.dtype],
             check=True,
         )  # fmt: skip
     return folders
@@ -100,6 +100,7 @@ def main() -> int:
     parser.add_argument("--output", type=Path, default=Path("runs/measure_stories"))
     parser.add_argument("--heads", type=Path, default=Path("build/story_heads"), help="folder of the two heads; trained if not there")
     parser.add_argument("--cache", type=Path, default=Path("build/embedded_matcher"), help="features of the training photos")
+    parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32", help="for making those features")
     parser.add_argument("--retrieved", type=Path, help="images of the titles, instead of retrieving them")
     parser.add_argument("--mauve-model", type=Path, default=EMBEDDED_FOLDER / "language_model", help="folder of MAUVE's featurizer")
     parser.add_argument("--threads", type=int, default=1)
