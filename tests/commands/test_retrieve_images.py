@@ -157,7 +157,22 @@ def test_features_of_a_shard_equal_those_of_its_files(photos, model, tmp_path, c
     assert (tmp_path / "bank2" / "features-00000.bin").read_bytes() == (tmp_path / "bank" / "features-00000.bin").read_bytes()
 
 
-@pytest.mark.parametrize("change", [lambda data: data[:700], lambda data: b"no tar file" * 100])
+def third_header(data):
+    """Where the third member of a tar file begins."""
+    with tarfile.open(fileobj=io.BytesIO(data)) as archive:
+        return archive.getmembers()[2].offset
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda data: data[:700],
+        lambda data: b"no tar file" * 100,
+        lambda data: data[: third_header(data)],  # between two members
+        lambda data: data[: third_header(data) + 300],
+        lambda data: data[: third_header(data)] + b"x" * 512 + data[third_header(data) + 512 :],
+    ],
+)
 def test_damaged_shard_is_one_line(change, photos, model, tmp_path, capsys):
     file = shard(tmp_path / "a.tar", photos)
     file.write_bytes(change(file.read_bytes()))
