@@ -69,7 +69,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--contact", default="", help="mail address or page by which hosts can reach you; sent with every request")
     parser.add_argument("--side", type=int, default=256, help="scale images down to so many pixels on the short side; 0: keep their size")
     parser.add_argument("--rows-per-shard", type=int, default=10_000)
-    parser.add_argument("--again", action="store_true", help="try again what failed for the time being, in finished shards too")
+    parser.add_argument("--again", action="store_true", help="try again what failed for the time being, in finished shards too (but for one that --limit cuts)")
     for name, kind, text in (
         ("workers", int, "requests at a time"),
         ("per_host", int, "requests at a time to one host"),
