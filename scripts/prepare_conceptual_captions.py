@@ -53,6 +53,10 @@ def main() -> int:
     except MagicError as error:
         print(f"prepare_conceptual_captions: {error}", file=sys.stderr)
         return 2
+    except OSError as error:  # a full disk, or a folder that cannot be written
+        place = error.filename or args.output
+        print(f"prepare_conceptual_captions: {place}: cannot be used ({error.strerror}); mend that, and the same command goes on", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print("prepare_conceptual_captions: stopped; the same command goes on where it stopped", file=sys.stderr)
         return 130
@@ -86,6 +90,8 @@ def parse_arguments() -> argparse.Namespace:
             parser.error(f"--{name.replace('_', '-')} must be at least {least}, got {getattr(args, name)}")
     if not args.timeout > 0:
         parser.error(f"--timeout must be greater than 0, got {args.timeout}")
+    if not (args.contact.isascii() and args.contact.isprintable()):
+        parser.error(f"--contact must be printable ASCII, since it is sent in a header, got {args.contact!r}")
     if not args.tsv.is_file():
         parser.error(f"{args.tsv}: no such file; download it from https://ai.google.com/research/ConceptualCaptions/download")
     return args
