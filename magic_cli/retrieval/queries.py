@@ -8,10 +8,11 @@ from typing import Any
 
 from magic_cli.data.json_files import read_records, read_text_lines
 from magic_cli.data.paths import named_paths
+from magic_cli.data.story_files import is_story_file
 from magic_cli.errors import MagicError
 
 _KEYS = ("query", "title", "prefix_text", "text", "caption")
-_HINT = "one query a line, ROCStories' title<TAB>story, or JSON with a title or query"
+_HINT = "one query a line, ROCStories' title<TAB>story, JSON with a title or query, or a released story file"
 _SEPARATOR = "<|endoftext|>"
 
 
@@ -53,8 +54,10 @@ def _of_file(path: Path, *, first: int) -> list[dict[str, str]]:
     name = path.name.removesuffix(".gz")
     if not name.endswith((".json", ".jsonl")):
         lines = read_text_lines(path, setting="files", hint=_HINT)
-        return [{"id": str(first + i), "query": line.partition("\t")[0]} for i, line in enumerate(lines)]
+        if not (lines and lines[0].lstrip().startswith("{")):  # else JSON lines of another name, which `magic story` reads, too
+            return [{"id": str(first + i), "query": line.partition("\t")[0]} for i, line in enumerate(lines)]
     records = read_records(path, setting="files", hint=_HINT)
+    records = records["evaluation_result"] if is_story_file(records) else records
     records = records if isinstance(records, list) else [records]
     return [_of_record(record, first + i, f"{path} record {i + 1}") for i, record in enumerate(records)]
 
@@ -65,4 +68,4 @@ def _of_record(record: Any, number: int, place: str) -> dict[str, str]:
     text = next((record[key] for key in _KEYS if key in record), None) if isinstance(record, dict) else None
     if not isinstance(text, str):
         raise MagicError(f"{place}: has no query ({', '.join(_KEYS)}); {_HINT}")
-    return {"id": str(record.get("id", number)), "query": text}
+    return {"id": str(record.get("id", number)), "query": text.partition(_SEPARATOR)[0]}
