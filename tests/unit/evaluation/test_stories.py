@@ -115,6 +115,18 @@ def test_stories_without_image_get_the_best_retrieved_one(tmp_path):
     assert found.images == {"2": str(tmp_path / "found" / "best.jpg")}
 
 
+def test_retrieved_images_are_found_where_their_file_says_beside_a_folder_of_others(tmp_path):
+    (tmp_path / "found").mkdir()
+    (tmp_path / "found" / "best.jpg").touch()
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "found" / "retrieved.jsonl").write_text(json.dumps({"id": "x", "query": "Home", "images": [{"image": "best.jpg"}]}) + "\n")
+    unseen = record("a b")
+    del unseen["generated_result"]["0"]["image_name"]
+    [system] = story_systems([read_system(write(tmp_path / "m.json", unseen))], settings(retrieved="found/retrieved.jsonl"))
+    built, _ = build_corpus(system, None, images="photos", drop_unmatched=False)
+    assert built.images == (tmp_path / "found" / "best.jpg",)
+
+
 def test_people_s_stories_are_a_system_with_the_same_titles_and_images(tmp_path):
     system = read_system(write(tmp_path / "m.json", record("a b", title="One"), record("c d", human="they slept", title="Two")))
     written, human = story_systems([system], settings(human=True))
