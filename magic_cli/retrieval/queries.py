@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from magic_cli.data.json_files import read_records, read_text_lines
+from magic_cli.data.json_files import holds_json, read_records, read_text, read_text_lines
 from magic_cli.data.paths import named_paths
 from magic_cli.data.story_files import is_story_file
 from magic_cli.errors import MagicError
@@ -51,11 +51,10 @@ def released_title(title: str) -> str:
 
 
 def _of_file(path: Path, *, first: int) -> list[dict[str, str]]:
-    name = path.name.removesuffix(".gz")
-    if not name.endswith((".json", ".jsonl")):
+    is_named_json = path.name.removesuffix(".gz").endswith((".json", ".jsonl"))
+    if not is_named_json and not holds_json(read_text(path, setting="files", hint=_HINT)):
         lines = read_text_lines(path, setting="files", hint=_HINT)
-        if not (lines and lines[0].lstrip().startswith("{")):  # else JSON lines of another name, which `magic story` reads, too
-            return [{"id": str(first + i), "query": line.partition("\t")[0]} for i, line in enumerate(lines)]
+        return [{"id": str(first + i), "query": line.partition("\t")[0]} for i, line in enumerate(lines)]
     records = read_records(path, setting="files", hint=_HINT)
     records = records["evaluation_result"] if is_story_file(records) else records
     records = records if isinstance(records, list) else [records]

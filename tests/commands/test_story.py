@@ -1,5 +1,6 @@
 """``magic story`` as its user meets it: titles and images in; stories, files and exit status out."""
 
+import gzip
 import json
 import os
 import signal
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from magic_cli.cli import main
+from magic_cli.data.stories import read_titles
 from tests.commands.test_crash import start, wait, wait_for_lines
 from tests.files import lines
 
@@ -206,6 +208,13 @@ def test_mistakes_are_one_line_and_status_2(words, message, capsys):
 def test_captions_are_not_written_for_titles(capsys):
     assert main(["caption", "dataset=title", "dataset.title=[a]"]) == 2
     assert "dataset=title holds titles, not images" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("pack", [lambda data: data, gzip.compress])
+def test_title_may_open_with_a_bracket_and_its_file_be_packed(pack, tmp_path):
+    (tmp_path / "t").write_bytes(pack(b"[Untitled]\tIt was.\r\nThe end\r\n"))
+    first, second = read_titles(tmp_path / "t")
+    assert (first.title, first.reference, second.title) == ("[Untitled]", "It was.", "The end")
 
 
 @pytest.mark.parametrize(

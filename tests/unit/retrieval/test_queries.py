@@ -24,6 +24,11 @@ def test_queries_of_every_format_are_read(name, text, tmp_path):
     assert load_queries([str(tmp_path / name)], []) == [{"id": "1", "query": "A day out"}, {"id": "2", "query": "The end"}]
 
 
+def test_line_that_opens_with_a_bracket_is_no_json(tmp_path):
+    (tmp_path / "titles.txt").write_text("[Untitled]\tIt was.\n")
+    assert load_queries([str(tmp_path / "titles.txt")], []) == [{"id": "1", "query": "[Untitled]"}]
+
+
 def test_words_come_before_files_and_ids_go_on(tmp_path):
     (tmp_path / "a.txt").write_text("b\n")
     assert load_queries([str(tmp_path / "a.txt")], ["a"]) == [{"id": "1", "query": "a"}, {"id": "2", "query": "b"}]
