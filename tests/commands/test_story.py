@@ -123,6 +123,19 @@ def test_changed_title_is_written_about_again(titles, models, capsys):
     assert sorted((p["id"], p["title"]) for p in lines("out/predictions.jsonl")) == [("1", "A red bus"), ("2", "The cat"), ("3", "A red bus")]
 
 
+def test_people_s_stories_that_come_later_reach_the_finished_run(titles, models, capsys):
+    whole = titles.read_text()
+    titles.write_text("A red bus\nThe dog\tTold otherwise.\nA red bus\n")
+    words = ["story", "--titles", str(titles), "--decoding", "greedy", *models, "decoding.decoding_len=20", "run.batch_size=2"]
+    assert main([*words, "run.dir=out"]) == 0
+    assert [p.get("reference") for p in lines("out/predictions.jsonl")] == [None, "Told otherwise.", None]
+    titles.write_text(whole)
+    assert main([*words, "run.dir=out"]) == 0 and main([*words, "run.dir=whole"]) == 0
+    assert json.loads(Path("out/manifest.json").read_text())["sessions"][1]["work"] == {}  # nothing was written again
+    for name in OUTPUTS:
+        assert Path("out", name).read_bytes() == Path("whole", name).read_bytes()
+
+
 @pytest.mark.slow
 def test_killed_run_ends_byte_identical_to_an_undisturbed_one(tmp_path, titles, retrieved, guided):
     import torch  # noqa: F401 - imported before forking
