@@ -18,6 +18,7 @@ from PIL import Image
 from magic_cli.cli import main
 from tests.commands.test_crash import start, wait, wait_for_lines
 from tests.files import lines
+from tests.unit.retrieval.conftest import write as features
 
 TITLES = ["a dog on the beach", "the squirrel", "Sky & <sea>"]
 
@@ -252,6 +253,12 @@ def test_released_titles_are_cut_as_the_released_code_cuts(photos, model, tmp_pa
     assert [r["id"] for r in lines(tmp_path / "whole" / "retrieved.jsonl")] == ["a", "2"]
     assert [r["query"] for r in lines(tmp_path / "released" / "retrieved.jsonl")] == ["the squirrel", "he squirrel"], "the story has the whole title"
     assert scores["whole"][0] != scores["whole"][1] and scores["released"][0] == scores["whole"][1]
+
+
+def test_index_of_captions_is_no_index_of_images(tmp_path, capsys):
+    features(tmp_path / "bank", np.eye(3, dtype=np.float32), identity={"kind": "texts"})
+    assert main(["retrieve-images", "query", "--query", "dog", "--index", "bank"]) == 2
+    assert "index=bank: holds texts, not images; name an index that `magic retrieve-images build` made" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("kind", ["ivf", "hnsw"])
