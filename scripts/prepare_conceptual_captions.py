@@ -55,7 +55,7 @@ def main() -> int:
         return 2
     except OSError as error:  # a full disk, or a folder that cannot be written
         place = error.filename or args.output
-        print(f"prepare_conceptual_captions: {place}: cannot be used ({error.strerror}); mend that, and the same command goes on", file=sys.stderr)
+        print(f"prepare_conceptual_captions: {place}: cannot be used ({error.strerror or error}); mend that, and the same command goes on", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("prepare_conceptual_captions: stopped; the same command goes on where it stopped", file=sys.stderr)
