@@ -128,6 +128,11 @@ class RunFolder:
         write_atomically(self.path / PREDICTIONS, json_lines(self.predictions.values()))
         self._forget_unfinished_traces()
 
+    def replace(self, records: Sequence[dict[str, Any]]) -> None:
+        """Put predictions in the places of those of the same ids."""
+        self.predictions |= {record["id"]: record for record in records}
+        write_atomically(self.path / PREDICTIONS, json_lines(self.predictions.values()))
+
     @property
     def traced(self) -> set[str]:
         """Ids of the items that have a trace."""

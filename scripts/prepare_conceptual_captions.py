@@ -53,6 +53,10 @@ def main() -> int:
     except MagicError as error:
         print(f"prepare_conceptual_captions: {error}", file=sys.stderr)
         return 2
+    except OSError as error:  # a full disk, or a folder that cannot be written
+        place = error.filename or args.output
+        print(f"prepare_conceptual_captions: {place}: cannot be used ({error.strerror or error}); mend that, and the same command goes on", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print("prepare_conceptual_captions: stopped; the same command goes on where it stopped", file=sys.stderr)
         return 130
@@ -69,7 +73,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--contact", default="", help="mail address or page by which hosts can reach you; sent with every request")
     parser.add_argument("--side", type=int, default=256, help="scale images down to so many pixels on the short side; 0: keep their size")
     parser.add_argument("--rows-per-shard", type=int, default=10_000)
-    parser.add_argument("--again", action="store_true", help="try again what failed for the time being, in finished shards too")
+    parser.add_argument("--again", action="store_true", help="try again what failed for the time being, in finished shards too (but for one that --limit cuts)")
     for name, kind, text in (
         ("workers", int, "requests at a time"),
         ("per_host", int, "requests at a time to one host"),
@@ -86,6 +90,8 @@ def parse_arguments() -> argparse.Namespace:
             parser.error(f"--{name.replace('_', '-')} must be at least {least}, got {getattr(args, name)}")
     if not args.timeout > 0:
         parser.error(f"--timeout must be greater than 0, got {args.timeout}")
+    if not (args.contact.isascii() and args.contact.isprintable()):
+        parser.error(f"--contact must be printable ASCII, since it is sent in a header, got {args.contact!r}")
     if not args.tsv.is_file():
         parser.error(f"{args.tsv}: no such file; download it from https://ai.google.com/research/ConceptualCaptions/download")
     return args

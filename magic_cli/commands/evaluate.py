@@ -13,6 +13,7 @@ from magic_cli.evaluation.corpora import find_systems
 from magic_cli.evaluation.evaluate import Evaluation, check_comparable, evaluate, prepare
 from magic_cli.evaluation.settings import EvaluateSettings
 from magic_cli.evaluation.stories import story_systems
+from magic_cli.evaluation.story_rows import nobody_has_chosen, with_story_metrics
 from magic_cli.reports.evaluation import comparison_table, evaluation_table
 from magic_cli.reports.tables import render
 from magic_cli.runs import write_atomically
@@ -28,6 +29,9 @@ def run(settings: EvaluateSettings) -> int:
     """
     systems = find_systems(settings.systems, id_key=settings.id_key, caption_key=settings.caption_key)
     systems = story_systems(systems, settings)
+    if nobody_has_chosen(settings) and all(system.writes_stories for system in systems):
+        settings = with_story_metrics(settings)
+        print(f"magic: these are stories, scored by {', '.join(settings.metrics.names)}; choose others with --metrics", file=sys.stderr)
     if settings.compare and (len(systems) != 2 or not settings.bootstrap.samples):
         names = ", ".join(system.name for system in systems)
         raise SettingsError(f"--compare needs two systems and bootstrap.samples of at least 1, got {len(systems)} ({names}) and {settings.bootstrap.samples}")

@@ -58,6 +58,8 @@ def _query(settings: RetrieveImagesSettings) -> int:
     from magic_cli.retrieval.features import Features
 
     features = Features(settings.index_folder, "index", check=False)  # only its manifest counts here; ImageIndex checks its files
+    if (kind := features.manifest["identity"].get("kind")) != "images":
+        raise MagicError(f"index={settings.index}: holds {kind or 'something else'}, not images; name an index that `magic retrieve-images build` made")
     asked = question(settings, queries, features.digest)
     folder = settings.output_folder(asked)
     refuse_other_results(folder, asked)

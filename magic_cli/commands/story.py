@@ -74,6 +74,11 @@ class StoryTask(WritingTask):
     def still_holds(self, item: StoryRecord, prediction: Mapping[str, Any]) -> bool:
         return item.title == prediction["title"]
 
+    def refreshed(self, item: StoryRecord, prediction: dict[str, Any]) -> dict[str, Any]:
+        """People's stories may have come to the titles, or be others now."""
+        kept = {key: value for key, value in prediction.items() if key != "reference"}
+        return kept if item.reference is None else {**kept, "reference": item.reference}
+
     def label(self, failure: Mapping[str, Any]) -> str:
         return f"{failure['title']!r} (id {failure['id']})"
 

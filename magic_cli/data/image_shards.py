@@ -57,7 +57,7 @@ class ImageShards:
             yield
 
     def open_shard(self, shard: int, stop: int, *, again: bool) -> set[int] | None:
-        """The rows that a shard still lacks.
+        """The rows that a shard still lacks. A finished one that covers more rows stays as it is: packed anew, it would lose them.
 
         Args:
             shard: Its number.
@@ -69,7 +69,7 @@ class ImageShards:
         """
         facts = self._facts(shard)
         rows = range(shard * self.rows_per_shard, stop)
-        if facts is not None and facts["stop"] >= stop and not (again and facts["temporary"]):
+        if facts is not None and (facts["stop"] > stop or facts["stop"] == stop and not (again and facts["temporary"])):
             self._discard(shard)  # a crash may have come before it was removed
             return None
         if facts is not None and not self._parts(shard).exists():

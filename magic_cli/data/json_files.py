@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 import zlib
 from pathlib import Path
 from typing import Any
@@ -72,6 +73,15 @@ def read_growing_lines(path: Path, *, setting: str, hint: str) -> tuple[list[dic
     if isinstance(last, dict):  # whole, only its line break is missing
         return [*records, last], 0
     return records, int(bool(rest.strip()))
+
+
+def holds_json(text: str) -> bool:
+    """Whether a text is JSON, or JSON lines, by how it opens; a line that only opens with a bracket is not.
+
+    >>> [holds_json(text) for text in ('{"title": "A day"}', '["A day"]', "[Untitled]", "A day")]
+    [True, True, False, False]
+    """
+    return re.match(r'\s*(\{|\[\s*[\[{"\]])', text) is not None
 
 
 def _lines(text: str) -> list[tuple[int, str]]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from magic_cli.data.json_files import read_records
+from magic_cli.data.json_files import holds_json, read_records, read_text
 from magic_cli.errors import MagicError
 
 _TITLES_HINT = 'give a ROCStories file (one title<TAB>story a line) or JSON lines {"title", "story"?, "id"?, "image"?} (data/README.md)'
@@ -36,14 +36,14 @@ def read_titles(path: Path, *, images: str | None = None) -> list[StoryRecord]:
     """Titles in the file's order. Titles may repeat: where the file has no ids, the numbers of its lines are the ids.
 
     Args:
-        path: ROCStories' ``title<TAB>story``, or JSON records.
+        path: ROCStories' ``title<TAB>story``, or JSON records; ``.gz`` is unpacked.
         images: Folder of the images that the records name; None: the file's own.
 
     Raises:
         MagicError: Not such a file, an empty title, or an id twice; names the line.
     """
-    text = _text(path)
-    if text.lstrip()[:1] in ("{", "["):
+    text = read_text(path, setting="dataset.titles", hint=_TITLES_HINT)
+    if holds_json(text):
         document = read_records(path, setting="dataset.titles", hint=_TITLES_HINT)
         rows = [document] if isinstance(document, Mapping) else document
         folder = Path(images).expanduser() if images else path.parent
@@ -57,15 +57,6 @@ def read_titles(path: Path, *, images: str | None = None) -> list[StoryRecord]:
             raise MagicError(f"dataset.titles={path} record {number}: the id {record.id!r} stands twice; ids must differ")
         seen.add(record.id)
     return records
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_bytes().decode("utf-8-sig")
-    except FileNotFoundError:
-        raise MagicError(f"dataset.titles={path}: no such file (looked at {path.absolute()}); {_TITLES_HINT}") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise MagicError(f"dataset.titles={path}: cannot be read ({error}); {_TITLES_HINT}") from error
 
 
 def _of_line(line: str, place: str, number: int) -> StoryRecord:

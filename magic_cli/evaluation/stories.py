@@ -89,7 +89,7 @@ def with_retrieved(systems: Sequence[System], settings: ScoringSettings) -> list
     if not settings.retrieved:
         return list(systems)
     retrieved = read_retrieved(Path(settings.retrieved).expanduser(), setting="retrieved")
-    best = {title: str(images[0]) for title, images in retrieved.items() if images}
+    best = {title: str(images[0].absolute()) for title, images in retrieved.items() if images}  # --images is of the others
     return [
         replace(system, images={item: best[title] for item, title in system.titles.items() if title in best} | system.images)
         for system in systems

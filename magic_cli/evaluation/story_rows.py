@@ -74,10 +74,19 @@ def _every_ngram(evaluation: Evaluation) -> dict[str, Any]:
 
 
 def _of_stories(settings: ScoringSettings) -> ScoringSettings:
-    names = settings.metrics.names
-    if names == MetricsSettings().names:  # nobody has chosen
-        return _with_metrics(settings, STORY_METRICS)
-    return _with_metrics(settings, [name for name in names if name in (*STORY_METRICS, *_OF_STORIES_ONLY)] or ["repetition"])
+    if nobody_has_chosen(settings):
+        return with_story_metrics(settings)
+    return _with_metrics(settings, [name for name in settings.metrics.names if name in (*STORY_METRICS, *_OF_STORIES_ONLY)] or ["repetition"])
+
+
+def nobody_has_chosen(settings: ScoringSettings) -> bool:
+    """Whether the metrics are the default ones, which are those of captions."""
+    return settings.metrics.names == MetricsSettings().names
+
+
+def with_story_metrics(settings: Any) -> Any:
+    """The settings with the paper's metrics of stories."""
+    return _with_metrics(settings, STORY_METRICS)
 
 
 def without_story_metrics(settings: Any) -> Any:

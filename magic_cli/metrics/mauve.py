@@ -76,12 +76,13 @@ class Mauve(TextModelMetric):
     def score(self, corpora: Sequence[Corpus]) -> list[list[Scores]]:
         if importlib.util.find_spec("mauve") is None:
             raise MetricUnavailable("mauve needs the package mauve-text, which is GPL-3 and does not come with magic; pip install mauve-text")
+        for corpus in corpora:
+            _check_complete(corpus)
         compared = [corpus for corpus in corpora if all(corpus.references)]
         if not compared:
             raise MetricUnavailable("mauve compares stories with those that people wrote, and none are given; use titles with stories")
-        few = [corpus for corpus in compared if len(corpus) < FEWEST_TEXTS]
-        if few:
-            raise MetricUnavailable(f"mauve compares distributions: {few[0].name} has {len(few[0])} stories, and {FEWEST_TEXTS} are the fewest")
+        for corpus in compared:
+            self._check_size(corpus)
         encoder = self.text_model()
         results = []
         for corpus in corpora:
@@ -90,6 +91,15 @@ class Mauve(TextModelMetric):
             no_value = np.full(len(corpus), np.nan)
             results.append([Scores(measure, value, no_value) for measure, value in zip(self.measures, overall, strict=True)])
         return results
+
+    def _check_size(self, corpus: Corpus) -> None:
+        if len(corpus) < FEWEST_TEXTS:
+            raise MetricUnavailable(f"mauve compares distributions: {corpus.name} has {len(corpus)} stories, and {FEWEST_TEXTS} are the fewest")
+        if self.num_buckets is not None and self.num_buckets > 2 * len(corpus):
+            raise MetricUnavailable(
+                f"metrics.mauve.num_buckets={self.num_buckets}: more clusters than texts, {corpus.name} and people have {len(corpus)} stories each; "
+                "lower it, or set it to null"
+            )
 
     def _features(self, corpus: Corpus, encoder: TokenEncoder) -> tuple[np.ndarray, np.ndarray]:
         """(N, H) of the human stories and of the written ones."""
@@ -122,3 +132,13 @@ class Mauve(TextModelMetric):
     def facts(self) -> dict[str, Any]:
         version = metadata.version("mauve-text") if importlib.util.find_spec("mauve") else None
         return {"tool": "mauve-text", "version": version, "texts": "continuations, without titles", "model": self.model_facts()}
+
+
+def _check_complete(corpus: Corpus) -> None:
+    """A system without human stories has no score; one with some of them would seem to have none."""
+    without = [item for item, references in zip(corpus.ids, corpus.references, strict=True) if not references]
+    if without and len(without) < len(corpus):
+        raise MetricUnavailable(
+            f"mauve compares every story with the one that a person wrote: {corpus.name} has none for {len(without)} of {len(corpus)} titles "
+            f"(first: {without[0]}); add them to the titles, or leave these titles out"
+        )

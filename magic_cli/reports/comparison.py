@@ -21,6 +21,9 @@ Measured = Mapping[str, Runs]
 
 _RELEASED_RUN = re.compile(r"(?:nucleus|top_k)_result_run_(\d)\.json(?:\.gz)?")
 
+_BY_PEOPLE = "human_"
+"""Opens the measures of one study, which judges a method, not each of its runs."""
+
 
 class Check(NamedTuple):
     """One measured number against the expected one."""
@@ -120,6 +123,8 @@ def compare(paper: Paper, row: PaperRow, measured: Measured, key: str) -> Compar
 
 def _deviation(measure: PaperMeasure, runs: Runs, digits: int) -> Decimal | None:
     """Of the runs' own numbers, not of the printed ones; with a digit more than a number printed with one digit has."""
+    if measure.key.startswith(_BY_PEOPLE):
+        return None
     found = values(runs, measure.key)
     if len(found) < max(2, len(runs)):
         return None

@@ -130,8 +130,20 @@ def _images_of_shard(shard: Path) -> Iterator[BankImage]:
                     if member.offset_data + member.size > end:
                         raise tarfile.ReadError("it is cut off")
                     yield BankImage(f"{shard.stem}/{member.name.removeprefix('./')}", place, member.offset_data, member.size)
+            _check_end(archive)
     except (tarfile.TarError, OSError) as error:
         raise MagicError(f"{shard}: is no whole tar file ({error}); download it again, or leave it out") from error
+
+
+def _check_end(archive: tarfile.TarFile) -> None:
+    """Make sure that the list of members ended where the archive says so: at a header that is cut off or damaged it just stops.
+
+    Raises:
+        tarfile.ReadError: It ended elsewhere, so images may be missing.
+    """
+    archive.fileobj.seek(archive.offset)
+    if archive.fileobj.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+        raise tarfile.ReadError(f"it is cut off or damaged at byte {archive.offset}")
 
 
 def _digest(images: Sequence[BankImage]) -> str:

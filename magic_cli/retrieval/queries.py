@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from magic_cli.data.json_files import read_records, read_text_lines
+from magic_cli.data.json_files import holds_json, read_records, read_text, read_text_lines
 from magic_cli.data.paths import named_paths
+from magic_cli.data.story_files import is_story_file
 from magic_cli.errors import MagicError
 
 _KEYS = ("query", "title", "prefix_text", "text", "caption")
-_HINT = "one query a line, ROCStories' title<TAB>story, or JSON with a title or query"
+_HINT = "one query a line, ROCStories' title<TAB>story, JSON with a title or query, or a released story file"
 _SEPARATOR = "<|endoftext|>"
 
 
@@ -50,11 +51,12 @@ def released_title(title: str) -> str:
 
 
 def _of_file(path: Path, *, first: int) -> list[dict[str, str]]:
-    name = path.name.removesuffix(".gz")
-    if not name.endswith((".json", ".jsonl")):
+    is_named_json = path.name.removesuffix(".gz").endswith((".json", ".jsonl"))
+    if not is_named_json and not holds_json(read_text(path, setting="files", hint=_HINT)):
         lines = read_text_lines(path, setting="files", hint=_HINT)
         return [{"id": str(first + i), "query": line.partition("\t")[0]} for i, line in enumerate(lines)]
     records = read_records(path, setting="files", hint=_HINT)
+    records = records["evaluation_result"] if is_story_file(records) else records
     records = records if isinstance(records, list) else [records]
     return [_of_record(record, first + i, f"{path} record {i + 1}") for i, record in enumerate(records)]
 
@@ -65,4 +67,4 @@ def _of_record(record: Any, number: int, place: str) -> dict[str, str]:
     text = next((record[key] for key in _KEYS if key in record), None) if isinstance(record, dict) else None
     if not isinstance(text, str):
         raise MagicError(f"{place}: has no query ({', '.join(_KEYS)}); {_HINT}")
-    return {"id": str(record.get("id", number)), "query": text}
+    return {"id": str(record.get("id", number)), "query": text.partition(_SEPARATOR)[0]}

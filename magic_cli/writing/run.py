@@ -38,7 +38,7 @@ def write_texts(settings: Any, task: WritingTask) -> int:
 
 
 def _check_unchanged(settings: Any, task: WritingTask, run: RunFolder, items: Sequence[Item]) -> None:
-    """Before a run goes on: its models must be the same, and texts of items that have changed are taken back.
+    """Before a run goes on: its models must be the same, texts of items that have changed are taken back, the others brought up to date.
 
     Raises:
         MagicError: A local model's files have changed.
@@ -50,6 +50,10 @@ def _check_unchanged(settings: Any, task: WritingTask, run: RunFolder, items: Se
     if changed:
         _tell(f"{len(changed)} {task.changed}, e.g. {changed[0]}")
         run.forget(changed)
+    before = run.predictions
+    refreshed = [new for item in items if item.id in before and (new := task.refreshed(item, before[item.id])) != before[item.id]]
+    if refreshed:
+        run.replace(refreshed)
     if settings.run.trace and (untraced := len(run.predictions.keys() - run.traced)):
         _tell(f"{untraced} {task.untraced}; for theirs, set another run.dir")
 

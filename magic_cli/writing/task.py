@@ -82,6 +82,10 @@ class WritingTask:
         """Whether what an earlier start wrote is of this very item, its image apart."""
         raise NotImplementedError(f"{type(self).__name__}.still_holds")
 
+    def refreshed(self, item: Item, prediction: dict[str, Any]) -> dict[str, Any]:
+        """What an earlier start wrote, with what is known of the item now; the text itself still holds."""
+        return prediction
+
     def label(self, failure: Mapping[str, Any]) -> str:
         """How the user knows the item of a line of failures.jsonl."""
         raise NotImplementedError(f"{type(self).__name__}.label")

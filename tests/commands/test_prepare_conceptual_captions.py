@@ -195,3 +195,18 @@ def test_folder_is_only_continued_with_the_same_file_and_by_one_process(tmp_path
     assert answer.returncode == 2 and "side 256 -> 64" in answer.stderr and answer.stderr.count("\n") == 1
     answer = bring(tmp_path / "nothing.tsv", tmp_path / "out")
     assert answer.returncode == 2 and "no such file" in answer.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--contact", "名@example.org"], "--contact must be printable ASCII"),  # else every request fails, for good
+        (["--contact", "a\nb"], "--contact must be printable ASCII"),
+        (["--output", "t.tsv"], "t.tsv: cannot be used (File exists); mend that"),
+        (["--output", "t.tsv/out"], "cannot be used (Not a directory); mend that"),
+    ],
+)
+def test_mistakes_are_told_before_a_request(words, message, tmp_path):
+    write(tmp_path / "t.tsv", ["http://127.0.0.1:9/image/1"])
+    answer = subprocess.run(command("t.tsv", "out", *words), capture_output=True, text=True, env=environment(), timeout=100, cwd=tmp_path)
+    assert answer.returncode == 2 and message in answer.stderr and "Traceback" not in answer.stderr

@@ -18,6 +18,7 @@ from PIL import Image
 from magic_cli.cli import main
 from tests.commands.test_crash import start, wait, wait_for_lines
 from tests.files import lines
+from tests.unit.retrieval.conftest import write as features
 
 TITLES = ["a dog on the beach", "the squirrel", "Sky & <sea>"]
 
@@ -157,7 +158,22 @@ def test_features_of_a_shard_equal_those_of_its_files(photos, model, tmp_path, c
     assert (tmp_path / "bank2" / "features-00000.bin").read_bytes() == (tmp_path / "bank" / "features-00000.bin").read_bytes()
 
 
-@pytest.mark.parametrize("change", [lambda data: data[:700], lambda data: b"no tar file" * 100])
+def third_header(data):
+    """Where the third member of a tar file begins."""
+    with tarfile.open(fileobj=io.BytesIO(data)) as archive:
+        return archive.getmembers()[2].offset
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda data: data[:700],
+        lambda data: b"no tar file" * 100,
+        lambda data: data[: third_header(data)],  # between two members
+        lambda data: data[: third_header(data) + 300],
+        lambda data: data[: third_header(data)] + b"x" * 512 + data[third_header(data) + 512 :],
+    ],
+)
 def test_damaged_shard_is_one_line(change, photos, model, tmp_path, capsys):
     file = shard(tmp_path / "a.tar", photos)
     file.write_bytes(change(file.read_bytes()))
@@ -237,6 +253,12 @@ def test_released_titles_are_cut_as_the_released_code_cuts(photos, model, tmp_pa
     assert [r["id"] for r in lines(tmp_path / "whole" / "retrieved.jsonl")] == ["a", "2"]
     assert [r["query"] for r in lines(tmp_path / "released" / "retrieved.jsonl")] == ["the squirrel", "he squirrel"], "the story has the whole title"
     assert scores["whole"][0] != scores["whole"][1] and scores["released"][0] == scores["whole"][1]
+
+
+def test_index_of_captions_is_no_index_of_images(tmp_path, capsys):
+    features(tmp_path / "bank", np.eye(3, dtype=np.float32), identity={"kind": "texts"})
+    assert main(["retrieve-images", "query", "--query", "dog", "--index", "bank"]) == 2
+    assert "index=bank: holds texts, not images; name an index that `magic retrieve-images build` made" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("kind", ["ivf", "hnsw"])

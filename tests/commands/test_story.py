@@ -1,5 +1,6 @@
 """``magic story`` as its user meets it: titles and images in; stories, files and exit status out."""
 
+import gzip
 import json
 import os
 import signal
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from magic_cli.cli import main
+from magic_cli.data.stories import read_titles
 from tests.commands.test_crash import start, wait, wait_for_lines
 from tests.files import lines
 
@@ -121,6 +123,19 @@ def test_changed_title_is_written_about_again(titles, models, capsys):
     assert sorted((p["id"], p["title"]) for p in lines("out/predictions.jsonl")) == [("1", "A red bus"), ("2", "The cat"), ("3", "A red bus")]
 
 
+def test_people_s_stories_that_come_later_reach_the_finished_run(titles, models, capsys):
+    whole = titles.read_text()
+    titles.write_text("A red bus\nThe dog\tTold otherwise.\nA red bus\n")
+    words = ["story", "--titles", str(titles), "--decoding", "greedy", *models, "decoding.decoding_len=20", "run.batch_size=2"]
+    assert main([*words, "run.dir=out"]) == 0
+    assert [p.get("reference") for p in lines("out/predictions.jsonl")] == [None, "Told otherwise.", None]
+    titles.write_text(whole)
+    assert main([*words, "run.dir=out"]) == 0 and main([*words, "run.dir=whole"]) == 0
+    assert json.loads(Path("out/manifest.json").read_text())["sessions"][1]["work"] == {}  # nothing was written again
+    for name in OUTPUTS:
+        assert Path("out", name).read_bytes() == Path("whole", name).read_bytes()
+
+
 @pytest.mark.slow
 def test_killed_run_ends_byte_identical_to_an_undisturbed_one(tmp_path, titles, retrieved, guided):
     import torch  # noqa: F401 - imported before forking
@@ -206,6 +221,13 @@ def test_mistakes_are_one_line_and_status_2(words, message, capsys):
 def test_captions_are_not_written_for_titles(capsys):
     assert main(["caption", "dataset=title", "dataset.title=[a]"]) == 2
     assert "dataset=title holds titles, not images" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("pack", [lambda data: data, gzip.compress])
+def test_title_may_open_with_a_bracket_and_its_file_be_packed(pack, tmp_path):
+    (tmp_path / "t").write_bytes(pack(b"[Untitled]\tIt was.\r\nThe end\r\n"))
+    first, second = read_titles(tmp_path / "t")
+    assert (first.title, first.reference, second.title) == ("[Untitled]", "It was.", "The end")
 
 
 @pytest.mark.parametrize(

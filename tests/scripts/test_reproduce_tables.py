@@ -60,6 +60,20 @@ def test_every_experiment_is_run_and_evaluated_and_the_tables_come_last(recorder
     ]
 
 
+def test_stories_are_scored_as_stories_with_the_best_image_of_their_title(recorder, tmp_path):
+    file = tmp_path / "data" / "rocstories" / "retrieved.jsonl"
+    file.parent.mkdir(parents=True)
+    file.touch()
+    images = ["--retrieved", "data/rocstories/retrieved.jsonl"]
+    assert reproduce(["--rows", "table[13]/*_nucleus"], tmp_path, recorder).returncode == 0
+    *rows, table = calls(tmp_path)
+    assert rows[1] == ["evaluate", *(f"runs/tables/table1/coco_nucleus/repeat-{n}" for n in (1, 2, 3))]
+    assert rows[-1][4:] == ["metrics=stories", *images] and rows[-1][1] == "runs/tables/table3/story_nucleus/repeat-1"
+    assert table[-2:] == images
+    assert reproduce(["--rows", "table3/*_nucleus", "--", "--retrieved", "mine"], tmp_path, recorder).returncode == 0
+    assert all("data/rocstories/retrieved.jsonl" not in words and words[-2:] == ["--retrieved", "mine"] for words in calls(tmp_path)[-2:])
+
+
 def test_row_that_fails_is_told_at_the_end_and_stops_no_other(recorder, tmp_path):
     result = reproduce(["--rows", "table1/coco_*"], tmp_path, recorder, FAILS="table1/coco_contrastive")
     assert result.returncode == 1

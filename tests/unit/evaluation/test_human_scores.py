@@ -37,6 +37,14 @@ def test_means_stand_in_the_rows_of_their_systems(tmp_path):
     assert cells["contrastive", "human_fluency"] is None
 
 
+def test_one_study_of_a_sampled_method_has_no_deviation_over_runs(tmp_path):
+    runs = [measured("run", source=f"repeat-{n}", metrics={"rep_2": {"value": n / 100}}) for n in (1, 2, 3)]
+    [table] = build_tables(["3"], add_human_scores({"story/nucleus": runs}, written(tmp_path, {"nucleus": scores(fluency=2.5)})))
+    found = {record["measure"]: record for record in table.records if record["row"] == "nucleus"}
+    assert str(found["human_fluency"]["measured"]) == "2.50" and found["human_fluency"]["deviation"] is None
+    assert str(found["rep_2"]["deviation"]) == "1.00"
+
+
 @pytest.mark.parametrize(
     ("systems", "message"),
     [

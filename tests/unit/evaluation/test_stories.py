@@ -2,13 +2,15 @@
 
 import gzip
 import json
+from types import SimpleNamespace
 
 import pytest
 
+from magic_cli.commands.evaluate import run
 from magic_cli.data.predictions import read_system
 from magic_cli.errors import MagicError, SettingsError
 from magic_cli.evaluation.corpora import build_corpus
-from magic_cli.evaluation.settings import ScoringSettings
+from magic_cli.evaluation.settings import EvaluateSettings, ScoringSettings
 from magic_cli.evaluation.stories import of_rank, story_systems
 from magic_cli.evaluation.story_rows import measure_stories
 from magic_cli.metrics.settings import MetricsSettings
@@ -115,6 +117,18 @@ def test_stories_without_image_get_the_best_retrieved_one(tmp_path):
     assert found.images == {"2": str(tmp_path / "found" / "best.jpg")}
 
 
+def test_retrieved_images_are_found_where_their_file_says_beside_a_folder_of_others(tmp_path):
+    (tmp_path / "found").mkdir()
+    (tmp_path / "found" / "best.jpg").touch()
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "found" / "retrieved.jsonl").write_text(json.dumps({"id": "x", "query": "Home", "images": [{"image": "best.jpg"}]}) + "\n")
+    unseen = record("a b")
+    del unseen["generated_result"]["0"]["image_name"]
+    [system] = story_systems([read_system(write(tmp_path / "m.json", unseen))], settings(retrieved="found/retrieved.jsonl"))
+    built, _ = build_corpus(system, None, images="photos", drop_unmatched=False)
+    assert built.images == (tmp_path / "found" / "best.jpg",)
+
+
 def test_people_s_stories_are_a_system_with_the_same_titles_and_images(tmp_path):
     system = read_system(write(tmp_path / "m.json", record("a b", title="One"), record("c d", human="they slept", title="Two")))
     written, human = story_systems([system], settings(human=True))
@@ -144,3 +158,21 @@ def test_titles_may_repeat(tmp_path):
 def test_impossible_ranks_are_refused(ranks):
     with pytest.raises(SettingsError, match="image_ranks"):
         settings(image_ranks=ranks)
+
+
+def test_stories_are_scored_as_stories_unless_other_metrics_are_chosen(tmp_path, monkeypatch, capsys):
+    scored = []
+
+    def evaluated(prepared, settings):
+        scored.append(settings.metrics.names)
+        raise MagicError("enough")
+
+    monkeypatch.setattr("magic_cli.commands.evaluate.evaluate", evaluated)
+    stories, captions = write(tmp_path / "m.json", record("a b")), tmp_path / "c.json"
+    captions.write_text(json.dumps([{"image_id": 1, "caption": "a dog", "references": ["a dog"]}]))
+    defaults = MetricsSettings()
+    for file, metrics in ((stories, defaults), (captions, defaults), (stories, MetricsSettings(names=["bleu"]))):
+        with pytest.raises(MagicError, match="enough"):
+            run(EvaluateSettings(image_text_model=SimpleNamespace(source="any"), systems=[str(file)], metrics=metrics))
+    assert scored == [["repetition", "coherence", "mauve", "clip_score"], defaults.names, ["bleu"]]
+    assert capsys.readouterr().err.count("these are stories, scored by repetition, coherence, mauve, clip_score; choose others") == 1

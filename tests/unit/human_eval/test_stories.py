@@ -43,6 +43,13 @@ def test_half_written_last_line_of_a_run_is_left_out(tmp_path):
     assert [story.id for story in system.stories] == ["1", "2"]
 
 
+def test_title_of_which_a_run_has_written_nothing_is_left_out_and_counted(tmp_path):
+    for name, second in (("a", "Twice."), ("b", "")):
+        lines(tmp_path / name / "predictions.jsonl", [record(1), record(2, second)])
+    items, left_out = match(read_systems([str(tmp_path / "a"), str(tmp_path / "b")], [], human=False))
+    assert [item.id for item in items] == ["1"] and left_out == 1
+
+
 def test_only_the_best_image_counts_when_a_title_has_stories_for_several(tmp_path):
     several = [record("7#1", "Best.", title_id="7", rank=1, image="a.jpg"), record("7#2", "Second.", title_id="7", rank=2)]
     a = lines(tmp_path / "a.jsonl", [entry | {"title": "T"} for entry in several])

@@ -152,6 +152,20 @@ def test_systems_without_human_stories_have_no_mauve_and_hinder_no_other(mauve_m
         mauve_metric.score([corpus(["a", "b", "c"], references=[("a",)] * 3)])
 
 
+@needs_mauve
+def test_mauve_tells_of_titles_without_human_story(mauve_metric):
+    texts, references = [f"story {i}" for i in range(12)], [("told",)] * 11 + [()]
+    with pytest.raises(MetricUnavailable, match=r"has none for 1 of 12 titles \(first: 11\)"):
+        mauve_metric.score([corpus(texts, references=references)])
+
+
+@needs_mauve
+def test_mauve_with_more_clusters_than_texts_says_so(mauve_metric, told):
+    mauve_metric.num_buckets = 2 * len(told) + 1
+    with pytest.raises(MetricUnavailable, match=rf"metrics.mauve.num_buckets={2 * len(told) + 1}: more clusters than texts"):
+        mauve_metric.score([told])
+
+
 def test_mauve_says_how_to_get_its_package(monkeypatch, mauve_metric, told):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(MetricUnavailable, match="mauve-text, which is GPL-3 .* pip install mauve-text"):

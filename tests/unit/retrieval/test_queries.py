@@ -14,12 +14,19 @@ from magic_cli.retrieval.queries import load_queries, released_title
         ("titles.txt", "A day out\tWe went.\n\nThe end\tIt was.\n"),
         ("lines.txt", "A  day out\r\nThe end"),
         ("lines.jsonl", '{"title": "A day out"}\n{"query": "The end"}\n'),
+        ("lines.txt", '{"title": "A day out"}\n{"query": "The end"}\n'),
+        ("released.json", json.dumps({"evaluation_result": [{"prefix_text": "A day out <|endoftext|>"}, {"prefix_text": "The end <|endoftext|>"}]})),
         ("list.json", json.dumps(["A day out", {"prefix_text": "The end"}])),
     ],
 )
 def test_queries_of_every_format_are_read(name, text, tmp_path):
     (tmp_path / name).write_text(text)
     assert load_queries([str(tmp_path / name)], []) == [{"id": "1", "query": "A day out"}, {"id": "2", "query": "The end"}]
+
+
+def test_line_that_opens_with_a_bracket_is_no_json(tmp_path):
+    (tmp_path / "titles.txt").write_text("[Untitled]\tIt was.\n")
+    assert load_queries([str(tmp_path / "titles.txt")], []) == [{"id": "1", "query": "[Untitled]"}]
 
 
 def test_words_come_before_files_and_ids_go_on(tmp_path):
@@ -32,6 +39,7 @@ def test_words_come_before_files_and_ids_go_on(tmp_path):
     [
         ("a.txt", "\n", "holds no queries"),
         ("a.txt", "\tstory without title\n", "query 1 is empty"),
+        ("a.json", '{"evaluation_result": 3}', "record 1: has no query"),
         ("a.jsonl", '{"titel": "x"}\n', "record 1: has no query"),
     ],
 )
