@@ -236,7 +236,12 @@ def _stories(path: Path, split: str | None) -> Groups:
 def _plain(path: Path, split: str | None) -> Groups:
     """A text a line; in ``.jsonl`` and ``.json`` files an object a text, or an object with a list of captions."""
     if path.name.removesuffix(".gz").endswith((".jsonl", ".json")):
-        records = read_records(path, setting="dataset.path", hint=_HINT)
+        document = read_records(path, setting="dataset.path", hint=_HINT)
+        if isinstance(document, dict) and "images" in document:
+            raise MagicError(
+                f"dataset.path={path}: holds images and their captions; choose --dataset coco_captions (COCO's format), or coco or flickr30k (Karpathy's)"
+            )
+        records = document if isinstance(document, list) else [document]
         return [_texts_of(record, path, number) for number, record in enumerate(records, start=1)]
     return [[line] for _, line in _lines(path)]
 

@@ -134,6 +134,26 @@ def test_json_line_without_a_text_names_its_record(tmp_path):
         TextDataset(train=[source("text", file)], held_out=1).training_and_validation()
 
 
+@pytest.mark.parametrize(
+    ("content", "part"),
+    [
+        (COCO, "holds images and their captions; choose --dataset coco_captions"),
+        (KARPATHY, "holds images and their captions; choose --dataset coco_captions (COCO's format), or coco"),
+        ({"1": ["A dog."], "2": ["A cat."]}, "record 1: has no text under"),
+        ("5", "record 1: has no text under"),
+    ],
+)
+def test_names_in_a_json_document_are_no_texts(tmp_path, content, part):
+    file = written(tmp_path, "captions.json", content)
+    with pytest.raises(MagicError, match=re.escape(part)):
+        TextDataset(train=[source("text", file)], held_out=1).training_and_validation()
+
+
+def test_one_json_object_is_one_group_of_texts(tmp_path):
+    file = written(tmp_path, "one.json", {"captions": ["A dog.", "A cat."]})
+    assert TextDataset(train=[source("text", file)], held_out=1).read([source("text", file)]) == ["A dog.", "A cat."]
+
+
 def test_file_that_is_not_there_is_one_line():
     with pytest.raises(MagicError, match="no such file"):
         TextDataset(train=[source("text", "/nowhere/a.txt")], held_out=1).training_and_validation()
