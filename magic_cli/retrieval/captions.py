@@ -52,11 +52,25 @@ def _read(file: Path, split: str) -> Iterator[str]:
         if isinstance(document, list):
             yield from _of_records(document, file)
         elif isinstance(document, dict) and "annotations" in document:
-            yield from _of_records(document["annotations"], file)
+            yield from _of_records(_annotations(document, split, file), file)
         elif isinstance(document, dict) and "images" in document:
             yield from _of_karpathy(document, split, file)
         else:
             raise MagicError(f"{setting}={file}: neither Karpathy's nor COCO's format, nor a list of captions; {_HINT}")
+
+
+def _annotations(document: dict[str, Any], split: str, file: Path) -> list[Any]:
+    """Annotations of a COCO captions file; where its images have splits, those of one split only, so that no test caption is found."""
+    try:
+        split_of = {image["id"]: image["split"] for image in document.get("images", []) if image.get("split")}
+        if not split_of:
+            return document["annotations"]
+        splits = sorted(set(split_of.values()))
+        if split not in splits:
+            raise SettingsError(f"decoding.split must be one of {', '.join(splits)}, got {split!r}")
+        return [annotation for annotation in document["annotations"] if split_of.get(annotation["image_id"]) == split]
+    except (KeyError, TypeError, AttributeError) as error:
+        raise MagicError(f"decoding.captions_file={file}: not as COCO's files are ({error}); {_HINT}") from error
 
 
 def _of_karpathy(document: dict[str, Any], split: str, file: Path) -> Iterator[str]:
