@@ -148,6 +148,17 @@ def test_plots_are_written_also_with_a_gap_and_for_settings_that_are_words(cube,
     assert len(files) == 3 and all(file.read_bytes().startswith(b"\x89PNG") and file.stat().st_size > 5000 for file in files)
 
 
+def test_plot_without_a_point_that_is_measured_whole_is_refused(tmp_path):
+    for alpha in (0.1, 0.2):
+        for beta in (1.0, 2.0):
+            for repeat in (1, 2):
+                make_run(tmp_path, f"{alpha}-{beta}-{repeat}", 0.2 if repeat == 1 else None, repeat=repeat, alpha=alpha, beta=beta)
+    sweep = read_sweep([str(tmp_path)], "cider")
+    assert sweep.best is None and len(sweep.points) == 4
+    with pytest.raises(SettingsError, match="--plot: no point has a value of cider of all its runs"):
+        check_plotting(sweep)
+
+
 def test_plot_of_a_single_run_is_refused(tmp_path):
     make_run(tmp_path, "one", 0.2, alpha=0.1)
     with pytest.raises(MagicError, match="nothing to draw"):
