@@ -1,8 +1,11 @@
 """The prepare scripts on archives of the official names and sizes, from folders and from a server on this machine."""
 
 import csv
+import email.message
 import functools
+import http.client
 import http.server
+import importlib
 import io
 import json
 import os
@@ -176,6 +179,41 @@ def test_rocstories_are_split_by_the_authors_test_file(rocstories, tmp_path):
     train = (folder / "rocstories_train.txt").read_text(encoding="utf-8").splitlines()
     assert len(train) == 2_000 + 2_500 - 1_500 and train[0] == "Title 1\tIt's story 1. A, b. C. D \"said\" so. E."
     assert not {f"It's story {n}." for n in range(10, 3_010, 2)} & {line.split("\t")[1].split(" A,")[0] for line in train}
+
+
+@pytest.fixture
+def official_files(monkeypatch):
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    return importlib.import_module("official_files")
+
+
+def test_ctrl_c_is_one_line(official_files, capsys):
+    def interrupted():
+        raise KeyboardInterrupt
+
+    with pytest.raises(SystemExit) as stop:
+        official_files.run(interrupted)
+    assert stop.value.code == 130 and capsys.readouterr().err == "stopped; the same command goes on where it stopped\n"
+
+
+class Answer(io.BytesIO):
+    status, headers = 200, email.message.Message()
+
+
+def test_download_of_unknown_length_is_taken_whole(official_files, monkeypatch, tmp_path):
+    monkeypatch.setattr("urllib.request.urlopen", lambda request: Answer(b"all of it"))
+    official_files.download("http://host/file", tmp_path / "part")
+    assert (tmp_path / "part").read_bytes() == b"all of it"
+
+
+def test_connection_that_breaks_is_one_line(official_files, monkeypatch, tmp_path):
+    class Broken(Answer):
+        def read(self, *args):
+            raise http.client.IncompleteRead(b"", 5)
+
+    monkeypatch.setattr("urllib.request.urlopen", lambda request: Broken())
+    with pytest.raises(SystemExit, match="IncompleteRead.*start again to go on"):
+        official_files.download("http://host/file", tmp_path / "part")
 
 
 def test_prepared_rocstories_are_all_that_finetuning_asks_for(rocstories, tmp_path, monkeypatch, capsys):
