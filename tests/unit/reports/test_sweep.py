@@ -97,6 +97,14 @@ def test_runs_without_a_value_are_named_and_never_best(tmp_path):
     assert "No value for alpha 0.5" in text and text.count("No value for") == 4
 
 
+@pytest.mark.parametrize(("name", "text"), [("manifest.json", "{}"), ("manifest.json", "[]"), ("metrics.json", '{"n": 5}'), ("metrics.json", "[]")])
+def test_damaged_run_is_one_line(name, text, tmp_path):
+    make_run(tmp_path, "a", 0.2, alpha=0.1)
+    (make_run(tmp_path, "b", 0.3, alpha=0.2) / name).write_text(text)
+    with pytest.raises(MagicError, match="b: its manifest.json or metrics.json is damaged, or no run's"):
+        read_sweep([str(tmp_path)], "cider")
+
+
 def test_repeats_are_one_point_with_mean_and_deviation(tmp_path):
     for p, values in ((0.9, (0.2, 0.3, 0.7)), (0.95, (0.1, 0.1, 0.4))):
         for repeat, value in enumerate(values, start=1):
