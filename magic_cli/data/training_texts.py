@@ -162,10 +162,22 @@ class TextDataset:
         return [text for source in sources for text in flatten(self._read(source)) * source.weight]
 
     def _read(self, source: TextSource) -> Groups:
-        """The groups of one source: white space collapsed, empty texts left out."""
+        """The groups of one source: white space collapsed, but for a story's tab; empty texts left out."""
         groups = READERS[source.kind](Path(source.path or self.path or ""), source.split)
-        tidy = [[" ".join(text.split()) for text in group] if source.kind is not SourceKind.stories else group for group in groups]
-        return [group for group in ([text for text in group if text.strip()] for group in tidy) if group]
+        if source.kind is SourceKind.stories:
+            return groups
+        tidy = ([_tidy(text, self.form) for text in group] for group in groups)
+        return [group for group in ([text for text in group if text] for group in tidy) if group]
+
+
+def _tidy(text: str, form: TextForm) -> str:
+    """White space collapsed, but for the tab between title and story."""
+    if form is TextForm.caption or not text.strip():
+        return " ".join(text.split())
+    parts = [" ".join(part.split()) for part in text.partition("\t")[::2]]
+    if not all(parts):
+        raise MagicError(f"dataset.form=story: a text is not title, tab, story ({text[:60]!r}); mend it, or set dataset.form=caption")
+    return "\t".join(parts)
 
 
 def hold_out(groups: Groups, share: float, seed: int) -> tuple[Groups, Groups]:

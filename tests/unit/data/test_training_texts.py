@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from magic_cli.data.training_texts import SourceKind, TextDataset, TextSource, hold_out
+from magic_cli.data.training_texts import SourceKind, TextDataset, TextForm, TextSource, hold_out
 from magic_cli.errors import MagicError, SettingsError
 
 KARPATHY = {"images": [
@@ -52,6 +52,17 @@ def test_stories_and_lines_and_json_lines_are_read(tmp_path):
     assert dataset.read([source("stories", stories)]) == ["The Cake\tAnna baked. She ate.", "A Day\tIt rained."]
     assert dataset.read([source("text", lines)]) == ["first line", "second line"]
     assert dataset.read([source("text", records)]) == ["a b", "c d", "e f", "g"]
+
+
+def test_lines_and_json_lines_of_stories_keep_their_tab(tmp_path):
+    lines = written(tmp_path, "stories.txt", "The  Cake\tAnna baked.  She ate.\r\n\nA Day\tIt rained.\n")
+    records = written(tmp_path, "stories.jsonl", json.dumps({"text": "A Dog\tIt ran.\tFar."}) + "\n")
+    dataset = TextDataset(form=TextForm.story, train=[source("text", lines)], held_out=1)
+    assert dataset.read(dataset.train) == ["The Cake\tAnna baked. She ate.", "A Day\tIt rained."]
+    assert dataset.read([source("text", records)]) == ["A Dog\tIt ran. Far."]
+    for text in ("no tab", "no story\t \n", "\tno title"):
+        with pytest.raises(MagicError, match="dataset.form=story: a text is not title, tab, story"):
+            dataset.read([source("text", written(tmp_path, "odd.txt", f"A Day\tIt rained.\n{text}\n"))])
 
 
 def test_mixture_repeats_by_weight_and_holds_out_whole_images(tmp_path):
