@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 import zlib
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 from magic_cli.data.text_tables import parse_table
 from magic_cli.errors import MagicError
 
+_HALF = re.compile("[\ud800-\udfff]")
 _GZIP = b"\x1f\x8b"
 
 
@@ -72,6 +74,15 @@ def read_growing_lines(path: Path, *, setting: str, hint: str) -> tuple[list[dic
     if isinstance(last, dict):  # whole, only its line break is missing
         return [*records, last], 0
     return records, int(bool(rest.strip()))
+
+
+def whole_characters(text: str) -> str:
+    """A text in which half characters (lone surrogates, which JSON can hold and tokenizers refuse) are U+FFFD.
+
+    >>> whole_characters("a \\ud83d dog") == "a \\ufffd dog"
+    True
+    """
+    return _HALF.sub("\ufffd", text)
 
 
 def _lines(text: str) -> list[tuple[int, str]]:

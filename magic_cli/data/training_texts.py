@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from magic_cli.data.bundled_coco import load_bundled_coco_captions
-from magic_cli.data.json_files import read_json, read_records, read_text
+from magic_cli.data.json_files import read_json, read_records, read_text, whole_characters
 from magic_cli.data.text_tables import CAPTION_KEYS, REFERENCE_KEYS
 from magic_cli.errors import MagicError, SettingsError
 
@@ -166,7 +166,7 @@ class TextDataset:
         groups = READERS[source.kind](Path(source.path or self.path or ""), source.split)
         if source.kind is SourceKind.stories:
             return groups
-        tidy = ([_tidy(text, self.form) for text in group] for group in groups)
+        tidy = ([_tidy(whole_characters(text), self.form) for text in group] for group in groups)
         return [group for group in ([text for text in group if text] for group in tidy) if group]
 
 

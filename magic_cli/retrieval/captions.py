@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from magic_cli.data.bundled_coco import load_bundled_coco_captions
-from magic_cli.data.json_files import read_json, read_records, read_text_lines
+from magic_cli.data.json_files import read_json, read_records, read_text_lines, whole_characters
 from magic_cli.errors import MagicError, SettingsError
 from magic_cli.retrieval.clipre import RELEASED, RELEASED_CAPTIONS, CaptionRetrieval
 
@@ -27,7 +27,7 @@ def load_captions(settings: CaptionRetrieval) -> list[str]:
         every = [caption for captions in load_bundled_coco_captions().values() for caption in captions]
     else:
         every = list(_read(Path(settings.captions_file), settings.split))
-    every = [text for text in (" ".join(caption.split()) for caption in every) if text]
+    every = [text for text in (" ".join(whole_characters(caption).split()) for caption in every) if text]
     every = every[: settings.limit]
     if settings.index == RELEASED:
         every = every[:RELEASED_CAPTIONS]

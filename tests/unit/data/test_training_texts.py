@@ -8,6 +8,8 @@ import pytest
 
 from magic_cli.data.training_texts import SourceKind, TextDataset, TextForm, TextSource, hold_out
 from magic_cli.errors import MagicError, SettingsError
+from magic_cli.retrieval.captions import load_captions
+from magic_cli.retrieval.clipre import CaptionRetrieval
 
 KARPATHY = {"images": [
     {"split": "train", "sentences": [{"raw": "A dog ."}, {"raw": "One  dog\n"}]},
@@ -158,6 +160,12 @@ def test_names_in_a_json_document_are_no_texts(tmp_path, content, part):
     file = written(tmp_path, "captions.json", content)
     with pytest.raises(MagicError, match=re.escape(part)):
         TextDataset(train=[source("text", file)], held_out=1).training_and_validation()
+
+
+def test_half_characters_do_not_reach_the_tokenizer(tmp_path):
+    file = written(tmp_path, "texts.jsonl", '{"text": "a \\ud83d dog"}\n{"text": "a \\ud83d\\ude00 cat"}\n')
+    assert TextDataset(train=[source("text", file)], held_out=1).read([source("text", file)]) == ["a \ufffd dog", "a \U0001f600 cat"]
+    assert load_captions(CaptionRetrieval(captions="mine", captions_file=str(file))) == ["a \ufffd dog", "a \U0001f600 cat"]
 
 
 def test_one_json_object_is_one_group_of_texts(tmp_path):
