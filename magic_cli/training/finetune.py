@@ -73,7 +73,6 @@ def make_accelerator(settings: FinetuneSettings) -> Accelerator:
     from accelerate.tracking import get_available_trackers
 
     device = resolve_device(settings.run.device)
-
     known = sorted(str(getattr(tracker, "value", tracker)) for tracker in get_available_trackers())
     for name in settings.run.trackers:
         if name not in known:
