@@ -226,10 +226,19 @@ def _check_no_repeats(file: Path, ids: Iterable[str]) -> None:
 
 def append_lines(file: Path, records: Sequence[dict[str, Any]]) -> None:
     """Append records as JSON lines in one write, synced to disk."""
-    if not records:
-        return
+    if records:
+        append_bytes(file, json_lines(records).encode(errors="backslashreplace"))  # see write_atomically
+
+
+def append_bytes(file: Path, data: bytes) -> None:
+    """Append to a file, synced to disk.
+
+    Raises:
+        OSError: Not all of it could be written.
+    """
     with file.open("ab", buffering=0) as stream:
-        stream.write(json_lines(records).encode(errors="backslashreplace"))  # see write_atomically
+        while data:  # a disk that is filling up takes a part and says nothing; asked for the rest, it does
+            data = data[stream.write(data) :]
         os.fsync(stream.fileno())
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import torch
 
+from magic_cli.cli import INTERRUPTED
 from magic_cli.cli import main as magic
 from magic_cli.data.bundled_coco import load_bundled_coco_captions
 from magic_cli.data.images import open_image
@@ -33,9 +34,12 @@ def words_of(photos: Path, name: str, limit: int | None) -> list[str]:
 
 
 def quietly(words: list[str]) -> int:
-    """Exit status of ``magic``, whose stdout is not shown."""
+    """Exit status of ``magic``, whose stdout is not shown; Ctrl-C ends the script, and not only the command that it strikes."""
     with contextlib.redirect_stdout(io.StringIO()):
-        return magic(words)
+        status = magic(words)
+    if status == INTERRUPTED:
+        sys.exit(status)
+    return status
 
 
 def run(words: list[str], folder: Path) -> list[dict]:

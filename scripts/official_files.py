@@ -4,6 +4,7 @@ Problems end the script with one line (``SystemExit``), since they are the user'
 """
 
 import argparse
+import http.client
 import json
 import shutil
 import sys
@@ -18,6 +19,15 @@ from typing import IO, Any
 
 KARPATHY = ("caption_datasets.zip", "https://cs.stanford.edu/people/karpathy/deepimagesent/caption_datasets.zip")
 """His splits of COCO, Flickr30k and Flickr8k, with their captions."""
+
+
+def run(main: Callable[[], None]) -> None:
+    """Call a script's ``main``; Ctrl-C ends it in one line with status 130."""
+    try:
+        main()
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on where it stopped", file=sys.stderr)
+        sys.exit(130)
 
 
 def arguments(description: str, output: str, *, archives: str) -> argparse.ArgumentParser:
@@ -52,15 +62,16 @@ def download(url: str, part: Path) -> None:
     try:
         with urllib.request.urlopen(request) as answer, part.open("ab" if answer.status == 206 else "wb") as stream:
             print(f"downloading {url} ({have / 1e6:.0f} MB are here)", file=sys.stderr)
-            expected = int(answer.headers["Content-Length"]) + (have if answer.status == 206 else 0)
+            length = answer.headers["Content-Length"]  # some mirrors do not say
+            expected = None if length is None else int(length) + (have if answer.status == 206 else 0)
             shutil.copyfileobj(answer, stream, 1 << 20)
     except urllib.error.HTTPError as error:
         if error.code != 416:  # 416: nothing is left to send, the part is whole
             sys.exit(f"{url}: {error}; {advice}")
         expected = have
-    except OSError as error:
+    except (OSError, http.client.HTTPException) as error:
         sys.exit(f"{url}: {error}; {advice}")
-    if part.stat().st_size != expected:
+    if expected is not None and part.stat().st_size != expected:
         sys.exit(f"{url}: the connection broke at {part.stat().st_size} of {expected} bytes; {advice}")
 
 

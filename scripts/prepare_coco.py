@@ -7,7 +7,7 @@ Checked: the sizes of the splits, and that every image of val and test is there.
 started again after a break.
 """
 
-from official_files import KARPATHY, arguments, bring, check_images, check_split, karpathy_split, read_split, unpack
+from official_files import KARPATHY, arguments, bring, check_images, check_split, karpathy_split, read_split, run, unpack
 
 IMAGES = ("val2014.zip", "http://images.cocodataset.org/zips/val2014.zip")
 SPLITS = {"train": 82_783, "val": 5_000, "test": 5_000, "restval": 30_504}  # tensorflow.org/datasets/catalog/coco_captions
@@ -30,4 +30,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

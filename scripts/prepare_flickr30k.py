@@ -11,7 +11,7 @@ five captions an image, and that every photo of val and test is there. It can be
 import sys
 from pathlib import Path
 
-from official_files import KARPATHY, arguments, bring, check_images, check_split, karpathy_split, read_split, unpack
+from official_files import KARPATHY, arguments, bring, check_images, check_split, karpathy_split, read_split, run, unpack
 
 SPLITS = {"train": 29_000, "val": 1_014, "test": 1_000}
 CAPTIONS = range(5, 6)
@@ -50,4 +50,4 @@ def photos(given: Path | None, usual: Path) -> Path:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

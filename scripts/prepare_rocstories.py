@@ -14,6 +14,7 @@ that is cut short or of another edition would lack. Written to --output:
 
 import argparse
 import csv
+import io
 import re
 import sys
 from pathlib import Path
@@ -68,12 +69,15 @@ def read_edition(folder: Path, edition: str) -> list[tuple[str, str]]:
         sys.exit(f"--from {folder}: needs one CSV file of {edition}, found {found}; {FORM}")
     sentences = [f"sentence{n}" for n in range(1, 6)]
     stories = []
-    with files[0].open(encoding="utf-8", newline="") as stream:
-        for row in csv.DictReader(stream):
-            parts = [" ".join((row.get(name) or "").split()) for name in ["storytitle", *sentences]]
-            if not all(parts):
-                sys.exit(f"{files[0]} story {len(stories) + 1}: has no {['storytitle', *sentences][parts.index('')]}; {FORM}")
-            stories.append((parts[0], " ".join(parts[1:])))
+    try:
+        rows = list(csv.DictReader(io.StringIO(files[0].read_text(encoding="utf-8-sig"), newline="")))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        sys.exit(f"{files[0]}: cannot be read ({error}); leave the file as it came, in UTF-8, or {FORM}")
+    for row in rows:
+        parts = [" ".join((row.get(name) or "").split()) for name in ["storytitle", *sentences]]
+        if not all(parts):
+            sys.exit(f"{files[0]} story {len(stories) + 1}: has no {['storytitle', *sentences][parts.index('')]}; {FORM}")
+        stories.append((parts[0], " ".join(parts[1:])))
     return stories
 
 

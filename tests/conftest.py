@@ -7,6 +7,8 @@ os.environ["TRANSFORMERS_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 os.environ["OMP_NUM_THREADS"] = "1"
 
+import contextlib
+import resource
 import signal
 import socket
 from pathlib import Path
@@ -18,6 +20,22 @@ from PIL import Image
 from tests import tiny_models
 
 torch.set_num_threads(1)
+
+
+@pytest.fixture
+def file_size_limit():
+    """``with file_size_limit(bytes):`` no file can grow past so many bytes; a write that reaches past it takes a part only, as on a full disk."""
+
+    @contextlib.contextmanager
+    def limit(num_bytes):
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (num_bytes, before[1]))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+    return limit
 
 
 @pytest.fixture(autouse=True)

@@ -12,6 +12,7 @@ from typing import Any
 from magic_cli.data.text_tables import parse_table
 from magic_cli.errors import MagicError
 
+_HALF = re.compile("[\ud800-\udfff]")
 _GZIP = b"\x1f\x8b"
 
 
@@ -82,6 +83,15 @@ def holds_json(text: str) -> bool:
     [True, True, False, False]
     """
     return re.match(r'\s*(\{|\[\s*[\[{"\]])', text) is not None
+
+
+def whole_characters(text: str) -> str:
+    """A text in which half characters (lone surrogates, which JSON can hold and tokenizers refuse) are U+FFFD.
+
+    >>> whole_characters("a \\ud83d dog") == "a \\ufffd dog"
+    True
+    """
+    return _HALF.sub("\ufffd", text)
 
 
 def _lines(text: str) -> list[tuple[int, str]]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from magic_cli.data.bundled_coco import load_bundled_coco_captions
-from magic_cli.data.json_files import read_json, read_records, read_text
+from magic_cli.data.json_files import read_json, read_records, read_text, whole_characters
 from magic_cli.data.text_tables import CAPTION_KEYS, REFERENCE_KEYS
 from magic_cli.errors import MagicError, SettingsError
 
@@ -162,10 +162,22 @@ class TextDataset:
         return [text for source in sources for text in flatten(self._read(source)) * source.weight]
 
     def _read(self, source: TextSource) -> Groups:
-        """The groups of one source: white space collapsed, empty texts left out."""
+        """The groups of one source: white space collapsed, but for a story's tab; empty texts left out."""
         groups = READERS[source.kind](Path(source.path or self.path or ""), source.split)
-        tidy = [[" ".join(text.split()) for text in group] if source.kind is not SourceKind.stories else group for group in groups]
-        return [group for group in ([text for text in group if text.strip()] for group in tidy) if group]
+        if source.kind is SourceKind.stories:
+            return groups
+        tidy = ([_tidy(whole_characters(text), self.form) for text in group] for group in groups)
+        return [group for group in ([text for text in group if text] for group in tidy) if group]
+
+
+def _tidy(text: str, form: TextForm) -> str:
+    """White space collapsed, but for the tab between title and story."""
+    if form is TextForm.caption or not text.strip():
+        return " ".join(text.split())
+    parts = [" ".join(part.split()) for part in text.partition("\t")[::2]]
+    if not all(parts):
+        raise MagicError(f"dataset.form=story: a text is not title, tab, story ({text[:60]!r}); mend it, or set dataset.form=caption")
+    return "\t".join(parts)
 
 
 def hold_out(groups: Groups, share: float, seed: int) -> tuple[Groups, Groups]:
@@ -236,7 +248,12 @@ def _stories(path: Path, split: str | None) -> Groups:
 def _plain(path: Path, split: str | None) -> Groups:
     """A text a line; in ``.jsonl`` and ``.json`` files an object a text, or an object with a list of captions."""
     if path.name.removesuffix(".gz").endswith((".jsonl", ".json")):
-        records = read_records(path, setting="dataset.path", hint=_HINT)
+        document = read_records(path, setting="dataset.path", hint=_HINT)
+        if isinstance(document, dict) and "images" in document:
+            raise MagicError(
+                f"dataset.path={path}: holds images and their captions; choose --dataset coco_captions (COCO's format), or coco or flickr30k (Karpathy's)"
+            )
+        records = document if isinstance(document, list) else [document]
         return [_texts_of(record, path, number) for number, record in enumerate(records, start=1)]
     return [[line] for _, line in _lines(path)]
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from magic_cli.data.json_files import read_json
 from magic_cli.data.paths import named_paths
-from magic_cli.errors import SettingsError, nearest
+from magic_cli.errors import MagicError, SettingsError, nearest
 from magic_cli.reports.paper_rows import flat
 from magic_cli.reports.row_files import candidates, is_run
 
@@ -138,7 +138,10 @@ def _read(folder: Path, metric: str) -> Run:
     manifest = read_json(folder / "manifest.json", setting="run", hint="delete this folder, or name another")
     file = folder / "metrics.json"
     document = read_json(file, setting="metrics", hint="evaluate the run again") if file.is_file() else None
-    return Run(folder, dict(flat(manifest["identity"])), document, _problem(manifest, document, metric))
+    try:
+        return Run(folder, dict(flat(manifest["identity"])), document, _problem(manifest, document, metric))
+    except (KeyError, TypeError, AttributeError) as error:
+        raise MagicError(f"{folder}: its manifest.json or metrics.json is damaged, or no run's ({error!r}); delete this folder, or name others") from error
 
 
 def _problem(manifest: Mapping[str, Any], document: Mapping[str, Any] | None, metric: str) -> str:

@@ -21,8 +21,10 @@ def check_plotting(sweep: Sweep) -> None:
     """Refuse early what could not be drawn.
 
     Raises:
-        MagicError: matplotlib is missing, or nothing varies.
+        MagicError: matplotlib is missing, nothing varies, or no point has a value.
     """
+    if sweep.best is None:
+        raise SettingsError(f"--plot: no point has a value of {sweep.metric} of all its runs; finish and evaluate them, or leave --plot out to see which")
     if not sweep.names:
         raise SettingsError("--plot: all runs have the same settings, so there is nothing to draw; name the runs of a sweep")
     if importlib.util.find_spec("matplotlib") is None:

@@ -9,12 +9,15 @@ In memory while it is built: 2 E + 8 bytes a feature for ivf, 2 E + 8 m + 8 byte
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import hashlib
 import json
 import math
 import os
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -45,8 +48,10 @@ class Approximate:
         self.file = index_file(features, settings)
         if not is_current(self.file, features):
             _refuse_read_only(self.file, settings)
-            print(f"magic: building {self.file.name} over {features.rows} features", file=sys.stderr)
-            build(features, settings, self.file)
+            with _alone(features.folder):
+                if not is_current(self.file, features, tell=False):  # another process may have built it meanwhile
+                    print(f"magic: building {self.file.name} over {features.rows} features", file=sys.stderr)
+                    build(features, settings, self.file)
         flags = faiss.IO_FLAG_MMAP if settings.kind == "ivf" else 0
         try:
             self._index = faiss.read_index(str(self.file), flags)
@@ -60,6 +65,14 @@ class Approximate:
     def top(self, queries: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
         """As ``search.Candidates``."""
         return self._index.search(queries, count)
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Hold a folder's lock, which ``FeatureWriter`` holds, too; wait for it where points of a sweep run side by side."""
+    with (folder / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # the kernel lets go of it however we die
+        yield
 
 
 def _refuse_read_only(file: Path, settings: IndexSettings) -> None:
@@ -83,8 +96,8 @@ def built_settings(features: Features, settings: IndexSettings) -> dict[str, Any
     return built_with
 
 
-def is_current(file: Path, features: Features) -> bool:
-    """Whether an index file is whole and belongs to the features; why not, if there is one, is told on stderr."""
+def is_current(file: Path, features: Features, *, tell: bool = True) -> bool:
+    """Whether an index file is whole and belongs to the features; why not, if there is one, can be told on stderr."""
     try:
         facts = json.loads(file.with_suffix(".json").read_text(encoding="utf-8"))
         if facts["features"] != features.digest:
@@ -97,7 +110,8 @@ def is_current(file: Path, features: Features) -> bool:
         return False
     except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError):
         problem = "has a damaged description"
-    print(f"magic: {file}: {problem}; it is built again", file=sys.stderr)
+    if tell:
+        print(f"magic: {file}: {problem}; it is built again", file=sys.stderr)
     return False
 
 

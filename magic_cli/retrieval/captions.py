@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from magic_cli.data.bundled_coco import load_bundled_coco_captions
-from magic_cli.data.json_files import read_json, read_records, read_text_lines
+from magic_cli.data.json_files import read_json, read_records, read_text_lines, whole_characters
 from magic_cli.errors import MagicError, SettingsError
 from magic_cli.retrieval.clipre import RELEASED, RELEASED_CAPTIONS, CaptionRetrieval
 
@@ -27,7 +27,7 @@ def load_captions(settings: CaptionRetrieval) -> list[str]:
         every = [caption for captions in load_bundled_coco_captions().values() for caption in captions]
     else:
         every = list(_read(Path(settings.captions_file), settings.split))
-    every = [text for text in (" ".join(caption.split()) for caption in every) if text]
+    every = [text for text in (" ".join(whole_characters(caption).split()) for caption in every) if text]
     every = every[: settings.limit]
     if settings.index == RELEASED:
         every = every[:RELEASED_CAPTIONS]
@@ -52,11 +52,25 @@ def _read(file: Path, split: str) -> Iterator[str]:
         if isinstance(document, list):
             yield from _of_records(document, file)
         elif isinstance(document, dict) and "annotations" in document:
-            yield from _of_records(document["annotations"], file)
+            yield from _of_records(_annotations(document, split, file), file)
         elif isinstance(document, dict) and "images" in document:
             yield from _of_karpathy(document, split, file)
         else:
             raise MagicError(f"{setting}={file}: neither Karpathy's nor COCO's format, nor a list of captions; {_HINT}")
+
+
+def _annotations(document: dict[str, Any], split: str, file: Path) -> list[Any]:
+    """Annotations of a COCO captions file; where its images have splits, those of one split only, so that no test caption is found."""
+    try:
+        split_of = {image["id"]: image["split"] for image in document.get("images", []) if image.get("split")}
+        if not split_of:
+            return document["annotations"]
+        splits = sorted(set(split_of.values()))
+        if split not in splits:
+            raise SettingsError(f"decoding.split must be one of {', '.join(splits)}, got {split!r}")
+        return [annotation for annotation in document["annotations"] if split_of.get(annotation["image_id"]) == split]
+    except (KeyError, TypeError, AttributeError) as error:
+        raise MagicError(f"decoding.captions_file={file}: not as COCO's files are ({error}); {_HINT}") from error
 
 
 def _of_karpathy(document: dict[str, Any], split: str, file: Path) -> Iterator[str]:

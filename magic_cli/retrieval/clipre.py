@@ -24,7 +24,7 @@ class CaptionRetrieval(IndexSettings):
         captions: What runs and tables call the captions: ``coco`` for COCO's training captions, which need no file.
         captions_file: Karpathy JSON, COCO captions JSON, JSON lines or plain lines; null: COCO's training captions that
             travel inside pycocoevalcap.
-        split: Split of a Karpathy file.
+        split: Split of a Karpathy file, or of a COCO captions JSON whose images have splits.
         index: ``full``, or ``released-128``: the released loop never advanced, so that it knew the first 128 captions only.
         limit: Only the first so many captions, at least 1; null: all.
         top_m: So many best captions, with scores, are kept in predictions.jsonl, at least 1.

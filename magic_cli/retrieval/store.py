@@ -22,7 +22,7 @@ import numpy as np
 
 from magic_cli.errors import MagicError
 from magic_cli.models.sources import sha256
-from magic_cli.runs import append_lines, differences, recover_lines, write_atomically
+from magic_cli.runs import append_bytes, append_lines, differences, recover_lines, write_atomically
 
 MANIFEST, ITEMS, FAILURES, PROGRESS = "manifest.json", "items.jsonl", "failures.jsonl", "progress.jsonl"
 SHARD_ROWS = 100_000
@@ -168,9 +168,7 @@ class FeatureWriter:
         while position < len(rows):
             number, filled = divmod(start + position, self._shard_rows)
             part = rows[position : position + self._shard_rows - filled]
-            with shard_file(self.folder, number).open("ab", buffering=0) as stream:
-                stream.write(part.tobytes())
-                os.fsync(stream.fileno())
+            append_bytes(shard_file(self.folder, number), part.tobytes())
             position += len(part)
 
     def finish(self) -> None:

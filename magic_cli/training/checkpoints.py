@@ -29,7 +29,7 @@ class Checkpoints:
         self.folder, self.keep = folder, keep
         folder.mkdir(parents=True, exist_ok=True)
         for leftover in folder.glob(".*.tmp"):
-            leftover.unlink()
+            leftover.unlink(missing_ok=True)  # every process of a run looks
 
     def save(self, step: int, state: dict[str, Any]) -> None:
         """Write a checkpoint, then remove those that are too many."""

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import os
 import shutil
+from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,7 @@ from magic_cli.training.updating import Updater
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
+_DEVICE = "ACCELERATE_TORCH_DEVICE"
 _PRECISION = {"float32": "no", "bfloat16": "bf16", "float16": "fp16"}
 
 
@@ -66,25 +68,42 @@ def make_accelerator(settings: FinetuneSettings) -> Accelerator:
     Raises:
         SettingsError: A device or tracker is not there, or accumulation cannot be shared by the processes.
     """
-    device = resolve_device(settings.run.device)
-    if device.type == "cuda" and device.index is not None:
-        os.environ["ACCELERATE_TORCH_DEVICE"] = str(device)
     from accelerate import Accelerator
+    from accelerate.state import AcceleratorState
     from accelerate.tracking import get_available_trackers
 
+    device = resolve_device(settings.run.device)
     known = sorted(str(getattr(tracker, "value", tracker)) for tracker in get_available_trackers())
     for name in settings.run.trackers:
         if name not in known:
             raise SettingsError(f"run.trackers: {name!r} is not installed here (installed: {', '.join(known) or 'none'}); pip install {name}")
-    accelerator = Accelerator(
-        cpu=device.type == "cpu", mixed_precision=_PRECISION[settings.run.dtype.value], log_with=settings.run.trackers or None,
-        project_dir=str(settings.run_folder),
-    )  # fmt: skip
+    AcceleratorState._reset_state(reset_partial_state=True)  # device and precision of an earlier point of a sweep
+    with _naming(device):
+        accelerator = Accelerator(
+            cpu=device.type == "cpu", mixed_precision=_PRECISION[settings.run.dtype.value], log_with=settings.run.trackers or None,
+            project_dir=str(settings.run_folder),
+        )  # fmt: skip
     if settings.run.accumulation % accelerator.num_processes:
         raise SettingsError(
             f"run.accumulation must be a multiple of the {accelerator.num_processes} processes, got {settings.run.accumulation}"
         )
     return accelerator
+
+
+@contextlib.contextmanager
+def _naming(device: torch.device) -> Iterator[None]:
+    """Tell ``accelerate`` which of several CUDA devices is meant, if one is."""
+    if device.type != "cuda" or device.index is None:
+        yield
+        return
+    before = os.environ.get(_DEVICE)
+    os.environ[_DEVICE] = str(device)
+    try:
+        yield
+    finally:
+        del os.environ[_DEVICE]
+        if before is not None:
+            os.environ[_DEVICE] = before
 
 
 def _carry_out(

@@ -105,8 +105,7 @@ class Loop:
     def _log(self, rate: float) -> dict[str, Any]:
         progress = self.progress
         loss = progress["sums"][0] / progress["tokens"]
-        if not math.isfinite(loss):
-            raise MagicError(f"the loss is no number any more at step {progress['step']}; lower optimizer.lr, or set optimizer.clip_norm")
+        _check_finite(loss, progress["step"])
         line = {"step": progress["step"], "loss": loss, "perplexity": math.exp(min(loss, 700))}
         if self.settings.margin:
             line["contrastive"] = progress["sums"][1] / max(1, progress["units"])
@@ -124,6 +123,7 @@ class Loop:
         """Measure, and keep the model if it is the best so far."""
         if self.accelerator.is_main_process:
             found = measure(self.updater.objective, self.measured)
+            _check_finite(found["loss"], self.progress["step"])
             self._note({"step": self.progress["step"], "validation": found})
             best = self.progress["best"]
             chosen = is_last if self.settings.validate.select_on is Selection.last else best is None or found["loss"] < best["loss"]
@@ -131,6 +131,11 @@ class Loop:
                 self.progress["best"] = {"step": self.progress["step"], **found}
                 checkpoints.save_best({"model": self.updater.objective.model.state_dict(), "best": self.progress["best"]})
         self.accelerator.wait_for_everyone()
+
+
+def _check_finite(loss: float, step: int) -> None:
+    if not math.isfinite(loss):
+        raise MagicError(f"the loss is no number any more at step {step}; lower optimizer.lr, or set optimizer.clip_norm")
 
 
 def plan_of(settings: FinetuneSettings, samples: Samples) -> BatchPlan:

@@ -34,11 +34,11 @@ def contrastive_loss(hidden: Tensor, lengths: Tensor, *, margin: float, per_sequ
             count alike, as in the released code. The caller divides by ``count_units``.
     """
     unit = _unit_vectors(hidden)
-    with torch.autocast(hidden.device.type, enabled=False):
+    with torch.autocast(hidden.device.type, enabled=False):  # products would be rounded to 8 bits
         cosine = unit @ unit.transpose(1, 2)  # (B, T, H) -> (B, T, T)
-    excess = (cosine + (margin - 1)).clamp_min(0)  # s(h_i, h_i) = 1
-    is_real = (torch.arange(hidden.shape[1], device=hidden.device) < lengths[:, None]).to(excess.dtype)  # (B, T)
-    of_rows = torch.einsum("bij,bj->bi", excess, is_real) - excess.diagonal(dim1=1, dim2=2)  # (B, T): j real, j != i
+        excess = (cosine + (margin - 1)).clamp_min(0)  # s(h_i, h_i) = 1
+        is_real = (torch.arange(hidden.shape[1], device=hidden.device) < lengths[:, None]).to(excess.dtype)  # (B, T)
+        of_rows = torch.einsum("bij,bj->bi", excess, is_real) - excess.diagonal(dim1=1, dim2=2)  # (B, T): j real, j != i
     of_sequences = (of_rows * is_real).sum(1)  # (B,)
     if per_sequence:
         of_sequences = of_sequences / num_pairs(lengths).clamp_min(1)

@@ -134,6 +134,10 @@ def test_approximate_index_that_looks_everywhere_gives_the_exact_captions(kind, 
     [
         ("karpathy.json", {"images": [{"split": s, "sentences": [{"raw": "A cat."}, {"raw": f"A {s}."}]} for s in ("train", "val")]}, 2),
         ("coco.json", {"images": [], "annotations": [{"image_id": 1, "caption": "A cat."}, {"image_id": 2, "caption": "A dog."}]}, 2),
+        ("splits.json", {
+            "images": [{"id": 1, "split": "train"}, {"id": 2, "split": "test"}],
+            "annotations": [{"image_id": 1, "caption": "A cat."}, {"image_id": 2, "caption": "A dog."}],
+        }, 1),
         ("list.json", ["A cat.", "A dog.", "A cow."], 3),
         ("records.json", [{"captions": ["A cat.", "A dog."]}, {"captions": ["A dog."]}], 2),
         ("lines.jsonl", '{"caption": "A cat."}\n{"text": "A cow."}\n', 2),
@@ -153,6 +157,8 @@ def test_captions_of_every_format_are_read(name, text, count, words, tmp_path, c
         ("empty.txt", "\n \n", "decoding.captions_file=empty.txt: holds no captions"),
         ("odd.json", '{"a": 1}', "decoding.captions_file=odd.json: neither Karpathy's nor COCO's format"),
         ("odd.jsonl", '{"caption": "A cat."}\n{"a": 1}\n', "decoding.captions_file=odd.jsonl record 2: has no caption"),
+        ("c.json", '{"images": [{"id": 1, "split": "test"}], "annotations": []}', "decoding.split must be one of test, got 'train'"),
+        ("c.json", '{"images": [{"split": "test"}], "annotations": []}', "decoding.captions_file=c.json: not as COCO's files are ('id')"),
         ("k.json", '{"images": [{"split": "val", "sentences": []}]}', "decoding.split must be one of val, got 'train'"),
     ],
 )  # fmt: skip

@@ -122,6 +122,18 @@ def test_killed_run_ends_with_the_same_bytes(adapt, tmp_path, tiny_language_mode
     assert len(json.loads((tmp_path / "killed" / "manifest.json").read_text())["sessions"]) == 3
 
 
+def test_sweep_over_types_runs_every_point(tmp_path, tiny_language_model_folder, capsys):
+    words = ["--texts", "texts.txt", f"language_model.path={tiny_language_model_folder}", *SMALL, "optimizer.steps=2"]
+    assert main(["finetune-lm", "-m", *words, "run.dtype=float32,bfloat16"]) == 0
+    assert len(list(tmp_path.glob("runs/finetune-lm/*/model.safetensors"))) == 2
+
+
+def test_model_that_training_broke_is_not_kept(adapt, tmp_path, capsys):
+    assert adapt("out", "optimizer.steps=1", "optimizer.lr=1e30", "optimizer.warmup=0") == 2
+    assert capsys.readouterr().err.splitlines()[-1].startswith("magic: the loss is no number any more at step 1; lower optimizer.lr")
+    assert not (tmp_path / "out" / "model.safetensors").exists() and not list((tmp_path / "out" / "checkpoints").iterdir())
+
+
 def test_complete_run_is_left_as_it_is_and_other_settings_are_refused(adapt, tmp_path, capsys):
     assert adapt("out") == 0
     written = (tmp_path / "out" / "model.safetensors").stat().st_mtime_ns

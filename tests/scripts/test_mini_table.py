@@ -1,5 +1,6 @@
 """scripts/mini_table.py: the methods side by side on real photos."""
 
+import importlib
 import json
 import os
 import subprocess
@@ -30,3 +31,14 @@ def test_rows_of_the_sample_photos_hold_their_scores_and_seconds(tmp_path):
     score = json.loads((tmp_path / "runs/mini_table/coco_karpathy_test-contrastive/metrics.json").read_text())["metrics"]["bleu_1"]["value"]
     assert rows["Contrastive"][1:3] == ["2", f"{100 * score:.1f}"] and float(rows["Contrastive"][-1]) > 0
     assert rows["Nucleus"][1] == "2" and "±" in rows["Nucleus"][2] and rows["method"][2] == "B@1"
+
+
+def test_ctrl_c_ends_the_script_and_not_only_one_method(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
+    shared = importlib.import_module("measure_embedded_models")
+    monkeypatch.setattr(shared, "magic", lambda words: 130)
+    with pytest.raises(SystemExit) as stop:
+        shared.quietly(["caption"])
+    assert stop.value.code == 130
+    monkeypatch.setattr(shared, "magic", lambda words: 3)
+    assert shared.quietly(["evaluate"]) == 3

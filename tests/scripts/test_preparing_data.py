@@ -1,8 +1,11 @@
 """The prepare scripts on archives of the official names and sizes, from folders and from a server on this machine."""
 
 import csv
+import email.message
 import functools
+import http.client
 import http.server
+import importlib
 import io
 import json
 import os
@@ -14,6 +17,8 @@ import zipfile
 from pathlib import Path
 
 import pytest
+
+from magic_cli.cli import main
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 SPLITS = {
@@ -174,6 +179,57 @@ def test_rocstories_are_split_by_the_authors_test_file(rocstories, tmp_path):
     train = (folder / "rocstories_train.txt").read_text(encoding="utf-8").splitlines()
     assert len(train) == 2_000 + 2_500 - 1_500 and train[0] == "Title 1\tIt's story 1. A, b. C. D \"said\" so. E."
     assert not {f"It's story {n}." for n in range(10, 3_010, 2)} & {line.split("\t")[1].split(" A,")[0] for line in train}
+
+
+@pytest.fixture
+def official_files(monkeypatch):
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    return importlib.import_module("official_files")
+
+
+def test_ctrl_c_is_one_line(official_files, capsys):
+    def interrupted():
+        raise KeyboardInterrupt
+
+    with pytest.raises(SystemExit) as stop:
+        official_files.run(interrupted)
+    assert stop.value.code == 130 and capsys.readouterr().err == "stopped; the same command goes on where it stopped\n"
+
+
+class Answer(io.BytesIO):
+    status, headers = 200, email.message.Message()
+
+
+def test_download_of_unknown_length_is_taken_whole(official_files, monkeypatch, tmp_path):
+    monkeypatch.setattr("urllib.request.urlopen", lambda request: Answer(b"all of it"))
+    official_files.download("http://host/file", tmp_path / "part")
+    assert (tmp_path / "part").read_bytes() == b"all of it"
+
+
+def test_connection_that_breaks_is_one_line(official_files, monkeypatch, tmp_path):
+    class Broken(Answer):
+        def read(self, *args):
+            raise http.client.IncompleteRead(b"", 5)
+
+    monkeypatch.setattr("urllib.request.urlopen", lambda request: Broken())
+    with pytest.raises(SystemExit, match="IncompleteRead.*start again to go on"):
+        official_files.download("http://host/file", tmp_path / "part")
+
+
+def test_prepared_rocstories_are_all_that_finetuning_asks_for(rocstories, tmp_path, monkeypatch, capsys):
+    assert prepare("rocstories", "--from", rocstories, "--test", rocstories / "rocstories_test.txt", cwd=tmp_path).returncode == 0
+    monkeypatch.chdir(tmp_path)
+    assert main(["finetune-lm", "experiment=finetune_rocstories", "language_model.path=none"]) == 2
+    assert capsys.readouterr().err.startswith("magic: language_model.path=none: no such file or folder"), "the texts were found"
+
+
+def test_rocstories_that_are_no_utf_8_are_one_line(rocstories, tmp_path):
+    folder = tmp_path / "saved"
+    folder.mkdir()
+    for csv_file in rocstories.glob("*.csv"):
+        (folder / csv_file.name).write_bytes(csv_file.read_bytes().replace(b"It's", b"It\x92s"))
+    result = prepare("rocstories", "--from", folder, "--test", rocstories / "rocstories_test.txt", cwd=tmp_path)
+    assert result.returncode == 1 and "cannot be read ('utf-8' codec" in result.stderr and result.stderr.count("\n") == 1
 
 
 def test_rocstories_of_another_edition_are_refused(rocstories, tmp_path):

@@ -108,6 +108,14 @@ def test_folder_that_cannot_be_written_is_named(tmp_path):
         pass
 
 
+def test_half_a_write_is_an_error_and_not_a_broken_line(tmp_path, file_size_limit):
+    file = tmp_path / "predictions.jsonl"
+    append_lines(file, [{"id": "a"}])
+    with file_size_limit(20), pytest.raises(OSError, match="File too large"):
+        append_lines(file, [{"id": "b", "caption": "longer than what is left"}])
+    assert recover_lines(file) == [{"id": "a"}]
+
+
 @pytest.mark.skipif(os.geteuid() != 0 and not os.path.exists("/dev/full"), reason="needs /dev/full")
 def test_full_disk_loses_nothing_that_was_written(tmp_path):
     append_lines(tmp_path / "predictions.jsonl", [{"id": "a"}])

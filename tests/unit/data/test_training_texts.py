@@ -6,8 +6,10 @@ import re
 
 import pytest
 
-from magic_cli.data.training_texts import SourceKind, TextDataset, TextSource, hold_out
+from magic_cli.data.training_texts import SourceKind, TextDataset, TextForm, TextSource, hold_out
 from magic_cli.errors import MagicError, SettingsError
+from magic_cli.retrieval.captions import load_captions
+from magic_cli.retrieval.clipre import CaptionRetrieval
 
 KARPATHY = {"images": [
     {"split": "train", "sentences": [{"raw": "A dog ."}, {"raw": "One  dog\n"}]},
@@ -52,6 +54,17 @@ def test_stories_and_lines_and_json_lines_are_read(tmp_path):
     assert dataset.read([source("stories", stories)]) == ["The Cake\tAnna baked. She ate.", "A Day\tIt rained."]
     assert dataset.read([source("text", lines)]) == ["first line", "second line"]
     assert dataset.read([source("text", records)]) == ["a b", "c d", "e f", "g"]
+
+
+def test_lines_and_json_lines_of_stories_keep_their_tab(tmp_path):
+    lines = written(tmp_path, "stories.txt", "The  Cake\tAnna baked.  She ate.\r\n\nA Day\tIt rained.\n")
+    records = written(tmp_path, "stories.jsonl", json.dumps({"text": "A Dog\tIt ran.\tFar."}) + "\n")
+    dataset = TextDataset(form=TextForm.story, train=[source("text", lines)], held_out=1)
+    assert dataset.read(dataset.train) == ["The Cake\tAnna baked. She ate.", "A Day\tIt rained."]
+    assert dataset.read([source("text", records)]) == ["A Dog\tIt ran. Far."]
+    for text in ("no tab", "no story\t \n", "\tno title"):
+        with pytest.raises(MagicError, match="dataset.form=story: a text is not title, tab, story"):
+            dataset.read([source("text", written(tmp_path, "odd.txt", f"A Day\tIt rained.\n{text}\n"))])
 
 
 def test_mixture_repeats_by_weight_and_holds_out_whole_images(tmp_path):
@@ -132,6 +145,32 @@ def test_json_line_without_a_text_names_its_record(tmp_path):
     file = written(tmp_path, "texts.jsonl", '{"text": "a b"}\n{"txt": "c"}\n')
     with pytest.raises(MagicError, match="record 2: has no text under"):
         TextDataset(train=[source("text", file)], held_out=1).training_and_validation()
+
+
+@pytest.mark.parametrize(
+    ("content", "part"),
+    [
+        (COCO, "holds images and their captions; choose --dataset coco_captions"),
+        (KARPATHY, "holds images and their captions; choose --dataset coco_captions (COCO's format), or coco"),
+        ({"1": ["A dog."], "2": ["A cat."]}, "record 1: has no text under"),
+        ("5", "record 1: has no text under"),
+    ],
+)
+def test_names_in_a_json_document_are_no_texts(tmp_path, content, part):
+    file = written(tmp_path, "captions.json", content)
+    with pytest.raises(MagicError, match=re.escape(part)):
+        TextDataset(train=[source("text", file)], held_out=1).training_and_validation()
+
+
+def test_half_characters_do_not_reach_the_tokenizer(tmp_path):
+    file = written(tmp_path, "texts.jsonl", '{"text": "a \\ud83d dog"}\n{"text": "a \\ud83d\\ude00 cat"}\n')
+    assert TextDataset(train=[source("text", file)], held_out=1).read([source("text", file)]) == ["a \ufffd dog", "a \U0001f600 cat"]
+    assert load_captions(CaptionRetrieval(captions="mine", captions_file=str(file))) == ["a \ufffd dog", "a \U0001f600 cat"]
+
+
+def test_one_json_object_is_one_group_of_texts(tmp_path):
+    file = written(tmp_path, "one.json", {"captions": ["A dog.", "A cat."]})
+    assert TextDataset(train=[source("text", file)], held_out=1).read([source("text", file)]) == ["A dog.", "A cat."]
 
 
 def test_file_that_is_not_there_is_one_line():

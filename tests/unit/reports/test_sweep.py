@@ -97,6 +97,14 @@ def test_runs_without_a_value_are_named_and_never_best(tmp_path):
     assert "No value for alpha 0.5" in text and text.count("No value for") == 4
 
 
+@pytest.mark.parametrize(("name", "text"), [("manifest.json", "{}"), ("manifest.json", "[]"), ("metrics.json", '{"n": 5}'), ("metrics.json", "[]")])
+def test_damaged_run_is_one_line(name, text, tmp_path):
+    make_run(tmp_path, "a", 0.2, alpha=0.1)
+    (make_run(tmp_path, "b", 0.3, alpha=0.2) / name).write_text(text)
+    with pytest.raises(MagicError, match="b: its manifest.json or metrics.json is damaged, or no run's"):
+        read_sweep([str(tmp_path)], "cider")
+
+
 def test_repeats_are_one_point_with_mean_and_deviation(tmp_path):
     for p, values in ((0.9, (0.2, 0.3, 0.7)), (0.95, (0.1, 0.1, 0.4))):
         for repeat, value in enumerate(values, start=1):
@@ -146,6 +154,17 @@ def test_plots_are_written_also_with_a_gap_and_for_settings_that_are_words(cube,
         make_run(words, text, len(text) / 100, clip_text=text)
     files += plot_sweep(read_sweep([str(words)], "cider"), tmp_path / "more")
     assert len(files) == 3 and all(file.read_bytes().startswith(b"\x89PNG") and file.stat().st_size > 5000 for file in files)
+
+
+def test_plot_without_a_point_that_is_measured_whole_is_refused(tmp_path):
+    for alpha in (0.1, 0.2):
+        for beta in (1.0, 2.0):
+            for repeat in (1, 2):
+                make_run(tmp_path, f"{alpha}-{beta}-{repeat}", 0.2 if repeat == 1 else None, repeat=repeat, alpha=alpha, beta=beta)
+    sweep = read_sweep([str(tmp_path)], "cider")
+    assert sweep.best is None and len(sweep.points) == 4
+    with pytest.raises(SettingsError, match="--plot: no point has a value of cider of all its runs"):
+        check_plotting(sweep)
 
 
 def test_plot_of_a_single_run_is_refused(tmp_path):

@@ -1,11 +1,15 @@
 """Exact search equals argsort over all rows; approximate indexes are built, kept, checked and nearly as good."""
 
+import fcntl
 import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 
 from magic_cli.errors import SettingsError
+from magic_cli.retrieval import approximate
 from magic_cli.retrieval.approximate import sample
 from magic_cli.retrieval.search import InMemory, OnDisk, Search, open_search
 from magic_cli.retrieval.settings import IndexSettings
@@ -90,6 +94,22 @@ def test_approximate_index_finds_nearly_all_and_is_built_once(kind, name, rng, t
     (tmp_path / "index" / name).unlink()
     open_search(features, IndexSettings(kind=kind), threads=1)
     assert (tmp_path / "index" / name).read_bytes() == before, "one thread gives the same file every time"
+
+
+def test_processes_that_need_the_same_index_build_it_once(rng, tmp_path, monkeypatch, capfd):
+    features, settings = write(tmp_path / "index", rng.standard_normal((200, 8))), IndexSettings(kind="ivf", nlist=4)
+    file, builds, began = approximate.index_file(features, settings), [], threading.Event()
+    build = approximate.build
+    monkeypatch.setattr(approximate, "build", lambda *args: (builds.append(args), build(*args)))
+    monkeypatch.setattr(approximate, "_refuse_read_only", lambda *args: began.set())
+    with (features.folder / ".lock").open("w") as lock, ThreadPoolExecutor() as other:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        opened = other.submit(approximate.Approximate, features, settings)
+        assert began.wait(60) and not builds, "the other one waits"
+        build(features, settings, file)
+        fcntl.flock(lock, fcntl.LOCK_UN)
+        assert opened.result(timeout=60).top(rng.standard_normal((1, 8)).astype(np.float32), 3)[1].shape == (1, 3)
+    assert not builds
 
 
 def test_damaged_or_foreign_index_file_is_built_again(rng, tmp_path, capsys):

@@ -182,6 +182,15 @@ def test_damaged_file_is_noticed(name, rng, tmp_path):
         Features(tmp_path / "index", "index", check=False)
 
 
+def test_features_that_were_half_written_are_written_again(rng, tmp_path, file_size_limit):
+    features = rng.standard_normal((64, 400)).astype(np.float32)  # 51,200 bytes
+    write(tmp_path / "undisturbed", features)
+    with file_size_limit(40_000), pytest.raises(OSError, match="File too large"):
+        write(tmp_path / "full", features)
+    write(tmp_path / "full", features)
+    assert files(tmp_path / "full") == files(tmp_path / "undisturbed")
+
+
 def test_shard_shorter_than_recorded_is_noticed_before_going_on(rng, tmp_path):
     with FeatureWriter(tmp_path / "index", "index", {"kind": "test"}, dtype="float16") as store:
         store.add(rng.standard_normal((5, 4)), [{"id": "x"}] * 5, [], inputs=5)

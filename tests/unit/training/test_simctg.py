@@ -41,6 +41,14 @@ def test_gradient_equals_differences_of_the_twin(per_sequence):
     assert hidden.grad[0, 5].abs().max() == 0 and hidden.grad[0, 0].abs().max() > 0
 
 
+def test_contrastive_loss_is_not_rounded_by_mixed_precision():
+    hidden = hidden_states().float()
+    exact = contrastive_loss(hidden, LENGTHS, margin=0.5)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        mixed = contrastive_loss(hidden, LENGTHS, margin=0.5)
+    assert float(mixed) == pytest.approx(float(exact), rel=1e-6)
+
+
 def test_token_loss_equals_the_twin_and_ignores_padding():
     generator = torch.Generator().manual_seed(1)
     logits = torch.randn(3, 4, 9, generator=generator)
