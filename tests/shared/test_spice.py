@@ -186,8 +186,8 @@ def test_no_jvm_outlives_a_process_that_is_interrupted_or_killed(tmp_path, how):
     process = subprocess.Popen([sys.executable, "-c", textwrap.dedent(code)], stderr=subprocess.PIPE)
     child = spice_jvm(process.pid)
     process.send_signal(how)
-    process.communicate(timeout=10)
-    wait_until(lambda: not is_running(child), seconds=5)
+    process.communicate(timeout=60)
+    wait_until(lambda: not is_running(child), seconds=60)
 
 
 @parses

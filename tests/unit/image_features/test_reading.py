@@ -115,7 +115,7 @@ def test_no_more_than_two_batches_are_ahead(tiny_photos, tally, workers, size):
     with ImageStream(ImageReader(prepare=tally), paths, workers=workers, ahead=2 * size) as images:
         for taken in (size, 2 * size, 3 * size):
             images.take(size)
-            wait_until(lambda taken=taken: tally.count >= taken + (2 * size if workers else 0), seconds=5)
+            wait_until(lambda taken=taken: tally.count >= taken + (2 * size if workers else 0), seconds=60)
             time.sleep(0.1)
             assert tally.count <= taken + most
 
@@ -157,8 +157,8 @@ def test_killed_process_is_one_clear_line(tiny_photos, tally, moment):
             time.sleep(60)
         while images.take(2):
             pass
-    assert time.monotonic() - began < 20
-    wait_until(lambda: multiprocessing.active_children() == [], seconds=6)
+    assert time.monotonic() - began < 50
+    wait_until(lambda: multiprocessing.active_children() == [], seconds=60)
 
 
 def test_no_process_and_no_lock_outlives_a_killed_parent(tiny_photos, tally, tmp_path):
@@ -176,7 +176,7 @@ def test_no_process_and_no_lock_outlives_a_killed_parent(tiny_photos, tally, tmp
                 time.sleep(60)
         finally:
             os._exit(1)  # the child must not return into pytest
-    wait_until((tmp_path / "pids").exists, seconds=20)
+    wait_until((tmp_path / "pids").exists, seconds=60)
     pids = [int(pid) for pid in (tmp_path / "pids").read_text().split()]
     assert len(pids) == 3 and all(is_running(pid) for pid in pids)
     for pid in pids:
@@ -187,7 +187,7 @@ def test_no_process_and_no_lock_outlives_a_killed_parent(tiny_photos, tally, tmp
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # free although they still exist
     for pid in pids:
         os.kill(pid, signal.SIGCONT)
-    wait_until(lambda: not any(is_running(pid) for pid in pids), seconds=3)
+    wait_until(lambda: not any(is_running(pid) for pid in pids), seconds=60)
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # torch's, of its half-made iterator
@@ -204,7 +204,7 @@ def test_refused_process_is_said_and_none_stays(tiny_photos, monkeypatch):
     line = r"^run\.workers=2: processes that read images cannot be started \(Resource temporarily unavailable\); set run\.workers=0$"
     with pytest.raises(MagicError, match=line), ImageStream(ImageReader(), sorted(tiny_photos.iterdir()), workers=2, ahead=2):
         pass
-    wait_until(lambda: multiprocessing.active_children() == [], seconds=6)
+    wait_until(lambda: multiprocessing.active_children() == [], seconds=60)
 
 
 def test_workers_are_chosen_by_the_cores(monkeypatch):

@@ -39,8 +39,8 @@ def is_running(process: int) -> bool:
         return False
 
 
-def wait_until(condition, seconds: float = 20.0):
-    """What ``condition`` returns, as soon as it is true."""
+def wait_until(condition, seconds: float = 120.0):
+    """What ``condition`` returns, as soon as it is true; the limit is for what never becomes true, not for a slow machine."""
     limit = time.monotonic() + seconds
     while not (value := condition()):
         assert time.monotonic() < limit, "waited in vain"

@@ -221,7 +221,7 @@ def test_error_comes_at_once_when_the_jvm_is_killed(empty_table):
     with pytest.raises(JavaFailed, match=r"METEOR: Java was killed \(SIGKILL\)"):
         Meteor().score([make_corpus(seed, num_items=500) for seed in range(40)])
     killer.join()
-    assert time.monotonic() - began[0] < 5
+    assert time.monotonic() - began[0] < 10
 
 
 @pytest.mark.parametrize(
@@ -238,7 +238,7 @@ def test_error_comes_at_once_when_the_jvm_is_killed(empty_table):
 def test_wrong_answers_are_clear_errors(tmp_path, empty_table, answer, message):
     home = make_java(tmp_path / "jdk", f"for line in sys.stdin: print({answer}, flush=True)")
     with pytest.raises(JavaFailed, match=message):
-        Meteor(java_home=home, timeout=1).score([corpus_of(["a dog"], [["a dog"]])])
+        Meteor(java_home=home, timeout=1 if "1 seconds" in message else 60).score([corpus_of(["a dog"], [["a dog"]])])
 
 
 @pytest.mark.slow
@@ -249,14 +249,15 @@ from magic_cli.metrics.base import Corpus, Tokenized
 Meteor().score([Corpus("made", ("1",), ("a",), (("a",),), tokenized=Tokenized(("a",), (("a",),)))])
 """
     environment = os.environ | {"TMPDIR": tempfile.gettempdir(), "PYTHONPATH": str(Path(magic_cli.__file__).parent.parent)}
-    parent = subprocess.Popen([sys.executable, "-c", code], env=environment)
+    with subprocess.Popen([sys.executable, "-c", code], env=environment) as parent:
 
-    def meteor_process():
-        return [child for child in children_of(parent.pid) if "Meteor" in Path(f"/proc/{child}/cmdline").read_text()]
+        def meteor_process():
+            return [child for child in children_of(parent.pid) if "Meteor" in Path(f"/proc/{child}/cmdline").read_text()]
 
-    (child,) = wait_until(meteor_process)
-    parent.kill()
-    parent.wait()
+        try:
+            (child,) = wait_until(meteor_process)
+        finally:
+            parent.kill()
     wait_until(lambda: not is_running(child), seconds=60)
     for folder in Path(tempfile.gettempdir()).glob("magic-*"):  # nobody was left to remove it
         shutil.rmtree(folder)

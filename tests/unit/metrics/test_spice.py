@@ -67,12 +67,20 @@ def test_wrong_output_is_refused_and_not_kept(fake, wrong):
     assert values(fake) == [VALUES]
 
 
-def test_what_is_parsed_is_kept_when_time_runs_out(fake, caplog):
+def run_out_of_time(fake, said, **settings):
+    """Score while SPICE parses and then hangs; a machine on which it does not come so far in time gets more of it."""
     fake.trouble(hangs_before_run=1)
-    began = time.monotonic()
-    with pytest.raises(JavaFailed, match=r"took longer than .* seconds; .*kept; raise metrics.spice.timeout"):
-        fake.metric(timeout=2.0).score([CORPUS])
-    assert time.monotonic() - began < 10 and children_of(os.getpid()) == set()
+    for timeout in (2.0, 10.0, 50.0):
+        began = time.monotonic()
+        with pytest.raises(JavaFailed, match=said):
+            fake.metric(timeout=timeout, **settings).score([CORPUS])
+        assert time.monotonic() - began < timeout + 20 and children_of(os.getpid()) == set()
+        if fake.parsed():
+            return
+
+
+def test_what_is_parsed_is_kept_when_time_runs_out(fake, caplog):
+    run_out_of_time(fake, r"took longer than .* seconds; .*kept; raise metrics.spice.timeout")
     parsed = fake.parsed()
     assert len(parsed) > 3
     fake.trouble()
@@ -176,7 +184,7 @@ def test_waiting_for_another_process_ends_when_time_runs_out_or_all_is_stopped(f
         began = time.monotonic()
         with pytest.raises(JavaFailed, match="stopped"):
             fake.metric().score([CORPUS])
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 30
         other.kill()
 
 
@@ -197,9 +205,7 @@ def test_progress_is_shown_on_a_terminal_and_nothing_else_where_there_is_none(fa
     os.set_blocking(ours, False)
     with os.fdopen(theirs, "w") as terminal:
         monkeypatch.setattr(sys, "stderr", terminal)
-        fake.trouble(hangs_before_run=1)
-        with pytest.raises(JavaFailed, match="took longer"):
-            fake.metric(timeout=2.0, keep_cache=False).score([CORPUS])
+        run_out_of_time(fake, "took longer", keep_cache=False)
         terminal.flush()
         shown = os.read(ours, 100_000).decode()
     os.close(ours)
