@@ -56,7 +56,7 @@ def decode_once(side: str, batch_size: int, settings: BenchSettings) -> dict[str
     if settings.run.threads is not None:
         torch.set_num_threads(settings.run.threads)
     workload = build_captions(replace(settings, texts=batch_size, batch_sizes=[batch_size], checked_texts=1), "natural")
-    _return_free_memory()
+    return_free_memory()
     _RESET.write_text(_RESET_PEAK)
     before = _resident("VmRSS")
     if side == "released":
@@ -66,8 +66,8 @@ def decode_once(side: str, batch_size: int, settings: BenchSettings) -> dict[str
     return {"before_bytes": before, "peak_bytes": _resident("VmHWM")}
 
 
-def _return_free_memory() -> None:
-    """Give back what building the models left behind, so that decoding does not find it."""
+def return_free_memory() -> None:
+    """Give back what building models or an earlier part left behind, so that what comes next does not find it."""
     gc.collect()
     library = ctypes.CDLL(None)
     if hasattr(library, "malloc_trim"):  # of glibc

@@ -30,6 +30,7 @@ def run(settings: BenchSettings) -> int:
     from tqdm import tqdm
 
     from magic_cli.benchmark.machine import describe_machine, tell, warn_if_busy
+    from magic_cli.benchmark.memory import return_free_memory
     from magic_cli.benchmark.plot import check_plotting, plot_growth
     from magic_cli.benchmark.report import markdown
     from magic_cli.models.loading import resolve_device
@@ -49,6 +50,7 @@ def run(settings: BenchSettings) -> int:
     for title, steps, measure in _parts(settings):
         with tqdm(total=steps, desc=title, unit="step", file=sys.stderr, disable=None) as bar:
             _put(document["sections"], title, measure(bar.update))
+        return_free_memory()  # the part's models hold one another, gigabytes of them, until Python looks for such rings
         document |= _overview(document["sections"], settings)
         write_atomically(folder / "bench.json", json.dumps(document, ensure_ascii=False, indent=1) + "\n")
     report = markdown(document)
