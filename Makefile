@@ -7,16 +7,19 @@ READY = $(VENV)/.ready
 # What builds the one dependency that has no wheel, and magic itself; pinned like everything else.
 BUILD_TOOLS = setuptools|hatchling|editables|packaging|pathspec|pluggy|trove-classifiers|tomlkit
 
+# A file's tests stay together: some share what takes long to make. At most eight, for a worker may need 4 GB of memory.
+ON_ALL_CORES = --numprocesses logical --maxprocesses 8 --dist loadfile
+
 .PHONY: demo test test-fast wheel clean
 
 demo: $(READY)  ## caption the sample photos with the embedded models
 	$(VENV)/bin/magic caption --images data/photos
 
-test: $(READY)  ## the whole test suite, offline
-	$(VENV)/bin/python -m pytest
+test: $(READY)  ## the whole test suite, offline, on all cores
+	$(VENV)/bin/python -m pytest $(ON_ALL_CORES)
 
 test-fast: $(READY)  ## without the slow tests
-	$(VENV)/bin/python -m pytest -m "not slow"
+	$(VENV)/bin/python -m pytest $(ON_ALL_CORES) -m "not slow"
 
 wheel: $(READY)  ## dist/magic-*.whl
 	$(VENV)/bin/python -m build --wheel --no-isolation
