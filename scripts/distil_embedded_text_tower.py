@@ -71,7 +71,7 @@ class Recipe:
     text_weight: float = 1.0
     landmarks: int = 1024
     units: int = 640  # of each feed-forward block
-    positions: int = 64
+    positions: int = 128  # twice the longest text: training puts its unfinished versions behind it
 
 
 # --- texts -----------------------------------------------------------------------------------------------------------

@@ -24,7 +24,7 @@ def new_tower(model: Any, start_id: int, embedding: int, *, units: int, position
         start_id: Token that opens a text.
         embedding: E.
         units: Of each feed-forward block.
-        positions: The longest text, in tokens.
+        positions: Twice the longest text, in tokens.
     """
     body, end = model.transformer, model.config.eos_token_id
     config = CLIPTextConfig(
@@ -57,14 +57,14 @@ def new_tower(model: Any, start_id: int, embedding: int, *, units: int, position
 
 
 def encode(texts: Sequence[str], tokenizer: Any, config: CLIPTextConfig) -> list[list[int]]:
-    """Token ids of texts, lower-cased, white space collapsed, with start and end token, cut at the tower's positions.
+    """Token ids of texts, lower-cased, white space collapsed, with start and end token, cut at half of the tower's positions.
 
     The first word gets a space in front as every other has, so that it is the same token wherever it stands.
     """
     rows = tokenizer([" ".join(["", *text.lower().split()]) for text in texts], add_special_tokens=False)["input_ids"]
     end = config.eos_token_id
     rows = [row[: row.index(end)] if end in row else row for row in rows]  # a text may spell the end token
-    return [[config.bos_token_id, *row[: config.max_position_embeddings - 2], end] for row in rows]
+    return [[config.bos_token_id, *row[: config.max_position_embeddings // 2 - 2], end] for row in rows]
 
 
 class Student(EmbeddedMatcher):
