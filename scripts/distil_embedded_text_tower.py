@@ -1,7 +1,6 @@
 """Distil the embedded matcher's text side into a small causal tower of CLIP's architecture, so that texts are scored as they grow.
 
-    python scripts/distil_embedded_text_tower.py --photos DIR --output build/text_tower
-    python scripts/distil_embedded_text_tower.py --photos DIR --output build/text_tower --evaluate-only
+    python scripts/distil_embedded_text_tower.py --photos DIR --output magic_cli/models/embedded/matcher/text_tower
 
 The teacher is MiniLM under the matcher's text head; the tower learns to put a text where the teacher puts it, so that the head
 for photos stays as it is. It begins as the embedded language model, whose blocks are CLIP's and whose tokens it shares, and
@@ -10,8 +9,8 @@ each with unfinished versions, because decoding scores unfinished sentences. Som
 landmarks: a text should be as near to each as the teacher has it. DIR is what train_embedded_matcher.py takes.
 
 What the teacher says is kept in ``--cache``, in parts, and training resumes from its last checkpoint: a run that was killed is
-started again with the same words. Writes the tower (fp16), its tokenizer, ``training.json`` and ``recall.json``. It is an
-experiment whose outcome is open: no run of it has come to its end yet, and `magic` does not read the tower.
+started again with the same words. Writes the tower (fp16), its tokenizer and ``training.json``, and prints its recall; once it
+lies in the matcher's folder, ``train_embedded_matcher.py --evaluate-only`` measures it, too.
 
 Shapes: U distinct texts, N texts of a batch, G captions of it, P texts of each (itself, then unfinished ones), E embedding, A
 landmark photos.
@@ -30,7 +29,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from embedded_text_tower import Student, embed, encode, new_tower, pack
+from embedded_text_tower import embed, new_tower, pack
 from PIL import Image
 from torch import Tensor
 from torch.nn import functional
@@ -41,8 +40,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, CLIPTextModelWithP
 
 from magic_cli.data.bundled_coco import load_bundled_coco_captions
 from magic_cli.models.embedded.matcher import HEADS, SHIPPED, EmbeddedMatcher
+from magic_cli.models.embedded.text_tower import TEACHER, TextTower
 from magic_cli.models.embedded.unfinished_text import NextWords
-from magic_cli.models.sources import EMBEDDED_FOLDER
+from magic_cli.models.sources import EMBEDDED_FOLDER, sha256
 from magic_cli.training.batching import BatchPlan
 from magic_cli.training.checkpoints import Checkpoints
 
@@ -59,7 +59,7 @@ class Recipe:
     """Settings of one training run."""
 
     seed: int = 0
-    steps: int = 6400
+    steps: int = 3200
     batch_size: int = 128
     parts: int = 2  # of a batch, of captions of like length
     learning_rate: float = 8e-4
@@ -211,19 +211,10 @@ def choose_landmarks(photos: Sequence[Photo], count: int) -> list[Photo]:
     return random.Random(0).sample(trains, min(count, len(trains)))
 
 
-def save(network: CLIPTextModelWithProjection, tokenizer: Any, notes: dict[str, Any], folder: Path) -> None:
-    """Write a tower in fp16 and its tokenizer."""
-    folder.mkdir(parents=True, exist_ok=True)
-    network.half().save_pretrained(folder)
-    (folder / "model.safetensors").chmod(0o644)  # safetensors leaves a file that only its owner can read
-    tokenizer.save_pretrained(folder)
-    (folder / "training.json").write_text(json.dumps(notes, indent=2) + "\n", encoding="utf-8")
-
-
 def distil(arguments: argparse.Namespace, photos: Sequence[Photo], recipe: Recipe) -> None:
     """Ask the teacher, train, write the tower."""
-    teacher = EmbeddedMatcher.load(dtype=getattr(torch, arguments.dtype))
-    heads = hashlib.sha256((SHIPPED / HEADS).read_bytes()).hexdigest()
+    teacher = EmbeddedMatcher.load(teacher=True, dtype=getattr(torch, arguments.dtype))
+    heads = sha256(SHIPPED / HEADS)
     texts, marks = gather(photos), choose_landmarks(photos, recipe.landmarks)
 
     def show() -> Tensor:
@@ -238,16 +229,17 @@ def distil(arguments: argparse.Namespace, photos: Sequence[Photo], recipe: Recip
     torch.manual_seed(recipe.seed)
     start = tokenizer.convert_tokens_to_ids(START)
     network = new_tower(model, start, landmarks.shape[1], units=recipe.units, positions=recipe.positions)
-    trainer = Trainer(network, recipe, texts, encode(texts.texts, tokenizer, network.config))
+    tower = TextTower(network, tokenizer)
+    trainer = Trainer(network, recipe, texts, tower.tokenize(texts.texts))
     # without the steps: before the rate falls, a run can still be made longer or shorter
     run = arguments.cache / f"run-{key(replace(recipe, steps=0), heads, arguments.dtype, texts.texts)}"
     seconds = trainer.run(wanted, landmarks, Checkpoints(run, keep=2), arguments.checkpoint_every)
-    counts = {"captions": len(texts.groups), "texts": len(texts.texts), "seconds": round(seconds)}
-    save(network, tokenizer, {**asdict(recipe), **counts}, arguments.output)
+    notes = {"captions": len(texts.groups), "texts": len(texts.texts), "seconds": round(seconds), TEACHER: heads}
+    tower.save(arguments.output, {**asdict(recipe), **notes})
 
 
 def main() -> None:
-    """Distil (unless asked not to), then measure what was written."""
+    """Distil, then measure what was written."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--photos", type=Path, required=True)
     parser.add_argument("--output", type=Path, required=True)
@@ -256,17 +248,13 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--steps", type=int, default=Recipe.steps)
     parser.add_argument("--checkpoint-every", type=int, default=100)
-    parser.add_argument("--evaluate-only", action="store_true")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     photos = load_photos(arguments.photos)
-    if not arguments.evaluate_only:
-        distil(arguments, photos, Recipe(steps=arguments.steps))
-    network = CLIPTextModelWithProjection.from_pretrained(arguments.output, dtype=torch.float32, local_files_only=True)
-    tokenizer = AutoTokenizer.from_pretrained(arguments.output, local_files_only=True)
-    table = evaluate(Student(EmbeddedMatcher.load(), network, tokenizer), photos)
-    (arguments.output / "recall.json").write_text(json.dumps(table, indent=2) + "\n", encoding="utf-8")
-    print_table(table)
+    distil(arguments, photos, Recipe(steps=arguments.steps))
+    matcher = EmbeddedMatcher.load(teacher=True)
+    sizes, tower = matcher.prepare_image.sizes, TextTower.load(arguments.output, heads=SHIPPED / HEADS)
+    print_table(evaluate(EmbeddedMatcher(matcher.heads, sizes, tower=tower), photos))
 
 
 if __name__ == "__main__":

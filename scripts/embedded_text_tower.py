@@ -1,6 +1,6 @@
-"""The text tower that distil_embedded_text_tower.py trains: how it begins, how it reads, and as the text side of a matcher.
+"""The text tower that distil_embedded_text_tower.py trains: how it begins, and how it reads a caption's unfinished versions with it.
 
-Shapes: N texts, V vocabulary, H width, G captions, P texts of each (itself, then unfinished ones), L tokens, E embedding.
+Shapes: H width, G captions, P texts of each (itself, then unfinished ones), L tokens, E embedding.
 """
 
 from collections.abc import Sequence
@@ -11,9 +11,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 from transformers import CLIPTextConfig, CLIPTextModelWithProjection
-
-from magic_cli.models.embedded.matcher import EmbeddedMatcher
-from magic_cli.models.image_text_model import pad_tokens
 
 
 def new_tower(model: Any, start_id: int, embedding: int, *, units: int, positions: int) -> CLIPTextModelWithProjection:
@@ -54,31 +51,6 @@ def new_tower(model: Any, start_id: int, embedding: int, *, units: int, position
     for mine, its in pairs:
         mine.load_state_dict(its.state_dict())
     return network
-
-
-def encode(texts: Sequence[str], tokenizer: Any, config: CLIPTextConfig) -> list[list[int]]:
-    """Token ids of texts, lower-cased, white space collapsed, with start and end token, cut at half of the tower's positions.
-
-    The first word gets a space in front as every other has, so that it is the same token wherever it stands.
-    """
-    rows = tokenizer([" ".join(["", *text.lower().split()]) for text in texts], add_special_tokens=False)["input_ids"]
-    end = config.eos_token_id
-    rows = [row[: row.index(end)] if end in row else row for row in rows]  # a text may spell the end token
-    return [[config.bos_token_id, *row[: config.max_position_embeddings // 2 - 2], end] for row in rows]
-
-
-class Student(EmbeddedMatcher):
-    """The matcher with a tower in place of MiniLM and the text head."""
-
-    def __init__(self, teacher: EmbeddedMatcher, network: CLIPTextModelWithProjection, tokenizer: Any) -> None:
-        super().__init__(teacher.heads, teacher.prepare_image.sizes)
-        self.network, self.tokenizer = network.eval(), tokenizer
-
-    def embed_texts(self, texts: Sequence[str]) -> Tensor:
-        """(N, E) float32, rows of length 1."""
-        rows = encode(texts, self.tokenizer, self.network.config)
-        ids = pad_tokens(rows, end_id=self.network.config.eos_token_id)
-        return functional.normalize(self.network(input_ids=ids).text_embeds.float(), dim=-1)
 
 
 @dataclass

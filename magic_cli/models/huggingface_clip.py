@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -50,14 +50,7 @@ class HuggingFaceClip(ImageTextModel):
 
     def read_tower(self) -> CausalTextTower | None:
         """The parts of ``CLIPTextModel``."""
-        text = self.model.text_model
-        return CausalTextTower(
-            embed=text.embeddings.token_embedding,
-            positions=text.embeddings.position_embedding.weight,
-            blocks=[_read_block(layer) for layer in text.encoder.layers],
-            project=lambda x: self.model.text_projection(text.final_layer_norm(x)),
-            num_heads=self.model.config.text_config.num_attention_heads,
-        )
+        return read_text_tower(self.model.text_model, self.model.text_projection)
 
 
 @dataclass(frozen=True)
@@ -82,6 +75,17 @@ class SigLip(HuggingFaceClip):
         lower = [text.lower() for text in texts]  # as it was trained
         ids = self.tokenizer(lower, padding="max_length", truncation=True, max_length=length, return_tensors="pt")["input_ids"]
         return self.model.get_text_features(input_ids=ids.to(self.model.device)).pooler_output
+
+
+def read_text_tower(text: Any, project: Callable[[Tensor], Tensor]) -> CausalTextTower:
+    """The parts of a ``CLIPTextModel`` and what projects its normalised end states."""
+    return CausalTextTower(
+        embed=text.embeddings.token_embedding,
+        positions=text.embeddings.position_embedding.weight,
+        blocks=[_read_block(layer) for layer in text.encoder.layers],
+        project=lambda states: project(text.final_layer_norm(states)),
+        num_heads=text.config.num_attention_heads,
+    )
 
 
 def _read_block(layer: Any) -> Block:

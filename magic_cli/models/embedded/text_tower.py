@@ -1,0 +1,93 @@
+"""The embedded matcher's text side as a small causal tower of CLIP's architecture, distilled from MiniLM and its text head.
+
+Being causal, it reads growing texts incrementally (``causal_text.py``), which a sentence encoder such as MiniLM cannot.
+`scripts/distil_embedded_text_tower.py` trains it.
+
+Shapes: N texts, E image-text embedding.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from magic_cli.errors import MagicError
+from magic_cli.models.causal_text import CausalTextTower
+from magic_cli.models.huggingface_clip import read_text_tower
+from magic_cli.models.image_text_model import pad_tokens
+from magic_cli.models.sources import sha256
+
+NOTES, TEACHER = "training.json", "heads_sha256"
+
+
+class TextTower:
+    """Texts -> the embedding that is compared with photos.
+
+    Attributes:
+        network: A ``CLIPTextModelWithProjection``.
+        tokenizer: Of lower-cased text.
+        length: The longest text in tokens, start and end included: half of the positions, because training puts unfinished
+            versions of a text behind it.
+    """
+
+    def __init__(self, network: Any, tokenizer: Any) -> None:
+        self.network, self.tokenizer = network, tokenizer
+        self.length = network.config.max_position_embeddings // 2
+
+    @classmethod
+    def load(cls, folder: Path, *, heads: Path) -> Self:
+        """Read a tower from a folder that ``save`` wrote.
+
+        Args:
+            folder: Holds the network, its tokenizer and notes on its training.
+            heads: File of the matcher's heads; the tower must have been distilled from these.
+
+        Raises:
+            MagicError: It was distilled from others.
+        """
+        from transformers import AutoTokenizer, CLIPTextModelWithProjection
+
+        if json.loads((folder / NOTES).read_text(encoding="utf-8"))[TEACHER] != sha256(heads):
+            raise MagicError(
+                f"{folder}: distilled from other heads than {heads}; delete it, or make it anew with scripts/distil_embedded_text_tower.py"
+            )
+        network = CLIPTextModelWithProjection.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
+        return cls(network.eval().requires_grad_(False), AutoTokenizer.from_pretrained(folder, local_files_only=True))
+
+    def save(self, folder: Path, notes: dict[str, Any]) -> None:
+        """Write the network (fp16), its tokenizer, and notes, which name the heads that it was distilled from."""
+        folder.mkdir(parents=True, exist_ok=True)
+        self.network.half().save_pretrained(folder)
+        (folder / "model.safetensors").chmod(0o644)  # safetensors leaves a file that only its owner can read
+        self.tokenizer.save_pretrained(folder)
+        (folder / NOTES).write_text(json.dumps(notes, indent=2) + "\n", encoding="utf-8")
+
+    def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
+        """Token ids of texts, lower-cased, white space collapsed, with start and end token; what is too long is cut.
+
+        The first word gets a space in front as every other has, so that it is the same token wherever it stands.
+        """
+        if not texts:
+            return []
+        start, end = self.network.config.bos_token_id, self.network.config.eos_token_id
+        rows = self.tokenizer([" ".join(["", *text.lower().split()]) for text in texts], add_special_tokens=False)["input_ids"]
+        rows = [row[: row.index(end)] if end in row else row for row in rows]  # a text may spell the end token
+        return [[start, *row[: self.length - 2], end] for row in rows]
+
+    def embed(self, texts: Sequence[str]) -> Tensor:
+        """(N, E) float32, rows of length 1."""
+        if not texts:
+            return torch.empty(0, self.network.config.projection_dim, device=self.network.device)
+        ids = pad_tokens(self.tokenize(texts), end_id=self.network.config.eos_token_id, device=self.network.device)
+        return functional.normalize(self.network(input_ids=ids).text_embeds.float(), dim=-1)
+
+    def read(self) -> CausalTextTower:
+        """The parts of the network, for growing texts."""
+        network = self.network
+        return read_text_tower(network.text_model, lambda states: functional.normalize(network.text_projection(states).float(), dim=-1))
