@@ -48,7 +48,7 @@ def test_wheel_holds_the_embedded_weights_and_little_else(wheel):
     with zipfile.ZipFile(wheel) as archive:
         sizes = {info.filename: info.file_size for info in archive.infolist()}
     embedded = {name: size for name, size in sizes.items() if "/models/embedded/" in name}
-    for name in ("language_model/model.safetensors", "language_model/tokenizer.json", "matcher/heads.safetensors", "matcher/README.md"):
+    for name in ("language_model/model.safetensors", "language_model/tokenizer.json", "matcher/heads.safetensors", "matcher/text_tower/model.safetensors", "matcher/README.md"):
         assert any(file.endswith(name) for file in embedded), name
     assert sum(embedded.values()) < 25e6
     assert not any(name.startswith(("tests", "scripts", "data")) for name in sizes)

@@ -67,6 +67,8 @@ class TextTower:
         self.network.half().save_pretrained(folder)
         (folder / "model.safetensors").chmod(0o644)  # safetensors leaves a file that only its owner can read
         self.tokenizer.save_pretrained(folder)
+        file = folder / "tokenizer.json"  # on its many lines it takes twice as much of the wheel
+        file.write_text(json.dumps(json.loads(file.read_text("utf-8")), ensure_ascii=False, separators=(",", ":")), encoding="utf-8")
         (folder / NOTES).write_text(json.dumps(notes, indent=2) + "\n", encoding="utf-8")
 
     def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
