@@ -145,7 +145,7 @@ def speed(setup: Setup) -> dict:
 
 
 def contrast(setup: Setup) -> dict:
-    """Perplexity and token similarity with and without the contrastive term, and the two points of closest perplexity."""
+    """Perplexity and token similarity with and without the contrastive term: where the worse one ended, and the other was as far."""
     every = f"validate.every={max(1, setup.args.steps // 20)}"
     found = {}
     for name, margin in (("without", 0.0), ("with", setup.args.margin)):
@@ -154,10 +154,10 @@ def contrast(setup: Setup) -> dict:
             {"step": line["step"], "perplexity": line["validation"]["perplexity_per_token"], "similarity": line["validation"]["token_similarity"]}
             for line in lines if "validation" in line
         ]  # fmt: skip
-    last = min(found["with"], key=lambda point: point["perplexity"])
-    nearest = min(found["without"], key=lambda point: abs(point["perplexity"] - last["perplexity"]))
-    ratio = max(last["perplexity"], nearest["perplexity"]) / min(last["perplexity"], nearest["perplexity"])
-    return {"with": last, "without": nearest, "perplexities_equal_within_5_percent": ratio <= CLOSE, "points": found}
+    reached = max(min(point["perplexity"] for point in points) for points in found.values())  # by both
+    chosen = {name: min(points, key=lambda point: abs(point["perplexity"] - reached)) for name, points in found.items()}
+    perplexities = [point["perplexity"] for point in chosen.values()]
+    return {**chosen, "perplexities_equal_within_5_percent": max(perplexities) <= CLOSE * min(perplexities), "points": found}
 
 
 def kills(setup: Setup) -> dict:
