@@ -7,8 +7,8 @@ READY = $(VENV)/.ready
 # What builds the one dependency that has no wheel, and magic itself; pinned like everything else.
 BUILD_TOOLS = setuptools|hatchling|editables|packaging|pathspec|pluggy|trove-classifiers|tomlkit
 
-# A file's tests stay together: some share what takes long to make. At most eight, for a worker may need 4 GB of memory.
-ON_ALL_CORES = --numprocesses logical --maxprocesses 8 --dist loadfile
+# A file's tests stay together: some share what takes long to make. tests/conftest.py says how many processes.
+ON_ALL_CORES = --numprocesses auto --dist loadfile
 
 .PHONY: demo test test-fast wheel clean
 

@@ -10,7 +10,7 @@ landmarks: a text should be as near to each as the teacher has it. DIR is what t
 
 What the teacher says is kept in ``--cache``, in parts, and training resumes from its last checkpoint: a run that was killed is
 started again with the same words. Writes the tower (fp16), its tokenizer and ``training.json``, and prints its recall; once it
-lies in the matcher's folder, ``train_embedded_matcher.py --evaluate-only`` measures it, too.
+lies in the matcher's folder, ``train_embedded_matcher.py --evaluate-only`` writes ``recall.json`` with it.
 
 Shapes: U distinct texts, N texts of a batch, G captions of it, P texts of each (itself, then unfinished ones), E embedding, A
 landmark photos.
@@ -40,7 +40,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, CLIPTextModelWithP
 
 from magic_cli.data.bundled_coco import load_bundled_coco_captions
 from magic_cli.models.embedded.matcher import HEADS, SHIPPED, EmbeddedMatcher
-from magic_cli.models.embedded.text_tower import TEACHER, TextTower
+from magic_cli.models.embedded.text_tower import TextTower
 from magic_cli.models.embedded.unfinished_text import NextWords
 from magic_cli.models.sources import EMBEDDED_FOLDER, sha256
 from magic_cli.training.batching import BatchPlan
@@ -213,8 +213,8 @@ def choose_landmarks(photos: Sequence[Photo], count: int) -> list[Photo]:
 
 def distil(arguments: argparse.Namespace, photos: Sequence[Photo], recipe: Recipe) -> None:
     """Ask the teacher, train, write the tower."""
-    teacher = EmbeddedMatcher.load(teacher=True, dtype=getattr(torch, arguments.dtype))
-    heads = sha256(SHIPPED / HEADS)
+    teacher = EmbeddedMatcher.load(arguments.matcher, teacher=True, dtype=getattr(torch, arguments.dtype))
+    heads = sha256(arguments.matcher / HEADS)
     texts, marks = gather(photos), choose_landmarks(photos, recipe.landmarks)
 
     def show() -> Tensor:
@@ -234,14 +234,15 @@ def distil(arguments: argparse.Namespace, photos: Sequence[Photo], recipe: Recip
     # without the steps: before the rate falls, a run can still be made longer or shorter
     run = arguments.cache / f"run-{key(replace(recipe, steps=0), heads, arguments.dtype, texts.texts)}"
     seconds = trainer.run(wanted, landmarks, Checkpoints(run, keep=2), arguments.checkpoint_every)
-    notes = {"captions": len(texts.groups), "texts": len(texts.texts), "seconds": round(seconds), TEACHER: heads}
-    tower.save(arguments.output, {**asdict(recipe), **notes})
+    notes = {**asdict(recipe), "captions": len(texts.groups), "texts": len(texts.texts), "seconds": round(seconds)}
+    tower.save(arguments.output, heads=arguments.matcher / HEADS, notes=notes)
 
 
 def main() -> None:
     """Distil, then measure what was written."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--photos", type=Path, required=True)
+    parser.add_argument("--matcher", type=Path, default=SHIPPED, help="folder of the heads to distil from")
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--cache", type=Path, default=Path("build/distilled"))
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="bfloat16", help="in which the teacher computes")
@@ -252,8 +253,8 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     photos = load_photos(arguments.photos)
     distil(arguments, photos, Recipe(steps=arguments.steps))
-    matcher = EmbeddedMatcher.load(teacher=True)
-    sizes, tower = matcher.prepare_image.sizes, TextTower.load(arguments.output, heads=SHIPPED / HEADS)
+    matcher = EmbeddedMatcher.load(arguments.matcher, teacher=True)
+    sizes, tower = matcher.prepare_image.sizes, TextTower.load(arguments.output, heads=arguments.matcher / HEADS)
     print_table(evaluate(EmbeddedMatcher(matcher.heads, sizes, tower=tower), photos))
 
 

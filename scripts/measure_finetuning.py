@@ -145,7 +145,7 @@ def speed(setup: Setup) -> dict:
 
 
 def contrast(setup: Setup) -> dict:
-    """Perplexity and token similarity with and without the contrastive term: where the worse one ended, and the other was as far."""
+    """Perplexity and token similarity with and without the contrastive term, where each first reached what both reached."""
     every = f"validate.every={max(1, setup.args.steps // 20)}"
     found = {}
     for name, margin in (("without", 0.0), ("with", setup.args.margin)):
@@ -155,7 +155,7 @@ def contrast(setup: Setup) -> dict:
             for line in lines if "validation" in line
         ]  # fmt: skip
     reached = max(min(point["perplexity"] for point in points) for points in found.values())  # by both
-    chosen = {name: min(points, key=lambda point: abs(point["perplexity"] - reached)) for name, points in found.items()}
+    chosen = {name: next(point for point in points if point["perplexity"] <= reached) for name, points in found.items()}
     perplexities = [point["perplexity"] for point in chosen.values()]
     return {**chosen, "perplexities_equal_within_5_percent": max(perplexities) <= CLOSE * min(perplexities), "points": found}
 

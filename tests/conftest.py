@@ -13,6 +13,7 @@ import signal
 import socket
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 from PIL import Image
@@ -130,6 +131,13 @@ def images(tiny_photos) -> list[Image.Image]:
 def image_features(loaded_clip, images) -> torch.Tensor:
     """(6, E) features of the photos."""
     return loaded_clip.encode_images(images)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config):
+    """As many processes as this one may use cores, at most eight, each with 4 GB of memory: one test needs as much."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(8, cores, psutil.virtual_memory().available // 4_000_000_000))
 
 
 def pytest_configure(config):

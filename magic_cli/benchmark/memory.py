@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import gc
 import multiprocessing
+import sys
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
@@ -69,8 +70,7 @@ def decode_once(side: str, batch_size: int, settings: BenchSettings) -> dict[str
 def return_free_memory() -> None:
     """Give back what building models or an earlier part left behind, so that what comes next does not find it."""
     gc.collect()
-    library = ctypes.CDLL(None)
-    if hasattr(library, "malloc_trim"):  # of glibc
+    if sys.platform == "linux" and hasattr(library := ctypes.CDLL(None), "malloc_trim"):  # of glibc
         library.malloc_trim(0)
 
 

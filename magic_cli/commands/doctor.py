@@ -99,7 +99,7 @@ def _models() -> Iterator[Finding]:
     """Whether each configured model is at hand without a network."""
     import yaml
 
-    for group, weights in (("language_model", "language_model/model.safetensors"), ("image_text_model", "matcher/heads.safetensors")):
+    for group, weights in (("language_model", "language_model/model.safetensors"), ("image_text_model", "matcher/text_tower/model.safetensors")):
         for file in sorted((find_config_dir() / group).glob("*.yaml")):
             config = yaml.safe_load(file.read_text(encoding="utf-8"))
             topic, name = f"{group}={file.stem}", config["name"]

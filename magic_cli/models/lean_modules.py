@@ -78,12 +78,14 @@ def make_lean(model: nn.Module) -> None:
 
 def use_lean_activations(model: nn.Module) -> None:
     """Replace, in place, CLIP's and GPT-2's activations, which their libraries put together from many operations."""
-    from transformers.activations import NewGELUActivation, QuickGELUActivation
+    from transformers.activations import GELUActivation, NewGELUActivation, QuickGELUActivation
 
     def lean(layer: nn.Module) -> nn.Module | None:
         of_clip = type(layer).__name__ == "QuickGELU" and type(layer).__module__ in ("clip.model", "open_clip.transformer")
         if of_clip or type(layer) is QuickGELUActivation:
             return QuickGelu()
+        if type(layer) is GELUActivation and layer.act is nn.functional.gelu:
+            return nn.GELU()
         return nn.GELU(approximate="tanh") if type(layer) is NewGELUActivation else None
 
     _replace(model, lean)

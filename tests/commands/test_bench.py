@@ -1,5 +1,6 @@
 """magic bench from the command line: argv in; stdout, stderr, files and exit status out."""
 
+import gc
 import json
 import sys
 
@@ -16,12 +17,18 @@ def elsewhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
+def num_models():
+    return sum(type(thing).__name__ == "HuggingFaceLanguageModel" for thing in gc.get_objects())
+
+
 def document(folder):
     return json.loads((folder / "bench.json").read_text())
 
 
 def test_embedded_models_are_measured_on_the_photos_that_are_named(tiny_photos, tmp_path, capsys):
+    models = num_models()
     assert main(["bench", "--parts", "embedded", "--photos", str(tiny_photos), *SMALL, "--output", "out"]) == 0
+    assert num_models() == models, "a part's models do not stay in memory"
     out, err = capsys.readouterr()
     assert out == (tmp_path / "out" / "report.md").read_text()
     assert "| batch | captions a second |" in out and "out/bench.json" in err

