@@ -1,7 +1,7 @@
 """What `magic finetune-lm` is worth: speed beside a plain Trainer loop, the contrastive term, resuming after kill -9.
 
-    python scripts/measure_finetuning.py speed --output build/speed --steps 300 --repeats 3
-    python scripts/measure_finetuning.py contrast --output build/contrast --steps 3000
+    python scripts/measure_finetuning.py speed --output build/speed --steps 50 --repeats 3 --batch-size 128 --validation 300
+    python scripts/measure_finetuning.py contrast --output build/contrast --steps 700 --limit 20000 --layers 2
     python scripts/measure_finetuning.py kills --output build/kills --steps 300 --kills 10
 
 All train a fresh GPT-2 on COCO's train2014 captions from the pycocoevalcap package, or on --texts FILE, one a line. Each part
