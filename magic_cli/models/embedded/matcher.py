@@ -80,7 +80,8 @@ class EmbeddedMatcher(ImageTextModel):
         for name in (CONFIG, HEADS):
             if not (folder / name).is_file():
                 raise MagicError(f"{folder}: no {name}; rebuild it with scripts/train_embedded_matcher.py")
-        has_tower = not teacher and ((folder / TOWER).is_dir() or folder.resolve() == SHIPPED.resolve())  # what is shipped is not to be half there
+        # what is shipped has one: without it texts would be read by another model, and nobody told
+        has_tower = not teacher and ((folder / TOWER).is_dir() or folder.resolve() == SHIPPED.resolve())
         config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
         heads = MatcherHeads(HeadShape(config["embedding"], config["hidden"]))
         heads.load_state_dict({name: tensor.float() for name, tensor in load_file(folder / HEADS).items()})
