@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from magic_cli.models.compiling import compiled
+from magic_cli.models.lean_gpt2 import LeanGPT2
 from magic_cli.models.lean_modules import unpack_products
 from magic_cli.work import Work
 
@@ -25,6 +26,7 @@ class Network:
         self.model, self.body, self.work = model, model.base_model, work
         self.head = model.get_output_embeddings()
         self.takes_positions = "position_ids" in inspect.signature(self.body.forward).parameters
+        self.lean = LeanGPT2.of(self.body)
         self.head_is_plain = True
         """Whether ``head(hidden)`` are the model's own logits; the probe clears it for scaled or capped heads."""
 
@@ -35,12 +37,14 @@ class Network:
     def compile(self) -> None:
         """Run the forward pass through torch.compile from now on."""
         unpack_products(self.body)  # the compiler packs for itself
-        self.body = compiled(self.body)
+        self.body, self.lean = compiled(self.body), None
 
     def hidden(self, ids: Tensor, mask: Tensor | None = None, positions: Tensor | None = None, cache: Any = None, **options):
         """Last-layer hidden states (B, T, H) of ``ids`` (B, T), and the cache after them."""
         with self.work.phase("language_model"):
             self.work.add("lm_positions", ids.numel())
+            if self.lean is not None and cache is not None and mask is not None and mask.dim() == 4:
+                return self.lean(ids, mask, positions, cache), cache
             out = self.body(ids, **self._inputs(mask, positions), past_key_values=cache, **options)
         return out.last_hidden_state, getattr(out, "past_key_values", None)
 

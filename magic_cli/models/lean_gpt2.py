@@ -1,0 +1,58 @@
+"""GPT-2's forward pass over its own modules, without the half that its library does around them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+class LeanGPT2:
+    """A step of a few positions on a cache.
+
+    At batch size 1 the library's own pass over 12 layers spends as long on masks, hooks and bookkeeping as on small products.
+    ``probe.py`` compares the result with the library's, as for every way of looking ahead.
+
+    Args:
+        body: Hugging Face's ``GPT2Model`` in eval mode, without cross-attention.
+    """
+
+    def __init__(self, body: nn.Module) -> None:
+        self.body = body
+
+    @classmethod
+    def of(cls, body: nn.Module) -> LeanGPT2 | None:
+        """None if that is another model than plain GPT-2."""
+        from transformers import GPT2Model
+
+        config = body.config
+        if type(body) is not GPT2Model or body.training or config.add_cross_attention or config._attn_implementation != "sdpa":
+            return None
+        return cls(body)
+
+    def __call__(self, ids: Tensor, mask: Tensor, positions: Tensor, cache: Any) -> Tensor:
+        """Last-layer hidden states (B, Q, H).
+
+        Args:
+            ids: (B, Q).
+            mask: (B, 1, Q, T + Q), additive.
+            positions: (B, Q).
+            cache: ``DynamicCache`` of the T tokens before; takes up these.
+        """
+        body = self.body
+        x = body.wte(ids) + body.wpe(positions)
+        for number, block in enumerate(body.h):
+            attention = block.attn
+            query, key, value = (self._heads(part, attention) for part in attention.c_attn(block.ln_1(x)).chunk(3, dim=-1))
+            key, value = cache.update(key, value, number)
+            attended = nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=attention.scaling)
+            x = x + attention.c_proj(attended.transpose(1, 2).flatten(2))
+            mlp = block.mlp
+            x = x + mlp.c_proj(mlp.act(mlp.c_fc(block.ln_2(x))))
+        return body.ln_f(x)
+
+    @staticmethod
+    def _heads(x: Tensor, attention: nn.Module) -> Tensor:
+        """(B, Q, H) -> (B, heads, Q, d)."""
+        return x.unflatten(2, (attention.num_heads, attention.head_dim)).transpose(1, 2)
