@@ -69,6 +69,8 @@ class RunSettings(MachineSettings):
         trace: Write every step's candidates and scores to trace.jsonl.
         lazy: Look only at candidates that can still win (same tokens); null: on the CPU, where it saves time. On a GPU it
             saves arithmetic, too, at the price of waiting for the device once more a token.
+        step_memory: MiB for steps that are remembered from text to text (same tokens), at least 0: texts begin alike, and nearly all
+            that a step computes is the same for all images. Of no use in 16 bits and with ``trace``, where nothing is remembered.
         compile: Run the models through torch.compile: slow to start, then faster.
         workers: Processes that read images ahead of the decoder, at least 0 (the main process reads); null: chosen by the
             number of cores.
@@ -83,6 +85,7 @@ class RunSettings(MachineSettings):
     objective: str | None = None
     trace: bool = False
     lazy: bool | None = None
+    step_memory: int = 128
     compile: bool = False
     workers: int | None = None
     cache_images: bool = True
@@ -93,6 +96,7 @@ class RunSettings(MachineSettings):
         require("repeat", self.repeat, at_least=1, prefix="run")
         require("repeats", self.repeats, at_least=1, prefix="run")
         require("seed", self.seed, at_least=0, at_most=2**63 - 1, prefix="run")
+        require("step_memory", self.step_memory, at_least=0, prefix="run")
         if self.workers is not None:
             require("workers", self.workers, at_least=0, prefix="run")
 
@@ -174,7 +178,10 @@ def _plain(value: Any) -> Any:
 
 # What cannot change a result, so that a run goes on after it is changed.
 _WITHOUT_EFFECT = {
-    "run": ("dir", "batch_size", "device", "threads", "trace", "lazy", "compile", "workers", "cache_images", "image_cache", "repeats", "objective"),
+    "run": (
+        "dir", "batch_size", "device", "threads", "trace", "lazy", "step_memory", "compile", "workers", "cache_images", "image_cache",
+        "repeats", "objective",
+    ),  # fmt: skip
     "language_model": ("recommended",),  # already resolved into the settings that use it
     "image_text_model": ("recommended",),
 }

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 
 from magic_cli.decoding import scoring
 from magic_cli.decoding.method import Choice, DecodingMethod, Guidance, OnStep, OwnLoop, Step, Task, refuse_nan
+from magic_cli.decoding.step_memory import StepMemory
 from magic_cli.errors import SettingsError
-from magic_cli.protocols import LanguageModel
+from magic_cli.protocols import LanguageModel, LanguageModelState
 
 
 @dataclass
@@ -33,6 +34,8 @@ def generate(
     seeds: Sequence[int] | None = None,
     on_step: OnStep | None = None,
     lazy: bool = True,
+    memory: StepMemory | None = None,
+    settle_ties: bool = True,
 ) -> list[list[int]]:
     """Continue every prompt.
 
@@ -47,6 +50,9 @@ def generate(
         on_step: Called as ``on_step(prompt index, step index, details)`` after each choice, for traces; what was not
             evaluated is None.
         lazy: Look only at candidates that can still win; gives the same tokens.
+        memory: Steps of earlier calls with the same method and models, which are not computed again; takes up this call's.
+        settle_ties: Compute a choice that rounding may decide once more, for its row alone: whatever the batch, ``lazy`` and
+            ``memory``, the same tokens come out, to the last tie. Made for float32: coarser numbers are full of ties.
 
     Returns:
         B lists of generated token ids, prompt excluded.
@@ -57,58 +63,121 @@ def generate(
     """
     _check(model, method, prompts, guidance)
     seeds = list(seeds) if seeds else [0] * len(prompts)
-    task = Task(model, [list(prompt) for prompt in prompts], guidance, is_settled, seeds, on_step, lazy)
+    prompts = [list(prompt) for prompt in prompts]
+    task = Task(model, prompts, guidance, is_settled, seeds, on_step, lazy, memory, settle_ties)
     return method.write(task) if isinstance(method, OwnLoop) else _write_by_steps(method, task)
 
 
 def _write_by_steps(method: DecodingMethod, task: Task) -> list[list[int]]:
     """The common loop: every step asks the method for the next token of all rows."""
-    model, prompts, guidance = task.model, task.prompts, task.guidance
     width = method.rows_per_prompt
-    rows = [_Row(i, _generator(task.seeds[i])) for i in range(len(prompts)) for _ in range(width)]
-    results: list[list[int]] = [[] for _ in prompts]
-    search = method.begin(len(prompts))
-    state = model.prefill(prompts)
-    if width > 1:
-        state = model.select(state, torch.arange(len(prompts), device=state.logits.device).repeat_interleave(width))
-    matcher = None
-    if guidance is not None and method.needs_image:
-        matcher = _Matcher(guidance, torch.tensor([row.prompt for row in rows], device=guidance.images.device))
-    step_index = 0
+    rows = [_Row(i, _generator(task.seeds[i])) for i in range(len(task.prompts)) for _ in range(width)]
+    results: list[list[int]] = [[] for _ in task.prompts]
+    if task.memory is not None:
+        rows = [row for row in rows if not _follow_memory(method, task, row, results)]
+    if not rows:
+        return results
+    search = method.begin(len(task.prompts))
+    state = _read_texts(task, rows)
+    matcher = _matcher(method, task, rows)
     while rows:
         faulty = {"language_model": state.logits.isnan().any()}
-        step = Step(
-            model=model,
-            state=state,
-            prompts=[prompts[row.prompt] for row in rows],
-            generated=[row.generated for row in rows],
-            remaining=[method.decoding_len - len(prompts[row.prompt]) - len(row.generated) for row in rows],
-            generators=[row.generator for row in rows],
-            match=matcher,
-            lazy=task.lazy,
-        )
+        step = _step(method, task, rows, state, matcher, lazy=task.lazy)
         choice = search.step(step)
         if matcher is not None:
             faulty["image_text_model"] = matcher.faulty
         if choice.faulty is not None:
             faulty["language_model"] = faulty["language_model"] | choice.faulty
-        tokens = _read(choice.tokens, faulty)
+        tokens, close = _read(choice, faulty)
+        if task.memory is not None and choice.evidence is not None:
+            for i, row in enumerate(rows):
+                task.memory.put(task.prompts[row.prompt], row.generated, choice.evidence.row(i))
+        overruled = False
+        for i in close if task.settle_ties else ():
+            token = _choose_alone(method, task, rows[i])
+            overruled |= token != tokens[i]
+            tokens[i] = choice.tokens[i] = token
         if task.on_step is not None:
-            _report(task.on_step, step_index, rows, choice)
+            _report(task.on_step, rows, choice)
         parents = range(len(rows)) if choice.parents is None else choice.parents.tolist()
         rows = [_Row(row.prompt, row.generator, [*rows[p].generated, t]) for row, p, t in zip(rows, parents, tokens, strict=True)]
         keep = _retire(rows, choice, results, width, step.remaining, task.is_settled)
         if keep:
-            state = _advance(model, state, choice, keep, len(rows))
             if matcher is not None and len(keep) < len(rows):
-                matcher.select(torch.tensor(keep, device=guidance.images.device))
+                matcher.select(torch.tensor(keep, device=task.guidance.images.device))
+            state = _read_texts(task, [rows[i] for i in keep]) if overruled else _advance(task.model, state, choice, keep, len(rows))
         rows = [rows[i] for i in keep]
-        step_index += 1
     return results
 
 
+def _read_texts(task: Task, rows: Sequence[_Row]) -> LanguageModelState:
+    """The language model's state after all that the rows have so far."""
+    texts = [(*task.prompts[row.prompt], *row.generated) for row in rows]
+    place_of = {text: place for place, text in enumerate(dict.fromkeys(texts))}
+    state = task.model.prefill([list(text) for text in place_of])
+    if len(place_of) == len(texts):
+        return state
+    return task.model.select(state, torch.tensor([place_of[text] for text in texts], device=state.logits.device))
+
+
+def _matcher(method: DecodingMethod, task: Task, rows: Sequence[_Row]) -> _Matcher | None:
+    """What binds the rows to their images, if the method looks at any."""
+    guidance = task.guidance
+    if guidance is None or not method.needs_image:
+        return None
+    return _Matcher(guidance, torch.tensor([row.prompt for row in rows], device=guidance.images.device))
+
+
+def _step(method: DecodingMethod, task: Task, rows: Sequence[_Row], state, matcher: _Matcher | None, *, lazy: bool) -> Step:
+    return Step(
+        model=task.model,
+        state=state,
+        prompts=[task.prompts[row.prompt] for row in rows],
+        generated=[row.generated for row in rows],
+        remaining=[_remaining(method, task, row) for row in rows],
+        generators=[row.generator for row in rows],
+        matcher=matcher,
+        lazy=lazy,
+    )
+
+
+def _remaining(method: DecodingMethod, task: Task, row: _Row) -> int:
+    """Tokens that the row may still get."""
+    return method.decoding_len - len(task.prompts[row.prompt]) - len(row.generated)
+
+
+def _follow_memory(method: DecodingMethod, task: Task, row: _Row, results: list[list[int]]) -> bool:
+    """Go on with a row as far as its steps are remembered; returns whether that finished it, with its text among the results."""
+    matcher, prompt = _matcher(method, task, [row]), task.prompts[row.prompt]
+    while (evidence := task.memory.get(prompt, row.generated)) is not None:
+        choice = method.recall(evidence.as_rows(), matcher, lazy=task.lazy)
+        if choice is None:
+            break
+        tokens, close = _read(choice, {} if matcher is None else {"image_text_model": matcher.faulty})
+        if close and not evidence.alone and task.settle_ties:
+            break
+        task.memory.met += 1
+        if task.on_step is not None:
+            _report(task.on_step, [row], choice)
+        is_last = _remaining(method, task, row) == 1
+        row.generated = [*row.generated, *tokens]
+        if is_last or task.is_settled(row.generated):
+            results[row.prompt] = row.generated
+            return True
+    return False
+
+
+def _choose_alone(method: DecodingMethod, task: Task, row: _Row) -> int:
+    """A row's next token as it comes out when nothing else is computed beside it and nothing is left out or remembered."""
+    state, matcher = _read_texts(task, [row]), _matcher(method, task, [row])
+    choice = method.begin(1).step(_step(method, task, [row], state, matcher, lazy=False))
+    if task.memory is not None:
+        task.memory.put(task.prompts[row.prompt], row.generated, replace(choice.evidence.row(0), alone=True))
+    return int(choice.tokens)
+
+
 class _Matcher:
-    """Binds each row to its image: called with R x K texts, gives the (R, K) image-text match."""
+    """Binds each row to its image (implements ``method.Matcher``)."""
 
     def __init__(self, guidance: Guidance, prompt_of_row: torch.Tensor) -> None:
         self.images = guidance.images[prompt_of_row]
@@ -117,8 +186,10 @@ class _Matcher:
         self.faulty = torch.zeros((), dtype=torch.bool, device=guidance.images.device)
         """Whether a feature was not finite; read together with the chosen tokens, so that a device is waited for once."""
 
-    def __call__(self, texts: list[list[str]], similarity: str) -> torch.Tensor:
-        features = self.texts.encode(texts)
+    def encode(self, texts: list[list[str]]) -> torch.Tensor:
+        return self.texts.encode(texts)
+
+    def match(self, features: torch.Tensor, similarity: str) -> torch.Tensor:
         if similarity == "dot_product":
             match = scoring.dot_product(self.images, features)
         else:
@@ -143,16 +214,17 @@ def _check(model: LanguageModel, method: DecodingMethod, prompts: Sequence[Seque
         )
 
 
-def _read(tokens: torch.Tensor, faulty: dict[str, torch.Tensor]) -> list[int]:
-    """The chosen tokens on the host, in one transfer with whether a model gave NaN.
+def _read(choice: Choice, faulty: dict[str, torch.Tensor]) -> tuple[list[int], list[int]]:
+    """The chosen tokens on the host, and the rows whose choice is close, in one transfer with whether a model gave NaN.
 
     Raises:
         MagicError: One did.
     """
-    numbers = torch.cat([tokens, torch.stack(list(faulty.values())).to(tokens)]).tolist()
-    for model, is_faulty in zip(faulty, numbers[len(tokens) :], strict=True):
+    num_rows, close = len(choice.tokens), torch.zeros_like(choice.tokens) if choice.close is None else choice.close
+    numbers = torch.cat([choice.tokens, close.to(choice.tokens), *(flag.to(choice.tokens)[None] for flag in faulty.values())]).tolist()
+    for model, is_faulty in zip(faulty, numbers[2 * num_rows :], strict=True):
         refuse_nan(model, bool(is_faulty))
-    return numbers[: len(tokens)]
+    return numbers[:num_rows], [row for row, flag in enumerate(numbers[num_rows : 2 * num_rows]) if flag]
 
 
 def _generator(seed: int) -> torch.Generator:
@@ -189,13 +261,13 @@ def _advance(model: LanguageModel, state, choice: Choice, keep: list[int], num_r
     return state
 
 
-def _report(on_step: OnStep, step_index: int, rows: list[_Row], choice: Choice) -> None:
+def _report(on_step: OnStep, rows: Sequence[_Row], choice: Choice) -> None:
     as_lists = {name: None if value is None else _without_nan(value.tolist()) for name, value in choice.details.items()}
     parents = None if choice.parents is None else choice.parents.tolist()
     for i, (row, token) in enumerate(zip(rows, choice.tokens.tolist(), strict=True)):
         details = {name: None if values is None else values[i] for name, values in as_lists.items()}
         beam = {} if parents is None else {"parent": parents[i], "row": i}
-        on_step(row.prompt, step_index, {"choice": token, **beam, **details})
+        on_step(row.prompt, len(row.generated), {"choice": token, **beam, **details})
 
 
 def _without_nan(rows: list[list[float]]) -> list[list[float | None]]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from enum import Enum
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from magic_cli.decoding.method import Choice, DecodingMethod, Step, candidate_sequences, require
+from magic_cli.decoding.method import Choice, DecodingMethod, Matcher, Step, candidate_sequences, require
+from magic_cli.decoding.step_memory import Evidence
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -53,7 +55,67 @@ class ContrastiveSearch(DecodingMethod):
         return self.k
 
     def step(self, step: Step) -> Choice:
-        return look_ahead(step, k=self.k, alpha=self.alpha)
+        """Look one token ahead: a term of weight zero is not computed at all, a penalty only where it can matter."""
+        from magic_cli.decoding import scoring
+
+        ids, confidence, close = scoring.top_candidates(step.state.logits, self.k)  # (R, K)
+        features = self._text_features(step, ids)
+        f = self._magic_score(features, step.matcher)
+        wanted, penalty = None, None
+        if self.alpha > 0:
+            wanted = self._wanted(confidence, f, lazy=step.lazy)
+            hidden = step.peek(ids, wanted if step.lazy else None)
+            penalty = scoring.degeneration_penalty(hidden, step.state.hidden, step.state.valid)
+        choice = self._choose(Evidence(ids, confidence, features, penalty), f, wanted)
+        choice.close = choice.close | close
+        return choice
+
+    def recall(self, evidence: Evidence, matcher: Matcher | None, *, lazy: bool) -> Choice | None:
+        f, wanted = self._magic_score(evidence.features, matcher), None
+        if self.alpha > 0:
+            wanted = self._wanted(evidence.confidence, f, lazy=lazy)
+            if (evidence.penalty.isnan() & wanted).any():
+                return None
+        return self._choose(evidence, f, wanted)
+
+    @property
+    def _magic_weight(self) -> float:
+        return 0.0
+
+    def _text_features(self, step: Step, ids: Tensor) -> Tensor | None:
+        """(R, K, E) of the texts that the candidates ``ids`` (R, K) would make; None: no image takes part."""
+        return None
+
+    def _magic_score(self, features: Tensor | None, matcher: Matcher | None) -> Tensor | None:
+        """(R, K) of texts with these features; None: no image takes part."""
+        return None
+
+    def _wanted(self, confidence: Tensor, f: Tensor | None, *, lazy: bool) -> Tensor:
+        """(R, K) bool: candidates whose penalty is to be known."""
+        from magic_cli.decoding import scoring
+
+        can_win = scoring.can_win(confidence, f, alpha=self.alpha, beta=self._magic_weight)
+        return can_win if lazy else can_win.new_ones(can_win.shape)
+
+    def _choose(self, evidence: Evidence, f: Tensor | None, wanted: Tensor | None) -> Choice:
+        """The best candidate. In the details, penalty and score of a candidate that was not wanted are NaN."""
+        from magic_cli.decoding import scoring
+
+        penalty, faulty = evidence.penalty, None
+        if penalty is not None:
+            faulty = (penalty.isnan() & wanted).any()
+            penalty = penalty.masked_fill(~wanted, math.nan)
+        score = scoring.combine(evidence.confidence, penalty, f, alpha=self.alpha, beta=self._magic_weight)
+        known = score.nan_to_num(nan=-math.inf)
+        best = scoring.best_candidate(known)
+        return Choice(
+            tokens=evidence.ids.gather(1, best[:, None]).squeeze(1),
+            candidate=None if penalty is None else best,
+            faulty=faulty,
+            close=scoring.is_close(known),
+            evidence=evidence,
+            details={"token_ids": evidence.ids, "p": evidence.confidence, "penalty": penalty, "f": f, "score": score},
+        )
 
 
 @dataclass
@@ -81,41 +143,20 @@ class MagicSearch(ContrastiveSearch):
     def needs_image(self) -> bool:
         return self.beta > 0
 
-    def step(self, step: Step) -> Choice:
-        return look_ahead(step, k=self.k, alpha=self.alpha, beta=self.beta, magic=self._magic_score)
+    @property
+    def _magic_weight(self) -> float:
+        return self.beta
 
-    def _magic_score(self, step: Step, ids: Tensor) -> Tensor:
-        from magic_cli.decoding import scoring
-
+    def _text_features(self, step: Step, ids: Tensor) -> Tensor | None:
+        if self.beta == 0:
+            return None
         sequences = candidate_sequences(
             step, ids.tolist(), window=self.clip_text_window, include_prompt=self.clip_text is ClipText.prefix_and_generated
         )
         texts = iter(step.model.decode(sequences))
-        rows = [list(islice(texts, ids.shape[1])) for _ in step.prompts]
-        return scoring.magic_score(step.match(rows, self.similarity.value))
+        return step.matcher.encode([list(islice(texts, ids.shape[1])) for _ in step.prompts])
 
+    def _magic_score(self, features: Tensor | None, matcher: Matcher | None) -> Tensor | None:
+        from magic_cli.decoding import scoring
 
-def look_ahead(step: Step, *, k: int, alpha: float, beta: float = 0.0, magic=None) -> Choice:
-    """One step of either search; a term of weight zero is not computed at all, a penalty only where it can matter.
-
-    In the details, the penalty and score of a candidate that was not looked at are NaN.
-    """
-    import torch
-
-    from magic_cli.decoding import scoring
-
-    ids, confidence = scoring.top_candidates(step.state.logits, k)  # (R, K)
-    f = magic(step, ids) if beta > 0 else None
-    penalty, faulty = None, None
-    if alpha > 0:
-        wanted = scoring.can_win(confidence, f, alpha=alpha, beta=beta) if step.lazy else None
-        penalty = scoring.degeneration_penalty(step.peek(ids, wanted), step.state.hidden, step.state.valid)
-        faulty = (penalty.isnan() if wanted is None else penalty.isnan() & wanted).any()
-    score = scoring.combine(confidence, penalty, f, alpha=alpha, beta=beta)
-    best = scoring.best_candidate(score.nan_to_num(nan=-torch.inf))
-    return Choice(
-        tokens=ids.gather(1, best[:, None]).squeeze(1),
-        candidate=None if penalty is None else best,
-        faulty=faulty,
-        details={"token_ids": ids, "p": confidence, "penalty": penalty, "f": f, "score": score},
-    )
+        return None if features is None else scoring.magic_score(matcher.match(features, self.similarity.value))

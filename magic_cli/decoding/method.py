@@ -11,9 +11,10 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from magic_cli import errors
+from magic_cli.decoding.step_memory import Evidence, StepMemory
 from magic_cli.errors import MagicError, SettingsError
 from magic_cli.protocols import ImageTextScorer, LanguageModel, LanguageModelState
 
@@ -30,6 +31,16 @@ class Guidance:
     """(B, E) projected image features, not normalised."""
 
 
+class Matcher(Protocol):
+    """Binds each of R rows to its image."""
+
+    def encode(self, texts: list[list[str]]) -> Tensor:
+        """Features (R, K, E) of R x K texts."""
+
+    def match(self, features: Tensor, similarity: str) -> Tensor:
+        """Image-text match (R, K) of the features (R, K, E)."""
+
+
 @dataclass
 class Step:
     """Everything a method may look at when it chooses the next token of R rows."""
@@ -42,8 +53,8 @@ class Step:
     remaining: list[int]
     """Tokens each row may still get, this one included; at least 1."""
     generators: list[Generator]
-    match: Callable[[list[list[str]], str], Tensor] | None = None
-    """``match(texts (R x K), similarity)`` -> (R, K) image-text match; None without guidance."""
+    matcher: Matcher | None = None
+    """None without guidance."""
     lazy: bool = True
     """Whether candidates that can no longer win need not be looked at."""
 
@@ -75,6 +86,10 @@ class Choice:
     """Prompts that the method itself declares done: {group of rows: generated tokens}. None: the loop decides."""
     faulty: Tensor | None = None
     """() bool: the language model gave NaN where it was asked; None if the method did not look."""
+    close: Tensor | None = None
+    """(R,) bool: so near a tie that the rounding of float32 may decide; None: never."""
+    evidence: Evidence | None = None
+    """What the choice went by apart from the image; None if that depends on more than the text so far."""
     details: dict[str, Tensor | None] = field(default_factory=dict)
     """For the trace: (R, K) tensors by name; None, or NaN in it, for what was not evaluated."""
 
@@ -94,8 +109,10 @@ class Task:
     is_settled: Callable[[list[int]], bool]
     seeds: list[int]
     """One for every prompt."""
-    on_step: OnStep | None
-    lazy: bool
+    on_step: OnStep | None = None
+    lazy: bool = True
+    memory: StepMemory | None = None
+    settle_ties: bool = True
 
 
 @dataclass
@@ -152,6 +169,13 @@ class DecodingMethod:
     def step(self, step: Step) -> Choice:
         """Choose the next token of every row."""
         raise NotImplementedError(f"{type(self).__name__}.step")
+
+    def recall(self, evidence: Evidence, matcher: Matcher | None, *, lazy: bool) -> Choice | None:
+        """What ``step`` would choose for rows whose evidence was remembered; None: more must be known for that.
+
+        Only asked of methods whose choices come with evidence.
+        """
+        raise NotImplementedError(f"{type(self).__name__}.recall")
 
 
 @dataclass

@@ -18,7 +18,7 @@ class GreedySearch(DecodingMethod):
     def step(self, step: Step) -> Choice:
         from magic_cli.decoding import scoring
 
-        ids, confidence = scoring.top_candidates(step.state.logits, 1)
+        ids, confidence, _ = scoring.top_candidates(step.state.logits, 1)
         return Choice(tokens=ids[:, 0], details={"token_ids": ids, "p": confidence})
 
 

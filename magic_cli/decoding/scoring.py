@@ -9,8 +9,13 @@ from torch import Tensor
 _BOUND_SLACK = 1e-5
 """Far above the rounding of a score, which is of order 1."""
 
+NEAR_SCORES = 2e-5
+"""Scores closer than this may change places by float32's rounding."""
+NEAR_LOGITS = 1e-4
+"""Logits likewise."""
 
-def top_candidates(logits: Tensor, k: int) -> tuple[Tensor, Tensor]:
+
+def top_candidates(logits: Tensor, k: int) -> tuple[Tensor, Tensor, Tensor]:
     """The k most likely tokens and the model confidence in each.
 
     Args:
@@ -18,11 +23,12 @@ def top_candidates(logits: Tensor, k: int) -> tuple[Tensor, Tensor]:
         k: Candidates a row, 1..V.
 
     Returns:
-        Token ids (B, K), best first, and their probabilities (B, K) in [0, 1]: softmax over the whole vocabulary,
-        not renormalised over the candidates.
+        Token ids (B, K), best first; their probabilities (B, K) in [0, 1]: softmax over the whole vocabulary, not
+        renormalised over the candidates; (B,) bool: whether the next token is so near the last that rounding may choose.
     """
-    top, ids = logits.topk(k, dim=-1)  # (B, V) -> (B, K)
-    return ids, (top - logits.logsumexp(dim=-1, keepdim=True)).exp()
+    top, ids = logits.topk(min(k + 1, logits.shape[-1]), dim=-1)  # (B, V) -> (B, K + 1), of all V tokens only K
+    close = (top[:, k - 1, None] - top[:, k:] < NEAR_LOGITS).any(dim=-1)
+    return ids[:, :k], (top[:, :k] - logits.logsumexp(dim=-1, keepdim=True)).exp(), close
 
 
 def degeneration_penalty(candidates: Tensor, history: Tensor, valid: Tensor) -> Tensor:
@@ -90,6 +96,14 @@ def best_candidate(score: Tensor) -> Tensor:
     """Index of the best candidate, (B, K) -> (B,); of equal scores the lower rank, on every device."""
     ranks = torch.arange(score.shape[-1], device=score.device)
     return torch.where(score == score.amax(dim=-1, keepdim=True), ranks, score.shape[-1]).amin(dim=-1)
+
+
+def is_close(score: Tensor) -> Tensor:
+    """Whether rounding may decide which candidate is best, (B, K) -> (B,) bool."""
+    if score.shape[-1] == 1:
+        return torch.zeros_like(score[:, 0], dtype=torch.bool)
+    best, second = score.topk(2, dim=-1).values.unbind(dim=-1)
+    return best - second < NEAR_SCORES
 
 
 def keep_top_k(logits: Tensor, k: int) -> Tensor:

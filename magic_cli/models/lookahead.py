@@ -7,6 +7,7 @@ model can do. Rows are left-padded so that all rows of a batch grow in step.
 from __future__ import annotations
 
 import copy
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +19,8 @@ from magic_cli.models.network import Network
 
 _MOST_PADDING = 1.25
 """Positions computed for each one that is wanted, above which a copy of the cache for each candidate costs less."""
+
+_REMEMBERED_STARTS = 8
 
 
 @dataclass
@@ -73,14 +76,17 @@ class LookAhead:
 
     def __init__(self, network: Network) -> None:
         self.network = network
-        self._last_start: tuple[list[list[int]], State] | None = None
+        self._starts: OrderedDict[tuple[tuple[int, ...], ...], State] = OrderedDict()
 
     def start(self, prompts: Sequence[Sequence[int]]) -> State:
-        """What ``prefill`` gives, remembered for the next call: most captions of a run begin alike."""
-        prompts = [list(prompt) for prompt in prompts]
-        if self._last_start is None or self._last_start[0] != prompts:
-            self._last_start = prompts, self.prefill(prompts)
-        return copy.copy(self._last_start[1])  # the tensors and the cache of a state never change, it goes over to others
+        """What ``prefill`` gives, remembered for a while: most captions of a run begin alike."""
+        key = tuple(map(tuple, prompts))
+        if key not in self._starts:
+            self._starts[key] = self.prefill(prompts)
+            if len(self._starts) > _REMEMBERED_STARTS:
+                self._starts.popitem(last=False)
+        self._starts.move_to_end(key)
+        return copy.copy(self._starts[key])  # the tensors and the cache of a state never change, it goes over to others
 
     def prefill(self, prompts: Sequence[Sequence[int]]) -> State:
         """Read B prompts, left-padded to the longest."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from tqdm import tqdm
 
 from magic_cli.data.images import SkippedImage, UnreadableImage
+from magic_cli.decoding.step_memory import StepMemory
 from magic_cli.image_features.cache import cache_folder
 from magic_cli.image_features.reading import ImageReader, ImageStream, ReadImage, choose_workers
 from magic_cli.runs import RunFolder
@@ -95,6 +96,11 @@ class Writer:
                 self.scorer.compile_text()
         self.lazy = device.type == "cpu" if settings.run.lazy is None else settings.run.lazy
         self.format = self.task.text_format(self.language_model)
+        # in 16 bits, a step that is found again in another batch would often have another winner
+        self.exact = settings.run.dtype.value == "float32"
+        # a trace is the same to the last digit, whatever interrupts its run; what is remembered depends on that
+        remembers = self.exact and settings.run.step_memory and not settings.run.trace
+        self.memory = StepMemory(settings.run.step_memory << 20) if remembers else None
         way = self.language_model.prepare(
             decoding_len=settings.decoding.decoding_len,
             num_candidates=settings.decoding.num_candidates,
@@ -207,7 +213,11 @@ class Writer:
             seeds=[item_seed(options.seed, item.id, options.repeat) for item, _ in readable],
             on_step=trace if options.trace else None,
             lazy=self.lazy,
+            memory=self.memory,
+            settle_ties=self.exact,
         )
+        if self.memory is not None:
+            self.work.counts["steps_remembered"] = self.memory.met
         self.run.add_trace(steps)
         self.run.add_predictions([
             self.task.prediction(item, digest=image and image.digest, text=self.format.text(prompt, ids), token_ids=ids)

@@ -8,15 +8,17 @@ import torch
 from tests.tiny_models import CAPTIONS
 from transformers.activations import NewGELUActivation, QuickGELUActivation
 
+from magic_cli.models import lean_modules
 from magic_cli.models.lean_modules import PackedLinear, QuickGelu, make_lean, packed, unpack_products
 
 
+@pytest.mark.parametrize("keep", [True, False])
 @pytest.mark.parametrize("bias", [True, False])
-@pytest.mark.parametrize("shape", [(1,), (1, 1), (1, 3), (2, 2), (4,), (5,), (3, 40), (0,), (2, 0)])
-def test_packed_product_equals_linear_layer_when_rows_are_few_or_many(shape, bias):
+@pytest.mark.parametrize("shape", [(), (1,), (1, 1), (1, 3), (2, 2), (4,), (5,), (3, 40), (0,), (2, 0)])
+def test_packed_product_equals_linear_layer_when_rows_are_few_or_many(shape, bias, keep):
     torch.manual_seed(0)
     layer = torch.nn.Linear(24, 40, bias=bias)
-    packed = PackedLinear(layer)
+    packed = PackedLinear(layer, keep=keep)
     x = torch.randn(*shape, 24)
     with torch.inference_mode():
         assert packed(x).shape == (*shape, 40)
@@ -54,6 +56,14 @@ def test_language_model_computes_the_same_when_made_lean(network_and_tokenizer):
             expected, got = (model(ids[:, :length]).logits for model in (network, lean))
             assert torch.allclose(got, expected, atol=1e-4 * float(expected.abs().max()))
     assert lean.get_output_embeddings().weight is lean.get_input_embeddings().weight  # still tied
+
+
+def test_weights_stay_plain_for_single_rows_in_small_language_models_only(network_and_tokenizer, monkeypatch):
+    for limit, kept in ((lean_modules._SMALL, {True}), (1000, {False})):
+        monkeypatch.setattr(lean_modules, "_SMALL", limit)
+        lean = copy.deepcopy(network_and_tokenizer[0])
+        make_lean(lean)
+        assert {layer.is_kept for layer in lean.base_model.modules() if isinstance(layer, PackedLinear)} == kept
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])

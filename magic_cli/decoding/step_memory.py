@@ -1,0 +1,120 @@
+"""Steps remembered from one text to the next: what a step goes by, apart from the image, depends on the text so far alone.
+
+Captions of one language model begin alike: of the 52,110 steps (words) of the paper's captions of the 4,982 COCO test images,
+61 % have a beginning that an earlier caption had.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_FAVOURED = 0.8
+"""Part of the room for steps that were met again, which those met once cannot push out. Of the paper's COCO captions, half of
+the steps are found again in room for 1,380 (128 MiB), 46 % if the room goes to the latest whatever they are."""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What a step goes by: for R rows with R as the first dimension of all tensors, or for one row without it."""
+
+    ids: Tensor
+    """(R, K) the candidates."""
+    confidence: Tensor
+    """(R, K) their probabilities."""
+    features: Tensor | None
+    """(R, K, E) of their texts; None: the method looks at no image."""
+    penalty: Tensor | None
+    """(R, K) their degeneration penalties, NaN where nobody asked; None: it has no weight."""
+    alone: bool = False
+    """Computed for one row by itself, with nothing left out."""
+
+    def row(self, index: int) -> Evidence:
+        """A copy of one row's."""
+        return self._with_each(lambda tensor: tensor[index].clone())
+
+    def as_rows(self) -> Evidence:
+        """One row's as that of R = 1 rows."""
+        return self._with_each(lambda tensor: tensor[None])
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return sum(tensor.numel() * tensor.element_size() for tensor in self._tensors().values())
+
+    def with_penalties_of(self, other: Evidence) -> Evidence:
+        """The same with the penalties that the other knows of the same candidates in the same order, which rounding may change."""
+        if self.penalty is None or not self.ids.equal(other.ids):
+            return self
+        return replace(self, penalty=self.penalty.where(other.penalty.isnan(), other.penalty))
+
+    def _tensors(self) -> dict[str, Tensor]:
+        values = {name: getattr(self, name) for name in ("ids", "confidence", "features", "penalty")}
+        return {name: value for name, value in values.items() if value is not None}
+
+    def _with_each(self, change) -> Evidence:
+        return replace(self, **{name: change(tensor) for name, tensor in self._tensors().items()})
+
+
+class StepMemory:
+    """The steps of one method, with one pair of models, found again by the tokens before them.
+
+    Args:
+        limit: Bytes that may be kept. Steps go when they have not been met for the longest time, those met once first.
+
+    Attributes:
+        met: Steps that were taken from here.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self.limit, self.met, self._size = limit, 0, 0
+        self._once: OrderedDict[tuple[int, ...], Evidence] = OrderedDict()
+        self._again: OrderedDict[tuple[int, ...], Evidence] = OrderedDict()
+        self._again_size = 0
+
+    def __len__(self) -> int:
+        return len(self._once) + len(self._again)
+
+    def get(self, prompt: Sequence[int], generated: Sequence[int]) -> Evidence | None:
+        """What is known of the step after these tokens."""
+        key = _key(prompt, generated)
+        found = self._once.pop(key, None)
+        if found is not None:
+            self._again_size += found.size
+        else:
+            found = self._again.pop(key, None)
+        if found is not None:
+            self._again[key] = found
+            self._make_room()
+        return found
+
+    def put(self, prompt: Sequence[int], generated: Sequence[int], evidence: Evidence) -> None:
+        """Remember one row's step; of a step that is known, penalties are added, unless it was computed alone, which stays."""
+        key = _key(prompt, generated)
+        place = self._again if key in self._again else self._once
+        known = place.get(key)
+        if known is not None and not evidence.alone:
+            place[key] = known if known.alone else known.with_penalties_of(evidence)
+            return
+        place[key] = evidence
+        if known is None:
+            self._size += evidence.size
+            self._make_room()
+
+    def _make_room(self) -> None:
+        while self._again_size > _FAVOURED * self.limit:
+            key, evidence = self._again.popitem(last=False)
+            self._again_size -= evidence.size
+            self._once[key] = evidence
+        while self._size > self.limit:
+            _, evidence = self._once.popitem(last=False)
+            self._size -= evidence.size
+
+
+def _key(prompt: Iterable[int], generated: Iterable[int]) -> tuple[int, ...]:
+    return (*prompt, -1, *generated)  # -1 is no token: the same tokens are another step if more of them are the prompt

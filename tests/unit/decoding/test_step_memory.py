@@ -1,0 +1,149 @@
+"""Steps that texts which begin alike share are computed once, and what rounding may decide is decided one way."""
+
+import pytest
+import torch
+
+from magic_cli.decoding import scoring
+from magic_cli.decoding.generate import generate
+from magic_cli.decoding.magic import ClipText, ContrastiveSearch, MagicSearch
+from magic_cli.decoding.method import Guidance
+from magic_cli.decoding.step_memory import Evidence, StepMemory
+
+LENGTH, NUM_CANDIDATES, SIZE = 12, 3, 3 * (8 + 4 + 4 + 4 * 2)
+ROOM = 1 << 20
+
+
+def evidence(first: int, penalty=(0.5, float("nan"), float("nan")), **options) -> Evidence:
+    ids = torch.arange(first, first + NUM_CANDIDATES)
+    return Evidence(ids, torch.full((3,), 0.1), torch.ones(3, 2), torch.tensor(penalty), **options)
+
+
+def test_step_is_found_by_all_tokens_before_it():
+    memory = StepMemory(ROOM)
+    memory.put([7], [1, 2], evidence(0))
+    assert memory.get([7], [1, 2]).ids.tolist() == [0, 1, 2]
+    assert memory.get([7], [1]) is memory.get([7, 1], [2]) is memory.get([], [7, 1, 2]) is None
+
+
+def test_penalties_add_up_when_a_step_is_put_again():
+    memory, nan = StepMemory(ROOM), float("nan")
+    memory.put([7], [], evidence(0, (0.5, nan, nan)))
+    memory.put([7], [], evidence(0, (0.4, 0.3, nan)))
+    assert memory.get([7], []).penalty.nan_to_num(nan=-1).tolist() == pytest.approx([0.4, 0.3, -1])
+    memory.put([7], [], evidence(1, (0.1, 0.1, 0.1)))  # another order of nearly equal candidates: other places
+    assert memory.get([7], []).penalty.nan_to_num(nan=-1).tolist() == pytest.approx([0.4, 0.3, -1])
+    memory.put([7], [], evidence(2, (0.2, 0.2, 0.2), alone=True))
+    memory.put([7], [], evidence(0, (0.4, 0.3, nan)))
+    assert memory.get([7], []).penalty.tolist() == pytest.approx([0.2] * 3) and len(memory) == 1
+
+
+def test_steps_met_once_go_first_when_room_is_short():
+    memory = StepMemory(10 * SIZE)
+    assert evidence(0).size == SIZE
+    for number in range(10):
+        memory.put([number], [], evidence(number))
+    for number in (3, 0):
+        assert memory.get([number], []) is not None
+    for number in range(10, 18):
+        memory.put([number], [], evidence(number))
+    assert [number for number in range(18) if memory.get([number], []) is not None] == [0, 3, *range(10, 18)]
+    for number in range(100, 200):  # those met again are many now, and the longest unmet of them go as well
+        memory.put([number], [], evidence(number))
+        memory.get([number], [])
+    assert len(memory) == 10
+
+
+@pytest.fixture
+def prompts(language_model):
+    return [[language_model.start_id], [language_model.start_id], [language_model.start_id, *language_model.encode("A man")]] * 2
+
+
+@pytest.mark.parametrize("look_ahead", ["tree", "repeated", "recompute"])
+@pytest.mark.parametrize(
+    "options",
+    [{"alpha": 0.1, "beta": 0.4}, {"alpha": 0.6, "beta": 0.15}, {"alpha": 0.0, "beta": 1.0},
+     {"alpha": 0.1, "beta": 1.0, "clip_text": ClipText.prefix_and_generated, "clip_text_window": 5}],
+)  # fmt: skip
+@pytest.mark.parametrize("lazy", [True, False])
+def test_same_texts_and_traces_are_written_with_less_work_when_steps_are_remembered(
+    make_language_model, clip, image_features, prompts, look_ahead, options, lazy
+):
+    method, texts, traces, work = MagicSearch(LENGTH, k=5, **options), [], [], []
+    for memory, batches in ((None, [slice(0, 6)]), (StepMemory(ROOM), [slice(0, 2), slice(2, 6)]), (StepMemory(ROOM), [slice(i, i + 1) for i in range(6)])):
+        model, seen, written = make_language_model(look_ahead=look_ahead), {}, []
+        clip.work.counts.clear()
+        for batch in batches:
+            note = lambda index, step, details: seen.update({(batch.start + index, step): details})  # noqa: B023, E731
+            guidance = Guidance(clip, image_features[batch])
+            written += generate(model, method, prompts[batch], guidance=guidance, on_step=note, lazy=lazy, memory=memory)
+        texts.append(written)
+        traces.append(seen)
+        work.append(clip.work.counts["texts_encoded"])
+    assert texts[0] == texts[1] == texts[2]
+    assert traces[0].keys() == traces[1].keys() == traces[2].keys()
+    for key, details in traces[0].items():
+        for name, values in details.items():
+            for other in (traces[1][key][name], traces[2][key][name]):
+                assert other == (values if values is None or name == "choice" else pytest.approx(values, abs=2e-4)), (key, name)
+    assert work[2] < work[1] < work[0]
+
+
+def test_nothing_is_computed_again_when_no_image_tells_texts_apart(make_language_model):
+    model, method, memory = make_language_model(), ContrastiveSearch(LENGTH, k=5, alpha=0.3), StepMemory(ROOM)
+    first = generate(model, method, [[model.start_id]], memory=memory)
+    model.work.counts.clear()
+    assert generate(model, method, [[model.start_id]] * 3, memory=memory) == first * 3
+    assert model.work.counts["lm_positions"] == 0 and memory.met == 3 * len(first[0])
+    stop = first[0][: LENGTH // 2]
+    assert generate(model, method, [[model.start_id]], memory=memory, is_settled=lambda generated: generated == stop) == [stop]
+
+
+class Unsteady:
+    """A language model that computes something a little different for several rows, as rounding does."""
+
+    def __init__(self, model, error):
+        self.model, self.error = model, error
+
+    def __getattr__(self, name):
+        return getattr(self.model, name)
+
+    def _disturb(self, logits):
+        if len(logits) > 1:
+            logits = logits + self.error * torch.randn(logits.shape, generator=torch.Generator().manual_seed(1))
+        return logits
+
+    def prefill(self, prompts):
+        state = self.model.prefill(prompts)
+        state.logits = self._disturb(state.logits)
+        return state
+
+    def select(self, state, rows):
+        state = self.model.select(state, rows)
+        state.logits = self._disturb(state.logits)
+        return state
+
+    def commit(self, state, choice):
+        self.model.commit(state, choice)
+        state.logits = self._disturb(state.logits)
+
+
+@pytest.mark.parametrize("new_memory", [lambda: None, lambda: StepMemory(ROOM)], ids=["without_memory", "with_memory"])
+@pytest.mark.parametrize("method", [MagicSearch(LENGTH, k=5, alpha=0.1, beta=0.4), ContrastiveSearch(LENGTH, k=5, alpha=0.6)])
+def test_what_rounding_may_decide_is_decided_alone(
+    make_language_model, clip, image_features, monkeypatch, prompts, method, new_memory
+):
+    """With rounding made large enough to be seen, and the thresholds with it."""
+    monkeypatch.setattr(scoring, "NEAR_LOGITS", 1.0)
+    monkeypatch.setattr(scoring, "NEAR_SCORES", 1.0)
+    steady, unsteady = make_language_model(), Unsteady(make_language_model(), 0.1)
+
+    def write(model, batch, memory, **options):
+        guidance = Guidance(clip, image_features[batch])
+        return generate(model, method, prompts[batch], guidance=guidance, memory=memory, **options)
+
+    alone = [write(steady, slice(i, i + 1), new_memory(), lazy=False)[0] for i in range(6)]
+    assert write(unsteady, slice(0, 6), new_memory()) == alone
+    memory = new_memory()
+    assert [*write(unsteady, slice(0, 2), memory), *write(unsteady, slice(2, 6), memory)] == alone
+    assert memory is None or memory.met > 0
+    assert write(unsteady, slice(0, 6), new_memory(), settle_ties=False) != alone
