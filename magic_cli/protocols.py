@@ -40,7 +40,7 @@ class LanguageModel(Protocol):
     def peek(self, state: LanguageModelState, ids: Tensor, wanted: Tensor | None = None) -> Tensor:
         """Hidden states (B, K, H) that the tokens ``ids`` (B, K) would have as next token; commits to none.
 
-        With ``wanted`` (B, K) bool, at least one of each row, only those are computed; the others are NaN.
+        With ``wanted`` (B, K) bool only those are computed; the others are NaN.
         """
 
     def commit(self, state: LanguageModelState, choice: Tensor) -> None:

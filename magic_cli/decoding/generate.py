@@ -135,6 +135,7 @@ def _step(method: DecodingMethod, task: Task, rows: Sequence[_Row], state, match
         prompts=[task.prompts[row.prompt] for row in rows],
         generated=[row.generated for row in rows],
         remaining=[_remaining(method, task, row) for row in rows],
+        is_settled=task.is_settled,
         generators=[row.generator for row in rows],
         matcher=matcher,
         lazy=lazy,

@@ -61,22 +61,22 @@ class ContrastiveSearch(DecodingMethod):
         ids, confidence, close = scoring.top_candidates(step.state.logits, self.k)  # (R, K)
         features = self._text_features(step, ids)
         f = self._magic_score(features, step.matcher)
-        wanted, penalty = None, None
+        candidates, penalty, faulty = self._candidates(confidence, f, lazy=step.lazy), None, None
         if self.alpha > 0:
-            wanted = self._wanted(confidence, f, lazy=step.lazy)
-            hidden = step.peek(ids, wanted if step.lazy else None)
+            wanted = _wanted(step, ids, candidates) if step.lazy else None
+            hidden = step.peek(ids, wanted)
             penalty = scoring.degeneration_penalty(hidden, step.state.hidden, step.state.valid)
-        choice = self._choose(Evidence(ids, confidence, features, penalty), f, wanted)
-        choice.close = choice.close | close
+            faulty = (penalty.isnan() if wanted is None else penalty.isnan() & wanted).any()
+        choice = self._choose(Evidence(ids, confidence, features, penalty), f, candidates)
+        choice.close, choice.faulty = choice.close | close, faulty
         return choice
 
     def recall(self, evidence: Evidence, matcher: Matcher | None, *, lazy: bool) -> Choice | None:
-        f, wanted = self._magic_score(evidence.features, matcher), None
-        if self.alpha > 0:
-            wanted = self._wanted(evidence.confidence, f, lazy=lazy)
-            if (evidence.penalty.isnan() & wanted).any():
-                return None
-        return self._choose(evidence, f, wanted)
+        f = self._magic_score(evidence.features, matcher)
+        candidates = self._candidates(evidence.confidence, f, lazy=lazy)
+        if evidence.penalty is not None and (evidence.penalty.isnan() & candidates & ~_are_alone(candidates)).any():
+            return None
+        return self._choose(evidence, f, candidates)
 
     @property
     def _magic_weight(self) -> float:
@@ -90,32 +90,41 @@ class ContrastiveSearch(DecodingMethod):
         """(R, K) of texts with these features; None: no image takes part."""
         return None
 
-    def _wanted(self, confidence: Tensor, f: Tensor | None, *, lazy: bool) -> Tensor:
-        """(R, K) bool: candidates whose penalty is to be known."""
+    def _candidates(self, confidence: Tensor, f: Tensor | None, *, lazy: bool) -> Tensor:
+        """(R, K) bool: those of the K that can win; all of them unless ``lazy``."""
         from magic_cli.decoding import scoring
 
         can_win = scoring.can_win(confidence, f, alpha=self.alpha, beta=self._magic_weight)
         return can_win if lazy else can_win.new_ones(can_win.shape)
 
-    def _choose(self, evidence: Evidence, f: Tensor | None, wanted: Tensor | None) -> Choice:
-        """The best candidate. In the details, penalty and score of a candidate that was not wanted are NaN."""
+    def _choose(self, evidence: Evidence, f: Tensor | None, candidates: Tensor) -> Choice:
+        """The best of the candidates. In the details, penalty and score of the others are NaN."""
         from magic_cli.decoding import scoring
 
-        penalty, faulty = evidence.penalty, None
-        if penalty is not None:
-            faulty = (penalty.isnan() & wanted).any()
-            penalty = penalty.masked_fill(~wanted, math.nan)
+        penalty = None if evidence.penalty is None else evidence.penalty.masked_fill(~candidates, math.nan)
         score = scoring.combine(evidence.confidence, penalty, f, alpha=self.alpha, beta=self._magic_weight)
-        known = score.nan_to_num(nan=-math.inf)
+        known = score.masked_fill(_are_alone(candidates) & score.isnan(), 0.0).nan_to_num(nan=-math.inf)
         best = scoring.best_candidate(known)
         return Choice(
             tokens=evidence.ids.gather(1, best[:, None]).squeeze(1),
             candidate=None if penalty is None else best,
-            faulty=faulty,
             close=scoring.is_close(known),
             evidence=evidence,
             details={"token_ids": evidence.ids, "p": evidence.confidence, "penalty": penalty, "f": f, "score": score},
         )
+
+
+def _are_alone(candidates: Tensor) -> Tensor:
+    """(R, K) bool: candidates that win without a look at them, being their row's only ones."""
+    return candidates & (candidates.sum(dim=1, keepdim=True) == 1)
+
+
+def _wanted(step: Step, ids: Tensor, candidates: Tensor) -> Tensor:
+    """(R, K) bool: candidates whose hidden states are to be known, for their penalty or because the text goes on from them."""
+    wanted = candidates.clone()
+    for row, column in _are_alone(candidates).nonzero().tolist():
+        wanted[row, column] = not step.ends(row, int(ids[row, column]))
+    return wanted
 
 
 @dataclass

@@ -57,6 +57,8 @@ class Step:
     """None without guidance."""
     lazy: bool = True
     """Whether candidates that can no longer win need not be looked at."""
+    is_settled: Callable[[list[int]], bool] = lambda generated: False
+    """Whether a row's tokens after the prompt already decide its text."""
 
     def peek(self, ids: Tensor, wanted: Tensor | None = None) -> Tensor:
         """Hidden states (R, K, H) of the candidates ``ids`` (R, K), or of those that are ``wanted`` (R, K), NaN for the rest.
@@ -64,6 +66,10 @@ class Step:
         ``Choice.candidate`` may then name one.
         """
         return self.model.peek(self.state, ids, wanted)
+
+    def ends(self, row: int, token: int) -> bool:
+        """Whether a row's text ends with this token."""
+        return self.remaining[row] == 1 or self.is_settled([*self.generated[row], token])
 
     def uniform(self) -> Tensor:
         """(R,) one uniform number in [0, 1) from each row's own generator."""

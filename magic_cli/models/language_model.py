@@ -121,7 +121,7 @@ class HuggingFaceLanguageModel:
         return self._look_ahead.start(prompts)
 
     def peek(self, state: State, ids: Tensor, wanted: Tensor | None = None) -> Tensor:
-        return self._look_ahead.peek(state, ids, wanted)
+        return self._look_ahead.look(state, ids, wanted)
 
     def commit(self, state: State, choice: Tensor) -> None:
         self._look_ahead.commit(state, choice)

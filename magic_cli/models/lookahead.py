@@ -101,6 +101,12 @@ class LookAhead:
             logits = self.network.own_logits(ids, mask, positions, self._new_cache())
         return State(ids, valid, hidden, logits, cache)
 
+    def look(self, state: State, ids: Tensor, wanted: Tensor | None = None) -> Tensor:
+        """``peek``, which has nothing to do if nothing is wanted."""
+        if wanted is not None and not wanted.any():
+            return state.hidden.new_full((*ids.shape, state.hidden.shape[-1]), torch.nan)
+        return self.peek(state, ids, wanted)
+
     def peek(self, state: State, ids: Tensor, wanted: Tensor | None = None) -> Tensor:
         """Hidden states (B, K, H) of the candidates ``ids`` (B, K), or of those that are ``wanted`` (B, K), NaN for the rest."""
         raise NotImplementedError(f"{type(self).__name__}.peek")
@@ -226,6 +232,8 @@ class Recompute(LookAhead):
         peeked = state.hidden.new_full((*ids.shape, state.hidden.shape[-1]), torch.nan)
         for rows, tokens in self._same_length(state.ids, state.valid):
             group, columns = wanted[rows].nonzero(as_tuple=True)
+            if not len(group):
+                continue
             sequences = torch.cat([tokens[group], ids[rows[group], columns, None]], dim=1)
             hidden, _ = self.network.hidden(sequences, use_cache=False)
             peeked[rows[group], columns] = hidden[:, -1]
