@@ -20,8 +20,13 @@ Step = Callable[[], Any]
 
 def steps_of_comparison(settings: BenchSettings) -> int:
     """How often ``compare`` calls ``step``."""
-    sizes = len(settings.batch_sizes)
-    return sizes + settings.checked_texts + settings.repeats * (3 + 2 * sizes)
+    ways = len(_ways(settings))
+    return ways + settings.checked_texts + settings.repeats * (3 + 2 * ways)
+
+
+def _ways(settings: BenchSettings) -> list[tuple[int, int]]:
+    """How the core writes the texts: batch size, and MiB for remembered steps."""
+    return [(size, memory) for memory in dict.fromkeys((0, settings.step_memory)) for size in settings.batch_sizes]
 
 
 def compare(workload: Workload, search: SearchSettings, settings: BenchSettings, step: Step) -> dict[str, Any]:
@@ -33,20 +38,21 @@ def compare(workload: Workload, search: SearchSettings, settings: BenchSettings,
     Returns:
         A section of bench.json.
     """
-    sizes, checked, texts = settings.batch_sizes, settings.checked_texts, settings.texts
-    written = {size: _count(workload, lambda size=size: workload.decode(size), step) for size in sizes}
+    checked, texts = settings.checked_texts, settings.texts
+    write = {way: lambda size=way[0], memory=way[1]: workload.decode(size, step_memory=memory) for way in _ways(settings)}
+    written = {way: _count(workload, decode, step) for way, decode in write.items()}
     released = [_count(workload, lambda index=index: workload.decode_released(index), step) for index in range(checked)]
 
     baseline = Side(lambda repeat: workload.decode_released(repeat % checked), 1, workload.released_work)
-    core = {size: Side(lambda _, size=size: workload.decode(size), texts, workload.work) for size in sizes}
+    core = {way: Side(lambda _, decode=decode: decode(), texts, workload.work) for way, decode in write.items()}
     bare_baseline = _bare([products for _, products in released], 1)
-    bare_core = {size: _bare([products], texts) for size, (_, products) in written.items()}
+    bare_core = {way: _bare([products], texts) for way, (_, products) in written.items()}
     dtype, device, peaks = getattr(torch, settings.run.dtype.value), workload.model.network.device, []
     large_product = Side(lambda _: peaks.append(matrix_product_peak(dtype=dtype, device=device)), 1)
     measure_in_turn([large_product, baseline, *core.values(), bare_baseline, *bare_core.values()], settings.repeats, step)
 
     peak = max(peaks)
-    first, _ = written[sizes[0]]
+    first, _ = next(iter(written.values()))
     released_flops = statistics.mean(products.flops for _, products in released)
     return {
         "search": asdict(search),
@@ -57,16 +63,16 @@ def compare(workload: Workload, search: SearchSettings, settings: BenchSettings,
         "peak_samples": peaks,
         "released": baseline.summary() | _arithmetic(baseline, bare_baseline, released_flops, peak),
         "core": [
-            {"batch_size": size, "speedup": baseline.seconds_per_text / core[size].seconds_per_text}
-            | core[size].summary()
-            | _arithmetic(core[size], bare_core[size], written[size][1].flops / texts, peak)
-            for size in sizes
+            {"batch_size": way[0], "step_memory": way[1], "speedup": baseline.seconds_per_text / side.seconds_per_text}
+            | side.summary()
+            | _arithmetic(side, bare_core[way], written[way][1].flops / texts, peak)
+            for way, side in core.items()
         ],
         "checked": checked,
         "identical": sum(
             all(ids[i] == reference[: len(ids[i])] for ids, _ in written.values()) for i, (reference, _) in enumerate(released)
         ),
-        "same_at_all_batch_sizes": all(ids == first for ids, _ in written.values()),
+        "same_in_all_ways": all(ids == first for ids, _ in written.values()),
         "examples": workload.texts(first)[:3],
     }
 
@@ -88,6 +94,7 @@ def _arithmetic(side: Side, bare: Side, flops_per_text: float, peak: float) -> d
     return {
         "gflop_per_text": flops_per_text / 1e9,
         "share_of_peak": flops_per_text / 1e9 / side.seconds_per_text / peak,
+        "bare_share_of_peak": flops_per_text / 1e9 / bare.seconds_per_text / peak,
         "bare_seconds_per_text": bare.seconds_per_text,
         "bare_samples": [sample.seconds for sample in bare.samples],
         "loop_to_bare": side.seconds_per_text / bare.seconds_per_text,

@@ -13,7 +13,7 @@ import torch
 from magic_cli.benchmark.machine import Disturbance
 from magic_cli.work import Work
 
-COUNTS = ("lm_positions", "head_rows", "texts_encoded", "text_tokens")
+COUNTS = ("lm_positions", "head_rows", "texts_encoded", "text_tokens", "steps_remembered")
 PHASES = ("language_model", "image_text_model", "text")
 
 

@@ -61,7 +61,7 @@ def decode_once(side: str, batch_size: int, settings: BenchSettings) -> dict[str
     _RESET.write_text(_RESET_PEAK)
     before = _resident("VmRSS")
     if side == "released":
-        workload.decode_released(0)
+        workload.decode_released(0, lean=False)
     else:
         workload.decode(batch_size)
     return {"before_bytes": before, "peak_bytes": _resident("VmHWM")}

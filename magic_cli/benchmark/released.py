@@ -5,7 +5,8 @@ and decodes, tokenises and encodes the whole text of all k candidates; it never 
 quick as code of that kind can be (candidates in one batch, no gradients, fused attention) and shares nothing with
 ``magic_cli.decoding``.
 
-    search = ReleasedSearch(network, tokenizer, clip_text_encoder(clip.model, clip.tokenizer, work), work=work)
+    encode_texts = clip_text_encoder(clip.model.text_model, clip.model.text_projection, clip.tokenizer, work)
+    search = ReleasedSearch(network, tokenizer, encode_texts, work=work)
     ids = search.generate([start_id], image, k=45, alpha=0.1, beta=2.0, decoding_len=16)
 """
 
@@ -95,23 +96,24 @@ class ReleasedSearch:
         return (self.logit_scale * (features @ normalize(image.float(), dim=-1))).softmax(dim=-1)
 
 
-def clip_text_encoder(model: Any, tokenizer: Any, work: Work) -> EncodeTexts:
+def clip_text_encoder(text_model: Any, project: Any, tokenizer: Any, work: Work) -> EncodeTexts:
     """Whole texts through CLIP's text tower, padded to the longest of the call.
 
     Args:
-        model: Hugging Face ``CLIPModel``.
+        text_model: Of Hugging Face's ``CLIPModel``.
+        project: Its projection.
         tokenizer: Its tokenizer.
         work: Where phases, texts and tokens (padding included: it is computed) are counted.
     """
 
     def encode(texts: list[str]) -> Tensor:
         with work.phase("text"):
-            length = model.config.text_config.max_position_embeddings
+            length = text_model.config.max_position_embeddings
             ids = tokenizer(texts, padding=True, truncation=True, max_length=length, return_tensors="pt")["input_ids"]
         with work.phase("image_text_model"):
             work.add("texts_encoded", ids.shape[0])
             work.add("text_tokens", ids.numel())
             # no mask: the tower is causal, so padding behind the end token cannot be seen
-            return model.get_text_features(input_ids=ids.to(model.device)).pooler_output
+            return project(text_model(input_ids=ids.to(project.weight.device)).pooler_output)
 
     return encode

@@ -61,11 +61,11 @@ def build_tables(sections: Mapping[str, Any]) -> list[Table]:
 def _comparison(title: str, section: Mapping[str, Any], language_model: str) -> Iterator[Table]:
     """Speed, then work, of the core beside the released algorithm."""
     sides = [("released algorithm, 1", {**section["released"], "speedup": 1.0})]
-    sides += [(f"magic, batch {core['batch_size']}", core) for core in section["core"]]
-    search, same = section["search"], "yes" if section["same_at_all_batch_sizes"] else "no"
+    sides += [(f"magic, batch {core['batch_size']}{', remembering' if core['step_memory'] else ''}", core) for core in section["core"]]
+    search, same = section["search"], "yes" if section["same_in_all_ways"] else "no"
     yield _table(
         f"{title}: k {search['k']}, alpha {search['alpha']:g}, beta {search['beta']:g}, {search['decoding_len']} tokens in all",
-        ["", "seconds a text", "texts a second", "speedup", "GFLOP a text", "share of peak", "loop to bare"],
+        ["", "seconds a text", "texts a second", "speedup", "GFLOP a text", "share of peak", "bare", "loop to bare"],
         [
             [
                 name,
@@ -74,6 +74,7 @@ def _comparison(title: str, section: Mapping[str, Any], language_model: str) -> 
                 _fixed(side["speedup"], 2),
                 _fixed(side["gflop_per_text"], 1),
                 _percent(side["share_of_peak"]),
+                _percent(side["bare_share_of_peak"]),
                 _fixed(side["loop_to_bare"], 2),
             ]
             for name, side in sides
@@ -81,12 +82,13 @@ def _comparison(title: str, section: Mapping[str, Any], language_model: str) -> 
         f"Language model: {language_model}. {_IMAGES}.",
         f"Texts have {section['new_tokens_per_text']:.1f} new tokens on average; the released algorithm never stops before "
         f"{section['longest_text_tokens']}.",
-        f"Identical tokens: {section['identical']} of {section['checked']} texts; the same at all batch sizes: {same}.",
-        f"Share of peak: of {section['peak_gflops']:.0f} GFLOP/s, this run's fastest plain product. Loop to bare: time over "
-        "that of the loop's own matrix products, run bare at the same shapes.",
+        f"Identical tokens: {section['identical']} of {section['checked']} texts; the same in all ways: {same}.",
+        f"Share of peak: of {section['peak_gflops']:.0f} GFLOP/s, this run's fastest plain product. Bare: the share that the loop's own "
+        "matrix products reach, run alone at the same shapes; loop to bare: its time over theirs. Remembering: steps of the run's "
+        "earlier texts that began alike, from none.",
     )
-    rows = [[name, *_work(side), *_seconds(side)] for name, side in sides]
-    yield _table(f"{title}: work and seconds a text", ["", *_COUNTS.values(), *_PHASES.values()], rows)
+    rows = [[name, _fixed(side["work_per_text"]["steps_remembered"], 1), *_work(side), *_seconds(side)] for name, side in sides]
+    yield _table(f"{title}: work and seconds a text", ["", "steps remembered", *_COUNTS.values(), *_PHASES.values()], rows)
 
 
 def _embedded(section: Mapping[str, Any]) -> Iterator[Table]:

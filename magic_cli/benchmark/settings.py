@@ -123,6 +123,8 @@ class BenchSettings:
         checked_texts: Texts that the released algorithm writes too, to compare tokens; null: 1; full: all. They take turns in
             the timing, one a repeat.
         repeats: Timed runs of everything, of which medians are reported; null: 3; full: 5.
+        step_memory: MiB for steps that texts which begin alike share, as ``run.step_memory`` of ``magic caption``: captions and stories
+            are measured without and with, from an empty memory each time; 0: only without.
         variants: What the ``variants`` part compares with float32, of ``VARIANTS``.
         photos: Folder of photos for the embedded models; null: the sample photos of a checkout.
         seed: Of random weights and image features.
@@ -141,6 +143,7 @@ class BenchSettings:
     texts: int = 8
     checked_texts: int | None = None
     repeats: int | None = None
+    step_memory: int = 128
     variants: list[str] = field(default_factory=lambda: list(VARIANTS))
     photos: str | None = None
     seed: int = 0
@@ -164,9 +167,9 @@ class BenchSettings:
         _check_names("language_models", self.language_models, LANGUAGE_MODELS)
         _check_names("variants", self.variants, VARIANTS)
         _check_numbers("batch_sizes", self.batch_sizes)
-        for name in ("texts", "checked_texts", "repeats"):
-            if getattr(self, name) < 1:
-                raise SettingsError(f"{name} must be at least 1, got {getattr(self, name)}")
+        for name, least in {"texts": 1, "checked_texts": 1, "repeats": 1, "step_memory": 0}.items():
+            if getattr(self, name) < least:
+                raise SettingsError(f"{name} must be at least {least}, got {getattr(self, name)}")
         if self.texts < max(self.batch_sizes):
             raise SettingsError(f"texts must be at least the largest of batch_sizes, {max(self.batch_sizes)}, got {self.texts}")
         if self.checked_texts > self.texts:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -16,10 +17,11 @@ from magic_cli.data.bundled_coco import load_bundled_coco_captions
 from magic_cli.decoding.generate import generate
 from magic_cli.decoding.magic import MagicSearch
 from magic_cli.decoding.method import Guidance
+from magic_cli.decoding.step_memory import StepMemory
 from magic_cli.decoding.text import CaptionFormat, StoryFormat, TextFormat, story_prompt
 from magic_cli.models.image_text_model import ImageTextModel
 from magic_cli.models.language_model import HuggingFaceLanguageModel
-from magic_cli.models.lean_modules import make_lean
+from magic_cli.models.lean_modules import make_lean, packed
 from magic_cli.models.loading import resolve_device
 from magic_cli.work import Work
 
@@ -51,27 +53,46 @@ class Workload:
     work: Work
     released_work: Work
 
+    @cached_property
+    def packed_text_model(self) -> torch.nn.Module:
+        """CLIP's text tower as quick as the library's own can be made, for the released algorithm."""
+        return packed(self.scorer.model.text_model)
+
     @property
     def networks(self) -> list[torch.nn.Module]:
         """The modules that hold the weights."""
-        return [self.model.network.model, self.scorer.model]
+        return [self.model.network.model, self.scorer.model, self.packed_text_model]
 
-    def decode(self, batch_size: int, *, until_settled: bool = True, number: int | None = None) -> list[list[int]]:
-        """Generated token ids of the first ``number`` texts (all unless given), ``batch_size`` side by side."""
-        settled = {"is_settled": self.text_format.is_settled} if until_settled else {}
+    def decode(
+        self, batch_size: int, *, until_settled: bool = True, number: int | None = None, step_memory: int = 0
+    ) -> list[list[int]]:
+        """Generated token ids of the first ``number`` texts (all unless given), ``batch_size`` side by side.
+
+        ``step_memory``: MiB for steps of the texts before; 0: none.
+        """
+        memory = StepMemory(step_memory << 20) if step_memory else None
+        options = {"memory": memory, "settle_ties": self.model.network.model.dtype == torch.float32}
+        if until_settled:
+            options["is_settled"] = self.text_format.is_settled
         ids: list[list[int]] = []
         end = len(self.prompts) if number is None else number
         for start in range(0, end, batch_size):
             some = slice(start, min(start + batch_size, end))
             ids += generate(
-                self.model, self.method, self.prompts[some], guidance=Guidance(self.scorer, self.images[some]), **settled
+                self.model, self.method, self.prompts[some], guidance=Guidance(self.scorer, self.images[some]), **options
             )
+        if memory is not None:
+            self.work.add("steps_remembered", memory.met)
         return ids
 
-    def decode_released(self, index: int) -> list[int]:
-        """Generated token ids of one text by the released algorithm, all of them."""
-        network, work = self.model.network.model, self.released_work
-        encode = clip_text_encoder(self.scorer.model, self.scorer.tokenizer, work)
+    def decode_released(self, index: int, *, lean: bool = True) -> list[int]:
+        """Generated token ids of one text by the released algorithm, all of them.
+
+        ``lean``: CLIP's weights are packed, which takes memory that the algorithm itself does not ask for.
+        """
+        network, clip, work = self.model.network.model, self.scorer.model, self.released_work
+        text_model = self.packed_text_model if lean else clip.text_model
+        encode = clip_text_encoder(text_model, clip.text_projection, self.scorer.tokenizer, work)
         search = ReleasedSearch(network, self.model.tokenizer, encode, logit_scale=self.scorer.logit_scale, work=work)
         method = self.method
         return search.generate(

@@ -137,7 +137,7 @@ def _judge(document: Mapping[str, Any], settings: BenchSettings, tell: Callable[
     """Say what is wrong with the numbers; returns the exit status."""
     if (document["others_share"] or 0) > _DISTURBED:
         tell(f"other programs took up to {100 * document['others_share']:.0f} % of the processor: these times are too long")
-    wrong = [s for s in _comparisons(document["sections"]) if s["identical"] < s["checked"] or not s["same_at_all_batch_sizes"]]
+    wrong = [s for s in _comparisons(document["sections"]) if s["identical"] < s["checked"] or not s["same_in_all_ways"]]
     if not wrong or settings.run.dtype.value != "float32":
         return DONE
     tell("texts differ from the released algorithm's, or between batch sizes: a near tie (see bench.json), or a fault")

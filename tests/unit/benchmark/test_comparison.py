@@ -20,8 +20,11 @@ def test_core_agrees_with_the_released_algorithm_and_does_less_work(workload, se
     steps = []
     section = compare(workload, SEARCH, settings, lambda: steps.append(1))
     assert len(steps) == steps_of_comparison(settings)
-    assert (section["identical"], section["checked"], section["same_at_all_batch_sizes"]) == (3, 3, True)
-    released, (alone, together) = section["released"], section["core"]
+    assert (section["identical"], section["checked"], section["same_in_all_ways"]) == (3, 3, True)
+    released, (alone, together, *remembering) = section["released"], section["core"]
+    assert [(core["batch_size"], core["step_memory"]) for core in section["core"]] == [(1, 0), (4, 0), (1, 128), (4, 128)]
+    assert [core["work_per_text"]["steps_remembered"] > 0 for core in section["core"]] == [False, False, True, False]
+    assert remembering[0]["work_per_text"]["texts_encoded"] < alone["work_per_text"]["texts_encoded"]
     assert released["work_per_text"]["lm_positions"] == 1 + 6 * 11
     assert released["work_per_text"]["texts_encoded"] == 6 * 11
     for core in (alone, together):
@@ -29,7 +32,7 @@ def test_core_agrees_with_the_released_algorithm_and_does_less_work(workload, se
         assert core["work_per_text"]["text_tokens"] < released["work_per_text"]["text_tokens"] / 2
         assert core["gflop_per_text"] < released["gflop_per_text"] / 2
         assert core["speedup"] == pytest.approx(released["seconds_per_text"] / core["seconds_per_text"])
-    for core in (released, alone, together):
+    for core in (released, *section["core"]):
         assert core["loop_to_bare"] == pytest.approx(core["seconds_per_text"] / core["bare_seconds_per_text"])
         share = core["gflop_per_text"] / core["seconds_per_text"] / section["peak_gflops"]
         assert core["share_of_peak"] == pytest.approx(share) and 0 < share < 1
