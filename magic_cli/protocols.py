@@ -44,7 +44,10 @@ class LanguageModel(Protocol):
         """
 
     def commit(self, state: LanguageModelState, choice: Tensor) -> None:
-        """Append, in place, the candidate ``choice`` (B,) of the last peek; ``state.logits`` become its logits."""
+        """Append, in place, the candidate ``choice`` (B,) of the last peek; ``state.logits`` become its logits.
+
+        A row whose choice was not wanted then must be left out next (``select``): what it holds is of no use.
+        """
 
     def select(self, state: LanguageModelState, rows: Tensor) -> LanguageModelState:
         """The state of ``rows`` (R,), in that order, repetitions allowed."""

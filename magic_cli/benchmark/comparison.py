@@ -13,6 +13,7 @@ from magic_cli.benchmark.arithmetic import Products, matrix_product_peak, record
 from magic_cli.benchmark.measure import Side, measure_in_turn
 from magic_cli.benchmark.settings import BenchSettings, SearchSettings
 from magic_cli.benchmark.workloads import Workload
+from magic_cli.models.loading import resolve_device
 
 Step = Callable[[], Any]
 """Called after each of a known number of steps, for a progress bar."""
@@ -25,15 +26,17 @@ def steps_of_comparison(settings: BenchSettings) -> int:
 
 
 def _ways(settings: BenchSettings) -> list[tuple[int, int]]:
-    """How the core writes the texts: batch size, and MiB for remembered steps."""
-    return [(size, memory) for memory in dict.fromkeys((0, settings.step_memory)) for size in settings.batch_sizes]
+    """How the core writes the texts: batch size, and MiB for remembered steps, where ``magic caption`` remembers any."""
+    remembers = settings.run.dtype.value == "float32" and resolve_device(settings.run.device).type == "cpu"
+    return [(size, memory) for memory in dict.fromkeys((0, settings.step_memory * remembers)) for size in settings.batch_sizes]
 
 
 def compare(workload: Workload, search: SearchSettings, settings: BenchSettings, step: Step) -> dict[str, Any]:
     """Measure one workload.
 
     Everything runs once to be counted, which also warms it up; then the released algorithm (one text, another one each
-    repeat), the core at every batch size, the matrix products of each on their own, and one large product are timed in turn.
+    repeat), the core at every batch size, without and with remembered steps, the matrix products of each on their own, and one
+    large product are timed in turn.
 
     Returns:
         A section of bench.json.

@@ -50,8 +50,7 @@ def _compiled(settings: BenchSettings) -> Workload:
     workload = build_captions(settings, "natural", dtype="float32")
     require_compiler(workload.model.network.device)
     workload.model.network.compile()
-    if workload.scorer.text_tower is not None:
-        workload.scorer.text_tower.compile()
+    workload.scorer.compile_text()
     return workload
 
 

@@ -70,8 +70,8 @@ class Workload:
 
         ``step_memory``: MiB for steps of the texts before; 0: none.
         """
-        memory = StepMemory(step_memory << 20) if step_memory else None
-        options = {"memory": memory, "settle_ties": self.model.network.model.dtype == torch.float32}
+        memory, is_exact = StepMemory(step_memory << 20) if step_memory else None, self.model.network.model.dtype == torch.float32
+        options = {"memory": memory, "settle_ties": is_exact}
         if until_settled:
             options["is_settled"] = self.text_format.is_settled
         ids: list[list[int]] = []

@@ -140,5 +140,5 @@ def _judge(document: Mapping[str, Any], settings: BenchSettings, tell: Callable[
     wrong = [s for s in _comparisons(document["sections"]) if s["identical"] < s["checked"] or not s["same_in_all_ways"]]
     if not wrong or settings.run.dtype.value != "float32":
         return DONE
-    tell("texts differ from the released algorithm's, or between batch sizes: a near tie (see bench.json), or a fault")
+    tell("texts differ from the released algorithm's (by a near tie, see bench.json, or by a fault), or from way to way (a fault)")
     return TOKENS_DIFFER

@@ -11,7 +11,7 @@ from magic_cli.decoding import scoring
 from magic_cli.decoding.method import Choice, DecodingMethod, Guidance, OnStep, OwnLoop, Step, Task, refuse_nan
 from magic_cli.decoding.step_memory import StepMemory
 from magic_cli.errors import SettingsError
-from magic_cli.protocols import LanguageModel, LanguageModelState
+from magic_cli.protocols import LanguageModel, LanguageModelState, TextSession
 
 
 @dataclass
@@ -81,22 +81,17 @@ def _write_by_steps(method: DecodingMethod, task: Task) -> list[list[int]]:
     state = _read_texts(task, rows)
     matcher = _matcher(method, task, rows)
     while rows:
-        faulty = {"language_model": state.logits.isnan().any()}
         step = _step(method, task, rows, state, matcher, lazy=task.lazy)
         choice = search.step(step)
-        if matcher is not None:
-            faulty["image_text_model"] = matcher.faulty
-        if choice.faulty is not None:
-            faulty["language_model"] = faulty["language_model"] | choice.faulty
-        tokens, close = _read(choice, faulty)
+        tokens, close = _read(choice, _faulty(state, matcher, choice))
         if task.memory is not None and choice.evidence is not None:
             for i, row in enumerate(rows):
                 task.memory.put(task.prompts[row.prompt], row.generated, choice.evidence.row(i))
         overruled = False
         for i in close if task.settle_ties else ():
-            token = _choose_alone(method, task, rows[i])
-            overruled |= token != tokens[i]
-            tokens[i] = choice.tokens[i] = token
+            before = tokens[i]
+            tokens[i] = _decide_alone(method, task, rows[i], choice, i)
+            overruled |= tokens[i] != before
         if task.on_step is not None:
             _report(task.on_step, rows, choice)
         parents = range(len(rows)) if choice.parents is None else choice.parents.tolist()
@@ -135,11 +130,16 @@ def _step(method: DecodingMethod, task: Task, rows: Sequence[_Row], state, match
         prompts=[task.prompts[row.prompt] for row in rows],
         generated=[row.generated for row in rows],
         remaining=[_remaining(method, task, row) for row in rows],
-        is_settled=task.is_settled,
         generators=[row.generator for row in rows],
         matcher=matcher,
         lazy=lazy,
+        ends=None if task.on_step is not None else lambda row, token: _ends(method, task, rows[row], token),
     )
+
+
+def _ends(method: DecodingMethod, task: Task, row: _Row, token: int) -> bool:
+    """Whether the row's text ends with this token."""
+    return _remaining(method, task, row) == 1 or task.is_settled([*row.generated, token])
 
 
 def _remaining(method: DecodingMethod, task: Task, row: _Row) -> int:
@@ -160,47 +160,66 @@ def _follow_memory(method: DecodingMethod, task: Task, row: _Row, results: list[
         task.memory.met += 1
         if task.on_step is not None:
             _report(task.on_step, [row], choice)
-        is_last = _remaining(method, task, row) == 1
+        is_last = _ends(method, task, row, tokens[0])
         row.generated = [*row.generated, *tokens]
-        if is_last or task.is_settled(row.generated):
+        if is_last:
             results[row.prompt] = row.generated
             return True
     return False
 
 
-def _choose_alone(method: DecodingMethod, task: Task, row: _Row) -> int:
-    """A row's next token as it comes out when nothing else is computed beside it and nothing is left out or remembered."""
+def _decide_alone(method: DecodingMethod, task: Task, row: _Row, choice: Choice, index: int) -> int:
+    """A row's next token as it comes out when nothing is computed beside it and nothing is left out or remembered.
+
+    It takes the place of ``choice``'s, and so do its details.
+    """
     state, matcher = _read_texts(task, [row]), _matcher(method, task, [row])
-    choice = method.begin(1).step(_step(method, task, [row], state, matcher, lazy=False))
-    if task.memory is not None:
-        task.memory.put(task.prompts[row.prompt], row.generated, replace(choice.evidence.row(0), alone=True))
-    return int(choice.tokens)
+    alone = method.begin(1).step(_step(method, task, [row], state, matcher, lazy=False))
+    [token], _ = _read(alone, _faulty(state, matcher, alone))
+    if task.memory is not None and alone.evidence is not None:
+        task.memory.put(task.prompts[row.prompt], row.generated, replace(alone.evidence.row(0), alone=True))
+    choice.tokens[index] = token
+    for name, values in choice.details.items():
+        if values is not None:
+            values[index] = alone.details[name][0]
+    return token
+
+
+def _faulty(state: LanguageModelState, matcher: _Matcher | None, choice: Choice) -> dict[str, torch.Tensor]:
+    """Whether a model gave NaN in a step, by the settings group that names it."""
+    faulty = {"language_model": state.logits.isnan().any()}
+    if choice.faulty is not None:
+        faulty["language_model"] = faulty["language_model"] | choice.faulty
+    return faulty if matcher is None else faulty | {"image_text_model": matcher.faulty}
 
 
 class _Matcher:
     """Binds each row to its image (implements ``method.Matcher``)."""
 
     def __init__(self, guidance: Guidance, prompt_of_row: torch.Tensor) -> None:
-        self.images = guidance.images[prompt_of_row]
-        self.logit_scale = guidance.scorer.logit_scale
-        self.texts = guidance.scorer.open_texts(len(prompt_of_row))
+        self.images, self.scorer = guidance.images[prompt_of_row], guidance.scorer
+        self.texts: TextSession | None = None
+        """Opened when there is something to encode."""
         self.faulty = torch.zeros((), dtype=torch.bool, device=guidance.images.device)
         """Whether a feature was not finite; read together with the chosen tokens, so that a device is waited for once."""
 
     def encode(self, texts: list[list[str]]) -> torch.Tensor:
+        if self.texts is None:
+            self.texts = self.scorer.open_texts(len(self.images))
         return self.texts.encode(texts)
 
     def match(self, features: torch.Tensor, similarity: str) -> torch.Tensor:
         if similarity == "dot_product":
             match = scoring.dot_product(self.images, features)
         else:
-            match = scoring.scaled_cosine(self.images, features, self.logit_scale)
+            match = scoring.scaled_cosine(self.images, features, self.scorer.logit_scale)
         self.faulty = self.faulty | ~match.isfinite().all()
         return match
 
     def select(self, rows: torch.Tensor) -> None:
         self.images = self.images[rows]
-        self.texts.select(rows)
+        if self.texts is not None:
+            self.texts.select(rows)
 
 
 def _check(model: LanguageModel, method: DecodingMethod, prompts: Sequence[Sequence[int]], guidance: Guidance | None) -> None:

@@ -63,7 +63,9 @@ class ContrastiveSearch(DecodingMethod):
         f = self._magic_score(features, step.matcher)
         candidates, penalty, faulty = self._candidates(confidence, f, lazy=step.lazy), None, None
         if self.alpha > 0:
-            wanted = _wanted(step, ids, candidates) if step.lazy else None
+            wanted = candidates if step.lazy else None
+            if step.lazy and step.ends is not None:
+                wanted = _wanted(step, ids, candidates)
             hidden = step.peek(ids, wanted)
             penalty = scoring.degeneration_penalty(hidden, step.state.hidden, step.state.valid)
             faulty = (penalty.isnan() if wanted is None else penalty.isnan() & wanted).any()
@@ -92,13 +94,16 @@ class ContrastiveSearch(DecodingMethod):
 
     def _candidates(self, confidence: Tensor, f: Tensor | None, *, lazy: bool) -> Tensor:
         """(R, K) bool: those of the K that can win; all of them unless ``lazy``."""
+        import torch
+
         from magic_cli.decoding import scoring
 
-        can_win = scoring.can_win(confidence, f, alpha=self.alpha, beta=self._magic_weight)
-        return can_win if lazy else can_win.new_ones(can_win.shape)
+        if not lazy:
+            return torch.ones_like(confidence, dtype=torch.bool)
+        return scoring.can_win(confidence, f, alpha=self.alpha, beta=self._magic_weight)
 
     def _choose(self, evidence: Evidence, f: Tensor | None, candidates: Tensor) -> Choice:
-        """The best of the candidates. In the details, penalty and score of the others are NaN."""
+        """The best of the candidates. In the details, penalties and scores of the others are NaN, as that of a sure winner may be."""
         from magic_cli.decoding import scoring
 
         penalty = None if evidence.penalty is None else evidence.penalty.masked_fill(~candidates, math.nan)
@@ -108,7 +113,7 @@ class ContrastiveSearch(DecodingMethod):
         return Choice(
             tokens=evidence.ids.gather(1, best[:, None]).squeeze(1),
             candidate=None if penalty is None else best,
-            close=scoring.is_close(known),
+            close=scoring.is_close(known, beta=self._magic_weight),
             evidence=evidence,
             details={"token_ids": evidence.ids, "p": evidence.confidence, "penalty": penalty, "f": f, "score": score},
         )
@@ -121,9 +126,12 @@ def _are_alone(candidates: Tensor) -> Tensor:
 
 def _wanted(step: Step, ids: Tensor, candidates: Tensor) -> Tensor:
     """(R, K) bool: candidates whose hidden states are to be known, for their penalty or because the text goes on from them."""
+    rows, columns = _are_alone(candidates).nonzero(as_tuple=True)
+    if not len(rows):
+        return candidates
     wanted = candidates.clone()
-    for row, column in _are_alone(candidates).nonzero().tolist():
-        wanted[row, column] = not step.ends(row, int(ids[row, column]))
+    tokens = ids[rows, columns].tolist()
+    wanted[rows, columns] = wanted.new_tensor([not step.ends(row, token) for row, token in zip(rows.tolist(), tokens, strict=True)])
     return wanted
 
 

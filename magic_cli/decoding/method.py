@@ -57,8 +57,8 @@ class Step:
     """None without guidance."""
     lazy: bool = True
     """Whether candidates that can no longer win need not be looked at."""
-    is_settled: Callable[[list[int]], bool] = lambda generated: False
-    """Whether a row's tokens after the prompt already decide its text."""
+    ends: Callable[[int, int], bool] | None = None
+    """``ends(row, token)``: whether the row's text ends with this token; None: all is looked at, for a trace."""
 
     def peek(self, ids: Tensor, wanted: Tensor | None = None) -> Tensor:
         """Hidden states (R, K, H) of the candidates ``ids`` (R, K), or of those that are ``wanted`` (R, K), NaN for the rest.
@@ -66,10 +66,6 @@ class Step:
         ``Choice.candidate`` may then name one.
         """
         return self.model.peek(self.state, ids, wanted)
-
-    def ends(self, row: int, token: int) -> bool:
-        """Whether a row's text ends with this token."""
-        return self.remaining[row] == 1 or self.is_settled([*self.generated[row], token])
 
     def uniform(self) -> Tensor:
         """(R,) one uniform number in [0, 1) from each row's own generator."""
@@ -93,7 +89,7 @@ class Choice:
     faulty: Tensor | None = None
     """() bool: the language model gave NaN where it was asked; None if the method did not look."""
     close: Tensor | None = None
-    """(R,) bool: so near a tie that the rounding of float32 may decide; None: never."""
+    """(R,) bool: so near a tie that the rounding of float32 may decide, so that the row is computed once more, alone; None: never."""
     evidence: Evidence | None = None
     """What the choice went by apart from the image; None if that depends on more than the text so far."""
     details: dict[str, Tensor | None] = field(default_factory=dict)

@@ -18,8 +18,8 @@ class GreedySearch(DecodingMethod):
     def step(self, step: Step) -> Choice:
         from magic_cli.decoding import scoring
 
-        ids, confidence, _ = scoring.top_candidates(step.state.logits, 1)
-        return Choice(tokens=ids[:, 0], details={"token_ids": ids, "p": confidence})
+        ids, confidence, close = scoring.top_candidates(step.state.logits, 1)
+        return Choice(tokens=ids[:, 0], close=close, details={"token_ids": ids, "p": confidence})
 
 
 @dataclass

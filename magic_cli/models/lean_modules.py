@@ -86,7 +86,8 @@ _SMALL = 512 << 20
 def make_lean(model: nn.Module) -> None:
     """Both replacements, in place: for language models."""
     use_lean_activations(model)
-    pack_products(model, keep=sum(weight.nbytes for weight in model.parameters()) <= _SMALL)
+    weights = list(model.parameters())
+    pack_products(model, keep=sum(weight.nbytes for weight in weights) <= _SMALL and weights[0].dtype == torch.float32)
 
 
 def use_lean_activations(model: nn.Module) -> None:

@@ -76,11 +76,13 @@ class LookAhead:
 
     def __init__(self, network: Network) -> None:
         self.network = network
-        self._starts: OrderedDict[tuple[tuple[int, ...], ...], State] = OrderedDict()
+        self._starts: OrderedDict[tuple[int, ...], State] = OrderedDict()
 
     def start(self, prompts: Sequence[Sequence[int]]) -> State:
-        """What ``prefill`` gives, remembered for a while: most captions of a run begin alike."""
-        key = tuple(map(tuple, prompts))
+        """What ``prefill`` gives, of a single text remembered for a while: all captions of a run begin alike."""
+        if len(prompts) > 1:
+            return self.prefill(prompts)
+        key = tuple(prompts[0])
         if key not in self._starts:
             self._starts[key] = self.prefill(prompts)
             if len(self._starts) > _REMEMBERED_STARTS:

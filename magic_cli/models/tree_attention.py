@@ -49,15 +49,14 @@ class TreeAttention:
         group_of = np.where(text_of < 0, first_group[plan.rows], group_of_text[text_of])
 
         asking, places = _as_grid(group_of[tokens])  # (G, A), (Q)
-        tails, _ = _as_grid(group_of[plan.num_fresh :])  # (G, W)
-        asking_tokens, tail_tokens = tokens[asking][:, :, None], (tails + plan.num_fresh)[:, None]
+        tails = _as_grid(group_of[plan.num_fresh :])[0] + plan.num_fresh  # (G, W)
+        asking_tokens, tail_tokens = tokens[asking][:, :, None], tails[:, None]
         sees_shared = np.arange(self.num_shared) < plan.limits[asking_tokens]  # (G, A, S)
         sees_tail = (text_of[asking_tokens] == text_of[tail_tokens]) & (tail_tokens <= asking_tokens)  # (G, A, W)
         sees_tail &= _is_first(tails)[:, None]
         hidden = on_device(~np.concatenate([sees_shared, sees_tail], axis=2))
         self._mask = torch.zeros(hidden.shape, dtype=dtype, device=hidden.device).masked_fill_(hidden, torch.finfo(dtype).min)[:, None]
         self.tokens, self._asking, self._tails, self._places = map(on_device, (tokens, asking, tails, places))
-        self._tails += plan.num_fresh
         self._rows = on_device(np.repeat(np.arange(len(groups_of_row)), groups_of_row))  # (G)
 
     def __call__(self, query: Tensor, new: tuple[Tensor, Tensor], shared: tuple[Tensor, Tensor]) -> Tensor:

@@ -98,8 +98,9 @@ class Writer:
         self.format = self.task.text_format(self.language_model)
         # in 16 bits, a step that is found again in another batch would often have another winner
         self.exact = settings.run.dtype.value == "float32"
-        # a trace is the same to the last digit, whatever interrupts its run; what is remembered depends on that
-        remembers = self.exact and settings.run.step_memory and not settings.run.trace
+        # a trace is the same to the last digit, whatever interrupts its run; what is remembered depends on that. On a GPU the batch
+        # would wait while each row follows its remembered steps
+        remembers = self.exact and settings.run.step_memory and not settings.run.trace and device.type == "cpu"
         self.memory = StepMemory(settings.run.step_memory << 20) if remembers else None
         way = self.language_model.prepare(
             decoding_len=settings.decoding.decoding_len,
@@ -114,7 +115,7 @@ class Writer:
         """Write what is not done yet, batch by batch.
 
         Batches are cut from all items, done or not, so that a run that goes on decodes the same batches as one that
-        was never interrupted, to the last bit.
+        was never interrupted. What it remembers of earlier texts may differ, the tokens do not.
         """
         size, task = self.settings.run.batch_size, self.task
         batches = [items[i : i + size] for i in range(0, len(items), size)]
@@ -216,8 +217,8 @@ class Writer:
             memory=self.memory,
             settle_ties=self.exact,
         )
-        if self.memory is not None:
-            self.work.counts["steps_remembered"] = self.memory.met
+        if self.memory is not None and self.memory.met:
+            self.work.add("steps_remembered", self.memory.met - self.work.counts["steps_remembered"])
         self.run.add_trace(steps)
         self.run.add_predictions([
             self.task.prediction(item, digest=image and image.digest, text=self.format.text(prompt, ids), token_ids=ids)

@@ -103,6 +103,18 @@ def test_sampled_captions_depend_on_seed_and_repeat_alone(tiny_photos, models, t
     assert a == b and a != c and a != d and c != d
 
 
+def test_steps_are_remembered_in_float32_without_trace_unless_switched_off(tiny_photos, models, tmp_path, capsys):
+    words = ["caption", "--images", str(tiny_photos), *models, "run.batch_size=1"]
+    remembered = {}
+    for name, extra in {"on": [], "off": ["run.step_memory=0"], "trace": ["run.trace=true"], "coarse": ["run.dtype=bfloat16"]}.items():
+        assert main([*words, *extra, f"run.dir={name}"]) == 0
+        work = json.loads((tmp_path / name / "manifest.json").read_text())["sessions"][0]["work"]
+        remembered[name] = work.get("steps_remembered", 0), work["texts_encoded"]
+    assert remembered["on"][0] > 0 and [remembered[name][0] for name in ("off", "trace", "coarse")] == [0, 0, 0]
+    assert remembered["on"][1] < remembered["off"][1] == remembered["trace"][1]
+    assert len({(tmp_path / name / "predictions.jsonl").read_bytes() for name in ("on", "off", "trace")}) == 1
+
+
 def test_trace_holds_every_step(tiny_photos, models, tmp_path, capsys):
     assert main(["caption", "--images", str(tiny_photos), *models, "run.dir=out", "run.trace=true"]) == 0
     steps = lines(tmp_path / "out" / "trace.jsonl")

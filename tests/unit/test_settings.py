@@ -66,7 +66,7 @@ def test_missing_recommendation_names_the_setting():
     ("override", "same"),
     [
         ("run.batch_size=2", True), ("run.threads=1", True), ("run.trace=true", True), ("run.device=cpu", True), ("run.dir=x", True),
-        ("run.workers=3", True), ("run.cache_images=false", True), ("run.image_cache=x", True),
+        ("run.workers=3", True), ("run.step_memory=0", True), ("run.cache_images=false", True), ("run.image_cache=x", True),
         ("run.seed=1", True),  # magic search is deterministic
         ("decoding.beta=1", False), ("run.dtype=bfloat16", False), ("dataset.limit=1", False), ("prompt=hello", False),
         ("language_model.revision=v2", False), ("image_text_model.logit_scale=10", False),

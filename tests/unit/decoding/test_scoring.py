@@ -29,18 +29,19 @@ def test_confidence_covers_whole_vocabulary_when_candidates_are_few():
 
 
 def test_candidates_are_close_when_rounding_may_choose_the_last():
-    logits = torch.tensor([[3.0, 2.0, 2.0 - 5e-5, 0.0], [3.0, 2.0, 1.9998, 0.0], [1.0, 1.0, 1.0, 1.0]])
+    logits = torch.tensor([[3.0, 2.0, 2.0 - 5e-5, 0.0], [3.0, 2.0, 1.9998, 0.0], [1.0, 1.0, 1.0, 1.0], [-500.0, -501.0, -501.0004, -600.0]])
     assert [scoring.top_candidates(logits, k)[2].tolist() for k in (1, 2, 4)] == [
-        [False, False, True],
-        [True, False, True],
-        [False, False, False],  # all tokens are candidates
+        [False, False, True, False],
+        [True, False, True, True],  # large logits are rounded more coarsely
+        [False, False, False, False],  # all tokens are candidates
     ]
 
 
 def test_scores_are_close_when_rounding_may_choose_the_best():
     scores = torch.tensor([[0.5, 0.5 - 1e-5, 0.1], [0.5, 0.4999, 0.1], [0.5, -torch.inf, -torch.inf]])
-    assert scoring.is_close(scores).tolist() == [True, False, False]
-    assert scoring.is_close(scores[:, :1]).tolist() == [False, False, False]
+    assert scoring.is_close(scores, beta=2.0).tolist() == [True, False, False]
+    assert scoring.is_close(scores, beta=20.0).tolist() == [True, True, False]
+    assert scoring.is_close(scores[:, :1], beta=2.0).tolist() == [False, False, False]
 
 
 def test_penalty_is_largest_cosine_when_history_has_several_tokens():

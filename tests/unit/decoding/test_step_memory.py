@@ -7,9 +7,12 @@ from magic_cli.decoding import scoring
 from magic_cli.decoding.generate import generate
 from magic_cli.decoding.magic import ClipText, ContrastiveSearch, MagicSearch
 from magic_cli.decoding.method import Guidance
+from magic_cli.decoding.sampling import GreedySearch
 from magic_cli.decoding.step_memory import Evidence, StepMemory
+from magic_cli.errors import MagicError
+from magic_cli.models.language_model import HuggingFaceLanguageModel
 
-LENGTH, NUM_CANDIDATES, SIZE = 12, 3, 3 * (8 + 4 + 4 + 4 * 2)
+LENGTH, NUM_CANDIDATES, SIZE = 12, 3, 2048 + 3 * (8 + 4 + 4 + 4 * 2)
 ROOM = 1 << 20
 
 
@@ -159,3 +162,39 @@ def test_what_rounding_may_decide_is_decided_alone(
     assert [*write(unsteady, slice(0, 2), memory), *write(unsteady, slice(2, 6), memory)] == alone
     assert memory is None or memory.met > 0
     assert write(unsteady, slice(0, 6), new_memory(), settle_ties=False) != alone
+
+
+@pytest.mark.parametrize("method", [ContrastiveSearch(LENGTH, k=1, alpha=0.3), ContrastiveSearch(LENGTH, k=4, alpha=0.0), GreedySearch(LENGTH)])
+def test_ties_are_decided_alone_when_little_is_weighed(make_language_model, monkeypatch, method):
+    monkeypatch.setattr(scoring, "NEAR_LOGITS", 1.0)
+    monkeypatch.setattr(scoring, "NEAR_SCORES", 1.0)
+    model = make_language_model()
+    prompts = [[model.start_id], [model.start_id, *model.encode("A man")], [model.start_id, *model.encode("Two dogs")]]
+    alone = [generate(model, method, [prompt])[0] for prompt in prompts]
+    unsteady, memory = Unsteady(model, 0.1), StepMemory(ROOM)
+    assert generate(unsteady, method, prompts, memory=memory) == generate(unsteady, method, prompts, memory=memory) == alone
+    assert generate(unsteady, method, prompts, settle_ties=False) != alone
+
+
+def test_trace_shows_what_decided_when_a_row_was_computed_alone(make_language_model, clip, image_features, monkeypatch, prompts):
+    monkeypatch.setattr(scoring, "NEAR_LOGITS", 1.0)
+    unsteady, seen = Unsteady(make_language_model(), 0.1), []
+    note = lambda index, step, details: seen.append(details)  # noqa: E731
+    method, guidance = MagicSearch(LENGTH, k=5, alpha=0.1, beta=0.4), Guidance(clip, image_features[:6])
+    generate(unsteady, method, prompts, guidance=guidance, on_step=note, lazy=False)
+    for details in seen:
+        assert details["token_ids"][details["score"].index(max(details["score"]))] == details["choice"]
+
+
+def test_rows_computed_alone_are_looked_at_for_nan(make_language_model, monkeypatch):
+    monkeypatch.setattr(scoring, "NEAR_LOGITS", 1.0)
+    model, peek = make_language_model(), HuggingFaceLanguageModel.peek
+    prompts = [[model.start_id], [model.start_id, *model.encode("A man")]]
+
+    def overflowing(self, state, ids, wanted=None):
+        hidden = peek(self, state, ids, wanted)
+        return hidden if len(hidden) > 1 else torch.full_like(hidden, torch.nan)
+
+    monkeypatch.setattr(HuggingFaceLanguageModel, "peek", overflowing)
+    with pytest.raises(MagicError, match="^language_model: the model computes NaN"):
+        generate(model, ContrastiveSearch(LENGTH, k=3, alpha=0.3), prompts)

@@ -8,6 +8,7 @@ from tests.tiny_models import CAPTIONS, clip_config, randomise
 from tests.unit.models.growing import GROWING, largest_difference
 from transformers import CLIPModel
 
+from magic_cli.models import tree_attention
 from magic_cli.models.causal_text import IncrementalTexts, cut_at_end
 from magic_cli.models.huggingface_clip import HuggingFaceClip
 from magic_cli.models.image_text_model import PlainTexts, pad_tokens
@@ -21,6 +22,12 @@ def session(clip):
     session = clip.open_texts(2)
     assert isinstance(session, IncrementalTexts)
     return session
+
+
+@pytest.fixture(params=[2, 12], autouse=True)
+def texts_a_group(request, monkeypatch):
+    """Attention takes some texts of a row at a time: fewer and more than a test's candidates."""
+    monkeypatch.setattr(tree_attention, "_GROUP", request.param)
 
 
 @pytest.mark.parametrize("steps", GROWING.values(), ids=GROWING.keys())
@@ -39,6 +46,16 @@ def test_features_equal_own_encoder_when_words_grow_letter_by_letter(clip, sessi
     rows = ["", ""]
     for step in range(60):
         texts = [[row + rng.choice(pieces) for _ in range(3)] for row in rows]
+        assert largest_difference(clip, session, texts) <= CLOSE, step
+        rows = [rng.choice(candidates) for candidates in texts]
+
+
+def test_features_equal_own_encoder_when_candidates_are_many(clip, session):
+    """Rows of unequal numbers of distinct texts, more than go through attention at a time."""
+    rng, pieces = random.Random(1), ["", "a", "sk", " the", " dog", ".", "ing", "é", " frisbees", " 's"]
+    rows = ["A", "Two"]
+    for step in range(8):
+        texts = [[row + rng.choice(pieces[:limit]) + rng.choice(pieces[:limit]) for _ in range(40)] for row, limit in zip(rows, (3, 10), strict=True)]
         assert largest_difference(clip, session, texts) <= CLOSE, step
         rows = [rng.choice(candidates) for candidates in texts]
 

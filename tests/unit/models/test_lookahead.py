@@ -131,13 +131,15 @@ def test_tokens_equal_recomputed_ones_when_contrastive_search_writes(build, fami
 def test_start_is_read_once_when_texts_begin_alike(build, family):
     model = build(family)
     model.prepare(decoding_len=LENGTH, num_candidates=NUM_CANDIDATES)
+    assert (model.network.lean is not None) == (family == "gpt2")
     method, written, positions = ContrastiveSearch(LENGTH, k=NUM_CANDIDATES, alpha=0.4), [], []
-    for prompts in (PROMPTS, PROMPTS, PROMPTS[:1], PROMPTS):
+    alone, alike = PROMPTS[:1], PROMPTS[:1] * 3
+    for prompts in (alone, alike, PROMPTS, alone):
         before = model.work.counts["lm_positions"]
-        written.append(generate(model, method, prompts))
+        written.append(generate(model, method, prompts, settle_ties=False))
         positions.append(model.work.counts["lm_positions"] - before)
-    assert written[0] == written[1] == written[3]
-    assert positions[1] == positions[3] < positions[0]
+    assert written[0] == written[3] and written[1] == written[0] * 3 and written[2][0] == written[0][0]
+    assert positions[3] < positions[0] and positions[1] == 3 * positions[3]
 
 
 @pytest.mark.parametrize("look_ahead", ["tree", "repeated", "recompute"])
