@@ -179,9 +179,10 @@ def _decide_alone(method: DecodingMethod, task: Task, row: _Row, choice: Choice,
     if task.memory is not None and alone.evidence is not None:
         task.memory.put(task.prompts[row.prompt], row.generated, replace(alone.evidence.row(0), alone=True))
     choice.tokens[index] = token
-    for name, values in choice.details.items():
-        if values is not None:
-            values[index] = alone.details[name][0]
+    if task.on_step is not None:
+        row_alone = torch.tensor([index], device=choice.tokens.device)
+        for name, values in choice.details.items():  # copies: the candidates that were peeked at stay as they are
+            choice.details[name] = None if values is None else values.index_copy(0, row_alone, alone.details[name])
     return token
 
 

@@ -181,7 +181,10 @@ def test_trace_shows_what_decided_when_a_row_was_computed_alone(make_language_mo
     unsteady, seen = Unsteady(make_language_model(), 0.1), []
     note = lambda index, step, details: seen.append(details)  # noqa: E731
     method, guidance = MagicSearch(LENGTH, k=5, alpha=0.1, beta=0.4), Guidance(clip, image_features[:6])
+    peek, peeked = unsteady.model.peek, []
+    unsteady.peek = lambda state, ids, wanted=None: (peeked.append((ids, ids.clone())), peek(state, ids, wanted))[1]
     generate(unsteady, method, prompts, guidance=guidance, on_step=note, lazy=False)
+    assert all(ids.equal(before) for ids, before in peeked)  # what the state goes on from is not what the trace shows
     for details in seen:
         assert details["token_ids"][details["score"].index(max(details["score"]))] == details["choice"]
 
