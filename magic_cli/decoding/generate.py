@@ -52,7 +52,8 @@ def generate(
         lazy: Look only at candidates that can still win; gives the same tokens.
         memory: Steps of earlier calls with the same method and models, which are not computed again; takes up this call's.
         settle_ties: Compute a choice that rounding may decide once more, for its row alone: whatever the batch, ``lazy`` and
-            ``memory``, the same tokens come out, to the last tie. Made for float32: coarser numbers are full of ties.
+            ``memory``, the same tokens come out of MAGIC, contrastive and greedy search, as long as rounding stays within the margins
+            of ``scoring.py``. Made for float32: coarser numbers are full of ties.
 
     Returns:
         B lists of generated token ids, prompt excluded.

@@ -58,7 +58,7 @@ class Step:
     lazy: bool = True
     """Whether candidates that can no longer win need not be looked at."""
     ends: Callable[[int, int], bool] | None = None
-    """``ends(row, token)``: whether the row's text ends with this token; None: all is looked at, for a trace."""
+    """``ends(row, token)``: whether the row's text ends with this token; None: a sole candidate is looked at, too, for a trace."""
 
     def peek(self, ids: Tensor, wanted: Tensor | None = None) -> Tensor:
         """Hidden states (R, K, H) of the candidates ``ids`` (R, K), or of those that are ``wanted`` (R, K), NaN for the rest.
