@@ -142,7 +142,7 @@ class IncrementalTexts:
         tower = self.tower
         ids, positions, rows = self._on_device(np.stack([plan.ids, plan.positions, plan.rows]))
         recalled = self._on_device(np.stack(plan.recalled))
-        attention = TreeAttention(plan, np.arange(len(plan.ids)), tower.num_heads, tower.positions.dtype, self._on_device)
+        attention = TreeAttention(plan, tower.num_heads, tower.positions.dtype, self._on_device)
         x = tower.embed(ids) + tower.positions[positions]  # (N, D)
         computed = []
         for i, block in enumerate(tower.blocks):
@@ -155,7 +155,7 @@ class IncrementalTexts:
                 fresh = torch.stack([rows, positions])[:, : plan.num_fresh]
                 _move(computed[i], slice(plan.num_fresh), shared, fresh)
             if block is tower.blocks[-1]:  # nobody looks at the other tokens' outputs
-                attention = TreeAttention(plan, plan.ends, tower.num_heads, tower.positions.dtype, self._on_device)
+                attention = attention.of_ends()
                 query, x = query.index_select(0, attention.tokens), x.index_select(0, attention.tokens)
             x += block.out(attention(query, computed[i], shared))
             x += block.mlp(block.norm2(x))

@@ -6,6 +6,7 @@ with up to A askers and W tail tokens.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 
 import numpy as np
@@ -27,37 +28,45 @@ class TreeAttention:
 
     Args:
         plan: The step.
-        tokens: (Q) indices among the N new tokens, ascending: all of them, or one of each tail.
         num_heads: Attention heads.
         dtype: Of queries, keys and values.
         on_device: Moves index arrays to where the tower computes.
 
     Attributes:
-        tokens: (Q) the same, there.
+        tokens: (Q) indices, there, of those that ask: all of the N new tokens.
     """
 
-    def __init__(
-        self, plan: TextPlan, tokens: Ints, num_heads: int, dtype: torch.dtype, on_device: Callable[[np.ndarray], Tensor]
-    ) -> None:
+    def __init__(self, plan: TextPlan, num_heads: int, dtype: torch.dtype, on_device: Callable[[np.ndarray], Tensor]) -> None:
         self.num_heads, self.num_shared = num_heads, int(plan.shared.max())
+        self._plan, self._dtype, self._on_device = plan, dtype, on_device
         texts_of_row = np.bincount(plan.text_rows)
         groups_of_row = -(-texts_of_row // _GROUP)
         first_group, first_text = _starts(groups_of_row), _starts(texts_of_row)
         group_of_text = first_group[plan.text_rows] + (np.arange(len(plan.text_rows)) - first_text[plan.text_rows]) // _GROUP
         # of each of the N tokens; newly shared ones are no part of a text and go with their row's first group
-        text_of = np.concatenate([np.full(plan.num_fresh, -1), np.repeat(np.arange(len(group_of_text)), plan.tail_lengths)])
-        group_of = np.where(text_of < 0, first_group[plan.rows], group_of_text[text_of])
-
-        asking, places = _as_grid(group_of[tokens])  # (G, A), (Q)
-        tails = _as_grid(group_of[plan.num_fresh :])[0] + plan.num_fresh  # (G, W)
-        asking_tokens, tail_tokens = tokens[asking][:, :, None], tails[:, None]
-        sees_shared = np.arange(self.num_shared) < plan.limits[asking_tokens]  # (G, A, S)
-        sees_tail = (text_of[asking_tokens] == text_of[tail_tokens]) & (tail_tokens <= asking_tokens)  # (G, A, W)
-        sees_tail &= _is_first(tails)[:, None]
-        hidden = on_device(~np.concatenate([sees_shared, sees_tail], axis=2))
-        self._mask = torch.zeros(hidden.shape, dtype=dtype, device=hidden.device).masked_fill_(hidden, torch.finfo(dtype).min)[:, None]
-        self.tokens, self._asking, self._tails, self._places = map(on_device, (tokens, asking, tails, places))
+        self._text_of = np.concatenate([np.full(plan.num_fresh, -1), np.repeat(np.arange(len(group_of_text)), plan.tail_lengths)])
+        self._group_of = np.where(self._text_of < 0, first_group[plan.rows], group_of_text[self._text_of])
+        self._tail_grid = _as_grid(self._group_of[plan.num_fresh :])[0] + plan.num_fresh  # (G, W)
+        self._tails = on_device(self._tail_grid)
         self._rows = on_device(np.repeat(np.arange(len(groups_of_row)), groups_of_row))  # (G)
+        self._let_ask(np.arange(len(plan.ids)))
+
+    def of_ends(self) -> TreeAttention:
+        """The same where only the texts' end tokens ask."""
+        ends = copy.copy(self)
+        ends._let_ask(self._plan.ends)
+        return ends
+
+    def _let_ask(self, tokens: Ints) -> None:
+        asking, places = _as_grid(self._group_of[tokens])  # (G, A), (Q)
+        asking_tokens, tail_tokens = tokens[asking][:, :, None], self._tail_grid[:, None]
+        sees_shared = np.arange(self.num_shared) < self._plan.limits[asking_tokens]  # (G, A, S)
+        sees_tail = (self._text_of[asking_tokens] == self._text_of[tail_tokens]) & (tail_tokens <= asking_tokens)  # (G, A, W)
+        sees_tail &= _is_first(self._tail_grid)[:, None]
+        hidden = self._on_device(~np.concatenate([sees_shared, sees_tail], axis=2))
+        mask = torch.zeros(hidden.shape, dtype=self._dtype, device=hidden.device)
+        self._mask = mask.masked_fill_(hidden, torch.finfo(self._dtype).min)[:, None]
+        self.tokens, self._asking, self._places = map(self._on_device, (tokens, asking, places))
 
     def __call__(self, query: Tensor, new: tuple[Tensor, Tensor], shared: tuple[Tensor, Tensor]) -> Tensor:
         """Attended values.
