@@ -1,0 +1,17 @@
+"""What tests of commands that write captions share."""
+
+import pytest
+
+
+@pytest.fixture
+def models(tiny_language_model_folder, tiny_clip_folder):
+    return [
+        f"language_model.path={tiny_language_model_folder}", "image_text_model=clip_vit_b32", f"image_text_model.path={tiny_clip_folder}",
+        "decoding.k=5", "decoding.decoding_len=10", "run.threads=1",
+    ]  # fmt: skip
+
+
+@pytest.fixture
+def in_tmp_path(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
