@@ -28,9 +28,14 @@ def run(settings: StorySettings) -> int:
 class StoryTask(WritingTask):
     """One story for every title by a method that looks at no image, one for each of its best images by one that does."""
 
-    text, texts, unit, failed = "story", "stories", "story", "stories could not be written"
-    changed = "titles or images have changed since stories were written for them, which are written again"
-    untraced = "stories were written without trace earlier"
+    text, texts, unit = "story", "stories", "story"
+    changed = (
+        "title or image has changed since its story was written, which is written again",
+        "titles or images have changed since stories were written for them, which are written again",
+    )
+    dropped = ("title or image is no longer asked for; its story is moved to", "titles or images are no longer asked for; their stories are moved to")
+    untraced = ("story was written without trace earlier", "stories were written without trace earlier")
+    failed = ("story could not be written", "stories could not be written")
 
     def __init__(self, settings: StorySettings) -> None:
         self.settings = settings
@@ -72,11 +77,11 @@ class StoryTask(WritingTask):
         return {**self.describe(item), **image, "story": text, **details, **known}
 
     def still_holds(self, item: StoryRecord, prediction: Mapping[str, Any]) -> bool:
-        return item.title == prediction["title"]
+        return item.title == prediction.get("title")
 
     def refreshed(self, item: StoryRecord, prediction: dict[str, Any]) -> dict[str, Any]:
-        """People's stories may have come to the titles, or be others now."""
-        kept = {key: value for key, value in prediction.items() if key != "reference"}
+        """People's stories may have come to the titles, or be others now; the image may lie elsewhere."""
+        kept = {**{key: value for key, value in prediction.items() if key != "reference"}, **self.describe(item)}
         return kept if item.reference is None else {**kept, "reference": item.reference}
 
     def label(self, failure: Mapping[str, Any]) -> str:

@@ -66,10 +66,10 @@ def read_growing_lines(path: Path, *, setting: str, hint: str) -> tuple[list[dic
     data = _read_bytes(path, setting=setting, hint=hint)
     complete = data.rfind(b"\n") + 1
     rest, place = data[complete:], f"{setting}={path}"
-    records = [_parse(line, place, number) for number, line in _lines(_decoded(data[:complete], place, hint))]
+    records = [_parse(line, place, number, remedy=hint) for number, line in _lines(_decoded(data[:complete], place, hint))]
     for number, record in enumerate(records, start=1):
         if not isinstance(record, dict):
-            raise MagicError(f"{place} record {number}: must be a JSON object, got {str(record)[:60]!r}; remove that line")
+            raise MagicError(f"{place} record {number}: must be a JSON object, got {str(record)[:60]!r}; {hint}")
     last = _try_parse(rest.decode("utf-8", errors="replace"))
     if isinstance(last, dict):  # whole, only its line break is missing
         return [*records, last], 0
@@ -126,11 +126,11 @@ def _decoded(data: bytes, place: str, hint: str) -> str:
         raise MagicError(f"{place}: cannot be read ({error}); {hint}") from error
 
 
-def _parse(text: str, place: str, line: int | None = None) -> Any:
+def _parse(text: str, place: str, line: int | None = None, *, remedy: str = "download or export it again") -> Any:
     try:
         return json.loads(text, object_pairs_hook=_without_repeats)
     except json.JSONDecodeError as error:
-        raise MagicError(f"{place} line {line or error.lineno}: not valid JSON ({error.msg}); download or export it again") from error
+        raise MagicError(f"{place} line {line or error.lineno}: not valid JSON ({error.msg}); {remedy}") from error
     except _RepeatedKey as error:
         where = f" line {line}" if line else ""
         raise MagicError(f"{place}{where}: the key {error.args[0]!r} stands twice in one object; remove one") from None

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from magic_cli.data.images import IMAGE_SUFFIXES
-from magic_cli.data.json_files import read_growing_lines, read_json, read_records
+from magic_cli.data.json_files import read_growing_lines, read_records
+from magic_cli.data.run_files import read_manifest
 from magic_cli.data.story_files import is_story_file, read_story_file
 from magic_cli.data.system import System
 from magic_cli.data.text_tables import CAPTION_KEYS, ID_KEYS, REFERENCE_KEYS, column_word
@@ -20,6 +21,7 @@ from magic_cli.errors import MagicError
 IMAGE_KEYS = ("image", "image_path", "image_name", "file_name", "filename")
 _LISTS = ("annotations", "predictions", "results", "data", "images")
 
+_REMOVE_LINE = "remove the damaged line, and start the run's command again"
 _HINT = "give a run folder, a released MAGIC file, COCO results or JSON lines (data/README.md shows each)"
 
 
@@ -65,12 +67,14 @@ def _system(records: Iterable[Mapping[str, Any]], path: Path, id_key: str | None
             images[item] = item
         if isinstance(record.get("split"), str):
             splits[item] = record["split"]
-        if isinstance(record.get("title"), str) and isinstance(record.get("story"), str):
-            titles[item] = record["title"]
+        if record.get("title") is not None and "story" in record:
+            titles[item] = _title(record["title"], place, item)
             if type(record.get("rank")) is int:
                 ranks[item], title_ids[item] = record["rank"], str(record.get("title_id", item))
     if not captions:
         raise MagicError(f"{path}: holds no captions; {_HINT}")
+    if titles and (without := [item for item in captions if item not in titles]):
+        raise MagicError(f"{path} (id {without[0]!r}): no title, while others have one; add it, or leave the record out")
     return System(
         system_name(path), path, captions, references, images, splits=splits, titles=titles, ranks=ranks, title_ids=title_ids
     )
@@ -80,10 +84,10 @@ def _read_run(folder: Path) -> System:
     lines = folder / "predictions.jsonl"
     if not lines.is_file():
         raise MagicError(f"systems={folder}: no predictions.jsonl in this folder, so it is no run folder; {_HINT}")
-    records, unfinished = read_growing_lines(lines, setting="systems", hint=_HINT)
+    records, unfinished = read_growing_lines(lines, setting="systems", hint=_REMOVE_LINE)
     failures: list[dict[str, Any]] = []
     if (folder / "failures.jsonl").is_file():
-        failures, unfinished_failures = read_growing_lines(folder / "failures.jsonl", setting="systems", hint=_HINT)
+        failures, unfinished_failures = read_growing_lines(folder / "failures.jsonl", setting="systems", hint=_REMOVE_LINE)
         unfinished += unfinished_failures
     manifest = _manifest(folder / "manifest.json")
     return replace(
@@ -101,14 +105,7 @@ def _read_run(folder: Path) -> System:
 def _manifest(file: Path) -> dict[str, Any] | None:
     if not file.is_file():
         return None
-    manifest = read_json(file, setting="systems", hint=_HINT)
-    remedy = f"is no manifest that `magic caption` wrote; evaluate {file.parent / 'predictions.jsonl'} itself"
-    if not isinstance(manifest, dict):
-        raise MagicError(f"{file}: holds {type(manifest).__name__}, not an object, so it {remedy}")
-    counts = manifest.get("counts", {})
-    if not isinstance(counts, dict) or not all(type(count) is int for count in counts.values()):
-        raise MagicError(f"{file}: counts must be whole numbers by name, got {str(counts)[:60]!r}, so it {remedy}")
-    return manifest
+    return read_manifest(file, remedy=f"evaluate {file.parent / 'predictions.jsonl'} itself, or delete this folder and write it anew")
 
 
 def records_of(document: Any, path: Path) -> Iterator[Mapping[str, Any]]:
@@ -174,6 +171,12 @@ def _caption(record: Mapping[str, Any], place: str, item: str, wanted: str | Non
     if not isinstance(value, str):
         found = f"{len(value)} of them" if isinstance(value, list) else repr(value)[:60]
         raise MagicError(f"{place} (id {item!r}): {key} must be one caption, got {found}")
+    return value
+
+
+def _title(value: Any, place: str, item: str) -> str:
+    if not isinstance(value, str):
+        raise MagicError(f"{place} (id {item!r}): the title must be a text, got {str(value)[:60]!r}")
     return value
 
 

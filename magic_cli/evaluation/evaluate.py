@@ -11,9 +11,10 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from magic_cli.data.json_files import read_json
+from magic_cli.data.json_files import read_growing_lines
 from magic_cli.data.predictions import System
 from magic_cli.data.references import read_references
+from magic_cli.data.run_files import METRICS, PER_ITEM, read_scores
 from magic_cli.errors import MagicError, SettingsError
 from magic_cli.evaluation.corpora import Coverage, build_corpus, of_split
 from magic_cli.evaluation.image_text import ConfiguredModel
@@ -23,8 +24,6 @@ from magic_cli.evaluation.settings import ScoringSettings, Unmatched
 from magic_cli.evaluation.text_models import connect_text_models
 from magic_cli.metrics.base import Corpus, Scores
 from magic_cli.runs import json_lines, write_atomically
-
-METRICS, PER_ITEM = "metrics.json", "per_item.jsonl"
 
 
 @dataclass(frozen=True)
@@ -60,24 +59,31 @@ class Evaluation:
         document, items = self.document, per_item(self.corpus, self.scores)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            if (earlier := self._earlier()) is not None:
-                document, items = _merged(earlier, document), self._merged_items(items)
+            earlier = _earlier(self.folder)
+            if earlier is not None and earlier[0].get("identity", {}).get("items") == document["identity"]["items"]:
+                before = {record["id"]: record for record in earlier[1]}
+                document, items = _merged(earlier[0], document), [before.get(record["id"], {}) | record for record in items]
             write_atomically(self.folder / PER_ITEM, json_lines(items))
             write_atomically(self.folder / METRICS, json.dumps(document, ensure_ascii=False, indent=1, default=str) + "\n")
         except OSError as error:
             raise _unwritable(self.folder, error) from error
 
-    def _earlier(self) -> dict[str, Any] | None:
-        """metrics.json of an earlier evaluation of the very same captions and references."""
-        if not (self.folder / METRICS).is_file() or not (self.folder / PER_ITEM).is_file():
-            return None
-        earlier = read_json(self.folder / METRICS, setting="output", hint="delete it, or set another output")
-        return earlier if earlier.get("identity", {}).get("items") == self.document["identity"]["items"] else None
 
-    def _merged_items(self, items: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        lines = (self.folder / PER_ITEM).read_text(encoding="utf-8").split("\n")
-        before = {record["id"]: record for record in map(json.loads, filter(None, lines))}
-        return [before.get(record["id"], {}) | record for record in items]
+def _earlier(folder: Path) -> tuple[dict[str, Any], list[dict[str, Any]]] | None:
+    """metrics.json and the records of per_item.jsonl of an earlier evaluation; None if there was none.
+
+    Raises:
+        MagicError: They are damaged.
+    """
+    file, remedy = folder / METRICS, "delete it, or set another output"
+    if not file.is_file() or not (folder / PER_ITEM).is_file():
+        return None
+    document = read_scores(file, remedy=remedy, needs=["metrics", "tools", "settings", "not_run"])
+    records, _ = read_growing_lines(folder / PER_ITEM, setting="output", hint=remedy)
+    for number, record in enumerate(records, start=1):
+        if not isinstance(record.get("id"), str):
+            raise MagicError(f"{folder / PER_ITEM} record {number}: has no id; {remedy}")
+    return document, records
 
 
 def _merged(earlier: dict[str, Any], document: dict[str, Any]) -> dict[str, Any]:
@@ -116,6 +122,7 @@ def prepare(systems: Sequence[System], settings: ScoringSettings) -> list[Prepar
         if folders.count(folder) > 1:
             raise SettingsError(f"{one.system.source}: another system's results would go to {one.folder} too; evaluate them one by one")
         _probe(one.folder)
+        _earlier(one.folder)  # what is damaged is said before anything is scored
     return prepared
 
 

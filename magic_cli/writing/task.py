@@ -35,11 +35,13 @@ class WritingTask:
     texts: ClassVar[str]
     unit: ClassVar[str]
     """What there is one text for, of progress bars."""
-    changed: ClassVar[str]
-    """As in "2 images have changed since they were captioned and are captioned again"."""
-    untraced: ClassVar[str]
+    changed: ClassVar[tuple[str, str]]
+    """What stands behind 1 and behind more, as in "2 images have changed since they were captioned and are captioned again"."""
+    dropped: ClassVar[tuple[str, str]]
+    """As in "2 images are no longer in the dataset"."""
+    untraced: ClassVar[tuple[str, str]]
     """As in "2 images were captioned without trace earlier"."""
-    failed: ClassVar[str]
+    failed: ClassVar[tuple[str, str]]
     """As in "2 images could not be read"."""
 
     def items(self) -> Sequence[Item]:
@@ -77,6 +79,11 @@ class WritingTask:
     def prediction(self, item: Item, *, digest: str | None, text: str, **details: Any) -> dict[str, Any]:
         """The item's line of predictions.jsonl; ``digest`` is the SHA-256 of its image, ``details`` how the text came about."""
         raise NotImplementedError(f"{type(self).__name__}.prediction")
+
+    def check(self, prediction: Mapping[str, Any]) -> str | None:
+        """What is wrong with a line that an earlier start wrote; None: nothing."""
+        text = prediction.get(self.text)
+        return None if isinstance(text, str) else f"the {self.text} must be a text, got {str(text)[:60]!r}"
 
     def still_holds(self, item: Item, prediction: Mapping[str, Any]) -> bool:
         """Whether what an earlier start wrote is of this very item, its image apart."""

@@ -14,8 +14,8 @@ from magic_cli.data.images import SkippedImage, UnreadableImage
 from magic_cli.decoding.step_memory import StepMemory
 from magic_cli.image_features.cache import cache_folder
 from magic_cli.image_features.reading import ImageReader, ImageStream, ReadImage, choose_workers
-from magic_cli.runs import RunFolder
 from magic_cli.work import Work
+from magic_cli.writing.folder import RunFolder
 from magic_cli.writing.task import Item, Unwritable, WritingTask
 
 if TYPE_CHECKING:
@@ -94,7 +94,8 @@ class Writer:
             self.language_model.compile()
             if self.scorer is not None:
                 self.scorer.compile_text()
-        self.lazy = device.type == "cpu" if settings.run.lazy is None else settings.run.lazy
+        # a trace leaves nothing out unless that is asked for
+        self.lazy = device.type == "cpu" and not settings.run.trace if settings.run.lazy is None else settings.run.lazy
         self.format = self.task.text_format(self.language_model)
         # in 16 bits, a step that is found again in another batch would often have another winner
         self.exact = settings.run.dtype.value == "float32"

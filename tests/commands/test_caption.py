@@ -105,28 +105,6 @@ def test_steps_are_remembered_in_float32_without_trace_unless_switched_off(tiny_
     assert len({(tmp_path / name / "predictions.jsonl").read_bytes() for name in ("on", "off", "trace")}) == 1
 
 
-def test_trace_holds_every_step(tiny_photos, models, tmp_path, capsys):
-    assert main(["caption", "--images", str(tiny_photos), *models, "run.dir=out", "run.trace=true"]) == 0
-    steps = lines(tmp_path / "out" / "trace.jsonl")
-    for prediction in lines(tmp_path / "out" / "predictions.jsonl"):
-        own = [step for step in steps if step["id"] == prediction["id"]]
-        assert [step["choice"] for step in own] == prediction["token_ids"]
-        assert [step["step"] for step in own] == list(range(len(own)))
-        for step in own:
-            terms = zip(step["p"], step["penalty"], step["f"], strict=True)
-            score = [-np.inf if q is None else 0.98 * p - 0.02 * q + 2.0 * f for p, q, f in terms]
-            assert step["token_ids"][int(np.argmax(score))] == step["choice"]
-            assert abs(sum(step["f"]) - 1) < 1e-5 and len(step["tokens"]) == 5
-
-
-def test_trace_holds_every_penalty_when_nothing_is_left_out(tiny_photos, models, tmp_path, capsys):
-    words = ["caption", "--images", str(tiny_photos), *models, "run.trace=true"]
-    assert main([*words, "run.dir=lazy"]) == main([*words, "run.dir=all", "run.lazy=false"]) == 0
-    penalties = {name: [q for step in lines(tmp_path / name / "trace.jsonl") for q in step["penalty"]] for name in ("lazy", "all")}
-    assert None in penalties["lazy"] and None not in penalties["all"]
-    assert (tmp_path / "lazy" / "predictions.jsonl").read_bytes() == (tmp_path / "all" / "predictions.jsonl").read_bytes()
-
-
 @pytest.mark.slow
 def test_captions_stay_the_same_when_models_are_compiled(tiny_photos, models, tmp_path, capsys):
     words = ["caption", "--images", str(tiny_photos), *models]
@@ -244,24 +222,6 @@ def test_installed_command_pipes_captions_only(tiny_photos, models, tmp_path):
     assert "Loading" not in answer.stderr and "Warning" not in answer.stderr
 
 
-def test_changed_image_is_captioned_again(tiny_photos, models, tmp_path, capsys):
-    first, second = sorted(tiny_photos.iterdir())[:2]
-    shutil.copy(first, tmp_path / "photo.jpg")
-    words = ["caption", "--image", "photo.jpg", *models, "run.dir=out"]
-    assert main(words) == 0
-    before = lines(tmp_path / "out" / "predictions.jsonl")
-    shutil.copy(second, tmp_path / "photo.jpg")
-    capsys.readouterr()
-    assert main(words) == 0
-    [after] = lines(tmp_path / "out" / "predictions.jsonl")
-    assert after["image_sha256"] != before[0]["image_sha256"]
-    assert "have changed since they were captioned" in capsys.readouterr().err
-    (tmp_path / "photo.jpg").write_text("no picture any more")
-    assert main(words) == 3
-    assert lines(tmp_path / "out" / "predictions.jsonl") == []
-    assert [f["id"] for f in lines(tmp_path / "out" / "failures.jsonl")] == ["photo.jpg"]
-
-
 def test_changed_model_files_are_refused_also_when_the_run_is_complete(tiny_photos, models, tiny_language_model_folder, tmp_path, capsys):
     folder = shutil.copytree(tiny_language_model_folder, tmp_path / "lm")
     words = ["caption", "--images", str(tiny_photos), *models, f"language_model.path={folder}", "run.dir=out"]
@@ -296,13 +256,6 @@ def test_files_of_other_kinds_are_mentioned(tiny_photos, models, tmp_path, capsy
     (tmp_path / "photos" / ".DS_Store").write_bytes(b"x")
     assert main(["caption", "--images", "photos", *models]) == 0
     assert "1 files of other kinds are left out (1 .heic)" in capsys.readouterr().err
-
-
-def test_trace_asked_for_too_late_is_said(tiny_photos, models, tmp_path, capsys):
-    words = ["caption", "--images", str(tiny_photos), *models, "run.dir=out"]
-    assert main(words) == 0
-    assert main([*words, "run.trace=true"]) == 0
-    assert "6 images were captioned without trace earlier" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("stage", ["prepare", "embed"])

@@ -92,7 +92,7 @@ def test_evaluation_imports_no_command_when_walked():
 
 
 def test_writing_imports_no_command_when_walked():
-    allowed = ("writing", "data", "decoding", "errors", "image_features", "models", "retrieval", "run_folders", "runs", "settings", "work")
+    allowed = ("writing", "data", "decoding", "errors", "image_features", "locking", "models", "retrieval", "run_folders", "runs", "settings", "wording", "work")
     assert breaches("writing", tuple(f"magic_cli.{name}" for name in allowed)) == []
 
 

@@ -97,11 +97,24 @@ def test_runs_without_a_value_are_named_and_never_best(tmp_path):
     assert "No value for alpha 0.5" in text and text.count("No value for") == 4
 
 
-@pytest.mark.parametrize(("name", "text"), [("manifest.json", "{}"), ("manifest.json", "[]"), ("metrics.json", '{"n": 5}'), ("metrics.json", "[]")])
-def test_damaged_run_is_one_line(name, text, tmp_path):
+@pytest.mark.parametrize(
+    ("name", "text", "problem"),
+    [
+        ("manifest.json", "{}", "has no identity"),
+        ("manifest.json", "[]", "holds list, not an object"),
+        ("manifest.json", '{"identity": {}, "status": "complete", "counts": 5}', "counts must be whole numbers by name, got '5'"),
+        ("metrics.json", '{"n": 5}', "has no metrics"),
+        ("metrics.json", "[]", "holds list, not an object"),
+        ("metrics.json", '{"n": 5, "metrics": {"cider": {"value": "high"}}}', "metrics must be scores by name"),
+        ("metrics.json", '{"n": 5, "metrics": {"cider": {"value": 0.5}}}', "its cider has no label"),
+        ("metrics.json", '{"n": 5, "metrics": {"cider": {"value": 0.5, "interval": 5}}}', "metrics must be scores by name"),
+        ("metrics.json", '{"n": 5, "metrics": {}, "bootstrap": 5}', "bootstrap must be an object"),
+    ],
+)
+def test_damaged_run_is_one_line(name, text, problem, tmp_path):
     make_run(tmp_path, "a", 0.2, alpha=0.1)
     (make_run(tmp_path, "b", 0.3, alpha=0.2) / name).write_text(text)
-    with pytest.raises(MagicError, match="b: its manifest.json or metrics.json is damaged, or no run's"):
+    with pytest.raises(MagicError, match=rf"b/{name}: {problem}.*; delete "):
         read_sweep([str(tmp_path)], "cider")
 
 
