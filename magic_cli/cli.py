@@ -18,7 +18,7 @@ from magic_cli.commands import COMMANDS, Command, Flag
 from magic_cli.errors import MagicError, SettingsError, nearest
 from magic_cli.settings_help import describe_settings
 
-USER_FAULT, BUG, INTERRUPTED = 2, 1, 130
+USER_FAULT, BUG, INTERRUPTED, TERMINATED = 2, 1, 128 + signal.SIGINT, 128 + signal.SIGTERM
 
 _HYDRA_SWITCHES = {"-m", "--multirun", "--resolve", "--hydra-help"}
 _HYDRA_OPTIONS = {"-c", "--cfg", "-p", "--package", "-cd", "--config-dir", "-i", "--info"}
@@ -36,10 +36,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except MagicError as error:
         print(f"magic: {error}", file=sys.stderr)
         return USER_FAULT
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         command = COMMANDS.get(_command_name(argv))
         print(f"magic: stopped{f'; {command.when_repeated}' if command else ''}", file=sys.stderr)
-        return INTERRUPTED
+        return TERMINATED if isinstance(stop, _Terminated) else INTERRUPTED
     except BrokenPipeError:  # the reader of stdout has gone, as in `magic ... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE
@@ -85,8 +85,12 @@ def _arguments(words: Sequence[str], command: Command) -> dict[str, str]:
     return arguments
 
 
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM: it ends a command as Ctrl-C does, with an exit status of its own."""
+
+
 def _interrupt(signum: int, frame: Any) -> None:
-    raise KeyboardInterrupt
+    raise _Terminated
 
 
 def translate(words: Sequence[str], command: Command) -> tuple[list[str], list[str]]:

@@ -19,14 +19,15 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep
 from hydra.errors import HydraException
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from magic_cli import composing
 from magic_cli.commands import Command
 from magic_cli.errors import MagicError, SettingsError, nearest
 from magic_cli.exit_statuses import ExitStatuses
-from magic_cli.run_folders import each_repeat, refuse_shared_repeats, run_folder
+from magic_cli.run_folders import each_repeat, refuse_shared_repeats
+from magic_cli.sweeps import SweepTalk, check_objective, measure_objective, require_objectives, tell_repeat
 
 _BASIC = "hydra._internal.core_plugins.basic_"
 _SWEEPS = Path("runs", ".sweeps")
@@ -45,10 +46,11 @@ def run(command: Command, flags: list[str], overrides: list[str]) -> int:
     broken_pipes: list[BrokenPipeError] = []
     config_name = command.name.replace("-", "_")
     statuses = ExitStatuses(_SWEEPS if any(override.startswith("hydra/launcher=") for override in overrides) else None)
+    talk = SweepTalk()
 
     def task(config: DictConfig) -> float:
         try:
-            status, objective = _run_point(command, config)
+            status, objective = _run_point(command, config, talk)
         except BrokenPipeError as error:  # raised below: Hydra would report it as a failed job
             broken_pipes.append(error)
             return 0
@@ -57,7 +59,7 @@ def run(command: Command, flags: list[str], overrides: list[str]) -> int:
 
     try:
         if not {"-c", "--cfg", "-i", "--info", "--hydra-help"} & set(flags):
-            _check_all_points(command, config_name, flags, overrides)
+            talk = _check_all_points(command, config_name, flags, overrides)
         main = hydra.main(version_base="1.3", config_path=str(composing.find_config_dir()), config_name=config_name)(task)
         sys.argv = ["magic", *flags, *overrides]
         main()
@@ -71,28 +73,24 @@ def run(command: Command, flags: list[str], overrides: list[str]) -> int:
     return worst
 
 
-def _run_point(command: Command, config: DictConfig) -> tuple[int, float | None]:
+def _run_point(command: Command, config: DictConfig, talk: SweepTalk) -> tuple[int, float | None]:
     """Exit status, and the value that a search asked for."""
     composing.register()  # a launcher may have started this process
     settings = composing.to_settings(config, _settings_class(command))
+    hydra_settings = HydraConfig.get()
+    if OmegaConf.select(hydra_settings, "job.num", throw_on_missing=False) is not None:  # of a single run there is none
+        talk.begin(hydra_settings.job.num + 1, list(hydra_settings.overrides.task))
     try:
-        runs = each_repeat(settings)
-        status = max(_run_command(command, one) for one in runs)
-        return status, _objective(settings, runs)
+        runs, status = each_repeat(settings), 0
+        for number, one in enumerate(runs, start=1):
+            tell_repeat(one, number, len(runs))
+            status = max(status, _run_command(command, one))
+        return status, measure_objective(settings, runs)
     except MagicError as error:
-        if not _is_basic("launcher", HydraConfig.get()) or not _is_basic("sweeper", HydraConfig.get()):
+        if not _is_basic("launcher", hydra_settings) or not _is_basic("sweeper", hydra_settings):
             raise  # another process prints it, or a search must know that this point has no value
-        print(f"magic: {error}", file=sys.stderr)
+        talk.fail(error)
         return 2, None
-
-
-def _objective(settings: Any, runs: list[Any]) -> float | None:
-    key = getattr(getattr(settings, "run", None), "objective", None)
-    if key is None:
-        return None
-    value = importlib.import_module("magic_cli.evaluation.objective").objective([run_folder(one) for one in runs], settings)
-    print(f"magic: {key} {value:.4f}", file=sys.stderr)
-    return value
 
 
 def _is_basic(kind: str, hydra_settings: Any) -> bool:
@@ -135,8 +133,8 @@ def _run_until_stopped(command: Command, settings: Any) -> int:
         raise
 
 
-def _check_all_points(command: Command, config_name: str, flags: list[str], overrides: list[str]) -> None:
-    """Compose and check the settings of every point, without models.
+def _check_all_points(command: Command, config_name: str, flags: list[str], overrides: list[str]) -> SweepTalk:
+    """Compose and check the settings of every point, without models; returns what tells of the points as they run.
 
     Raises:
         MagicError: A setting of a point is wrong, or two different points would share one run folder, or one seeded run.
@@ -163,6 +161,9 @@ def _check_all_points(command: Command, config_name: str, flags: list[str], over
                 if folder and folders.setdefault(folder, identity) != identity:
                     raise SettingsError(f"{folder}: the points of a sweep would write into this one folder; leave run.dir or output out, or sweep over what is read")
     refuse_shared_repeats(checked)
+    require_objectives(checked)
+    varying = [override.get_key_element() for override in OverridesParser.create().parse_overrides(overrides) if override.is_sweep_override()]
+    return SweepTalk(varying, None if searches else len(points))
 
 
 def _searches(config_name: str, overrides: list[str]) -> DictConfig | None:
@@ -183,29 +184,6 @@ def _one_point(overrides: list[str]) -> list[str]:
         else:
             point.append(f"{override.get_key_element()}={next(override.sweep_string_iterator())}")
     return point
-
-
-def check_objective(settings: Any, sweeper: Any) -> None:
-    """Refuse a measure that there is not, and a search that has none or goes the wrong way.
-
-    Args:
-        settings: Of the command.
-        sweeper: Hydra's settings of a sweeper that searches; None: nothing is searched.
-
-    Raises:
-        SettingsError: One line.
-    """
-    key = getattr(getattr(settings, "run", None), "objective", None)
-    if key is None and sweeper is None:
-        return
-    if key is None:
-        raise SettingsError("a sweeper that searches needs a measure to go by; set run.objective=cider, or another one")
-    _, measure = importlib.import_module("magic_cli.evaluation.objective").find_measure(key)
-    right = "maximize" if measure.higher_is_better else "minimize"
-    direction = sweeper.get("direction") if sweeper is not None else None
-    if direction is not None and str(getattr(direction, "name", direction)) != right:
-        which = "higher" if measure.higher_is_better else "lower"
-        raise SettingsError(f"hydra.sweeper.direction={getattr(direction, 'name', direction)}: a {which} {key} is better; set hydra.sweeper.direction={right}")
 
 
 def _points(overrides: list[str]) -> list[list[str]]:

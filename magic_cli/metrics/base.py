@@ -120,6 +120,13 @@ class Metric:
     without_effect: ClassVar[tuple[str, ...]] = ()
     """Settings that cannot change a score, such as memory and threads."""
 
+    def require(self, corpora: Sequence[Corpus]) -> None:
+        """Make sure, as far as is known before any work, that corpora with these items can be scored here, whatever their captions are.
+
+        Raises:
+            MetricUnavailable: They cannot.
+        """
+
     def score(self, corpora: Sequence[Corpus]) -> list[list[Scores]]:
         """Score several corpora at once, so that what they share (references, a JVM, a model) is paid for once.
 

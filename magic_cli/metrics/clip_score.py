@@ -115,12 +115,15 @@ class ImageTextMetric(Metric):
         """Use these features; metrics may share them."""
         self._features = features
 
+    def require(self, corpora: Sequence[Corpus]) -> None:
+        for corpus in corpora:
+            self._check_images(corpus)
+
     def score(self, corpora: Sequence[Corpus]) -> list[list[Scores]]:
         kills = num_kills()
         if self._features is None:
             raise MetricUnavailable(f"{self.name} needs an image-text model; choose one with image_text_model=...")
-        for corpus in corpora:
-            self._check_images(corpus)  # before any work is done
+        self.require(corpora)
         of_texts = partial(self._features.of_texts, kills=kills)
         results = []
         for corpus in corpora:

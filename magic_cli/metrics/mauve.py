@@ -73,7 +73,7 @@ class Mauve(TextModelMetric):
         require("scaling_factor", self.scaling_factor, above=0, prefix="metrics.mauve")
         require("explained_variance", self.explained_variance, above=0, at_most=1, prefix="metrics.mauve")
 
-    def score(self, corpora: Sequence[Corpus]) -> list[list[Scores]]:
+    def require(self, corpora: Sequence[Corpus]) -> None:
         if importlib.util.find_spec("mauve") is None:
             raise MetricUnavailable("mauve needs the package mauve-text, which is GPL-3 and does not come with magic; pip install mauve-text")
         for corpus in corpora:
@@ -83,6 +83,9 @@ class Mauve(TextModelMetric):
             raise MetricUnavailable("mauve compares stories with those that people wrote, and none are given; use titles with stories")
         for corpus in compared:
             self._check_size(corpus)
+
+    def score(self, corpora: Sequence[Corpus]) -> list[list[Scores]]:
+        self.require(corpora)
         encoder = self.text_model()
         results = []
         for corpus in corpora:

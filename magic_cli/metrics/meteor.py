@@ -18,12 +18,13 @@ from magic_cli.errors import SettingsError, require
 from magic_cli.metrics.base import Corpus, Measure, Metric, Scores
 from magic_cli.metrics.java import Java, JavaFailed, JavaProcess, JavaProgram, find_java, temporary_folder, tool_file
 from magic_cli.metrics.java_process import most_telling_line
-from magic_cli.metrics.meteor_phrases import filter_phrases
+from magic_cli.metrics.meteor_phrases import TABLE, filter_phrases
 
 NUM_STATISTICS = 23
 """Words of caption and reference; function words of both; for each matcher (exact, stem, synonym, paraphrase) the matched
 content words of both and function words of both; chunks; matched words of both. Of the reference that scores best."""
 
+_JAR = "meteor/meteor-1.5.jar"
 _ALPHA, _BETA, _GAMMA, _DELTA = 0.85, 0.2, 0.6, 0.75  # METEOR's defaults for English
 _MATCHER_WEIGHTS = np.array([1.0, 0.6, 0.8, 0.6])
 _CHUNKS, _MATCHED = 20, slice(21, 23)
@@ -58,6 +59,11 @@ class Meteor(Metric):
             raise SettingsError(f"metrics.meteor.memory must be a number followed by K, M or G, such as 2G, got {self.memory!r}")
         require("timeout", self.timeout, above=0, prefix="metrics.meteor")
 
+    def require(self, corpora: Sequence[Corpus]) -> None:
+        find_java(self.java_home)
+        tool_file(_JAR)
+        tool_file(TABLE)
+
     def score(self, corpora: Sequence[Corpus]) -> list[list[Scores]]:
         """See ``Metric.score``.
 
@@ -65,6 +71,7 @@ class Meteor(Metric):
             MetricUnavailable: There is no Java, or pycocoevalcap is incomplete.
             JavaFailed: METEOR failed, was killed, or gave no answer in time.
         """
+        self.require(corpora)
         tokens = [corpus.tokenized for corpus in corpora]
         scored = [question(*item) for texts in tokens for item in zip(texts.captions, texts.references, strict=True)]
         java = find_java(self.java_home)
@@ -103,7 +110,7 @@ class Meteor(Metric):
         """METEOR as it is started, with a paraphrase table of our choice."""
         arguments = ("-", "-", "-stdio", "-l", "en", "-norm", "-a", str(table))
         options = (f"-Xmx{self.memory}", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")  # least work up to some 25,000 captions
-        return JavaProgram("METEOR", "Meteor", (tool_file("meteor/meteor-1.5.jar"),), arguments, options, reads_input=True)
+        return JavaProgram("METEOR", "Meteor", (tool_file(_JAR),), arguments, options, reads_input=True)
 
     def _evaluate(self, process: JavaProcess, lines: Sequence[str]) -> list[Scores]:
         """Scores of one corpus from the statistics line of each of its items."""

@@ -22,6 +22,19 @@ _OPTIONS = ("-Xmx1G", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")  # it runs 
 _OUTPUT, _SEPARATOR, _LIST = "/dev/stdout", "separator", "list"
 
 
+_JAR = "tokenizer/stanford-corenlp-3.4.1.jar"
+
+
+def require_tokenizer(java_home: str | None) -> None:
+    """Make sure that the tokenizer can run.
+
+    Raises:
+        MetricUnavailable: There is no Java, or no tokenizer.
+    """
+    find_java(java_home)
+    tool_file(_JAR)
+
+
 def tokenize(corpora: Sequence[Corpus], *, java_home: str | None = None, timeout: float = 600.0) -> list[Corpus]:
     """The corpora with ``tokenized`` filled in; equal texts are tokenized once.
 
@@ -52,7 +65,7 @@ def tokenize_texts(texts: Sequence[tuple[str, ...]], *, java: Java, timeout: flo
     """
     if not texts:
         return []
-    jar = tool_file("tokenizer/stanford-corenlp-3.4.1.jar")
+    jar = tool_file(_JAR)
     arguments = ("-preserveLines", "-lowerCase", "-ioFileList", _LIST)
     program = JavaProgram("PTB tokenizer", "edu.stanford.nlp.process.PTBTokenizer", (jar,), arguments, _OPTIONS)
     with temporary_folder(program.name) as folder:

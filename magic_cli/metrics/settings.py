@@ -14,7 +14,7 @@ from magic_cli.metrics.clip_score import ClipScore, ImageTextMetric, RefClipScor
 from magic_cli.metrics.coherence import Coherence, MiniLmCoherence
 from magic_cli.metrics.mauve import Mauve
 from magic_cli.metrics.meteor import Meteor
-from magic_cli.metrics.ptb import tokenize
+from magic_cli.metrics.ptb import require_tokenizer, tokenize
 from magic_cli.metrics.repetition import Repetition
 from magic_cli.metrics.rouge import RougeL
 from magic_cli.metrics.spice import Spice
@@ -73,6 +73,17 @@ class MetricsSettings:
     def described(self) -> dict[str, dict[str, Any]]:
         """For each chosen metric the settings that can change a score."""
         return {m.name: {key: value for key, value in asdict(m).items() if key not in m.without_effect} for m in self.chosen()}
+
+    def require(self, corpora: Sequence[Corpus]) -> None:
+        """Make sure, as far as is known before any work, that the chosen metrics can score corpora with these items.
+
+        Raises:
+            MetricUnavailable: One cannot.
+        """
+        if any(metric.needs_tokens for metric in self.chosen()):
+            require_tokenizer(self.java_home)
+        for metric in self.chosen():
+            metric.require(corpora)
 
     def tokenize(self, corpora: Sequence[Corpus]) -> list[Corpus]:
         """The corpora after the PTB tokenizer. Raises as ``ptb.tokenize``."""

@@ -69,6 +69,10 @@ class Spice(Metric):
             require("threads", self.threads, at_least=1, prefix="metrics.spice")
         require("timeout", self.timeout, above=0, prefix="metrics.spice")
 
+    def require(self, corpora: Sequence[Corpus]) -> None:
+        find_java(self.java_home, at_least=_OLDEST_JAVA)
+        find_corenlp(self.lib)
+
     def score(self, corpora: Sequence[Corpus]) -> list[list[Scores]]:
         """See ``Metric.score``.
 
@@ -127,7 +131,7 @@ def spice_status(spice: Spice | None = None) -> str:
     """Whether SPICE can run: ``ok: where its jars and its cache are``, or ``not run: why, and how to get it``."""
     spice = spice or Spice()
     try:
-        find_java(spice.java_home, at_least=_OLDEST_JAVA)
+        spice.require([])
         return f"ok: CoreNLP 3.6.0 in {find_corenlp(spice.lib)}, cache in {spice.cache_folder()}"
     except MetricUnavailable as reason:
         return f"not run: {reason}"
