@@ -19,6 +19,7 @@ from magic_cli.metrics.spice import spice_status
 from magic_cli.metrics.spice_install import fetch_spice
 from magic_cli.models.gguf_files import INSTALL_SMOLLM2, SMOLLM2, smollm2_file
 from magic_cli.models.sources import EMBEDDED, EMBEDDED_FOLDER, EMBEDDED_PACKAGES
+from magic_cli.wording import counted
 
 OK, PROBLEMS = 0, 3
 
@@ -87,7 +88,7 @@ def _devices() -> Iterator[Finding]:
         return
     import torch
 
-    yield Finding("cpu", "ok", f"{torch.get_num_threads()} threads of {os.cpu_count()} cores (run.threads)")
+    yield Finding("cpu", "ok", f"{counted(torch.get_num_threads(), 'thread')} of {counted(os.cpu_count() or 1, 'core')} (run.threads)")
     if torch.cuda.is_available():
         names = ", ".join(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count()))
         yield Finding("gpu", "ok", names)

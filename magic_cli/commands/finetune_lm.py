@@ -6,6 +6,7 @@ import sys
 from typing import Any
 
 from magic_cli.training.settings import FinetuneSettings, Selection
+from magic_cli.wording import counted
 
 DONE = 0
 
@@ -23,7 +24,7 @@ def run(settings: FinetuneSettings) -> int:
 
     report = finetune(settings, training, measured[: settings.validate.limit])
     if report is not None:
-        _tell(f"{report['steps']} steps, {report['padding']:.1%} padding; {_change(report)}")
+        _tell(f"{counted(report['steps'], 'step')}, {report['padding']:.1%} padding; {_change(report)}")
     print(settings.run_folder, flush=True)
     return DONE
 

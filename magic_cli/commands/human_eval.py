@@ -22,6 +22,7 @@ from magic_cli.human_eval.stories import Item, StorySystem, find_photo, match, r
 from magic_cli.reports.human_eval import human_eval_tables
 from magic_cli.reports.tables import render
 from magic_cli.runs import write_atomically
+from magic_cli.wording import counted
 
 _KEY, _SCORES = "key.json", "scores.json"
 
@@ -80,9 +81,9 @@ def _write_study(folder: Path, forms: Sequence[Form], key: dict[str, Any]) -> No
 
 def _tell(systems: Sequence[StorySystem], forms: Sequence[Form], *, photos: int, left_out: int) -> None:
     cards, questions = len(forms[0].cards), len(forms[0].questions())
-    print(f"magic: {len(forms)} forms, each of {cards} titles ({photos} with a photo) and {len(systems)} systems: {questions} questions", file=sys.stderr)
+    print(f"magic: {counted(len(forms), 'form')}, each of {counted(cards, 'title')} ({photos} with a photo) and {counted(len(systems), 'system')}: {counted(questions, 'question')}", file=sys.stderr)
     if left_out:
-        print(f"magic: {left_out} titles left out: some system has no story for them, or they stand twice and have no id", file=sys.stderr)
+        print(f"magic: {counted(left_out, 'title')} left out, which some system has no story for, or which stand twice and have no id", file=sys.stderr)
 
 
 def _score(settings: HumanEvalSettings) -> None:

@@ -15,6 +15,7 @@ from magic_cli.errors import MagicError
 from magic_cli.retrieval.image_settings import EMBEDDED, NONE, RELEASED, RetrieveImagesAction, RetrieveImagesSettings
 from magic_cli.retrieval.question import MANIFEST, RESULTS, question, refuse_other_results
 from magic_cli.runs import json_lines, provenance, write_atomically
+from magic_cli.wording import counted
 
 DONE, SOME_FAILED = 0, 3
 SHEET = "contact_sheet.html"
@@ -44,8 +45,8 @@ def _build(settings: RetrieveImagesSettings) -> int:
             _tell(f"not in the index: {failure['id']}: {failure['reason']}")
     if manifest["failures"] > _SHOWN_FAILURES:
         _tell(f"... and {manifest['failures'] - _SHOWN_FAILURES} more, see {file}")
-    failed = f", {manifest['failures']} images could not be read" if manifest["failures"] else ""
-    _tell(f"{manifest['rows']} images in the index{failed}")
+    failed = f", {counted(manifest['failures'], 'image')} could not be read" if manifest["failures"] else ""
+    _tell(f"{counted(manifest['rows'], 'image')} in the index{failed}")
     print(settings.index_folder)
     return SOME_FAILED if manifest["failures"] else DONE
 
@@ -79,7 +80,7 @@ def _query(settings: RetrieveImagesSettings) -> int:
     write_atomically(folder / RESULTS, json_lines(results))
     _write_sheet(results, folder, settings)
     _say(results)
-    _tell(f"{len(queries)} queries, {1000 * seconds['searching'] / len(queries):.2f} ms each to search; results in {folder}")
+    _tell(f"{counted(len(queries), 'query', 'queries')}, {1000 * seconds['searching'] / len(queries):.2f} ms each to search; results in {folder}")
     return DONE
 
 

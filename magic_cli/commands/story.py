@@ -10,6 +10,7 @@ from magic_cli.data.stories import StoryRecord
 from magic_cli.decoding.text import StoryFormat, story_prompt
 from magic_cli.reports.exports import released_stories
 from magic_cli.settings import TITLE, StorySettings, method_name
+from magic_cli.wording import counted
 from magic_cli.writing.run import write_texts
 from magic_cli.writing.task import Unwritable, WritingTask
 
@@ -63,7 +64,7 @@ class StoryTask(WritingTask):
         else:
             ids = model.encode_prompt(template.replace(TITLE, item.title))
         if len(ids) >= length:
-            raise Unwritable(f"its prompt has {len(ids)} tokens, and decoding.decoding_len={length} counts them; raise it, or shorten the title")
+            raise Unwritable(f"its prompt has {counted(len(ids), 'token')}, and decoding.decoding_len={length} counts them; raise it, or shorten the title")
         return ids
 
     def describe(self, item: StoryRecord) -> dict[str, Any]:

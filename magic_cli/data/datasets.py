@@ -14,6 +14,7 @@ from magic_cli.data.images import IMAGE_SUFFIXES
 from magic_cli.data.json_files import read_json
 from magic_cli.data.records import ImageRecord, check_unique
 from magic_cli.errors import MagicError, SettingsError
+from magic_cli.wording import counted
 
 
 @dataclass
@@ -48,7 +49,8 @@ class Dataset:
             raise MagicError(f"dataset={self.name}: no images found; {self.hint()}")
         records = records[: self.limit]
         if not any(record.path.exists() for record in records):
-            raise MagicError(f"dataset={self.name}: none of its {len(records)} images exists, e.g. {records[0].path}; {self.hint()}")
+            which = f"none of its {len(records)} images exists, e.g." if len(records) > 1 else "its image does not exist:"
+            raise MagicError(f"dataset={self.name}: {which} {records[0].path}; {self.hint()}")
         return records
 
     def read(self) -> list[ImageRecord]:
@@ -115,7 +117,7 @@ class PhotoFolder(Dataset):
         others = Counter(path.suffix.lower() or "no suffix" for path in Path(self.root).expanduser().rglob("*")
                          if path.is_file() and path.suffix.lower() not in IMAGE_SUFFIXES and not path.name.startswith("."))  # fmt: skip
         listed = ", ".join(f"{count} {suffix}" for suffix, count in sorted(others.items()))
-        return [f"{self.root}: {others.total()} files of other kinds are left out ({listed})"] if others else []
+        return [f"{self.root}: {counted(others.total(), 'file of another kind is', 'files of other kinds are')} left out ({listed})"] if others else []
 
     def hint(self) -> str:
         return f"set dataset.root to a folder with image files ({', '.join(sorted(IMAGE_SUFFIXES))})"

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from magic_cli.data.stories import StoryRecord, clean_title, for_each_image, read_retrieved, read_titles, with_images
 from magic_cli.errors import MagicError, SettingsError, require
+from magic_cli.wording import counted
 
 
 @dataclass
@@ -59,8 +60,8 @@ class StoryDataset:
         records = for_each_image(records, self.images_per_title)
         known = [record.path for record in records if record.path is not None]
         if not any(path.exists() for path in known):
-            example = f"none of their {len(known)} images exists, e.g. {known[0]}" if known else "none of them has an image"
-            raise MagicError(f"dataset={self.name}: of {len(records)} titles and images, {example}; {self.hint()}")
+            example = f"none of {counted(len(known), 'image')} exists, e.g. {known[0]}" if known else "none of them has an image"
+            raise MagicError(f"dataset={self.name}: of {counted(len(records), 'title', 'titles and images')}, {example}; {self.hint()}")
         return records
 
     def read(self) -> list[StoryRecord]:

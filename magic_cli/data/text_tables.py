@@ -12,6 +12,7 @@ from itertools import chain
 from typing import Any
 
 from magic_cli.errors import MagicError
+from magic_cli.wording import counted
 
 # Of two ids in one record the earlier word's counts: beside an image's id, `id` is a running number of the caption.
 ID_KEYS = (
@@ -60,7 +61,7 @@ class _Layout:
 
     def fitted(self, cells: list[str], names: Sequence[str], place: str) -> list[str]:
         """As many cells as names: an unquoted caption that comes last keeps its own commas or bars."""
-        columns = f"the {len(names)} columns {', '.join(names)}"
+        columns = f"the {counted(len(names), 'column')} {', '.join(names)}"
         if self.has_tabs and len(cells) == 1:
             raise MagicError(f"{place}: no tab between image and caption ({cells[0][:60]!r}); mend the line")
         if len(cells) < len(names):
@@ -70,7 +71,7 @@ class _Layout:
         if self.has_tabs or names[-1] not in CAPTION_KEYS:
             in_header = "name every column in a header line, or mend the line"
             remedy = "put captions with commas in quotes" if self.delimiter == "," else in_header
-            raise MagicError(f"{place}: has {len(cells)} cells for {columns}; {remedy}")
+            raise MagicError(f"{place}: has {counted(len(cells), 'cell')} for {columns}; {remedy}")
         last = len(names) - 1
         return [*cells[:last], (self.delimiter + " " * self.spaced).join(cells[last:])]
 

@@ -12,6 +12,7 @@ from magic_cli.decoding.method import Choice, DecodingMethod, Guidance, OnStep, 
 from magic_cli.decoding.step_memory import StepMemory
 from magic_cli.errors import SettingsError
 from magic_cli.protocols import LanguageModel, LanguageModelState, TextSession
+from magic_cli.wording import counted
 
 
 @dataclass
@@ -232,7 +233,7 @@ def _check(model: LanguageModel, method: DecodingMethod, prompts: Sequence[Seque
     longest = max(map(len, prompts), default=0)
     if longest >= method.decoding_len:
         raise SettingsError(
-            f"decoding.decoding_len counts the prompt and must exceed its {longest} tokens, got {method.decoding_len}"
+            f"decoding.decoding_len counts the prompt and must exceed its {counted(longest, 'token')}, got {method.decoding_len}"
         )
 
 

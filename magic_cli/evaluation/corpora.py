@@ -12,6 +12,7 @@ from magic_cli.data.references import ReferenceSet
 from magic_cli.errors import MagicError, SettingsError
 from magic_cli.metrics.base import Corpus
 from magic_cli.metrics.text import one_line
+from magic_cli.wording import counted
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,7 @@ def build_corpus(
     found, names = _own(system, needs_references) if references is None else _match(system, references, drop_unmatched)
     if not found:
         where = references.source if references else system.source
-        raise MagicError(f"{system.source}: none of its {len(system.captions)} captions has references in {where}; compare the ids")
+        raise MagicError(f"{system.source}: {'none of its captions' if len(system.captions) > 1 else 'its caption'} has {'' if len(system.captions) > 1 else 'no '}references in {where}; compare the ids")
     ids = list(found)
     corpus = Corpus(
         name=system.name,
@@ -129,7 +130,7 @@ def _own(system: System, needs_references: bool) -> tuple[dict[str, str], dict[s
             f"{system.source}: has no references; give them with --references FILE, or score by what needs none: --metrics clip_score,repetition"
         )
     if without:
-        raise MagicError(f"{system.source}: {len(without)} captions have no references, e.g. id {without[0]!r}; give them with --references FILE")
+        raise MagicError(f"{system.source}: {counted(len(without), 'caption has', 'captions have')} no references, e.g. id {without[0]!r}; give them with --references FILE")
     return {item: item for item in system.captions}, {}
 
 
@@ -170,5 +171,6 @@ def _notes(system: System) -> tuple[str, ...]:
     if system.manifest is not None and system.manifest.get("status") != "complete":
         notes.append(f"the run is {system.manifest.get('status')}, not complete")
     if system.failed:
-        notes.append(f"{system.failed} {'titles of the run have no story' if system.writes_stories else 'images of the run have no caption'}")
+        one, many = ("title of the run has no story", "titles of the run have no story") if system.writes_stories else ("image of the run has no caption", "images of the run have no caption")
+        notes.append(counted(system.failed, one, many))
     return tuple(notes)

@@ -24,6 +24,7 @@ from magic_cli.evaluation.settings import ScoringSettings, Unmatched
 from magic_cli.evaluation.text_models import connect_text_models
 from magic_cli.metrics.base import Corpus, Scores
 from magic_cli.runs import json_lines, write_atomically
+from magic_cli.wording import counted
 
 
 @dataclass(frozen=True)
@@ -189,7 +190,7 @@ def check_comparable(first: Corpus, second: Corpus) -> None:
     """
     if first.ids != second.ids:
         only = set(first.ids) ^ set(second.ids)
-        detail = f"{len(only)} images are in one of them only, e.g. {min(only)!r}" if only else "the same images in another order"
+        detail = f"{counted(len(only), 'image is', 'images are')} in one of them only, e.g. {min(only)!r}" if only else "the same images in another order"
         raise SettingsError(f"--compare: {first.name} and {second.name} are not captions of the same images ({detail}); compare what they share with --common")
     for item, mine, other in zip(first.ids, first.references, second.references, strict=True):
         if mine and other and mine != other:

@@ -17,6 +17,7 @@ from magic_cli.data.json_files import read_json
 from magic_cli.errors import MagicError
 from magic_cli.human_eval.aspects import ASPECTS, HIGHEST, LOWEST, aspects_asked
 from magic_cli.human_eval.forms import question_name
+from magic_cli.wording import counted
 
 ANSWERS_KIND = "magic human-eval answers 1"
 _HINT = "name the files that the forms exported; ask the annotator to export and send it again"
@@ -66,7 +67,7 @@ def read_ratings(paths: Sequence[Path], key: Mapping[str, Any], *, accept_incomp
         if missing and not accept_incomplete:
             title = asked[missing[0]].title
             remedy = "ask for the rest, or set incomplete=accept"
-            raise MagicError(f"{path}: {len(missing)} of {len(asked)} questions are open, the first about {title!r}; {remedy}")
+            raise MagicError(f"{path}: {len(missing)} of {counted(len(asked), 'question')} {'is' if len(missing) == 1 else 'are'} open, the first about {title!r}; {remedy}")
         num_open += len(missing)
         annotators.append(document["annotator"])
         for name, score in document["answers"].items():

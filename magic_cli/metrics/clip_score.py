@@ -22,6 +22,7 @@ from magic_cli.errors import MagicError, SettingsError
 from magic_cli.metrics.base import Corpus, Measure, Metric, MetricUnavailable, Scores
 from magic_cli.metrics.java_process import num_kills
 from magic_cli.metrics.text import says_something
+from magic_cli.wording import counted
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -149,14 +150,14 @@ class ImageTextMetric(Metric):
         unknown = [name for name, file in zip(corpus.ids, corpus.images or [None] * len(corpus), strict=True) if file is None]
         if unknown:
             raise MetricUnavailable(
-                f"{self.name} needs the images: {corpus.name} names none for {len(unknown)} of {len(corpus)} captions "
+                f"{self.name} needs the images: {corpus.name} names none for {len(unknown)} of {counted(len(corpus), 'caption')} "
                 f"(first: {unknown[0]}); {remedy}"
             )
         files = dict.fromkeys(corpus.images)
         missing = [file for file in files if not os.path.exists(file)]
         if missing:
             raise MetricUnavailable(
-                f"{self.name} needs the images: {len(missing)} of the {len(files)} files that {corpus.name} names are missing "
+                f"{self.name} needs the images: {len(missing)} of the {counted(len(files), 'file')} that {corpus.name} names {'is' if len(missing) == 1 else 'are'} missing "
                 f"(first: {missing[0]}); {remedy}"
             )
 

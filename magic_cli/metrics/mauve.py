@@ -16,6 +16,7 @@ import numpy as np
 from magic_cli.errors import SettingsError, require
 from magic_cli.metrics.base import Corpus, Measure, MetricUnavailable, Scores
 from magic_cli.metrics.text_models import TextModel, TextModelMetric, TokenEncoder
+from magic_cli.wording import counted
 
 FEWEST_TEXTS, FEWEST_SEEDS = 10, 5
 
@@ -97,7 +98,7 @@ class Mauve(TextModelMetric):
 
     def _check_size(self, corpus: Corpus) -> None:
         if len(corpus) < FEWEST_TEXTS:
-            raise MetricUnavailable(f"mauve compares distributions: {corpus.name} has {len(corpus)} stories, and {FEWEST_TEXTS} are the fewest")
+            raise MetricUnavailable(f"mauve compares distributions: {corpus.name} has {counted(len(corpus), 'story', 'stories')}, and {FEWEST_TEXTS} are the fewest")
         if self.num_buckets is not None and self.num_buckets > 2 * len(corpus):
             raise MetricUnavailable(
                 f"metrics.mauve.num_buckets={self.num_buckets}: more clusters than texts, {corpus.name} and people have {len(corpus)} stories each; "
@@ -142,6 +143,6 @@ def _check_complete(corpus: Corpus) -> None:
     without = [item for item, references in zip(corpus.ids, corpus.references, strict=True) if not references]
     if without and len(without) < len(corpus):
         raise MetricUnavailable(
-            f"mauve compares every story with the one that a person wrote: {corpus.name} has none for {len(without)} of {len(corpus)} titles "
+            f"mauve compares every story with the one that a person wrote: {corpus.name} has none for {len(without)} of {counted(len(corpus), 'title')} "
             f"(first: {without[0]}); add them to the titles, or leave these titles out"
         )

@@ -14,6 +14,7 @@ from pathlib import Path
 from magic_cli.metrics.base import Corpus, Tokenized
 from magic_cli.metrics.java import Java, JavaFailed, JavaProgram, find_java, no_room, run_java, temporary_folder, tool_file
 from magic_cli.metrics.text import one_line
+from magic_cli.wording import counted
 
 _PUNCTUATION = frozenset("'' ' `` ` -LRB- -RRB- -LCB- -RCB- . ? ! , : - -- ... ;".split())
 """Tokens that the COCO evaluation drops. Brackets come out in lower case and so are kept."""
@@ -77,7 +78,7 @@ def tokenize_texts(texts: Sequence[tuple[str, ...]], *, java: Java, timeout: flo
     lines = output.split("\n")
     expected = sum(max(1, len(text)) for text in texts)
     if lines.pop() or len(lines) != expected:
-        raise JavaFailed(f"{program.name}: gave {len(lines)} lines for {expected} captions; please report this with them")
+        raise JavaFailed(f"{program.name}: gave {counted(len(lines), 'line')} for {counted(expected, 'caption')}; please report this with them")
     kept = iter([" ".join(token for token in line.rstrip().split(" ") if token not in _PUNCTUATION) for line in lines])
     return [tuple(next(kept) for _ in text or [""])[: len(text)] for text in texts]
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from magic_cli.metrics.java import JavaFailed
+from magic_cli.wording import counted
 
 SUBSETS = ("object", "relation", "attribute", "color", "cardinality", "size")
 """Kinds of propositions with a score of their own. Colour, cardinality and size are some of the attributes."""
@@ -70,7 +71,7 @@ def read_counts(file: Path, num_items: int) -> np.ndarray:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise JavaFailed(f"SPICE: its output cannot be read ({type(error).__name__}: {error})") from error
     if ids != list(range(num_items)):
-        raise JavaFailed(f"SPICE: gave {len(ids)} results for {num_items} captions, or in another order")
+        raise JavaFailed(f"SPICE: gave {counted(len(ids), 'result')} for {counted(num_items, 'caption')}, or in another order")
     if counts.shape != (num_items, *COUNTS_SHAPE) or counts.dtype != np.int64 or (counts[..., :2] < 0).any():
         raise JavaFailed("SPICE: gave counts that are no counts")
     if not np.array_equal(f_scores(counts[:, 0]), values):

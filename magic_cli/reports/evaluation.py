@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from magic_cli.reports.tables import Cell, Column, Row, Table
+from magic_cli.wording import counted
 
 
 
@@ -34,8 +35,8 @@ def _notes(documents: Sequence[Mapping[str, Any]]) -> list[str]:
     notes = []
     for document in documents:
         are_stories = document.get("texts") == "stories"
-        counts = [f"{document['n']} {'stories' if are_stories else 'captions'} scored"]
-        counts += [f"{document[key]} {words}" for key, words in (_STORY_COUNTS if are_stories else _COUNTS).items() if document[key]]
+        counts = [f"{counted(document['n'], *(('story', 'stories') if are_stories else ('caption',)))} scored"]
+        counts += [counted(document[key], *words) for key, words in (_STORY_COUNTS if are_stories else _COUNTS).items() if document[key]]
         notes.append(f"{document['system']}: {'; '.join([*counts, *document['notes']])}")
     for name, reason in dict.fromkeys((name, why) for document in documents for name, why in document["not_run"].items()):
         notes.append(f"{name} not run: {reason}")
@@ -45,13 +46,13 @@ def _notes(documents: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 _COUNTS = {
-    "missing": "images without a caption (not scored)",
-    "dropped": "captions left out (unmatched=drop, only_common=true)",
-    "empty": "empty or punctuation only (score 0)",
+    "missing": ("image without a caption (not scored)", "images without a caption (not scored)"),
+    "dropped": ("caption left out (unmatched=drop, only_common=true)", "captions left out (unmatched=drop, only_common=true)"),
+    "empty": ("empty or punctuation only (score 0)", "empty or punctuation only (score 0)"),
 }
 _STORY_COUNTS = _COUNTS | {
-    "missing": "titles without a story (not scored)",
-    "dropped": "stories left out (unmatched=drop, only_common=true)",
+    "missing": ("title without a story (not scored)", "titles without a story (not scored)"),
+    "dropped": ("story left out (unmatched=drop, only_common=true)", "stories left out (unmatched=drop, only_common=true)"),
 }
 
 
@@ -91,7 +92,7 @@ def comparison_table(comparison: Mapping[str, Any], documents: Sequence[Mapping[
         for row in comparison["measures"]
     )  # fmt: skip
     test = (
-        f"{comparison['n']} items; p: two-sided approximate randomisation, {comparison['samples']} random swaps; interval: paired "
+        f"{counted(comparison['n'], 'item')}; p: two-sided approximate randomisation, {comparison['samples']} random swaps; interval: paired "
         "bootstrap with as many resamples; no correction for several measures"
     )
     return Table(

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from magic_cli.wording import counted
+
 SPEED = "speed"
 """Key of the measure in paper.yaml."""
 
@@ -44,4 +46,4 @@ def devices(runs: Sequence[Mapping[str, Any]]) -> list[str]:
     """The devices that runs decoded on, each once, such as ``cpu, 2 threads``."""
     sessions = (session for document in runs for session in (document.get("run") or {}).get("sessions", []))
     used = [session for session in sessions if "device" in session]  # a session that found all done used none
-    return list(dict.fromkeys(f"cpu, {s['threads']} threads" if s["device"] == "cpu" else s["device"] for s in used))
+    return list(dict.fromkeys(f"cpu, {counted(s['threads'], 'thread')}" if s["device"] == "cpu" else s["device"] for s in used))

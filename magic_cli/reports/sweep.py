@@ -110,7 +110,7 @@ def read_sweep(places: Sequence[str], metric: str, *, measures: Sequence[str] = 
         had = f"evaluated by {', '.join(known)}" if known else "none is evaluated"
         patterns = " ".join(place if is_run(Path(place).expanduser()) or "*" in place else f"'{place}/*'" for place in places)
         raise SettingsError(
-            f"metric={metric}: none of {len(runs)} runs is finished and evaluated by it ({had}); first run `magic evaluate {patterns}`, or "
+            f"metric={metric}: {'the run is not' if len(runs) == 1 else f'none of {len(runs)} runs is'} finished and evaluated by it ({had}); first run `magic evaluate {patterns}`, or "
             f"name another with --metric ({runs[0].folder} {runs[0].problem})"
         )
     names = _varying(runs)

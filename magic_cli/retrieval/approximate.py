@@ -29,6 +29,7 @@ from magic_cli.models.sources import sha256
 from magic_cli.retrieval.features import Features
 from magic_cli.retrieval.settings import IndexSettings
 from magic_cli.runs import write_atomically
+from magic_cli.wording import counted
 
 _SAMPLE_PER_CELL = 64  # features that train a cell; k-means gains little from more
 _ADD_AT_ONCE = 65_536
@@ -50,7 +51,7 @@ class Approximate:
             _refuse_read_only(self.file, settings)
             with _alone(features.folder):
                 if not is_current(self.file, features, tell=False):  # another process may have built it meanwhile
-                    print(f"magic: building {self.file.name} over {features.rows} features", file=sys.stderr)
+                    print(f"magic: building {self.file.name} over {counted(features.rows, 'feature')}", file=sys.stderr)
                     build(features, settings, self.file)
         flags = faiss.IO_FLAG_MMAP if settings.kind == "ivf" else 0
         try:

@@ -18,6 +18,7 @@ from magic_cli.retrieval.clipre import CaptionRetrieval
 from magic_cli.retrieval.features import Features
 from magic_cli.retrieval.search import open_search
 from magic_cli.retrieval.store import FeatureWriter
+from magic_cli.wording import counted
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -92,7 +93,7 @@ def build_text_features(folder: Path, texts: Sequence[str], model: ImageTextMode
             return
         done = store.inputs_done
         rest = f"{len(texts) - done:,} of {len(texts):,}" if done else f"{len(texts):,}"
-        print(f"magic: decoding=clipre: encoding {rest} captions, once; their index is kept in {folder}", file=sys.stderr)
+        print(f"magic: decoding=clipre: encoding {counted(rest, 'caption')}, once; the index is kept in {folder}", file=sys.stderr)
         with tqdm(total=len(texts), initial=done, desc="index", unit="text", file=sys.stderr, disable=None) as bar:
             for start in range(done, len(texts), _TEXTS_A_BATCH):
                 batch = texts[start : start + _TEXTS_A_BATCH]

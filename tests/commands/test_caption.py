@@ -255,7 +255,7 @@ def test_files_of_other_kinds_are_mentioned(tiny_photos, models, tmp_path, capsy
     (tmp_path / "photos" / "phone.heic").write_bytes(b"x")
     (tmp_path / "photos" / ".DS_Store").write_bytes(b"x")
     assert main(["caption", "--images", "photos", *models]) == 0
-    assert "1 files of other kinds are left out (1 .heic)" in capsys.readouterr().err
+    assert "1 file of another kind is left out (1 .heic)" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("stage", ["prepare", "embed"])

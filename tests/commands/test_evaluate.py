@@ -89,7 +89,7 @@ def test_run_folder_is_scored_where_it_lies(files, coco, capsys):
     (run / "failures.jsonl").write_text('{"id": "x", "image": "x.jpg", "reason": "truncated"}\n')
     (run / "manifest.json").write_text(json.dumps({"status": "complete", "identity": {"decoding": {"method": "magic"}}}))
     out = evaluated(capsys, str(run), *FAST).out
-    assert "1 images without a caption" in out
+    assert "1 image without a caption" in out
     document = json.loads((run / "metrics.json").read_text())
     assert document["run"]["identity"] == {"decoding": {"method": "magic"}} and document["missing"] == 1
     evaluated(capsys, str(run), "--metrics", "repetition")  # adds to what is there

@@ -52,7 +52,7 @@ def breaches(layer: str, allowed: tuple[str, ...]) -> list[str]:
 
 
 def test_decoding_imports_only_itself_and_contracts_when_walked():
-    assert breaches("decoding", ("magic_cli.decoding", "magic_cli.errors", "magic_cli.protocols")) == []
+    assert breaches("decoding", ("magic_cli.decoding", "magic_cli.errors", "magic_cli.protocols", "magic_cli.wording")) == []
 
 
 def test_decoding_needs_no_library_but_torch_when_walked():
@@ -81,13 +81,13 @@ def test_image_features_import_no_layer_above_when_walked():
 
 
 def test_metrics_and_reports_import_no_layer_above_when_walked():
-    allowed = ("magic_cli.metrics", "magic_cli.data.images", "magic_cli.data.paths", "magic_cli.errors")
+    allowed = ("magic_cli.metrics", "magic_cli.data.images", "magic_cli.data.paths", "magic_cli.errors", "magic_cli.wording")
     assert breaches("metrics", allowed) == []
-    assert breaches("reports", ("magic_cli.reports", "magic_cli.data", "magic_cli.errors")) == []
+    assert breaches("reports", ("magic_cli.reports", "magic_cli.data", "magic_cli.errors", "magic_cli.wording")) == []
 
 
 def test_evaluation_imports_no_command_when_walked():
-    allowed = ("evaluation", "data", "metrics", "models", "reports", "errors", "runs", "model_settings", "work")
+    allowed = ("evaluation", "data", "metrics", "models", "reports", "errors", "runs", "model_settings", "work", "wording")
     assert breaches("evaluation", tuple(f"magic_cli.{name}" for name in allowed)) == []
 
 
@@ -97,17 +97,17 @@ def test_writing_imports_no_command_when_walked():
 
 
 def test_human_eval_imports_no_command_nor_models_when_walked():
-    allowed = ("human_eval", "data", "metrics", "evaluation.settings", "errors")
+    allowed = ("human_eval", "data", "metrics", "evaluation.settings", "errors", "wording")
     assert breaches("human_eval", tuple(f"magic_cli.{name}" for name in allowed)) == []
 
 
 def test_retrieval_imports_no_command_when_walked():
-    allowed = ("retrieval", "data", "image_features", "models", "errors", "runs", "model_settings", "work")
+    allowed = ("retrieval", "data", "image_features", "models", "errors", "runs", "model_settings", "work", "wording")
     assert breaches("retrieval", tuple(f"magic_cli.{name}" for name in allowed)) == []
 
 
 def test_benchmark_imports_no_command_and_serves_only_commands_when_walked():
-    allowed = ("benchmark", "data", "decoding", "errors", "model_settings", "models", "protocols", "reports.tables", "work")
+    allowed = ("benchmark", "data", "decoding", "errors", "model_settings", "models", "protocols", "reports.tables", "work", "wording")
     assert breaches("benchmark", tuple(f"magic_cli.{name}" for name in allowed)) == []
     users = {module_name(file) for file in MODULES if any(name.startswith("magic_cli.benchmark") for name in ours(file))}
     outside = {name for name in users if not name.startswith("magic_cli.benchmark")}
@@ -115,7 +115,7 @@ def test_benchmark_imports_no_command_and_serves_only_commands_when_walked():
 
 
 def test_training_imports_no_command_and_serves_only_commands_when_walked():
-    allowed = ("training", "data", "errors", "locking", "model_settings", "models", "runs")
+    allowed = ("training", "data", "errors", "locking", "model_settings", "models", "runs", "wording")
     assert breaches("training", tuple(f"magic_cli.{name}" for name in allowed)) == []
     users = {module_name(file) for file in MODULES if any(name.startswith("magic_cli.training") for name in ours(file))}
     outside = {name for name in users if not name.startswith("magic_cli.training")}

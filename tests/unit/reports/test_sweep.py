@@ -49,7 +49,7 @@ def test_measure_that_there_is_not_is_named_with_what_is_near_whether_runs_are_e
         assert err.startswith("magic: metric=ciderr: no such measure; did you mean cider? (") and err.count("\n") == 1
         assert "clip_score" in err
         (folder / "metrics.json").write_text(json.dumps({"metrics": {"bleu_1": {"value": 0.5}}, "n": 50}))
-    with pytest.raises(SettingsError, match=r"metric=cider: none of 1 runs is finished and evaluated by it \(evaluated by bleu_1\)"):
+    with pytest.raises(SettingsError, match=r"metric=cider: the run is not finished and evaluated by it \(evaluated by bleu_1\)"):
         read_sweep([str(folder)], "cider", measures=["cider"])
 
 
