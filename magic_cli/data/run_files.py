@@ -30,7 +30,9 @@ def _is_object(value: Any) -> bool:
 
 
 def _is_session(value: Any) -> bool:
-    return isinstance(value, dict) and _is_number(value.get("seconds", 0)) and isinstance(value.get("device", ""), str)
+    if not isinstance(value, dict) or not _is_number(value.get("seconds", 0)):
+        return False
+    return "device" not in value or (isinstance(value["device"], str) and type(value.get("threads")) is int)
 
 
 def _is_score(value: Any) -> bool:
@@ -53,7 +55,7 @@ _MANIFEST: Mapping[str, Form] = {
     "identity": _OBJECT,
     "status": _TEXT,
     "counts": _COUNTS,
-    "sessions": ("a list of objects with the seconds that each start took", lambda value: isinstance(value, list) and all(map(_is_session, value))),
+    "sessions": ("a list of objects with each start's seconds, device and threads", lambda value: isinstance(value, list) and all(map(_is_session, value))),
     "models": _OBJECTS,
     "stories_by_rank": _COUNTS,
 }

@@ -97,7 +97,8 @@ def build_corpus(
     found, names = _own(system, needs_references) if references is None else _match(system, references, drop_unmatched)
     if not found:
         where = references.source if references else system.source
-        raise MagicError(f"{system.source}: {'none of its captions' if len(system.captions) > 1 else 'its caption'} has {'' if len(system.captions) > 1 else 'no '}references in {where}; compare the ids")
+        nothing = "its caption has no" if len(system.captions) == 1 else f"none of its {len(system.captions)} captions has"
+        raise MagicError(f"{system.source}: {nothing} references in {where}; compare the ids")
     ids = list(found)
     corpus = Corpus(
         name=system.name,
@@ -171,6 +172,6 @@ def _notes(system: System) -> tuple[str, ...]:
     if system.manifest is not None and system.manifest.get("status") != "complete":
         notes.append(f"the run is {system.manifest.get('status')}, not complete")
     if system.failed:
-        one, many = ("title of the run has no story", "titles of the run have no story") if system.writes_stories else ("image of the run has no caption", "images of the run have no caption")
-        notes.append(counted(system.failed, one, many))
+        item, text = ("title", "story") if system.writes_stories else ("image", "caption")
+        notes.append(counted(system.failed, f"{item} of the run has no {text}", f"{item}s of the run have no {text}"))
     return tuple(notes)

@@ -27,7 +27,7 @@ def seconds_per_caption(runs: Sequence[Mapping[str, Any]]) -> float | None:
         if not sessions or not all("seconds" in session for session in sessions):
             return None  # no run, or a session that was killed outright: its time is lost
         seconds += sum(session["seconds"] for session in sessions)
-        captions += run["counts"]["predictions"]
+        captions += run.get("counts", {}).get("predictions", 0)
     return seconds / captions if captions and seconds > 0 else None
 
 

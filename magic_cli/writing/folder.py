@@ -184,7 +184,9 @@ class RunFolder:
 
     def _refuse(self, changes: Iterator[str]) -> None:
         changed = "; ".join(changes)
-        if changed and self.predictions:
+        if changed and not self.predictions:
+            (self.path / DROPPED).unlink(missing_ok=True)  # of the other models
+        elif changed:
             raise MagicError(f"run.dir={self.path}: was begun with other model files ({changed}); set another run.dir, or delete this folder")
 
     def forget(self, ids: Collection[str]) -> None:

@@ -128,7 +128,8 @@ def _report(task: WritingTask, run: RunFolder) -> int:
     for failure in failed:
         _tell(f"no {task.text} for {task.label(failure)}: {failure['reason']}")
     if run.withdrawn:
-        _tell(f"{', '.join(run.withdrawn)} scored other {task.texts} than these and {'is' if len(run.withdrawn) == 1 else 'are'} deleted; run `magic evaluate {run.path}`")
+        are = "is" if len(run.withdrawn) == 1 else "are"
+        _tell(f"{', '.join(run.withdrawn)} scored other {task.texts} than these and {are} deleted; run `magic evaluate {run.path}`")
     skipped = len(run.failures) - len(failed)
     parts = [counted(len(run.predictions), task.text, task.texts)]
     parts += [counted(len(failed), *task.failed)] if failed else []

@@ -90,6 +90,7 @@ def second_line(line):
         *(("caption", content) for content in (*NO_JSON, *NO_OBJECT, *(with_value(key, value) for key, value in MANIFEST.items()))),
         ("story", b"null"),
         ("story", with_value("stories_by_rank", 5)),
+        ("story", with_value("sessions", [{"device": "cpu"}])),
     ],
 )
 def test_damaged_manifest(kind, content, damaged, capsys):

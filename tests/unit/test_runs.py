@@ -75,6 +75,19 @@ def test_other_model_files_are_refused_when_predictions_exist(tmp_path):
         run.use_models({"language_model": {"files": {"w": "2"}}})
 
 
+def test_dropped_predictions_of_other_model_files_never_come_back(tmp_path):
+    with open_run(tmp_path) as run:
+        run.use_models({"language_model": {"files": {"w": "1"}}})
+        run.add_predictions([{"id": "a"}, {"id": "b"}])
+        run.drop(["a", "b"])
+        assert list(run.dropped()) == ["a", "b"]
+    with open_run(tmp_path) as run:
+        run.check_model_files({"language_model": {"w": "1"}})
+        assert list(run.dropped()) == ["a", "b"]
+        run.check_model_files({"language_model": {"w": "2"}})
+        assert run.dropped() == {}
+
+
 def test_second_process_is_refused_and_the_first_goes_on(tmp_path):
     code = ("import sys; from pathlib import Path; from magic_cli.writing.folder import RunFolder\n"
             "from magic_cli.errors import MagicError\n"
