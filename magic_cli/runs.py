@@ -22,6 +22,8 @@ from pathlib import Path
 from typing import Any
 
 from magic_cli import __version__
+from magic_cli.data.json_files import read_json_object
+from magic_cli.data.json_text import JSONFault, parse_object
 from magic_cli.errors import MagicError
 from magic_cli.locking import locked
 
@@ -182,10 +184,7 @@ def read_manifest(path: Path, identity: dict[str, Any]) -> dict[str, Any]:
         MagicError: It is damaged, or of a run with other settings.
     """
     file = path / "manifest.json"
-    try:
-        manifest = json.loads(file.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise MagicError(f"{file}: not valid JSON ({error.msg}); set another run.dir, or delete this folder") from error
+    manifest = read_json_object(file, remedy="set another run.dir, or delete this folder")
     before = manifest.get("identity")
     if before != json.loads(json.dumps(identity, default=str)):
         changed = "; ".join(differences(before, identity)) or "other settings"
@@ -206,9 +205,9 @@ def recover_lines(file: Path) -> list[dict[str, Any]]:
     records: list[dict[str, Any]] = []
     for number, line in enumerate(data[:complete].splitlines(), start=1):
         try:
-            records.append(json.loads(line))
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
-            raise MagicError(f"{file} line {number}: not valid JSON ({error}); remove that line, its item is then done again") from error
+            records.append(parse_object(line))
+        except JSONFault as fault:
+            raise MagicError(f"{file} line {number}: {fault.problem}; remove that line, its item is then done again") from None
     if complete < len(data):
         os.truncate(file, complete)
     if file.name == PREDICTIONS:

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from magic_cli.data.json_files import read_json
+from magic_cli.data.json_files import read_json, read_json_object
 from magic_cli.data.paths import make_output, named_paths
 from magic_cli.errors import MagicError
 from magic_cli.human_eval.answers import read_ratings
@@ -69,8 +69,8 @@ def _write_study(folder: Path, forms: Sequence[Form], key: dict[str, Any]) -> No
     """
     file = folder / _KEY
     if file.exists():
-        before = read_json(file, setting="output", hint="set output to another folder")
-        if not isinstance(before, dict) or before.get("study") != key["study"]:
+        before = read_json_object(file, remedy="set output to another folder")
+        if before.get("study") != key["study"]:
             raise MagicError(f"output={folder}: holds the key of another study, without which its answers are lost; set output to another folder")
     make_output(folder)
     write_atomically(file, json.dumps(key, ensure_ascii=False, indent=1) + "\n")

@@ -11,6 +11,7 @@ from typing import Any
 
 from magic_cli.data.images import UnreadableImage, quiet_pillow
 from magic_cli.data.paths import make_output
+from magic_cli.data.json_files import read_json_lines
 from magic_cli.errors import MagicError
 from magic_cli.retrieval.image_settings import EMBEDDED, NONE, RELEASED, RetrieveImagesAction, RetrieveImagesSettings
 from magic_cli.retrieval.question import MANIFEST, RESULTS, question, refuse_other_results
@@ -38,10 +39,8 @@ def _build(settings: RetrieveImagesSettings) -> int:
 
     manifest = build_index(settings, images, digest).manifest
     file = settings.index_folder / FAILURES
-    with file.open(encoding="utf-8") as failures:
-        for _, line in zip(range(_SHOWN_FAILURES), failures, strict=False):
-            failure = json.loads(line)
-            _tell(f"not in the index: {failure['id']}: {failure['reason']}")
+    for failure in read_json_lines(file, remedy="delete the index and build it again")[:_SHOWN_FAILURES]:
+        _tell(f"not in the index: {failure['id']}: {failure['reason']}")
     if manifest["failures"] > _SHOWN_FAILURES:
         _tell(f"... and {manifest['failures'] - _SHOWN_FAILURES} more, see {file}")
     failed = f", {manifest['failures']} images could not be read" if manifest["failures"] else ""

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from magic_cli.data.json_files import holds_json, read_records, read_text
+from magic_cli.data.json_files import holds_json, parse_records, read_records
+from magic_cli.data.text_files import read_text, text_lines
 from magic_cli.errors import MagicError
 
 _TITLES_HINT = 'give a ROCStories file (one title<TAB>story a line) or JSON lines {"title", "story"?, "id"?, "image"?} (data/README.md)'
@@ -44,13 +45,12 @@ def read_titles(path: Path, *, images: str | None = None) -> list[StoryRecord]:
     """
     text = read_text(path, setting="dataset.titles", hint=_TITLES_HINT)
     if holds_json(text):
-        document = read_records(path, setting="dataset.titles", hint=_TITLES_HINT)
-        rows = [document] if isinstance(document, Mapping) else document
+        document = parse_records(text, path, setting="dataset.titles", hint=_TITLES_HINT)
+        rows = document if isinstance(document, list) else [document]
         folder = Path(images).expanduser() if images else path.parent
         records = [_of_json(row, f"dataset.titles={path} record {number}", number, folder) for number, row in enumerate(rows, start=1)]
     else:
-        lines = [(number, line) for number, line in enumerate(text.split("\n"), start=1) if line.strip()]
-        records = [_of_line(line.rstrip("\r"), f"dataset.titles={path} line {number}", number) for number, line in lines]
+        records = [_of_line(line.rstrip("\r"), f"dataset.titles={path} line {number}", number) for number, line in text_lines(text)]
     seen: set[str] = set()
     for number, record in enumerate(records, start=1):
         if record.id in seen:
@@ -99,7 +99,7 @@ def read_retrieved(path: Path, *, setting: str) -> dict[str, tuple[Path, ...]]:
         MagicError: Not such a file, or one query with different images; names the record.
     """
     document = read_records(path, setting=setting, hint=_RETRIEVED_HINT)
-    records = [document] if isinstance(document, Mapping) else document
+    records = document if isinstance(document, list) else [document]
     found: dict[str, tuple[Path, ...]] = {}
     for number, record in enumerate(records, start=1):
         place = f"{setting}={path} record {number}"

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from magic_cli.data.json_files import read_json
+from magic_cli.data.json_files import read_json_lines, read_json_object
 from magic_cli.data.predictions import System
 from magic_cli.data.references import read_references
 from magic_cli.errors import MagicError, SettingsError
@@ -71,12 +71,12 @@ class Evaluation:
         """metrics.json of an earlier evaluation of the very same captions and references."""
         if not (self.folder / METRICS).is_file() or not (self.folder / PER_ITEM).is_file():
             return None
-        earlier = read_json(self.folder / METRICS, setting="output", hint="delete it, or set another output")
+        earlier = read_json_object(self.folder / METRICS, remedy="delete it, or set another output")
         return earlier if earlier.get("identity", {}).get("items") == self.document["identity"]["items"] else None
 
     def _merged_items(self, items: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        lines = (self.folder / PER_ITEM).read_text(encoding="utf-8").split("\n")
-        before = {record["id"]: record for record in map(json.loads, filter(None, lines))}
+        lines = read_json_lines(self.folder / PER_ITEM, remedy="delete it, or set another output")
+        before = {record.get("id"): record for record in lines}
         return [before.get(record["id"], {}) | record for record in items]
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
 
+from magic_cli.data.json_text import parse_json
 from magic_cli.metrics.java import JavaFailed
 
 SUBSETS = ("object", "relation", "attribute", "color", "cardinality", "size")
@@ -62,7 +62,7 @@ def read_counts(file: Path, num_items: int) -> np.ndarray:
         JavaFailed: The file is not there or not complete, or is not what SPICE writes about N items.
     """
     try:
-        results = json.loads(file.read_text(encoding="utf-8"))
+        results = parse_json(file.read_text(encoding="utf-8"))
         ids = [result["image_id"] for result in results]
         scores = [[result["scores"][category] for category in _CATEGORIES] for result in results]
         counts = np.array([[[score[name] for name in _COUNTS] for score in item] for item in scores])

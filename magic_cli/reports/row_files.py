@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from magic_cli.data.paths import named_paths
+from magic_cli.data.json_files import read_json_object
 from magic_cli.errors import MagicError, SettingsError
 from magic_cli.reports.paper import ALL_TABLES, load_paper
 from magic_cli.reports.paper_rows import recognise
@@ -82,7 +82,7 @@ def row_of(path: Path) -> str | None:
     if not is_run(path):
         return recognise(path)
     try:
-        manifest = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
+        manifest = read_json_object(path / "manifest.json", remedy="delete this folder, or name another")
         return recognise(path, manifest["identity"])
     except (ValueError, KeyError, TypeError) as error:
         raise MagicError(

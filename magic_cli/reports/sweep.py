@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from magic_cli.data.json_files import read_json
+from magic_cli.data.json_files import read_json_object
 from magic_cli.data.paths import named_paths
 from magic_cli.errors import MagicError, SettingsError, nearest
 from magic_cli.reports.paper_rows import flat
@@ -135,9 +135,9 @@ def _folders(places: Sequence[str]) -> list[Path]:
 
 
 def _read(folder: Path, metric: str) -> Run:
-    manifest = read_json(folder / "manifest.json", setting="run", hint="delete this folder, or name another")
+    manifest = read_json_object(folder / "manifest.json", remedy="delete this folder, or name another")
     file = folder / "metrics.json"
-    document = read_json(file, setting="metrics", hint="evaluate the run again") if file.is_file() else None
+    document = read_json_object(file, remedy="evaluate the run again") if file.is_file() else None
     try:
         return Run(folder, dict(flat(manifest["identity"])), document, _problem(manifest, document, metric))
     except (KeyError, TypeError, AttributeError) as error:

@@ -24,6 +24,7 @@ from typing import Any
 import faiss
 import numpy as np
 
+from magic_cli.data.json_text import JSONFault, parse_object
 from magic_cli.errors import MagicError
 from magic_cli.models.sources import sha256
 from magic_cli.retrieval.features import Features
@@ -99,7 +100,7 @@ def built_settings(features: Features, settings: IndexSettings) -> dict[str, Any
 def is_current(file: Path, features: Features, *, tell: bool = True) -> bool:
     """Whether an index file is whole and belongs to the features; why not, if there is one, can be told on stderr."""
     try:
-        facts = json.loads(file.with_suffix(".json").read_text(encoding="utf-8"))
+        facts = parse_object(file.with_suffix(".json").read_text(encoding="utf-8"))
         if facts["features"] != features.digest:
             problem = "belongs to other features"
         elif sha256(file) != facts["sha256"]:
@@ -108,7 +109,7 @@ def is_current(file: Path, features: Features, *, tell: bool = True) -> bool:
             return True
     except FileNotFoundError:
         return False
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError):
+    except (JSONFault, UnicodeDecodeError, KeyError):
         problem = "has a damaged description"
     if tell:
         print(f"magic: {file}: {problem}; it is built again", file=sys.stderr)

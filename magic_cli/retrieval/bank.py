@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from magic_cli.data.images import IMAGE_SUFFIXES, UnreadableImage
-from magic_cli.data.json_files import read_text_lines
 from magic_cli.data.paths import named_paths
+from magic_cli.data.text_files import read_text_lines
 from magic_cli.errors import MagicError
 from magic_cli.image_features.reading import ImageReader, ReadImage
 

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from magic_cli.data.bundled_coco import load_bundled_coco_captions
-from magic_cli.data.json_files import read_json, read_records, read_text_lines, whole_characters
+from magic_cli.data.json_files import read_json, read_records, whole_characters
+from magic_cli.data.text_files import read_text_lines
 from magic_cli.errors import MagicError, SettingsError
 from magic_cli.retrieval.clipre import RELEASED, RELEASED_CAPTIONS, CaptionRetrieval
 

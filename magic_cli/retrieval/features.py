@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from magic_cli.data.json_text import JSONFault, parse_object
 from magic_cli.errors import MagicError
 from magic_cli.models.sources import sha256
 from magic_cli.retrieval.store import DTYPES, ITEMS, read_manifest, shard_file
@@ -84,8 +85,14 @@ class Features:
         with (self.folder / ITEMS).open("rb") as stream:
             for number in numbers:
                 stream.seek(self._starts[number])
-                found.append(json.loads(stream.readline()))
+                found.append(self._item(stream.readline(), number))
         return found
+
+    def _item(self, line: bytes, number: int) -> dict[str, Any]:
+        try:
+            return parse_object(line)
+        except JSONFault as fault:
+            raise MagicError(f"{self.folder / ITEMS} line {number + 1}: {fault.problem}; delete {self.folder} and build it again") from None
 
 
 def line_starts(file: Path) -> np.ndarray:

@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from magic_cli.data.json_text import JSONFault, parse_object
 from magic_cli.errors import MagicError
 from magic_cli.models.sources import sha256
 from magic_cli.runs import append_bytes, append_lines, differences, recover_lines, write_atomically
@@ -192,12 +193,12 @@ def read_manifest(folder: Path, setting: str) -> dict[str, Any] | None:
     """
     file = folder / MANIFEST
     try:
-        manifest = json.loads(file.read_text(encoding="utf-8"))
+        manifest = parse_object(file.read_text(encoding="utf-8"))
         return manifest if {"status", "identity"} <= manifest.keys() else _refuse(folder, setting, "holds no features, but something else", _ANOTHER)
     except FileNotFoundError:
         others = [path.name for path in folder.glob("*") if not path.name.startswith(".")] if folder.is_dir() else []
         return _refuse(folder, setting, f"is not empty and has no {MANIFEST} (but {min(others)})", _ANOTHER) if others else None
-    except (json.JSONDecodeError, UnicodeDecodeError, AttributeError):
+    except (JSONFault, UnicodeDecodeError):
         return _refuse(folder, setting, f"its {MANIFEST} is damaged")
 
 

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from magic_cli.data.json_files import read_json_object
 from magic_cli.errors import MagicError
 from magic_cli.models.causal_text import CausalTextTower
 from magic_cli.models.huggingface_clip import read_text_tower
@@ -61,7 +62,7 @@ class TextTower:
         for name in _FILES:
             if not (folder / name).is_file():
                 raise MagicError(f"{folder}: no {name}; {remedy}")
-        if json.loads((folder / NOTES).read_text(encoding="utf-8")).get(TEACHER) != sha256(heads):
+        if read_json_object(folder / NOTES, remedy=remedy).get(TEACHER) != sha256(heads):
             raise MagicError(f"{folder}: distilled from other heads than {heads}; delete it, or {remedy}")
         network = CLIPTextModelWithProjection.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
         return cls(network.eval().requires_grad_(False), AutoTokenizer.from_pretrained(folder, local_files_only=True))

@@ -198,7 +198,7 @@ def test_whole_last_line_counts_though_its_line_break_is_missing(tmp_path):
         ({"manifest": '{"counts": '}, ("manifest.json line 1", "not valid JSON")),
         ({"predictions": FIRST + '{"id": \n' + FIRST}, ("predictions.jsonl line 2", "not valid JSON")),
         ({"predictions": '{"id": "1"'}, ("predictions.jsonl", "holds no captions")),
-        ({"failures": "3\n"}, ("failures.jsonl record 1", "must be a JSON object")),
+        ({"failures": "3\n"}, ("failures.jsonl line 1", "must be a JSON object")),
     ],
 )
 def test_one_line_names_the_file_when_a_run_folder_is_damaged(tmp_path, files, parts):
@@ -281,7 +281,7 @@ def test_split_keeps_its_images_and_names_the_others(tmp_path):
         ([{"id": 1, "caption": None}], "caption: is null"),
         ([{"sentences": [{"raw": "a"}]}], "record 1: no id"),
         ({"evaluation_result": []}, "is a released story file.*give it as a system"),
-        ("image,references\n1,\"['a', 'b']\"\n", "line 2: looks like a JSON list"),
+        ("image,references\n1,\"['a', b]\"\n", "line 2: looks like a JSON list"),
     ],
 )
 def test_one_line_names_the_fault_when_references_are_wrong(tmp_path, document, part):

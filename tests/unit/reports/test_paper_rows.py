@@ -236,7 +236,7 @@ def test_what_cannot_be_placed_is_refused_in_one_line(tree, monkeypatch, places,
 
 def test_damaged_manifest_is_named(tree):
     (tree / "runs/right/manifest.json").write_text("{")
-    with pytest.raises(MagicError, match=r"runs/right/manifest.json: not a run's manifest"):
+    with pytest.raises(MagicError, match=r"runs/right/manifest.json line 1: not valid JSON .*; delete this folder, or name another"):
         locate([str(tree)], [])
 
 
