@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import textwrap
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
@@ -250,6 +251,8 @@ def _latex_text(text: str) -> str:
 
 # --- CSV and JSON ---
 
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
+_NUMBERS = re.compile(r"[-+][\d.,\s%±()\[\]eE+-]*")  # with their intervals
 
 def _records(table: Table) -> list[Mapping[str, Scalar]]:
     if table.records:
@@ -264,9 +267,19 @@ def _csv(tables: Sequence[Table]) -> str:
     stream = io.StringIO()
     keys = dict.fromkeys(key for record in records for key in record)
     writer = csv.DictWriter(stream, fieldnames=list(keys), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(records)  # None is written as an empty field
+    writer.writerow({key: _inert(key) for key in keys})
+    writer.writerows({key: _inert(value) for key, value in record.items()} for record in records)  # None is an empty field
     return stream.getvalue()
+
+
+def _inert(value: Scalar) -> Scalar:
+    """A cell that no spreadsheet runs: text that would be a formula gets the apostrophe that marks text. Numbers stay.
+
+    >>> [_inert(value) for value in ("=SUM(A1)", "-1.5 (0.2)", "- a dog", "@home", -2)]
+    ["'=SUM(A1)", '-1.5 (0.2)', "'- a dog", "'@home", -2]
+    """
+    is_formula = isinstance(value, str) and value.lstrip(" ")[:1] in _FORMULA_STARTS and not _NUMBERS.fullmatch(value)
+    return f"'{value}" if is_formula else value
 
 
 def _json(tables: Sequence[Table]) -> str:
