@@ -262,7 +262,7 @@ COMMANDS = {
             renamed={"dataset": "training_texts@dataset"},
             flags={
                 "--dataset": Flag("training_texts@dataset", "coco, flickr30k, rocstories, text, bundled_coco or coco_captions"),
-                "--texts": Flag("dataset.path", "a file of own texts, a line each, or .jsonl", "FILE", True, "training_texts@dataset=text"),
+                "--texts": Flag("dataset.path", "own texts: a line each, .jsonl, .csv or .tsv; or a run folder", "FILE", True, "training_texts@dataset=text"),
                 "--language-model": Flag("language_model", "what is adapted: gpt2, embedded, smollm2, ..."),
                 "--experiment": Flag("experiment", "the paper's settings, e.g. finetune_coco"),
                 "--output": Flag("run.dir", "the run's folder, in the end the model's", "FOLDER", True),

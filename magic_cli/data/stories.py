@@ -9,6 +9,7 @@ from typing import Any
 
 from magic_cli.data.json_files import holds_json, parse_records, read_records
 from magic_cli.data.text_files import read_text, text_lines
+from magic_cli.data.text_tables import is_named_csv, is_story_header
 from magic_cli.errors import MagicError
 
 _TITLES_HINT = 'give a ROCStories file (one title<TAB>story a line) or JSON lines {"title", "story"?, "id"?, "image"?} (data/README.md)'
@@ -44,13 +45,14 @@ def read_titles(path: Path, *, images: str | None = None) -> list[StoryRecord]:
         MagicError: Not such a file, an empty title, or an id twice; names the line.
     """
     text = read_text(path, setting="dataset.titles", hint=_TITLES_HINT)
-    if holds_json(text):
+    if holds_json(text) or is_named_csv(path):
         document = parse_records(text, path, setting="dataset.titles", hint=_TITLES_HINT)
         rows = document if isinstance(document, list) else [document]
         folder = Path(images).expanduser() if images else path.parent
         records = [_of_json(row, f"dataset.titles={path} record {number}", number, folder) for number, row in enumerate(rows, start=1)]
     else:
-        records = [_of_line(line.rstrip("\r"), f"dataset.titles={path} line {number}", number) for number, line in text_lines(text)]
+        lines = [(number, line) for number, line in text_lines(text) if number > 1 or not is_story_header(line)]
+        records = [_of_line(line.rstrip("\r"), f"dataset.titles={path} line {number}", number) for number, line in lines]
     seen: set[str] = set()
     for number, record in enumerate(records, start=1):
         if record.id in seen:

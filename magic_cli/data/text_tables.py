@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
+from pathlib import Path
 from typing import Any
 
 from magic_cli.data.images import IMAGE_SUFFIXES
@@ -24,7 +25,7 @@ CAPTION_KEYS = ("caption", "prediction", "pred", "generated_caption", "hypothesi
 REFERENCE_KEYS = ("references", "captions", "refs", "gts", "reference")
 
 _ENTRY_KEYS = ("caption", "raw", "generated_text", "text")
-_COLUMNS = {*ID_KEYS, *CAPTION_KEYS, *REFERENCE_KEYS, "split"}
+_COLUMNS = {*ID_KEYS, *CAPTION_KEYS, *REFERENCE_KEYS, "split", "title"}
 _DELIMITERS = "\t|;,"
 _QUOTING = ";,"
 _NUMBERED = re.compile(r"(.+\.\w+)#\d+")
@@ -45,7 +46,7 @@ class _Layout:
         words = set(names)
         if self.has_tabs:  # a first caption is not lost because it is the one word "text"
             return names[0] in {*ID_KEYS, *CAPTION_KEYS} or self.names_both(names)
-        return bool(words & _COLUMNS) if len(names) > 1 else names[0] in {*CAPTION_KEYS, *REFERENCE_KEYS}
+        return bool(words & _COLUMNS) if len(names) > 1 else names[0] in {*CAPTION_KEYS, *REFERENCE_KEYS, "title"}
 
     def names_both(self, names: Sequence[str]) -> bool:
         """Whether a line names a column of images and one of texts, as no plain text does."""
@@ -137,6 +138,11 @@ def is_image_name(cell: str) -> bool:
     """
     name = cell.strip().rpartition("#")[0] or cell.strip()
     return " " not in name or name.lower().endswith(tuple(IMAGE_SUFFIXES))
+
+
+def is_named_csv(path: Path) -> bool:
+    """Whether a file's name says that it is a table, in which no line is a text."""
+    return path.name.removesuffix(".gz").lower().endswith(".csv")
 
 
 def is_story_header(line: str) -> bool:

@@ -14,7 +14,7 @@ from magic_cli.data.bundled_coco import load_bundled_coco_captions
 from magic_cli.data.json_files import holds_json, parse_records, read_json
 from magic_cli.data.predictions import read_system
 from magic_cli.data.text_files import read_text, text_lines
-from magic_cli.data.text_tables import CAPTION_KEYS, ID_KEYS, REFERENCE_KEYS, column_word, has_header, is_image_name, is_story_header, parse_table
+from magic_cli.data.text_tables import CAPTION_KEYS, ID_KEYS, REFERENCE_KEYS, column_word, has_header, is_image_name, is_named_csv, is_story_header, parse_table
 from magic_cli.errors import MagicError, SettingsError
 
 Groups = list[list[str]]
@@ -54,7 +54,7 @@ def read_groups(kind: SourceKind, path: Path, split: str | None, form: TextForm)
     Raises:
         MagicError: The file is missing or not of this kind; names file and line.
     """
-    return _plain(path, form) if kind is SourceKind.text else _READERS[kind](path, split)
+    return read_plain(path, form) if kind is SourceKind.text else _READERS[kind](path, split)
 
 
 def _bundled(path: Path, split: str | None) -> Groups:
@@ -110,35 +110,44 @@ _READERS: dict[SourceKind, Callable[[Path, str | None], Groups]] = {
 }
 
 
-def _plain(path: Path, form: TextForm) -> Groups:
-    """A text a line, a table, JSON, or a run folder: told by the name or, where that says nothing, by how the file begins."""
+def read_plain(path: Path, form: TextForm, *, setting: str = _SETTING) -> Groups:
+    """A text a line, a table, JSON, or a run folder: told by the name or, where that says nothing, by how the file begins.
+
+    Args:
+        path: File or run folder.
+        form: What the texts are for.
+        setting: What the user calls it, for error messages.
+
+    Raises:
+        MagicError: It is missing, or it is not plain which part of it is text; names the line.
+    """
     if path.expanduser().is_dir():
-        return _run(path, form)
-    text, name = read_text(path, setting=_SETTING, hint=HINT), path.name.removesuffix(".gz").lower()
+        return _run(path.expanduser(), form, setting)
+    text, name = read_text(path, setting=setting, hint=HINT), path.name.removesuffix(".gz").lower()
+    place = f"{setting}={path}"
     if name.endswith((".jsonl", ".json")) or holds_json(text):
-        return _of_records(parse_records(text, path, setting=_SETTING, hint=HINT), path, form)
+        return _of_records(parse_records(text, path, setting=setting, hint=HINT), place, form)
     lines = [line for _, line in text_lines(text)]
     if not lines:
         return []
     if form is TextForm.story and all("\t" in line for line in lines):
         return [[line] for line in lines[is_story_header(lines[0]) :]]
-    is_table = name.endswith(".csv") or has_header(text, surely=not name.endswith(".tsv"))
+    is_table = is_named_csv(path) or has_header(text, surely=not name.endswith(".tsv"))
     if not is_table and form is TextForm.caption and all("\t" in line.strip() for line in lines):
         is_table = all(is_image_name(line.partition("\t")[0]) for line in lines)
         if not is_table:
-            raise MagicError(f"{_SETTING}={path}: its lines have columns; {_COLUMNS_HINT}, or for title<TAB>story set dataset.form=story")
-    if is_table:
-        return _of_records(parse_table(text, f"{_SETTING}={path}", _COLUMNS_HINT), path, form)
-    return [[line] for line in lines]
+            of_stories = ", or for title<TAB>story set dataset.form=story" if setting == _SETTING else ""
+            raise MagicError(f"{place}: its lines have columns; {_COLUMNS_HINT}{of_stories}")
+    return _of_records(parse_table(text, place, _COLUMNS_HINT), place, form) if is_table else [[line] for line in lines]
 
 
-def _run(folder: Path, form: TextForm) -> Groups:
+def _run(folder: Path, form: TextForm, setting: str) -> Groups:
     """What a run has written; the stories of one title belong together."""
-    if not (folder.expanduser() / "predictions.jsonl").is_file():
-        raise MagicError(f"{_SETTING}={folder}: is a folder, and no run folder (it has no predictions.jsonl); {HINT}")
-    system = read_system(folder.expanduser())
+    if not (folder / "predictions.jsonl").is_file():
+        raise MagicError(f"{setting}={folder}: is a folder, and no run folder (it has no predictions.jsonl); {HINT}")
+    system = read_system(folder)
     if form is TextForm.story and not system.titles:
-        raise MagicError(f"{_SETTING}={folder}: is a run of captions, which have no titles; set dataset.form=caption")
+        raise MagicError(f"{setting}={folder}: is a run of captions, which have no titles; set dataset.form=caption")
     groups: dict[str, list[str]] = {}
     for item, text in system.captions.items():
         text = f"{system.titles[item]}\t{text}" if form is TextForm.story else text
@@ -146,16 +155,15 @@ def _run(folder: Path, form: TextForm) -> Groups:
     return list(groups.values())
 
 
-def _of_records(document: Any, path: Path, form: TextForm) -> Groups:
+def _of_records(document: Any, place: str, form: TextForm) -> Groups:
     """The texts of records; those of one image are one group."""
     if isinstance(document, dict) and "images" in document:
         raise MagicError(
-            f"{_SETTING}={path}: holds images and their captions; choose --dataset coco_captions (COCO's format), or coco or flickr30k (Karpathy's)"
+            f"{place}: holds images and their captions; choose --dataset coco_captions (COCO's format), or coco or flickr30k (Karpathy's)"
         )
     groups: dict[Any, list[str]] = {}
     for number, record in enumerate(document if isinstance(document, list) else [document], start=1):
-        texts = _texts_of(record, f"{_SETTING}={path} record {number}", form)
-        groups.setdefault(_image_of(record) or number, []).extend(texts)
+        groups.setdefault(_image_of(record) or number, []).extend(_texts_of(record, f"{place} record {number}", form))
     return list(groups.values())
 
 
