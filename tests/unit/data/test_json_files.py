@@ -136,6 +136,11 @@ def test_record_and_document_and_file_have_a_largest_size(tmp_path, monkeypatch)
     assert len(read_system(tmp_path / "document.json").captions) == 1
     monkeypatch.setattr(json_files, "LARGEST_DOCUMENT", 1 << 20)
     assert "document.json: is one JSON document of more than 1 MB; write JSON lines" in fault(read_system, tmp_path / "document.json")
+    monkeypatch.setattr(json_files, "MOST_VALUES", 1_000_000)
+    for name, content in {"crowded.json": f"[{'{},' * 500_000}0]", "crowded.jsonl": "{}\n" * 1_000_001}.items():
+        (tmp_path / name).write_text(content)
+        assert f"{name}: holds more than 1 million values; split it" in fault(read_system, tmp_path / name)
+        assert f"{name}: holds more than 1 million values; split it" in fault(read, tmp_path / name)
     monkeypatch.setattr(text_files, "LARGEST_FILE", 64 << 20)
     (tmp_path / "bomb.json.gz").write_bytes(gzip.compress(b" " * (8 << 20)) * 9)
     assert len((tmp_path / "bomb.json.gz").read_bytes()) < 2 << 20
