@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import hydra
+import yaml
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -153,6 +154,8 @@ def _check_all_points(command: Command, config_name: str, flags: list[str], over
         for point in points:
             try:
                 config = hydra.compose(config_name, [*search_path, *point])
+            except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+                raise _unreadable_settings(error, directories) from error
             except ValueError as error:  # Hydra's answer to group=null
                 raise SettingsError(f"{' '.join(point)}: {str(error).splitlines()[0]}; a settings group must be one of its options") from error
             settings = composing.to_settings(config, settings_class)
@@ -163,6 +166,16 @@ def _check_all_points(command: Command, config_name: str, flags: list[str], over
                 if folder and folders.setdefault(folder, identity) != identity:
                     raise SettingsError(f"{folder}: the points of a sweep would write into this one folder; leave run.dir or output out, or sweep over what is read")
     refuse_shared_repeats(checked)
+
+
+def _unreadable_settings(error: Exception, directories: list[str]) -> MagicError:
+    """A settings file of the user's that is no YAML, no UTF-8, or nested too deep."""
+    place = ", ".join(directories) or str(composing.find_config_dir())
+    mark = getattr(error, "problem_mark", None)
+    if mark is not None:
+        return MagicError(f"{mark.name} line {mark.line + 1}: not valid YAML ({getattr(error, 'problem', None) or 'it ends too early'}); mend the line")
+    problem = "lists or settings are nested too deep" if isinstance(error, RecursionError) else " ".join(str(error).split())
+    return MagicError(f"{place}: a settings file there cannot be read ({problem}); mend it, or save it as UTF-8")
 
 
 def _searches(config_name: str, overrides: list[str]) -> DictConfig | None:

@@ -23,7 +23,7 @@ def run(settings: FinetuneSettings) -> int:
 
     report = finetune(settings, training, measured[: settings.validate.limit])
     if report is not None:
-        _tell(f"{report['steps']} steps, {report['padding']:.1%} padding; {_change(report)}")
+        _tell(f"{report['steps']} step{'s' * (report['steps'] != 1)}, {report['padding']:.1%} padding; {_change(report)}")
     print(settings.run_folder, flush=True)
     return DONE
 

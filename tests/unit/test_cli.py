@@ -281,3 +281,22 @@ def test_cfg_job_prints_settings_to_stdout(tmp_path):
     assert "cambridgeltl/magic_mscoco" in answer.stdout
     assert answer.stderr == ""
     assert not list(tmp_path.iterdir()), "showing settings writes nothing"
+
+
+@pytest.mark.parametrize(
+    ("data", "part"),
+    [
+        (b"name: [a,\n", "mine.yaml line 2: not valid YAML ("),
+        (b"a: b: c\n", "mine.yaml line 1: not valid YAML ("),
+        (b'name: "caf\xe9"\n', "a settings file there cannot be read ('utf-8' codec can't decode byte 0xe9"),
+        (b"name: \0\n", "a settings file there cannot be read (unacceptable character"),
+        (b"[" * 100_000, "lists or settings are nested too deep"),
+    ],
+)
+def test_settings_file_that_is_no_yaml_is_one_line(tmp_path, monkeypatch, capsys, data, part):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "cfg" / "dataset").mkdir(parents=True)
+    (tmp_path / "cfg" / "dataset" / "mine.yaml").write_bytes(data)
+    assert main(["caption", "--config-dir", "cfg", "dataset=mine"]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("magic: ") and error.count("\n") == 1 and part in error and "cfg" in error
