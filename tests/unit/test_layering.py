@@ -178,3 +178,14 @@ def top_level_imports(file: Path) -> set[str]:
         elif isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
     return names
+
+
+def test_json_is_parsed_in_one_place_when_walked():
+    """Only texts that the very same process has written may be parsed elsewhere."""
+    own = {"magic_cli.data.json_text", "magic_cli.models.embedded.text_tower", "magic_cli.reports.sweep"}
+    parsers = set()
+    for file in MODULES:
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) in ("json.load", "json.loads") and "json.dumps" not in ast.unparse(node):
+                parsers.add(module_name(file))
+    assert parsers == own
