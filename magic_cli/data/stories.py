@@ -109,6 +109,8 @@ def read_retrieved(path: Path, *, setting: str) -> dict[str, tuple[Path, ...]]:
             query, images = record["query"], tuple(path.parent / entry["image"] for entry in record["images"])
         except (KeyError, TypeError) as error:
             raise MagicError(f"{place}: not as expected ({error!r}); {_RETRIEVED_HINT}") from error
+        if isinstance(query, bool) or not isinstance(query, str | int):
+            raise MagicError(f"{place}: query must be a text, got {str(query)[:60]!r}; {_RETRIEVED_HINT}")
         query = " ".join(str(query).split())
         if found.setdefault(query, images) != images:
             raise MagicError(f"{place}: the query {query!r} has other images than before; retrieve anew")

@@ -14,7 +14,17 @@ from magic_cli.data.bundled_coco import load_bundled_coco_captions
 from magic_cli.data.json_files import holds_json, parse_records, read_json
 from magic_cli.data.predictions import read_system
 from magic_cli.data.text_files import read_text, text_lines
-from magic_cli.data.text_tables import CAPTION_KEYS, ID_KEYS, REFERENCE_KEYS, column_word, has_header, is_image_name, is_named_csv, is_story_header, parse_table
+from magic_cli.data.text_tables import (
+    CAPTION_KEYS,
+    ID_KEYS,
+    REFERENCE_KEYS,
+    column_word,
+    has_header,
+    is_image_name,
+    is_named_csv,
+    is_story_header,
+    parse_table,
+)
 from magic_cli.errors import MagicError, SettingsError
 
 Groups = list[list[str]]

@@ -147,6 +147,12 @@ def test_record_and_document_and_file_have_a_largest_size(tmp_path, monkeypatch)
     assert "bomb.json.gz: holds more than 64 MB of text; split it" in fault(read, tmp_path / "bomb.json.gz")
 
 
+@pytest.mark.parametrize("record", ["null", "[1]", '{"query": null, "images": []}', '{"query": ["a"], "images": []}', '{"query": "a", "images": [{"image": 5}]}'])
+def test_retrieved_images_of_no_text_are_refused(tmp_path, record):
+    (tmp_path / "retrieved.jsonl").write_text(f"{record}\n")
+    assert "retrieved.jsonl record 1: " in fault(read_retrieved, tmp_path / "retrieved.jsonl", setting="retrieved")
+
+
 # --- encodings ---
 
 TABLE = "image,caption\na.jpg,Ein süßer Hund läuft\n"
