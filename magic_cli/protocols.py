@@ -7,7 +7,7 @@ Shape letters, used throughout the project:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -31,8 +31,10 @@ class LanguageModel(Protocol):
     vocab_size: int
     start_id: int | None
     """Token that opens a caption and is no part of its text; None if the model has none."""
-    end_id: int
-    """End-of-text token."""
+    end_ids: frozenset[int]
+    """Tokens that end a text, at least one."""
+    special_ids: frozenset[int]
+    """Tokens that stand in no text: start, ends and all others that only steer the model."""
 
     def prefill(self, prompts: Sequence[Sequence[int]]) -> LanguageModelState:
         """Read B prompts (each at least one token long, lengths may differ)."""
@@ -53,7 +55,7 @@ class LanguageModel(Protocol):
         """The state of ``rows`` (R,), in that order, repetitions allowed."""
 
     def decode(self, sequences: Sequence[Sequence[int]]) -> list[str]:
-        """Text of token ids, special tokens included, with the classic clean-up of spaces."""
+        """Text of token ids, special tokens left out, with the classic clean-up of spaces."""
 
 
 class ContextModel(LanguageModel, Protocol):
@@ -63,8 +65,14 @@ class ContextModel(LanguageModel, Protocol):
     first, (B, ...).
     """
 
+    begin_id: int
+    """Token that parted texts in training."""
+
     def encode(self, text: str) -> list[int]:
         """Token ids of ``text``; special tokens written in it are recognised, none is added."""
+
+    def token_texts(self, ids: Iterable[int]) -> list[str]:
+        """What each token looks like by itself, special ones included."""
 
     def read_context(self, ids: Tensor) -> list[Tensor]:
         """Keys and values after reading ``ids`` (B, T), T at least 1.

@@ -130,7 +130,7 @@ def build_stories(settings: BenchSettings) -> Workload:
     """
     model, scorer, work = _models(settings, models.endless_language_model, None)
     images = models.random_images(settings.texts, seed=settings.seed).to(scorer.model.device)
-    separator = model.tokenizer.decode([model.end_id])
+    [separator] = model.token_texts([model.end_id])
     prompts = [model.encode(story_prompt(title, separator)) for title in titles(settings.texts)]
     return _workload(model, scorer, images, prompts, settings.stories.method(), StoryFormat(model), work)
 

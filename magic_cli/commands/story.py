@@ -54,7 +54,7 @@ class StoryTask(WritingTask):
     def prompt(self, model: HuggingFaceLanguageModel, item: StoryRecord) -> list[int]:
         template, length = self.settings.prompt, self.settings.decoding.decoding_len
         if template is None:
-            ids = model.encode(story_prompt(item.title, model.decode([[model.end_id]])[0]))
+            ids = model.encode(story_prompt(item.title, *model.token_texts([model.end_id])))
         else:
             ids = model.encode_prompt(template.replace(TITLE, item.title))
         if len(ids) >= length:

@@ -8,7 +8,17 @@ from enum import Enum
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from magic_cli.decoding.method import Choice, DecodingMethod, Matcher, Step, candidate_sequences, require
+from magic_cli.decoding.method import (
+    MOST_TOKENS,
+    MOST_VOCABULARY,
+    Choice,
+    DecodingMethod,
+    Matcher,
+    Step,
+    candidate_sequences,
+    require,
+    require_weight,
+)
 from magic_cli.decoding.step_memory import Evidence
 
 if TYPE_CHECKING:
@@ -38,7 +48,7 @@ class ContrastiveSearch(DecodingMethod):
     """Contrastive search (Su et al. 2022, "A Contrastive Framework for Neural Text Generation"): no image.
 
     Attributes:
-        k: Candidates a step, at least 1.
+        k: Candidates a step, 1 to 10,000 and at most the vocabulary.
         alpha: Weight of the degeneration penalty, in [0, 1]; 0 is greedy search.
     """
 
@@ -47,7 +57,7 @@ class ContrastiveSearch(DecodingMethod):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require("k", self.k, at_least=1)
+        require("k", self.k, at_least=1, limit=MOST_VOCABULARY)
         require("alpha", self.alpha, at_least=0, at_most=1)
 
     @property
@@ -140,9 +150,9 @@ class MagicSearch(ContrastiveSearch):
     """MAGIC search (equation 5 of the paper).
 
     Attributes:
-        beta: Weight of the magic score, at least 0; 0 is contrastive search.
+        beta: Weight of the magic score, 0 or 1e-6 to 1000; 0 is contrastive search.
         clip_text: Text that is scored against the image.
-        clip_text_window: Only so many last tokens of that text are scored, at least 1 (released code: 60).
+        clip_text_window: Only so many last tokens of that text are scored, 1 to 32,768 (released code: 60).
         similarity: Image-text match inside the softmax.
     """
 
@@ -153,8 +163,8 @@ class MagicSearch(ContrastiveSearch):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require("beta", self.beta, at_least=0)
-        require("clip_text_window", self.clip_text_window, at_least=1)
+        require_weight("beta", self.beta, limit=1000)
+        require("clip_text_window", self.clip_text_window, at_least=1, limit=MOST_TOKENS)
 
     @property
     def needs_image(self) -> bool:

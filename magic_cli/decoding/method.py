@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
 from functools import partial
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any, Protocol
 
 from magic_cli import errors
@@ -122,7 +123,7 @@ class DecodingMethod:
     """Base of all methods: checks what every method has in common.
 
     Attributes:
-        decoding_len: Tokens in all, prompt included (the paper's "decoding length").
+        decoding_len: Tokens in all, prompt included (the paper's "decoding length"), 2 to 32,768 and at most the model's positions.
     """
 
     decoding_len: int
@@ -132,7 +133,7 @@ class DecodingMethod:
             value = getattr(self, item.name)
             if isinstance(value, float) and not math.isfinite(value):
                 raise SettingsError(f"decoding.{item.name} must be a finite number, got {value}")
-        require("decoding_len", self.decoding_len, at_least=2)
+        require("decoding_len", self.decoding_len, at_least=2, limit=MOST_TOKENS)
 
     @property
     def rows_per_prompt(self) -> int:
@@ -207,22 +208,40 @@ def refuse_nan(model: str, is_faulty: bool) -> None:
         raise MagicError(f"{model}: the model computes NaN; set run.dtype=float32, or check its files if that is already set")
 
 
+MOST_TOKENS = 32_768
+"""Of a text: the masks of one twice as long would take 16 GB."""
+MOST_VOCABULARY = 1_000_000
+MOST_BEAMS = 1000
+
 require = partial(errors.require, prefix="decoding")
 """``errors.require`` for settings of a decoding method."""
+require_weight = partial(errors.require_weight, prefix="decoding")
 
 
 def candidate_sequences(step: Step, ids: Sequence[Sequence[int]], *, window: int, include_prompt: bool) -> list[list[int]]:
     """Token ids whose text the image-text model scores: (text so far + candidate), R * K lists.
 
     Only the last ``window`` tokens are kept, and a sequence ends before its first end-of-text, as CLIP would pool
-    there. With ``include_prompt`` the prompt's words come first; its start and end tokens are no words.
+    there. With ``include_prompt`` the prompt's words come first; its special tokens are no words.
     """
     model, sequences = step.model, []
     for prompt, generated, candidates in zip(step.prompts, step.generated, ids, strict=True):
-        words = [i for i in prompt if i not in (model.start_id, model.end_id)] if include_prompt else []
+        words = [i for i in prompt if i not in model.special_ids] if include_prompt else []
         text = (words + generated)[-(window - 1) :] if window > 1 else []
-        if model.end_id in text:
-            sequences += [text[: text.index(model.end_id)]] * len(candidates)
+        whole = until_end(text, model.end_ids)
+        if len(whole) < len(text):
+            sequences += [whole] * len(candidates)
         else:
-            sequences += [text if i == model.end_id else [*text, i] for i in candidates]
+            sequences += [text if i in model.end_ids else [*text, i] for i in candidates]
     return sequences
+
+
+def until_end(ids: Sequence[int], end_ids: frozenset[int]) -> list[int]:
+    """The tokens before the first that ends a text.
+
+    >>> until_end([5, 9, 7, 2], frozenset({2, 7}))
+    [5, 9]
+    """
+    if end_ids.isdisjoint(ids):
+        return list(ids)
+    return list(takewhile(lambda i: i not in end_ids, ids))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from magic_cli.decoding.magic import ClipText
-from magic_cli.decoding.method import DecodingMethod, OwnLoop, Task, refuse_nan, require
+from magic_cli.decoding.method import DecodingMethod, OwnLoop, Task, refuse_nan, require, until_end
 from magic_cli.errors import SettingsError
 
 
@@ -17,7 +17,7 @@ class Rerank(OwnLoop):
 
     Attributes:
         base: The sampled method that writes the candidates; ``decoding_len`` of both is the same.
-        num: Candidates, at least 1; of equal ones only the first counts.
+        num: Candidates, 1 to 1000; of equal ones only the first counts.
         clip_text: Text that is scored against the image.
     """
 
@@ -27,7 +27,7 @@ class Rerank(OwnLoop):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require("num", self.num, at_least=1)
+        require("num", self.num, at_least=1, limit=1000)
         if not isinstance(self.base, DecodingMethod):
             raise SettingsError(f"decoding.base must be a sampled method (top_k, nucleus, typical), got {self.base!r}")
         if not self.base.is_sampled or isinstance(self.base, OwnLoop):
@@ -97,10 +97,8 @@ class Rerank(OwnLoop):
 
     def _words(self, task: Task, index: int, generated: list[int]) -> list[int]:
         """The tokens whose text is scored, as far as the first end-of-text."""
-        model = task.model
-        words = [i for i in task.prompts[index] if i not in (model.start_id, model.end_id)]
-        ends = generated.index(model.end_id) if model.end_id in generated else len(generated)
-        return [*(words if self.clip_text is ClipText.prefix_and_generated else []), *generated[:ends]]
+        words = task.prompts[index] if self.clip_text is ClipText.prefix_and_generated else []
+        return [*words, *until_end(generated, task.model.end_ids)]
 
 
 def candidate_seed(seed: int, number: int) -> int:

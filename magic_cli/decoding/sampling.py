@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from magic_cli.decoding.method import Choice, DecodingMethod, Step, require
+from magic_cli.decoding.method import MOST_VOCABULARY, Choice, DecodingMethod, Step, require
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -27,14 +27,14 @@ class Sampling(DecodingMethod):
     """Base of the sampled methods: restrict the distribution, then draw.
 
     Attributes:
-        temperature: Divides the logits first, greater than 0.
+        temperature: Divides the logits first, 1e-6 (greedy, nearly) to 1,000,000 (any token, nearly).
     """
 
     temperature: float = 1.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require("temperature", self.temperature, above=0)
+        require("temperature", self.temperature, above=0, floor=1e-6, limit=1_000_000)
 
     @property
     def is_sampled(self) -> bool:
@@ -57,13 +57,13 @@ class Sampling(DecodingMethod):
 
 @dataclass
 class TopKSampling(Sampling):
-    """Draw among the k most likely tokens (Fan et al. 2018)."""
+    """Draw among the k most likely tokens (Fan et al. 2018), at most all of the vocabulary."""
 
     k: int = 40
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require("k", self.k, at_least=1)
+        require("k", self.k, at_least=1, limit=MOST_VOCABULARY)
 
     def restrict(self, logits: Tensor) -> Tensor:
         from magic_cli.decoding import scoring

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from magic_cli.decoding.method import OwnLoop, Task, require
+from magic_cli.decoding.method import MOST_BEAMS, MOST_TOKENS, MOST_VOCABULARY, OwnLoop, Task, require, require_weight
 
 _FRACTIONS = ("fusion_factor", "grad_norm_factor")
 _WEIGHTS = ("clip_scale", "ce_scale", "step_size")
-_FACTORS = ("clip_loss_temperature", "repetition_penalty", "first_end_factor", "end_factor", "forbidden_factor")
+_FACTORS = ("repetition_penalty", "first_end_factor", "end_factor", "forbidden_factor")
 
 
 @dataclass
@@ -20,19 +20,21 @@ class ZeroCap(OwnLoop):
 
     Attributes:
         decoding_len: Tokens in all of the caption, its start token included: 17 are 16 new ones.
-        prompt: What the language model reads before the caption; no part of it. Opens with the model's end-of-text token (or
-            its start token). Words of the run's own prompt follow it.
-        num_beams: Texts that are kept; of several the image-text model chooses at the end.
-        num_iterations: Gradient steps a token; 0 is the plain language model under the same filters.
-        num_texts: Likeliest tokens whose texts are scored in the image loss.
-        clip_loss_temperature: Divides the cosines in the softmax over these texts.
-        clip_scale: Weight of the image loss.
+        prompt: What the language model reads before the caption; no part of it. Opens with a token that ends or begins the
+            model's texts; ``<|endoftext|>`` is its own begin-of-text token where it has none of that name. Words of the run's own
+            prompt follow it.
+        num_beams: Texts that are kept, 1 to 1000; of several the image-text model chooses at the end.
+        num_iterations: Gradient steps a token, 0 to 1000; 0 is the plain language model under the same filters.
+        num_texts: Likeliest tokens whose texts are scored in the image loss, at most all of the vocabulary.
+        clip_loss_temperature: Divides the cosines in the softmax over these texts, 0.0001 to 1000.
+        clip_scale: Weight of the image loss; this weight and the two below are 0 or 1e-6 to 1000.
         ce_scale: Weight of the divergence from the unshifted language model.
         step_size: Length factor of a gradient step.
         grad_norm_factor: A gradient is divided by its norm to this power, in [0, 1].
         fusion_factor: Share of the shifted distribution in the geometric mean with the unshifted one, in [0, 1].
-        repetition_penalty: Makes the last ``repetition_window`` tokens less likely if greater than 1.
-        repetition_window: How many last tokens that concerns.
+        repetition_penalty: Makes the last ``repetition_window`` tokens less likely if greater than 1. It and all factors below are
+            0.001 to 1,000,000.
+        repetition_window: How many last tokens that concerns, 0 to 32,768.
         end_token: Token that ends a caption; it stays part of it.
         first_end_factor: Makes the end token less likely as first token if greater than 1.
         end_factor: Makes the end token likelier from the second token on if greater than 1.
@@ -63,12 +65,15 @@ class ZeroCap(OwnLoop):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("num_beams", "num_texts"):
-            require(name, getattr(self, name), at_least=1)
-        for name in ("num_iterations", "repetition_window", *_WEIGHTS):
-            require(name, getattr(self, name), at_least=0)
+        require("num_beams", self.num_beams, at_least=1, limit=MOST_BEAMS)
+        require("num_texts", self.num_texts, at_least=1, limit=MOST_VOCABULARY)
+        require("num_iterations", self.num_iterations, at_least=0, limit=1000)
+        require("repetition_window", self.repetition_window, at_least=0, limit=MOST_TOKENS)
+        require("clip_loss_temperature", self.clip_loss_temperature, above=0, floor=0.0001, limit=1000)
+        for name in _WEIGHTS:
+            require_weight(name, getattr(self, name), limit=1000)
         for name in _FACTORS:
-            require(name, getattr(self, name), above=0)
+            require(name, getattr(self, name), above=0, floor=0.001, limit=1_000_000)
         for name in _FRACTIONS:
             require(name, getattr(self, name), at_least=0, at_most=1)
 

@@ -9,7 +9,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor
 
-from magic_cli.decoding.method import Task, refuse_nan, require
+from magic_cli.decoding.method import Task, refuse_nan, require, until_end
 from magic_cli.decoding.shifting import Shifted, fuse, image_targets, make_less_likely, shift
 from magic_cli.decoding.text_cosines import TextCosines
 from magic_cli.errors import MagicError, SettingsError
@@ -18,6 +18,7 @@ from magic_cli.protocols import ContextModel
 if TYPE_CHECKING:
     from magic_cli.decoding.zerocap import ZeroCap
 
+_OPENER = "<|endoftext|>"
 _TRACED = 10  # likeliest tokens of a row that the trace holds
 
 
@@ -98,10 +99,7 @@ class ZeroCapSearch:
 
     def _texts(self, generated: list[int], tokens: list[int]) -> list[str]:
         """The texts that tokens make: prompt, text so far and token, as far as the first end-of-text."""
-        return self.model.decode([[*self.lead[1:], *self._until_end([*generated, token])] for token in tokens])
-
-    def _until_end(self, ids: list[int]) -> list[int]:
-        return ids[: ids.index(self.model.end_id)] if self.model.end_id in ids else ids
+        return self.model.decode([[*self.lead[1:], *until_end([*generated, token], self.model.end_ids)] for token in tokens])
 
     def _log_p(self, shifted: Shifted, texts: list[list[int]], step: int) -> Tensor:
         """Log probabilities (R, V) after all filters."""
@@ -134,7 +132,7 @@ class ZeroCapSearch:
         """Of several beams the one that fits the image best."""
         if len(beams) == 1:
             return beams[0].generated
-        fits = self.cosines.of_texts(self.model.decode([self._until_end(beam.generated) for beam in beams])).tolist()
+        fits = self.cosines.of_texts(self.model.decode([until_end(beam.generated, self.model.end_ids) for beam in beams])).tolist()
         return beams[fits.index(max(fits))].generated
 
     def _report(self, step: int, beams: list[_Beam], log_p: Tensor, shifted: Shifted) -> None:
@@ -164,10 +162,12 @@ def lead_tokens(model: ContextModel, prompt: str, opening: list[int]) -> list[in
     """
     if not hasattr(model, "read_context"):
         raise MagicError(f"language_model: {type(model).__name__} offers no context that decoding=zerocap can shift")
-    openers = {model.start_id, model.end_id} - {None}
+    openers = model.end_ids | ({model.start_id, model.begin_id} - {None})
     ids = model.encode(prompt)
+    if prompt.startswith(_OPENER) and len(model.encode(_OPENER)) != 1:  # it has another name in this model
+        ids = [model.begin_id, *model.encode(prompt.removeprefix(_OPENER))]
     if len(ids) < 2 or ids[0] not in openers:
-        names = " or ".join(repr(text) for text in model.decode([[i] for i in sorted(openers)]))
+        names = " or ".join(repr(text) for text in model.token_texts(sorted(openers)))
         raise SettingsError(f"decoding.prompt must open with {names} of this language model and go on with words, got {prompt!r}")
     return ids + [i for i in opening if i not in openers]
 
@@ -190,6 +190,6 @@ _forbidden: WeakKeyDictionary[ContextModel, Tensor] = WeakKeyDictionary()
 def forbidden_tokens(model: ContextModel) -> Tensor:
     """(V,) bool: tokens that are not of letters and digits alone (a leading space aside), or have a capital letter."""
     if model not in _forbidden:
-        words = [text.strip() for text in model.decode([[i] for i in range(model.vocab_size)])]
+        words = [text.strip() for text in model.token_texts(range(model.vocab_size))]
         _forbidden[model] = torch.tensor([not word.isalnum() or word != word.lower() for word in words])
     return _forbidden[model]

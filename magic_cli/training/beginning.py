@@ -10,9 +10,9 @@ import torch
 
 from magic_cli.data.training_texts import TextForm
 from magic_cli.errors import MagicError, SettingsError
-from magic_cli.models.language_model import DEFAULT_START_TOKEN
 from magic_cli.models.loading import quiet_libraries, read_causal_model
 from magic_cli.models.sources import describe_source
+from magic_cli.models.tokens import DEFAULT_START_TOKEN
 from magic_cli.training.settings import FinetuneSettings, FreshModel
 
 TOKENIZER_FILE = "tokenizer.json"

@@ -200,7 +200,7 @@ class Writer:
         def trace(index: int, step: int, details: dict[str, Any]) -> None:
             item = readable[index][0].id
             if item in open_ids:
-                texts = self.language_model.decode([[token] for token in details.get("token_ids", [details["choice"]])])
+                texts = self.language_model.token_texts(details.get("token_ids", [details["choice"]]))
                 steps.append({"id": item, "step": step, **details, "tokens": texts})
 
         options = self.settings.run

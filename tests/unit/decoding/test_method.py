@@ -83,7 +83,7 @@ def test_scored_text_keeps_last_tokens_when_longer_than_window(language_model):
 
 def test_scored_text_stops_at_end_of_text_when_candidate_or_text_has_it(language_model):
     end = language_model.end_id
-    assert language_model.decode([[end]]) == [END]
+    assert language_model.token_texts([end]) == [END] and language_model.decode([[end]]) == [""]
     assert sequences(language_model, generated=[10], candidates=[end, 20]) == [[10], [10, 20]]
     assert sequences(language_model, generated=[10, end, 11], candidates=[20, 21]) == [[10], [10]]
 
