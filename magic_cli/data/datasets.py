@@ -13,7 +13,7 @@ from typing import Any
 from magic_cli.data.images import IMAGE_SUFFIXES
 from magic_cli.data.json_files import read_json
 from magic_cli.data.records import ImageRecord, check_unique
-from magic_cli.errors import MagicError, SettingsError
+from magic_cli.errors import MOST_ITEMS, MagicError, SettingsError, require
 
 
 @dataclass
@@ -33,8 +33,8 @@ class Dataset:
     apply_exif_orientation: bool = True
 
     def __post_init__(self) -> None:
-        if self.limit is not None and self.limit < 1:
-            raise SettingsError(f"dataset.limit must be at least 1, got {self.limit}")
+        if self.limit is not None:
+            require("limit", self.limit, at_least=1, limit=MOST_ITEMS, prefix="dataset")
 
     def load(self) -> list[ImageRecord]:
         """The records, in a fixed order.

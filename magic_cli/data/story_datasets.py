@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from magic_cli.data.stories import StoryRecord, clean_title, for_each_image, read_retrieved, read_titles, with_images
-from magic_cli.errors import MagicError, SettingsError, require
+from magic_cli.errors import MOST_ITEMS, MagicError, SettingsError, require
 
 
 @dataclass
@@ -30,9 +30,9 @@ class StoryDataset:
     apply_exif_orientation: bool = True
 
     def __post_init__(self) -> None:
-        require("images_per_title", self.images_per_title, at_least=1, prefix="dataset")
+        require("images_per_title", self.images_per_title, at_least=1, limit=MOST_ITEMS, prefix="dataset")
         if self.limit is not None:
-            require("limit", self.limit, at_least=1, prefix="dataset")
+            require("limit", self.limit, at_least=1, limit=MOST_ITEMS, prefix="dataset")
 
     def load(self, *, needs_image: bool) -> list[StoryRecord]:
         """What stories are to be written for, in a fixed order.

@@ -16,7 +16,7 @@ from typing import Any
 from magic_cli.data.bundled_coco import load_bundled_coco_captions
 from magic_cli.data.json_files import read_json, read_records, read_text, whole_characters
 from magic_cli.data.text_tables import CAPTION_KEYS, REFERENCE_KEYS
-from magic_cli.errors import MagicError, SettingsError
+from magic_cli.errors import MOST_ITEMS, MOST_SEED, MagicError, SettingsError, require
 
 Groups = list[list[str]]
 """Texts that belong together, group by group."""
@@ -49,7 +49,7 @@ class TextSource:
         kind: What it is read from.
         path: Its file; null: ``dataset.path``; ``bundled_coco`` has none.
         split: Only images of this split; null: all.
-        weight: Times that each text is repeated, at least 1.
+        weight: Times that each text is repeated, 1 to 1000.
         held_out: Share (below 1) or number (from 1) of its images, or lines, that are kept for validation; null:
             ``dataset.held_out``.
     """
@@ -61,8 +61,7 @@ class TextSource:
     held_out: float | None = None
 
     def __post_init__(self) -> None:
-        if self.weight < 1:
-            raise SettingsError(f"dataset: the weight of a source must be at least 1, got {self.weight}")
+        require("the weight of a source", self.weight, at_least=1, limit=1000)
         if self.held_out is not None:
             _check_held_out(self.held_out, "a source's held_out")
         if self.split is not None and self.kind not in (SourceKind.karpathy, SourceKind.coco_captions):
@@ -97,8 +96,9 @@ class TextDataset:
 
     def __post_init__(self) -> None:
         _check_held_out(self.held_out, "dataset.held_out")
-        if self.limit is not None and self.limit < 1:
-            raise SettingsError(f"dataset.limit must be at least 1, got {self.limit}")
+        require("held_out_seed", self.held_out_seed, at_least=0, at_most=MOST_SEED, prefix="dataset")
+        if self.limit is not None:
+            require("limit", self.limit, at_least=1, limit=MOST_ITEMS, prefix="dataset")
         if not self.train:
             raise SettingsError("dataset.train must name at least one source of texts, e.g. dataset.train=[{kind: text, path: my.txt}]")
         shares = [self.held_out if source.held_out is None else source.held_out for source in self.train]

@@ -7,7 +7,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from magic_cli.errors import SettingsError, require
+from magic_cli.errors import MOST_SEED, SettingsError, require
 from magic_cli.metrics.settings import MetricsSettings
 from magic_cli.metrics.statistics import Resampler
 from magic_cli.model_settings import MachineSettings
@@ -35,9 +35,9 @@ class BootstrapSettings:
     """Confidence intervals and tests by resampling the items.
 
     Attributes:
-        samples: Resampled corpora; 0: no intervals.
+        samples: Resampled corpora, up to 1,000,000 (papers take 1,000 to 10,000); 0: no intervals.
         confidence: Of the intervals, in (0, 1).
-        seed: Of the resampling, at least 0.
+        seed: Of the resampling, 0 to 2**63 - 1.
     """
 
     samples: int = 1000
@@ -45,9 +45,9 @@ class BootstrapSettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        require("samples", self.samples, at_least=0, prefix="bootstrap")
+        require("samples", self.samples, at_least=0, limit=1_000_000, prefix="bootstrap")
         require("confidence", self.confidence, above=0, below=1, prefix="bootstrap")
-        require("seed", self.seed, at_least=0, prefix="bootstrap")
+        require("seed", self.seed, at_least=0, at_most=MOST_SEED, prefix="bootstrap")
 
     def resampler(self, num_items: int) -> Resampler | None:
         """What draws the samples of so many items; None: no intervals, or a single item, of which nothing can be said."""

@@ -38,9 +38,9 @@ class Mauve(TextModelMetric):
         model: The featurizer.
         max_text_length: Tokens of a text that count, at least 1.
         cut_references: Cut each human story to as many tokens as the one that it is compared with.
-        seeds: Of k-means; at least 5.
+        seeds: Of k-means; at least 5, each 0 to 2**31 - 1.
         num_buckets: Clusters, at least 2; null: a tenth of the number of stories.
-        scaling_factor: The constant c of the divergence curve, greater than 0.
+        scaling_factor: The constant c of the divergence curve, 0.001 to 1000.
         kmeans_redo: Starts of k-means, of which the best counts, at least 1.
         kmeans_iterations: Most steps of a start, at least 1.
         explained_variance: Share of the variance that is kept before clustering, in (0, 1].
@@ -67,10 +67,12 @@ class Mauve(TextModelMetric):
         if len(set(self.seeds)) < FEWEST_SEEDS or len(set(self.seeds)) < len(self.seeds):
             raise SettingsError(f"metrics.mauve.seeds must be at least {FEWEST_SEEDS} different numbers, got {self.seeds}")
         for setting in ("max_text_length", "kmeans_redo", "kmeans_iterations"):
-            require(setting, getattr(self, setting), at_least=1, prefix="metrics.mauve")
+            require(setting, getattr(self, setting), at_least=1, limit=1_000_000, prefix="metrics.mauve")
+        for seed in self.seeds:
+            require("seeds", seed, at_least=0, at_most=2**31 - 1, prefix="metrics.mauve")
         if self.num_buckets is not None:
-            require("num_buckets", self.num_buckets, at_least=2, prefix="metrics.mauve")
-        require("scaling_factor", self.scaling_factor, above=0, prefix="metrics.mauve")
+            require("num_buckets", self.num_buckets, at_least=2, limit=1_000_000, prefix="metrics.mauve")
+        require("scaling_factor", self.scaling_factor, above=0, floor=0.001, limit=1000, prefix="metrics.mauve")
         require("explained_variance", self.explained_variance, above=0, at_most=1, prefix="metrics.mauve")
 
     def score(self, corpora: Sequence[Corpus]) -> list[list[Scores]]:

