@@ -25,16 +25,33 @@ class LanguageModelState(Protocol):
     """(B, T) bool: False where a row is left-padded."""
 
 
-class LanguageModel(Protocol):
-    """A causal language model that can look one token ahead without committing to it."""
+class Vocabulary(Protocol):
+    """What is known of a language model without its weights."""
 
     vocab_size: int
+    positions: int | None
+    """Most tokens that it reads; None: no limit is known."""
     start_id: int | None
     """Token that opens a caption and is no part of its text; None if the model has none."""
+    begin_id: int
+    """Token that parted texts in training."""
     end_ids: frozenset[int]
     """Tokens that end a text, at least one."""
     special_ids: frozenset[int]
     """Tokens that stand in no text: start, ends and all others that only steer the model."""
+
+    def encode(self, text: str) -> list[int]:
+        """Token ids of ``text``; special tokens written in it are recognised, none is added."""
+
+    def decode(self, sequences: Sequence[Sequence[int]]) -> list[str]:
+        """Text of token ids, special tokens left out, with the classic clean-up of spaces."""
+
+    def token_texts(self, ids: Iterable[int]) -> list[str]:
+        """What each token looks like by itself, special ones included."""
+
+
+class LanguageModel(Vocabulary, Protocol):
+    """A causal language model that can look one token ahead without committing to it."""
 
     def prefill(self, prompts: Sequence[Sequence[int]]) -> LanguageModelState:
         """Read B prompts (each at least one token long, lengths may differ)."""
@@ -54,9 +71,6 @@ class LanguageModel(Protocol):
     def select(self, state: LanguageModelState, rows: Tensor) -> LanguageModelState:
         """The state of ``rows`` (R,), in that order, repetitions allowed."""
 
-    def decode(self, sequences: Sequence[Sequence[int]]) -> list[str]:
-        """Text of token ids, special tokens left out, with the classic clean-up of spaces."""
-
 
 class ContextModel(LanguageModel, Protocol):
     """A language model whose context can be shifted: what ZeroCap needs on top; not every model offers it.
@@ -64,15 +78,6 @@ class ContextModel(LanguageModel, Protocol):
     A context is a list of the keys and values of all layers, in the order key, value, key, value ..., each with the rows
     first, (B, ...).
     """
-
-    begin_id: int
-    """Token that parted texts in training."""
-
-    def encode(self, text: str) -> list[int]:
-        """Token ids of ``text``; special tokens written in it are recognised, none is added."""
-
-    def token_texts(self, ids: Iterable[int]) -> list[str]:
-        """What each token looks like by itself, special ones included."""
 
     def read_context(self, ids: Tensor) -> list[Tensor]:
         """Keys and values after reading ``ids`` (B, T), T at least 1.

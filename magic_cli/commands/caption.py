@@ -15,6 +15,7 @@ from magic_cli.writing.task import WritingTask
 if TYPE_CHECKING:
     from magic_cli.decoding.text import CaptionFormat
     from magic_cli.models.language_model import HuggingFaceLanguageModel
+    from magic_cli.models.tokens import Tokens
 
 
 def run(settings: CaptionSettings) -> int:
@@ -54,7 +55,7 @@ class CaptionTask(WritingTask):
 
         return CaptionFormat(model)
 
-    def prompt(self, model: HuggingFaceLanguageModel, item: ImageRecord) -> list[int]:
+    def prompt(self, model: Tokens, item: ImageRecord) -> list[int]:
         return model.encode_prompt(self.settings.prompt)
 
     def describe(self, item: ImageRecord) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from magic_cli.writing.task import Unwritable, WritingTask
 
 if TYPE_CHECKING:
     from magic_cli.models.language_model import HuggingFaceLanguageModel
+    from magic_cli.models.tokens import Tokens
 
 
 def run(settings: StorySettings) -> int:
@@ -51,7 +52,7 @@ class StoryTask(WritingTask):
     def text_format(self, model: HuggingFaceLanguageModel) -> StoryFormat:
         return StoryFormat(model)
 
-    def prompt(self, model: HuggingFaceLanguageModel, item: StoryRecord) -> list[int]:
+    def prompt(self, model: Tokens, item: StoryRecord) -> list[int]:
         template, length = self.settings.prompt, self.settings.decoding.decoding_len
         if template is None:
             ids = model.encode(story_prompt(item.title, *model.token_texts([model.end_id])))

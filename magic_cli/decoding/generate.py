@@ -62,7 +62,9 @@ def generate(
         SettingsError: The method needs an image and has none, k exceeds the vocabulary, or a prompt fills decoding_len.
         MagicError: A model computes NaN, as large ones may in float16.
     """
-    _check(model, method, prompts, guidance)
+    if method.needs_image and guidance is None:
+        raise SettingsError(f"decoding: {type(method).__name__} looks at an image, but none was given")
+    method.check(model, prompts)
     seeds = list(seeds) if seeds else [0] * len(prompts)
     prompts = [list(prompt) for prompt in prompts]
     task = Task(model, prompts, guidance, is_settled, seeds, on_step, lazy, memory, settle_ties)
@@ -222,18 +224,6 @@ class _Matcher:
         self.images = self.images[rows]
         if self.texts is not None:
             self.texts.select(rows)
-
-
-def _check(model: LanguageModel, method: DecodingMethod, prompts: Sequence[Sequence[int]], guidance: Guidance | None) -> None:
-    if method.needs_image and guidance is None:
-        raise SettingsError(f"decoding: {type(method).__name__} looks at an image, but none was given")
-    if method.num_candidates > model.vocab_size:
-        raise SettingsError(f"decoding.k must be at most the vocabulary size {model.vocab_size}, got {method.num_candidates}")
-    longest = max(map(len, prompts), default=0)
-    if longest >= method.decoding_len:
-        raise SettingsError(
-            f"decoding.decoding_len counts the prompt and must exceed its {longest} tokens, got {method.decoding_len}"
-        )
 
 
 def _read(choice: Choice, faulty: dict[str, torch.Tensor]) -> tuple[list[int], list[int]]:

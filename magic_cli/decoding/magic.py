@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 from itertools import islice
@@ -16,13 +17,19 @@ from magic_cli.decoding.method import (
     Matcher,
     Step,
     candidate_sequences,
+    check_vocabulary,
     require,
     require_weight,
 )
 from magic_cli.decoding.step_memory import Evidence
+from magic_cli.protocols import Vocabulary
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+
+_MOST_CANDIDATES = 10_000
+"""Of a step: the masks that keep twice as many apart would take 13 GB in a batch of 8."""
 
 
 class ClipText(Enum):
@@ -63,6 +70,11 @@ class ContrastiveSearch(DecodingMethod):
     @property
     def num_candidates(self) -> int:
         return self.k
+
+    def check(self, model: Vocabulary, prompts: Sequence[Sequence[int]]) -> None:
+        check_vocabulary(self.k, model)
+        require("k", self.k, limit=_MOST_CANDIDATES)
+        super().check(model, prompts)
 
     def step(self, step: Step) -> Choice:
         """Look one token ahead: a term of weight zero is not computed at all, a penalty only where it can matter."""

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from magic_cli import errors
 from magic_cli.decoding.step_memory import Evidence, StepMemory
 from magic_cli.errors import MagicError, SettingsError
-from magic_cli.protocols import ImageTextScorer, LanguageModel, LanguageModelState
+from magic_cli.protocols import ImageTextScorer, LanguageModel, LanguageModelState, Vocabulary
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
@@ -165,6 +165,24 @@ class DecodingMethod:
         """Whether the seed matters."""
         return False
 
+    def check(self, model: Vocabulary, prompts: Sequence[Sequence[int]]) -> None:
+        """Refuse what a language model cannot do, before its weights are there.
+
+        Args:
+            model: The language model, or what is known of it.
+            prompts: Token ids of prompts; some of those to come, or none, will do.
+
+        Raises:
+            SettingsError: k exceeds the vocabulary, a text the model's positions, or a prompt fills ``decoding_len``.
+        """
+        if model.positions is not None and self.decoding_len > model.positions:
+            raise SettingsError(
+                f"decoding.decoding_len must be at most the language model's {model.positions} positions, got {self.decoding_len}"
+            )
+        longest = max(map(len, prompts), default=0)
+        if longest >= self.decoding_len:
+            raise SettingsError(f"decoding.decoding_len counts the prompt and must exceed its {longest} tokens, got {self.decoding_len}")
+
     def begin(self, num_prompts: int) -> DecodingMethod:
         """The object whose ``step`` is called for one batch; itself unless the method keeps a memory."""
         return self
@@ -216,6 +234,16 @@ MOST_BEAMS = 1000
 require = partial(errors.require, prefix="decoding")
 """``errors.require`` for settings of a decoding method."""
 require_weight = partial(errors.require_weight, prefix="decoding")
+
+
+def check_vocabulary(k: int, model: Vocabulary) -> None:
+    """Refuse more candidates than the model has tokens.
+
+    Raises:
+        SettingsError: It has fewer.
+    """
+    if k > model.vocab_size:
+        raise SettingsError(f"decoding.k must be at most the vocabulary size {model.vocab_size}, got {k}")
 
 
 def candidate_sequences(step: Step, ids: Sequence[Sequence[int]], *, window: int, include_prompt: bool) -> list[list[int]]:

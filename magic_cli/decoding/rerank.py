@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from magic_cli.decoding.magic import ClipText
 from magic_cli.decoding.method import DecodingMethod, OwnLoop, Task, refuse_nan, require, until_end
 from magic_cli.errors import SettingsError
+from magic_cli.protocols import Vocabulary
 
 
 @dataclass
@@ -40,6 +42,13 @@ class Rerank(OwnLoop):
                 f"decoding.base.decoding_len must be decoding.decoding_len={self.decoding_len}, got {self.base.decoding_len}; "
                 "set only the latter"
             )
+
+    def check(self, model: Vocabulary, prompts: Sequence[Sequence[int]]) -> None:
+        super().check(model, prompts)
+        try:
+            self.base.check(model, prompts)
+        except SettingsError as error:  # as the user has to type it
+            raise SettingsError(str(error).replace("decoding.", "decoding.base.", 1)) from error
 
     @property
     def num_candidates(self) -> int:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from magic_cli.decoding.method import MOST_VOCABULARY, Choice, DecodingMethod, Step, require
+from magic_cli.decoding.method import MOST_VOCABULARY, Choice, DecodingMethod, Step, check_vocabulary, require
+from magic_cli.protocols import Vocabulary
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -64,6 +66,10 @@ class TopKSampling(Sampling):
     def __post_init__(self) -> None:
         super().__post_init__()
         require("k", self.k, at_least=1, limit=MOST_VOCABULARY)
+
+    def check(self, model: Vocabulary, prompts: Sequence[Sequence[int]]) -> None:
+        check_vocabulary(self.k, model)
+        super().check(model, prompts)
 
     def restrict(self, logits: Tensor) -> Tensor:
         from magic_cli.decoding import scoring

@@ -5,9 +5,12 @@ Written from the paper's description; the defaults are those of the MAGIC paper'
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from magic_cli.decoding.method import MOST_BEAMS, MOST_TOKENS, MOST_VOCABULARY, OwnLoop, Task, require, require_weight
+from magic_cli.errors import SettingsError
+from magic_cli.protocols import Vocabulary
 
 _FRACTIONS = ("fusion_factor", "grad_norm_factor")
 _WEIGHTS = ("clip_scale", "ce_scale", "step_size")
@@ -85,6 +88,22 @@ class ZeroCap(OwnLoop):
     @property
     def needs_image(self) -> bool:
         return self.shifts or self.num_beams > 1
+
+    def check(self, model: Vocabulary, prompts: Sequence[Sequence[int]]) -> None:
+        from magic_cli.decoding.zerocap_search import end_token, lead_tokens
+
+        super().check(model, prompts)
+        for name in ("num_beams", "num_texts"):
+            require(name, getattr(self, name), at_least=1, at_most=model.vocab_size)
+        end_token(model, self.end_token)
+        for prompt in prompts:
+            # of the last token only what goes before it is read
+            longest = len(lead_tokens(model, self.prompt, prompt)) + self.decoding_len - len(prompt) - 1
+            if model.positions is not None and longest > model.positions:
+                raise SettingsError(
+                    f"decoding.decoding_len={self.decoding_len}: with decoding.prompt, the text outgrows the language model's "
+                    f"{model.positions} positions; lower it"
+                )
 
     def write(self, task: Task) -> list[list[int]]:
         from magic_cli.decoding.zerocap_search import ZeroCapSearch

@@ -9,11 +9,11 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor
 
-from magic_cli.decoding.method import Task, refuse_nan, require, until_end
+from magic_cli.decoding.method import Task, refuse_nan, until_end
 from magic_cli.decoding.shifting import Shifted, fuse, image_targets, make_less_likely, shift
 from magic_cli.decoding.text_cosines import TextCosines
 from magic_cli.errors import MagicError, SettingsError
-from magic_cli.protocols import ContextModel
+from magic_cli.protocols import ContextModel, Vocabulary
 
 if TYPE_CHECKING:
     from magic_cli.decoding.zerocap import ZeroCap
@@ -49,8 +49,8 @@ class ZeroCapSearch:
 
     def __init__(self, method: ZeroCap, task: Task, index: int) -> None:
         self.method, self.task, self.index, self.model = method, task, index, task.model
-        for name in ("num_beams", "num_texts"):
-            require(name, getattr(method, name), at_least=1, at_most=task.model.vocab_size)
+        if not hasattr(task.model, "read_context"):
+            raise MagicError(f"language_model: {type(task.model).__name__} offers no context that decoding=zerocap can shift")
         self.lead = lead_tokens(task.model, method.prompt, task.prompts[index])
         self.end = end_token(task.model, method.end_token)
         self.cosines: TextCosines | None = None
@@ -154,14 +154,12 @@ class ZeroCapSearch:
             })
 
 
-def lead_tokens(model: ContextModel, prompt: str, opening: list[int]) -> list[int]:
+def lead_tokens(model: Vocabulary, prompt: str, opening: list[int]) -> list[int]:
     """What the model reads first: the method's own prompt, then the words of the run's.
 
     Raises:
-        MagicError: The model offers no context, or the prompt does not open with a token that opens a text.
+        SettingsError: The prompt does not open with a token that opens a text.
     """
-    if not hasattr(model, "read_context"):
-        raise MagicError(f"language_model: {type(model).__name__} offers no context that decoding=zerocap can shift")
     openers = model.end_ids | ({model.start_id, model.begin_id} - {None})
     ids = model.encode(prompt)
     if prompt.startswith(_OPENER) and len(model.encode(_OPENER)) != 1:  # it has another name in this model
@@ -172,7 +170,7 @@ def lead_tokens(model: ContextModel, prompt: str, opening: list[int]) -> list[in
     return ids + [i for i in opening if i not in openers]
 
 
-def end_token(model: ContextModel, text: str) -> int:
+def end_token(model: Vocabulary, text: str) -> int:
     """The id of the token that ends a caption.
 
     Raises:

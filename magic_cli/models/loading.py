@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +13,7 @@ import torch
 from magic_cli.errors import MagicError
 from magic_cli.models.gguf_files import SMOLLM2, SUFFIX, read_gguf, require_smollm2
 from magic_cli.models.sources import EMBEDDED, describe_source, embedded_folder, fetch, weights_digest
+from magic_cli.models.tokens import Tokens
 from magic_cli.work import Work
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from magic_cli.models.language_model import HuggingFaceLanguageModel
 
 
+Check = Callable[[Tokens], None]
 _HUB_PREFIX = "hf-hub:"
 
 
@@ -46,8 +48,17 @@ def quiet_libraries() -> None:
     transformers.utils.logging.disable_progress_bar()
 
 
-def load_language_model(settings: Any, *, device: torch.device, dtype: torch.dtype, work: Work) -> tuple[HuggingFaceLanguageModel, dict[str, Any]]:
+def load_language_model(
+    settings: Any, *, device: torch.device, dtype: torch.dtype, work: Work, check: Check | None = None
+) -> tuple[HuggingFaceLanguageModel, dict[str, Any]]:
     """The language model of ``LanguageModelSettings`` and its description for the manifest.
+
+    Args:
+        settings: Which model.
+        device: Where it runs.
+        dtype: Type of its weights.
+        work: Where forward passes are counted.
+        check: Looks at what is known before the weights are read, and may refuse it.
 
     Raises:
         MagicError: It cannot be had or read.
@@ -55,7 +66,7 @@ def load_language_model(settings: Any, *, device: torch.device, dtype: torch.dty
     from magic_cli.models.language_model import HuggingFaceLanguageModel
     from magic_cli.models.lean_modules import make_lean
 
-    model, tokenizer, folder = read_causal_model(settings, dtype=dtype)
+    model, tokenizer, folder = read_causal_model(settings, dtype=dtype, check=check)
     with _reading(settings):
         model = model.to(device)
         make_lean(model)
@@ -65,7 +76,7 @@ def load_language_model(settings: Any, *, device: torch.device, dtype: torch.dty
     return language_model, describe_source(settings, folder)
 
 
-def read_causal_model(settings: Any, *, dtype: torch.dtype) -> tuple[Any, Any, Path]:
+def read_causal_model(settings: Any, *, dtype: torch.dtype, check: Check | None = None) -> tuple[Any, Any, Path]:
     """Model and tokenizer of ``LanguageModelSettings`` as transformers has them, and the folder or file that they were read from.
 
     Raises:
@@ -79,8 +90,19 @@ def read_causal_model(settings: Any, *, dtype: torch.dtype) -> tuple[Any, Any, P
         if folder.suffix == SUFFIX:
             return *read_gguf(folder, dtype=dtype), folder
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=settings.trust_remote_code)
+        if check is not None:
+            check(_tokens(settings, folder, tokenizer))
         model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, trust_remote_code=settings.trust_remote_code)
     return model, tokenizer, folder
+
+
+def _tokens(settings: Any, folder: Path, tokenizer: Any) -> Tokens:
+    """What tokenizer and configs of a language model say without its weights."""
+    from transformers import AutoConfig, GenerationConfig
+
+    config = AutoConfig.from_pretrained(folder, trust_remote_code=settings.trust_remote_code)
+    generation = GenerationConfig.from_pretrained(folder) if (folder / "generation_config.json").is_file() else None
+    return Tokens(tokenizer, config, generation, start_token=settings.start_token, clean_up_spaces=settings.clean_up_spaces)
 
 
 def load_image_text_model(settings: Any, *, device: torch.device, dtype: torch.dtype, work: Work) -> tuple[ImageTextModel, dict[str, Any]]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 if TYPE_CHECKING:
     from magic_cli.decoding.text import TextFormat
     from magic_cli.models.language_model import HuggingFaceLanguageModel
+    from magic_cli.models.tokens import Tokens
 
 
 class Item(Protocol):
@@ -62,7 +63,7 @@ class WritingTask:
         """When a text is settled, and what of it is returned."""
         raise NotImplementedError(f"{type(self).__name__}.text_format")
 
-    def prompt(self, model: HuggingFaceLanguageModel, item: Item) -> list[int]:
+    def prompt(self, model: Tokens, item: Item) -> list[int]:
         """Token ids that the text continues.
 
         Raises:

@@ -53,7 +53,8 @@ class Writer:
         self.encoder: ImageEncoder | None = None
         self.retriever: CaptionRetriever | None = None
 
-    def _load(self) -> None:
+    def _load(self, first: Item) -> None:
+        """Load the models; ``first`` is the first item that a text is to be written for."""
         if not self.settings.decoding.needs_language_model:
             from magic_cli.retrieval.caption_retriever import CaptionRetriever
 
@@ -70,7 +71,9 @@ class Writer:
         where = {"device": resolve_device(settings.run.device), "dtype": getattr(torch, settings.run.dtype.value)}
         models: dict[str, Any] = {}
         if settings.decoding.needs_language_model:
-            self.language_model, models["language_model"] = load_language_model(settings.language_model, **where, work=self.work)
+            self.language_model, models["language_model"] = load_language_model(
+                settings.language_model, **where, work=self.work, check=lambda tokens: self._check(tokens, first)
+            )
         if settings.decoding.needs_image:
             self.scorer, models["image_text_model"] = load_image_text_model(settings.image_text_model, **where, work=self.work)
             cache = cache_folder(settings.run.image_cache) if settings.run.cache_images else None
@@ -83,6 +86,14 @@ class Writer:
         self.run.record(device=str(where["device"]), threads=torch.get_num_threads())
         if self.retriever is None:
             self._prepare(where["device"])
+
+    def _check(self, tokens: Any, item: Item) -> None:
+        """Refuse what the language model cannot do before its weights are read; ``tokens`` are its ``models.tokens.Tokens``."""
+        try:
+            prompts = [self.task.prompt(tokens, item)]
+        except Unwritable:  # other items may do
+            prompts = []
+        self.settings.decoding.check(tokens, prompts)
 
     def _prepare(self, device: Any) -> None:
         """Make the models ready to decode."""
@@ -143,7 +154,7 @@ class Writer:
         for item in pending:
             outcome = self._without_image() if item.path is None else self.reader.read(item.path)
             if not isinstance(outcome, UnreadableImage):
-                self._load()
+                self._load(item)
                 open_ids = {item.id for item in pending}
                 return {i for i, batch in enumerate(batches) if any(item.id in open_ids for item in batch)}
             reasons.append(outcome)

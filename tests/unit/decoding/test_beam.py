@@ -51,7 +51,7 @@ def test_one_beam_is_greedy_until_end_of_text_when_length_penalty_is_one(languag
 class ThreeWords:
     """A hand-made language model: next-token log probabilities that depend on the last token alone."""
 
-    vocab_size, start_id, end_ids = 3, 0, frozenset({2})
+    vocab_size, positions, start_id, end_ids = 3, None, 0, frozenset({2})
     table = torch.log(torch.tensor([[0.5, 0.4, 0.1], [0.05, 0.15, 0.8], [0.3, 0.3, 0.4]]))
 
     class State:

@@ -83,7 +83,7 @@ def test_beams_go_on_when_the_likeliest_tokens_are_all_ends():
     """As many beams as asked for must find tokens that are no ends."""
 
     class Ending:
-        vocab_size, start_id, end_ids, special_ids = 6, 0, frozenset({2, 3, 4}), frozenset({0, 2, 3, 4})
+        vocab_size, positions, start_id, end_ids = 6, None, 0, frozenset({2, 3, 4})
         logits = torch.tensor([[0.0, -0.1, 9.0, 8.0, 7.0, -0.2]])
 
         class State:

@@ -251,18 +251,18 @@ def test_rotary_embedding_is_no_reason_to_recompute_when_the_run_stays_below_its
         model.prepare(decoding_len=11, num_candidates=NUM_CANDIDATES, look_ahead="tree")
 
 
-@pytest.mark.parametrize(
-    ("name", "config", "length", "message"),
-    [
-        ("XLNet", {"vocab_size": VOCAB, "d_model": 32, "n_layer": 2, "n_head": 4, "d_inner": 48}, 500, "the model is not causal"),
-        ("Bert", {**_NEOX, "intermediate_size": 48}, LENGTH, "the model is not causal"),
-        # its first two positions are no tokens'
-        ("Roberta", {**_NEOX, "intermediate_size": 48, "is_decoder": True}, 64, r"the model cannot read 64 tokens \(.*\); lower decoding"),
-    ],
-)
-def test_model_that_cannot_write_texts_of_that_length_is_one_line(tokenizer, name, config, length, message):
-    config = getattr(transformers, f"{name}Config")(**config, bos_token_id=0, eos_token_id=0)
-    model = HuggingFaceLanguageModel(randomise(transformers.AutoModelForCausalLM.from_config(config), seed=3), tokenizer)
-    with pytest.raises(MagicError, match=f"^language_model: {message}") as refused:
-        model.prepare(decoding_len=length, num_candidates=4)
+def test_model_that_cannot_read_as_many_tokens_as_it_says_is_one_line(tokenizer):
+    """RoBERTa's first two positions are no tokens'."""
+    config = transformers.RobertaConfig(**_NEOX, intermediate_size=48, is_decoder=True, bos_token_id=0, eos_token_id=0)
+    model = HuggingFaceLanguageModel(transformers.AutoModelForCausalLM.from_config(config).eval(), tokenizer)
+    assert model.prepare(decoding_len=62, num_candidates=4)
+    with pytest.raises(MagicError, match=r"^language_model: the model cannot read 64 tokens \(.*\); lower decoding.decoding_len") as refused:
+        model.prepare(decoding_len=64, num_candidates=4)
     assert "\n" not in str(refused.value)
+
+
+def test_model_without_a_limit_of_positions_reads_any_number(tokenizer):
+    """XLNet's config calls no limit -1."""
+    config = transformers.XLNetConfig(vocab_size=VOCAB, d_model=32, n_layer=2, n_head=4, d_inner=48, eos_token_id=0)
+    model = HuggingFaceLanguageModel(transformers.AutoModelForCausalLM.from_config(config).eval(), tokenizer)
+    assert model.positions is None and model.prepare(decoding_len=100, num_candidates=4)
