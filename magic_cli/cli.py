@@ -185,7 +185,9 @@ def quote(text: str) -> str:
 
 
 def _flag_value(flag: Flag, value: str, is_sweep: bool) -> str:
-    return _quote_value(value, is_sweep) if flag.is_path or flag.metavar == "TEXT" else value
+    if not flag.is_path and flag.metavar != "TEXT":
+        return value
+    return quote(value) if value == "null" else _quote_value(value, is_sweep)  # who wants none leaves the flag out
 
 
 # Settings that hold text in which commas, quotes and brackets mean nothing to Hydra.

@@ -56,7 +56,7 @@ class ContrastiveSearch(DecodingMethod):
 
     Attributes:
         k: Candidates a step, 1 to 10,000 and at most the vocabulary.
-        alpha: Weight of the degeneration penalty, in [0, 1]; 0 is greedy search.
+        alpha: Weight of the degeneration penalty, 0 (greedy search) or 1e-6 to 1.
     """
 
     k: int
@@ -66,6 +66,7 @@ class ContrastiveSearch(DecodingMethod):
         super().__post_init__()
         require("k", self.k, at_least=1, limit=MOST_VOCABULARY)
         require("alpha", self.alpha, at_least=0, at_most=1)
+        require_weight("alpha", self.alpha, limit=1)
 
     @property
     def num_candidates(self) -> int:

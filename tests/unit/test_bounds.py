@@ -74,7 +74,7 @@ def test_setting_is_refused_when_it_is_far_too_large(case):
 def test_number_that_float32_cannot_tell_from_zero_is_refused_or_harmless(case):
     settings, name, _, _ = NUMBERS[case]
     harmless = {
-        "alpha", "p", "mass", "fusion_factor", "grad_norm_factor", "dropout", "margin", "beta1", "beta2", "warmup", "floor",
+        "p", "mass", "fusion_factor", "grad_norm_factor", "dropout", "margin", "beta1", "beta2", "warmup", "floor",
         "weight_decay", "length_penalty", "epochs", "confidence", "memory_gib", "timeout", "tokenizer_timeout", "explained_variance",
     }  # fmt: skip
     if name in harmless:

@@ -63,6 +63,14 @@ def test_prompt_arrives_letter_for_letter(prompt, spelling):
         assert compose("caption", overrides).prompt == prompt
 
 
+@pytest.mark.parametrize(("command", "flag", "setting"), [("caption", "--prompt", "prompt"), ("story", "--prompt", "prompt"), ("caption", "--run-dir", "run.dir")])
+def test_null_on_a_flag_is_a_text_and_in_a_setting_none(command, flag, setting):
+    assert translate([flag, "null"], COMMANDS[command])[1] == translate([f"{flag}=null"], COMMANDS[command])[1] == [f"{setting}='null'"]
+    assert translate(["-m", flag, "null,a"], COMMANDS[command])[1] == [f"{setting}='null','a'"]
+    assert translate(["--title", "null"], COMMANDS["story"])[1] == ["dataset=title", "dataset.title=['null']"]
+    assert translate([f"{setting}=null"], COMMANDS[command])[1] == [f"{setting}=null"]
+
+
 def test_words_are_systems_when_the_command_takes_words(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "beta=2").mkdir()  # a run folder may be called anything
