@@ -106,7 +106,7 @@ def _depends_on_length(network: Network, tokens: Tensor) -> bool:
     except Exception as error:  # each model raises its own kinds
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:160]
         raise MagicError(
-            f"language_model: the model cannot read {len(tokens)} tokens ({reason}); lower decoding.decoding_len, or name another model"
+            f"language_model: the model cannot read {len(tokens)} tokens ({reason}); lower decoding.decoding_len, or name another one"
         ) from error
     length = len(tokens) // 2
     while length > 1:
