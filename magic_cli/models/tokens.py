@@ -58,15 +58,14 @@ class Tokens:
         self, tokenizer: Any, config: Any, generation_config: Any = None, *, start_token: str | None = None, clean_up_spaces: bool = True
     ) -> None:
         self.tokenizer = tokenizer
-        config = config.get_text_config()
-        self.vocab_size: int = config.vocab_size
+        self.vocab_size: int = config.get_text_config().vocab_size
         self.positions = most_positions(config)
         vocabulary = tokenizer.get_vocab()
         control = _control_ids(tokenizer, vocabulary)
         if tokenizer.eos_token_id is None:
             raise MagicError("language_model: the tokenizer has no end-of-text token; set eos_token in its tokenizer_config.json")
         self.end_id: int = tokenizer.eos_token_id
-        self.end_ids = frozenset({self.end_id, *_named_ends(tokenizer, config, generation_config, control)})
+        self.end_ids = frozenset({self.end_id, *_named_ends(tokenizer, (config, config.get_text_config()), generation_config, control)})
         self.start_id = self._find_start(start_token, vocabulary)
         self.special_ids = control | self.end_ids | ({self.start_id} - {None})
         self._clean_up = clean_up_spaces
@@ -132,7 +131,7 @@ def _control_ids(tokenizer: Any, vocabulary: dict[str, int]) -> frozenset[int]:
     return frozenset({*tokenizer.all_special_ids, *flagged, *formed})
 
 
-def _named_ends(tokenizer: Any, config: Any, generation_config: Any, control: frozenset[int]) -> set[int]:
+def _named_ends(tokenizer: Any, configs: Sequence[Any], generation_config: Any, control: frozenset[int]) -> set[int]:
     """Tokens that the configs say end a text, and that can be meant.
 
     A config's default may name a word of another tokenizer's vocabulary (GPT-2's is 50256), so of a config only tokens count
@@ -140,7 +139,7 @@ def _named_ends(tokenizer: Any, config: Any, generation_config: Any, control: fr
     """
     copied = getattr(generation_config, "_from_model_config", False)
     on_purpose = set() if copied else set(_as_ids(generation_config))
-    named = {*_as_ids(config), *_as_ids(generation_config)}
+    named = {i for config in (*configs, generation_config) for i in _as_ids(config)}
     return on_purpose | {i for i in named if i in control or _MARKUP.fullmatch(_text_of(tokenizer, i))}
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 from tests.tiny_models import END, PAD, START, build_language_tokenizer
-from transformers import GenerationConfig, GPT2Config
+from transformers import GenerationConfig, GPT2Config, LlavaConfig
 
 from magic_cli.models.tokens import Tokens, most_positions
 
@@ -33,6 +33,13 @@ def test_every_token_ends_a_text_that_tokenizer_or_configs_call_an_end(tokenizer
     assert ends(tokenizer, config=eot) == {END, "<|eot_id|>"}
     assert ends(tokenizer, config=[0, eot], generation=[turn, im_end], copied=True) == {END, "<|eot_id|>", "<end_of_turn>", "<|im_end|>"}
     assert PAD not in ends(tokenizer, config=0) and PAD in ends(tokenizer, config=[0, tokenizer.pad_token_id])
+
+
+def test_ends_of_the_whole_and_of_its_text_part_count_when_a_model_reads_images_too(tokenizer):
+    eot, turn = tokenizer.convert_tokens_to_ids(["<|eot_id|>", "<end_of_turn>"])
+    text = {"model_type": "llama", "vocab_size": len(tokenizer), "max_position_embeddings": 77, "eos_token_id": eot}
+    tokens = Tokens(tokenizer, LlavaConfig(text_config=text, eos_token_id=turn))
+    assert tokens.end_ids == {0, eot, turn} and (tokens.vocab_size, tokens.positions) == (len(tokenizer), 77)
 
 
 @pytest.mark.parametrize("wrong", [None, -1, 50256, [], [50256, -1]])
