@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from magic_cli import __version__
+from magic_cli import __version__, terminal
 from magic_cli.commands import COMMANDS, Command, Flag
 from magic_cli.errors import MagicError, SettingsError, nearest
 from magic_cli.settings_help import describe_settings
@@ -29,10 +29,23 @@ _REFUSED = {"--experimental-rerun": "it unpickles files; start the same command 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run ``magic``; returns the exit status (0 done, 2 the user's to mend, 3 done but some images failed)."""
     argv = list(sys.argv[1:] if argv is None else argv)
-    if hasattr(sys.stdout, "reconfigure"):  # a caption that the terminal cannot show must not end the run
-        sys.stdout.reconfigure(errors="backslashreplace")
+    streams = sys.stdout, sys.stderr
+    terminal.guard_streams()
     try:
-        return _main(argv)
+        status = _reported(argv)
+    except BrokenPipeError:  # the reader of a stream has gone, as in `magic ... | head`
+        terminal.discard_output()
+        status = 128 + signal.SIGPIPE
+    sys.stdout, sys.stderr = streams  # not after a bug: its traceback passes the guards, too
+    return status
+
+
+def _reported(argv: list[str]) -> int:
+    """The exit status, after everything is said."""
+    try:
+        status = _main(argv)
+        sys.stdout.flush()  # here a full disk is one line
+        return status
     except MagicError as error:
         print(f"magic: {error}", file=sys.stderr)
         return USER_FAULT
@@ -40,9 +53,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         command = COMMANDS.get(_command_name(argv))
         print(f"magic: stopped{f'; {command.when_repeated}' if command else ''}", file=sys.stderr)
         return INTERRUPTED
-    except BrokenPipeError:  # the reader of stdout has gone, as in `magic ... | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 128 + signal.SIGPIPE
 
 
 def _main(argv: list[str]) -> int:
@@ -58,6 +68,7 @@ def _main(argv: list[str]) -> int:
     if any(word in ("-h", "--help") for word in argv[1:]):
         print(_command_help(command))
         return 0
+    _check_working_folder()
     if command.settings_class is None:
         return importlib.import_module(command.module).run(**_arguments(argv[1:], command))
     flags, overrides = translate(argv[1:], command)
@@ -68,6 +79,14 @@ def _main(argv: list[str]) -> int:
     from magic_cli import hydra_app  # imports Hydra
 
     return hydra_app.run(command, flags, overrides)
+
+
+def _check_working_folder() -> None:
+    """Relative paths, and libraries, need one."""
+    try:
+        os.getcwd()
+    except FileNotFoundError as error:
+        raise MagicError("the working folder is not there any more: it was deleted or moved; cd to one that exists") from error
 
 
 def _command_name(argv: Sequence[str]) -> str:

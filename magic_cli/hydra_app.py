@@ -22,7 +22,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from magic_cli import composing
+from magic_cli import composing, terminal
 from magic_cli.commands import Command
 from magic_cli.errors import MagicError, SettingsError, nearest
 from magic_cli.exit_statuses import ExitStatuses
@@ -74,6 +74,7 @@ def run(command: Command, flags: list[str], overrides: list[str]) -> int:
 def _run_point(command: Command, config: DictConfig) -> tuple[int, float | None]:
     """Exit status, and the value that a search asked for."""
     composing.register()  # a launcher may have started this process
+    terminal.guard_streams()
     settings = composing.to_settings(config, _settings_class(command))
     try:
         runs = each_repeat(settings)

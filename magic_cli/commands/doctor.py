@@ -19,6 +19,7 @@ from magic_cli.metrics.spice import spice_status
 from magic_cli.metrics.spice_install import fetch_spice
 from magic_cli.models.gguf_files import INSTALL_SMOLLM2, SMOLLM2, smollm2_file
 from magic_cli.models.sources import EMBEDDED, EMBEDDED_FOLDER, EMBEDDED_PACKAGES
+from magic_cli.terminal import print_line
 
 OK, PROBLEMS = 0, 3
 
@@ -59,7 +60,7 @@ def run(fetch: str | None = None, source: str | None = None) -> int:
     width = max(len(finding.topic) for finding in findings)
     for finding in findings:
         remedy = f"  ->  {finding.remedy}" if finding.remedy else ""
-        print(f"{finding.state:<8} {finding.topic:<{width}}  {finding.text}{remedy}", flush=True)
+        print_line(f"{finding.state:<8} {finding.topic:<{width}}  {finding.text}{remedy}")
     return PROBLEMS if any(finding.state == "broken" for finding in findings) else OK
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
+from magic_cli.terminal import print_line
 from magic_cli.training.settings import FinetuneSettings, Selection
 
 DONE = 0
@@ -24,7 +25,7 @@ def run(settings: FinetuneSettings) -> int:
     report = finetune(settings, training, measured[: settings.validate.limit])
     if report is not None:
         _tell(f"{report['steps']} steps, {report['padding']:.1%} padding; {_change(report)}")
-    print(settings.run_folder, flush=True)
+    print_line(str(settings.run_folder))
     return DONE
 
 

@@ -22,6 +22,7 @@ from magic_cli.human_eval.stories import Item, StorySystem, find_photo, match, r
 from magic_cli.reports.human_eval import human_eval_tables
 from magic_cli.reports.tables import render
 from magic_cli.runs import write_atomically
+from magic_cli.terminal import print_line
 
 _KEY, _SCORES = "key.json", "scores.json"
 
@@ -47,7 +48,7 @@ def _make(settings: HumanEvalSettings) -> None:
     _write_study(folder, forms, key)
     _tell(systems, forms, photos=len(photos), left_out=left_out)
     for form in forms:
-        print(folder / form.file_name)
+        print_line(str(folder / form.file_name))
     print(f"magic: {folder / _KEY} tells whose story is whose: keep it, and send only the forms", file=sys.stderr)
 
 

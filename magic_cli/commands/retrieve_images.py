@@ -15,11 +15,11 @@ from magic_cli.errors import MagicError
 from magic_cli.retrieval.image_settings import EMBEDDED, NONE, RELEASED, RetrieveImagesAction, RetrieveImagesSettings
 from magic_cli.retrieval.question import MANIFEST, RESULTS, question, refuse_other_results
 from magic_cli.runs import json_lines, provenance, write_atomically
+from magic_cli.terminal import print_line
 
 DONE, SOME_FAILED = 0, 3
 SHEET = "contact_sheet.html"
 _SHOWN_FAILURES = 10
-_ESCAPES = {number: f"\\x{number:02x}" for number in (*range(32), 127)}
 
 
 def run(settings: RetrieveImagesSettings) -> int:
@@ -46,7 +46,7 @@ def _build(settings: RetrieveImagesSettings) -> int:
         _tell(f"... and {manifest['failures'] - _SHOWN_FAILURES} more, see {file}")
     failed = f", {manifest['failures']} images could not be read" if manifest["failures"] else ""
     _tell(f"{manifest['rows']} images in the index{failed}")
-    print(settings.index_folder)
+    print_line(str(settings.index_folder))
     return SOME_FAILED if manifest["failures"] else DONE
 
 
@@ -124,7 +124,7 @@ def _say(results: Sequence[dict[str, Any]]) -> None:
     for result in results:
         for image in result["images"]:
             columns = [result["query"]] * (len(results) > 1) + [image["id"], f"{image['score']:.6f}"]
-            print("\t".join(column.translate(_ESCAPES) for column in columns))
+            print_line(*columns)
 
 
 def _tell(note: str) -> None:

@@ -13,6 +13,7 @@ from decimal import Decimal
 from typing import Any
 
 from magic_cli.errors import SettingsError, nearest
+from magic_cli.terminal import one_line
 
 Scalar = str | int | float | Decimal | None
 
@@ -102,7 +103,7 @@ def _each(render_one: Callable[[Table], str]) -> Callable[[Sequence[Table]], str
 
 def _one_line(text: str) -> str:
     """Without what would break a line or steer a terminal (names of systems are names of files)."""
-    return " ".join("".join(c if c.isprintable() or c.isspace() else f"\\x{ord(c):02x}" for c in text).split())
+    return one_line(" ".join(text.split()))
 
 
 # --- terminal ---

@@ -15,6 +15,7 @@ from magic_cli.decoding.step_memory import StepMemory
 from magic_cli.image_features.cache import cache_folder
 from magic_cli.image_features.reading import ImageReader, ImageStream, ReadImage, choose_workers
 from magic_cli.runs import RunFolder
+from magic_cli.terminal import print_line
 from magic_cli.work import Work
 from magic_cli.writing.task import Item, Unwritable, WritingTask
 
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from magic_cli.retrieval.caption_retriever import CaptionRetriever
 
 _BATCHES_AHEAD = 2  # whose images are read while the models work on another
-_ESCAPES = {number: f"\\x{number:02x}" for number in (*range(32), 127)}
 
 Outcome = ReadImage | UnreadableImage | Unwritable | None
 """What came of an item's image, or why there can be no text; None: it is written without an image."""
@@ -130,7 +130,7 @@ class Writer:
                     for item in batch:
                         if item.id in self.run.predictions:
                             with bar.external_write_mode(file=sys.stdout):
-                                _say(*task.line(item, self.run.predictions[item.id][task.text]))
+                                print_line(*task.line(item, self.run.predictions[item.id][task.text]))
                     bar.update(len(batch))
 
     def _begin(self, batches: Sequence[Sequence[Item]]) -> set[int]:
@@ -254,8 +254,3 @@ class Writer:
         finally:
             phases = {name: round(seconds, 3) for name, seconds in self.work.seconds.items()}
             self.run.record(work=dict(self.work.counts), phase_seconds=phases)
-
-
-def _say(name: str, text: str) -> None:
-    """One line on stdout; what would break the line or the column in a file name is escaped."""
-    print("\t".join(part.translate(_ESCAPES) for part in (name, text)), flush=True)

@@ -83,7 +83,7 @@ def test_image_features_import_no_layer_above_when_walked():
 def test_metrics_and_reports_import_no_layer_above_when_walked():
     allowed = ("magic_cli.metrics", "magic_cli.data.images", "magic_cli.data.paths", "magic_cli.errors")
     assert breaches("metrics", allowed) == []
-    assert breaches("reports", ("magic_cli.reports", "magic_cli.data", "magic_cli.errors")) == []
+    assert breaches("reports", ("magic_cli.reports", "magic_cli.data", "magic_cli.errors", "magic_cli.terminal")) == []
 
 
 def test_evaluation_imports_no_command_when_walked():
@@ -92,7 +92,7 @@ def test_evaluation_imports_no_command_when_walked():
 
 
 def test_writing_imports_no_command_when_walked():
-    allowed = ("writing", "data", "decoding", "errors", "image_features", "models", "retrieval", "run_folders", "runs", "settings", "work")
+    allowed = ("writing", "data", "decoding", "errors", "image_features", "models", "retrieval", "run_folders", "runs", "settings", "terminal", "work")
     assert breaches("writing", tuple(f"magic_cli.{name}" for name in allowed)) == []
 
 
