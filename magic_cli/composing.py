@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import fields, is_dataclass
-from pathlib import Path
 from typing import Any
 
 from magic_cli.benchmark.settings import BenchSettings
+from magic_cli.config_files import find_config_dir
 from magic_cli.data.training_texts import TextDataset
 from magic_cli.errors import SettingsError, nearest
 from magic_cli.evaluation.settings import EvaluateSettings, TableSettings
@@ -134,19 +134,3 @@ def _refuse_unknown_keys(node: Any, path: str) -> None:
             raise SettingsError(f"unknown setting {path}{key}; {nearest(str(key), known)}")
         child = node._get_node(key)
         _refuse_unknown_keys(child, f"{path}{key}.")
-
-
-def find_config_dir() -> Path:
-    """The folder of Hydra configs: inside the package in a wheel, beside it in a checkout.
-
-    Raises:
-        FileNotFoundError: Neither place has them; the installation is broken.
-    """
-    package = Path(__file__).resolve().parent
-    places = [package.parent / "configs", package / "configs"]
-    # a checkout wins: an editable install leaves a stale copy of configs in site-packages
-    for place in places:
-        if (place / "caption.yaml").is_file():
-            return place
-    raise FileNotFoundError(f"configs/caption.yaml is neither in {places[0]} nor in {places[1]}; reinstall magic")
-

@@ -54,9 +54,6 @@ class Command:
     flags: dict[str, Flag] = field(default_factory=dict)
     settings_class: str | None = None
     """Its full name; None: the command takes no settings, and its flags are arguments of ``run``."""
-    shown_configs: tuple[str, ...] = ()
-    """Config files that ``--help`` shows, without ``.yaml``; the first also lists the groups that can be chosen."""
-
     renamed: dict[str, str] = field(default_factory=dict)
     """Settings groups as the user types them, where Hydra has another name."""
 
@@ -81,15 +78,14 @@ COMMANDS = {
             summary="write captions for images",
             resumes=True,
             settings_class="magic_cli.settings.CaptionSettings",
-            shown_configs=("caption", "run/default", "decoding/magic", "language_model/magic_mscoco", "image_text_model/clip_vit_b32", "dataset/coco"),
             flags={
                 "--image": Flag("dataset.paths", "caption this image (repeat for more)", "FILE", True, "dataset=files", True),
                 "--images": Flag("dataset.root", "caption all images below this folder", "FOLDER", True, "dataset=photos"),
-                "--dataset": Flag("dataset", "coco, flickr30k, coco_captions, photos or files"),
-                "--decoding": Flag("decoding", "magic, contrastive, greedy, beam, top_k, nucleus, typical, clipre, zerocap or rerank"),
+                "--dataset": Flag("dataset", "whose images"),
+                "--decoding": Flag("decoding", "how words are chosen"),
                 "--base": Flag("decoding@decoding.base", "who writes the candidates of rerank: top_k, nucleus or typical"),
-                "--language-model": Flag("language_model", "embedded, magic_mscoco, magic_flickr30k or gpt2"),
-                "--image-text-model": Flag("image_text_model", "embedded, clip_vit_b32, openai_clip, open_clip or siglip"),
+                "--language-model": Flag("language_model", "who writes"),
+                "--image-text-model": Flag("image_text_model", "who looks"),
                 "--experiment": Flag("experiment", "one row of a table, e.g. table1/coco_magic"),
                 "--prompt": Flag("prompt", "words that open every caption", "TEXT"),
                 "--run-dir": Flag("run.dir", "where the run is written", "FOLDER", True),
@@ -109,16 +105,15 @@ COMMANDS = {
             summary="write stories for titles, fitting to images",
             resumes=True,
             settings_class="magic_cli.settings.StorySettings",
-            shown_configs=("story", "run/default", "decoding/magic", "language_model/simctg_rocstories", "image_text_model/clip_vit_b32", "dataset/rocstories"),
             flags={
                 "--title": Flag("dataset.title", "write about this title (repeat for more)", "TEXT", also="dataset=title", is_list=True),
                 "--titles": Flag("dataset.titles", "a file of title<TAB>story, or JSON lines", "FILE", True, "dataset=titles"),
-                "--dataset": Flag("dataset", "rocstories, titles or title"),
+                "--dataset": Flag("dataset", "whose titles"),
                 "--image": Flag("dataset.image", "the image of --title", "FILE", True),
                 "--retrieved": Flag("dataset.retrieved", "images of the titles, from `magic retrieve-images query`", "FILE", True),
-                "--decoding": Flag("decoding", "magic, contrastive, greedy, beam, top_k, nucleus or typical"),
-                "--language-model": Flag("language_model", "embedded, simctg_rocstories or gpt2"),
-                "--image-text-model": Flag("image_text_model", "embedded, clip_vit_b32, openai_clip, open_clip or siglip"),
+                "--decoding": Flag("decoding", "how words are chosen"),
+                "--language-model": Flag("language_model", "who writes"),
+                "--image-text-model": Flag("image_text_model", "who looks"),
                 "--experiment": Flag("experiment", "one row of a table, e.g. table3/story_magic"),
                 "--prompt": Flag("prompt", "what opens every story, with {title} in it", "TEXT"),
                 "--run-dir": Flag("run.dir", "where the run is written", "FOLDER", True),
@@ -135,7 +130,6 @@ COMMANDS = {
             name="evaluate",
             summary="score captions and stories of any tool: BLEU to SPICE, CLIPScore, MAUVE",
             settings_class="magic_cli.evaluation.settings.EvaluateSettings",
-            shown_configs=("evaluate", "metrics/default", "machine/default"),
             words=Words("systems", "RUN...", "run folders or prediction files, also as patterns ('runs/caption/*')"),
             flags={
                 "--references": Flag("references", "reference captions, where the predictions bring none", "FILE", True),
@@ -148,7 +142,7 @@ COMMANDS = {
                 "--images": Flag("images", "folder of the images, for CLIPScore", "FOLDER", True),
                 "--retrieved": Flag("retrieved", "images of stories written without one, for CLIPScore", "FILE", True),
                 "--human": Flag("human", "score the stories that people wrote, too", value="true"),
-                "--image-text-model": Flag("image_text_model", "embedded, clip_vit_b32, openai_clip, open_clip or siglip"),
+                "--image-text-model": Flag("image_text_model", "who looks, for CLIPScore"),
                 "--spice-lib": Flag("metrics.spice.lib", "folder with the CoreNLP 3.6.0 jars", "FOLDER", True),
             },
             examples=(
@@ -166,7 +160,6 @@ COMMANDS = {
             name="table",
             summary="the paper's tables: measured numbers beside the printed ones; and the points of a sweep",
             settings_class="magic_cli.evaluation.settings.TableSettings",
-            shown_configs=("table", "metrics/default", "machine/default"),
             words=Words("words", "NUMBER [RUN...]", "1, 2, 3, all or sweep; then run folders, prediction files, or folders of them"),
             flags={
                 "--metric": Flag("metric", "of a sweep: cider, or another measure that the runs were evaluated by"),
@@ -193,7 +186,6 @@ COMMANDS = {
             name="human-eval",
             summary="people judge stories: blinded forms that work offline, and the scores of their answers",
             settings_class="magic_cli.human_eval.settings.HumanEvalSettings",
-            shown_configs=("human_eval",),
             action=Action("action", ("make", "score"), "write the forms and their key, or score the answers that came back"),
             words=Words("files", "FILE...", "make: run folders of magic story, story files; score: answer files; also as patterns"),
             flags={
@@ -215,7 +207,6 @@ COMMANDS = {
             summary="build an index of images, and find the images that fit titles or other texts",
             resumes=True,
             settings_class="magic_cli.retrieval.image_settings.RetrieveImagesSettings",
-            shown_configs=("retrieve_images",),
             action=Action("action", ("build", "query"), "build an index of images, or find the images of one that fit texts"),
             words=Words("files", "FILE...", "build: folders, lists of image files, webdataset shards (*.tar); query: files of texts"),
             flags={
@@ -224,7 +215,7 @@ COMMANDS = {
                 "--top-k": Flag("top_k", "images a query", "NUMBER"),
                 "--kind": Flag("search.kind", "exact, ivf or hnsw"),
                 "--output": Flag("output", "where a query's results are written", "FOLDER", True),
-                "--image-text-model": Flag("image_text_model", "embedded, clip_vit_b32, openai_clip, open_clip or siglip"),
+                "--image-text-model": Flag("image_text_model", "who looks"),
             },
             examples=(
                 "magic retrieve-images build photos/ --index bank",
@@ -237,7 +228,6 @@ COMMANDS = {
             name="bench",
             summary="how fast decoding is here: against the released algorithm, and against the processor",
             settings_class="magic_cli.benchmark.settings.BenchSettings",
-            shown_configs=("bench", "machine/default"),
             flags={
                 "--full": Flag("full", "everything, with stories, growth, variants and memory (about 45 minutes)", value="true"),
                 "--parts": Flag("parts", "only these: captions, stories, embedded, variants, growth, memory, zerocap", "NAMES", is_list=True),
@@ -258,12 +248,11 @@ COMMANDS = {
             summary="adapt a language model to texts: maximum likelihood and SimCTG's contrastive loss",
             resumes=True,
             settings_class="magic_cli.training.settings.FinetuneSettings",
-            shown_configs=("finetune_lm", "texts/text"),
             renamed={"dataset": "training_texts@dataset"},
             flags={
-                "--dataset": Flag("training_texts@dataset", "coco, flickr30k, rocstories, text, bundled_coco or coco_captions"),
+                "--dataset": Flag("training_texts@dataset", "whose texts"),
                 "--texts": Flag("dataset.path", "a file of own texts, a line each, or .jsonl", "FILE", True, "training_texts@dataset=text"),
-                "--language-model": Flag("language_model", "what is adapted: gpt2, embedded, smollm2, ..."),
+                "--language-model": Flag("language_model", "what is adapted"),
                 "--experiment": Flag("experiment", "the paper's settings, e.g. finetune_coco"),
                 "--output": Flag("run.dir", "the run's folder, in the end the model's", "FOLDER", True),
             },

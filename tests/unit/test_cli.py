@@ -10,11 +10,13 @@ import time
 
 import pytest
 import yaml
+from hydra.errors import HydraException
+from omegaconf.errors import OmegaConfBaseException
 from torch import OutOfMemoryError
 
 from magic_cli.cli import main, quote, translate
 from magic_cli.commands import COMMANDS
-from magic_cli.errors import SettingsError
+from magic_cli.errors import MagicError, SettingsError
 
 CAPTION = COMMANDS["caption"]
 
@@ -166,7 +168,7 @@ def test_translate_refuses_rerun_because_it_unpickles():
         translate(["--experimental-rerun", "x"], CAPTION)
 
 
-@pytest.mark.parametrize("words", [["--help"], [], ["caption", "--help"], ["evaluate", "--help"], ["table", "-h"], ["doctor", "-h"], ["human-eval", "-h"], ["--version"]])
+@pytest.mark.parametrize("words", [["--help"], [], ["--version"], *([name, "--help"] for name in COMMANDS), ["finetune_lm", "-h"]], ids=" ".join)
 def test_help_imports_neither_torch_nor_hydra(words):
     code = f"import sys; from magic_cli.cli import main; main({words!r}); print(sorted({{'torch', 'hydra', 'omegaconf', 'transformers'}} & set(sys.modules)))"
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -185,40 +187,92 @@ SETTING = re.compile(r" +([\w@.]+): (.+?)(?: +# (.+))?")
 CHOICE = re.compile(r"  ([\w@]+)(?:: (\w+)|=\.\.\.)(?: +# (.+))?")
 
 
-@pytest.mark.parametrize("name", ["caption", "evaluate", "table"])
-def test_names_and_defaults_in_help_compose_when_typed(name, capsys):
+WITH_SETTINGS = [name for name, command in COMMANDS.items() if command.settings_class]
+# what a user must give, here for each option that needs something
+NEEDED = {"files": ["dataset.paths=[a.jpg]"], "photos": ["dataset.root=."], "coco_captions": ["dataset.annotations=a", "dataset.root=."],
+          "title": ["dataset.title=[a]"], "titles": ["dataset.titles=a.txt"]}  # fmt: skip
+NEEDED_BY = {"caption": NEEDED["files"], "story": NEEDED["title"], "human-eval": ["action=score"], "finetune-lm": ["dataset.path=a"],
+             "retrieve-images": ["action=build", "files=[a]", "index=b"]}  # fmt: skip
+
+
+def help_of(name, capsys):
+    """The rows of the groups, the command's own settings, and a section for the default of each group."""
+    assert main([name, "--help"]) == 0
+    text, err = capsys.readouterr()
+    assert not err
+    rows, *sections = text.partition("\nsettings ")[2].split("\n\n")
+    return [CHOICE.fullmatch(row).groups() for row in rows.splitlines()[1:]], *sections
+
+
+@pytest.fixture
+def composed():
+    """Composes a command's configs from settings, groups named as a user types them; ``checked`` also converts them."""
     from hydra import compose, initialize_config_dir
 
     from magic_cli import composing
+    from magic_cli.hydra_app import _settings_class
 
-    assert main([name, "--help"]) == 0
-    groups, main_settings, *files = capsys.readouterr().out.partition("\nsettings ")[2].split("\n\n")
-    rows = [CHOICE.fullmatch(row).groups() for row in groups.splitlines()[1:]]
-    points = [([], [f"{group}={default}" for group, default, _ in rows if default]), ([], settings_of(main_settings))]
-    points += [([heading.strip()], settings_of(rest)) for heading, _, rest in (section.partition("\n") for section in files)]
-    options = [f"{group}={option}" for group, _, options in rows if options for option in options.split(", ")]
-    assert len(points) == 1 + len(COMMANDS[name].shown_configs) and len(options) > 4
     composing.register()
     with initialize_config_dir(str(composing.find_config_dir()), version_base="1.3"):
-        for chosen, typed in points:
-            assert compose(name, [*chosen, *typed]) == compose(name, chosen), typed
-        for option in options:
-            compose(name, [option])
+
+        def composed(name, words, checked=False):
+            renamed = COMMANDS[name].renamed
+            words = ["=".join([renamed.get(key, key), value]) for key, _, value in (word.partition("=") for word in words)]
+            config = compose(name.replace("-", "_"), words)
+            return composing.to_settings(config, _settings_class(COMMANDS[name])) if checked else config
+
+        yield composed
 
 
-@pytest.mark.parametrize("name", ["caption", "evaluate", "table"])
-def test_help_shows_every_setting_of_the_config_files(name, capsys):
-    from magic_cli.composing import find_config_dir
+@pytest.mark.parametrize("name", WITH_SETTINGS)
+def test_names_and_defaults_in_help_compose_when_typed(name, capsys, composed):
+    groups, main_settings, *files = help_of(name, capsys)
+    points = [[f"{group}={default}" for group, default, _ in groups if default], [row for row in settings_of(main_settings) if "???" not in row]]
+    points += [[heading.strip(), *settings_of(rest)] for heading, _, rest in (section.partition("\n") for section in files)]
+    assert len(files) == sum(1 for _, default, _ in groups if default)
+    plain = composed(name, [])
+    for words in points:
+        # the line breaks of a recommended prompt are written as YAML writes them, which is not how they are typed
+        assert composed(name, [word for word in words if "\\n" not in word]) == plain, words
 
-    assert main([name, "--help"]) == 0
-    _, *sections = capsys.readouterr().out.partition("\nsettings ")[2].split("\n\n")
-    for file, section in zip(COMMANDS[name].shown_configs, sections, strict=True):
+
+@pytest.mark.parametrize("name", WITH_SETTINGS)
+def test_help_lists_the_options_that_the_command_accepts(name, capsys, composed):
+    from magic_cli.hydra_app import options
+
+    for group, default, listed in help_of(name, capsys)[0]:
+        folder = COMMANDS[name].renamed.get(group, group).partition("@")[0]
+        accepted = listed.split(", ") if listed else [default]
+        refused = sorted({*options(folder)} - {*accepted})
+        if folder == "experiment":  # one of each table and of each command
+            accepted, refused = accepted[::4], refused[::8]
+        for option in (*accepted, *refused):
+            needs_own = group == "dataset" and name != "finetune-lm"
+            needed = NEEDED.get(option, []) if needs_own else [] if folder == "experiment" and name != "finetune-lm" else NEEDED_BY.get(name, [])
+            try:
+                composed(name, [f"{group}={option}", *needed], checked=True)
+                is_accepted = True
+            except (MagicError, HydraException, OmegaConfBaseException):
+                is_accepted = False
+            assert is_accepted == (option in accepted), f"magic {name} {group}={option}"
+
+
+@pytest.mark.parametrize("name", WITH_SETTINGS)
+def test_help_shows_every_setting_that_the_defaults_select(name, capsys):
+    from magic_cli.config_files import find_config_dir
+
+    groups, *sections = help_of(name, capsys)
+    own = {}
+    folders = [(COMMANDS[name].renamed.get(group, group).partition("@")[0], default) for group, default, _ in groups if default]
+    for file, section in zip([name.replace("-", "_"), *map("/".join, folders)], sections, strict=True):
         set_there = yaml.safe_load((find_config_dir() / f"{file}.yaml").read_text())
         del set_there["defaults"]
         rows = filter(None, map(SETTING.fullmatch, section.splitlines()))
         shown = flat({row[1]: yaml.safe_load(row[2]) for row in rows})
-        assert list(shown.values()) == list(flat(set_there).values())
-        for full_name, name_in_file in zip(shown, flat(set_there), strict=True):
+        there = {key: value for key, value in flat(set_there).items() if not (own and f"run.{key}" in own)}  # the command's own win
+        own = own or there
+        assert list(shown.values()) == list(there.values())
+        for full_name, name_in_file in zip(shown, there, strict=True):
             assert f".{full_name}".endswith(f".{name_in_file}")
 
 
