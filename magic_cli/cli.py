@@ -7,24 +7,24 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
 import signal
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from magic_cli import __version__, terminal
+from magic_cli.command_help import command_help, overview
 from magic_cli.commands import COMMANDS, Command, Flag
-from magic_cli.config_files import Group, groups
 from magic_cli.errors import MagicError, SettingsError, nearest
-from magic_cli.settings_help import describe_settings
 
 USER_FAULT, BUG, INTERRUPTED = 2, 1, 130
 
 _HYDRA_SWITCHES = {"-m", "--multirun", "--resolve", "--hydra-help"}
 _HYDRA_OPTIONS = {"-c", "--cfg", "-p", "--package", "-cd", "--config-dir", "-i", "--info"}
 _CONFIG_VIEWS = ("job", "hydra", "all")
+_SWEEP_FUNCTION = re.compile(r"(?:choice|glob|shuffle|sort|tag)\(.*\)")
 _REFUSED = {"--experimental-rerun": "it unpickles files; start the same command again instead"}
 
 
@@ -59,7 +59,7 @@ def _reported(argv: list[str]) -> int:
 
 def _main(argv: list[str]) -> int:
     if not argv or argv[0] in ("-h", "--help", "help"):
-        print(_overview())
+        print(overview())
         return 0
     if argv[0] == "--version":
         print(f"magic {__version__}")
@@ -68,7 +68,7 @@ def _main(argv: list[str]) -> int:
     if command is None:
         raise SettingsError(f"unknown command {argv[0]!r}; {nearest(_command_name(argv), list(COMMANDS))}")
     if any(word in ("-h", "--help") for word in argv[1:]):
-        print(_command_help(command))
+        print(command_help(command))
         return 0
     _check_working_folder()
     if command.settings_class is None:
@@ -123,6 +123,8 @@ def translate(words: Sequence[str], command: Command) -> tuple[list[str], list[s
     Raises:
         SettingsError: An unknown flag, a flag without value, or a stray word.
     """
+    from magic_cli.mistaken_values import check_override  # not needed for help
+
     flags: list[str] = []
     overrides: list[str] = []
     lists: dict[str, list[str]] = {}
@@ -158,12 +160,12 @@ def translate(words: Sequence[str], command: Command) -> tuple[list[str], list[s
             if flag.also and flag.also not in overrides:
                 overrides.insert(0, flag.also)
         elif word.startswith("-"):
-            raise SettingsError(f"unknown flag {name}; {nearest(name, [*command.flags, '-m', '--cfg', '--config-dir'])}")
+            raise SettingsError(f"unknown flag {name}; {_meant_flag(name, command)}")
         elif command.words is not None and (not has_value or Path(word).exists()):
             stray.append(word)
         elif has_value or word.startswith("~"):
             key = command.renamed.get(name, name)
-            overrides.append(_quote_override(f"{key}={value}" if has_value else word, is_sweep))
+            overrides.append(_quote_override(f"{key}={value}" if has_value else word, command, is_sweep))
         else:
             hint = f"--image {word}" if Path(word).suffix else f"--dataset {word}"
             raise SettingsError(f"unexpected {word!r}; settings are written name=value, images as in `{hint}`")
@@ -172,7 +174,19 @@ def translate(words: Sequence[str], command: Command) -> tuple[list[str], list[s
     if stray:
         lists[command.words.setting] = stray
     overrides += [f"{setting}=[{','.join(map(quote, values))}]" for setting, values in lists.items()]
+    for override in overrides:
+        check_override(override, command, has_own_configs=bool({"-cd", "--config-dir"} & set(flags)))
     return flags, overrides
+
+
+def _meant_flag(name: str, command: Command) -> str:
+    """A hint for an unknown flag, which may be a setting that was typed as one."""
+    setting = name.lstrip("-").replace("-", "_")
+    found = [known for known in _settings_of(command) if f".{known}".endswith(f".{setting}")]
+    if found and setting != "task":
+        depth = min(known.count(".") for known in found)
+        return f"settings are written name=value: {' or '.join(f'{known}=...' for known in sorted(found) if known.count('.') == depth)}"
+    return nearest(name, [*command.flags, "-m", "--cfg", "--config-dir"])
 
 
 def _take_action(command: Command, stray: list[str], overrides: list[str]) -> str:
@@ -209,16 +223,24 @@ def _flag_value(flag: Flag, value: str, is_sweep: bool) -> str:
     return _quote_value(value, is_sweep) if flag.is_path or flag.metavar == "TEXT" else value
 
 
-# Settings that hold text in which commas, quotes and brackets mean nothing to Hydra.
-_TEXT_SETTINGS = {"path", "root", "dir", "annotations", "prompt", "start_token", "name", "pretrained", "revision", "split",
-                  "references", "tokenizer", "images", "output", "image", "titles", "retrieved", "human_scores", "key", "lib", "cache", "java_home",
-                  "index", "folder", "captions_file"}  # fmt: skip
-
-
-def _quote_override(override: str, is_sweep: bool) -> str:
+def _quote_override(override: str, command: Command, is_sweep: bool) -> str:
+    """The override with its value quoted if it is text, in which commas, quotes and brackets mean nothing to Hydra."""
     key, _, value = override.partition("=")
-    is_text = key.lstrip("+").rpartition(".")[2] in _TEXT_SETTINGS
+    name = key.lstrip("+")
+    if value == "" or "@" in name or name.startswith("hydra") or (is_sweep and _SWEEP_FUNCTION.fullmatch(value)):
+        return override
+    known = _settings_of(command)
+    last = name.rpartition(".")[2]
+    # an unknown name is refused later; until then its value must not be taken for Hydra's grammar
+    is_text = known[name] if name in known else any(is_text and known_name.rpartition(".")[2] == last for known_name, is_text in known.items())
     return f"{key}={_quote_value(value, is_sweep)}" if is_text else override
+
+
+def _settings_of(command: Command) -> dict[str, bool]:
+    from magic_cli import composing  # imports the settings of all commands
+
+    module, _, name = command.settings_class.rpartition(".")
+    return composing.settings_of(getattr(importlib.import_module(module), name))
 
 
 def _quote_value(value: str, is_sweep: bool) -> str:
@@ -253,56 +275,6 @@ def _next_value(name: str, queue: list[str]) -> str:
     if not queue:
         raise SettingsError(f"{name} needs a value")
     return queue.pop(0)
-
-
-def _overview() -> str:
-    width = max(map(len, COMMANDS))
-    commands = "\n".join(f"  {c.name:<{width}}  {c.summary}" for c in COMMANDS.values())
-    examples = "\n".join(f"  {example}" for c in COMMANDS.values() for example in c.examples)
-    return f"""magic {__version__}: image-guided text generation
-
-usage: magic COMMAND [FLAGS] [SETTING=VALUE ...]
-
-commands:
-{commands}
-
-examples:
-{examples}
-
-magic COMMAND --help lists a command's flags and settings."""
-
-
-def _command_help(command: Command) -> str:
-    chosen_from = _groups(command) if command.settings_class is not None else []
-    parts = [f"magic {command.name}: {command.summary}"]
-    rows = [("|".join(command.action.choices), command.action.help)] if command.action else []
-    rows += [(command.words.metavar, command.words.help)] if command.words else []
-    rows += [(name if flag.value else f"{name} {flag.metavar}", _flag_help(flag, chosen_from)) for name, flag in command.flags.items()]
-    if command.settings_class is not None:
-        rows += [
-            ("-m", "sweep: every setting may have several values, a,b,c"),
-            ("--cfg job", "show the settings and stop"),
-            ("--config-dir DIR", "more configs, e.g. DIR/experiment/mine.yaml for experiment=mine"),
-        ]
-    width = max((len(left) for left, _ in rows), default=0)
-    if rows:
-        parts.append("flags:\n" + "\n".join(f"  {left:<{width}}  {right}" for left, right in rows))
-    parts.append("examples:\n" + "\n".join(f"  {example}" for example in command.examples))
-    if command.settings_class is not None:
-        parts.append(describe_settings(command.name, chosen_from))
-    return "\n\n".join(parts)
-
-
-def _groups(command: Command) -> list[Group]:
-    """The groups of a command under the names that the user types."""
-    typed = {hydra_name: name for name, hydra_name in command.renamed.items()}
-    return [replace(group, typed=typed.get(group.typed, group.typed)) for group in groups(command.name)]
-
-
-def _flag_help(flag: Flag, chosen_from: Sequence[Group]) -> str:
-    """What a flag means; one that chooses from a group says from what, unless its help names an example."""
-    options = next((group.options for group in chosen_from if flag.setting in (group.typed, f"{group.name}@{group.package}") and "e.g." not in flag.help), ())
-    return f"{flag.help}: {', '.join(options[:-1])} or {options[-1]}" if options else flag.help
 
 
 if __name__ == "__main__":

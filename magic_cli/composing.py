@@ -6,20 +6,36 @@ With ``cli.py`` and ``hydra_app.py`` the only place that knows OmegaConf and Hyd
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
 from typing import Any
 
 from magic_cli.benchmark.settings import BenchSettings
 from magic_cli.config_files import find_config_dir
 from magic_cli.data.training_texts import TextDataset
-from magic_cli.errors import SettingsError, nearest
+from magic_cli.errors import SettingsError
 from magic_cli.evaluation.settings import EvaluateSettings, TableSettings
 from magic_cli.human_eval.settings import HumanEvalSettings
+from magic_cli.known_settings import known_settings, meant
 from magic_cli.metrics.settings import MetricsSettings
 from magic_cli.model_settings import ImageTextModelSettings, LanguageModelSettings, MachineSettings
 from magic_cli.retrieval.image_settings import RetrieveImagesSettings
 from magic_cli.settings import DATASETS, DECODING_METHODS, STORY_DATASETS, TASKS, CaptionSettings, RunSettings, StorySettings
 from magic_cli.training.settings import FinetuneSettings
+
+# what a setting can be whose class the chosen option decides
+_CHOSEN: dict[str, tuple[type, ...]] = {
+    "decoding": tuple(DECODING_METHODS.values()),
+    "decoding.base": tuple(DECODING_METHODS.values()),
+    "dataset": (*DATASETS.values(), *STORY_DATASETS.values(), TextDataset),
+    "language_model": (LanguageModelSettings,),
+    "image_text_model": (ImageTextModelSettings,),
+}
+
+
+def settings_of(settings_class: type) -> dict[str, bool]:
+    """The full names of a command's settings, whatever is chosen, each with whether it holds text."""
+    return known_settings(settings_class, tuple(_CHOSEN.items()))
 
 
 def register() -> None:
@@ -83,7 +99,7 @@ def to_settings(config: Any, settings_class: type) -> Any:
     """
     from omegaconf import OmegaConf
 
-    _refuse_unknown_keys(config, "")
+    _refuse_unknown_keys(config, "", list(composed_names(config)))
     _check_task(config, settings_class)
     _check_inner_methods(config)
     settings = OmegaConf.to_object(config)
@@ -121,7 +137,19 @@ def _check_inner_methods(config: Any) -> None:
             raise SettingsError(re.sub(r"\bdecoding\.(\w+)", lambda found: own.get(found[1], found[0]), str(error))) from error
 
 
-def _refuse_unknown_keys(node: Any, path: str) -> None:
+def composed_names(config: Any, path: str = "") -> Iterator[str]:
+    """The full names of the settings that a composed config has by its classes."""
+    from omegaconf import DictConfig, OmegaConf
+
+    settings_class = OmegaConf.get_type(config)
+    if isinstance(config, DictConfig) and is_dataclass(settings_class):
+        for item in fields(settings_class):
+            if item.name != "task":
+                yield f"{path}{item.name}"
+                yield from composed_names(config._get_node(item.name), f"{path}{item.name}.")
+
+
+def _refuse_unknown_keys(node: Any, path: str, names: list[str]) -> None:
     """Hydra's ``+key=value`` can add keys that no dataclass has."""
     from omegaconf import DictConfig, OmegaConf
 
@@ -131,6 +159,6 @@ def _refuse_unknown_keys(node: Any, path: str) -> None:
     known = [item.name for item in fields(settings_class)]
     for key in node:
         if key not in known:
-            raise SettingsError(f"unknown setting {path}{key}; {nearest(str(key), known)}")
+            raise SettingsError(f"unknown setting {path}{key}; {meant(f'{path}{key}', names, known)}")
         child = node._get_node(key)
-        _refuse_unknown_keys(child, f"{path}{key}.")
+        _refuse_unknown_keys(child, f"{path}{key}.", names)

@@ -24,7 +24,9 @@ from omegaconf.errors import OmegaConfBaseException
 
 from magic_cli import composing, terminal
 from magic_cli.commands import Command
+from magic_cli.config_files import find_config_dir, groups
 from magic_cli.errors import MagicError, SettingsError, nearest
+from magic_cli.known_settings import meant
 from magic_cli.exit_statuses import ExitStatuses
 from magic_cli.run_folders import each_repeat, refuse_shared_repeats, run_folder
 
@@ -58,12 +60,12 @@ def run(command: Command, flags: list[str], overrides: list[str]) -> int:
     try:
         if not {"-c", "--cfg", "-i", "--info", "--hydra-help"} & set(flags):
             _check_all_points(command, config_name, flags, overrides)
-        main = hydra.main(version_base="1.3", config_path=str(composing.find_config_dir()), config_name=config_name)(task)
+        main = hydra.main(version_base="1.3", config_path=str(find_config_dir()), config_name=config_name)(task)
         sys.argv = ["magic", *flags, *overrides]
         main()
         worst = statuses.worst()
     except (HydraException, OmegaConfBaseException) as error:
-        raise explain(error, overrides) from error
+        raise explain(error, overrides, command.name) from error
     finally:
         statuses.close()
     if broken_pipes:
@@ -148,7 +150,7 @@ def _check_all_points(command: Command, config_name: str, flags: list[str], over
     search_path = [f"hydra.searchpath=[{','.join(f'file://{d}' for d in directories)}]"] if directories else []
     folders: dict[str, str] = {}
     checked = []
-    with hydra.initialize_config_dir(str(composing.find_config_dir()), version_base="1.3"):
+    with hydra.initialize_config_dir(str(find_config_dir()), version_base="1.3"):
         searches = is_sweep and _searches(config_name, overrides)
         points = [_one_point(overrides)] if searches else _points(overrides) if is_sweep else [overrides]
         for point in points:
@@ -214,7 +216,7 @@ def _points(overrides: list[str]) -> list[list[str]]:
     return [list(point) for batch in BasicSweeper.split_arguments(parsed, max_batch_size=None) for point in batch]
 
 
-def explain(error: Exception, overrides: list[str]) -> MagicError:
+def explain(error: Exception, overrides: list[str], command: str) -> MagicError:
     """One line for the user: the setting, what was given, what is allowed."""
     cause: BaseException | None = error
     while cause is not None:  # a check of ours that failed while Hydra was resolving
@@ -224,10 +226,10 @@ def explain(error: Exception, overrides: list[str]) -> MagicError:
     root = error
     while isinstance(root.__cause__, HydraException | OmegaConfBaseException):
         root = root.__cause__
-    return SettingsError(_one_line(error, root, overrides))
+    return SettingsError(_one_line(error, root, overrides, command))
 
 
-def _one_line(error: Exception, root: Exception, overrides: list[str]) -> str:
+def _one_line(error: Exception, root: Exception, overrides: list[str], command: str) -> str:
     message = str(error)
     key = getattr(root, "full_key", None)
     given = dict(override.lstrip("+~").partition("=")[::2] for override in overrides)
@@ -235,21 +237,25 @@ def _one_line(error: Exception, root: Exception, overrides: list[str]) -> str:
         group, option = match.groups()
         group, _, folder = group.partition("/") if group.startswith("experiment/") else (group, "", "")
         option = f"{folder}/{option}" if folder else option
-        known = options(group) or re.findall(r"^\t(\S+)$", message, re.MULTILINE)
+        known = _accepted(group, command) or re.findall(r"^\t(\S+)$", message, re.MULTILINE)
         return f"{_TYPED.get(group, group)}={option} is unknown; {nearest(option, known)}"
     if "is not in struct" in str(root) or re.search(r"Key '.*' not in", str(root)):
         name = key or re.search(r"'([^']+)'", message).group(1)
-        return f"unknown setting {name}; {nearest(name.rpartition('.')[2], _siblings(root))}"
+        name = next((typed for typed in given if typed == name or typed.startswith(f"{name}.")), name)
+        return f"unknown setting {name}; {meant(name, _names(root), _siblings(root))}"
     if match := re.search(r"In 'experiment/([^']+)': Could not override '([^']+)'", message):
         return f"experiment={match[1]} belongs to another command: it chooses {match[2].rpartition('@')[2]}=..., which this one does not have (see --help for its experiments)"
     if "Could not override 'decoding@decoding.base'" in message:
         return "--base (decoding@decoding.base) belongs to decoding=rerank; add --decoding rerank, or leave it out"
+    if match := re.search(r"Could not override '([^'@]+)(?:@[^']*)?'\. No match", message):
+        own = [_TYPED.get(group.name, group.name) for group in groups(command) if group.name not in ("run", "machine")]
+        return f"magic {command} has no {match[1]}=... to choose; it has {', '.join(own)}" if own else f"magic {command} has no {match[1]}=... to choose"
     if match := re.search(r"Ambiguous value for argument '([^']+)'", message):
         return f"{match[1]}: several values need -m (a sweep); if the comma belongs to the value, write name='\"a,b\"'"
     if match := re.search(r"Multiple values for ([\w/]+)", message):
         return f"+{match[1]}=... is already chosen; write {match[1]}=... without +"
     if match := re.search(r"missing mandatory value: (\w+)", message):
-        return f"{match[1]} is not set; name one of its options: {', '.join(options(match[1])) or 'see --help'}"
+        return f"{match[1]} is not set; name one of its options: {', '.join(_accepted(match[1], command)) or 'see --help'}"
     first = str(root).splitlines()[0]
     if match := re.match(r"Value '(.*)' of type '\w+' could not be converted to (\w+)", first):
         value, wanted = match.groups()
@@ -268,14 +274,19 @@ _TYPED = {"training_texts": "dataset"}
 _KINDS = {"Integer": "a whole number", "Float": "a number", "Boolean": "true or false", "String": "text"}
 
 
-def options(group: str) -> list[str]:
-    """The choices of a settings group."""
-    folder = composing.find_config_dir() / group
-    return sorted(file.relative_to(folder).with_suffix("").as_posix() for file in folder.rglob("*.yaml"))
+def _accepted(name: str, command: str) -> list[str]:
+    """The options of a settings group that a command accepts."""
+    return [option for group in groups(command) if group.name == name for option in group.options]
 
 
 def _groups() -> list[str]:
-    return sorted(folder.name for folder in composing.find_config_dir().iterdir() if folder.is_dir())
+    return sorted(folder.name for folder in find_config_dir().iterdir() if folder.is_dir())
+
+
+def _names(error: Any) -> list[str]:
+    """Full names of all settings of the config that an error came from."""
+    parent = getattr(error, "parent_node", None)
+    return list(composing.composed_names(parent._get_root())) if parent is not None else []
 
 
 def _siblings(error: Any) -> list[str]:

@@ -37,7 +37,8 @@ def describe_settings(command: str, groups: Sequence[Group]) -> str:
         if group.default != "null":
             text = (folder / group.name / f"{group.default}.yaml").read_text(encoding="utf-8")
             package = "" if text.startswith("# @package _global_") else group.package
-            parts += ["", f"  {group.typed}={group.default}", *_columns("    ", _rows(setting for setting in _settings(text, package) if setting[0] not in set_here))]
+            settings = [setting for setting in _settings(text, package) if setting[0] not in set_here]
+            parts += ["", f"  {group.typed}={group.default}", *_columns("    ", _rows(settings))]
     return "\n".join(parts)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 
@@ -20,6 +21,9 @@ class Flag:
     """May be repeated; the values are collected."""
     value: str | None = None
     """What it sets; None: the word that follows the flag."""
+    instead: Mapping[str, str] = field(default_factory=dict)
+    """Of a flag that chooses a group's option: what to type when the value is a ``folder``, a ``file``, an ``image`` or
+    a ``hub`` id, with {} for it."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +74,17 @@ class Command:
         return f"magic_cli.commands.{self.name.replace('-', '_')}"
 
 
+_OWN_LANGUAGE_MODEL = {
+    "folder": "language_model.path={}", "file": "language_model.path={}", "hub": "--language-model gpt2 language_model.name={}",
+}  # fmt: skip
+_OWN_IMAGE_TEXT_MODEL = {
+    "folder": "--image-text-model clip_vit_b32 image_text_model.path={} (or siglip, open_clip, as it is one)",
+    "file": "--image-text-model openai_clip image_text_model.path={} (or open_clip, as it is one)",
+    "hub": "--image-text-model clip_vit_b32 image_text_model.name={} (or siglip, as it is one)",
+}
+_OWN_IMAGES = {"folder": "--images {}", "image": "--image {}", "file": "--dataset coco_captions dataset.annotations={} dataset.root=FOLDER"}
+_OWN_EXPERIMENT = {"file": "--config-dir FOLDER experiment=NAME, with the file in FOLDER/experiment/NAME.yaml"}
+
 COMMANDS = {
     command.name: command
     for command in (
@@ -81,12 +96,12 @@ COMMANDS = {
             flags={
                 "--image": Flag("dataset.paths", "caption this image (repeat for more)", "FILE", True, "dataset=files", True),
                 "--images": Flag("dataset.root", "caption all images below this folder", "FOLDER", True, "dataset=photos"),
-                "--dataset": Flag("dataset", "whose images"),
+                "--dataset": Flag("dataset", "whose images", instead=_OWN_IMAGES),
                 "--decoding": Flag("decoding", "how words are chosen"),
                 "--base": Flag("decoding@decoding.base", "who writes the candidates of rerank: top_k, nucleus or typical"),
-                "--language-model": Flag("language_model", "who writes"),
-                "--image-text-model": Flag("image_text_model", "who looks"),
-                "--experiment": Flag("experiment", "one row of a table, e.g. table1/coco_magic"),
+                "--language-model": Flag("language_model", "who writes", instead=_OWN_LANGUAGE_MODEL),
+                "--image-text-model": Flag("image_text_model", "who looks", instead=_OWN_IMAGE_TEXT_MODEL),
+                "--experiment": Flag("experiment", "one row of a table, e.g. table1/coco_magic", instead=_OWN_EXPERIMENT),
                 "--prompt": Flag("prompt", "words that open every caption", "TEXT"),
                 "--run-dir": Flag("run.dir", "where the run is written", "FOLDER", True),
             },
@@ -108,13 +123,13 @@ COMMANDS = {
             flags={
                 "--title": Flag("dataset.title", "write about this title (repeat for more)", "TEXT", also="dataset=title", is_list=True),
                 "--titles": Flag("dataset.titles", "a file of title<TAB>story, or JSON lines", "FILE", True, "dataset=titles"),
-                "--dataset": Flag("dataset", "whose titles"),
+                "--dataset": Flag("dataset", "whose titles", instead={"file": "--titles {}"}),
                 "--image": Flag("dataset.image", "the image of --title", "FILE", True),
                 "--retrieved": Flag("dataset.retrieved", "images of the titles, from `magic retrieve-images query`", "FILE", True),
                 "--decoding": Flag("decoding", "how words are chosen"),
-                "--language-model": Flag("language_model", "who writes"),
-                "--image-text-model": Flag("image_text_model", "who looks"),
-                "--experiment": Flag("experiment", "one row of a table, e.g. table3/story_magic"),
+                "--language-model": Flag("language_model", "who writes", instead=_OWN_LANGUAGE_MODEL),
+                "--image-text-model": Flag("image_text_model", "who looks", instead=_OWN_IMAGE_TEXT_MODEL),
+                "--experiment": Flag("experiment", "one row of a table, e.g. table3/story_magic", instead=_OWN_EXPERIMENT),
                 "--prompt": Flag("prompt", "what opens every story, with {title} in it", "TEXT"),
                 "--run-dir": Flag("run.dir", "where the run is written", "FOLDER", True),
             },
@@ -142,7 +157,7 @@ COMMANDS = {
                 "--images": Flag("images", "folder of the images, for CLIPScore", "FOLDER", True),
                 "--retrieved": Flag("retrieved", "images of stories written without one, for CLIPScore", "FILE", True),
                 "--human": Flag("human", "score the stories that people wrote, too", value="true"),
-                "--image-text-model": Flag("image_text_model", "who looks, for CLIPScore"),
+                "--image-text-model": Flag("image_text_model", "who looks, for CLIPScore", instead=_OWN_IMAGE_TEXT_MODEL),
                 "--spice-lib": Flag("metrics.spice.lib", "folder with the CoreNLP 3.6.0 jars", "FOLDER", True),
             },
             examples=(
@@ -215,7 +230,7 @@ COMMANDS = {
                 "--top-k": Flag("top_k", "images a query", "NUMBER"),
                 "--kind": Flag("search.kind", "exact, ivf or hnsw"),
                 "--output": Flag("output", "where a query's results are written", "FOLDER", True),
-                "--image-text-model": Flag("image_text_model", "who looks"),
+                "--image-text-model": Flag("image_text_model", "who looks", instead=_OWN_IMAGE_TEXT_MODEL),
             },
             examples=(
                 "magic retrieve-images build photos/ --index bank",
@@ -250,10 +265,10 @@ COMMANDS = {
             settings_class="magic_cli.training.settings.FinetuneSettings",
             renamed={"dataset": "training_texts@dataset"},
             flags={
-                "--dataset": Flag("training_texts@dataset", "whose texts"),
+                "--dataset": Flag("training_texts@dataset", "whose texts", instead={"file": "--texts {}"}),
                 "--texts": Flag("dataset.path", "a file of own texts, a line each, or .jsonl", "FILE", True, "training_texts@dataset=text"),
-                "--language-model": Flag("language_model", "what is adapted"),
-                "--experiment": Flag("experiment", "the paper's settings, e.g. finetune_coco"),
+                "--language-model": Flag("language_model", "what is adapted", instead=_OWN_LANGUAGE_MODEL),
+                "--experiment": Flag("experiment", "the paper's settings, e.g. finetune_coco", instead=_OWN_EXPERIMENT),
                 "--output": Flag("run.dir", "the run's folder, in the end the model's", "FOLDER", True),
             },
             examples=(

@@ -29,11 +29,14 @@ def run(settings: BenchSettings) -> int:
     import torch
     from tqdm import tqdm
 
+    from magic_cli.models.loading import quiet_libraries, resolve_device
+
+    quiet_libraries()  # before the modules that follow import transformers
+
     from magic_cli.benchmark.machine import describe_machine, tell, warn_if_busy
     from magic_cli.benchmark.memory import return_free_memory
     from magic_cli.benchmark.plot import check_plotting, plot_growth
     from magic_cli.benchmark.report import markdown
-    from magic_cli.models.loading import resolve_device
 
     if "growth" in settings.parts:
         check_plotting()

@@ -67,6 +67,8 @@ def run(fetch: str | None = None, source: str | None = None) -> int:
 def _python() -> Iterator[Finding]:
     yield Finding("magic", "ok", f"{__version__} in {Path(__file__).resolve().parents[1]}")
     yield Finding("python", "ok", f"{sys.version.split()[0]} at {sys.executable}")
+    if sys.flags.optimize > 1:
+        yield Finding("docstrings", "broken", "left out by PYTHONOPTIMIZE=2 or -OO; models cannot be loaded", "set PYTHONOPTIMIZE=1, or unset it")
 
 
 def _packages() -> Iterator[Finding]:

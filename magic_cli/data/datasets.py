@@ -1,6 +1,7 @@
 """Where images come from. Each dataset is a dataclass of settings that loads its own records.
 
-To add a dataset: one class with ``load``, one line in ``settings.py``, one YAML in ``configs/dataset/``, one test.
+To add a dataset: one class with ``load``, one line in ``settings.py``, one YAML in ``configs/dataset/`` whose line
+``# For: magic caption`` says which command takes it, one test.
 """
 
 from __future__ import annotations

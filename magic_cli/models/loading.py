@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -39,7 +40,13 @@ def resolve_device(name: str) -> torch.device:
 
 
 def quiet_libraries() -> None:
-    """Keep the libraries' progress bars and notes off the terminal; errors still come through."""
+    """Keep the libraries' progress bars and notes off the terminal; errors still come through.
+
+    Raises:
+        MagicError: Python runs without docstrings, which transformers reads when it is imported.
+    """
+    if sys.flags.optimize > 1:
+        raise MagicError("Python runs without docstrings (PYTHONOPTIMIZE=2 or -OO), and transformers cannot be loaded without; set PYTHONOPTIMIZE=1, or unset it")
     import transformers
 
     transformers.utils.logging.set_verbosity_error()

@@ -133,7 +133,7 @@ def test_commands_are_imported_only_by_the_command_line_when_walked():
         for file in MODULES
         if file.relative_to(PACKAGE).parts[0] != "commands" and any(name.startswith("magic_cli.commands") for name in ours(file))
     }
-    assert importers <= {"magic_cli.cli", "magic_cli.hydra_app"}
+    assert importers <= {"magic_cli.cli", "magic_cli.command_help", "magic_cli.hydra_app", "magic_cli.mistaken_values"}
 
 
 def test_only_settings_and_command_line_know_hydra_when_walked():
