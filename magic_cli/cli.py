@@ -10,7 +10,7 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,10 +44,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _reported(argv: list[str]) -> int:
     """The exit status, after everything is said."""
+    status = _outcome(argv, lambda: _main(argv))
+    return _outcome(argv, sys.stdout.flush) or status  # here a full disk is one line
+
+
+def _outcome(argv: list[str], action: Callable[[], int | None]) -> int:
+    """The exit status of an action, whose errors become one line."""
     try:
-        status = _main(argv)
-        sys.stdout.flush()  # here a full disk is one line
-        return status
+        return action() or 0
     except MagicError as error:
         print(f"magic: {error}", file=sys.stderr)
         return USER_FAULT
@@ -161,7 +165,7 @@ def translate(words: Sequence[str], command: Command) -> tuple[list[str], list[s
                 overrides.insert(0, flag.also)
         elif word.startswith("-"):
             raise SettingsError(f"unknown flag {name}; {_meant_flag(name, command)}")
-        elif command.words is not None and (not has_value or Path(word).exists()):
+        elif command.words is not None and (not has_value or os.path.exists(word)):
             stray.append(word)
         elif has_value or word.startswith("~"):
             key = command.renamed.get(name, name)
@@ -246,7 +250,7 @@ def _settings_of(command: Command) -> dict[str, bool]:
 def _quote_value(value: str, is_sweep: bool) -> str:
     if value in ("null", "") or (len(value) > 1 and value[0] in "'\"" and value[-1] == value[0]):
         return value
-    if is_sweep and "," in value and not Path(value).exists():
+    if is_sweep and "," in value and not os.path.exists(value):
         return ",".join(quote(part.strip()) for part in value.split(","))  # several values to sweep over
     return quote(value)
 
@@ -267,7 +271,7 @@ def _check_flag(name: str, value: str, command: Command, given: list[str]) -> No
 def _check_hydra_option(name: str, value: str) -> None:
     if name in ("-c", "--cfg") and value not in _CONFIG_VIEWS:
         raise SettingsError(f"{name} must be one of {', '.join(_CONFIG_VIEWS)}, got {value!r}")
-    if name in ("-cd", "--config-dir") and not Path(value).is_dir():
+    if name in ("-cd", "--config-dir") and not os.path.isdir(value):
         raise SettingsError(f"{name}={value}: no such folder (looked at {Path(value).absolute()})")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 from pathlib import Path
@@ -41,7 +42,8 @@ def check_override(override: str, command: Command, *, has_own_configs: bool) ->
 
 def _check_option(key: str, value: str, command: Command, flag: Flag) -> None:
     group = next(group for group in groups(command.name) if key in (group.typed, f"{group.name}@{group.package}"))
-    kind = None if (find_config_dir() / group.name / f"{value}.yaml").is_file() else _kind_of(value, flag)
+    is_option = os.path.isfile(find_config_dir() / group.name / f"{value}.yaml")
+    kind = None if is_option else _kind_of(value, flag)
     if kind is None:
         return
     typed = {hydra_name: name for name, hydra_name in command.renamed.items()}.get(key, key)
@@ -58,8 +60,8 @@ def _remedy(value: str, kind: str, flag: Flag) -> str:
 
 def _kind_of(value: str, flag: Flag) -> str | None:
     """What a value is that is no option, a key of ``Flag.instead``; None: a slip."""
-    path = Path(value).expanduser()
-    if path.exists():
+    path = Path(os.path.expanduser(value))
+    if os.path.exists(path):  # pathlib raises where a name is too long
         return "folder" if path.is_dir() else _file_kind(path, flag)
     if "hub" in flag.instead and _HUB_ID.fullmatch(value) and not _SUFFIX.fullmatch(path.suffix):
         return "hub"

@@ -64,9 +64,12 @@ def guard_streams() -> None:
 
 
 def discard_output() -> None:
-    """Send what is still to be written to nowhere: the reader of a stream has gone."""
+    """Send what a stream without a reader still keeps back to nowhere."""
     for stream in (sys.stdout, sys.stderr):
-        _to_nowhere(stream)
+        try:
+            stream.flush()
+        except BrokenPipeError:
+            _to_nowhere(stream)
 
 
 def _to_nowhere(stream: Any) -> None:

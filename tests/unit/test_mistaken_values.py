@@ -39,6 +39,9 @@ def test_file_name_that_is_no_utf8_is_taken():
         (["story", "--dataset", "dir"], "a folder cannot be taken; write --titles FILE"),
         (["finetune-lm", "--dataset", "my.txt"], "dataset=my.txt: for a file write --texts my.txt"),
         (["caption", "--experiment", "mine.yaml"], "--config-dir FOLDER experiment=NAME"),
+        (["caption", "--language-model", "~nobody-is-called-so/dir"], "for a folder write language_model.path='~nobody-is-called-so/dir'"),
+        (["caption", "--language-model", "long" * 100], "language_model=longlong"),
+        (["caption", "--config-dir", "long" * 100], "no such folder"),
         (["caption", "--beta", "2"], "unknown flag --beta; settings are written name=value: decoding.beta=..."),
         (["caption", "--batch-size=2"], "run.batch_size=..."),
         (["evaluate", "p.json", "spice.cache=/a"], "unknown setting spice.cache; did you mean metrics.spice.cache?"),
@@ -53,7 +56,7 @@ def test_file_name_that_is_no_utf8_is_taken():
         (["caption", "metrics=stories"], "magic caption has no metrics=... to choose; it has decoding, "),
         (["caption", "dataset=titels"], "dataset=titels is unknown; allowed: coco, coco_captions, files, flickr30k, photos\n"),
     ],
-    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+    ids=lambda value: " ".join(value)[:60] if isinstance(value, list) else "",
 )
 def test_fault_says_what_to_type(words, part, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -62,6 +65,11 @@ def test_fault_says_what_to_type(words, part, capsys, tmp_path, monkeypatch):
     assert main(words) == 2
     out, err = capsys.readouterr()
     assert out == "" and err.count("\n") == 1 and part in err
+
+
+def test_text_of_a_sweep_may_be_longer_than_a_file_name():
+    text = "a" * 300
+    assert translate(["-m", "--prompt", f"{text},b"], CAPTION)[1] == [f"prompt='{text}','b'"]
 
 
 def test_option_of_a_group_is_no_path_even_if_a_folder_is_called_so(tmp_path, monkeypatch):
