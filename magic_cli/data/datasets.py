@@ -5,13 +5,17 @@ To add a dataset: one class with ``load``, one line in ``settings.py``, one YAML
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from magic_cli.data.image_folders import ImageFolder, find_images
 from magic_cli.data.images import IMAGE_SUFFIXES
 from magic_cli.data.json_files import read_json
+from magic_cli.data.paths import other_kind
 from magic_cli.data.records import ImageRecord, check_unique
 from magic_cli.errors import MagicError, SettingsError
 
@@ -47,7 +51,7 @@ class Dataset:
         if not records:
             raise MagicError(f"dataset={self.name}: no images found; {self.hint()}")
         records = records[: self.limit]
-        if not any(record.path.exists() for record in records):
+        if not any(os.path.exists(record.path) for record in records):
             raise MagicError(f"dataset={self.name}: none of its {len(records)} images exists, e.g. {records[0].path}; {self.hint()}")
         return records
 
@@ -81,6 +85,9 @@ class PhotoFiles(Dataset):
 
     def read(self) -> list[ImageRecord]:
         paths = list(dict.fromkeys(Path(path).expanduser() for path in self.paths))
+        for path in paths:
+            if os.path.isdir(path):
+                raise SettingsError(f"dataset.paths: {path} is a folder; for all photos in it, type --images {path}")
         counts = Counter(path.name for path in paths)
         return [
             ImageRecord(id=path.name if counts[path.name] == 1 else str(path), path=path, image_name=path.name) for path in paths
@@ -106,18 +113,23 @@ class PhotoFolder(Dataset):
             raise SettingsError("dataset.root must name a folder of photos (or use --images FOLDER)")
 
     def read(self) -> list[ImageRecord]:
-        root = existing_folder(self.root, self.hint())
-        paths = sorted(path for path in root.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file())
-        names = [path.relative_to(root).as_posix() for path in paths]
-        return [ImageRecord(id=name, path=path, image_name=name) for name, path in zip(names, paths, strict=True)]
+        names = [path.relative_to(self._found.root).as_posix() for path in self._found.paths]
+        return [ImageRecord(id=name, path=path, image_name=name) for name, path in zip(names, self._found.paths, strict=True)]
 
     def notes(self) -> list[str]:
-        others = Counter(path.suffix.lower() or "no suffix" for path in Path(self.root).expanduser().rglob("*")
-                         if path.is_file() and path.suffix.lower() not in IMAGE_SUFFIXES and not path.name.startswith("."))  # fmt: skip
-        listed = ", ".join(f"{count} {suffix}" for suffix, count in sorted(others.items()))
-        return [f"{self.root}: {others.total()} files of other kinds are left out ({listed})"] if others else []
+        return self._found.notes()
+
+    @cached_property
+    def _found(self) -> ImageFolder:
+        root = existing_folder(self.root, self.hint())
+        try:
+            return find_images(root)
+        except OSError as error:
+            raise MagicError(f"dataset.root={self.root}: cannot be read ({error.strerror}); mend its permissions, or name another folder") from error
 
     def hint(self) -> str:
+        if Path(self.root).suffix.lower() in IMAGE_SUFFIXES and os.path.isfile(Path(self.root).expanduser()):
+            return f"for one photo, type --image {self.root}"
         return f"set dataset.root to a folder with image files ({', '.join(sorted(IMAGE_SUFFIXES))})"
 
 
@@ -223,6 +235,12 @@ def existing_folder(folder: str, hint: str) -> Path:
         MagicError: It does not exist.
     """
     path = Path(folder).expanduser()
-    if not path.is_dir():
-        raise MagicError(f"dataset.root={folder}: no such folder (looked at {path.absolute()}); {hint}")
+    try:
+        kind = other_kind(path)
+    except PermissionError as error:
+        raise MagicError(f"dataset.root={folder}: cannot be read ({error.strerror}); mend its permissions, or name another folder") from error
+    except OSError:
+        raise MagicError(f"dataset.root={folder}: no such folder (looked at {path.absolute()}); {hint}") from None
+    if kind != "folder":
+        raise MagicError(f"dataset.root={folder}: is a {kind or 'file'}, not a folder; {hint}")
     return path

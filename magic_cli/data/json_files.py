@@ -9,6 +9,7 @@ import zlib
 from pathlib import Path
 from typing import Any
 
+from magic_cli.data.paths import other_kind
 from magic_cli.data.text_tables import parse_table
 from magic_cli.errors import MagicError
 
@@ -111,12 +112,19 @@ def read_text(path: Path, *, setting: str, hint: str) -> str:
 def _read_bytes(path: Path, *, setting: str, hint: str) -> bytes:
     path = path.expanduser()
     try:
+        if (kind := other_kind(path)) is not None and not _is_of_shell(path, kind):
+            raise MagicError(f"{setting}={path}: is a {kind}, not a file; {hint}")
         data = path.read_bytes()
         return gzip.decompress(data) if data.startswith(_GZIP) else data
     except FileNotFoundError:
         raise MagicError(f"{setting}={path}: no such file (looked at {path.absolute()}); {hint}") from None
     except (OSError, EOFError, zlib.error) as error:
         raise MagicError(f"{setting}={path}: cannot be read ({error}); {hint}") from error
+
+
+def _is_of_shell(path: Path, kind: str) -> bool:
+    """Whether a path is a pipe that a shell has made for us, as ``<(command)`` or standard input: its end comes."""
+    return kind == "named pipe" and (str(path) == "/dev/stdin" or path.parent in (Path("/dev/fd"), Path("/proc/self/fd")))
 
 
 def _decoded(data: bytes, place: str, hint: str) -> str:
