@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import sys
 from collections.abc import Sequence
@@ -31,19 +32,19 @@ def run(settings: RetrieveImagesSettings) -> int:
 def _build(settings: RetrieveImagesSettings) -> int:
     from magic_cli.retrieval.bank import list_images
 
-    images, digest = list_images(settings.files, limit=settings.limit)  # before torch loads: they may be missing
+    bank = list_images(settings.files, limit=settings.limit)  # before torch loads: they may be missing
 
     from magic_cli.retrieval.image_index import build_index
     from magic_cli.retrieval.store import FAILURES
 
-    manifest = build_index(settings, images, digest).manifest
-    file = settings.index_folder / FAILURES
-    with file.open(encoding="utf-8") as failures:
-        for _, line in zip(range(_SHOWN_FAILURES), failures, strict=False):
-            failure = json.loads(line)
-            _tell(f"not in the index: {failure['id']}: {failure['reason']}")
+    for note in bank.notes:
+        _tell(note)
+    index = build_index(settings, bank)
+    manifest = index.manifest
+    for failure in itertools.islice(index.failures(), _SHOWN_FAILURES):
+        _tell(f"not in the index: {failure['id']}: {failure['reason']}")
     if manifest["failures"] > _SHOWN_FAILURES:
-        _tell(f"... and {manifest['failures'] - _SHOWN_FAILURES} more, see {file}")
+        _tell(f"... and {manifest['failures'] - _SHOWN_FAILURES} more, see {settings.index_folder / FAILURES}")
     failed = f", {manifest['failures']} images could not be read" if manifest["failures"] else ""
     _tell(f"{manifest['rows']} images in the index{failed}")
     print(settings.index_folder)
@@ -79,7 +80,8 @@ def _query(settings: RetrieveImagesSettings) -> int:
     write_atomically(folder / RESULTS, json_lines(results))
     _write_sheet(results, folder, settings)
     _say(results)
-    _tell(f"{len(queries)} queries, {1000 * seconds['searching'] / len(queries):.2f} ms each to search; results in {folder}")
+    page = f", page: {folder / SHEET}" if settings.contact_sheet != NONE else ""
+    _tell(f"{len(queries)} queries, {1000 * seconds['searching'] / len(queries):.2f} ms each to search; results in {folder}{page}")
     return DONE
 
 

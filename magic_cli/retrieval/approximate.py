@@ -108,7 +108,7 @@ def is_current(file: Path, features: Features, *, tell: bool = True) -> bool:
             return True
     except FileNotFoundError:
         return False
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError):
+    except (ValueError, RecursionError, KeyError, TypeError):
         problem = "has a damaged description"
     if tell:
         print(f"magic: {file}: {problem}; it is built again", file=sys.stderr)

@@ -37,7 +37,7 @@ def refuse_other_results(folder: Path, asked: Mapping[str, Any]) -> None:
         before = json.loads(manifest.read_text(encoding="utf-8"))["question"]
     except (FileNotFoundError, NotADirectoryError):
         before = None
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, RecursionError, KeyError, TypeError) as error:
         raise MagicError(f"{manifest}: does not say what was asked, so it is of something else and would be overwritten; set --output to another folder") from error
     if not results.exists() or before == asked:
         return
