@@ -22,6 +22,7 @@ from magic_cli.errors import MagicError, SettingsError
 from magic_cli.metrics.base import Corpus, Measure, Metric, MetricUnavailable, Scores
 from magic_cli.metrics.java_process import num_kills
 from magic_cli.metrics.text import says_something
+from magic_cli.progress import progress
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -218,10 +219,8 @@ def _remember(
     kills: int,
 ) -> np.ndarray:
     """(N, E) features of things, encoding the new ones in batches until ``num_kills()`` is no longer ``kills``."""
-    from tqdm import tqdm
-
     new = [thing for thing in dict.fromkeys(things) if thing not in known]
-    with tqdm(total=len(new), desc=f"{unit}s", unit=unit, disable=None, leave=False) as progress:
+    with progress(len(new), f"{unit}s", unit, leave=False) as bar:
         for start in range(0, len(new), batch_size):
             if num_kills() != kills:
                 raise MagicError("CLIPScore: stopped")
@@ -231,7 +230,7 @@ def _remember(
                 if not np.isfinite(row).all() or not row.any():
                     raise MagicError(f"the image-text model gives no usable features for {thing}; try run.dtype=float32")
                 known[thing] = row
-            progress.update(len(batch))
+            bar.update(len(batch))
     return np.stack([known[thing] for thing in things])
 
 

@@ -19,6 +19,7 @@ from magic_cli.metrics.base import Corpus, Measure, Metric, Scores
 from magic_cli.metrics.java import Java, JavaFailed, JavaProcess, JavaProgram, find_java, temporary_folder, tool_file
 from magic_cli.metrics.java_process import most_telling_line
 from magic_cli.metrics.meteor_phrases import filter_phrases
+from magic_cli.progress import progress
 
 NUM_STATISTICS = 23
 """Words of caption and reference; function words of both; for each matcher (exact, stem, synonym, paraphrase) the matched
@@ -76,8 +77,11 @@ class Meteor(Metric):
         """Scores of corpora of these sizes from the questions of all their items."""
         questions = list(dict.fromkeys(scored))
         try:
-            with JavaProcess(java, self.program(table), timeout=self.timeout) as process:
-                answers = dict(zip(questions, process.ask_all(questions), strict=True))
+            with (
+                JavaProcess(java, self.program(table), timeout=self.timeout) as process,
+                progress(len(questions), "METEOR", "caption", leave=False) as bar,
+            ):
+                answers = dict(zip(questions, process.ask_all(questions, bar.update), strict=True))
                 lines = iter([answers[asked] for asked in scored])
                 results = [self._evaluate(process, [next(lines) for _ in range(size)]) for size in sizes]
                 said = process.finish()

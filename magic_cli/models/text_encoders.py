@@ -10,6 +10,7 @@ import torch
 
 from magic_cli.errors import MagicError
 from magic_cli.models.loading import load_text_model
+from magic_cli.progress import progress
 
 _BATCH = 32
 _MOST_TOKENS = 512  # what BERT has positions for
@@ -78,10 +79,12 @@ def _in_batches(ids: Sequence[Sequence[int]], encode: Any, model: Any) -> np.nda
     """Encode token id lists in batches of similar length; rows come back in their order."""
     order = sorted(range(len(ids)), key=lambda i: len(ids[i]))
     rows: dict[int, np.ndarray] = {}
-    for start in range(0, len(order), _BATCH):
-        chosen = order[start : start + _BATCH]
-        width = max(len(ids[i]) for i in chosen)
-        batch = torch.tensor([[*ids[i], *[0] * (width - len(ids[i]))] for i in chosen], device=model.device)  # (B, T), right-padded
-        mask = torch.tensor([[1] * len(ids[i]) + [0] * (width - len(ids[i])) for i in chosen], device=model.device)
-        rows |= dict(zip(chosen, encode(batch, mask).float().cpu().numpy(), strict=True))
+    with progress(len(order), "texts", "text", leave=False) as bar:
+        for start in range(0, len(order), _BATCH):
+            chosen = order[start : start + _BATCH]
+            width = max(len(ids[i]) for i in chosen)
+            batch = torch.tensor([[*ids[i], *[0] * (width - len(ids[i]))] for i in chosen], device=model.device)  # (B, T), right-padded
+            mask = torch.tensor([[1] * len(ids[i]) + [0] * (width - len(ids[i])) for i in chosen], device=model.device)
+            rows |= dict(zip(chosen, encode(batch, mask).float().cpu().numpy(), strict=True))
+            bar.update(len(chosen))
     return np.stack([rows[i] for i in range(len(ids))])

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from tqdm import tqdm
 
 from magic_cli.data.paths import user_cache
 from magic_cli.errors import MagicError
 from magic_cli.image_features.cache import cache_name
+from magic_cli.progress import progress
 from magic_cli.retrieval.captions import load_captions, texts_digest
 from magic_cli.retrieval.clipre import CaptionRetrieval
 from magic_cli.retrieval.features import Features
@@ -93,7 +93,7 @@ def build_text_features(folder: Path, texts: Sequence[str], model: ImageTextMode
         done = store.inputs_done
         rest = f"{len(texts) - done:,} of {len(texts):,}" if done else f"{len(texts):,}"
         print(f"magic: decoding=clipre: encoding {rest} captions, once; their index is kept in {folder}", file=sys.stderr)
-        with tqdm(total=len(texts), initial=done, desc="index", unit="text", file=sys.stderr, disable=None) as bar:
+        with progress(len(texts), "index", "text", done=done) as bar:
             for start in range(done, len(texts), _TEXTS_A_BATCH):
                 batch = texts[start : start + _TEXTS_A_BATCH]
                 features = encode_by_length(model, batch)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from magic_cli.data.images import UnreadableImage
 from magic_cli.errors import MagicError
 from magic_cli.image_features.encoding import ImageEncoder, connect
 from magic_cli.image_features.reading import ImageReader, ImageStream, ReadImage, choose_workers
 from magic_cli.models.loading import load_image_text_model, resolve_device
+from magic_cli.progress import progress
 from magic_cli.retrieval.bank import Bank, BankImage, BankReader
 from magic_cli.retrieval.caption_retriever import encode_by_length
 from magic_cli.retrieval.features import Features
@@ -67,7 +66,7 @@ def _encode(
     done, size = store.inputs_done, settings.run.batch_size
     workers = choose_workers(settings.run.workers) if len(images) - done > size else 0
     with (
-        tqdm(total=len(images), initial=done, desc="index", unit="image", file=sys.stderr, disable=None) as bar,
+        progress(len(images), "index", "image", done=done) as bar,
         ImageStream(reader, images[done:], workers=workers, ahead=_BATCHES_AHEAD * size) as stream,
     ):
         for start in range(done, len(images), size):

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
-
-from tqdm import tqdm
 
 from magic_cli.data.images import SkippedImage, UnreadableImage
 from magic_cli.decoding.step_memory import StepMemory
 from magic_cli.image_features.cache import cache_folder
 from magic_cli.image_features.reading import ImageReader, ImageStream, ReadImage, choose_workers
+from magic_cli.progress import progress
 from magic_cli.runs import RunFolder
 from magic_cli.work import Work
 from magic_cli.writing.task import Item, Unwritable, WritingTask
@@ -119,7 +117,7 @@ class Writer:
         """
         size, task = self.settings.run.batch_size, self.task
         batches = [items[i : i + size] for i in range(0, len(items), size)]
-        with tqdm(total=len(items), desc=task.texts, unit=task.unit, file=sys.stderr, disable=None) as bar, self._recording():
+        with progress(len(items), task.texts, task.unit) as bar, self._recording():
             to_read = self._begin(batches)
             paths = [item.path for number in sorted(to_read) for item in batches[number] if item.path is not None]
             workers = choose_workers(self.settings.run.workers) if len(to_read) > 1 else 0
@@ -129,7 +127,7 @@ class Writer:
                         self._write_batch(batch, self._take(images, batch))
                     for item in batch:
                         if item.id in self.run.predictions:
-                            with bar.external_write_mode(file=sys.stdout):
+                            with bar.paused():
                                 _say(*task.line(item, self.run.predictions[item.id][task.text]))
                     bar.update(len(batch))
 

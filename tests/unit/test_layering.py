@@ -61,7 +61,7 @@ def test_decoding_needs_no_library_but_torch_when_walked():
 
 
 def test_models_import_no_layer_above_when_walked():
-    assert breaches("models", ("magic_cli.models", "magic_cli.errors", "magic_cli.protocols", "magic_cli.work")) == []
+    assert breaches("models", ("magic_cli.models", "magic_cli.errors", "magic_cli.progress", "magic_cli.protocols", "magic_cli.work")) == []
 
 
 def test_data_imports_no_models_nor_settings_when_walked():
@@ -81,7 +81,7 @@ def test_image_features_import_no_layer_above_when_walked():
 
 
 def test_metrics_and_reports_import_no_layer_above_when_walked():
-    allowed = ("magic_cli.metrics", "magic_cli.data.images", "magic_cli.data.paths", "magic_cli.errors")
+    allowed = ("magic_cli.metrics", "magic_cli.data.images", "magic_cli.data.paths", "magic_cli.errors", "magic_cli.progress")
     assert breaches("metrics", allowed) == []
     assert breaches("reports", ("magic_cli.reports", "magic_cli.data", "magic_cli.errors")) == []
 
@@ -92,7 +92,7 @@ def test_evaluation_imports_no_command_when_walked():
 
 
 def test_writing_imports_no_command_when_walked():
-    allowed = ("writing", "data", "decoding", "errors", "image_features", "models", "retrieval", "run_folders", "runs", "settings", "work")
+    allowed = ("writing", "data", "decoding", "errors", "image_features", "models", "progress", "retrieval", "run_folders", "runs", "settings", "work")
     assert breaches("writing", tuple(f"magic_cli.{name}" for name in allowed)) == []
 
 
@@ -102,7 +102,7 @@ def test_human_eval_imports_no_command_nor_models_when_walked():
 
 
 def test_retrieval_imports_no_command_when_walked():
-    allowed = ("retrieval", "data", "image_features", "models", "errors", "runs", "model_settings", "work")
+    allowed = ("retrieval", "data", "image_features", "models", "errors", "progress", "runs", "model_settings", "work")
     assert breaches("retrieval", tuple(f"magic_cli.{name}" for name in allowed)) == []
 
 
@@ -115,7 +115,7 @@ def test_benchmark_imports_no_command_and_serves_only_commands_when_walked():
 
 
 def test_training_imports_no_command_and_serves_only_commands_when_walked():
-    allowed = ("training", "data", "errors", "locking", "model_settings", "models", "runs")
+    allowed = ("training", "data", "errors", "locking", "model_settings", "models", "progress", "runs")
     assert breaches("training", tuple(f"magic_cli.{name}" for name in allowed)) == []
     users = {module_name(file) for file in MODULES if any(name.startswith("magic_cli.training") for name in ours(file))}
     outside = {name for name in users if not name.startswith("magic_cli.training")}

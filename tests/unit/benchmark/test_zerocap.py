@@ -17,7 +17,7 @@ def section(workload, monkeypatch):
     search = SearchSettings(k=6, alpha=0.1, beta=2.0, decoding_len=12)
     settings = BenchSettings(captions=search, texts=8, zerocap=ZeroCapSettings(captions=3, repeats=2))
     steps = []
-    found = compare_with_magic(workload, settings, lambda: steps.append(1))
+    found = compare_with_magic(workload, settings, lambda *note: steps.append(1))
     assert len(steps) == steps_of_zerocap(settings)
     return found
 
