@@ -102,7 +102,7 @@ class _Lines(Progress):
         speed = (self._done - count) / max(now - then, 1e-9)
         details = [self._speed(speed)] if speed else []
         if speed and self._total is not None:
-            details.append(f"{_duration((self._total - self._done) / speed)} left")
+            details.append(f"{_duration(max(0, self._total - self._done) / speed)} left")
         details += [self._note] if self._note else []
         self._last_but_one, self._last, self._is_silent = self._last, (now, self._done), False
         self._print("".join(f", {detail}" for detail in details))

@@ -49,7 +49,7 @@ class Dataset:
         records = self.read()
         check_unique(records, f"dataset={self.name}")
         if not records:
-            raise MagicError(f"dataset={self.name}: no images found; {self.hint()}")
+            raise MagicError(f"dataset={self.name}: {'; '.join(['no images found', *self.notes(), self.hint()])}")
         records = records[: self.limit]
         if not any(os.path.exists(record.path) for record in records):
             raise MagicError(f"dataset={self.name}: none of its {len(records)} images exists, e.g. {records[0].path}; {self.hint()}")

@@ -1,6 +1,6 @@
 """The images that an index is built from: folders, lists of files, webdataset shards; in one fixed order.
 
-In memory: about 350 bytes an image file, 200 bytes an image in a shard.
+In memory: about 350 bytes an image file, 200 bytes an image in a shard; while a shard is looked through, 300 bytes each of its members.
 """
 
 from __future__ import annotations
@@ -109,7 +109,8 @@ def list_images(words: Sequence[str], *, limit: int | None) -> Bank:
         bank.images += _images_of(word, place.absolute(), bank.notes, alone=len(places) == 1)
     bank.images = bank.images[:limit]
     if not bank.images:
-        raise MagicError(f"{' '.join(words)}: no images found ({', '.join(sorted(IMAGE_SUFFIXES))}); {_HINT}")
+        told = "; ".join([f"no images found ({', '.join(sorted(IMAGE_SUFFIXES))})", *bank.notes, _HINT])
+        raise MagicError(f"{' '.join(words)}: {told}")
     seen: set[str] = set()
     for image in bank.images:
         if image.id in seen:

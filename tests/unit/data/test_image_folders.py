@@ -117,6 +117,12 @@ def test_hidden_images_are_left_out_and_told_but_for_those_of_macos(root):
     ]
 
 
+def test_folder_without_images_says_what_it_holds(tmp_path):
+    (tmp_path / "00000.tar").touch()
+    with pytest.raises(MagicError, match=r"no images found; .*: 1 files of other kinds are left out \(1 .tar\); set dataset.root"):
+        PhotoFolder(name="photos", root=str(tmp_path)).load()
+
+
 def test_file_for_a_folder_and_folder_for_a_file_say_what_to_type(root):
     with pytest.raises(MagicError, match=r"cat.jpg: is a file, not a folder; for one photo, type --image .*a/cat.jpg$"):
         PhotoFolder(name="photos", root=str(root / "a" / "cat.jpg")).load()
