@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
+from magic_cli.data.listed_texts import texts_of
 from magic_cli.errors import MagicError
 
 # Of two ids in one record the earlier word's counts: beside an image's id, `id` is a running number of the caption.
 ID_KEYS = (
     "image_id", "img_id", "cocoid", "id", "image_key", "image_name", "file_name", "filename", "image", "image_path",
 )  # fmt: skip
-CAPTION_KEYS = ("caption", "prediction", "pred", "generated_caption", "hypothesis", "text", "story")
+CAPTION_KEYS = ("caption", "prediction", "pred", "generated_caption", "generated_text", "hypothesis", "text", "story")
 REFERENCE_KEYS = ("references", "captions", "refs", "gts", "reference")
 
 _COLUMNS = {*ID_KEYS, *CAPTION_KEYS, *REFERENCE_KEYS, "split"}
@@ -79,8 +79,8 @@ def parse_table(text: str, place: str, hint: str) -> list[dict[str, Any]]:
     """Records of a table: the columns that its header line names, or ``{"id", "caption"}`` of two columns with a tab between.
 
     Columns are parted by tabs, ``|`` or ``,``; only with commas can cells be quoted. Names of columns that the readers know
-    come back in the readers' spelling (``Image ID`` as ``image_id``). A caption may be a JSON list of ``{"caption"}``, as some
-    captioners write, references a JSON list; ``#0`` behind an image's name is cut off.
+    come back in the readers' spelling (``Image ID`` as ``image_id``). Captions and references may be lists as JSON or Python
+    prints them, of texts or of ``{"caption"}``; ``#0`` behind an image's name is cut off.
 
     Raises:
         MagicError: The text is no such table; names the line.
@@ -129,9 +129,12 @@ def _record(names: Sequence[str], cells: Sequence[str], place: str) -> dict[str,
 def _cell(name: str, text: str, place: str) -> Any:
     if name in ID_KEYS and (match := _NUMBERED.fullmatch(text)):
         return match[1]
-    if not (name in CAPTION_KEYS and text.startswith("[{") or name in REFERENCE_KEYS and text.startswith("[")):
+    if name not in (*CAPTION_KEYS, *REFERENCE_KEYS):
         return text
     try:
-        return [entry if isinstance(entry, str) else entry["caption"] for entry in json.loads(text)]
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
-        raise MagicError(f"{place}: looks like a JSON list of captions but is none ({error}); mend the line") from error
+        found = texts_of(text)
+    except ValueError as error:
+        raise MagicError(f"{place}: looks like a printed list of captions but is none ({error}); mend the line") from error
+    if isinstance(found, list) and not all(isinstance(entry, str) for entry in found):
+        raise MagicError(f"{place}: looks like a JSON list of captions but is none ({text[:60]!r}); mend the line")
+    return found

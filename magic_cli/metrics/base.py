@@ -56,6 +56,8 @@ class Corpus:
     metrics may cache by value."""
     images: tuple[Path | None, ...] = ()
     """(N,) image files, None where not known; empty if no image is known."""
+    image_folder: Path | None = None
+    """Where the image files were looked for; None: where the files of captions or references say."""
     titles: tuple[str, ...] = ()
     """(N,) titles, if these are stories; their one reference, where there is any, is what a person wrote for the title."""
     tokenized: Tokenized | None = None

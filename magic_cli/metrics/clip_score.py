@@ -31,6 +31,7 @@ PREFIX = "A photo depicts "
 WEIGHT = 2.5
 """Stretches the cosines of captions, which rarely exceed 0.4, over about [0, 1]."""
 
+_NAMES_SHOWN = 5  # of images that are missing
 _TEXTS_AT_ONCE = 128  # a second or two on a CPU: nothing stops within a batch
 
 
@@ -140,21 +141,28 @@ class ImageTextMetric(Metric):
 
     def _check_images(self, corpus: Corpus) -> None:
         """All image files are known and there."""
-        remedy = "give their folder with --images FOLDER"
+        folder = corpus.image_folder
+        remedy = f"add them, or name another folder than --images {folder}" if folder else "give their folder with --images FOLDER"
         if corpus.titles:
             remedy += ", or --retrieved FILE for stories written without image"
         unknown = [name for name, file in zip(corpus.ids, corpus.images or [None] * len(corpus), strict=True) if file is None]
         if unknown:
             raise MetricUnavailable(
                 f"{self.name} needs the images: {corpus.name} names none for {len(unknown)} of {len(corpus)} captions "
-                f"(first: {unknown[0]}); {remedy}"
+                f"({_listed(unknown)}); {remedy}"
             )
         files = dict.fromkeys(corpus.images)
         missing = [file for file in files if not os.path.exists(file)]
+        if missing and folder:
+            names = [str(file.relative_to(folder)) if file.is_relative_to(folder) else str(file) for file in missing]
+            raise MetricUnavailable(
+                f"{self.name} needs the images: {len(missing)} of the {len(files)} of {corpus.name} are not below {folder} "
+                f"({_listed(names)}); {remedy}"
+            )
         if missing:
             raise MetricUnavailable(
                 f"{self.name} needs the images: {len(missing)} of the {len(files)} files that {corpus.name} names are missing "
-                f"(first: {missing[0]}); {remedy}"
+                f"({_listed(missing)}); {remedy}"
             )
 
     def facts(self) -> dict[str, Any]:
@@ -206,6 +214,10 @@ class RefClipScore(ImageTextMetric):
         cosines = _cosines(references, np.repeat(captions, sizes, axis=0))
         closest = np.maximum(0.0, np.maximum.reduceat(cosines, np.cumsum(sizes) - sizes))
         return np.divide(2 * matches * closest, matches + closest, out=np.zeros(len(corpus)), where=matches + closest > 0)
+
+
+def _listed(names: Sequence[Any]) -> str:
+    return ("first: " if len(names) > _NAMES_SHOWN else "") + ", ".join(map(str, names[:_NAMES_SHOWN]))
 
 
 def _remember(
