@@ -13,7 +13,7 @@ from typing import Any
 from magic_cli.benchmark.settings import BenchSettings
 from magic_cli.data.training_texts import TextDataset
 from magic_cli.errors import SettingsError, nearest
-from magic_cli.evaluation.settings import EvaluateSettings, TableSettings
+from magic_cli.evaluation.settings import DEFAULT_SCORER, EvaluateSettings, TableSettings
 from magic_cli.human_eval.settings import HumanEvalSettings
 from magic_cli.metrics.settings import MetricsSettings
 from magic_cli.model_settings import ImageTextModelSettings, LanguageModelSettings, MachineSettings
@@ -42,6 +42,7 @@ def register() -> None:
     store.store(group="schema/metrics", name="default", node=MetricsSettings)
     store.store(group="schema/language_model", name="any", node=LanguageModelSettings)
     store.store(group="schema/image_text_model", name="any", node=ImageTextModelSettings)
+    store.store(group="schema/image_text_model", name="of_runs", node=DEFAULT_SCORER)
     for group, classes in (("decoding", DECODING_METHODS), ("dataset", {**DATASETS, **STORY_DATASETS})):
         for name, settings_class in classes.items():
             store.store(group=f"schema/{group}", name=name, node=settings_class)

@@ -159,9 +159,10 @@ def _check_all_points(command: Command, config_name: str, flags: list[str], over
             check_objective(settings, searches.hydra.sweeper if searches else None)
             checked.append(settings)
             for one in each_repeat(settings):
-                folder, identity = one.claim() or (None, None)
-                if folder and folders.setdefault(folder, identity) != identity:
-                    raise SettingsError(f"{folder}: the points of a sweep would write into this one folder; leave run.dir or output out, or sweep over what is read")
+                claimed, identity = one.claim() or ((), "")
+                for folder in (claimed,) if isinstance(claimed, str) else claimed:
+                    if folders.setdefault(folder, identity) != identity:
+                        raise SettingsError(f"{folder}: the points of a sweep would write into this one folder; leave run.dir or output out, or sweep over what is read")
     refuse_shared_repeats(checked)
 
 

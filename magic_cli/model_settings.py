@@ -95,8 +95,8 @@ class LanguageModelSettings(ModelSource):
 
 
 @dataclass
-class ImageTextModelSettings(ModelSource):
-    """An image-text model.
+class DefaultImageTextModel(ModelSource):
+    """An image-text model that a command takes where nobody has chosen one.
 
     Attributes:
         family: Which adapter reads it.
@@ -123,6 +123,11 @@ class ImageTextModelSettings(ModelSource):
     @property
     def group(self) -> str:
         return "image_text_model"
+
+
+@dataclass
+class ImageTextModelSettings(DefaultImageTextModel):
+    """An image-text model that was chosen: all options of the group ``image_text_model`` are of this class."""
 
 
 @dataclass

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from magic_cli.reports.tables import Cell, Column, Row, Table
+from magic_cli.reports.tables import Cell, Column, Row, Table, counted
 
 
 _UNKNOWN: dict[str, Any] = {"mean": None, "low": None, "high": None}
@@ -31,7 +31,7 @@ def _means(document: Mapping[str, Any], labels: Mapping[str, str]) -> Table:
         rows.append(Row((Cell(f"  {percent} interval"), *(Cell(_interval(one)) for one in found))))
     sampled = f"{document['bootstrap']['samples']} resampled sets of titles"
     notes = [
-        f"{document['items']} titles, {_count(len(document['annotators']), 'annotator')} of {document['forms']}; means over annotators, then over titles; "
+        f"{document['items']} titles, {counted(len(document['annotators']), 'annotator')} of {document['forms']}; means over annotators, then over titles; "
         f"intervals: bootstrap over titles, {sampled}."
     ]
     if document["open_questions"]:
@@ -93,7 +93,3 @@ def _interval(found: Mapping[str, Any], *, sign: bool = False) -> str:
 
 def _percent(part: int, whole: int) -> str:
     return f"{100 * part / whole:.0f}" if whole else ""
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -72,6 +72,16 @@ class Table:
         return f"Table {self.number}: {self.title}" if self.number else self.title
 
 
+def counted(number: int, noun: str) -> str:
+    """A number of things.
+
+    >>> counted(1, "caption"), counted(2, "story")
+    ('1 caption', '2 stories')
+    """
+    plural = f"{noun.removesuffix('y')}ies" if noun.endswith("y") else f"{noun}s"
+    return f"{number} {noun if number == 1 else plural}"
+
+
 def render(tables: Sequence[Table], table_format: str) -> str:
     """Tables as text that ends in a line break.
 
