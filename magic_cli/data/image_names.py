@@ -11,6 +11,9 @@ from magic_cli.data.images import IMAGE_SUFFIXES
 _NUMBER = re.compile(r"(?:COCO_\w+_)?(\d{12})|(\d+)\.0")
 """COCO's file names, and a number that a table program has turned into a decimal one."""
 
+_DEEPEST = 12
+"""Names with more folders are also known by their last ones alone."""
+
 
 def is_image_name(text: str) -> bool:
     """Whether a text ends as image files do.
@@ -40,7 +43,7 @@ def aliases(name: str) -> list[str]:
         stem, _, suffix = stem.rpartition(".")
         suffix = f".{suffix.lower()}"
     found = [name]
-    for start in range(len(parts)):
+    for start in range(max(0, len(parts) - _DEEPEST), len(parts)):
         folders = "".join(f"{part}/" for part in parts[start:-1])
         found += [f"{folders}{stem}{suffix}", f"{folders}{stem}"]
     if match := _NUMBER.fullmatch(stem):

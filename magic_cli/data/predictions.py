@@ -20,6 +20,7 @@ from magic_cli.errors import MagicError
 
 IMAGE_KEYS = ("image", "image_path", "image_name", "file_name", "filename")
 """Where a record names its image; where it has none of these, any other text that ends as an image file does."""
+_LONGEST_PATH = 4096  # what is longer is an image's content
 _LAST_WHOLE = 2**53
 """Above it a decimal number may have lost the last digits of a whole one."""
 _FOLDER_KEYS = ("file_path", "filepath")
@@ -163,11 +164,9 @@ def _id(record: Mapping[str, Any], place: str, wanted: str | None) -> str:
 
 def image_key(record: Mapping[str, Any]) -> str | None:
     """Where a record names its image; None if it does not."""
-    named = next((key for key in IMAGE_KEYS if isinstance(record.get(key), str) and record[key].strip()), None)
-    if named is not None:
-        return named
-    others = (key for key, value in record.items() if isinstance(value, str) and key not in _OTHER_TEXTS and is_image_name(value.strip()))
-    return next(others, None)
+    texts = {key: value.strip() for key, value in record.items() if isinstance(value, str) and len(value) <= _LONGEST_PATH}
+    named = next((key for key in IMAGE_KEYS if texts.get(key)), None)
+    return named or next((key for key, text in texts.items() if key not in _OTHER_TEXTS and is_image_name(text)), None)
 
 
 def image_path(record: Mapping[str, Any], key: str) -> str:

@@ -15,6 +15,7 @@ from magic_cli.evaluation.found_images import find_images
 from magic_cli.evaluation.matching import Match, match_references
 from magic_cli.metrics.base import Corpus
 from magic_cli.metrics.text import one_line
+from magic_cli.reports.tables import counted
 
 
 @dataclass(frozen=True)
@@ -142,5 +143,6 @@ def _notes(system: System) -> tuple[str, ...]:
     if system.manifest is not None and system.manifest.get("status") != "complete":
         notes.append(f"the run is {system.manifest.get('status')}, not complete")
     if system.failed:
-        notes.append(f"{system.failed} {'titles of the run have no story' if system.writes_stories else 'images of the run have no caption'}")
+        missing = f"no story for {counted(system.failed, 'title')}" if system.writes_stories else f"no caption for {counted(system.failed, 'image')}"
+        notes.append(f"{missing} of the run")
     return tuple(notes)

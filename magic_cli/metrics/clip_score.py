@@ -156,7 +156,7 @@ class ImageTextMetric(Metric):
         if missing and folder:
             names = [str(file.relative_to(folder)) if file.is_relative_to(folder) else str(file) for file in missing]
             raise MetricUnavailable(
-                f"{self.name} needs the images: {len(missing)} of the {len(files)} of {corpus.name} are not below {folder} "
+                f"{self.name} needs the images: {len(missing)} of the {len(files)} images of {corpus.name} are not below {folder} "
                 f"({_listed(names)}); {remedy}"
             )
         if missing:

@@ -112,7 +112,7 @@ def test_what_is_left_over_is_named_with_a_remedy(tmp_path, photos):
     with pytest.raises(MetricUnavailable) as caught:
         metric.score([corpus])
     assert str(caught.value) == (
-        f"clip_score needs the images: 2 of the 3 of preds are not below {folder} (dog, C:\\p\\cow.jpg); add them, or name another folder "
+        f"clip_score needs the images: 2 of the 3 images of preds are not below {folder} (dog, C:\\p\\cow.jpg); add them, or name another folder "
         f"than --images {folder}"
     )
 

@@ -121,6 +121,8 @@ def test_name_that_two_images_have_decides_nothing(tmp_path):
         ({"id": "x/cat.jpg", "image": "/home/me/photos/x/cat.jpg"}, {"id": 7, "file_name": "x/cat.jpg"}),
         ({"cocoid": 42, "image": "img_0.png"}, {"id": 42}),
         ({"image_id": 42.0}, {"id": 42, "file_name": "a.jpg"}),
+        ({"image_id": 42, "image": "/9j/4AAQ" * 10_000}, {"id": 42, "file_name": "a.jpg"}),  # the image itself
+        ({"image_id": 42, "image": ""}, {"id": 42, "file_name": "a.jpg"}),
     ],
 )
 def test_ids_and_names_that_agree_are_matched_without_a_note(tmp_path, record, reference):

@@ -103,7 +103,7 @@ def test_run_is_parted_by_image_and_what_is_missing_is_counted_for_each(tmp_path
     corpora = [build_corpus(one, None, images=None, drop_unmatched=False) for one in (first, second)]
     assert [(coverage.n, coverage.missing) for _, coverage in corpora] == [(3, 1), (1, 2)]
     assert corpora[0][0].titles == ("Title 1", "Title 2", "Title 3")
-    assert "1 titles of the run have no story" in corpora[1][1].notes
+    assert "no story for 1 title of the run" in corpora[1][1].notes
     with pytest.raises(SettingsError, match="image_ranks=4: .* has stories for the images 1, 2 of a title"):
         story_systems([system], settings(image_ranks=[4]))
 
