@@ -173,9 +173,9 @@ def image_path(record: Mapping[str, Any], key: str) -> str:
     """The image file under a key, in the folder that the released files and Karpathy's name beside it."""
     name = record[key].strip()
     folder = next((record[other] for other in _FOLDER_KEYS if isinstance(record.get(other), str) and record[other]), None)
-    if folder is None or key in _FOLDER_KEYS or is_image_name(folder):
+    if folder is None or key in _FOLDER_KEYS:
         return name
-    return f"{folder}/{name}"
+    return folder if is_image_name(folder) else f"{folder}/{name}"
 
 
 def record_id(record: Mapping[str, Any], place: str) -> str:

@@ -46,11 +46,10 @@ class ConfiguredModel:
         chosen = self._settings.image_text_model
         own = chosen if isinstance(chosen, OwnImageTextModel) else None
         try:
-            model, self.facts = load_image_text_model(own.checked() if own else chosen, **where)
-            self.facts["source"] = chosen.source
+            model, facts = load_image_text_model(own.checked() if own else chosen, **where)
             if own:
-                own.check_files(self.facts)
-                self.facts["of_run"] = own.run
+                own.check_files(facts)
         except MagicError as error:  # the other metrics need no such model
             raise MetricUnavailable(str(error)) from error
+        self.facts = facts | {"source": chosen.source} | ({"of_run": own.run} if own else {})
         return model

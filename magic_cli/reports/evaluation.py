@@ -36,7 +36,7 @@ def _notes(documents: Sequence[Mapping[str, Any]]) -> list[str]:
         counts = [f"{counted(document['n'], 'story' if are_stories else 'caption')} scored"]
         counts += [f"{counted(document[key], noun)} {words}" for key, (noun, words) in (_STORY_COUNTS if are_stories else _COUNTS).items() if document[key]]
         notes.append(f"{document['system']}: {'; '.join([*counts, *document['notes']])}")
-    notes += dict.fromkeys(_model_note(document) for document in documents if document.get("image_text_model"))
+    notes += dict.fromkeys(_model_note(document) for document in documents if _JUDGED & document["metrics"].keys())
     for name, reason in dict.fromkeys((name, why) for document in documents for name, why in document["not_run"].items()):
         notes.append(f"{name} not run: {reason}")
     if any("cider" in document["metrics"] for document in documents):
@@ -45,11 +45,12 @@ def _notes(documents: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _model_note(document: Mapping[str, Any]) -> str:
-    model = document["image_text_model"]
+    model = document["image_text_model"] or {}
     of_run = f", which {model['of_run']} was made with; another judge: --image-text-model NAME" if "of_run" in model else ""
-    return f"CLIPScore is by {model.get('source') or model['name']}{of_run}."
+    return f"CLIPScore is by {model.get('source') or model.get('name')}{of_run}."
 
 
+_JUDGED = {"clip_score", "ref_clip_score"}
 _COUNTS = {
     "missing": ("image", "without a caption (not scored)"),
     "dropped": ("caption", "left out (unmatched=drop, only_common=true)"),

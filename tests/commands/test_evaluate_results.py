@@ -122,7 +122,7 @@ def test_model_of_a_run_that_is_gone_or_has_changed_scores_nothing(files, capsys
     run_folder("changed", digests={"model.safetensors": "0" * 64})
     for name, part in (("gone", "nowhere, is not there any more"), ("changed", "are not those that changed was made with; choose one with --image-text-model")):
         out = " ".join(evaluate(capsys, name, "--metrics", "clip_score,repetition", status=3).out.split())
-        assert part in out and "rep-2" in out
+        assert part in out and "rep-2" in out and "CLIPScore is by" not in out and document(files / name)["image_text_model"] is None
     both = evaluate(capsys, "gone", "changed", "--metrics", "clip_score,repetition", status=3)
     assert "the runs were made with different image-text models (gone: " in both.err and "so CLIPScore is by openai/clip-vit-base-patch32" in both.err
 

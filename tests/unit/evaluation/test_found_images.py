@@ -56,6 +56,8 @@ def found(tmp_path, folder, predictions, references=None):
         ({"Ka\u0308se.jpg": "x"}, "K\u00e4se.jpg"),
         ({"K\u00e4se": "x"}, "Ka\u0308se.jpg"),
         ({"42": "x"}, "42"),
+        ([{"id": 0, "image_name": "cat.jpg", "file_path": "/gone/pets/", "caption": "x"}], "pets/cat.jpg"),
+        ([{"id": 0, "image_name": "cat.jpg", "file_path": "/gone/pets/cat.jpg", "caption": "x"}], "pets/cat.jpg"),
     ],
 )
 def test_image_is_found_by_any_of_its_names(tmp_path, photos, prediction, file):
