@@ -12,6 +12,7 @@ from magic_cli.models.context import logits_on_context, read_context
 from magic_cli.models.lookahead import LookAhead, State
 from magic_cli.models.network import Network
 from magic_cli.models.probe import choose_look_ahead
+from magic_cli.models.tokenizers import require_embeddable
 from magic_cli.work import Work
 
 DEFAULT_START_TOKEN = "<-start_of_text->"
@@ -91,17 +92,25 @@ class HuggingFaceLanguageModel:
         """Token ids that open a caption: the start token if the model has one, then the prompt's words.
 
         Raises:
-            MagicError: There is neither a start token nor a prompt.
+            MagicError: There is neither a start token nor a prompt, or the model has no embedding for one of them.
         """
         words = self.tokenizer(prompt, add_special_tokens=False)["input_ids"] if prompt else []
         ids = ([] if self.start_id is None else [self.start_id]) + words
         if not ids:
             raise MagicError("this language model has no start token: set prompt='...' or language_model.start_token=TOKEN")
-        return ids
+        return self._embeddable(ids)
 
     def encode(self, text: str) -> list[int]:
-        """Token ids of ``text``; special tokens written in it are recognised, none is added."""
-        return self.tokenizer(text, add_special_tokens=False)["input_ids"]
+        """Token ids of ``text``; special tokens written in it are recognised, none is added.
+
+        Raises:
+            MagicError: The model has no embedding for one of them.
+        """
+        return self._embeddable(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    def _embeddable(self, ids: list[int]) -> list[int]:
+        require_embeddable(self.tokenizer, ids, self.network.num_embeddings, "language_model")
+        return ids
 
     def decode(self, sequences: Sequence[Sequence[int]]) -> list[str]:
         """Text of each sequence, special tokens included, spaces cleaned up."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import inspect
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from magic_cli.models.bodies import find_body, num_embeddings, takes_positions
 from magic_cli.models.compiling import compiled
 from magic_cli.models.lean_gpt2 import LeanGPT2
 from magic_cli.models.lean_modules import unpack_products
@@ -20,12 +20,19 @@ class Network:
     Args:
         model: A Hugging Face causal LM in eval mode.
         work: Where positions and head rows are counted.
+
+    Attributes:
+        num_embeddings: Token ids that it can read: 0 up to this.
+
+    Raises:
+        ModelFault: It gives no hidden states, or has no output head.
     """
 
     def __init__(self, model: torch.nn.Module, work: Work) -> None:
-        self.model, self.body, self.work = model, model.base_model, work
+        self.model, self.body, self.work = model, find_body(model), work
         self.head = model.get_output_embeddings()
-        self.takes_positions = "position_ids" in inspect.signature(self.body.forward).parameters
+        self.num_embeddings = num_embeddings(model)
+        self.takes_positions = takes_positions(self.body)
         self.lean = LeanGPT2.of(self.body)
         self.head_is_plain = True
         """Whether ``head(hidden)`` are the model's own logits; the probe clears it for scaled or capped heads."""

@@ -35,7 +35,7 @@ def choose_look_ahead(network: Network, *, decoding_len: int, num_candidates: in
     """
     decoding_len = _within_context(network, decoding_len)
     generator = torch.Generator().manual_seed(0)
-    vocab_size = network.head.weight.shape[0]
+    vocab_size = min(network.head.weight.shape[0], network.num_embeddings)
     draw = lambda *shape: torch.randint(vocab_size, shape, generator=generator).to(network.device)  # noqa: E731
     long, short = draw(decoding_len - 2), draw(max(1, decoding_len // 2))
     network.head_is_plain = _head_is_plain(network, short)
@@ -87,6 +87,8 @@ def _error(way: LookAhead, prompts: list[Tensor], candidates: Tensor) -> float:
 def _head_is_plain(network: Network, tokens: Tensor) -> bool:
     """Whether ``head(hidden)`` gives the model's own logits (not so for scaled or soft-capped heads)."""
     hidden, _ = network.hidden(tokens[None], use_cache=False)
+    if hidden.shape[-1] != network.head.weight.shape[-1]:
+        return False  # something stands between body and head
     own = network.own_logits(tokens[None], use_cache=False)
     plain = network.logits(hidden[:, -1])
     tolerance = _TOLERANCE.get(network.model.dtype, 1e-4)

@@ -57,9 +57,8 @@ def load_pooled_encoder(source: Any, *, device: torch.device) -> tuple[PooledEnc
     Raises:
         MagicError: It cannot be had, or has no trained pooler.
     """
-    model, tokenizer, facts, missing = load_text_model(source, device=device)
-    pooler = [key for key in missing if "pooler" in key]
-    if pooler or getattr(model, "pooler", None) is None:
+    model, tokenizer, facts, lacking = load_text_model(source, device=device)
+    if lacking or getattr(model, "pooler", None) is None:
         raise MagicError(f"{source.group}: {source.source} has no trained pooler, so its pooled output means nothing; name a SimCSE model, or {source.instead}")
     return PooledEncoder(model, tokenizer), facts
 

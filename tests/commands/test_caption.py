@@ -17,6 +17,7 @@ from PIL import Image
 import magic_cli
 from magic_cli.cli import main
 from tests.files import lines
+from tests.model_folders import copy_with, with_prefix
 
 OUTPUTS = ("predictions.jsonl", "failures.jsonl", "coco_results.json", "released_format.json")
 
@@ -42,6 +43,16 @@ def test_captions_go_to_stdout_and_the_run_folder(tiny_photos, models, tmp_path,
     session = manifest["sessions"][0]
     assert session["look_ahead"] == "tree" and session["incremental_text"] is True and session["work"]["texts_encoded"] > 0
     assert "clip_text: generated" in (tmp_path / "out" / "settings.yaml").read_text()
+
+
+def test_model_of_a_compiled_network_writes_the_same_and_the_manifest_says_so(tiny_photos, models, tiny_language_model_folder, tmp_path, capsys):
+    folder = copy_with(tiny_language_model_folder, tmp_path / "compiled", with_prefix("_orig_mod."))
+    words = ["caption", "--image", str(next(tiny_photos.iterdir())), *models]
+    assert main([*words, "run.dir=plain"]) == 0
+    wanted = capsys.readouterr().out
+    assert main([*words, f"language_model.path={folder}", "run.dir=out"]) == 0
+    assert capsys.readouterr().out == wanted
+    assert json.loads((tmp_path / "out" / "manifest.json").read_text())["models"]["language_model"]["stripped_prefix"] == "_orig_mod."
 
 
 def test_run_folder_is_named_after_dataset_method_and_settings(tiny_photos, models, tmp_path, capsys):

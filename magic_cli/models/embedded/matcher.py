@@ -24,7 +24,9 @@ from magic_cli.errors import MagicError
 from magic_cli.models.embedded.backbones import PhotoBackbone, TextBackbone
 from magic_cli.models.embedded.heads import HeadShape, MatcherHeads
 from magic_cli.models.embedded.text_tower import TextTower
+from magic_cli.models.faults import refuse
 from magic_cli.models.image_text_model import ImageTextModel
+from magic_cli.models.weights import number_faults, strict_faults
 from magic_cli.work import Work
 
 SHIPPED = Path(__file__).parent / "matcher"
@@ -84,7 +86,12 @@ class EmbeddedMatcher(ImageTextModel):
         has_tower = not teacher and ((folder / TOWER).is_dir() or folder.resolve() == SHIPPED.resolve())
         config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
         heads = MatcherHeads(HeadShape(config["embedding"], config["hidden"]))
-        heads.load_state_dict({name: tensor.float() for name, tensor in load_file(folder / HEADS).items()})
+        try:
+            heads.load_state_dict({name: tensor.float() for name, tensor in load_file(folder / HEADS).items()})
+        except RuntimeError as error:
+            refuse(strict_faults(error))
+            raise
+        refuse(number_faults(heads))
         tower = TextTower.load(folder / TOWER, heads=folder / HEADS) if has_tower else None
         matcher = cls(heads, config["image_sizes"], tower=tower, work=work)
         is_there = (torch.device(device), dtype) == (torch.device("cpu"), torch.float32)
