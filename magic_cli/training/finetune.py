@@ -17,7 +17,7 @@ from magic_cli.data.training_texts import TextForm
 from magic_cli.errors import SettingsError
 from magic_cli.models.loading import resolve_device
 from magic_cli.training.beginning import TOKENIZER_FILE, begin, start_id
-from magic_cli.training.checkpoints import Checkpoints, naming_full_disk, replace_files
+from magic_cli.training.checkpoints import Checkpoints, naming_full_disk, replace_files, take_weights
 from magic_cli.training.curves import check_plotting, plot_curve
 from magic_cli.training.folder import CURVE, TrainingFolder
 from magic_cli.training.loop import Loop, total_steps
@@ -131,7 +131,7 @@ def _carry_out(
     if not is_first:
         return None
     best = checkpoints.load_best()
-    model.load_state_dict(best["model"])
+    take_weights(model, best["model"], checkpoints.best)
     _export(model, kept, folder)
     report = _report(settings, loop, samples, measured) | {"after": best["best"], "parameters": model.num_parameters()}
     plot_curve(folder.read_metrics(), path / CURVE)

@@ -74,7 +74,7 @@ class Loop:
         saved = checkpoints.load_newest()
         if saved is not None:
             self.progress = saved.pop("progress")
-            self.updater.load(saved)
+            self.updater.load(saved, checkpoints.newest)
         if self.accelerator.is_main_process:
             self.folder.cut_metrics(saved["metrics_bytes"] if saved else 0)
             if saved is None:

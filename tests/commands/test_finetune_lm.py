@@ -210,6 +210,21 @@ def test_prefixed_base_is_adapted_as_the_plain_one_and_other_bases_are_refused(t
     assert f"fresh.tokenizer={tiny}: no tokenizer in" in capsys.readouterr().err
 
 
+def test_checkpoint_of_no_numbers_or_of_another_model_is_refused(adapt, tmp_path, capsys):
+    assert adapt("out", "optimizer.steps=2") == 0
+    manifest = tmp_path / "out" / "manifest.json"
+    manifest.write_text(manifest.read_text().replace('"status": "complete"', '"status": "interrupted"'))
+    [file] = (tmp_path / "out" / "checkpoints").glob("step-*.pt")
+    state = torch.load(file, weights_only=True)
+    state["model"]["transformer.wpe.weight"][0, 0] = torch.nan
+    for part in ("NaN or infinity in transformer.wpe.weight", "not in its files: transformer.wpe.weight"):
+        torch.save(state, file)
+        capsys.readouterr()
+        assert adapt("out", "optimizer.steps=2") == 2
+        assert f"{file.name}: the checkpoint does not fit the model (" in (line := capsys.readouterr().err) and part in line
+        state["model"].pop("transformer.wpe.weight", None)
+
+
 @pytest.mark.parametrize(
     ("words", "line"),
     [
