@@ -276,13 +276,14 @@ COMMANDS = {
         ),
         Command(
             name="doctor",
-            summary="show what is installed and cached, each problem with its remedy",
+            summary="show what is installed and cached, or what is wrong with a model, each problem with its remedy",
             resumes=True,  # what --fetch has downloaded is kept
             flags={
                 "--fetch": Flag("fetch", "bring what cannot be installed with pip: spice"),
                 "--from": Flag("source", "a folder or jar to take it from", "PLACE", True),
+                "--model": Flag("model", "check a model's folder or file: weights, tokenizer, numbers", "PLACE", True),
             },
-            examples=("magic doctor", "magic doctor --fetch spice"),
+            examples=("magic doctor", "magic doctor --fetch spice", "magic doctor --model my_model/"),
         ),
     )
 }
