@@ -83,7 +83,7 @@ def read_causal_model(settings: Any, *, dtype: torch.dtype, resizes: bool = Fals
     Args:
         settings: Which model.
         dtype: Type of its weights.
-        resizes: Whether the model's embeddings will be made as many as the tokenizer's ids.
+        resizes: Whether tokens that were added to the tokenizer will get embeddings, so that any of them may lack one.
 
     Raises:
         MagicError: They cannot be had or read, weights are missing or no numbers, or the tokenizer is missing or not the model's.
@@ -103,9 +103,9 @@ def read_causal_model(settings: Any, *, dtype: torch.dtype, resizes: bool = Fals
         tokenizer, faults = read_tokenizer(place, lambda: AutoTokenizer.from_pretrained(**where, **options))
         with no_progress() if is_gguf else nullcontext():
             model, fit, of_weights = read_pretrained(AutoModelForCausalLM, where, dtype=dtype, **options)
-        if not resizes and not faults:
+        if not faults:
             used = {tokenizer.bos_token, tokenizer.eos_token, settings.start_token or DEFAULT_START_TOKEN}
-            faults = beyond_faults(tokenizer, num_embeddings(model), used)
+            faults = beyond_faults(tokenizer, num_embeddings(model), () if resizes else used)
         refuse([*of_weights, *faults])
         if is_gguf:
             forget_quantisation(model)

@@ -9,8 +9,8 @@ from transformers import AutoTokenizer, BertConfig, GPT2Config, LlamaConfig, OPT
 from magic_cli.errors import MagicError
 from magic_cli.model_settings import LanguageModelSettings
 from magic_cli.models.faults import ModelFault
-from magic_cli.models.loading import load_language_model
-from magic_cli.models.tokenizers import read_tokenizer
+from magic_cli.models.loading import load_language_model, read_causal_model
+from magic_cli.models.tokenizers import num_ids, read_tokenizer
 from magic_cli.work import Work
 from tests.model_folders import remove_tokenizer
 
@@ -85,3 +85,11 @@ def test_tokenizer_of_a_larger_model_is_refused(folder):
     GPT2TokenizerFast.from_pretrained(folder).save_pretrained(folder)
     with pytest.raises(ModelFault, match=r"the model has 402 embeddings, and none for its tokenizer's .* more"):
         load(folder)
+    with pytest.raises(ModelFault, match="the model has 402 embeddings"):
+        read_causal_model(LanguageModelSettings(path=str(folder)), dtype=torch.float32, resizes=True)
+
+
+def test_training_takes_tokens_that_were_added(folder):
+    add_tokens(folder, "zebra", eos_token="<end>")
+    _, tokenizer, _ = read_causal_model(LanguageModelSettings(path=str(folder)), dtype=torch.float32, resizes=True)
+    assert num_ids(tokenizer) == 404
