@@ -19,7 +19,7 @@ from magic_cli.decoding.magic import ContrastiveSearch, MagicSearch
 from magic_cli.decoding.method import DecodingMethod
 from magic_cli.decoding.rerank import Rerank
 from magic_cli.decoding.sampling import GreedySearch, NucleusSampling, TopKSampling, TypicalSampling
-from magic_cli.decoding.zerocap import ZeroCap
+from magic_cli.decoding.zerocap.method import ZeroCap
 from magic_cli.errors import SettingsError, require
 from magic_cli.model_settings import MachineSettings
 from magic_cli.retrieval.clipre import CaptionRetrieval

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 
 from magic_cli.decoding.magic import MagicSearch
-from magic_cli.decoding.zerocap import ZeroCap
+from magic_cli.decoding.zerocap.method import ZeroCap
 from magic_cli.errors import SettingsError, nearest, require
 from magic_cli.model_settings import MachineSettings
 

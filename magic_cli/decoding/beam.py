@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from magic_cli.decoding.method import Choice, DecodingMethod, Step, require
+from magic_cli.decoding.method import DecodingMethod, require
+from magic_cli.decoding.step import Choice, Step
 
 _NEVER = -1e9  # score of a beam that must not be continued
 
@@ -45,7 +46,7 @@ class _Beams:
     def step(self, step: Step) -> Choice:
         import torch
 
-        width, logits = self.method.num_beams, step.state.logits
+        width, logits = self.method.num_beams, step.logits
         num_groups, vocab_size = len(self.scores), logits.shape[-1]
         totals = logits.log_softmax(dim=-1) + torch.tensor(self.scores, device=logits.device).view(-1, 1)
         best = totals.view(num_groups, -1).topk(2 * width, dim=-1)  # (R, V) -> (G, 2 * num_beams)

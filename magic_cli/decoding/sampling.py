@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from magic_cli.decoding.method import Choice, DecodingMethod, Step, require
+from magic_cli.decoding.method import DecodingMethod, require
+from magic_cli.decoding.step import Candidates, Choice, Step
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -16,10 +17,8 @@ class GreedySearch(DecodingMethod):
     """The most likely token at every step."""
 
     def step(self, step: Step) -> Choice:
-        from magic_cli.decoding import scoring
-
-        ids, confidence, close = scoring.top_candidates(step.state.logits, 1)
-        return Choice(tokens=ids[:, 0], close=close, details={"token_ids": ids, "p": confidence})
+        found = step.candidates(1)
+        return Choice(found.ids[:, 0], found)
 
 
 @dataclass
@@ -47,12 +46,12 @@ class Sampling(DecodingMethod):
     def step(self, step: Step) -> Choice:
         from magic_cli.decoding import scoring
 
-        logits = step.state.logits
+        logits = step.logits
         # the largest is moved to 0 first, so that a tiny temperature cannot overflow
         kept = self.restrict((logits - logits.amax(dim=-1, keepdim=True)) / self.temperature)
         tokens = scoring.draw(kept, step.uniform())
         p = kept.softmax(dim=-1).gather(1, tokens[:, None])
-        return Choice(tokens=tokens, details={"token_ids": tokens[:, None], "p": p})
+        return Choice(tokens, Candidates(tokens[:, None], p))
 
 
 @dataclass

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from magic_cli.protocols import LanguageModel
+from magic_cli.decoding.protocols import LanguageModel
 
 STORY_SENTENCES = 5
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
+from magic_cli.decoding.prompts import Prompt
 from magic_cli.errors import MagicError
 from magic_cli.models.context import logits_on_context, read_context
 from magic_cli.models.lookahead import LookAhead, State
@@ -117,8 +118,8 @@ class HuggingFaceLanguageModel:
             raise RuntimeError("call prepare() before decoding")
         return self._way
 
-    def prefill(self, prompts: Sequence[Sequence[int]]) -> State:
-        return self._look_ahead.start(prompts)
+    def prefill(self, prompts: Sequence[Prompt | Sequence[int]]) -> State:
+        return self._look_ahead.start([Prompt.of(prompt) for prompt in prompts])
 
     def peek(self, state: State, ids: Tensor, wanted: Tensor | None = None) -> Tensor:
         return self._look_ahead.look(state, ids, wanted)

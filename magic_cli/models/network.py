@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -39,13 +41,30 @@ class Network:
         unpack_products(self.body)  # the compiler packs for itself
         self.body, self.lean = compiled(self.body), None
 
+    def embed(self, ids: Tensor) -> Tensor:
+        """Input embeddings (B, T, D) of ``ids`` (B, T), as vectors in a prompt stand beside them."""
+        return self.model.get_input_embeddings()(ids)
+
+    @cached_property
+    def takes_vectors(self) -> bool:
+        """Whether the model reads input embeddings just as it reads token ids; found out by trying."""
+        if "inputs_embeds" not in inspect.signature(self.body.forward).parameters:
+            return False
+        ids = torch.arange(min(4, self.head.weight.shape[0]), device=self.device)[None]
+        by_ids, by_vectors = self.body(ids, use_cache=False), self.body(inputs_embeds=self.embed(ids), use_cache=False)
+        expected = by_ids.last_hidden_state
+        return bool((by_vectors.last_hidden_state - expected).abs().amax() <= 1e-2 * expected.abs().amax())
+
     def hidden(self, ids: Tensor, mask: Tensor | None = None, positions: Tensor | None = None, cache: Any = None, **options):
-        """Last-layer hidden states (B, T, H) of ``ids`` (B, T), and the cache after them."""
+        """Last-layer hidden states (B, T, H) of ``ids`` (B, T), and the cache after them.
+
+        Of input embeddings if ``inputs_embeds`` (B, T, D) is among the options; the ids then only count.
+        """
         with self.work.phase("language_model"):
             self.work.add("lm_positions", ids.numel())
-            if self.lean is not None and cache is not None and mask is not None and mask.dim() == 4:
+            if self.lean is not None and cache is not None and mask is not None and mask.dim() == 4 and "inputs_embeds" not in options:
                 return self.lean(ids, mask, positions, cache), cache
-            out = self.body(ids, **self._inputs(mask, positions), past_key_values=cache, **options)
+            out = self.body(**self._inputs(ids, mask, positions, options), past_key_values=cache)
         return out.last_hidden_state, getattr(out, "past_key_values", None)
 
     def logits(self, hidden: Tensor) -> Tensor:
@@ -59,12 +78,14 @@ class Network:
         with self.work.phase("language_model"):
             self.work.add("lm_positions", ids.numel())
             self.work.add("head_rows", ids.shape[0])
-            out = self.model(ids, **self._inputs(mask, positions), past_key_values=cache, **options)
+            out = self.model(**self._inputs(ids, mask, positions, options), past_key_values=cache)
         logits = out.logits[:, -1]
         return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
-    def _inputs(self, mask: Tensor | None, positions: Tensor | None) -> dict[str, Tensor]:
-        inputs = {} if mask is None else {"attention_mask": mask}
+    def _inputs(self, ids: Tensor, mask: Tensor | None, positions: Tensor | None, options: Mapping[str, Any]) -> dict[str, Any]:
+        inputs = dict(options) if "inputs_embeds" in options else {"input_ids": ids, **options}
+        if mask is not None:
+            inputs["attention_mask"] = mask
         if positions is not None and self.takes_positions:
             inputs["position_ids"] = positions
         return inputs

@@ -7,6 +7,7 @@ import logging
 import torch
 from torch import Tensor
 
+from magic_cli.decoding.prompts import Prompt
 from magic_cli.errors import MagicError
 from magic_cli.models.lookahead import LookAhead, Recompute, RepeatedCache, TreeStep
 from magic_cli.models.network import Network
@@ -63,7 +64,7 @@ def _error(way: LookAhead, prompts: list[Tensor], candidates: Tensor) -> float:
     In the second step one row wants all candidates and the other only its last.
     """
     sequences = [prompt.tolist() for prompt in prompts]
-    state = way.prefill(sequences)
+    state = way.prefill([Prompt(sequence) for sequence in sequences])
     worst = 0.0
     few = torch.ones_like(candidates[1], dtype=torch.bool)
     few[1, :-1] = False

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from tqdm import tqdm
 
 from magic_cli.data.images import SkippedImage, UnreadableImage
-from magic_cli.decoding.step_memory import StepMemory
+from magic_cli.decoding.shortcuts.memory import StepMemory
 from magic_cli.image_features.cache import cache_folder
 from magic_cli.image_features.reading import ImageReader, ImageStream, ReadImage, choose_workers
 from magic_cli.runs import RunFolder
@@ -192,7 +192,7 @@ class Writer:
         import torch
 
         from magic_cli.decoding.generate import generate
-        from magic_cli.decoding.method import Guidance
+        from magic_cli.decoding.request import Options
 
         open_ids = {item.id for item, _ in readable if item.id not in self.run.predictions}
         steps: list[dict[str, Any]] = []
@@ -205,24 +205,27 @@ class Writer:
 
         options = self.settings.run
         prompts = [self.task.prompt(self.language_model, item) for item, _ in readable]
-        generated = generate(
+        method = self.settings.decoding
+        written = generate(
             self.language_model,
-            self.settings.decoding,
+            method,
             prompts,
-            guidance=None if features is None else Guidance(self.scorer, torch.stack(features)),
-            is_settled=self.format.is_settled,
-            seeds=[item_seed(options.seed, item.id, options.repeat) for item, _ in readable],
-            on_step=trace if options.trace else None,
-            lazy=self.lazy,
-            memory=self.memory,
-            settle_ties=self.exact,
+            [] if features is None else [method.image_guide(self.scorer, torch.stack(features))],
+            Options(
+                is_settled=self.format.is_settled,
+                seeds=[item_seed(options.seed, item.id, options.repeat) for item, _ in readable],
+                on_step=trace if options.trace else None,
+                lazy=self.lazy,
+                memory=self.memory,
+                settle_ties=self.exact,
+            ),
         )
         if self.memory is not None and self.memory.met:
             self.work.add("steps_remembered", self.memory.met - self.work.counts["steps_remembered"])
         self.run.add_trace(steps)
         self.run.add_predictions([
-            self.task.prediction(item, digest=image and image.digest, text=self.format.text(prompt, ids), token_ids=ids)
-            for (item, image), prompt, ids in zip(readable, prompts, generated, strict=True)
+            self.task.prediction(item, digest=image and image.digest, text=self.format.text(prompt, one.ids), token_ids=one.ids)
+            for (item, image), prompt, one in zip(readable, prompts, written, strict=True)
             if item.id in open_ids
         ])
 

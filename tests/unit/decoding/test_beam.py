@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from magic_cli.decoding.beam import BeamSearch
-from magic_cli.decoding.generate import generate
+from tests.decoding import Guidance, generate
 from magic_cli.decoding.sampling import GreedySearch
 
 PROMPTS = ["", "A man", "Two dogs are running over the green", "A plate of food with broccoli and meat.", "The man wasn't"]
@@ -60,7 +60,7 @@ class ThreeWords:
             self.hidden, self.valid = torch.zeros(len(last), 1, 1), torch.ones(len(last), 1, dtype=torch.bool)
 
     def prefill(self, prompts):
-        return self.State(torch.tensor([prompt[-1] for prompt in prompts]))
+        return self.State(torch.tensor([prompt.ids[-1] for prompt in prompts]))
 
     def peek(self, state, ids):
         state.peeked = ids

@@ -6,9 +6,9 @@ import pytest
 from tests.tiny_models import END
 
 from magic_cli.decoding.beam import BeamSearch
-from magic_cli.decoding.generate import generate
+from tests.decoding import Guidance, generate
 from magic_cli.decoding.magic import ClipText, ContrastiveSearch, MagicSearch
-from magic_cli.decoding.method import Step, candidate_sequences
+from magic_cli.decoding.step import Step, candidate_sequences
 from magic_cli.decoding.sampling import GreedySearch, NucleusSampling, TopKSampling, TypicalSampling
 from magic_cli.errors import SettingsError
 
@@ -71,7 +71,7 @@ def test_image_is_needed_only_when_beta_is_positive():
 
 
 def sequences(model, *, prompt=(), generated=(), candidates=(), window=60, include_prompt=False):
-    step = Step(model, None, [list(prompt)], [list(generated)], [1], [])
+    step = Step(model, None, None, [list(prompt)], [list(generated)], [1], [])
     return candidate_sequences(step, [list(candidates)], window=window, include_prompt=include_prompt)
 
 

@@ -6,12 +6,11 @@ import pytest
 import torch
 from tests.reference import zerocap as reference
 
-from magic_cli.decoding import shifting
-from magic_cli.decoding.generate import generate
-from magic_cli.decoding.method import Guidance
+from magic_cli.decoding.zerocap import shifting
+from tests.decoding import Guidance, generate
 from magic_cli.decoding.text import CaptionFormat
-from magic_cli.decoding.zerocap import ZeroCap
-from magic_cli.decoding.zerocap_search import end_token, forbidden_tokens
+from magic_cli.decoding.zerocap.method import ZeroCap
+from magic_cli.decoding.zerocap.search import end_token, forbidden_tokens
 from magic_cli.errors import MagicError, SettingsError
 from magic_cli.models.language_model import HuggingFaceLanguageModel
 

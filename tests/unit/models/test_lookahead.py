@@ -9,7 +9,7 @@ import torch
 import transformers
 from tests.tiny_models import build_language_tokenizer, randomise
 
-from magic_cli.decoding.generate import generate
+from tests.decoding import Guidance, generate
 from magic_cli.decoding.magic import ContrastiveSearch
 from magic_cli.errors import MagicError
 from magic_cli.models.language_model import HuggingFaceLanguageModel

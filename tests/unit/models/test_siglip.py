@@ -6,9 +6,8 @@ from tests.tiny_models import CAPTIONS, randomise
 from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast, SiglipConfig, SiglipImageProcessorPil, SiglipModel
 
-from magic_cli.decoding.generate import generate
+from tests.decoding import Guidance, generate
 from magic_cli.decoding.magic import MagicSearch
-from magic_cli.decoding.method import Guidance
 from magic_cli.models.huggingface_clip import load_huggingface
 from magic_cli.models.image_text_model import PlainTexts
 from magic_cli.work import Work

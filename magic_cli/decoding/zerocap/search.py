@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
 
-from magic_cli.decoding.method import Task, refuse_nan, require
-from magic_cli.decoding.shifting import Shifted, fuse, image_targets, make_less_likely, shift
-from magic_cli.decoding.text_cosines import TextCosines
+from magic_cli.decoding.method import refuse_nan, require
+from magic_cli.decoding.prompts import Prompt
+from magic_cli.decoding.protocols import ContextModel
+from magic_cli.decoding.request import Request
+from magic_cli.decoding.rules import apply_rules
+from magic_cli.decoding.zerocap.settings import ZeroCapSettings
+from magic_cli.decoding.zerocap.shifting import Shifted, fuse, image_targets, make_less_likely, shift
+from magic_cli.decoding.zerocap.text_cosines import TextCosines
 from magic_cli.errors import MagicError, SettingsError
-from magic_cli.protocols import ContextModel
-
-if TYPE_CHECKING:
-    from magic_cli.decoding.zerocap import ZeroCap
 
 _TRACED = 10  # likeliest tokens of a row that the trace holds
 
@@ -42,25 +42,26 @@ class ZeroCapSearch:
 
     Args:
         method: Settings.
-        task: What ``generate`` was asked for.
+        request: What ``generate`` was asked for.
         index: Which of its prompts this is.
     """
 
-    def __init__(self, method: ZeroCap, task: Task, index: int) -> None:
-        self.method, self.task, self.index, self.model = method, task, index, task.model
+    def __init__(self, method: ZeroCapSettings, request: Request, index: int) -> None:
+        self.method, self.request, self.index, self.model = method, request, index, request.model
+        self.prompt = request.prompts[index]
         for name in ("num_beams", "num_texts"):
-            require(name, getattr(method, name), at_least=1, at_most=task.model.vocab_size)
-        self.lead = lead_tokens(task.model, method.prompt, task.prompts[index])
-        self.end = end_token(task.model, method.end_token)
+            require(name, getattr(method, name), at_least=1, at_most=self.model.vocab_size)
+        self.lead = lead_tokens(self.model, method.prompt, self.prompt)
+        self.end = end_token(self.model, method.end_token)
         self.cosines: TextCosines | None = None
         if method.needs_image:
-            guidance = task.guidance
-            self.cosines = TextCosines(guidance.scorer, guidance.images[index], reuse=method.text_cache)
+            guide = request.image_guide("decoding=zerocap")
+            self.cosines = TextCosines(guide.scorer, guide.vectors[index], reuse=method.text_cache)
 
     def run(self) -> list[int]:
         """Generated token ids: up to the end token, or as many as there is room for."""
         beams = [_Beam([], 0.0, stopped=False, parent=0)]
-        for step in range(self.method.decoding_len - len(self.task.prompts[self.index])):
+        for step in range(self.method.decoding_len - len(self.prompt.ids)):
             running = [beam for beam in beams if not beam.stopped]
             shifted = self._shift([beam.generated for beam in running])
             log_p = self._log_p(shifted, [beam.generated for beam in running], step)
@@ -116,7 +117,8 @@ class ZeroCapSearch:
         forbidden = forbidden_tokens(self.model).to(logits.device)[None] & ~is_end
         logits = make_less_likely(logits, is_end, method.first_end_factor if step == 0 else 1 / method.end_factor)
         logits = make_less_likely(logits, forbidden, method.forbidden_factor)
-        return fuse(logits, shifted.log_p0, method.fusion_factor)
+        log_p = fuse(logits, shifted.log_p0, method.fusion_factor)
+        return apply_rules(self.request.options.rules, log_p, [self.prompt.ids] * len(texts), texts)
 
     def _grow(self, beams: list[_Beam], log_p: Tensor) -> list[_Beam]:
         """The best texts by length-averaged log p, of the stopped ones and of all continuations of the others."""
@@ -126,7 +128,7 @@ class ZeroCapSearch:
         for row, (beam, gains, tokens) in enumerate(zip(running, best.values.tolist(), best.indices.tolist(), strict=True)):
             for gain, token in zip(gains, tokens, strict=True):
                 generated = [*beam.generated, token]
-                stopped = token == self.end or self.task.is_settled(generated)
+                stopped = token == self.end or self.request.options.is_settled(generated)
                 pool.append(_Beam(generated, beam.log_p + gain, stopped, parent=row))
         return sorted(pool, key=lambda beam: -beam.average)[: self.method.num_beams]
 
@@ -138,13 +140,13 @@ class ZeroCapSearch:
         return beams[fits.index(max(fits))].generated
 
     def _report(self, step: int, beams: list[_Beam], log_p: Tensor, shifted: Shifted) -> None:
-        if self.task.on_step is None:
+        if self.request.options.on_step is None:
             return
         best = log_p.topk(min(_TRACED, log_p.shape[1]), dim=-1)
         for row, beam in enumerate(beams):
             if len(beam.generated) != step + 1:
                 continue  # it had stopped before
-            self.task.on_step(self.index, step, {
+            self.request.options.on_step(self.index, step, {
                 "choice": beam.generated[-1],
                 "row": row,
                 "parent": beam.parent,
@@ -156,7 +158,7 @@ class ZeroCapSearch:
             })
 
 
-def lead_tokens(model: ContextModel, prompt: str, opening: list[int]) -> list[int]:
+def lead_tokens(model: ContextModel, prompt: str, opening: Prompt) -> list[int]:
     """What the model reads first: the method's own prompt, then the words of the run's.
 
     Raises:
@@ -169,7 +171,9 @@ def lead_tokens(model: ContextModel, prompt: str, opening: list[int]) -> list[in
     if len(ids) < 2 or ids[0] not in openers:
         names = " or ".join(repr(text) for text in model.decode([[i] for i in sorted(openers)]))
         raise SettingsError(f"decoding.prompt must open with {names} of this language model and go on with words, got {prompt!r}")
-    return ids + [i for i in opening if i not in openers]
+    if opening.vectors:
+        raise MagicError("decoding=zerocap reads no prompts with vectors (images) in them; use decoding=magic, nucleus or another method")
+    return ids + [i for i in opening.ids if i not in openers]
 
 
 def end_token(model: ContextModel, text: str) -> int:

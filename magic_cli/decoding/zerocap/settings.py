@@ -1,13 +1,10 @@
-"""ZeroCap (Tewel et al. 2022): for every token the language model's context is moved by gradient steps towards the image.
-
-Written from the paper's description; the defaults are those of the MAGIC paper's comparison.
-"""
+"""Settings of ZeroCap; the defaults are those of the MAGIC paper's comparison."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from magic_cli.decoding.method import OwnLoop, Task, require
+from magic_cli.decoding.method import DecodingMethod, require
 
 _FRACTIONS = ("fusion_factor", "grad_norm_factor")
 _WEIGHTS = ("clip_scale", "ce_scale", "step_size")
@@ -15,8 +12,8 @@ _FACTORS = ("clip_loss_temperature", "repetition_penalty", "first_end_factor", "
 
 
 @dataclass
-class ZeroCap(OwnLoop):
-    """ZeroCap: gradient steps on the keys and values of the context, then beam search on the shifted distribution.
+class ZeroCapSettings(DecodingMethod):
+    """What ZeroCap goes by.
 
     Attributes:
         decoding_len: Tokens in all of the caption, its start token included: 17 are 16 new ones.
@@ -80,8 +77,3 @@ class ZeroCap(OwnLoop):
     @property
     def needs_image(self) -> bool:
         return self.shifts or self.num_beams > 1
-
-    def write(self, task: Task) -> list[list[int]]:
-        from magic_cli.decoding.zerocap_search import ZeroCapSearch
-
-        return [ZeroCapSearch(self, task, index).run() for index in range(len(task.prompts))]

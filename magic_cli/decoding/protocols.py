@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from magic_cli.decoding.prompts import Prompt
+
 
 class LanguageModelState(Protocol):
     """What a language model remembers of B sequences."""
@@ -34,8 +36,12 @@ class LanguageModel(Protocol):
     end_id: int
     """End-of-text token."""
 
-    def prefill(self, prompts: Sequence[Sequence[int]]) -> LanguageModelState:
-        """Read B prompts (each at least one token long, lengths may differ)."""
+    def prefill(self, prompts: Sequence[Prompt]) -> LanguageModelState:
+        """Read B prompts (each at least one token long, lengths may differ).
+
+        Raises:
+            MagicError: A prompt has vectors, and the model takes none.
+        """
 
     def peek(self, state: LanguageModelState, ids: Tensor, wanted: Tensor | None = None) -> Tensor:
         """Hidden states (B, K, H) that the tokens ``ids`` (B, K) would have as next token; commits to none.
