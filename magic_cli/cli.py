@@ -7,47 +7,63 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from magic_cli import __version__
+from magic_cli import __version__, terminal
+from magic_cli.command_help import command_help, overview
 from magic_cli.commands import COMMANDS, Command, Flag
 from magic_cli.errors import MagicError, SettingsError, nearest
-from magic_cli.settings_help import describe_settings
 
-USER_FAULT, BUG, INTERRUPTED = 2, 1, 130
+USER_FAULT, BUG, INTERRUPTED, TERMINATED = 2, 1, 128 + signal.SIGINT, 128 + signal.SIGTERM
 
 _HYDRA_SWITCHES = {"-m", "--multirun", "--resolve", "--hydra-help"}
 _HYDRA_OPTIONS = {"-c", "--cfg", "-p", "--package", "-cd", "--config-dir", "-i", "--info"}
 _CONFIG_VIEWS = ("job", "hydra", "all")
+_SWEEP_FUNCTION = re.compile(r"(?:choice|glob|shuffle|sort|tag)\(.*\)")
 _REFUSED = {"--experimental-rerun": "it unpickles files; start the same command again instead"}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run ``magic``; returns the exit status (0 done, 2 the user's to mend, 3 done but some images failed)."""
     argv = list(sys.argv[1:] if argv is None else argv)
-    if hasattr(sys.stdout, "reconfigure"):  # a caption that the terminal cannot show must not end the run
-        sys.stdout.reconfigure(errors="backslashreplace")
+    streams = sys.stdout, sys.stderr
+    terminal.guard_streams()
     try:
-        return _main(argv)
+        status = _reported(argv)
+    except BrokenPipeError:  # the reader of a stream has gone, as in `magic ... | head`
+        terminal.discard_output()
+        status = 128 + signal.SIGPIPE
+    sys.stdout, sys.stderr = streams  # not after a bug: its traceback passes the guards, too
+    return status
+
+
+def _reported(argv: list[str]) -> int:
+    """The exit status, after everything is said."""
+    status = _outcome(argv, lambda: _main(argv))
+    return _outcome(argv, sys.stdout.flush) or status  # here a full disk is one line
+
+
+def _outcome(argv: list[str], action: Callable[[], int | None]) -> int:
+    """The exit status of an action, whose errors become one line."""
+    try:
+        return action() or 0
     except MagicError as error:
         print(f"magic: {error}", file=sys.stderr)
         return USER_FAULT
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         command = COMMANDS.get(_command_name(argv))
         print(f"magic: stopped{f'; {command.when_repeated}' if command else ''}", file=sys.stderr)
-        return INTERRUPTED
-    except BrokenPipeError:  # the reader of stdout has gone, as in `magic ... | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 128 + signal.SIGPIPE
+        return TERMINATED if isinstance(stop, _Terminated) else INTERRUPTED
 
 
 def _main(argv: list[str]) -> int:
     if not argv or argv[0] in ("-h", "--help", "help"):
-        print(_overview())
+        print(overview())
         return 0
     if argv[0] == "--version":
         print(f"magic {__version__}")
@@ -56,8 +72,9 @@ def _main(argv: list[str]) -> int:
     if command is None:
         raise SettingsError(f"unknown command {argv[0]!r}; {nearest(_command_name(argv), list(COMMANDS))}")
     if any(word in ("-h", "--help") for word in argv[1:]):
-        print(_command_help(command))
+        print(command_help(command))
         return 0
+    _check_working_folder()
     if command.settings_class is None:
         return importlib.import_module(command.module).run(**_arguments(argv[1:], command))
     flags, overrides = translate(argv[1:], command)
@@ -68,6 +85,14 @@ def _main(argv: list[str]) -> int:
     from magic_cli import hydra_app  # imports Hydra
 
     return hydra_app.run(command, flags, overrides)
+
+
+def _check_working_folder() -> None:
+    """Relative paths, and libraries, need one."""
+    try:
+        os.getcwd()
+    except FileNotFoundError as error:
+        raise MagicError("the working folder is not there any more: it was deleted or moved; cd to one that exists") from error
 
 
 def _command_name(argv: Sequence[str]) -> str:
@@ -85,8 +110,12 @@ def _arguments(words: Sequence[str], command: Command) -> dict[str, str]:
     return arguments
 
 
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM: it ends a command as Ctrl-C does, with an exit status of its own."""
+
+
 def _interrupt(signum: int, frame: Any) -> None:
-    raise KeyboardInterrupt
+    raise _Terminated
 
 
 def translate(words: Sequence[str], command: Command) -> tuple[list[str], list[str]]:
@@ -102,6 +131,8 @@ def translate(words: Sequence[str], command: Command) -> tuple[list[str], list[s
     Raises:
         SettingsError: An unknown flag, a flag without value, or a stray word.
     """
+    from magic_cli.mistaken_values import check_override  # not needed for help
+
     flags: list[str] = []
     overrides: list[str] = []
     lists: dict[str, list[str]] = {}
@@ -137,12 +168,12 @@ def translate(words: Sequence[str], command: Command) -> tuple[list[str], list[s
             if flag.also and flag.also not in overrides:
                 overrides.insert(0, flag.also)
         elif word.startswith("-"):
-            raise SettingsError(f"unknown flag {name}; {nearest(name, [*command.flags, '-m', '--cfg', '--config-dir'])}")
-        elif command.words is not None and (not has_value or Path(word).exists()):
+            raise SettingsError(f"unknown flag {name}; {_meant_flag(name, command)}")
+        elif command.words is not None and (not has_value or os.path.exists(word)):
             stray.append(word)
         elif has_value or word.startswith("~"):
             key = command.renamed.get(name, name)
-            overrides.append(_quote_override(f"{key}={value}" if has_value else word, is_sweep))
+            overrides.append(_quote_override(f"{key}={value}" if has_value else word, command, is_sweep))
         else:
             hint = f"--image {word}" if Path(word).suffix else f"--dataset {word}"
             raise SettingsError(f"unexpected {word!r}; settings are written name=value, images as in `{hint}`")
@@ -151,7 +182,19 @@ def translate(words: Sequence[str], command: Command) -> tuple[list[str], list[s
     if stray:
         lists[command.words.setting] = stray
     overrides += [f"{setting}=[{','.join(map(quote, values))}]" for setting, values in lists.items()]
+    for override in overrides:
+        check_override(override, command, has_own_configs=bool({"-cd", "--config-dir"} & set(flags)))
     return flags, overrides
+
+
+def _meant_flag(name: str, command: Command) -> str:
+    """A hint for an unknown flag, which may be a setting that was typed as one."""
+    setting = name.lstrip("-").replace("-", "_")
+    found = [known for known in _settings_of(command) if f".{known}".endswith(f".{setting}")]
+    if found and setting != "task":
+        depth = min(known.count(".") for known in found)
+        return f"settings are written name=value: {' or '.join(f'{known}=...' for known in sorted(found) if known.count('.') == depth)}"
+    return nearest(name, [*command.flags, "-m", "--cfg", "--config-dir"])
 
 
 def _take_action(command: Command, stray: list[str], overrides: list[str]) -> str:
@@ -185,25 +228,35 @@ def quote(text: str) -> str:
 
 
 def _flag_value(flag: Flag, value: str, is_sweep: bool) -> str:
-    return _quote_value(value, is_sweep) if flag.is_path or flag.metavar == "TEXT" else value
+    if not flag.is_path and flag.metavar != "TEXT":
+        return value
+    return quote(value) if value == "null" else _quote_value(value, is_sweep)  # who wants none leaves the flag out
 
 
-# Settings that hold text in which commas, quotes and brackets mean nothing to Hydra.
-_TEXT_SETTINGS = {"path", "root", "dir", "annotations", "prompt", "start_token", "name", "pretrained", "revision", "split",
-                  "references", "tokenizer", "images", "output", "image", "titles", "retrieved", "human_scores", "key", "lib", "cache", "java_home",
-                  "index", "folder", "captions_file"}  # fmt: skip
-
-
-def _quote_override(override: str, is_sweep: bool) -> str:
+def _quote_override(override: str, command: Command, is_sweep: bool) -> str:
+    """The override with its value quoted if it is text, in which commas, quotes and brackets mean nothing to Hydra."""
     key, _, value = override.partition("=")
-    is_text = key.lstrip("+").rpartition(".")[2] in _TEXT_SETTINGS
+    name = key.lstrip("+")
+    if value == "" or "@" in name or name.startswith("hydra") or (is_sweep and _SWEEP_FUNCTION.fullmatch(value)):
+        return override
+    known = _settings_of(command)
+    last = name.rpartition(".")[2]
+    # an unknown name is refused later; until then its value must not be taken for Hydra's grammar
+    is_text = known[name] if name in known else any(is_text and known_name.rpartition(".")[2] == last for known_name, is_text in known.items())
     return f"{key}={_quote_value(value, is_sweep)}" if is_text else override
+
+
+def _settings_of(command: Command) -> dict[str, bool]:
+    from magic_cli import composing  # imports the settings of all commands
+
+    module, _, name = command.settings_class.rpartition(".")
+    return composing.settings_of(getattr(importlib.import_module(module), name))
 
 
 def _quote_value(value: str, is_sweep: bool) -> str:
     if value in ("null", "") or (len(value) > 1 and value[0] in "'\"" and value[-1] == value[0]):
         return value
-    if is_sweep and "," in value and not Path(value).exists():
+    if is_sweep and "," in value and not os.path.exists(value):
         return ",".join(quote(part.strip()) for part in value.split(","))  # several values to sweep over
     return quote(value)
 
@@ -224,7 +277,7 @@ def _check_flag(name: str, value: str, command: Command, given: list[str]) -> No
 def _check_hydra_option(name: str, value: str) -> None:
     if name in ("-c", "--cfg") and value not in _CONFIG_VIEWS:
         raise SettingsError(f"{name} must be one of {', '.join(_CONFIG_VIEWS)}, got {value!r}")
-    if name in ("-cd", "--config-dir") and not Path(value).is_dir():
+    if name in ("-cd", "--config-dir") and not os.path.isdir(value):
         raise SettingsError(f"{name}={value}: no such folder (looked at {Path(value).absolute()})")
 
 
@@ -232,45 +285,6 @@ def _next_value(name: str, queue: list[str]) -> str:
     if not queue:
         raise SettingsError(f"{name} needs a value")
     return queue.pop(0)
-
-
-def _overview() -> str:
-    width = max(map(len, COMMANDS))
-    commands = "\n".join(f"  {c.name:<{width}}  {c.summary}" for c in COMMANDS.values())
-    examples = "\n".join(f"  {example}" for c in COMMANDS.values() for example in c.examples)
-    return f"""magic {__version__}: image-guided text generation
-
-usage: magic COMMAND [FLAGS] [SETTING=VALUE ...]
-
-commands:
-{commands}
-
-examples:
-{examples}
-
-magic COMMAND --help lists a command's flags and settings."""
-
-
-def _command_help(command: Command) -> str:
-    parts = [f"magic {command.name}: {command.summary}"]
-    rows = [("|".join(command.action.choices), command.action.help)] if command.action else []
-    rows += [(command.words.metavar, command.words.help)] if command.words else []
-    rows += [(name if flag.value else f"{name} {flag.metavar}", flag.help) for name, flag in command.flags.items()]
-    if command.settings_class is not None:
-        rows += [
-            ("-m", "sweep: every setting may have several values, a,b,c"),
-            ("--cfg job", "show the settings and stop"),
-            ("--config-dir DIR", "more configs, e.g. DIR/experiment/mine.yaml for experiment=mine"),
-        ]
-    width = max((len(left) for left, _ in rows), default=0)
-    if rows:
-        parts.append("flags:\n" + "\n".join(f"  {left:<{width}}  {right}" for left, right in rows))
-    parts.append("examples:\n" + "\n".join(f"  {example}" for example in command.examples))
-    if command.settings_class is not None:
-        from magic_cli.composing import find_config_dir
-
-        parts.append(describe_settings(find_config_dir(), command.shown_configs))
-    return "\n\n".join(parts)
 
 
 if __name__ == "__main__":

@@ -6,20 +6,36 @@ With ``cli.py`` and ``hydra_app.py`` the only place that knows OmegaConf and Hyd
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
-from pathlib import Path
 from typing import Any
 
 from magic_cli.benchmark.settings import BenchSettings
+from magic_cli.config_files import find_config_dir
 from magic_cli.data.training_texts import TextDataset
-from magic_cli.errors import SettingsError, nearest
-from magic_cli.evaluation.settings import EvaluateSettings, TableSettings
+from magic_cli.errors import SettingsError
+from magic_cli.evaluation.settings import DEFAULT_SCORER, EvaluateSettings, TableSettings
 from magic_cli.human_eval.settings import HumanEvalSettings
+from magic_cli.known_settings import known_settings, meant
 from magic_cli.metrics.settings import MetricsSettings
 from magic_cli.model_settings import ImageTextModelSettings, LanguageModelSettings, MachineSettings
 from magic_cli.retrieval.image_settings import RetrieveImagesSettings
 from magic_cli.settings import DATASETS, DECODING_METHODS, STORY_DATASETS, TASKS, CaptionSettings, RunSettings, StorySettings
 from magic_cli.training.settings import FinetuneSettings
+
+# what a setting can be whose class the chosen option decides
+_CHOSEN: dict[str, tuple[type, ...]] = {
+    "decoding": tuple(DECODING_METHODS.values()),
+    "decoding.base": tuple(DECODING_METHODS.values()),
+    "dataset": (*DATASETS.values(), *STORY_DATASETS.values(), TextDataset),
+    "language_model": (LanguageModelSettings,),
+    "image_text_model": (ImageTextModelSettings,),
+}
+
+
+def settings_of(settings_class: type) -> dict[str, bool]:
+    """The full names of a command's settings, whatever is chosen, each with whether it holds text."""
+    return known_settings(settings_class, tuple(_CHOSEN.items()))
 
 
 def register() -> None:
@@ -42,6 +58,7 @@ def register() -> None:
     store.store(group="schema/metrics", name="default", node=MetricsSettings)
     store.store(group="schema/language_model", name="any", node=LanguageModelSettings)
     store.store(group="schema/image_text_model", name="any", node=ImageTextModelSettings)
+    store.store(group="schema/image_text_model", name="of_runs", node=DEFAULT_SCORER)
     for group, classes in (("decoding", DECODING_METHODS), ("dataset", {**DATASETS, **STORY_DATASETS})):
         for name, settings_class in classes.items():
             store.store(group=f"schema/{group}", name=name, node=settings_class)
@@ -83,7 +100,7 @@ def to_settings(config: Any, settings_class: type) -> Any:
     """
     from omegaconf import OmegaConf
 
-    _refuse_unknown_keys(config, "")
+    _refuse_unknown_keys(config, "", list(composed_names(config)))
     _check_task(config, settings_class)
     _check_inner_methods(config)
     settings = OmegaConf.to_object(config)
@@ -121,7 +138,19 @@ def _check_inner_methods(config: Any) -> None:
             raise SettingsError(re.sub(r"\bdecoding\.(\w+)", lambda found: own.get(found[1], found[0]), str(error))) from error
 
 
-def _refuse_unknown_keys(node: Any, path: str) -> None:
+def composed_names(config: Any, path: str = "") -> Iterator[str]:
+    """The full names of the settings that a composed config has by its classes."""
+    from omegaconf import DictConfig, OmegaConf
+
+    settings_class = OmegaConf.get_type(config)
+    if isinstance(config, DictConfig) and is_dataclass(settings_class):
+        for item in fields(settings_class):
+            if item.name != "task":
+                yield f"{path}{item.name}"
+                yield from composed_names(config._get_node(item.name), f"{path}{item.name}.")
+
+
+def _refuse_unknown_keys(node: Any, path: str, names: list[str]) -> None:
     """Hydra's ``+key=value`` can add keys that no dataclass has."""
     from omegaconf import DictConfig, OmegaConf
 
@@ -131,22 +160,6 @@ def _refuse_unknown_keys(node: Any, path: str) -> None:
     known = [item.name for item in fields(settings_class)]
     for key in node:
         if key not in known:
-            raise SettingsError(f"unknown setting {path}{key}; {nearest(str(key), known)}")
+            raise SettingsError(f"unknown setting {path}{key}; {meant(f'{path}{key}', names, known)}")
         child = node._get_node(key)
-        _refuse_unknown_keys(child, f"{path}{key}.")
-
-
-def find_config_dir() -> Path:
-    """The folder of Hydra configs: inside the package in a wheel, beside it in a checkout.
-
-    Raises:
-        FileNotFoundError: Neither place has them; the installation is broken.
-    """
-    package = Path(__file__).resolve().parent
-    places = [package.parent / "configs", package / "configs"]
-    # a checkout wins: an editable install leaves a stale copy of configs in site-packages
-    for place in places:
-        if (place / "caption.yaml").is_file():
-            return place
-    raise FileNotFoundError(f"configs/caption.yaml is neither in {places[0]} nor in {places[1]}; reinstall magic")
-
+        _refuse_unknown_keys(child, f"{path}{key}.", names)

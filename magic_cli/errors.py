@@ -5,6 +5,14 @@ from __future__ import annotations
 import difflib
 from collections.abc import Sequence
 
+LEAST_WEIGHT = 1e-6
+MOST_ITEMS = 1_000_000_000
+"""Bound of settings that count items or steps, far above any real number of them: what is larger is a slip."""
+MOST_SEED = 2**63 - 1
+MOST_SECONDS = 1_000_000
+MOST_THREADS = 1024
+"""With some ten thousand, torch ends with a segmentation fault."""
+
 
 class MagicError(Exception):
     """A fault in settings, files or the machine that the user can put right.
@@ -34,13 +42,18 @@ def require(
     name: str,
     value: float,
     *,
-    prefix: str,
+    prefix: str | None = None,
     at_least: float | None = None,
     above: float | None = None,
     at_most: float | None = None,
     below: float | None = None,
+    floor: float | None = None,
+    limit: float | None = None,
 ) -> None:
     """Check the range of the setting ``prefix.name``.
+
+    The first four belong to what the setting means; ``floor`` and ``limit`` are as little and as much as can make sense, against
+    slips and what float32 cannot tell apart.
 
     Raises:
         SettingsError: One line with the setting as the user types it, the value, and the allowed range.
@@ -50,16 +63,37 @@ def require(
         ...
     magic_cli.errors.SettingsError: decoding.alpha must be in [0, 1], got 7
     """
-    if (
+    if limit is not None and value > limit:
+        allowed = f"at most {limit}"
+    elif (
         (at_least is None or value >= at_least)
         and (above is None or value > above)
         and (at_most is None or value <= at_most)
         and (below is None or value < below)
     ):
-        return
-    if at_most is None and below is None:
+        if floor is None or value >= floor:
+            return
+        allowed = f"at least {floor}"
+    elif at_most is None and below is None:
         allowed = f"at least {at_least}" if above is None else f"greater than {above}"
     else:
         start = f"[{at_least}" if above is None else f"({above}"
         allowed = f"in {start}, {at_most}]" if below is None else f"in {start}, {below})"
-    raise SettingsError(f"{prefix}.{name} must be {allowed}, got {value}")
+    setting = name if prefix is None else f"{prefix}.{name}"
+    raise SettingsError(f"{setting} must be {allowed}, got {value}")
+
+
+def require_weight(name: str, value: float, *, prefix: str, limit: float) -> None:
+    """Check a weight: 0, or neither so small nor so large that float32 would see one side of a sum only.
+
+    Raises:
+        SettingsError: As ``require``.
+
+    >>> require_weight("beta", 1e-46, prefix="decoding", limit=1000)
+    Traceback (most recent call last):
+        ...
+    magic_cli.errors.SettingsError: decoding.beta must be 0 or at least 1e-06, got 1e-46
+    """
+    require(name, value, prefix=prefix, at_least=0, limit=limit)
+    if 0 < value < LEAST_WEIGHT:
+        raise SettingsError(f"{prefix}.{name} must be 0 or at least {LEAST_WEIGHT}, got {value}")

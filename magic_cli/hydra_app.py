@@ -14,19 +14,23 @@ from pathlib import Path
 from typing import Any
 
 import hydra
+import yaml
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep
 from hydra.errors import HydraException
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from magic_cli import composing
+from magic_cli import composing, terminal
 from magic_cli.commands import Command
+from magic_cli.config_files import find_config_dir, groups
 from magic_cli.errors import MagicError, SettingsError, nearest
+from magic_cli.known_settings import meant
 from magic_cli.exit_statuses import ExitStatuses
-from magic_cli.run_folders import each_repeat, refuse_shared_repeats, run_folder
+from magic_cli.run_folders import each_repeat, refuse_shared_repeats
+from magic_cli.sweeps import SweepTalk, check_objective, measure_objective, require_objectives, tell_repeat
 
 _BASIC = "hydra._internal.core_plugins.basic_"
 _SWEEPS = Path("runs", ".sweeps")
@@ -45,10 +49,11 @@ def run(command: Command, flags: list[str], overrides: list[str]) -> int:
     broken_pipes: list[BrokenPipeError] = []
     config_name = command.name.replace("-", "_")
     statuses = ExitStatuses(_SWEEPS if any(override.startswith("hydra/launcher=") for override in overrides) else None)
+    talk = SweepTalk()
 
     def task(config: DictConfig) -> float:
         try:
-            status, objective = _run_point(command, config)
+            status, objective = _run_point(command, config, talk)
         except BrokenPipeError as error:  # raised below: Hydra would report it as a failed job
             broken_pipes.append(error)
             return 0
@@ -57,13 +62,13 @@ def run(command: Command, flags: list[str], overrides: list[str]) -> int:
 
     try:
         if not {"-c", "--cfg", "-i", "--info", "--hydra-help"} & set(flags):
-            _check_all_points(command, config_name, flags, overrides)
-        main = hydra.main(version_base="1.3", config_path=str(composing.find_config_dir()), config_name=config_name)(task)
+            talk = _check_all_points(command, config_name, flags, overrides)
+        main = hydra.main(version_base="1.3", config_path=str(find_config_dir()), config_name=config_name)(task)
         sys.argv = ["magic", *flags, *overrides]
         main()
         worst = statuses.worst()
     except (HydraException, OmegaConfBaseException) as error:
-        raise explain(error, overrides) from error
+        raise explain(error, overrides, command.name) from error
     finally:
         statuses.close()
     if broken_pipes:
@@ -71,28 +76,25 @@ def run(command: Command, flags: list[str], overrides: list[str]) -> int:
     return worst
 
 
-def _run_point(command: Command, config: DictConfig) -> tuple[int, float | None]:
+def _run_point(command: Command, config: DictConfig, talk: SweepTalk) -> tuple[int, float | None]:
     """Exit status, and the value that a search asked for."""
     composing.register()  # a launcher may have started this process
+    terminal.guard_streams()
     settings = composing.to_settings(config, _settings_class(command))
+    hydra_settings = HydraConfig.get()
+    if OmegaConf.select(hydra_settings, "job.num", throw_on_missing=False) is not None:  # of a single run there is none
+        talk.begin(hydra_settings.job.num + 1, list(hydra_settings.overrides.task))
     try:
-        runs = each_repeat(settings)
-        status = max(_run_command(command, one) for one in runs)
-        return status, _objective(settings, runs)
+        runs, status = each_repeat(settings), 0
+        for number, one in enumerate(runs, start=1):
+            tell_repeat(one, number, len(runs))
+            status = max(status, _run_command(command, one))
+        return status, measure_objective(settings, runs)
     except MagicError as error:
-        if not _is_basic("launcher", HydraConfig.get()) or not _is_basic("sweeper", HydraConfig.get()):
+        if not _is_basic("launcher", hydra_settings) or not _is_basic("sweeper", hydra_settings):
             raise  # another process prints it, or a search must know that this point has no value
-        print(f"magic: {error}", file=sys.stderr)
+        talk.fail(error)
         return 2, None
-
-
-def _objective(settings: Any, runs: list[Any]) -> float | None:
-    key = getattr(getattr(settings, "run", None), "objective", None)
-    if key is None:
-        return None
-    value = importlib.import_module("magic_cli.evaluation.objective").objective([run_folder(one) for one in runs], settings)
-    print(f"magic: {key} {value:.4f}", file=sys.stderr)
-    return value
 
 
 def _is_basic(kind: str, hydra_settings: Any) -> bool:
@@ -135,8 +137,8 @@ def _run_until_stopped(command: Command, settings: Any) -> int:
         raise
 
 
-def _check_all_points(command: Command, config_name: str, flags: list[str], overrides: list[str]) -> None:
-    """Compose and check the settings of every point, without models.
+def _check_all_points(command: Command, config_name: str, flags: list[str], overrides: list[str]) -> SweepTalk:
+    """Compose and check the settings of every point, without models; returns what tells of the points as they run.
 
     Raises:
         MagicError: A setting of a point is wrong, or two different points would share one run folder, or one seeded run.
@@ -147,22 +149,38 @@ def _check_all_points(command: Command, config_name: str, flags: list[str], over
     search_path = [f"hydra.searchpath=[{','.join(f'file://{d}' for d in directories)}]"] if directories else []
     folders: dict[str, str] = {}
     checked = []
-    with hydra.initialize_config_dir(str(composing.find_config_dir()), version_base="1.3"):
+    with hydra.initialize_config_dir(str(find_config_dir()), version_base="1.3"):
         searches = is_sweep and _searches(config_name, overrides)
         points = [_one_point(overrides)] if searches else _points(overrides) if is_sweep else [overrides]
         for point in points:
             try:
                 config = hydra.compose(config_name, [*search_path, *point])
+            except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+                raise _unreadable_settings(error, directories) from error
             except ValueError as error:  # Hydra's answer to group=null
                 raise SettingsError(f"{' '.join(point)}: {str(error).splitlines()[0]}; a settings group must be one of its options") from error
             settings = composing.to_settings(config, settings_class)
             check_objective(settings, searches.hydra.sweeper if searches else None)
             checked.append(settings)
             for one in each_repeat(settings):
-                folder, identity = one.claim() or (None, None)
-                if folder and folders.setdefault(folder, identity) != identity:
-                    raise SettingsError(f"{folder}: the points of a sweep would write into this one folder; leave run.dir or output out, or sweep over what is read")
+                claimed, identity = one.claim() or ((), "")
+                for folder in (claimed,) if isinstance(claimed, str) else claimed:
+                    if folders.setdefault(folder, identity) != identity:
+                        raise SettingsError(f"{folder}: the points of a sweep would write into this one folder; leave run.dir or output out, or sweep over what is read")
     refuse_shared_repeats(checked)
+    require_objectives(checked)
+    varying = [override.get_key_element() for override in OverridesParser.create().parse_overrides(overrides) if override.is_sweep_override()]
+    return SweepTalk(varying, None if searches else len(points))
+
+
+def _unreadable_settings(error: Exception, directories: list[str]) -> MagicError:
+    """A settings file of the user's that is no YAML, no UTF-8, or nested too deep."""
+    place = ", ".join(directories) or str(composing.find_config_dir())
+    mark = getattr(error, "problem_mark", None)
+    if mark is not None:
+        return MagicError(f"{mark.name} line {mark.line + 1}: not valid YAML ({getattr(error, 'problem', None) or 'it ends too early'}); mend the line")
+    problem = "lists or settings are nested too deep" if isinstance(error, RecursionError) else " ".join(str(error).split())
+    return MagicError(f"{place}: a settings file there cannot be read ({problem}); mend it, or save it as UTF-8")
 
 
 def _searches(config_name: str, overrides: list[str]) -> DictConfig | None:
@@ -185,35 +203,12 @@ def _one_point(overrides: list[str]) -> list[str]:
     return point
 
 
-def check_objective(settings: Any, sweeper: Any) -> None:
-    """Refuse a measure that there is not, and a search that has none or goes the wrong way.
-
-    Args:
-        settings: Of the command.
-        sweeper: Hydra's settings of a sweeper that searches; None: nothing is searched.
-
-    Raises:
-        SettingsError: One line.
-    """
-    key = getattr(getattr(settings, "run", None), "objective", None)
-    if key is None and sweeper is None:
-        return
-    if key is None:
-        raise SettingsError("a sweeper that searches needs a measure to go by; set run.objective=cider, or another one")
-    _, measure = importlib.import_module("magic_cli.evaluation.objective").find_measure(key)
-    right = "maximize" if measure.higher_is_better else "minimize"
-    direction = sweeper.get("direction") if sweeper is not None else None
-    if direction is not None and str(getattr(direction, "name", direction)) != right:
-        which = "higher" if measure.higher_is_better else "lower"
-        raise SettingsError(f"hydra.sweeper.direction={getattr(direction, 'name', direction)}: a {which} {key} is better; set hydra.sweeper.direction={right}")
-
-
 def _points(overrides: list[str]) -> list[list[str]]:
     parsed = OverridesParser.create().parse_overrides(overrides)
     return [list(point) for batch in BasicSweeper.split_arguments(parsed, max_batch_size=None) for point in batch]
 
 
-def explain(error: Exception, overrides: list[str]) -> MagicError:
+def explain(error: Exception, overrides: list[str], command: str) -> MagicError:
     """One line for the user: the setting, what was given, what is allowed."""
     cause: BaseException | None = error
     while cause is not None:  # a check of ours that failed while Hydra was resolving
@@ -223,10 +218,10 @@ def explain(error: Exception, overrides: list[str]) -> MagicError:
     root = error
     while isinstance(root.__cause__, HydraException | OmegaConfBaseException):
         root = root.__cause__
-    return SettingsError(_one_line(error, root, overrides))
+    return SettingsError(_one_line(error, root, overrides, command))
 
 
-def _one_line(error: Exception, root: Exception, overrides: list[str]) -> str:
+def _one_line(error: Exception, root: Exception, overrides: list[str], command: str) -> str:
     message = str(error)
     key = getattr(root, "full_key", None)
     given = dict(override.lstrip("+~").partition("=")[::2] for override in overrides)
@@ -234,21 +229,25 @@ def _one_line(error: Exception, root: Exception, overrides: list[str]) -> str:
         group, option = match.groups()
         group, _, folder = group.partition("/") if group.startswith("experiment/") else (group, "", "")
         option = f"{folder}/{option}" if folder else option
-        known = options(group) or re.findall(r"^\t(\S+)$", message, re.MULTILINE)
+        known = _accepted(group, command) or re.findall(r"^\t(\S+)$", message, re.MULTILINE)
         return f"{_TYPED.get(group, group)}={option} is unknown; {nearest(option, known)}"
     if "is not in struct" in str(root) or re.search(r"Key '.*' not in", str(root)):
         name = key or re.search(r"'([^']+)'", message).group(1)
-        return f"unknown setting {name}; {nearest(name.rpartition('.')[2], _siblings(root))}"
+        name = next((typed for typed in given if typed == name or typed.startswith(f"{name}.")), name)
+        return f"unknown setting {name}; {meant(name, _names(root), _siblings(root))}"
     if match := re.search(r"In 'experiment/([^']+)': Could not override '([^']+)'", message):
         return f"experiment={match[1]} belongs to another command: it chooses {match[2].rpartition('@')[2]}=..., which this one does not have (see --help for its experiments)"
     if "Could not override 'decoding@decoding.base'" in message:
         return "--base (decoding@decoding.base) belongs to decoding=rerank; add --decoding rerank, or leave it out"
+    if match := re.search(r"Could not override '([^'@]+)(?:@[^']*)?'\. No match", message):
+        own = [_TYPED.get(group.name, group.name) for group in groups(command) if group.name not in ("run", "machine")]
+        return f"magic {command} has no {match[1]}=... to choose; it has {', '.join(own)}" if own else f"magic {command} has no {match[1]}=... to choose"
     if match := re.search(r"Ambiguous value for argument '([^']+)'", message):
         return f"{match[1]}: several values need -m (a sweep); if the comma belongs to the value, write name='\"a,b\"'"
     if match := re.search(r"Multiple values for ([\w/]+)", message):
         return f"+{match[1]}=... is already chosen; write {match[1]}=... without +"
     if match := re.search(r"missing mandatory value: (\w+)", message):
-        return f"{match[1]} is not set; name one of its options: {', '.join(options(match[1])) or 'see --help'}"
+        return f"{match[1]} is not set; name one of its options: {', '.join(_accepted(match[1], command)) or 'see --help'}"
     first = str(root).splitlines()[0]
     if match := re.match(r"Value '(.*)' of type '\w+' could not be converted to (\w+)", first):
         value, wanted = match.groups()
@@ -267,14 +266,19 @@ _TYPED = {"training_texts": "dataset"}
 _KINDS = {"Integer": "a whole number", "Float": "a number", "Boolean": "true or false", "String": "text"}
 
 
-def options(group: str) -> list[str]:
-    """The choices of a settings group."""
-    folder = composing.find_config_dir() / group
-    return sorted(file.relative_to(folder).with_suffix("").as_posix() for file in folder.rglob("*.yaml"))
+def _accepted(name: str, command: str) -> list[str]:
+    """The options of a settings group that a command accepts."""
+    return [option for group in groups(command) if group.name == name for option in group.options]
 
 
 def _groups() -> list[str]:
-    return sorted(folder.name for folder in composing.find_config_dir().iterdir() if folder.is_dir())
+    return sorted(folder.name for folder in find_config_dir().iterdir() if folder.is_dir())
+
+
+def _names(error: Any) -> list[str]:
+    """Full names of all settings of the config that an error came from."""
+    parent = getattr(error, "parent_node", None)
+    return list(composing.composed_names(parent._get_root())) if parent is not None else []
 
 
 def _siblings(error: Any) -> list[str]:

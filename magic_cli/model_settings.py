@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from magic_cli.errors import SettingsError, require
+from magic_cli.errors import MOST_THREADS, SettingsError, require
+
+MOST_SIDE_BY_SIDE = 65_536
+MOST_PROCESSES = 256
+MOST_MIB = 2**20
 
 
 class Family(Enum):
@@ -95,13 +98,13 @@ class LanguageModelSettings(ModelSource):
 
 
 @dataclass
-class ImageTextModelSettings(ModelSource):
-    """An image-text model.
+class DefaultImageTextModel(ModelSource):
+    """An image-text model that a command takes where nobody has chosen one.
 
     Attributes:
         family: Which adapter reads it.
         pretrained: OpenCLIP's tag or weights file for an architecture.
-        logit_scale: Factor on the cosine in the magic score, greater than 0; null: the model's own.
+        logit_scale: Factor on the cosine in the magic score, 0.001 to 100,000; null: the model's own.
     """
 
     family: Family = Family.huggingface_clip
@@ -111,9 +114,7 @@ class ImageTextModelSettings(ModelSource):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.logit_scale is not None:
-            require("logit_scale", self.logit_scale, above=0, prefix=self.group)
-            if not math.isfinite(self.logit_scale):
-                raise SettingsError(f"{self.group}.logit_scale must be a finite number, got {self.logit_scale}")
+            require("logit_scale", self.logit_scale, above=0, floor=0.001, limit=100_000, prefix=self.group)
         from_hub = self.family in (Family.huggingface_clip, Family.siglip) or str(self.name).startswith("hf-hub:")
         if self.revision != "main" and not from_hub:
             raise SettingsError(f"{self.group}.revision={self.revision}: only models of the hub have revisions, not {self.family.value}")
@@ -126,14 +127,19 @@ class ImageTextModelSettings(ModelSource):
 
 
 @dataclass
+class ImageTextModelSettings(DefaultImageTextModel):
+    """An image-text model that was chosen: all options of the group ``image_text_model`` are of this class."""
+
+
+@dataclass
 class MachineSettings:
     """What models run on.
 
     Attributes:
-        batch_size: Images side by side, at least 1.
+        batch_size: Images side by side, 1 to 65,536.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         dtype: Type of weights; float32 for numbers that are compared.
-        threads: CPU threads; null: torch decides.
+        threads: CPU threads, 1 to 1024; null: torch decides.
     """
 
     batch_size: int = 8
@@ -142,9 +148,9 @@ class MachineSettings:
     threads: int | None = None
 
     def __post_init__(self) -> None:
-        require("batch_size", self.batch_size, at_least=1, prefix="run")
+        require("batch_size", self.batch_size, at_least=1, limit=MOST_SIDE_BY_SIDE, prefix="run")
         if self.threads is not None:
-            require("threads", self.threads, at_least=1, prefix="run")
+            require("threads", self.threads, at_least=1, limit=MOST_THREADS, prefix="run")
         kind, _, number = self.device.partition(":")
         if self.device not in ("auto", "cpu", "cuda") and not (kind == "cuda" and number.isdigit()):
             raise SettingsError(f"run.device must be auto, cpu, cuda or cuda:N, got {self.device!r}")

@@ -19,9 +19,9 @@ from magic_cli.decoding.magic import ContrastiveSearch, MagicSearch
 from magic_cli.decoding.method import DecodingMethod
 from magic_cli.decoding.rerank import Rerank
 from magic_cli.decoding.sampling import GreedySearch, NucleusSampling, TopKSampling, TypicalSampling
-from magic_cli.decoding.zerocap import ZeroCap
-from magic_cli.errors import SettingsError, require
-from magic_cli.model_settings import MachineSettings
+from magic_cli.decoding.zerocap.method import ZeroCap
+from magic_cli.errors import MOST_ITEMS, MOST_SEED, SettingsError, require
+from magic_cli.model_settings import MOST_MIB, MOST_PROCESSES, MachineSettings
 from magic_cli.retrieval.clipre import CaptionRetrieval
 
 DECODING_METHODS: dict[str, type[DecodingMethod] | type[CaptionRetrieval]] = {
@@ -62,18 +62,19 @@ class RunSettings(MachineSettings):
     Attributes:
         dir: Run folder; null: ``runs/<command>/<dataset>-<method>-<hash of the settings>``.
         seed: Seed of the sampled methods, 0 to 2**63 - 1.
-        repeat: Which of several sampled runs this is, at least 1; each repeat draws anew.
-        repeats: How many sampled runs, at least 1, each in a folder of its own; they count up from ``repeat``.
+        repeat: Which of several sampled runs this is, 1 to 1,000,000,000; each repeat draws anew.
+        repeats: How many sampled runs, 1 to 10,000, each in a folder of its own; they count up from ``repeat``.
         objective: A measure, such as ``cider``: the run is evaluated by it when it is done, and a sweeper that searches
             (``hydra/sweeper=optuna``) gets the value.
         trace: Write every step's candidates and scores to trace.jsonl.
-        lazy: Look only at candidates that can still win (same tokens); null: on the CPU, where it saves time. On a GPU it
-            saves arithmetic, too, at the price of waiting for the device a few times more a token.
-        step_memory: MiB for steps that are remembered from text to text (same tokens), at least 0: texts begin alike, and nearly all
+        lazy: Look only at candidates that can still win (same tokens; a trace then has null for what was left out); null: on the
+            CPU, where it saves time, and without ``trace``. On a GPU it saves arithmetic, too, at the price of waiting for the
+            device a few times more a token.
+        step_memory: MiB for steps that are remembered from text to text (same tokens), 0 to 2**20: texts begin alike, and nearly all
             that a step computes is the same for all images. Nothing is remembered in 16 bits, on a GPU and with ``trace``.
         compile: Run the models through torch.compile: slow to start, then faster.
-        workers: Processes that read images ahead of the decoder, at least 0 (the main process reads); null: chosen by the
-            number of cores.
+        workers: Processes that read images ahead of the decoder, 0 (the main process reads) to 256; null: chosen by the number
+            of cores.
         cache_images: Keep image features on disk, and use those that an earlier run kept.
         image_cache: Folder of these features; null: ``magic/images`` below XDG_CACHE_HOME, or below ~/.cache.
     """
@@ -93,12 +94,12 @@ class RunSettings(MachineSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require("repeat", self.repeat, at_least=1, prefix="run")
-        require("repeats", self.repeats, at_least=1, prefix="run")
-        require("seed", self.seed, at_least=0, at_most=2**63 - 1, prefix="run")
-        require("step_memory", self.step_memory, at_least=0, prefix="run")
+        require("repeat", self.repeat, at_least=1, limit=MOST_ITEMS, prefix="run")
+        require("repeats", self.repeats, at_least=1, limit=10_000, prefix="run")
+        require("seed", self.seed, at_least=0, at_most=MOST_SEED, prefix="run")
+        require("step_memory", self.step_memory, at_least=0, limit=MOST_MIB, prefix="run")
         if self.workers is not None:
-            require("workers", self.workers, at_least=0, prefix="run")
+            require("workers", self.workers, at_least=0, limit=MOST_PROCESSES, prefix="run")
 
 
 @dataclass

@@ -7,68 +7,51 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
 
-_GROUP = re.compile(r"  - (\w+)(?:@(\w+))?: (\w+)")
-"""A line of a defaults list: group, the name that its settings have (if not the group's), option."""
+from magic_cli.config_files import Group, find_config_dir
+
 _SETTING = re.compile(r"( *)(\w+):(?: +([^# ].*?))?(?: +# (.*))?")
 """Indentation, key, value (none if a block begins), comment."""
-_OVERRIDDEN = re.compile(r"^  - override /(?!hydra/)([\w/@]+):", re.MULTILINE)
-"""A line of a defaults list that chooses for another group."""
 
 _Row = tuple[str, str]
 """``name: default``, and a comment."""
 
 
-def describe_settings(folder: Path, shown_configs: Sequence[str]) -> str:
-    """What can be set, and to what.
+def describe_settings(command: str, groups: Sequence[Group]) -> str:
+    """What can be set, and to what: the groups, the command's own settings, and those that come with each group's default.
 
     Args:
-        folder: Where the config files are.
-        shown_configs: Files to show, without ``.yaml``; the first one's defaults list names the groups.
+        command: Its name.
+        groups: Its groups.
     """
-    main, *files = shown_configs
-    text = (folder / f"{main}.yaml").read_text(encoding="utf-8")
-    groups = {match[1]: match for match in map(_GROUP.match, text.splitlines()) if match}
-    typed = {group: f"{group}@{match[2]}" if match[2] else group for group, match in groups.items()}
+    folder = find_config_dir()
+    own = (folder / f"{command.replace('-', '_')}.yaml").read_text(encoding="utf-8")
+    set_here = {name for name, _, _ in _settings(own, "")}  # wins over what comes with a group
     parts = [
         "settings (typed name=value; here name: default):",
-        *_columns("  ", ((_default(typed[group], match[3]), _options(folder / group, typed.values())) for group, match in groups.items())),
+        *_columns("  ", ((_default(group), ", ".join(group.options) if len(group.options) > 1 else "") for group in groups)),
         "",
-        *_columns("  ", _settings(text, "")),
+        *_columns("  ", _rows(_settings(own, ""))),
     ]
-    for file in files:
-        group, _, option = file.partition("/")
-        text = (folder / f"{file}.yaml").read_text(encoding="utf-8")
-        package = "" if text.startswith("# @package _global_") else groups[group][2] or group
-        parts += ["", f"  {typed[group]}={option}", *_columns("    ", _settings(text, package))]
+    for group in groups:
+        if group.default != "null":
+            text = (folder / group.name / f"{group.default}.yaml").read_text(encoding="utf-8")
+            package = "" if text.startswith("# @package _global_") else group.package
+            settings = [setting for setting in _settings(text, package) if setting[0] not in set_here]
+            parts += ["", f"  {group.typed}={group.default}", *_columns("    ", _rows(settings))]
     return "\n".join(parts)
 
 
-def _default(group: str, option: str) -> str:
-    return f"{group}=..." if option == "null" else f"{group}: {option}"  # null can be a default, but not be typed
+def _default(group: Group) -> str:
+    return f"{group.typed}=..." if group.default == "null" else f"{group.typed}: {group.default}"  # null can be a default, but not be typed
 
 
-def _options(group: Path, typed: Iterable[str]) -> str:
-    """What a group can be set to, if there is a choice."""
-    options = fitting_options(group, typed)
-    return ", ".join(options) if len(options) > 1 else ""
+def _rows(settings: Iterable[tuple[str, str, str]]) -> Iterator[_Row]:
+    return ((f"{name}: {value}", comment) for name, value, comment in settings)
 
 
-def fitting_options(group: Path, typed: Iterable[str]) -> list[str]:
-    """The choices of a group that only choose for groups which the command has: experiments belong to one command.
-
-    Args:
-        group: Its folder.
-        typed: The command's groups, as Hydra knows them (``machine@run``).
-    """
-    known = set(typed)
-    fitting = (file for file in group.rglob("*.yaml") if known.issuperset(_OVERRIDDEN.findall(file.read_text(encoding="utf-8"))))
-    return sorted(file.relative_to(group).with_suffix("").as_posix() for file in fitting)
-
-
-def _settings(text: str, package: str) -> Iterator[_Row]:
-    """The settings of a config file, those in blocks with their full names; a block's comment goes to those without one."""
+def _settings(text: str, package: str) -> Iterator[tuple[str, str, str]]:
+    """Name, default and comment of each setting of a config file, those in blocks with their full names; a block's comment goes to those without one."""
     blocks = [(-1, package, "")]
     for match in filter(None, map(_SETTING.fullmatch, text.splitlines())):
         indentation, key, value, comment = match.groups()
@@ -79,7 +62,7 @@ def _settings(text: str, package: str) -> Iterator[_Row]:
         _, parent, meaning = blocks[-1]
         name, comment = f"{parent}.{key}" if parent else key, comment or meaning
         if value:
-            yield f"{name}: {value}", comment
+            yield name, value, comment
         else:
             blocks.append((len(indentation), name, comment))
 

@@ -23,7 +23,8 @@ import numpy as np
 import torch
 
 from magic_cli.data.bundled_coco import load_bundled_coco_captions
-from magic_cli.data.images import IMAGE_SUFFIXES, open_image, quiet_pillow
+from magic_cli.data.image_folders import find_images
+from magic_cli.data.images import open_image, quiet_pillow
 from magic_cli.model_settings import Family, ImageTextModelSettings
 from magic_cli.models.embedded.matcher import EmbeddedMatcher
 from magic_cli.models.sources import EMBEDDED_FOLDER
@@ -74,7 +75,7 @@ def of_captions(args: argparse.Namespace) -> tuple[Features, np.ndarray]:
     matcher, settings = EmbeddedMatcher.load(), CaptionRetrieval(limit=args.count or 100_000)
     texts, folder = load_captions(settings), args.folder / f"captions-{args.count or 100_000}"
     build_text_features(folder, texts, matcher, {"kind": "texts", "texts": texts_digest(texts)}, dtype=settings.features)
-    photos = sorted(file for file in args.photos.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES)
+    photos = find_images(args.photos).paths
     photos = random.Random(0).sample(photos, min(args.queries, len(photos)))
     queries = [matcher.encode_images([open_image(photo)]) for photo in photos]
     return Features(folder, "--folder"), torch.cat(queries).numpy()
@@ -86,7 +87,7 @@ def of_images(args: argparse.Namespace) -> tuple[Features, np.ndarray]:
     machine = ReadingMachineSettings(batch_size=32, threads=args.threads)
     index = str(args.folder / "images")
     settings = RetrieveImagesSettings(model, RetrieveImagesAction.build, [str(args.photos)], index, run=machine)
-    features = build_index(settings, *list_images(settings.files, limit=None))
+    features = build_index(settings, list_images(settings.files, limit=None))
     captions = [caption for captions in load_bundled_coco_captions().values() for caption in captions]
     texts = random.Random(0).sample(captions, args.queries)
     return features, encode_by_length(EmbeddedMatcher.load(), texts)

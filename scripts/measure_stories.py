@@ -21,6 +21,8 @@ import time
 from pathlib import Path
 
 from magic_cli.cli import main as magic
+from magic_cli.data.json_files import read_json_object
+from magic_cli.data.text_files import read_text
 from magic_cli.models.sources import EMBEDDED_FOLDER
 
 METHODS = ("magic", "contrastive", "greedy", "beam", "top_k", "nucleus", "typical")
@@ -64,7 +66,7 @@ def held_out_photos(photos: Path) -> list[Path]:
     """Photos that no head is trained on."""
     found = []
     for file in sorted(photos.glob("*/captions.json")):
-        images = json.loads(file.read_text(encoding="utf-8"))["images"]
+        images = read_json_object(file, remedy="make it again")["images"]
         found += [file.parent / "images" / image["file_name"] for image in images if image["split"] != "train"]
     return [path.absolute() for path in found]
 
@@ -110,7 +112,7 @@ def main() -> int:
     heads = train_heads(arguments)
     guiding, scoring = (["image_text_model=embedded", f"image_text_model.path={heads[name]}"] for name in HEADS)
     titles = arguments.output / "titles.txt"
-    lines = arguments.titles.read_text(encoding="utf-8").splitlines(keepends=True)[: arguments.num_titles]
+    lines = read_text(arguments.titles, setting="--titles", hint="name ROCStories' test file").splitlines(keepends=True)[: arguments.num_titles]
     titles.write_text("".join(lines), encoding="utf-8")
     retrieved = arguments.retrieved or retrieve(arguments, titles, guiding)
     folders = write_stories(arguments, titles, retrieved, guiding)

@@ -5,7 +5,6 @@ Problems end the script with one line (``SystemExit``), since they are the user'
 
 import argparse
 import http.client
-import json
 import shutil
 import sys
 import tarfile
@@ -17,6 +16,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
+from magic_cli.data.json_files import read_json_object
+from magic_cli.errors import MagicError
+
 KARPATHY = ("caption_datasets.zip", "https://cs.stanford.edu/people/karpathy/deepimagesent/caption_datasets.zip")
 """His splits of COCO, Flickr30k and Flickr8k, with their captions."""
 
@@ -25,6 +27,8 @@ def run(main: Callable[[], None]) -> None:
     """Call a script's ``main``; Ctrl-C ends it in one line with status 130."""
     try:
         main()
+    except MagicError as error:
+        sys.exit(str(error))
     except KeyboardInterrupt:
         print("stopped; the same command goes on where it stopped", file=sys.stderr)
         sys.exit(130)
@@ -126,10 +130,10 @@ def karpathy_split(archive: Path, name: str, folder: Path) -> Path:
 
 def read_split(file: Path) -> list[dict[str, Any]]:
     """The images of one of Karpathy's files."""
-    try:
-        return json.loads(file.read_text(encoding="utf-8"))["images"]
-    except (ValueError, KeyError, TypeError) as error:
-        sys.exit(f"{file}: not one of Karpathy's files ({error}); delete it and start again")
+    images = read_json_object(file, remedy="delete it and start again").get("images")
+    if not isinstance(images, list) or not all(isinstance(image, dict) for image in images):
+        sys.exit(f"{file}: not one of Karpathy's files (it has no list of images); delete it and start again")
+    return images
 
 
 def check_split(file: Path, images: list[dict[str, Any]], expected: dict[str, int], *, captions: range) -> None:

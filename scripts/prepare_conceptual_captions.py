@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 from PIL import Image
-from tqdm import tqdm
 
 from magic_cli import __version__
 from magic_cli.data.image_shards import ImageShards
@@ -29,6 +28,7 @@ from magic_cli.data.images import UnreadableImage, open_image, quiet_pillow
 from magic_cli.data.http_requests import Failed, Limits
 from magic_cli.data.polite_download import Downloader
 from magic_cli.errors import MagicError
+from magic_cli.progress import progress
 
 JPEG_QUALITY = 92
 DECODERS = threading.BoundedSemaphore(os.cpu_count() or 1)  # a large image takes hundreds of megabytes while it is decoded
@@ -107,7 +107,7 @@ def bring(shards: ImageShards, args: argparse.Namespace) -> Counter[str]:
         if failure is not None:
             shards.fail(row.number, row.url, failure.reason, temporary=failure.temporary)
         counts["images" if failure is None else failure.reason] += 1
-        progress.update()
+        bar.update()
         shard = row.number // args.rows_per_shard
         lacking[shard].discard(row.number)
         if not lacking[shard]:
@@ -118,7 +118,7 @@ def bring(shards: ImageShards, args: argparse.Namespace) -> Counter[str]:
         for shard, chunk in enumerate(iter(lambda: list(itertools.islice(rows, args.rows_per_shard)), [])):
             stops[shard] = chunk[-1].number + 1
             lacks = shards.open_shard(shard, stops[shard], again=args.again)
-            progress.update(len(chunk) - len(lacks or ()))
+            bar.update(len(chunk) - len(lacks or ()))
             if lacks is None:
                 continue
             lacking[shard] = lacks
@@ -132,7 +132,7 @@ def bring(shards: ImageShards, args: argparse.Namespace) -> Counter[str]:
 
     names = ("workers", "per_host", "delay", "timeout", "max_bytes", "attempts", "longest_wait")
     limits = Limits(user_agent(args.contact), **{name: getattr(args, name) for name in names})
-    with tqdm(total=args.limit, unit="row", file=sys.stderr, disable=None) as progress:
+    with progress(args.limit, "download", "row") as bar:
         for row, failure in Downloader(limits, lambda row, data: keep(shards, row, data, args.side)).run(tasks()):
             settle(row, failure)
     return counts

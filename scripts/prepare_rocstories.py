@@ -19,6 +19,9 @@ import re
 import sys
 from pathlib import Path
 
+from magic_cli.data.text_files import read_text
+from magic_cli.errors import MagicError
+
 EDITIONS = ("spring2016", "winter2017")
 TEST_TITLES = 1_500
 FORM = "request the stories by the form on https://cs.rochester.edu/nlp/rocstories/"
@@ -46,10 +49,7 @@ def main() -> None:
 
 def read_test(file: Path) -> list[tuple[str, str]]:
     """Title and story of every line."""
-    try:
-        lines = file.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        sys.exit(f"--test {file}: {error}; take rocstories_test.txt from the MAGIC authors' repository")
+    lines = read_text(file, setting="--test", hint="take rocstories_test.txt from the MAGIC authors' repository").splitlines()
     wrong = [number for number, line in enumerate(lines, start=1) if line.count("\t") != 1]
     if wrong:
         sys.exit(f"--test {file} line {wrong[0]}: not title<TAB>story; take rocstories_test.txt from the MAGIC authors' repository")
@@ -70,9 +70,9 @@ def read_edition(folder: Path, edition: str) -> list[tuple[str, str]]:
     sentences = [f"sentence{n}" for n in range(1, 6)]
     stories = []
     try:
-        rows = list(csv.DictReader(io.StringIO(files[0].read_text(encoding="utf-8-sig"), newline="")))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        sys.exit(f"{files[0]}: cannot be read ({error}); leave the file as it came, in UTF-8, or {FORM}")
+        rows = list(csv.DictReader(io.StringIO(read_text(files[0], setting="", hint=FORM), newline="")))
+    except csv.Error as error:
+        sys.exit(f"{files[0]}: cannot be read ({error}); leave the file as it came, or {FORM}")
     for row in rows:
         parts = [" ".join((row.get(name) or "").split()) for name in ["storytitle", *sentences]]
         if not all(parts):
@@ -94,4 +94,7 @@ def write(file: Path, stories: list[tuple[str, str]]) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except MagicError as error:
+        sys.exit(str(error))

@@ -49,7 +49,7 @@ step() {
     local name=$1 what=$2 status=0
     shift 2
     "$@" >&2 || status=$?
-    ((status == 130)) && exit 130
+    ((status == 130 || status == 143)) && exit $status
     ((status)) && failed+=("$name: $what ended with status $status")
     ((status == 0 || status == 3))
 }

@@ -28,6 +28,7 @@ from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
+from magic_cli.data.json_files import read_json_object
 from magic_cli.models.embedded.backbones import IMAGE_FEATURES, PhotoBackbone, TextBackbone, photo_pixels
 from magic_cli.models.embedded.heads import HeadShape, MatcherHeads
 from magic_cli.models.embedded.matcher import SHIPPED, EmbeddedMatcher, save_heads
@@ -96,7 +97,7 @@ def load_photos(folder: Path) -> list[Photo]:
         file = folder / source / "captions.json"
         if source == "coco_karpathy_test" and not file.exists():
             continue
-        records = json.loads(file.read_text(encoding="utf-8"))
+        records = read_json_object(file, remedy="make it again")
         captions: dict[int, list[str]] = {}
         for annotation in records["annotations"]:
             captions.setdefault(annotation["image_id"], []).append(" ".join(annotation["caption"].split()))

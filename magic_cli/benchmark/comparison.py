@@ -15,8 +15,8 @@ from magic_cli.benchmark.settings import BenchSettings, SearchSettings
 from magic_cli.benchmark.workloads import Workload
 from magic_cli.models.loading import resolve_device
 
-Step = Callable[[], Any]
-"""Called after each of a known number of steps, for a progress bar."""
+Step = Callable[..., Any]
+"""Called after each of a known number of steps, for a progress bar; with a note where something larger ends with it."""
 
 
 def steps_of_comparison(settings: BenchSettings) -> int:

@@ -5,20 +5,24 @@ from __future__ import annotations
 import time
 from itertools import cycle, islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from magic_cli.benchmark.comparison import Step
 from magic_cli.benchmark.measure import Side, measure_in_turn
 from magic_cli.benchmark.models import embedded_language_model
 from magic_cli.benchmark.settings import BenchSettings
 from magic_cli.benchmark.workloads import Workload
-from magic_cli.data.images import IMAGE_SUFFIXES, open_image
+from magic_cli.data.image_folders import find_images
+from magic_cli.data.images import UnreadableImage, open_image
 from magic_cli.decoding.text import CaptionFormat
 from magic_cli.errors import SettingsError
 from magic_cli.models.embedded.matcher import EmbeddedMatcher
 from magic_cli.models.language_model import HuggingFaceLanguageModel
 from magic_cli.models.loading import resolve_device
 from magic_cli.work import Work
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 _SAMPLE_PHOTOS = Path(__file__).resolve().parents[2] / "data" / "photos"
 
@@ -32,14 +36,14 @@ def measure_embedded(settings: BenchSettings, step: Step) -> dict[str, Any]:
     """Captions per second at every batch size; a section of bench.json.
 
     Raises:
-        SettingsError: There are no photos.
+        SettingsError: There are no photos, or one cannot be read.
     """
     files = photo_files(settings.photos)
     work, device = Work(), resolve_device(settings.run.device)
     network, tokenizer = embedded_language_model()
     model = HuggingFaceLanguageModel(network.to(device), tokenizer, work=work)
     matcher = EmbeddedMatcher.load(device=device, work=work)
-    photos = [open_image(file) for file in files[: settings.texts]]
+    photos = [_opened(file) for file in files[: settings.texts]]
     start = time.perf_counter()
     features = matcher.encode_images(photos)
     image_seconds = (time.perf_counter() - start) / len(photos)
@@ -68,9 +72,18 @@ def photo_files(folder: str | None) -> list[Path]:
         SettingsError: There are none.
     """
     root = Path(folder).expanduser() if folder else _SAMPLE_PHOTOS
-    files = sorted(file for file in root.glob("*") if file.suffix.lower() in IMAGE_SUFFIXES)
+    remedy = "set photos to a folder of photos, or parts without embedded"
+    try:
+        files = find_images(root).paths
+    except OSError as error:
+        raise SettingsError(f"photos={folder}: cannot be read ({error.strerror}; looked at {root.absolute()}); {remedy}") from error
     if not files:
-        raise SettingsError(
-            f"photos={folder}: no photos in {root.absolute()}; set photos to a folder of photos, or parts without embedded"
-        )
+        raise SettingsError(f"photos={folder}: no photos in {root.absolute()}; {remedy}")
     return files
+
+
+def _opened(file: Path) -> Image:
+    try:
+        return open_image(file)
+    except UnreadableImage as reason:
+        raise SettingsError(f"photos: {file}: {reason}; remove it, or set photos to another folder") from reason

@@ -81,15 +81,15 @@ class Side:
         }
 
 
-def measure_in_turn(sides: Sequence[Side], repeats: int, step: Callable[[], Any]) -> None:
+def measure_in_turn(sides: Sequence[Side], repeats: int, step: Callable[..., Any]) -> None:
     """Time every side ``repeats`` times: all sides once, then all again.
 
     Args:
         sides: What is timed; their samples grow.
         repeats: Runs of each.
-        step: Called after each run, for a progress bar.
+        step: Called after each run; after the last one of a repeat with a note that says so.
     """
     for repeat in range(repeats):
         for side in sides:
             side.measure(repeat)
-            step()
+            step(f"repeat {repeat + 1} of {repeats}" if side is sides[-1] else None)

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from magic_cli.models.language_model import clean_up_spaces
+from magic_cli.models.tokens import clean_up_spaces
 from magic_cli.work import Work
 
 WINDOW = 60

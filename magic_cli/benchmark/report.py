@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from magic_cli.reports.tables import Cell, Column, Row, Table, render
+from magic_cli.wording import counted
 
 _SMALL = "GPT-2 small's shape, computing what the embedded caption model computes"
 _LANGUAGE_MODELS = {
@@ -33,7 +34,7 @@ def _machine(document: Mapping[str, Any]) -> str:
     machine, packages, settings = (document[name] for name in ("machine", "packages", "settings"))
     waiting, others = machine["omp_wait_policy"] or "not set", document["others_share"]
     parts = [
-        f"{machine['cpu']}, {machine['cores']} cores, {machine['threads']} threads, OMP_WAIT_POLICY {waiting}.",
+        f"{machine['cpu']}, {counted(machine['cores'], 'core')}, {counted(machine['threads'], 'thread')}, OMP_WAIT_POLICY {waiting}.",
         f"Models on {machine['device']} in {settings['run']['dtype']}.",
         f"torch {packages['torch']}, transformers {packages['transformers']}, magic {document['magic']}"
         f" ({document['git_revision']}).",
@@ -82,7 +83,7 @@ def _comparison(title: str, section: Mapping[str, Any], language_model: str) -> 
         f"Language model: {language_model}. {_IMAGES}.",
         f"Texts have {section['new_tokens_per_text']:.1f} new tokens on average; the released algorithm never stops before "
         f"{section['longest_text_tokens']}.",
-        f"Identical tokens: {section['identical']} of {section['checked']} texts; the same in all ways: {same}.",
+        f"Identical tokens: {section['identical']} of {counted(section['checked'], 'text')}; the same in all ways: {same}.",
         f"Share of peak: of {section['peak_gflops']:.0f} GFLOP/s, this run's fastest plain product. Bare: the share that the loop's own "
         "matrix products reach, run alone at the same shapes; loop to bare: its time over theirs. Remembering: steps of the run's "
         "earlier texts that began alike, from none.",
@@ -99,7 +100,7 @@ def _embedded(section: Mapping[str, Any]) -> Iterator[Table]:
             [str(core["batch_size"]), _fixed(core["texts_per_second"], 2), _fixed(core["seconds_per_text"], 3), *_seconds(core)]
             for core in section["core"]
         ],
-        f"{section['photos']} photos for {section['texts']} captions; their features take {section['seconds_per_image']:.3f} s "
+        f"{counted(section['photos'], 'photo')} for {counted(section['texts'], 'caption')}; their features take {section['seconds_per_image']:.3f} s "
         "a photo on top.",
     )
 
@@ -118,7 +119,7 @@ def _variants(section: Mapping[str, Any]) -> Iterator[Table]:
             ]
             for row in section["rows"]
         ],
-        f"Natural text, batch {section['batch_size']}, {section['texts']} captions. Compiling is not timed.",
+        f"Natural text, batch {section['batch_size']}, {counted(section['texts'], 'caption')}. Compiling is not timed.",
     )
 
 
@@ -172,12 +173,12 @@ def _zerocap(section: Mapping[str, Any]) -> Iterator[Table]:
             for side, name in names.items()
         ],
         f"Language model: {_LANGUAGE_MODELS['natural']}. {_IMAGES}.",
-        f"n = {section['captions']} captions, {section['repeats']} runs a side; ZeroCap with {section['zerocap']['num_texts']} texts "
+        f"n = {counted(section['captions'], 'caption')}, {counted(section['repeats'], 'run')} a side; ZeroCap with {counted(section['zerocap']['num_texts'], 'text')} "
         f"and {section['zerocap']['num_iterations']} gradient steps a token. LM positions are those of forward passes; backward passes are in the rest. CLIP tokens of texts "
         "that are encoded whole by the model's own encoder are not counted.",
         f"New tokens a caption: ZeroCap {section['new_tokens_per_text']['published']:.1f}, MAGIC "
         f"{section['new_tokens_per_text']['magic']:.1f}; the released algorithm never stops before its decoding length.",
-        f"ZeroCap's tokens with and without caching are identical in {section['identical']} of {section['captions']} captions.",
+        f"ZeroCap's tokens with and without caching are identical in {section['identical']} of {counted(section['captions'], 'caption')}.",
     )
 
 

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 
 from magic_cli.decoding.magic import MagicSearch
-from magic_cli.decoding.zerocap import ZeroCap
-from magic_cli.errors import SettingsError, nearest, require
-from magic_cli.model_settings import MachineSettings
+from magic_cli.decoding.method import DecodingMethod
+from magic_cli.decoding.zerocap.method import ZeroCap
+from magic_cli.errors import MOST_SEED, SettingsError, nearest, require
+from magic_cli.model_settings import MOST_MIB, MachineSettings
 
 PARTS = ("captions", "stories", "embedded", "variants", "growth", "memory", "zerocap")
 _ONLY_BY_NAME = ("zerocap",)  # a caption of ZeroCap's as published takes as long as all the rest
 LANGUAGE_MODELS = ("natural", "random")
 VARIANTS = ("bfloat16", "compile")
+_MOST_TEXTS, _MOST_AT_ONCE, _MOST_REPEATS = 100_000, 10_000, 1000
 
 
 @dataclass
@@ -38,10 +40,8 @@ class SearchSettings:
         Raises:
             SettingsError: Names the setting of ``group``.
         """
-        require("k", self.k, at_least=1, prefix=group)
-        require("alpha", self.alpha, at_least=0, at_most=1, prefix=group)
         require("beta", self.beta, above=0, prefix=group)
-        require("decoding_len", self.decoding_len, at_least=2, prefix=group)
+        _check_method(group, self.method)
 
     def method(self) -> MagicSearch:
         """The method that searches with these settings."""
@@ -93,10 +93,11 @@ class ZeroCapSettings:
         Raises:
             SettingsError: Names the setting.
         """
-        for name in ("captions", "repeats", "num_iterations", "num_texts"):
-            require(name, getattr(self, name), at_least=1, prefix="zerocap")
-        require("decoding_len", self.decoding_len, at_least=2, prefix="zerocap")
+        require("num_iterations", self.num_iterations, at_least=1, prefix="zerocap")
         require("step_size", self.step_size, above=0, prefix="zerocap")
+        require("repeats", self.repeats, at_least=1, limit=_MOST_REPEATS, prefix="zerocap")
+        require("captions", self.captions, at_least=1, prefix="zerocap")
+        _check_method("zerocap", self.method)
         if self.captions > most_captions:
             raise SettingsError(f"zerocap.captions must be at most texts, {most_captions}, got {self.captions}")
 
@@ -167,9 +168,11 @@ class BenchSettings:
         _check_names("language_models", self.language_models, LANGUAGE_MODELS)
         _check_names("variants", self.variants, VARIANTS)
         _check_numbers("batch_sizes", self.batch_sizes)
-        for name, least in {"texts": 1, "checked_texts": 1, "repeats": 1, "step_memory": 0}.items():
-            if getattr(self, name) < least:
-                raise SettingsError(f"{name} must be at least {least}, got {getattr(self, name)}")
+        require("texts", self.texts, at_least=1, limit=_MOST_TEXTS)
+        require("checked_texts", self.checked_texts, at_least=1)
+        require("repeats", self.repeats, at_least=1, limit=_MOST_REPEATS)
+        require("step_memory", self.step_memory, at_least=0, limit=MOST_MIB)
+        require("seed", self.seed, at_least=0, at_most=MOST_SEED)
         if self.texts < max(self.batch_sizes):
             raise SettingsError(f"texts must be at least the largest of batch_sizes, {max(self.batch_sizes)}, got {self.texts}")
         if self.checked_texts > self.texts:
@@ -194,3 +197,12 @@ def _check_names(setting: str, names: Sequence[str], known: Sequence[str]) -> No
 def _check_numbers(setting: str, numbers: Sequence[int]) -> None:
     if not numbers or min(numbers) < 1:
         raise SettingsError(f"{setting} must be numbers of at least 1, got {list(numbers)}")
+    require(setting, max(numbers), limit=_MOST_AT_ONCE)
+
+
+def _check_method(group: str, method: Callable[[], DecodingMethod]) -> None:
+    """The method's own checks, under the names that the settings have here."""
+    try:
+        method()
+    except SettingsError as error:
+        raise SettingsError(str(error).replace("decoding.", f"{group}.", 1)) from error

@@ -16,8 +16,8 @@ from magic_cli.benchmark.settings import BenchSettings
 from magic_cli.data.bundled_coco import load_bundled_coco_captions
 from magic_cli.decoding.generate import generate
 from magic_cli.decoding.magic import MagicSearch
-from magic_cli.decoding.method import Guidance
-from magic_cli.decoding.step_memory import StepMemory
+from magic_cli.decoding.request import Options
+from magic_cli.decoding.shortcuts.memory import StepMemory
 from magic_cli.decoding.text import CaptionFormat, StoryFormat, TextFormat, story_prompt
 from magic_cli.models.image_text_model import ImageTextModel
 from magic_cli.models.language_model import HuggingFaceLanguageModel
@@ -71,16 +71,14 @@ class Workload:
         ``step_memory``: MiB for steps of the texts before; 0: none.
         """
         memory, is_exact = StepMemory(step_memory << 20) if step_memory else None, self.model.network.model.dtype == torch.float32
-        options = {"memory": memory, "settle_ties": is_exact}
-        if until_settled:
-            options["is_settled"] = self.text_format.is_settled
+        settled = {"is_settled": self.text_format.is_settled} if until_settled else {}
+        options = Options(memory=memory, settle_ties=is_exact, **settled)
         ids: list[list[int]] = []
         end = len(self.prompts) if number is None else number
         for start in range(0, end, batch_size):
             some = slice(start, min(start + batch_size, end))
-            ids += generate(
-                self.model, self.method, self.prompts[some], guidance=Guidance(self.scorer, self.images[some]), **options
-            )
+            guide = self.method.image_guide(self.scorer, self.images[some])
+            ids += [written.ids for written in generate(self.model, self.method, self.prompts[some], [guide], options)]
         if memory is not None:
             self.work.add("steps_remembered", memory.met)
         return ids
@@ -130,7 +128,7 @@ def build_stories(settings: BenchSettings) -> Workload:
     """
     model, scorer, work = _models(settings, models.endless_language_model, None)
     images = models.random_images(settings.texts, seed=settings.seed).to(scorer.model.device)
-    separator = model.tokenizer.decode([model.end_id])
+    [separator] = model.token_texts([model.end_id])
     prompts = [model.encode(story_prompt(title, separator)) for title in titles(settings.texts)]
     return _workload(model, scorer, images, prompts, settings.stories.method(), StoryFormat(model), work)
 

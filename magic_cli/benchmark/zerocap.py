@@ -13,7 +13,7 @@ from magic_cli.benchmark.comparison import Step
 from magic_cli.benchmark.measure import Side, measure_in_turn
 from magic_cli.benchmark.settings import BenchSettings
 from magic_cli.benchmark.workloads import Workload, build_captions
-from magic_cli.decoding.zerocap import ZeroCap
+from magic_cli.decoding.zerocap.method import ZeroCap
 from magic_cli.work import Work
 
 _SIDES = 4

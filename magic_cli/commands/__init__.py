@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 
@@ -20,6 +21,9 @@ class Flag:
     """May be repeated; the values are collected."""
     value: str | None = None
     """What it sets; None: the word that follows the flag."""
+    instead: Mapping[str, str] = field(default_factory=dict)
+    """Of a flag that chooses a group's option: what to type when the value is a ``folder``, a ``file``, an ``image`` or
+    a ``hub`` id, with {} for it."""
 
 
 @dataclass(frozen=True)
@@ -54,9 +58,6 @@ class Command:
     flags: dict[str, Flag] = field(default_factory=dict)
     settings_class: str | None = None
     """Its full name; None: the command takes no settings, and its flags are arguments of ``run``."""
-    shown_configs: tuple[str, ...] = ()
-    """Config files that ``--help`` shows, without ``.yaml``; the first also lists the groups that can be chosen."""
-
     renamed: dict[str, str] = field(default_factory=dict)
     """Settings groups as the user types them, where Hydra has another name."""
 
@@ -73,6 +74,17 @@ class Command:
         return f"magic_cli.commands.{self.name.replace('-', '_')}"
 
 
+_OWN_LANGUAGE_MODEL = {
+    "folder": "language_model.path={}", "file": "language_model.path={}", "hub": "--language-model gpt2 language_model.name={}",
+}  # fmt: skip
+_OWN_IMAGE_TEXT_MODEL = {
+    "folder": "--image-text-model clip_vit_b32 image_text_model.path={} (or siglip, open_clip, as it is one)",
+    "file": "--image-text-model openai_clip image_text_model.path={} (or open_clip, as it is one)",
+    "hub": "--image-text-model clip_vit_b32 image_text_model.name={} (or siglip, as it is one)",
+}
+_OWN_IMAGES = {"folder": "--images {}", "image": "--image {}", "file": "--dataset coco_captions dataset.annotations={} dataset.root=FOLDER"}
+_OWN_EXPERIMENT = {"file": "--config-dir FOLDER experiment=NAME, with the file in FOLDER/experiment/NAME.yaml"}
+
 COMMANDS = {
     command.name: command
     for command in (
@@ -81,16 +93,15 @@ COMMANDS = {
             summary="write captions for images",
             resumes=True,
             settings_class="magic_cli.settings.CaptionSettings",
-            shown_configs=("caption", "run/default", "decoding/magic", "language_model/magic_mscoco", "image_text_model/clip_vit_b32", "dataset/coco"),
             flags={
                 "--image": Flag("dataset.paths", "caption this image (repeat for more)", "FILE", True, "dataset=files", True),
                 "--images": Flag("dataset.root", "caption all images below this folder", "FOLDER", True, "dataset=photos"),
-                "--dataset": Flag("dataset", "coco, flickr30k, coco_captions, photos or files"),
-                "--decoding": Flag("decoding", "magic, contrastive, greedy, beam, top_k, nucleus, typical, clipre, zerocap or rerank"),
+                "--dataset": Flag("dataset", "whose images", instead=_OWN_IMAGES),
+                "--decoding": Flag("decoding", "how words are chosen"),
                 "--base": Flag("decoding@decoding.base", "who writes the candidates of rerank: top_k, nucleus or typical"),
-                "--language-model": Flag("language_model", "embedded, magic_mscoco, magic_flickr30k or gpt2"),
-                "--image-text-model": Flag("image_text_model", "embedded, clip_vit_b32, openai_clip, open_clip or siglip"),
-                "--experiment": Flag("experiment", "one row of a table, e.g. table1/coco_magic"),
+                "--language-model": Flag("language_model", "who writes", instead=_OWN_LANGUAGE_MODEL),
+                "--image-text-model": Flag("image_text_model", "who looks", instead=_OWN_IMAGE_TEXT_MODEL),
+                "--experiment": Flag("experiment", "one row of a table, e.g. table1/coco_magic", instead=_OWN_EXPERIMENT),
                 "--prompt": Flag("prompt", "words that open every caption", "TEXT"),
                 "--run-dir": Flag("run.dir", "where the run is written", "FOLDER", True),
             },
@@ -109,17 +120,16 @@ COMMANDS = {
             summary="write stories for titles, fitting to images",
             resumes=True,
             settings_class="magic_cli.settings.StorySettings",
-            shown_configs=("story", "run/default", "decoding/magic", "language_model/simctg_rocstories", "image_text_model/clip_vit_b32", "dataset/rocstories"),
             flags={
                 "--title": Flag("dataset.title", "write about this title (repeat for more)", "TEXT", also="dataset=title", is_list=True),
                 "--titles": Flag("dataset.titles", "a file of title<TAB>story, or JSON lines", "FILE", True, "dataset=titles"),
-                "--dataset": Flag("dataset", "rocstories, titles or title"),
+                "--dataset": Flag("dataset", "whose titles", instead={"file": "--titles {}"}),
                 "--image": Flag("dataset.image", "the image of --title", "FILE", True),
                 "--retrieved": Flag("dataset.retrieved", "images of the titles, from `magic retrieve-images query`", "FILE", True),
-                "--decoding": Flag("decoding", "magic, contrastive, greedy, beam, top_k, nucleus or typical"),
-                "--language-model": Flag("language_model", "embedded, simctg_rocstories or gpt2"),
-                "--image-text-model": Flag("image_text_model", "embedded, clip_vit_b32, openai_clip, open_clip or siglip"),
-                "--experiment": Flag("experiment", "one row of a table, e.g. table3/story_magic"),
+                "--decoding": Flag("decoding", "how words are chosen"),
+                "--language-model": Flag("language_model", "who writes", instead=_OWN_LANGUAGE_MODEL),
+                "--image-text-model": Flag("image_text_model", "who looks", instead=_OWN_IMAGE_TEXT_MODEL),
+                "--experiment": Flag("experiment", "one row of a table, e.g. table3/story_magic", instead=_OWN_EXPERIMENT),
                 "--prompt": Flag("prompt", "what opens every story, with {title} in it", "TEXT"),
                 "--run-dir": Flag("run.dir", "where the run is written", "FOLDER", True),
             },
@@ -135,20 +145,19 @@ COMMANDS = {
             name="evaluate",
             summary="score captions and stories of any tool: BLEU to SPICE, CLIPScore, MAUVE",
             settings_class="magic_cli.evaluation.settings.EvaluateSettings",
-            shown_configs=("evaluate", "metrics/default", "machine/default"),
             words=Words("systems", "RUN...", "run folders or prediction files, also as patterns ('runs/caption/*')"),
             flags={
                 "--references": Flag("references", "reference captions, where the predictions bring none", "FILE", True),
                 "--split": Flag("split", "only images of this split of the references"),
                 "--metrics": Flag("metrics.names", "only these, e.g. --metrics bleu,cider", "NAMES", is_list=True),
-                "--compare": Flag("compare", "test two systems against each other", value="true"),
+                "--compare": Flag("compare", "test the other systems against the first", value="true"),
                 "--common": Flag("only_common", "only the images that all systems captioned", value="true"),
                 "--format": Flag("format", "terminal, markdown, latex, csv or json"),
                 "--output": Flag("output", "where metrics.json and per_item.jsonl are written", "FOLDER", True),
                 "--images": Flag("images", "folder of the images, for CLIPScore", "FOLDER", True),
                 "--retrieved": Flag("retrieved", "images of stories written without one, for CLIPScore", "FILE", True),
                 "--human": Flag("human", "score the stories that people wrote, too", value="true"),
-                "--image-text-model": Flag("image_text_model", "embedded, clip_vit_b32, openai_clip, open_clip or siglip"),
+                "--image-text-model": Flag("image_text_model", "who looks, for CLIPScore (a run's own, else clip_vit_b32)", instead=_OWN_IMAGE_TEXT_MODEL),
                 "--spice-lib": Flag("metrics.spice.lib", "folder with the CoreNLP 3.6.0 jars", "FOLDER", True),
             },
             examples=(
@@ -166,7 +175,6 @@ COMMANDS = {
             name="table",
             summary="the paper's tables: measured numbers beside the printed ones; and the points of a sweep",
             settings_class="magic_cli.evaluation.settings.TableSettings",
-            shown_configs=("table", "metrics/default", "machine/default"),
             words=Words("words", "NUMBER [RUN...]", "1, 2, 3, all or sweep; then run folders, prediction files, or folders of them"),
             flags={
                 "--metric": Flag("metric", "of a sweep: cider, or another measure that the runs were evaluated by"),
@@ -178,6 +186,7 @@ COMMANDS = {
                 "--images": Flag("images", "folder of the images, for CLIPScore", "FOLDER", True),
                 "--format": Flag("format", "terminal, markdown, latex, csv or json"),
                 "--metrics": Flag("metrics.names", "only these, e.g. --metrics bleu,cider", "NAMES", is_list=True),
+                "--references": Flag("references", "reference captions, where the predictions bring none", "FILE", True),
                 "--spice-lib": Flag("metrics.spice.lib", "folder with the CoreNLP 3.6.0 jars", "FOLDER", True),
             },
             examples=(
@@ -193,7 +202,6 @@ COMMANDS = {
             name="human-eval",
             summary="people judge stories: blinded forms that work offline, and the scores of their answers",
             settings_class="magic_cli.human_eval.settings.HumanEvalSettings",
-            shown_configs=("human_eval",),
             action=Action("action", ("make", "score"), "write the forms and their key, or score the answers that came back"),
             words=Words("files", "FILE...", "make: run folders of magic story, story files; score: answer files; also as patterns"),
             flags={
@@ -215,7 +223,6 @@ COMMANDS = {
             summary="build an index of images, and find the images that fit titles or other texts",
             resumes=True,
             settings_class="magic_cli.retrieval.image_settings.RetrieveImagesSettings",
-            shown_configs=("retrieve_images",),
             action=Action("action", ("build", "query"), "build an index of images, or find the images of one that fit texts"),
             words=Words("files", "FILE...", "build: folders, lists of image files, webdataset shards (*.tar); query: files of texts"),
             flags={
@@ -224,7 +231,7 @@ COMMANDS = {
                 "--top-k": Flag("top_k", "images a query", "NUMBER"),
                 "--kind": Flag("search.kind", "exact, ivf or hnsw"),
                 "--output": Flag("output", "where a query's results are written", "FOLDER", True),
-                "--image-text-model": Flag("image_text_model", "embedded, clip_vit_b32, openai_clip, open_clip or siglip"),
+                "--image-text-model": Flag("image_text_model", "who looks", instead=_OWN_IMAGE_TEXT_MODEL),
             },
             examples=(
                 "magic retrieve-images build photos/ --index bank",
@@ -237,7 +244,6 @@ COMMANDS = {
             name="bench",
             summary="how fast decoding is here: against the released algorithm, and against the processor",
             settings_class="magic_cli.benchmark.settings.BenchSettings",
-            shown_configs=("bench", "machine/default"),
             flags={
                 "--full": Flag("full", "everything, with stories, growth, variants and memory (about 45 minutes)", value="true"),
                 "--parts": Flag("parts", "only these: captions, stories, embedded, variants, growth, memory, zerocap", "NAMES", is_list=True),
@@ -258,13 +264,12 @@ COMMANDS = {
             summary="adapt a language model to texts: maximum likelihood and SimCTG's contrastive loss",
             resumes=True,
             settings_class="magic_cli.training.settings.FinetuneSettings",
-            shown_configs=("finetune_lm", "texts/text"),
             renamed={"dataset": "training_texts@dataset"},
             flags={
-                "--dataset": Flag("training_texts@dataset", "coco, flickr30k, rocstories, text, bundled_coco or coco_captions"),
-                "--texts": Flag("dataset.path", "a file of own texts, a line each, or .jsonl", "FILE", True, "training_texts@dataset=text"),
-                "--language-model": Flag("language_model", "what is adapted: gpt2, embedded, smollm2, ..."),
-                "--experiment": Flag("experiment", "the paper's settings, e.g. finetune_coco"),
+                "--dataset": Flag("training_texts@dataset", "whose texts", instead={"file": "--texts {}"}),
+                "--texts": Flag("dataset.path", "own texts: a line each, .jsonl, .csv or .tsv; or a run folder", "FILE", True, "training_texts@dataset=text"),
+                "--language-model": Flag("language_model", "what is adapted", instead=_OWN_LANGUAGE_MODEL),
+                "--experiment": Flag("experiment", "the paper's settings, e.g. finetune_coco", instead=_OWN_EXPERIMENT),
                 "--output": Flag("run.dir", "the run's folder, in the end the model's", "FOLDER", True),
             },
             examples=(
@@ -276,13 +281,14 @@ COMMANDS = {
         ),
         Command(
             name="doctor",
-            summary="show what is installed and cached, each problem with its remedy",
+            summary="show what is installed and cached, or what is wrong with a model, each problem with its remedy",
             resumes=True,  # what --fetch has downloaded is kept
             flags={
                 "--fetch": Flag("fetch", "bring what cannot be installed with pip: spice"),
                 "--from": Flag("source", "a folder or jar to take it from", "PLACE", True),
+                "--model": Flag("model", "check a model's folder or file: weights, tokenizer, numbers", "PLACE", True),
             },
-            examples=("magic doctor", "magic doctor --fetch spice"),
+            examples=("magic doctor", "magic doctor --fetch spice", "magic doctor --model my_model/"),
         ),
     )
 }

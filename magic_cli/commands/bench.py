@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from magic_cli.benchmark.settings import BenchSettings
 from magic_cli.data.paths import make_output
+from magic_cli.progress import Progress, progress
 from magic_cli.runs import provenance, write_atomically
 
 DONE, TOKENS_DIFFER = 0, 3
@@ -27,13 +28,15 @@ def run(settings: BenchSettings) -> int:
         0, or 3 if float32 texts differ from the released algorithm's.
     """
     import torch
-    from tqdm import tqdm
+
+    from magic_cli.models.loading import quiet_libraries, resolve_device
+
+    quiet_libraries()  # before the modules that follow import transformers
 
     from magic_cli.benchmark.machine import describe_machine, tell, warn_if_busy
     from magic_cli.benchmark.memory import return_free_memory
     from magic_cli.benchmark.plot import check_plotting, plot_growth
     from magic_cli.benchmark.report import markdown
-    from magic_cli.models.loading import resolve_device
 
     if "growth" in settings.parts:
         check_plotting()
@@ -48,8 +51,9 @@ def run(settings: BenchSettings) -> int:
         "sections": {},
     }
     for title, steps, measure in _parts(settings):
-        with tqdm(total=steps, desc=title, unit="step", file=sys.stderr, disable=None) as bar:
-            _put(document["sections"], title, measure(bar.update))
+        with progress(steps, title, "step") as bar:
+            bar.say()
+            _put(document["sections"], title, measure(partial(_step, bar)))
         return_free_memory()  # the part's models hold one another, gigabytes of them, until Python looks for such rings
         document |= _overview(document["sections"], settings)
         write_atomically(folder / "bench.json", json.dumps(document, ensure_ascii=False, indent=1) + "\n")
@@ -61,6 +65,14 @@ def run(settings: BenchSettings) -> int:
     write_atomically(folder / "report.md", report)
     tell(f"{folder / 'bench.json'} and report.md")
     return _judge(document, settings, tell)
+
+
+def _step(bar: Progress, note: str | None = None) -> None:
+    """A step is done; in a log there is a line for each repeat."""
+    bar.update()
+    if note is not None:
+        bar.note(note)
+        bar.say()
 
 
 def _plain(settings: BenchSettings) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from magic_cli.writing.task import WritingTask
 if TYPE_CHECKING:
     from magic_cli.decoding.text import CaptionFormat
     from magic_cli.models.language_model import HuggingFaceLanguageModel
+    from magic_cli.models.tokens import Tokens
 
 
 def run(settings: CaptionSettings) -> int:
@@ -33,9 +34,11 @@ def run(settings: CaptionSettings) -> int:
 class CaptionTask(WritingTask):
     """One caption for every image of the dataset."""
 
-    text, texts, unit, failed = "caption", "captions", "image", "images could not be read"
-    changed = "images have changed since they were captioned and are captioned again"
-    untraced = "images were captioned without trace earlier"
+    text, texts, unit = "caption", "captions", "image"
+    changed = ("image has changed since it was captioned and is captioned again", "images have changed since they were captioned and are captioned again")
+    dropped = ("image is no longer in the dataset; its caption is moved to", "images are no longer in the dataset; their captions are moved to")
+    untraced = ("image was captioned without trace earlier", "images were captioned without trace earlier")
+    failed = ("image could not be read", "images could not be read")
 
     def __init__(self, settings: CaptionSettings) -> None:
         self.settings = settings
@@ -54,18 +57,22 @@ class CaptionTask(WritingTask):
 
         return CaptionFormat(model)
 
-    def prompt(self, model: HuggingFaceLanguageModel, item: ImageRecord) -> list[int]:
+    def prompt(self, model: Tokens, item: ImageRecord) -> list[int]:
         return model.encode_prompt(self.settings.prompt)
 
     def describe(self, item: ImageRecord) -> dict[str, Any]:
         return {"id": item.id, "image": str(item.path)}
 
     def prediction(self, item: ImageRecord, *, digest: str | None, text: str, **details: Any) -> dict[str, Any]:
-        known = {"split": item.split, "references": list(item.references)} if item.references else {}
-        return {**self.describe(item), "image_sha256": digest, "caption": text, **details, **known}
+        return {**self.describe(item), "image_sha256": digest, "caption": text, **details, **_known(item)}
 
     def still_holds(self, item: ImageRecord, prediction: Mapping[str, Any]) -> bool:
         return True  # nothing but the image decides a caption
+
+    def refreshed(self, item: ImageRecord, prediction: dict[str, Any]) -> dict[str, Any]:
+        """The annotations may have other references now, or none."""
+        kept = {key: value for key, value in prediction.items() if key not in _KNOWN}
+        return {**kept, **self.describe(item), **_known(item)}
 
     def label(self, failure: Mapping[str, Any]) -> str:
         return failure["image"]
@@ -75,3 +82,11 @@ class CaptionTask(WritingTask):
 
     def exports(self, items: Sequence[ImageRecord], texts: Mapping[str, str]) -> dict[str, Any]:
         return {"coco_results.json": coco_results(items, texts), "released_format.json": released_format(items, texts)}
+
+
+_KNOWN = ("split", "references")
+
+
+def _known(item: ImageRecord) -> dict[str, Any]:
+    """What the dataset knows of an image beside its file."""
+    return dict(zip(_KNOWN, (item.split, list(item.references)), strict=True)) if item.references else {}

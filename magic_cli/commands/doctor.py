@@ -1,4 +1,4 @@
-"""magic doctor: what is installed and cached here, and for each problem its remedy."""
+"""magic doctor: what is installed and cached here, or what is wrong with a model, and for each problem its remedy."""
 
 from __future__ import annotations
 
@@ -9,22 +9,30 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import metadata, util
 from pathlib import Path
+from typing import Any
 
 from magic_cli import __version__
 from magic_cli.composing import find_config_dir
-from magic_cli.errors import SettingsError
+from magic_cli.errors import MagicError, SettingsError
 from magic_cli.metrics.base import MetricUnavailable
 from magic_cli.metrics.java import find_java
 from magic_cli.metrics.spice import spice_status
 from magic_cli.metrics.spice_install import fetch_spice
+from magic_cli.model_settings import Family, ImageTextModelSettings, LanguageModelSettings
+from magic_cli.models.faults import ModelFault, some
 from magic_cli.models.gguf_files import INSTALL_SMOLLM2, SMOLLM2, smollm2_file
+from magic_cli.models.kinds import LANGUAGE_MODEL, kind_of
 from magic_cli.models.sources import EMBEDDED, EMBEDDED_FOLDER, EMBEDDED_PACKAGES
+from magic_cli.terminal import print_line
+from magic_cli.wording import counted
+from magic_cli.work import Work
 
 OK, PROBLEMS = 0, 3
 
 _REQUIRED = ("torch", "torchvision", "transformers", "open_clip_torch", "clip-anytorch", "pycocotools", "pycocoevalcap", "hydra-core",
              "tqdm", "pillow", "safetensors", "accelerate")  # fmt: skip
 _LOW_DISK_BYTES = 5e9
+_PROBED = 16  # tokens of a text on which ways of looking ahead are tried
 
 
 @dataclass
@@ -33,20 +41,21 @@ class Finding:
 
     topic: str
     state: str
-    """``ok``, ``missing`` (something works less) or ``broken`` (magic cannot run)."""
+    """``ok``, ``missing`` (something works less), ``note`` (out of the ordinary) or ``broken`` (magic, or the model, is of no use)."""
     text: str
     remedy: str = ""
 
 
-def run(fetch: str | None = None, source: str | None = None) -> int:
+def run(fetch: str | None = None, source: str | None = None, model: str | None = None) -> int:
     """Print the findings on stdout, after fetching what was asked for; returns 0, or 3 if something is broken.
 
     Args:
         fetch: ``spice``: the CoreNLP jars that SPICE needs.
         source: A folder or jar to take them from; None: they are downloaded.
+        model: A model's folder or file, to be loaded and checked as commands do; None: the machine is looked at.
 
     Raises:
-        SettingsError: Nothing of that name can be fetched.
+        SettingsError: Nothing of that name can be fetched, or there is no such folder or file.
         MagicError: Fetching failed.
     """
     if fetch is not None and fetch != "spice":
@@ -55,17 +64,84 @@ def run(fetch: str | None = None, source: str | None = None) -> int:
         raise SettingsError("--from belongs to --fetch, as in `magic doctor --fetch spice --from FOLDER`")
     if fetch:
         print(f"magic: SPICE's jars are in {fetch_spice(source)}", file=sys.stderr)
-    findings = [*_python(), *_packages(), *_devices(), *_models(), *_java(), *_spice(), *_disk()]
+    findings = [*(_machine() if model is None else _model(model))]
     width = max(len(finding.topic) for finding in findings)
     for finding in findings:
         remedy = f"  ->  {finding.remedy}" if finding.remedy else ""
-        print(f"{finding.state:<8} {finding.topic:<{width}}  {finding.text}{remedy}", flush=True)
+        print_line(f"{finding.state:<8} {finding.topic:<{width}}  {finding.text}{remedy}")
     return PROBLEMS if any(finding.state == "broken" for finding in findings) else OK
+
+
+def _machine() -> Iterator[Finding]:
+    """What is installed and cached here."""
+    for findings in (_python, _packages, _devices, _models, _java, _spice, _disk):
+        yield from findings()
+
+
+def _model(place: str) -> Iterator[Finding]:
+    """What loading a model finds."""
+    path = Path(place).expanduser()
+    if not path.exists():
+        looked = f"looked at {path.absolute()}"
+        raise SettingsError(f"--model {place}: no such file or folder ({looked}); name a model's folder, or its .gguf, .pt or .safetensors file")
+    try:
+        kind = kind_of(path)
+        yield from _language_model(place) if kind == LANGUAGE_MODEL else _image_text_model(place, kind)
+    except ModelFault as error:
+        for fault in error.faults:
+            yield Finding(fault.topic, "broken", fault.text, fault.remedy)
+    except MagicError as error:
+        yield Finding("files", "broken", str(error))
+
+
+def _language_model(place: str) -> Iterator[Finding]:
+    import torch
+
+    from magic_cli.models.loading import load_language_model
+
+    yield Finding("kind", "ok", "read as a language model", f"language_model.path={place}")
+    settings = LanguageModelSettings(path=place)
+    model, facts = load_language_model(settings, device=torch.device("cpu"), dtype=torch.float32, work=Work())
+    yield from _weights(model.network.model, facts)
+    beyond = facts.get("tokens_beyond_embeddings", [])
+    text = f"{len(model.tokenizer)} tokens, {model.network.num_embeddings} embeddings"
+    if beyond:
+        yield Finding("tokenizer", "note", f"{text}; beyond these: {some(beyond)}", "texts with them are refused")
+    else:
+        yield Finding("tokenizer", "ok", text)
+    way = model.prepare(decoding_len=_PROBED, num_candidates=5)
+    body = type(model.network.body).__name__
+    yield Finding("network", "ok", f"causal; hidden states by {body}, candidates looked at by look_ahead={way}")
+
+
+def _image_text_model(place: str, family: str) -> Iterator[Finding]:
+    import torch
+
+    from magic_cli.models.loading import load_image_text_model
+
+    yield Finding("kind", "ok", "read as an image-text model", f"image_text_model.path={place} image_text_model.family={family}")
+    settings = ImageTextModelSettings(path=place, family=Family(family))
+    model, facts = load_image_text_model(settings, device=torch.device("cpu"), dtype=torch.float32, work=Work())
+    yield from _weights(getattr(model, "model", None), facts)
+    way = "texts are read incrementally" if model.text_tower is not None else "every text is read whole"
+    yield Finding("text tower", "ok", f"{way}; logit scale {model.logit_scale:.4g}")
+
+
+def _weights(network: Any, facts: dict[str, Any]) -> Iterator[Finding]:
+    """Of a model that loaded: all that it needs is there."""
+    if "stripped_prefix" in facts:
+        yield Finding("weights", "note", f"{facts['stripped_prefix']!r} is taken off their names", "save it with names without that")
+    if left_over := facts.get("left_over_weights"):
+        yield Finding("weights", "note", f"without a place in the model: {some(left_over)}", "they are not used")
+    of = "" if network is None else f" {sum(weight.numel() for weight in network.parameters()):,} numbers of {type(network).__name__}"
+    yield Finding("weights", "ok", f"all{of} are there, and finite")
 
 
 def _python() -> Iterator[Finding]:
     yield Finding("magic", "ok", f"{__version__} in {Path(__file__).resolve().parents[1]}")
     yield Finding("python", "ok", f"{sys.version.split()[0]} at {sys.executable}")
+    if sys.flags.optimize > 1:
+        yield Finding("docstrings", "broken", "left out by PYTHONOPTIMIZE=2 or -OO; models cannot be loaded", "set PYTHONOPTIMIZE=1, or unset it")
 
 
 def _packages() -> Iterator[Finding]:
@@ -87,7 +163,7 @@ def _devices() -> Iterator[Finding]:
         return
     import torch
 
-    yield Finding("cpu", "ok", f"{torch.get_num_threads()} threads of {os.cpu_count()} cores (run.threads)")
+    yield Finding("cpu", "ok", f"{counted(torch.get_num_threads(), 'thread')} of {counted(os.cpu_count() or 1, 'core')} (run.threads)")
     if torch.cuda.is_available():
         names = ", ".join(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count()))
         yield Finding("gpu", "ok", names)

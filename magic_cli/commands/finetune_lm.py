@@ -5,7 +5,9 @@ from __future__ import annotations
 import sys
 from typing import Any
 
+from magic_cli.terminal import print_line
 from magic_cli.training.settings import FinetuneSettings, Selection
+from magic_cli.wording import counted
 
 DONE = 0
 
@@ -23,8 +25,8 @@ def run(settings: FinetuneSettings) -> int:
 
     report = finetune(settings, training, measured[: settings.validate.limit])
     if report is not None:
-        _tell(f"{report['steps']} steps, {report['padding']:.1%} padding; {_change(report)}")
-    print(settings.run_folder, flush=True)
+        _tell(f"{counted(report['steps'], 'step')}, {report['padding']:.1%} padding; {_change(report)}")
+    print_line(str(settings.run_folder))
     return DONE
 
 

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from magic_cli.data.json_files import read_json
+from magic_cli.data.json_files import read_json, read_json_object
 from magic_cli.data.paths import make_output, named_paths
 from magic_cli.errors import MagicError
 from magic_cli.human_eval.answers import read_ratings
@@ -22,6 +22,8 @@ from magic_cli.human_eval.stories import Item, StorySystem, find_photo, match, r
 from magic_cli.reports.human_eval import human_eval_tables
 from magic_cli.reports.tables import render
 from magic_cli.runs import write_atomically
+from magic_cli.wording import counted
+from magic_cli.terminal import print_line
 
 _KEY, _SCORES = "key.json", "scores.json"
 
@@ -47,7 +49,7 @@ def _make(settings: HumanEvalSettings) -> None:
     _write_study(folder, forms, key)
     _tell(systems, forms, photos=len(photos), left_out=left_out)
     for form in forms:
-        print(folder / form.file_name)
+        print_line(str(folder / form.file_name))
     print(f"magic: {folder / _KEY} tells whose story is whose: keep it, and send only the forms", file=sys.stderr)
 
 
@@ -69,8 +71,8 @@ def _write_study(folder: Path, forms: Sequence[Form], key: dict[str, Any]) -> No
     """
     file = folder / _KEY
     if file.exists():
-        before = read_json(file, setting="output", hint="set output to another folder")
-        if not isinstance(before, dict) or before.get("study") != key["study"]:
+        before = read_json_object(file, remedy="set output to another folder")
+        if before.get("study") != key["study"]:
             raise MagicError(f"output={folder}: holds the key of another study, without which its answers are lost; set output to another folder")
     make_output(folder)
     write_atomically(file, json.dumps(key, ensure_ascii=False, indent=1) + "\n")
@@ -80,9 +82,9 @@ def _write_study(folder: Path, forms: Sequence[Form], key: dict[str, Any]) -> No
 
 def _tell(systems: Sequence[StorySystem], forms: Sequence[Form], *, photos: int, left_out: int) -> None:
     cards, questions = len(forms[0].cards), len(forms[0].questions())
-    print(f"magic: {len(forms)} forms, each of {cards} titles ({photos} with a photo) and {len(systems)} systems: {questions} questions", file=sys.stderr)
+    print(f"magic: {counted(len(forms), 'form')}, each of {counted(cards, 'title')} ({photos} with a photo) and {counted(len(systems), 'system')}: {counted(questions, 'question')}", file=sys.stderr)
     if left_out:
-        print(f"magic: {left_out} titles left out: some system has no story for them, or they stand twice and have no id", file=sys.stderr)
+        print(f"magic: {counted(left_out, 'title')} left out, which some system has no story for, or which stand twice and have no id", file=sys.stderr)
 
 
 def _score(settings: HumanEvalSettings) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import sys
 from collections.abc import Sequence
@@ -11,15 +12,17 @@ from typing import Any
 
 from magic_cli.data.images import UnreadableImage, quiet_pillow
 from magic_cli.data.paths import make_output
+from magic_cli.data.json_files import read_json_lines
 from magic_cli.errors import MagicError
 from magic_cli.retrieval.image_settings import EMBEDDED, NONE, RELEASED, RetrieveImagesAction, RetrieveImagesSettings
 from magic_cli.retrieval.question import MANIFEST, RESULTS, question, refuse_other_results
 from magic_cli.runs import json_lines, provenance, write_atomically
+from magic_cli.wording import counted
+from magic_cli.terminal import print_line
 
 DONE, SOME_FAILED = 0, 3
 SHEET = "contact_sheet.html"
 _SHOWN_FAILURES = 10
-_ESCAPES = {number: f"\\x{number:02x}" for number in (*range(32), 127)}
 
 
 def run(settings: RetrieveImagesSettings) -> int:
@@ -31,22 +34,22 @@ def run(settings: RetrieveImagesSettings) -> int:
 def _build(settings: RetrieveImagesSettings) -> int:
     from magic_cli.retrieval.bank import list_images
 
-    images, digest = list_images(settings.files, limit=settings.limit)  # before torch loads: they may be missing
+    bank = list_images(settings.files, limit=settings.limit)  # before torch loads: they may be missing
 
     from magic_cli.retrieval.image_index import build_index
     from magic_cli.retrieval.store import FAILURES
 
-    manifest = build_index(settings, images, digest).manifest
-    file = settings.index_folder / FAILURES
-    with file.open(encoding="utf-8") as failures:
-        for _, line in zip(range(_SHOWN_FAILURES), failures, strict=False):
-            failure = json.loads(line)
-            _tell(f"not in the index: {failure['id']}: {failure['reason']}")
+    for note in bank.notes:
+        _tell(note)
+    index = build_index(settings, bank)
+    manifest = index.manifest
+    for failure in itertools.islice(index.failures(), _SHOWN_FAILURES):
+        _tell(f"not in the index: {failure['id']}: {failure['reason']}")
     if manifest["failures"] > _SHOWN_FAILURES:
-        _tell(f"... and {manifest['failures'] - _SHOWN_FAILURES} more, see {file}")
-    failed = f", {manifest['failures']} images could not be read" if manifest["failures"] else ""
-    _tell(f"{manifest['rows']} images in the index{failed}")
-    print(settings.index_folder)
+        _tell(f"... and {manifest['failures'] - _SHOWN_FAILURES} more, see {settings.index_folder / FAILURES}")
+    failed = f", {counted(manifest['failures'], 'image')} could not be read" if manifest["failures"] else ""
+    _tell(f"{counted(manifest['rows'], 'image')} in the index{failed}")
+    print_line(str(settings.index_folder))
     return SOME_FAILED if manifest["failures"] else DONE
 
 
@@ -79,7 +82,8 @@ def _query(settings: RetrieveImagesSettings) -> int:
     write_atomically(folder / RESULTS, json_lines(results))
     _write_sheet(results, folder, settings)
     _say(results)
-    _tell(f"{len(queries)} queries, {1000 * seconds['searching'] / len(queries):.2f} ms each to search; results in {folder}")
+    page = f", page: {folder / SHEET}" if settings.contact_sheet != NONE else ""
+    _tell(f"{counted(len(queries), 'query', 'queries')}, {1000 * seconds['searching'] / len(queries):.2f} ms each to search; results in {folder}{page}")
     return DONE
 
 
@@ -124,7 +128,7 @@ def _say(results: Sequence[dict[str, Any]]) -> None:
     for result in results:
         for image in result["images"]:
             columns = [result["query"]] * (len(results) > 1) + [image["id"], f"{image['score']:.6f}"]
-            print("\t".join(column.translate(_ESCAPES) for column in columns))
+            print_line(*columns)
 
 
 def _tell(note: str) -> None:

@@ -10,11 +10,13 @@ from magic_cli.data.stories import StoryRecord
 from magic_cli.decoding.text import StoryFormat, story_prompt
 from magic_cli.reports.exports import released_stories
 from magic_cli.settings import TITLE, StorySettings, method_name
+from magic_cli.wording import counted
 from magic_cli.writing.run import write_texts
 from magic_cli.writing.task import Unwritable, WritingTask
 
 if TYPE_CHECKING:
     from magic_cli.models.language_model import HuggingFaceLanguageModel
+    from magic_cli.models.tokens import Tokens
 
 
 def run(settings: StorySettings) -> int:
@@ -28,9 +30,14 @@ def run(settings: StorySettings) -> int:
 class StoryTask(WritingTask):
     """One story for every title by a method that looks at no image, one for each of its best images by one that does."""
 
-    text, texts, unit, failed = "story", "stories", "story", "stories could not be written"
-    changed = "titles or images have changed since stories were written for them, which are written again"
-    untraced = "stories were written without trace earlier"
+    text, texts, unit = "story", "stories", "story"
+    changed = (
+        "title or image has changed since its story was written, which is written again",
+        "titles or images have changed since stories were written for them, which are written again",
+    )
+    dropped = ("title or image is no longer asked for; its story is moved to", "titles or images are no longer asked for; their stories are moved to")
+    untraced = ("story was written without trace earlier", "stories were written without trace earlier")
+    failed = ("story could not be written", "stories could not be written")
 
     def __init__(self, settings: StorySettings) -> None:
         self.settings = settings
@@ -51,14 +58,14 @@ class StoryTask(WritingTask):
     def text_format(self, model: HuggingFaceLanguageModel) -> StoryFormat:
         return StoryFormat(model)
 
-    def prompt(self, model: HuggingFaceLanguageModel, item: StoryRecord) -> list[int]:
+    def prompt(self, model: Tokens, item: StoryRecord) -> list[int]:
         template, length = self.settings.prompt, self.settings.decoding.decoding_len
         if template is None:
-            ids = model.encode(story_prompt(item.title, model.decode([[model.end_id]])[0]))
+            ids = model.encode(story_prompt(item.title, *model.token_texts([model.end_id])))
         else:
             ids = model.encode_prompt(template.replace(TITLE, item.title))
         if len(ids) >= length:
-            raise Unwritable(f"its prompt has {len(ids)} tokens, and decoding.decoding_len={length} counts them; raise it, or shorten the title")
+            raise Unwritable(f"its prompt has {counted(len(ids), 'token')}, and decoding.decoding_len={length} counts them; raise it, or shorten the title")
         return ids
 
     def describe(self, item: StoryRecord) -> dict[str, Any]:
@@ -72,11 +79,11 @@ class StoryTask(WritingTask):
         return {**self.describe(item), **image, "story": text, **details, **known}
 
     def still_holds(self, item: StoryRecord, prediction: Mapping[str, Any]) -> bool:
-        return item.title == prediction["title"]
+        return item.title == prediction.get("title")
 
     def refreshed(self, item: StoryRecord, prediction: dict[str, Any]) -> dict[str, Any]:
-        """People's stories may have come to the titles, or be others now."""
-        kept = {key: value for key, value in prediction.items() if key != "reference"}
+        """People's stories may have come to the titles, or be others now; the image may lie elsewhere."""
+        kept = {**{key: value for key, value in prediction.items() if key != "reference"}, **self.describe(item)}
         return kept if item.reference is None else {**kept, "reference": item.reference}
 
     def label(self, failure: Mapping[str, Any]) -> str:

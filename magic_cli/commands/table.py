@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from magic_cli.commands.evaluate import DONE, NOT_ALL_RUN, tell_not_run
 from magic_cli.errors import SettingsError
 from magic_cli.evaluation.corpora import find_systems
 from magic_cli.evaluation.evaluate import evaluate, prepare
@@ -22,7 +23,6 @@ from magic_cli.reports.sweep_plots import check_plotting, plot_sweep
 from magic_cli.reports.sweep_table import sweep_table
 from magic_cli.reports.tables import render
 
-DONE, NOT_ALL_RUN = 0, 3
 SWEEP = "sweep"
 
 
@@ -48,8 +48,9 @@ def run(settings: TableSettings) -> int:
         if "story" not in sections:
             raise SettingsError(f"human_scores={settings.human_scores}: belongs to table 3, not to {_numbers(tables)}")
         measured = add_human_scores(measured, Path(settings.human_scores).expanduser())
-    print(render(build_tables(numbers, measured), settings.format.value), end="")
-    return NOT_ALL_RUN if any(document["not_run"] for runs in measured.values() for document in runs) else DONE
+    built = build_tables(numbers, measured)
+    print(render(built, settings.format.value), end="", flush=True)
+    return tell_not_run([document for runs in measured.values() for document in runs], built, settings)
 
 
 def show_sweep(settings: TableSettings) -> int:

@@ -5,10 +5,10 @@ pycocoevalcap ships SPICE, and SPICE's jar holds the official COCO 2014 annotati
 """
 
 import importlib.util
-import json
 import zipfile
 from pathlib import Path
 
+from magic_cli.data.json_text import JSONFault, parse_json
 from magic_cli.errors import MagicError
 
 _MEMBER = "coco/annotations/captions_train2014.json"
@@ -29,8 +29,8 @@ def load_bundled_coco_captions() -> dict[int, list[str]]:
     jar = Path(spec.submodule_search_locations[0]) / "spice" / "spice-1.0.jar"
     try:
         with zipfile.ZipFile(jar) as archive:
-            annotations = json.loads(archive.read(_MEMBER))["annotations"]
-    except (OSError, KeyError, zipfile.BadZipFile) as error:
+            annotations = parse_json(archive.read(_MEMBER))["annotations"]
+    except (OSError, KeyError, JSONFault, zipfile.BadZipFile) as error:
         raise MagicError(f"{jar}: no {_MEMBER} inside ({error}); pip install --force-reinstall pycocoevalcap==1.2") from error
     captions: dict[int, list[str]] = {}
     for annotation in annotations:

@@ -1,19 +1,25 @@
 """Where images come from. Each dataset is a dataclass of settings that loads its own records.
 
-To add a dataset: one class with ``load``, one line in ``settings.py``, one YAML in ``configs/dataset/``, one test.
+To add a dataset: one class with ``load``, one line in ``settings.py``, one YAML in ``configs/dataset/`` whose line
+``# For: magic caption`` says which command takes it, one test.
 """
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from magic_cli.data.image_folders import ImageFolder, find_images
 from magic_cli.data.images import IMAGE_SUFFIXES
 from magic_cli.data.json_files import read_json
+from magic_cli.data.paths import other_kind
 from magic_cli.data.records import ImageRecord, check_unique
-from magic_cli.errors import MagicError, SettingsError
+from magic_cli.errors import MOST_ITEMS, MagicError, SettingsError, require
+from magic_cli.wording import counted
 
 
 @dataclass
@@ -33,8 +39,8 @@ class Dataset:
     apply_exif_orientation: bool = True
 
     def __post_init__(self) -> None:
-        if self.limit is not None and self.limit < 1:
-            raise SettingsError(f"dataset.limit must be at least 1, got {self.limit}")
+        if self.limit is not None:
+            require("limit", self.limit, at_least=1, limit=MOST_ITEMS, prefix="dataset")
 
     def load(self) -> list[ImageRecord]:
         """The records, in a fixed order.
@@ -45,10 +51,11 @@ class Dataset:
         records = self.read()
         check_unique(records, f"dataset={self.name}")
         if not records:
-            raise MagicError(f"dataset={self.name}: no images found; {self.hint()}")
+            raise MagicError(f"dataset={self.name}: {'; '.join(['no images found', *self.notes(), self.hint()])}")
         records = records[: self.limit]
-        if not any(record.path.exists() for record in records):
-            raise MagicError(f"dataset={self.name}: none of its {len(records)} images exists, e.g. {records[0].path}; {self.hint()}")
+        if not any(os.path.exists(record.path) for record in records):
+            which = f"none of its {len(records)} images exists, e.g." if len(records) > 1 else "its image does not exist:"
+            raise MagicError(f"dataset={self.name}: {which} {records[0].path}; {self.hint()}")
         return records
 
     def read(self) -> list[ImageRecord]:
@@ -81,6 +88,9 @@ class PhotoFiles(Dataset):
 
     def read(self) -> list[ImageRecord]:
         paths = list(dict.fromkeys(Path(path).expanduser() for path in self.paths))
+        for path in paths:
+            if os.path.isdir(path):
+                raise SettingsError(f"dataset.paths: {path} is a folder; for all photos in it, type --images {path}")
         counts = Counter(path.name for path in paths)
         return [
             ImageRecord(id=path.name if counts[path.name] == 1 else str(path), path=path, image_name=path.name) for path in paths
@@ -106,18 +116,23 @@ class PhotoFolder(Dataset):
             raise SettingsError("dataset.root must name a folder of photos (or use --images FOLDER)")
 
     def read(self) -> list[ImageRecord]:
-        root = existing_folder(self.root, self.hint())
-        paths = sorted(path for path in root.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file())
-        names = [path.relative_to(root).as_posix() for path in paths]
-        return [ImageRecord(id=name, path=path, image_name=name) for name, path in zip(names, paths, strict=True)]
+        names = [path.relative_to(self._found.root).as_posix() for path in self._found.paths]
+        return [ImageRecord(id=name, path=path, image_name=name) for name, path in zip(names, self._found.paths, strict=True)]
 
     def notes(self) -> list[str]:
-        others = Counter(path.suffix.lower() or "no suffix" for path in Path(self.root).expanduser().rglob("*")
-                         if path.is_file() and path.suffix.lower() not in IMAGE_SUFFIXES and not path.name.startswith("."))  # fmt: skip
-        listed = ", ".join(f"{count} {suffix}" for suffix, count in sorted(others.items()))
-        return [f"{self.root}: {others.total()} files of other kinds are left out ({listed})"] if others else []
+        return self._found.notes()
+
+    @cached_property
+    def _found(self) -> ImageFolder:
+        root = existing_folder(self.root, self.hint())
+        try:
+            return find_images(root)
+        except OSError as error:
+            raise MagicError(f"dataset.root={self.root}: cannot be read ({error.strerror}); mend its permissions, or name another folder") from error
 
     def hint(self) -> str:
+        if Path(self.root).suffix.lower() in IMAGE_SUFFIXES and os.path.isfile(Path(self.root).expanduser()):
+            return f"for one photo, type --image {self.root}"
         return f"set dataset.root to a folder with image files ({', '.join(sorted(IMAGE_SUFFIXES))})"
 
 
@@ -223,6 +238,12 @@ def existing_folder(folder: str, hint: str) -> Path:
         MagicError: It does not exist.
     """
     path = Path(folder).expanduser()
-    if not path.is_dir():
-        raise MagicError(f"dataset.root={folder}: no such folder (looked at {path.absolute()}); {hint}")
+    try:
+        kind = other_kind(path)
+    except PermissionError as error:
+        raise MagicError(f"dataset.root={folder}: cannot be read ({error.strerror}); mend its permissions, or name another folder") from error
+    except OSError:
+        raise MagicError(f"dataset.root={folder}: no such folder (looked at {path.absolute()}); {hint}") from None
+    if kind != "folder":
+        raise MagicError(f"dataset.root={folder}: is a {kind or 'file'}, not a folder; {hint}")
     return path

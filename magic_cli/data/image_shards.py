@@ -19,9 +19,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from magic_cli.data.json_files import read_json_lines, read_json_object
+from magic_cli.data.json_text import JSONFault, parse_object
 from magic_cli.errors import MagicError
 
 _UNFINISHED, _FACTS = ".unfinished", "source.json"
+_REMEDY = "delete this folder and start again, or name another"
 
 
 class ImageShards:
@@ -50,7 +53,7 @@ class ImageShards:
             except BlockingIOError:
                 raise MagicError(f"{self.folder}: another process is working in this folder; wait for it, or name another folder") from None
             file = self.folder / _FACTS
-            if file.exists() and (before := json.loads(file.read_text(encoding="utf-8"))) != source:
+            if file.exists() and (before := read_json_object(file, remedy=_REMEDY)) != source:
                 changed = ", ".join(f"{key} {before.get(key)} -> {source.get(key)}" for key in sorted({*before, *source}) if before.get(key) != source.get(key))
                 raise MagicError(f"{self.folder}: holds shards made otherwise ({changed}); name another folder, or delete this one")
             _replace(file, _json(source))
@@ -90,7 +93,7 @@ class ImageShards:
     def finish(self, shard: int, stop: int) -> None:
         """Pack a shard for all of whose rows something was kept."""
         rows = range(shard * self.rows_per_shard, stop)
-        failures = [json.loads(file.read_text(encoding="utf-8")) for row in rows if (file := self._base(row).with_suffix(".failed")).exists()]
+        failures = [read_json_object(file, remedy=_REMEDY) for row in rows if (file := self._base(row).with_suffix(".failed")).exists()]
         failed = {failure["row"] for failure in failures}
         images = [row for row in rows if row not in failed]
         with _replacing(self._file(shard, ".tar")) as stream, tarfile.open(fileobj=stream, mode="w", format=tarfile.USTAR_FORMAT) as tar:
@@ -104,7 +107,7 @@ class ImageShards:
     def _pack(self, tar: tarfile.TarFile, row: int) -> None:
         base = self._base(row)
         facts = base.with_suffix(".json").read_bytes()
-        members = ((".jpg", base.with_suffix(".jpg").read_bytes()), (".txt", json.loads(facts)["caption"].encode()), (".json", facts))
+        members = ((".jpg", base.with_suffix(".jpg").read_bytes()), (".txt", parse_object(facts)["caption"].encode()), (".json", facts))
         for suffix, data in members:
             member = tarfile.TarInfo(f"{base.name}{suffix}")  # its time is 0, its owner nobody
             member.size = len(data)
@@ -119,8 +122,7 @@ class ImageShards:
             for member in tar:
                 if not member.name.endswith(".txt"):
                     (temporary / Path(member.name).name).write_bytes(tar.extractfile(member).read())
-        for line in self._file(shard, ".failures.jsonl").read_text(encoding="utf-8").split("\n")[:-1]:
-            failure = json.loads(line)
+        for failure in read_json_lines(self._file(shard, ".failures.jsonl"), remedy=_REMEDY):
             if not failure["temporary"]:
                 (temporary / f"{failure['row']:09d}.failed").write_bytes(_json(failure))
         temporary.rename(self._parts(shard))
@@ -139,16 +141,16 @@ class ImageShards:
         failure, facts, image = (base.with_suffix(suffix) for suffix in (".failed", ".json", ".jpg"))
         try:
             if failure.exists():
-                if not json.loads(failure.read_text(encoding="utf-8"))["temporary"]:
+                if not parse_object(failure.read_bytes())["temporary"]:
                     return True
                 failure.unlink()  # the break may have been its cause
-            return facts.exists() and image.exists() and json.loads(facts.read_text(encoding="utf-8"))["bytes"] == image.stat().st_size
-        except json.JSONDecodeError:  # the machine went down before it was on the disk
+            return facts.exists() and image.exists() and parse_object(facts.read_bytes())["bytes"] == image.stat().st_size
+        except JSONFault:  # the machine went down before it was on the disk
             return False
 
     def _facts(self, shard: int) -> dict[str, Any] | None:
         file = self._file(shard, ".json")
-        return json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
+        return read_json_object(file, remedy=_REMEDY) if file.exists() else None
 
     def _file(self, shard: int, suffix: str) -> Path:
         return self.folder / f"{shard:05d}{suffix}"

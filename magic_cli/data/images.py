@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import base64
+import errno
 import io
+import os
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
+
+from magic_cli.data.paths import other_kind
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -55,10 +59,12 @@ def open_image(path: Path | BinaryIO, *, apply_exif_orientation: bool = True, sk
         preprocessing and the released code do.
 
     Raises:
-        UnreadableImage: With the reason: missing, not an image, damaged, or too large to be safe.
+        UnreadableImage: With the reason: missing, no regular file, not an image, damaged, or too large to be safe.
     """
     from PIL import Image, ImageOps
 
+    if isinstance(path, Path):
+        require_file(path)
     try:
         with Image.open(path) as image:
             if skip_greyscale and image.mode in ("1", "L", "I", "F", "I;16"):
@@ -71,11 +77,34 @@ def open_image(path: Path | BinaryIO, *, apply_exif_orientation: bool = True, sk
             return _to_rgb(upright)
     except UnreadableImage:
         raise
-    except FileNotFoundError:
-        raise UnreadableImage("no such file") from None
     except Exception as error:  # decoders of damaged files raise almost anything; the reason is recorded
         reason = str(error).replace(str(path), getattr(path, "name", "this file"))
         raise UnreadableImage(f"{type(error).__name__}: {reason}" if reason else type(error).__name__) from error
+
+
+def require_file(path: Path) -> None:
+    """Refuse what cannot be read to its end: a missing file, a broken link, a folder, a named pipe, a socket, a device.
+
+    Raises:
+        UnreadableImage: With the reason.
+    """
+    try:
+        kind = other_kind(path)
+        if kind == "folder":
+            os.scandir(path).close()
+        elif kind is None:
+            os.close(os.open(path, os.O_RDONLY))
+    except FileNotFoundError:
+        raise UnreadableImage(f"a link to {os.readlink(path)}, which is not there" if os.path.islink(path) else "no such file") from None
+    except ValueError as error:
+        raise UnreadableImage(f"no file can have this name ({error})") from None
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise UnreadableImage("a link that leads back to itself") from None
+        what = "a folder that cannot" if os.path.isdir(path) else "cannot"
+        raise UnreadableImage(f"{what} be read ({error.strerror})") from error
+    if kind is not None:
+        raise UnreadableImage(f"a {kind}, not an image file")
 
 
 def jpeg_uri(path: Path, *, side: int, quality: int) -> str:

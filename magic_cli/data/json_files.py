@@ -1,28 +1,66 @@
-"""Reading JSON and JSON lines, plain or gzipped, with errors that name the file and the line."""
+"""Reading JSON and JSON lines, plain or gzipped, with errors that name the file and the line: the one reader of all commands."""
 
 from __future__ import annotations
 
-import gzip
-import json
+import contextlib
+import gc
 import re
-import zlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from magic_cli.data.json_text import JSONFault, parse_json, parse_object
+from magic_cli.data.text_files import decoded, named, read_bytes, read_text, text_lines
 from magic_cli.data.text_tables import parse_table
 from magic_cli.errors import MagicError
 
+LARGEST_DOCUMENT = 512 << 20
+"""Characters of one JSON document, at most: as Python's objects it takes several times as much memory."""
+LONGEST_LINE = 32 << 20
+"""Characters of one line of JSON lines, at most: it is one record."""
+MOST_VALUES = 50_000_000
+"""Brackets and commas of one JSON file, at most: in memory, each may stand for 100 bytes. Karpathy's COCO has about 12 million."""
+
 _HALF = re.compile("[\ud800-\udfff]")
-_GZIP = b"\x1f\x8b"
+_FIRST = re.compile(r"\s*(\S)")
+_AGAIN = "download or export it again"
 
 
 def read_json(path: Path, *, setting: str, hint: str) -> Any:
-    """Parse a JSON file; ``.gz`` is unpacked.
+    """Parse a JSON file that the user names; ``.gz`` is unpacked.
 
     Raises:
-        MagicError: The file is missing, unreadable, no JSON, or gives a key twice; names the setting, the place and the hint.
+        MagicError: The file is missing, unreadable, no JSON, or gives a key twice; names the setting, the place and what to do.
     """
-    return _parse(read_text(path, setting=setting, hint=hint), f"{setting}={path}")
+    text = read_text(path, setting=setting, hint=hint)
+    _refuse_crowded(text, named(setting, path))
+    return _document(text, named(setting, path), _AGAIN)
+
+
+def read_json_object(file: Path, *, remedy: str) -> dict[str, Any]:
+    """Parse a file that magic itself has written and that holds one object, such as a manifest.
+
+    Args:
+        file: The file.
+        remedy: What to do if it is damaged.
+
+    Raises:
+        MagicError: It is missing, unreadable, no JSON or another document than an object; one line with the file and the remedy.
+    """
+    document = _document(read_bytes(file, setting="", hint=remedy), str(file), remedy)
+    if not isinstance(document, dict):
+        raise MagicError(f"{file}: must hold a JSON object, but holds {str(document)[:60]!r}; {remedy}")
+    return document
+
+
+def read_json_lines(file: Path, *, remedy: str) -> list[dict[str, Any]]:
+    """Parse a file of JSON lines that magic itself has written to the end.
+
+    Raises:
+        MagicError: It is missing, unreadable, or a line is no object; one line with the file, the line and the remedy.
+    """
+    lines = text_lines(read_text(file, setting="", hint=remedy))
+    return _records(lines, str(file), remedy, parse_object)
 
 
 def read_records(path: Path, *, setting: str, hint: str) -> Any:
@@ -31,27 +69,36 @@ def read_records(path: Path, *, setting: str, hint: str) -> Any:
     Raises:
         MagicError: As ``read_json``; names the line.
     """
-    text, place = read_text(path, setting=setting, hint=hint), f"{setting}={path}"
-    lines = _lines(text)
-    if not lines:
-        raise MagicError(f"{place}: the file is empty; {hint}")
-    if lines[0][1].lstrip()[0] not in "[{" and _try_parse(text) is None:
-        return parse_table(text, place, hint)
-    if len(lines) == 1:  # parsed once: annotation files are hundreds of megabytes on one line
-        document = _parse(text, place)
-        return [document] if path.name.removesuffix(".gz").endswith(".jsonl") else document
-    if not isinstance(_try_parse(lines[0][1]), dict):
-        return _parse(text, place)
-    return [_parse(line, place, number) for number, line in lines]
+    return parse_records(read_text(path, setting=setting, hint=hint), path, setting=setting, hint=hint)
 
 
-def read_text_lines(path: Path, *, setting: str, hint: str) -> list[str]:
-    """The lines of a text file that are not blank; ``.gz`` is unpacked.
+def parse_records(text: str, path: Path, *, setting: str, hint: str) -> Any:
+    """As ``read_records``, of the text of a file that was read before.
+
+    Args:
+        text: What the file holds.
+        path: The file; named ``.jsonl``, it holds lines even if it has only one.
+        setting: What the user calls it, for error messages.
+        hint: What to do if it is in no such form.
 
     Raises:
-        MagicError: The file is missing or unreadable; names the setting, the place and the hint.
+        MagicError: As ``read_json``; names the line.
     """
-    return [line.removesuffix("\r") for _, line in _lines(read_text(path, setting=setting, hint=hint))]
+    place = named(setting, path)
+    first = _FIRST.match(text)
+    if first is None:
+        raise MagicError(f"{place}: the file is empty; {hint}")
+    if first[1] not in "[{" and not _is_document(text):
+        return parse_table(text, place, hint)
+    _refuse_crowded(text, place)
+    if _are_lines(text, path):
+        return _records(text_lines(text), place, _AGAIN, parse_json)
+    return _document(text, place, _AGAIN)
+
+
+def _refuse_crowded(text: str, place: str) -> None:
+    if sum(map(text.count, "[{,")) > MOST_VALUES:
+        raise MagicError(f"{place}: holds more than {MOST_VALUES // 1_000_000} million values; split it")
 
 
 def read_growing_lines(path: Path, *, setting: str, hint: str) -> tuple[list[dict[str, Any]], int]:
@@ -63,17 +110,15 @@ def read_growing_lines(path: Path, *, setting: str, hint: str) -> tuple[list[dic
     Raises:
         MagicError: The file cannot be read, or another line than the last is damaged; names the line.
     """
-    data = _read_bytes(path, setting=setting, hint=hint)
+    data = read_bytes(path, setting=setting, hint=hint)
     complete = data.rfind(b"\n") + 1
-    rest, place = data[complete:], f"{setting}={path}"
-    records = [_parse(line, place, number) for number, line in _lines(_decoded(data[:complete], place, hint))]
-    for number, record in enumerate(records, start=1):
-        if not isinstance(record, dict):
-            raise MagicError(f"{place} record {number}: must be a JSON object, got {str(record)[:60]!r}; remove that line")
-    last = _try_parse(rest.decode("utf-8", errors="replace"))
-    if isinstance(last, dict):  # whole, only its line break is missing
-        return [*records, last], 0
-    return records, int(bool(rest.strip()))
+    rest, place = data[complete:], named(setting, path)
+    lines = [(number, line) for number, line in enumerate(data[:complete].split(b"\n"), start=1) if line.strip()]
+    records = _records(lines, place, hint, parse_object)
+    try:
+        return [*records, parse_object(rest)], 0  # whole, only its line break is missing
+    except JSONFault:
+        return records, int(bool(rest.strip()))
 
 
 def holds_json(text: str) -> bool:
@@ -94,62 +139,56 @@ def whole_characters(text: str) -> str:
     return _HALF.sub("\ufffd", text)
 
 
-def _lines(text: str) -> list[tuple[int, str]]:
-    """Lines that are not blank, with their numbers. ``splitlines()`` would also cut at U+2028 within a caption."""
-    return [(number, line) for number, line in enumerate(text.split("\n"), start=1) if line.strip()]
-
-
-def read_text(path: Path, *, setting: str, hint: str) -> str:
-    """The text of a file; ``.gz`` is unpacked.
-
-    Raises:
-        MagicError: The file is missing or unreadable; names the setting and the hint.
-    """
-    return _decoded(_read_bytes(path, setting=setting, hint=hint), f"{setting}={path}", hint)
-
-
-def _read_bytes(path: Path, *, setting: str, hint: str) -> bytes:
-    path = path.expanduser()
+def _document(text: str, place: str, remedy: str) -> Any:
+    if len(text) > LARGEST_DOCUMENT:
+        raise MagicError(f"{place}: is one JSON document of more than {LARGEST_DOCUMENT >> 20} MB; write JSON lines, or split it")
     try:
-        data = path.read_bytes()
-        return gzip.decompress(data) if data.startswith(_GZIP) else data
-    except FileNotFoundError:
-        raise MagicError(f"{setting}={path}: no such file (looked at {path.absolute()}); {hint}") from None
-    except (OSError, EOFError, zlib.error) as error:
-        raise MagicError(f"{setting}={path}: cannot be read ({error}); {hint}") from error
+        with _without_collection():
+            return parse_json(text)
+    except JSONFault as fault:
+        where = "" if fault.line is None else f" line {fault.line}"
+        raise MagicError(f"{place}{where}: {fault.problem}; {remedy}") from None
 
 
-def _decoded(data: bytes, place: str, hint: str) -> str:
+def _records(lines: Iterator[tuple[int, str]], place: str, remedy: str, parse: Callable[[str], Any]) -> list[Any]:
+    """What the lines hold, each parsed by itself."""
+    records = []
+    with _without_collection():
+        for number, line in lines:
+            if len(line) > LONGEST_LINE:
+                raise MagicError(f"{place} line {number}: is one record of more than {LONGEST_LINE >> 20} MB; {remedy}")
+            try:
+                records.append(parse(line))
+            except JSONFault as fault:
+                raise MagicError(f"{place} line {number}: {fault.problem}; {remedy}") from None
+    return records
+
+
+@contextlib.contextmanager
+def _without_collection() -> Iterator[None]:
+    """No search for cycles, which JSON has none of: over millions of new objects it takes three quarters of the time."""
+    was_on = gc.isenabled()
+    gc.disable()
     try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise MagicError(f"{place}: cannot be read ({error}); {hint}") from error
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
-def _parse(text: str, place: str, line: int | None = None) -> Any:
+def _are_lines(text: str, path: Path) -> bool:
+    """Whether it is one object a line: by its name if there is one line, else by the first."""
+    lines: Iterator[tuple[int, str]] = text_lines(text)
+    _, first = next(lines)
+    if next(lines, None) is None:
+        return path.name.removesuffix(".gz").endswith(".jsonl")
+    if len(first) > LONGEST_LINE:  # is not parsed to know
+        return first.lstrip().startswith("{") and first.rstrip().endswith("}")
+    return _is_document(first, dict)
+
+
+def _is_document(text: str, kind: type = object) -> bool:
     try:
-        return json.loads(text, object_pairs_hook=_without_repeats)
-    except json.JSONDecodeError as error:
-        raise MagicError(f"{place} line {line or error.lineno}: not valid JSON ({error.msg}); download or export it again") from error
-    except _RepeatedKey as error:
-        where = f" line {line}" if line else ""
-        raise MagicError(f"{place}{where}: the key {error.args[0]!r} stands twice in one object; remove one") from None
-
-
-def _try_parse(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError:
-        return None
-
-
-class _RepeatedKey(Exception):
-    """``json`` would silently keep the last of two equal keys."""
-
-
-def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    document = dict(pairs)
-    if len(document) < len(pairs):
-        seen: set[str] = set()
-        raise _RepeatedKey(next(key for key, _ in pairs if key in seen or seen.add(key)))
-    return document
+        return isinstance(parse_json(text), kind)
+    except JSONFault:
+        return False

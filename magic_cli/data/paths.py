@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import glob
 import os
+import stat
 from pathlib import Path
 
 from magic_cli.errors import MagicError
+
+_KINDS = {stat.S_IFDIR: "folder", stat.S_IFIFO: "named pipe", stat.S_IFSOCK: "socket", stat.S_IFCHR: "device", stat.S_IFBLK: "device"}
 
 
 def user_cache(name: str) -> Path:
@@ -18,6 +21,17 @@ def named_paths(word: str) -> list[Path]:
     """What a path or a pattern (``*``, ``?``, ``**``) names, sorted; empty if there is no such thing. ``~`` is expanded."""
     path = Path(word).expanduser()
     return [path] if path.exists() else sorted(map(Path, glob.glob(str(path), recursive=True)))
+
+
+def other_kind(path: Path) -> str | None:
+    """What a path leads to that is no regular file: a folder, named pipe, socket or device; None if it is one. Links are followed.
+
+    To read a pipe or a device may take for ever, so whoever opens a file that a user names asks here first.
+
+    Raises:
+        OSError: There is nothing, or it may not be looked at.
+    """
+    return _KINDS.get(stat.S_IFMT(os.stat(path).st_mode))
 
 
 def make_output(folder: Path) -> None:

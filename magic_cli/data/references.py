@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from magic_cli.data.images import IMAGE_SUFFIXES
+from magic_cli.data.image_names import NamedImages, is_image_name
 from magic_cli.data.json_files import read_records
-from magic_cli.data.predictions import IMAGE_KEYS, record_id, records_of, reference_texts
-from magic_cli.data.text_tables import REFERENCE_KEYS
+from magic_cli.data.predictions import IMAGE_KEYS, first_key, image_key, image_path, record_id, records_of, reference_texts
+from magic_cli.data.text_tables import ID_KEYS, REFERENCE_KEYS
 from magic_cli.errors import MagicError, SettingsError
 
 _HINT = "give a COCO or Karpathy annotation file, JSON lines {id, references} or an object {id: [captions]} (data/README.md shows each)"
-_COCO_NAME = re.compile(r"(?:COCO_\w+_)?(\d{12})")
 
 
 @dataclass(frozen=True)
@@ -28,33 +26,16 @@ class ReferenceSet:
     """Image file of the ids for which the file names one."""
 
     def __post_init__(self) -> None:
-        names: dict[str, str | None] = {}
-        for item in self.captions:
-            for name in {alias for own in (item, self.image_names.get(item)) if own for alias in aliases(own)}:
-                names[name] = item if name not in names else None  # a name that fits two images fits none
-        object.__setattr__(self, "_names", names)
+        named = ((item, [self.image_names[item]] if item in self.image_names else []) for item in self.captions)
+        object.__setattr__(self, "_named", NamedImages(named))
 
-    def find(self, names: Iterable[str]) -> str | None:
-        """The id of the image that goes by one of these names; None if there is no such image."""
-        names = list(names)
-        exact = next((name for name in names if name in self.captions), None)
-        if exact is not None:
-            return exact
-        return next((found for name in names for alias in aliases(name) if (found := self._names.get(alias)) is not None), None)
+    def find(self, name: str) -> tuple[str, ...]:
+        """The ids of the images that go by a name: one, several if it does not tell them apart, or none."""
+        return self._named.find(name)
 
-
-def aliases(name: str) -> list[str]:
-    """Other names of an image: file name without folder, without suffix, and COCO's number.
-
-    >>> aliases("val2014/COCO_val2014_000000391895.jpg")
-    ['val2014/COCO_val2014_000000391895.jpg', 'COCO_val2014_000000391895.jpg', 'COCO_val2014_000000391895', '391895']
-    """
-    base = name.rpartition("/")[2]
-    stem = Path(base).stem if Path(base).suffix.lower() in IMAGE_SUFFIXES else base
-    found = [name, base, stem]
-    if match := _COCO_NAME.fullmatch(stem):
-        found.append(str(int(match[1])))
-    return list(dict.fromkeys(found))
+    def image_name(self, item: str) -> str | None:
+        """The image file of an id, where the file names one, or the id is one."""
+        return self.image_names.get(item) or (item if is_image_name(item) else None)
 
 
 def read_references(path: Path, *, split: str | None = None) -> ReferenceSet:
@@ -84,10 +65,8 @@ def read_references(path: Path, *, split: str | None = None) -> ReferenceSet:
         if item in captions:
             raise MagicError(f"{path} record {number}: the id {item!r} stands twice; give all references of an image in one record")
         captions[item] = texts
-        name = next((record[key] for key in IMAGE_KEYS if isinstance(record.get(key), str)), None)
-        if name is not None:
-            folder = record.get("filepath")
-            names[item] = f"{folder}/{name}" if isinstance(folder, str) else name
+        if name := _image_name(record, item):
+            names[item] = name
     if not captions:
         raise MagicError(f"references={path}: holds no references; {_HINT}")
     return ReferenceSet(path, captions, names)
@@ -115,20 +94,43 @@ def _coco(document: Mapping[str, Any], path: Path) -> Iterator[tuple[str, tuple[
 
 
 def _records(document: Any, path: Path) -> Iterator[tuple[str, tuple[str, ...], Mapping[str, Any]]]:
-    single: dict[str, tuple[list[str], Mapping[str, Any]]] = {}
+    rows: list[tuple[str, tuple[str, ...], Mapping[str, Any]]] = []
+    single: set[str] = set()
     for number, record in enumerate(records_of(document, path), start=1):
         place = f"{path} record {number}"
         if "sentences" in record:  # Karpathy's
             by_name = "cocoid" not in record and isinstance(record.get("filename"), str)
             item = Path(record["filename"]).stem if by_name else record_id(record, place)
-            yield item, reference_texts(record["sentences"], f"{place} (id {item!r}), sentences"), record
+            rows.append((item, reference_texts(record["sentences"], f"{place} (id {item!r}), sentences"), record))
             continue
         item = record_id(record, place)
-        if key := next((key for key in REFERENCE_KEYS if record.get(key) is not None), None):
-            yield item, reference_texts(record[key], f"{place} (id {item!r}), {key}"), record
+        if key := first_key(record, REFERENCE_KEYS):
+            rows.append((item, reference_texts(record[key], f"{place} (id {item!r}), {key}"), record))
         elif "caption" in record:  # one reference a record, or all in one
-            single.setdefault(item, ([], record))[0].extend(reference_texts(record["caption"], f"{place} (id {item!r}), caption"))
+            rows.append((item, reference_texts(record["caption"], f"{place} (id {item!r}), caption"), record))
+            single.add(item)
         else:
             raise MagicError(f"{place} (id {item!r}): no references (looked for {', '.join(REFERENCE_KEYS)}, caption); {_HINT}")
-    for item, (texts, record) in single.items():
+    if names := _images_of_numbered_rows(rows):
+        rows = [(name, texts, record) for name, (_, texts, record) in zip(names, rows, strict=True)]
+        single = set(names)
+    joined: dict[str, tuple[list[str], Mapping[str, Any]]] = {}
+    for item, texts, record in rows:
+        if item in single:
+            joined.setdefault(item, ([], record))[0].extend(texts)
+        else:
+            yield item, texts, record
+    for item, (texts, record) in joined.items():
         yield item, tuple(texts), record
+
+
+def _images_of_numbered_rows(rows: Sequence[tuple[str, tuple[str, ...], Mapping[str, Any]]]) -> list[str] | None:
+    """The image of each row, where ``id`` is a running number of the rows and an image has several; None where ids are images'."""
+    names = [_image_name(record, item) if first_key(record, ID_KEYS) == "id" else None for item, _, record in rows]
+    has_several = len({item for item, _, _ in rows}) == len(rows) and len(set(names)) < len(rows)
+    return names if has_several and None not in names else None
+
+
+def _image_name(record: Mapping[str, Any], item: str) -> str | None:
+    key = image_key(record)
+    return image_path(record, key) if key and (key in IMAGE_KEYS or not is_image_name(item)) else None

@@ -7,7 +7,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from magic_cli.data.json_files import holds_json, read_records, read_text
+from magic_cli.data.json_files import holds_json, parse_records, read_records
+from magic_cli.data.text_files import read_text, text_lines
+from magic_cli.data.text_tables import is_named_csv, is_story_header
 from magic_cli.errors import MagicError
 
 _TITLES_HINT = 'give a ROCStories file (one title<TAB>story a line) or JSON lines {"title", "story"?, "id"?, "image"?} (data/README.md)'
@@ -43,13 +45,13 @@ def read_titles(path: Path, *, images: str | None = None) -> list[StoryRecord]:
         MagicError: Not such a file, an empty title, or an id twice; names the line.
     """
     text = read_text(path, setting="dataset.titles", hint=_TITLES_HINT)
-    if holds_json(text):
-        document = read_records(path, setting="dataset.titles", hint=_TITLES_HINT)
-        rows = [document] if isinstance(document, Mapping) else document
+    if holds_json(text) or is_named_csv(path):
+        document = parse_records(text, path, setting="dataset.titles", hint=_TITLES_HINT)
+        rows = document if isinstance(document, list) else [document]
         folder = Path(images).expanduser() if images else path.parent
         records = [_of_json(row, f"dataset.titles={path} record {number}", number, folder) for number, row in enumerate(rows, start=1)]
     else:
-        lines = [(number, line) for number, line in enumerate(text.split("\n"), start=1) if line.strip()]
+        lines = [(number, line) for number, line in text_lines(text) if number > 1 or not is_story_header(line)]
         records = [_of_line(line.rstrip("\r"), f"dataset.titles={path} line {number}", number) for number, line in lines]
     seen: set[str] = set()
     for number, record in enumerate(records, start=1):
@@ -99,7 +101,7 @@ def read_retrieved(path: Path, *, setting: str) -> dict[str, tuple[Path, ...]]:
         MagicError: Not such a file, or one query with different images; names the record.
     """
     document = read_records(path, setting=setting, hint=_RETRIEVED_HINT)
-    records = [document] if isinstance(document, Mapping) else document
+    records = document if isinstance(document, list) else [document]
     found: dict[str, tuple[Path, ...]] = {}
     for number, record in enumerate(records, start=1):
         place = f"{setting}={path} record {number}"
@@ -107,6 +109,8 @@ def read_retrieved(path: Path, *, setting: str) -> dict[str, tuple[Path, ...]]:
             query, images = record["query"], tuple(path.parent / entry["image"] for entry in record["images"])
         except (KeyError, TypeError) as error:
             raise MagicError(f"{place}: not as expected ({error!r}); {_RETRIEVED_HINT}") from error
+        if isinstance(query, bool) or not isinstance(query, str | int):
+            raise MagicError(f"{place}: query must be a text, got {str(query)[:60]!r}; {_RETRIEVED_HINT}")
         query = " ".join(str(query).split())
         if found.setdefault(query, images) != images:
             raise MagicError(f"{place}: the query {query!r} has other images than before; retrieve anew")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from magic_cli.data.images import UnreadableImage, require_file
 from magic_cli.data.stories import StoryRecord, clean_title, for_each_image, read_retrieved, read_titles, with_images
-from magic_cli.errors import MagicError, SettingsError, require
+from magic_cli.errors import MOST_ITEMS, MagicError, SettingsError, require
+from magic_cli.wording import counted
 
 
 @dataclass
@@ -30,9 +33,9 @@ class StoryDataset:
     apply_exif_orientation: bool = True
 
     def __post_init__(self) -> None:
-        require("images_per_title", self.images_per_title, at_least=1, prefix="dataset")
+        require("images_per_title", self.images_per_title, at_least=1, limit=MOST_ITEMS, prefix="dataset")
         if self.limit is not None:
-            require("limit", self.limit, at_least=1, prefix="dataset")
+            require("limit", self.limit, at_least=1, limit=MOST_ITEMS, prefix="dataset")
 
     def load(self, *, needs_image: bool) -> list[StoryRecord]:
         """What stories are to be written for, in a fixed order.
@@ -58,9 +61,9 @@ class StoryDataset:
             )
         records = for_each_image(records, self.images_per_title)
         known = [record.path for record in records if record.path is not None]
-        if not any(path.exists() for path in known):
-            example = f"none of their {len(known)} images exists, e.g. {known[0]}" if known else "none of them has an image"
-            raise MagicError(f"dataset={self.name}: of {len(records)} titles and images, {example}; {self.hint()}")
+        if not any(map(os.path.exists, known)):
+            example = f"none of {counted(len(known), 'image')} exists, e.g. {known[0]}" if known else "none of them has an image"
+            raise MagicError(f"dataset={self.name}: of {counted(len(records), 'title', 'titles and images')}, {example}; {self.hint()}")
         return records
 
     def read(self) -> list[StoryRecord]:
@@ -95,8 +98,11 @@ class TitleList(StoryDataset):
 
     def load(self, *, needs_image: bool) -> list[StoryRecord]:
         image = Path(self.image).expanduser() if self.image else None
-        if needs_image and image and not image.is_file():
-            raise SettingsError(f"dataset.image={image}: no such file (looked at {image.absolute()}); correct --image")
+        if needs_image and image:
+            try:
+                require_file(image)
+            except UnreadableImage as reason:
+                raise SettingsError(f"dataset.image={image}: {reason} (looked at {image.absolute()}); correct --image") from None
         return super().load(needs_image=needs_image)
 
     def read(self) -> list[StoryRecord]:

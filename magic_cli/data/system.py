@@ -19,6 +19,12 @@ class System:
     """References of the ids for which the file has them."""
     images: dict[str, str] = field(default_factory=dict)
     """Image file of the ids for which the file names one, as it stands there."""
+    retrieved: dict[str, Path] = field(default_factory=dict)
+    """Image files that were found for stories without one; they lie where this says, whatever folder has the others."""
+    keys: tuple[str, str] | None = None
+    """Under which keys the first record that names an image has its id and its image; None: there is no such record."""
+    ids_are_chosen: bool = False
+    """Whether the user has said which key holds the ids."""
     manifest: dict[str, Any] | None = None
     """manifest.json of a run folder."""
     failed: int = 0

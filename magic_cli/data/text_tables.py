@@ -4,23 +4,29 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
+from pathlib import Path
 from typing import Any
 
+from magic_cli.data.images import IMAGE_SUFFIXES
+from magic_cli.data.listed_texts import texts_of
+from magic_cli.data.text_files import text_lines
 from magic_cli.errors import MagicError
+from magic_cli.wording import counted
 
 # Of two ids in one record the earlier word's counts: beside an image's id, `id` is a running number of the caption.
 ID_KEYS = (
     "image_id", "img_id", "cocoid", "id", "image_key", "image_name", "file_name", "filename", "image", "image_path",
 )  # fmt: skip
-CAPTION_KEYS = ("caption", "prediction", "pred", "generated_caption", "hypothesis", "text", "story")
+CAPTION_KEYS = ("caption", "prediction", "pred", "generated_caption", "generated_text", "hypothesis", "text", "story")
 REFERENCE_KEYS = ("references", "captions", "refs", "gts", "reference")
 
-_COLUMNS = {*ID_KEYS, *CAPTION_KEYS, *REFERENCE_KEYS, "split"}
+_COLUMNS = {*ID_KEYS, *CAPTION_KEYS, *REFERENCE_KEYS, "split", "title"}
+_DELIMITERS = "\t|;,"
+_QUOTING = ";,"
 _NUMBERED = re.compile(r"(.+\.\w+)#\d+")
 
 
@@ -37,17 +43,19 @@ class _Layout:
     def is_header(self, names: Sequence[str]) -> bool:
         words = set(names)
         if self.has_tabs:  # a first caption is not lost because it is the one word "text"
-            return names[0] in ID_KEYS or bool(words & {*ID_KEYS} and words & {*CAPTION_KEYS, *REFERENCE_KEYS})
-        return len(names) > 1 and bool(words & _COLUMNS)
+            return names[0] in {*ID_KEYS, *CAPTION_KEYS} or self.names_both(names)
+        return bool(words & _COLUMNS) if len(names) > 1 else names[0] in {*CAPTION_KEYS, *REFERENCE_KEYS, "title"}
+
+    def names_both(self, names: Sequence[str]) -> bool:
+        """Whether a line names a column of images and one of texts, as no plain text does."""
+        return not {*ID_KEYS}.isdisjoint(names) and not {*CAPTION_KEYS, *REFERENCE_KEYS}.isdisjoint(names)
 
     def rows(self, text: str, place: str) -> Iterator[tuple[int, list[str]]]:
         """Cells of each row that is not blank, with the number of its first line."""
-        if self.delimiter != ",":
-            for number, line in enumerate(text.split("\n"), start=1):  # splitlines() also cuts at U+2028 within a caption
-                if line.strip():
-                    yield number, line.split(self.delimiter)
+        if self.delimiter not in _QUOTING:
+            yield from ((number, line.split(self.delimiter)) for number, line in text_lines(text))
             return
-        reader = csv.reader(io.StringIO(text), skipinitialspace=self.spaced, strict=True)
+        reader = csv.reader(io.StringIO(text), delimiter=self.delimiter, skipinitialspace=self.spaced, strict=True)
         before = 0
         try:
             for cells in reader:
@@ -60,7 +68,7 @@ class _Layout:
 
     def fitted(self, cells: list[str], names: Sequence[str], place: str) -> list[str]:
         """As many cells as names: an unquoted caption that comes last keeps its own commas or bars."""
-        columns = f"the {len(names)} columns {', '.join(names)}"
+        columns = f"the {counted(len(names), 'column')} {', '.join(names)}"
         if self.has_tabs and len(cells) == 1:
             raise MagicError(f"{place}: no tab between image and caption ({cells[0][:60]!r}); mend the line")
         if len(cells) < len(names):
@@ -69,8 +77,8 @@ class _Layout:
             return cells
         if self.has_tabs or names[-1] not in CAPTION_KEYS:
             in_header = "name every column in a header line, or mend the line"
-            remedy = "put captions with commas in quotes" if self.delimiter == "," else in_header
-            raise MagicError(f"{place}: has {len(cells)} cells for {columns}; {remedy}")
+            remedy = f"put captions with {self.delimiter} in quotes" if self.delimiter in _QUOTING else in_header
+            raise MagicError(f"{place}: has {counted(len(cells), 'cell')} for {columns}; {remedy}")
         last = len(names) - 1
         return [*cells[:last], (self.delimiter + " " * self.spaced).join(cells[last:])]
 
@@ -78,16 +86,15 @@ class _Layout:
 def parse_table(text: str, place: str, hint: str) -> list[dict[str, Any]]:
     """Records of a table: the columns that its header line names, or ``{"id", "caption"}`` of two columns with a tab between.
 
-    Columns are parted by tabs, ``|`` or ``,``; only with commas can cells be quoted. Names of columns that the readers know
-    come back in the readers' spelling (``Image ID`` as ``image_id``). A caption may be a JSON list of ``{"caption"}``, as some
-    captioners write, references a JSON list; ``#0`` behind an image's name is cut off.
+    Columns are parted by tabs, ``|``, ``;`` or ``,``; only with the last two can cells be quoted. Names of columns that the
+    readers know come back in the readers' spelling (``Image ID`` as ``image_id``). Captions and references may be lists, as
+    JSON or as Python prints them, of texts or of ``{"caption"}``, as some captioners write; ``#0`` behind an image's name is
+    cut off.
 
     Raises:
         MagicError: The text is no such table; names the line.
     """
-    first = next(line for line in text.split("\n") if line.strip())
-    delimiter = next((sign for sign in "\t|" if sign in first), ",")
-    layout = _Layout(delimiter, spaced=delimiter == "," and ", " in first)
+    layout, first = _layout(text)
     rows = layout.rows(text, place)
     top = next(rows)
     names = [_column(cell) for cell in top[1]]
@@ -104,6 +111,52 @@ def parse_table(text: str, place: str, hint: str) -> list[dict[str, Any]]:
         line = f"{place} line {number}"
         records.append(_record(names, layout.fitted(cells, names, line), line))
     return records
+
+
+def has_header(text: str, *, surely: bool) -> bool:
+    """Whether the first line names columns.
+
+    Args:
+        text: Of a file.
+        surely: Count only what no plain text begins with: the name of a column of images and that of one of texts.
+
+    >>> [has_header(text, surely=True) for text in ("image,caption", "Image ID;Caption", "text,label", "A dog, a cat")]
+    [True, True, False, False]
+    """
+    layout, first = _layout(text)
+    names = [_column(cell.strip(' "')) for cell in first.split(layout.delimiter)]
+    return layout.names_both(names) if surely else layout.is_header(names)
+
+
+def is_image_name(cell: str) -> bool:
+    """Whether a cell is the name of an image, or at least one word, as ids are.
+
+    >>> [is_image_name(cell) for cell in ("my dog.jpg#0", "391895", "The Cake")]
+    [True, True, False]
+    """
+    name = cell.strip().rpartition("#")[0] or cell.strip()
+    return " " not in name or name.lower().endswith(tuple(IMAGE_SUFFIXES))
+
+
+def is_named_csv(path: Path) -> bool:
+    """Whether a file's name says that it is a table, in which no line is a text."""
+    return path.name.removesuffix(".gz").lower().endswith(".csv")
+
+
+def is_story_header(line: str) -> bool:
+    """Whether a line names the columns of a table of stories.
+
+    >>> is_story_header("Title\\tStory"), is_story_header("A Day\\tIt rained.")
+    (True, False)
+    """
+    return [column_word(cell) for cell in line.split("\t")] == ["title", "story"]
+
+
+def _layout(text: str) -> tuple[_Layout, str]:
+    """How the columns are parted, by the first line, which comes along."""
+    first = next((line for _, line in text_lines(text)), "")
+    delimiter = next((sign for sign in _DELIMITERS if sign in first), ",")
+    return _Layout(delimiter, spaced=delimiter in _QUOTING and f"{delimiter} " in first), first
 
 
 def column_word(name: str) -> str:
@@ -129,9 +182,12 @@ def _record(names: Sequence[str], cells: Sequence[str], place: str) -> dict[str,
 def _cell(name: str, text: str, place: str) -> Any:
     if name in ID_KEYS and (match := _NUMBERED.fullmatch(text)):
         return match[1]
-    if not (name in CAPTION_KEYS and text.startswith("[{") or name in REFERENCE_KEYS and text.startswith("[")):
+    if name not in (*CAPTION_KEYS, *REFERENCE_KEYS):
         return text
     try:
-        return [entry if isinstance(entry, str) else entry["caption"] for entry in json.loads(text)]
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
-        raise MagicError(f"{place}: looks like a JSON list of captions but is none ({error}); mend the line") from error
+        found = texts_of(text)
+    except ValueError as error:
+        raise MagicError(f"{place}: looks like a printed list of captions but is none ({error}); mend the line") from error
+    if isinstance(found, list) and not all(isinstance(entry, str) for entry in found):
+        raise MagicError(f"{place}: looks like a JSON list of captions but is none ({text[:60]!r}); mend the line")
+    return found

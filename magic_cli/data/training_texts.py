@@ -7,38 +7,13 @@ sibling among the training texts.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from enum import Enum
 from pathlib import Path
-from typing import Any
 
-from magic_cli.data.bundled_coco import load_bundled_coco_captions
-from magic_cli.data.json_files import read_json, read_records, read_text, whole_characters
-from magic_cli.data.text_tables import CAPTION_KEYS, REFERENCE_KEYS
-from magic_cli.errors import MagicError, SettingsError
-
-Groups = list[list[str]]
-"""Texts that belong together, group by group."""
-
-_HINT = "name a file of texts (formats: data/README.md)"
-
-
-class SourceKind(Enum):
-    """What a source of texts is read from."""
-
-    bundled_coco = "bundled_coco"
-    karpathy = "karpathy"
-    coco_captions = "coco_captions"
-    stories = "stories"
-    text = "text"
-
-
-class TextForm(Enum):
-    """How a text becomes a sample: ``caption`` between start and end token, ``story`` as title, end token, story."""
-
-    caption = "caption"
-    story = "story"
+from magic_cli.data.json_files import whole_characters
+from magic_cli.data.training_files import HINT, Groups, SourceKind, TextForm, flatten, read_groups
+from magic_cli.errors import MOST_ITEMS, MOST_SEED, MagicError, SettingsError, require
 
 
 @dataclass
@@ -49,7 +24,7 @@ class TextSource:
         kind: What it is read from.
         path: Its file; null: ``dataset.path``; ``bundled_coco`` has none.
         split: Only images of this split; null: all.
-        weight: Times that each text is repeated, at least 1.
+        weight: Times that each text is repeated, 1 to 1000.
         held_out: Share (below 1) or number (from 1) of its images, or lines, that are kept for validation; null:
             ``dataset.held_out``.
     """
@@ -61,8 +36,7 @@ class TextSource:
     held_out: float | None = None
 
     def __post_init__(self) -> None:
-        if self.weight < 1:
-            raise SettingsError(f"dataset: the weight of a source must be at least 1, got {self.weight}")
+        require("the weight of a source", self.weight, at_least=1, limit=1000)
         if self.held_out is not None:
             _check_held_out(self.held_out, "a source's held_out")
         if self.split is not None and self.kind not in (SourceKind.karpathy, SourceKind.coco_captions):
@@ -97,8 +71,9 @@ class TextDataset:
 
     def __post_init__(self) -> None:
         _check_held_out(self.held_out, "dataset.held_out")
-        if self.limit is not None and self.limit < 1:
-            raise SettingsError(f"dataset.limit must be at least 1, got {self.limit}")
+        require("held_out_seed", self.held_out_seed, at_least=0, at_most=MOST_SEED, prefix="dataset")
+        if self.limit is not None:
+            require("limit", self.limit, at_least=1, limit=MOST_ITEMS, prefix="dataset")
         if not self.train:
             raise SettingsError("dataset.train must name at least one source of texts, e.g. dataset.train=[{kind: text, path: my.txt}]")
         shares = [self.held_out if source.held_out is None else source.held_out for source in self.train]
@@ -106,7 +81,7 @@ class TextDataset:
             raise SettingsError("dataset.held_out must be greater than 0 where dataset.validation is empty: validation texts are needed")
         for source in (*self.train, *self.validation, *self.test):
             if source.kind is not SourceKind.bundled_coco and not (source.path or self.path):
-                raise SettingsError("dataset.path is not set; " + _HINT)
+                raise SettingsError("dataset.path is not set; " + HINT)
         self._refuse_trained("validation", self.validation, "set dataset.validation=[] and dataset.held_out")
 
     def training_and_validation(self) -> tuple[list[str], list[str]]:
@@ -163,7 +138,7 @@ class TextDataset:
 
     def _read(self, source: TextSource) -> Groups:
         """The groups of one source: white space collapsed, but for a story's tab; empty texts left out."""
-        groups = READERS[source.kind](Path(source.path or self.path or ""), source.split)
+        groups = read_groups(source.kind, Path(source.path or self.path or ""), source.split, self.form)
         if source.kind is SourceKind.stories:
             return groups
         tidy = ([_tidy(whole_characters(text), self.form) for text in group] for group in groups)
@@ -194,106 +169,6 @@ def hold_out(groups: Groups, share: float, seed: int) -> tuple[Groups, Groups]:
     return [groups[i] for i in order[max(1, count) :]], [groups[i] for i in order[: max(1, count)]]
 
 
-def flatten(groups: Groups) -> list[str]:
-    """The texts of all groups."""
-    return [text for group in groups for text in group]
-
-
 def _check_held_out(share: float, setting: str) -> None:
     if not (0 <= share < 1 or (share >= 1 and share % 1 == 0)):
         raise SettingsError(f"{setting} must be a share in [0, 1) or a whole number of images or lines, got {share}")
-
-
-def _bundled(path: Path, split: str | None) -> Groups:
-    by_image = load_bundled_coco_captions()
-    return [by_image[image] for image in sorted(by_image)]
-
-
-def _karpathy(path: Path, split: str | None) -> Groups:
-    document = read_json(path, setting="dataset.path", hint="name Karpathy's JSON file, from his caption_datasets.zip; scripts/prepare_coco.py brings it")
-    with _Expecting(path):
-        images = [(image["split"], [sentence["raw"] for sentence in image["sentences"]]) for image in document["images"]]
-    return _of_split(images, split, path)
-
-
-def _coco_captions(path: Path, split: str | None) -> Groups:
-    document = read_json(path, setting="dataset.path", hint=_HINT)
-    with _Expecting(path):
-        captions: dict[Any, list[str]] = {}
-        for annotation in document["annotations"]:
-            captions.setdefault(annotation["image_id"], []).append(annotation["caption"])
-        images = [(image.get("split"), captions.get(image["id"], [])) for image in document["images"]]
-    return _of_split(images, split, path)
-
-
-def _of_split(images: Sequence[tuple[str | None, list[str]]], split: str | None, path: Path) -> Groups:
-    chosen = [captions for of, captions in images if split is None or of == split]
-    if not chosen:
-        known = ", ".join(sorted({str(of) for of, _ in images}))
-        raise SettingsError(f"dataset.path={path}: no images of split {split!r}; it has {known or 'no images'}")
-    return chosen
-
-
-def _stories(path: Path, split: str | None) -> Groups:
-    """Lines ``title<TAB>story``, as they stand."""
-    groups = []
-    for number, line in _lines(path):
-        title, tab, story = line.partition("\t")
-        if not (tab and title.strip() and story.strip()):
-            raise MagicError(f"dataset.path={path} line {number}: must be title, tab, story, got {line[:60]!r}; mend the line")
-        groups.append([f"{title.strip()}\t{story.strip()}"])
-    return groups
-
-
-def _plain(path: Path, split: str | None) -> Groups:
-    """A text a line; in ``.jsonl`` and ``.json`` files an object a text, or an object with a list of captions."""
-    if path.name.removesuffix(".gz").endswith((".jsonl", ".json")):
-        document = read_records(path, setting="dataset.path", hint=_HINT)
-        if isinstance(document, dict) and "images" in document:
-            raise MagicError(
-                f"dataset.path={path}: holds images and their captions; choose --dataset coco_captions (COCO's format), or coco or flickr30k (Karpathy's)"
-            )
-        records = document if isinstance(document, list) else [document]
-        return [_texts_of(record, path, number) for number, record in enumerate(records, start=1)]
-    return [[line] for _, line in _lines(path)]
-
-
-def _texts_of(record: Any, path: Path, number: int) -> list[str]:
-    if isinstance(record, str):
-        return [record]
-    if isinstance(record, dict):
-        for key in (*REFERENCE_KEYS, *CAPTION_KEYS):
-            texts = [record[key]] if isinstance(record.get(key), str) else record.get(key)
-            if isinstance(texts, list) and texts and all(isinstance(text, str) for text in texts):
-                return texts
-    known = ", ".join((*CAPTION_KEYS, *REFERENCE_KEYS))
-    raise MagicError(f"dataset.path={path} record {number}: has no text under {known}; see data/README.md")
-
-
-def _lines(path: Path) -> list[tuple[int, str]]:
-    lines = read_text(path, setting="dataset.path", hint=_HINT).split("\n")  # splitlines() also cuts at U+2028 within a text
-    return [(number, line) for number, line in enumerate(lines, start=1) if line.strip()]
-
-
-READERS: dict[SourceKind, Callable[[Path, str | None], Groups]] = {
-    SourceKind.bundled_coco: _bundled,
-    SourceKind.karpathy: _karpathy,
-    SourceKind.coco_captions: _coco_captions,
-    SourceKind.stories: _stories,
-    SourceKind.text: _plain,
-}
-
-
-class _Expecting:
-    """Turns what a document of another shape raises into one line."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: Any, error: Any, traceback: Any) -> None:
-        if isinstance(error, KeyError | TypeError | AttributeError):
-            problem = f"no key {error}" if isinstance(error, KeyError) else str(error)
-            raise MagicError(f"dataset.path={self.path}: not as expected ({problem}); see data/README.md for the format") from error

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from magic_cli.decoding.method import Choice, DecodingMethod, Step, require
+from magic_cli.decoding.method import MOST_BEAMS, DecodingMethod, require
+from magic_cli.decoding.step import Choice, Step
 
 _NEVER = -1e9  # score of a beam that must not be continued
 
@@ -14,8 +15,8 @@ class BeamSearch(DecodingMethod):
     """Keep the ``num_beams`` likeliest texts; return the best by length-averaged log probability.
 
     Attributes:
-        num_beams: Beam width, at least 1.
-        length_penalty: A finished text scores log p / length ** length_penalty; any finite number.
+        num_beams: Beam width, 1 to 1000.
+        length_penalty: A finished text scores log p / length ** length_penalty; -10 to 10.
     """
 
     num_beams: int = 10
@@ -23,7 +24,8 @@ class BeamSearch(DecodingMethod):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require("num_beams", self.num_beams, at_least=1)
+        require("num_beams", self.num_beams, at_least=1, limit=MOST_BEAMS)
+        require("length_penalty", self.length_penalty, at_least=-10, at_most=10)
 
     @property
     def rows_per_prompt(self) -> int:
@@ -45,10 +47,12 @@ class _Beams:
     def step(self, step: Step) -> Choice:
         import torch
 
-        width, logits = self.method.num_beams, step.state.logits
+        width, logits = self.method.num_beams, step.logits
         num_groups, vocab_size = len(self.scores), logits.shape[-1]
         totals = logits.log_softmax(dim=-1) + torch.tensor(self.scores, device=logits.device).view(-1, 1)
-        best = totals.view(num_groups, -1).topk(2 * width, dim=-1)  # (R, V) -> (G, 2 * num_beams)
+        # so many that, all ends apart, as many texts as there are beams can go on
+        wanted = min((1 + len(step.model.end_ids)) * width, width * vocab_size)
+        best = totals.view(num_groups, -1).topk(wanted, dim=-1)  # (R, V) -> (G, wanted)
         tokens, parents, done = [], [], {}
         for group in range(num_groups):
             ranked = [
@@ -73,7 +77,7 @@ class _Beams:
         last_step = step.remaining[first] == 1
         running, finished = [], self.finished[group]
         for rank, (score, parent, token) in enumerate(ranked):
-            if token == step.model.end_id or last_step:
+            if token in step.model.end_ids or last_step:
                 if rank < width:  # a worse text than the beam holds may not win by ending early
                     finished.append((score / length**self.method.length_penalty, [*step.generated[parent], token]))
             elif len(running) < width:

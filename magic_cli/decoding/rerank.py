@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 from magic_cli.decoding.magic import ClipText
-from magic_cli.decoding.method import DecodingMethod, OwnLoop, Task, refuse_nan, require
+from magic_cli.decoding.method import DecodingMethod, refuse_nan, require
+from magic_cli.decoding.protocols import Vocabulary
+from magic_cli.decoding.request import Request, Written
+from magic_cli.decoding.text import until_end
 from magic_cli.errors import SettingsError
+
+if TYPE_CHECKING:
+    from magic_cli.decoding.guides import ImageGuide
 
 
 @dataclass
-class Rerank(OwnLoop):
+class Rerank(DecodingMethod):
     """Best of N.
 
     Attributes:
         base: The sampled method that writes the candidates; ``decoding_len`` of both is the same.
-        num: Candidates, at least 1; of equal ones only the first counts.
+        num: Candidates, 1 to 1000; of equal ones only the first counts.
         clip_text: Text that is scored against the image.
     """
 
@@ -27,10 +34,10 @@ class Rerank(OwnLoop):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require("num", self.num, at_least=1)
+        require("num", self.num, at_least=1, limit=1000)
         if not isinstance(self.base, DecodingMethod):
             raise SettingsError(f"decoding.base must be a sampled method (top_k, nucleus, typical), got {self.base!r}")
-        if not self.base.is_sampled or isinstance(self.base, OwnLoop):
+        if not self.base.is_sampled or isinstance(self.base, Rerank):
             raise SettingsError(
                 f"decoding.base={type(self.base).__name__}: must be a sampled method, others would write {self.num} times the "
                 "same text; set --base to top_k, nucleus or typical"
@@ -40,6 +47,13 @@ class Rerank(OwnLoop):
                 f"decoding.base.decoding_len must be decoding.decoding_len={self.decoding_len}, got {self.base.decoding_len}; "
                 "set only the latter"
             )
+
+    def check(self, model: Vocabulary, prompts: Sequence[Sequence[int]]) -> None:
+        super().check(model, prompts)
+        try:
+            self.base.check(model, prompts)
+        except SettingsError as error:  # as the user has to type it
+            raise SettingsError(str(error).replace("decoding.", "decoding.base.", 1)) from error
 
     @property
     def num_candidates(self) -> int:
@@ -53,20 +67,17 @@ class Rerank(OwnLoop):
     def is_sampled(self) -> bool:
         return True
 
-    def write(self, task: Task) -> list[list[int]]:
+    def write(self, request: Request) -> list[Written]:
         from magic_cli.decoding.generate import generate
 
-        written = generate(
-            task.model,
-            self.base,
-            [prompt for prompt in task.prompts for _ in range(self.num)],
-            is_settled=task.is_settled,
-            seeds=[candidate_seed(seed, number) for seed in task.seeds for number in range(self.num)],
-            lazy=task.lazy,
-        )
-        return [self._choose(task, index, written[index * self.num :][: self.num]) for index in range(len(task.prompts))]
+        guide, count = request.image_guide("decoding=rerank"), len(request.prompts)
+        seeds = [candidate_seed(request.seed(index), number) for index in range(count) for number in range(self.num)]
+        options = replace(request.options, seeds=seeds, on_step=None, with_hidden=False, memory=None)
+        prompts = [prompt for prompt in request.prompts for _ in range(self.num)]
+        ids = [one.ids for one in generate(request.model, self.base, prompts, options=options)]
+        return [Written(self._choose(request, guide, index, ids[index * self.num :][: self.num])) for index in range(count)]
 
-    def _choose(self, task: Task, index: int, candidates: list[list[int]]) -> list[int]:
+    def _choose(self, request: Request, guide: ImageGuide, index: int, candidates: list[list[int]]) -> list[int]:
         """The candidate that fits its image best; of equal ones the first.
 
         The trace gets one line a candidate: ``choice`` is the number of the one that was taken, ``same_as`` the first with
@@ -74,18 +85,18 @@ class Rerank(OwnLoop):
         """
         from magic_cli.decoding import scoring
 
-        texts = [" ".join(text.split()) for text in task.model.decode([self._words(task, index, ids) for ids in candidates])]
+        texts = [" ".join(text.split()) for text in request.model.decode([self._words(request, index, ids) for ids in candidates])]
         places = {text: place for place, text in reversed(list(enumerate(texts)))}  # the first of equal texts
         distinct = sorted(places, key=places.__getitem__)
-        features = task.guidance.scorer.open_texts(1).encode([distinct])
-        cosines = scoring.scaled_cosine(task.guidance.images[index, None], features, 1.0)[0]
+        features = guide.scorer.open_texts(1).encode([distinct])
+        cosines = scoring.scaled_cosine(guide.vectors[index, None], features, 1.0)[0]
         refuse_nan("image_text_model", not bool(cosines.isfinite().all()))
         scores = cosines.tolist()
         best = places[distinct[scores.index(max(scores))]]
-        if task.on_step is not None:
+        if request.options.on_step is not None:
             score_of = dict(zip(distinct, scores, strict=True))
             for number, (text, ids) in enumerate(zip(texts, candidates, strict=True)):
-                task.on_step(index, number, {
+                request.options.on_step(index, number, {
                     "choice": best,
                     "candidate": number,
                     "same_as": places[text],
@@ -95,12 +106,10 @@ class Rerank(OwnLoop):
                 })
         return candidates[best]
 
-    def _words(self, task: Task, index: int, generated: list[int]) -> list[int]:
+    def _words(self, request: Request, index: int, generated: list[int]) -> list[int]:
         """The tokens whose text is scored, as far as the first end-of-text."""
-        model = task.model
-        words = [i for i in task.prompts[index] if i not in (model.start_id, model.end_id)]
-        ends = generated.index(model.end_id) if model.end_id in generated else len(generated)
-        return [*(words if self.clip_text is ClipText.prefix_and_generated else []), *generated[:ends]]
+        words = request.prompts[index].ids if self.clip_text is ClipText.prefix_and_generated else []
+        return [*words, *until_end(generated, request.model.end_ids)]
 
 
 def candidate_seed(seed: int, number: int) -> int:

@@ -6,9 +6,6 @@ MAGIC is Su et al. 2022, "Language Models Can See" (arXiv 2205.02655); equation 
 import torch
 from torch import Tensor
 
-_BOUND_SLACK = 1e-5
-"""Far above the rounding of a score, which is of order 1."""
-
 NEAR_SCORES = 2e-5
 """Scores closer than this may change places by float32's rounding. From batch to batch, magic scores at a logit scale of 100 were
 seen to differ by 3.5e-6 (GPT-2 small's and ViT-B/32's shapes), scores with beta 2 by 7e-6; the margin grows with a larger beta."""
@@ -60,38 +57,23 @@ def dot_product(images: Tensor, texts: Tensor) -> Tensor:
     return (texts.float() @ images.float()[:, :, None]).squeeze(-1)
 
 
-def magic_score(match: Tensor) -> Tensor:
-    """Softmax of the image-text match over a row's candidates (eq. 4), (B, K) -> (B, K), sums to 1."""
-    return match.softmax(dim=-1)
+def magic_score(match: Tensor, forbidden: Tensor | None = None) -> Tensor:
+    """Softmax of the image-text match over a row's candidates (eq. 4), (B, K) -> (B, K), sums to 1.
+
+    Candidates that are ``forbidden`` (B, K) do not count and get 0. A row with a match that is not finite is NaN.
+    """
+    match = match.masked_fill(~match.isfinite(), torch.nan)
+    return (match if forbidden is None else match.masked_fill(forbidden, -torch.inf)).softmax(dim=-1)
 
 
-def combine(confidence: Tensor, penalty: Tensor | None, magic: Tensor | None, *, alpha: float, beta: float) -> Tensor:
-    """``(1 - alpha) p - alpha penalty + beta f`` (eq. 5), all (B, K); a term that is None counts as zero."""
+def combine(confidence: Tensor, penalty: Tensor | None, guidance: Tensor | None, *, alpha: float) -> Tensor:
+    """``(1 - alpha) p - alpha penalty + guidance`` (eq. 5: guidance is beta f), all (B, K); a term that is None counts as zero."""
     score = (1 - alpha) * confidence
     if penalty is not None:
         score = score - alpha * penalty
-    if magic is not None:
-        score = score + beta * magic
+    if guidance is not None:
+        score = score + guidance
     return score
-
-
-def can_win(confidence: Tensor, magic: Tensor | None, *, alpha: float, beta: float) -> Tensor:
-    """Which candidates can still have the best score of eq. 5, whatever their penalties turn out to be.
-
-    A penalty is a cosine, in [-1, 1]: the best a candidate can reach is ``(1 - alpha) p + beta f + alpha``, and the best of
-    all reaches at least the largest ``(1 - alpha) p + beta f - alpha``. Exact: rounding is given a slack.
-
-    Args:
-        confidence: (B, K).
-        magic: (B, K), or None for zero.
-        alpha: Weight of the penalty.
-        beta: Weight of the magic score.
-
-    Returns:
-        (B, K) bool, at least one of a row true; all where a score is NaN.
-    """
-    known = combine(confidence, None, magic, alpha=alpha, beta=beta)
-    return ~(known + alpha < known.amax(dim=-1, keepdim=True) - alpha - _BOUND_SLACK)
 
 
 def best_candidate(score: Tensor) -> Tensor:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Protocol
 
-from magic_cli.protocols import LanguageModel
+from magic_cli.decoding.protocols import LanguageModel
 
 STORY_SENTENCES = 5
+
 
 class TextFormat(Protocol):
     """How one kind of text starts, when it is settled, and what of it is returned."""
@@ -22,17 +24,15 @@ class TextFormat(Protocol):
 
 @dataclass
 class CaptionFormat:
-    """A caption: everything up to the first end-of-text, prompt words included, start token dropped."""
+    """A caption: everything up to the first end-of-text, prompt words included."""
 
     model: LanguageModel
 
     def is_settled(self, generated: Sequence[int]) -> bool:
-        return self.model.end_id in generated
+        return not self.model.end_ids.isdisjoint(generated)
 
     def text(self, prompt: Sequence[int], generated: Sequence[int]) -> str:
-        words = [i for i in prompt if i not in (self.model.start_id, self.model.end_id)]
-        ids = [i for i in [*words, *_until(generated, self.model.end_id)] if i != self.model.start_id]
-        return " ".join(self.model.decode([ids])[0].split())
+        return " ".join(self.model.decode([[*prompt, *until_end(generated, self.model.end_ids)]])[0].split())
 
 
 @dataclass
@@ -42,13 +42,13 @@ class StoryFormat:
     model: LanguageModel
 
     def is_settled(self, generated: Sequence[int]) -> bool:
-        if self.model.end_id in generated:
+        if not self.model.end_ids.isdisjoint(generated):
             return True
         # a piece after the fifth full stop exists, so the first five can no longer change
         return self.model.decode([list(generated)])[0].count(".") >= STORY_SENTENCES
 
     def text(self, prompt: Sequence[int], generated: Sequence[int]) -> str:
-        story = " ".join(self.model.decode([_until(generated, self.model.end_id)])[0].split())
+        story = " ".join(self.model.decode([until_end(generated, self.model.end_ids)])[0].split())
         return first_sentences(story)
 
 
@@ -74,6 +74,12 @@ def first_sentences(story: str) -> str:
     return f"{kept}." if len(pieces) > STORY_SENTENCES else kept
 
 
-def _until(ids: Sequence[int], end_id: int) -> list[int]:
-    ids = list(ids)
-    return ids[: ids.index(end_id)] if end_id in ids else ids
+def until_end(ids: Sequence[int], end_ids: frozenset[int]) -> list[int]:
+    """The tokens before the first that ends a text.
+
+    >>> until_end([5, 9, 7, 2], frozenset({2, 7}))
+    [5, 9]
+    """
+    if end_ids.isdisjoint(ids):
+        return list(ids)
+    return list(takewhile(lambda i: i not in end_ids, ids))

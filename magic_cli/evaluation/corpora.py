@@ -6,12 +6,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from magic_cli.data.image_folder import ImageFolder
 from magic_cli.data.paths import named_paths
 from magic_cli.data.predictions import System, read_system
 from magic_cli.data.references import ReferenceSet
 from magic_cli.errors import MagicError, SettingsError
+from magic_cli.evaluation.found_images import find_images
+from magic_cli.evaluation.matching import Match, match_references
 from magic_cli.metrics.base import Corpus
 from magic_cli.metrics.text import one_line
+from magic_cli.wording import counted
 
 
 @dataclass(frozen=True)
@@ -76,9 +80,9 @@ def of_split(system: System, split: str) -> System:
 
 
 def build_corpus(
-    system: System, references: ReferenceSet | None, *, images: str | None, drop_unmatched: bool, needs_references: bool = True
+    system: System, references: ReferenceSet | None, *, images: ImageFolder | None, drop_unmatched: bool, needs_references: bool = True
 ) -> tuple[Corpus, Coverage]:
-    """Match a system's captions with their references.
+    """Match a system's captions with their references and images.
 
     Args:
         system: What a captioner wrote.
@@ -91,12 +95,14 @@ def build_corpus(
         The corpus, in the order of the references where they are given, so that systems share it; and what was left out.
 
     Raises:
-        MagicError: A caption has no references that are needed, or two captions belong to one image.
+        MagicError: A caption has no references that are needed, two captions belong to one image, or a name fits two images.
     """
-    found, names = _own(system, needs_references) if references is None else _match(system, references, drop_unmatched)
+    match = _own(system, needs_references) if references is None else match_references(system, references, drop_unmatched=drop_unmatched)
+    found = match.items
     if not found:
         where = references.source if references else system.source
-        raise MagicError(f"{system.source}: none of its {len(system.captions)} captions has references in {where}; compare the ids")
+        nothing = "its caption has no" if len(system.captions) == 1 else f"none of its {len(system.captions)} captions has"
+        raise MagicError(f"{system.source}: {nothing} references in {where}; compare the ids")
     ids = list(found)
     corpus = Corpus(
         name=system.name,
@@ -105,11 +111,13 @@ def build_corpus(
         references=tuple(
             tuple(map(one_line, references.captions[item] if references else system.references.get(item, ()))) for item in ids
         ),
-        images=tuple(_image(system.images.get(found[item]) or names.get(item), images) for item in ids),
+        images=find_images(system, found, references, images),
+        image_folder=images.root if images else None,
         titles=tuple(one_line(system.titles[found[item]]) for item in ids) if system.writes_stories else (),
     )
     total = len(references.captions) if references else max(len(ids) + system.failed, _wanted(system))
-    return corpus, Coverage(len(ids), total - len(ids), dropped=len(system.captions) - len(ids), notes=_notes(system))
+    dropped = len(system.captions) - len(ids)
+    return corpus, Coverage(len(ids), total - len(ids), dropped=dropped, notes=(*match.notes, *_notes(system)))
 
 
 def _wanted(system: System) -> int:
@@ -120,49 +128,15 @@ def _wanted(system: System) -> int:
     return system.planned - counts.get("skipped", 0) if system.planned is not None else 0
 
 
-def _own(system: System, needs_references: bool) -> tuple[dict[str, str], dict[str, str]]:
-    if not needs_references:
-        return {item: item for item in system.captions}, {}
-    without = [item for item in system.captions if not system.references.get(item)]
-    if len(without) == len(system.captions):
+def _own(system: System, needs_references: bool) -> Match:
+    without = [item for item in system.captions if not system.references.get(item)] if needs_references else []
+    if without and len(without) == len(system.captions):
         raise MagicError(
             f"{system.source}: has no references; give them with --references FILE, or score by what needs none: --metrics clip_score,repetition"
         )
     if without:
-        raise MagicError(f"{system.source}: {len(without)} captions have no references, e.g. id {without[0]!r}; give them with --references FILE")
-    return {item: item for item in system.captions}, {}
-
-
-def _match(system: System, references: ReferenceSet, drop_unmatched: bool) -> tuple[dict[str, str], dict[str, str]]:
-    """``{id of the references: id of the prediction}`` in the references' order, and image names."""
-    matched: dict[str, str] = {}
-    for item in system.captions:
-        names = [item, system.images[item]] if item in system.images else [item]
-        target = references.find(names)
-        if target is None:
-            if drop_unmatched:
-                continue
-            example = next(iter(references.captions))
-            raise MagicError(
-                f"{system.source}: the id {item!r} is not in {references.source} (its ids look like {example!r}); give the references of "
-                "these images, or leave such captions out with unmatched=drop"
-            )
-        if target in matched:
-            raise MagicError(f"{system.source}: the ids {matched[target]!r} and {item!r} both mean image {target!r} of {references.source}; keep one")
-        matched[target] = item
-    return {item: matched[item] for item in references.captions if item in matched}, references.image_names
-
-
-def _image(name: str | None, folder: str | None) -> Path | None:
-    """The image file: below ``folder`` by as much of its path as is found there, down to its bare name, else where the file says."""
-    if name is None:
-        return None
-    if folder is None:
-        return Path(name)
-    path, root = Path(name), Path(folder).expanduser()
-    parts = path.parts[1:] if path.is_absolute() else path.parts
-    places = (root.joinpath(*parts[i:]) for i in range(len(parts)))
-    return next((place for place in places if place.is_file()), root / path)
+        raise MagicError(f"{system.source}: {counted(len(without), 'caption has', 'captions have')} no references, e.g. id {without[0]!r}; give them with --references FILE")
+    return Match({item: item for item in system.captions})
 
 
 def _notes(system: System) -> tuple[str, ...]:
@@ -170,5 +144,6 @@ def _notes(system: System) -> tuple[str, ...]:
     if system.manifest is not None and system.manifest.get("status") != "complete":
         notes.append(f"the run is {system.manifest.get('status')}, not complete")
     if system.failed:
-        notes.append(f"{system.failed} {'titles of the run have no story' if system.writes_stories else 'images of the run have no caption'}")
+        item, text = ("title", "story") if system.writes_stories else ("image", "caption")
+        notes.append(counted(system.failed, f"{item} of the run has no {text}", f"{item}s of the run have no {text}"))
     return tuple(notes)

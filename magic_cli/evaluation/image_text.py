@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from magic_cli.errors import MagicError
+from magic_cli.evaluation.own_model import OwnImageTextModel
 from magic_cli.evaluation.settings import ScoringSettings
 from magic_cli.metrics.base import Metric, MetricUnavailable
 from magic_cli.metrics.clip_score import ImageTextFeatures, ImageTextMetric
@@ -15,7 +16,7 @@ class ConfiguredModel:
     """The image-text model of the settings.
 
     Attributes:
-        facts: What metrics.json says of it; empty until it is loaded.
+        facts: What metrics.json says of it, with the run whose own it is, if so; empty until it is loaded.
     """
 
     def __init__(self, settings: ScoringSettings) -> None:
@@ -42,8 +43,13 @@ class ConfiguredModel:
         if run.threads is not None:
             torch.set_num_threads(run.threads)
         where = {"device": resolve_device(run.device), "dtype": getattr(torch, run.dtype.value), "work": Work()}
+        chosen = self._settings.image_text_model
+        own = chosen if isinstance(chosen, OwnImageTextModel) else None
         try:
-            model, self.facts = load_image_text_model(self._settings.image_text_model, **where)
+            model, facts = load_image_text_model(own.checked() if own else chosen, **where)
+            if own:
+                own.check_files(facts)
         except MagicError as error:  # the other metrics need no such model
             raise MetricUnavailable(str(error)) from error
+        self.facts = facts | {"source": chosen.source} | ({"of_run": own.run} if own else {})
         return model

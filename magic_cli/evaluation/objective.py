@@ -11,8 +11,10 @@ from magic_cli.errors import MagicError, SettingsError, nearest
 from magic_cli.evaluation.corpora import find_systems
 from magic_cli.evaluation.evaluate import evaluate, prepare
 from magic_cli.evaluation.settings import ScoringSettings
-from magic_cli.metrics.base import Measure
-from magic_cli.metrics.settings import MEASURES, MetricsSettings
+from magic_cli.metrics.base import Corpus, Measure
+from magic_cli.metrics.settings import MEASURES, METRICS, MetricsSettings
+from magic_cli.metrics.text_models import TextModelMetric
+from magic_cli.models.sources import locate
 
 
 def find_measure(key: str) -> tuple[str, Measure]:
@@ -24,6 +26,60 @@ def find_measure(key: str) -> tuple[str, Measure]:
     if key not in MEASURES:
         raise SettingsError(f"run.objective={key}: no such measure; {nearest(key, list(MEASURES))}")
     return MEASURES[key]
+
+
+def require_measurable(settings: Any) -> None:
+    """Notice before a run what would keep its measure from being taken when it is done.
+
+    Args:
+        settings: Of a run with ``run.objective``.
+
+    Raises:
+        MagicError: The dataset has no references, the metric cannot run here, or its model is not to be had.
+    """
+    key = settings.run.objective
+    scoring = _scoring(settings)
+    [metric] = scoring.metrics.chosen()
+    corpus = _corpus(settings)
+    if metric.needs_references:
+        _require_references(key, corpus)
+    try:
+        scoring.metrics.require([corpus])
+        if scoring.metrics.needs_images() and not settings.decoding.needs_image:  # else the run itself begins with the model
+            locate(settings.image_text_model)
+        if isinstance(metric, TextModelMetric) and (model := getattr(metric, "model", None)) is not None:
+            locate(model)
+    except MagicError as reason:
+        raise MagicError(f"run.objective={key}: {reason}") from reason
+
+
+def _corpus(settings: Any) -> Corpus:
+    """What the run is going to write, with empty texts; items whose image is not there get none."""
+    dataset, is_story = settings.dataset, settings.task == "story"
+    items = dataset.load(needs_image=settings.decoding.needs_image) if is_story else dataset.load()
+    items = [item for item in items if item.path is None or item.path.exists()]
+    return Corpus(
+        name=f"dataset={dataset.name}",
+        ids=tuple(item.id for item in items),
+        captions=("",) * len(items),
+        references=tuple((item.reference,) if item.reference else () for item in items) if is_story else tuple(item.references for item in items),
+        images=tuple(item.path for item in items),
+        titles=tuple(item.title for item in items) if is_story else (),
+    )
+
+
+def _require_references(key: str, corpus: Corpus) -> None:
+    without = [item for item, references in zip(corpus.ids, corpus.references, strict=True) if not references]
+    if not without:
+        return
+    free = ", ".join(measure for measure, (name, _) in MEASURES.items() if not METRICS[name].needs_references and name in ("clip_score", "repetition"))
+    which = "has no references" if len(without) == len(corpus) else f"has no references for {len(without)} of {len(corpus)} items, e.g. {without[0]}"
+    raise MagicError(f"run.objective={key}: {corpus.name} {which}; choose a dataset that has them, or a measure that needs none ({free})")
+
+
+def _scoring(settings: Any) -> ScoringSettings:
+    metric, _ = find_measure(settings.run.objective)
+    return ScoringSettings(image_text_model=settings.image_text_model, metrics=MetricsSettings(names=[metric]), run=settings.run)
 
 
 def objective(folders: Sequence[Path], settings: Any) -> float:
@@ -39,14 +95,15 @@ def objective(folders: Sequence[Path], settings: Any) -> float:
     Raises:
         MagicError: The runs have no references, or the metric could not run.
     """
-    key = settings.run.objective
-    metric, _ = find_measure(key)
-    scoring = ScoringSettings(image_text_model=settings.image_text_model, metrics=MetricsSettings(names=[metric]), run=settings.run)
+    key, scoring = settings.run.objective, _scoring(settings)
     evaluations = evaluate(prepare(find_systems([str(folder) for folder in folders], id_key=None, caption_key=None), scoring), scoring)
     values = []
     for evaluation in evaluations:
         evaluation.write()
         for name, why in evaluation.document["not_run"].items():
             raise MagicError(f"run.objective={key}: {name} not run: {why}")
-        values.append(evaluation.document["metrics"][key]["value"])
+        value = evaluation.document["metrics"][key]["value"]
+        if value is None:
+            raise MagicError(f"run.objective={key}: has no value for {evaluation.folder}; choose another measure")
+        values.append(value)
     return statistics.mean(values)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
 from enum import Enum
-from pathlib import Path
 from typing import Any
 
-from magic_cli.errors import SettingsError, require
+from magic_cli.data.paths import named_paths
+from magic_cli.errors import MOST_SEED, SettingsError, require
 from magic_cli.metrics.settings import MetricsSettings
 from magic_cli.metrics.statistics import Resampler
-from magic_cli.model_settings import MachineSettings
+from magic_cli.model_settings import DefaultImageTextModel, MachineSettings
 
 
 class Unmatched(Enum):
@@ -35,9 +35,9 @@ class BootstrapSettings:
     """Confidence intervals and tests by resampling the items.
 
     Attributes:
-        samples: Resampled corpora; 0: no intervals.
+        samples: Resampled corpora, up to 1,000,000 (papers take 1,000 to 10,000); 0: no intervals.
         confidence: Of the intervals, in (0, 1).
-        seed: Of the resampling, at least 0.
+        seed: Of the resampling, 0 to 2**63 - 1.
     """
 
     samples: int = 1000
@@ -45,13 +45,17 @@ class BootstrapSettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        require("samples", self.samples, at_least=0, prefix="bootstrap")
+        require("samples", self.samples, at_least=0, limit=1_000_000, prefix="bootstrap")
         require("confidence", self.confidence, above=0, below=1, prefix="bootstrap")
-        require("seed", self.seed, at_least=0, prefix="bootstrap")
+        require("seed", self.seed, at_least=0, at_most=MOST_SEED, prefix="bootstrap")
 
     def resampler(self, num_items: int) -> Resampler | None:
         """What draws the samples of so many items; None: no intervals, or a single item, of which nothing can be said."""
         return Resampler(num_items, samples=self.samples, seed=self.seed) if self.samples and num_items > 1 else None
+
+
+DEFAULT_SCORER = DefaultImageTextModel(name="openai/clip-vit-base-patch32")
+"""The model of CLIPScore where nobody has chosen one, and no run among the systems has one of its own: the paper's."""
 
 
 @dataclass
@@ -71,7 +75,7 @@ class ScoringSettings:
         caption_key: Key of the caption in prediction files; null: the usual ones are tried.
         output: Folder of metrics.json and per_item.jsonl; null: the run folder, or below ``runs/evaluate``.
         metrics: Which metrics, and their settings.
-        image_text_model: The model of CLIPScore.
+        image_text_model: The model of CLIPScore; of ``magic evaluate``, if nobody has chosen one, that of the runs.
         bootstrap: Confidence intervals.
         run: What models run on.
     """
@@ -104,17 +108,16 @@ class EvaluateSettings(ScoringSettings):
 
     Attributes:
         systems: Run folders, prediction files, patterns.
-        compare: Test two systems against each other.
+        compare: Test the other systems against the first.
     """
 
     systems: list[str] = field(default_factory=list)
     compare: bool = False
 
-    def claim(self) -> tuple[str, str] | None:
-        """The folder whose metrics.json this would write, and all that is set; None if the folder's name holds a hash of it."""
-        runs = [system for system in self.systems if Path(system).expanduser().is_dir()]
-        folder = self.output or ", ".join(runs)
-        return (folder, repr(asdict(self))) if folder else None
+    def claim(self) -> tuple[tuple[str, ...], str]:
+        """The folders whose metrics.json this would write, and all that is set; none if the folder's name holds a hash of it."""
+        runs = (str(path.resolve()) for system in self.systems for path in named_paths(system) if path.is_dir())
+        return (self.output,) if self.output else tuple(runs), repr(asdict(self))
 
 
 @dataclass
@@ -135,6 +138,6 @@ class TableSettings(ScoringSettings):
     metric: str = "cider"
     plot: bool = False
 
-    def claim(self) -> tuple[str, str] | None:
-        """As ``EvaluateSettings.claim``."""
-        return (self.output, repr(asdict(self))) if self.output else None
+    def claim(self) -> tuple[tuple[str, ...], str]:
+        """As ``EvaluateSettings.claim``; of the words some are numbers, and the same runs may stand in several tables."""
+        return (self.output,) if self.output else (), repr(asdict(self))

@@ -89,8 +89,8 @@ def with_retrieved(systems: Sequence[System], settings: ScoringSettings) -> list
     if not settings.retrieved:
         return list(systems)
     retrieved = read_retrieved(Path(settings.retrieved).expanduser(), setting="retrieved")
-    best = {title: str(images[0].absolute()) for title, images in retrieved.items() if images}  # --images is of the others
+    best = {title: images[0].absolute() for title, images in retrieved.items() if images}
     return [
-        replace(system, images={item: best[title] for item, title in system.titles.items() if title in best} | system.images)
+        replace(system, retrieved={item: best[title] for item, title in system.titles.items() if title in best and item not in system.images})
         for system in systems
     ]

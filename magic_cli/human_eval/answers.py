@@ -17,6 +17,7 @@ from magic_cli.data.json_files import read_json
 from magic_cli.errors import MagicError
 from magic_cli.human_eval.aspects import ASPECTS, HIGHEST, LOWEST, aspects_asked
 from magic_cli.human_eval.forms import question_name
+from magic_cli.wording import counted
 
 ANSWERS_KIND = "magic human-eval answers 1"
 _HINT = "name the files that the forms exported; ask the annotator to export and send it again"
@@ -66,7 +67,7 @@ def read_ratings(paths: Sequence[Path], key: Mapping[str, Any], *, accept_incomp
         if missing and not accept_incomplete:
             title = asked[missing[0]].title
             remedy = "ask for the rest, or set incomplete=accept"
-            raise MagicError(f"{path}: {len(missing)} of {len(asked)} questions are open, the first about {title!r}; {remedy}")
+            raise MagicError(f"{path}: {len(missing)} of {counted(len(asked), 'question')} {'is' if len(missing) == 1 else 'are'} open, the first about {title!r}; {remedy}")
         num_open += len(missing)
         annotators.append(document["annotator"])
         for name, score in document["answers"].items():
@@ -99,10 +100,10 @@ def _read(path: Path, key: Mapping[str, Any]) -> Mapping[str, Any]:
     if not isinstance(document, Mapping) or document.get("kind") != ANSWERS_KIND:
         raise MagicError(f"{path}: is no file of answers; {_HINT}")
     if document.get("study") != key["study"]:
-        raise MagicError(f"{path}: belongs to another study ({document.get('study')}) than the key ({key['study']}); score it with its own key.json")
+        raise MagicError(f"{path}: belongs to another study ({str(document.get('study'))[:60]}) than the key ({key['study']}); score it with its own key.json")
     form = key["forms"].get(document.get("form")) if isinstance(document.get("form"), str) else None
     if form is None or form["annotator"] != document.get("annotator"):
-        raise MagicError(f"{path}: is damaged (form {document.get('form')!r} of annotator {document.get('annotator')!r} is not in the key); {_HINT}")
+        raise MagicError(f"{path}: is damaged (form {str(document.get('form'))[:60]!r} of annotator {str(document.get('annotator'))[:60]} is not in the key); {_HINT}")
     if not isinstance(document.get("answers"), Mapping):
         raise MagicError(f"{path}: is damaged (it has no answers); {_HINT}")
     return document
@@ -111,9 +112,9 @@ def _read(path: Path, key: Mapping[str, Any]) -> Mapping[str, Any]:
 def _check_answers(path: Path, document: Mapping[str, Any], asked: Mapping[str, _Question]) -> None:
     for name, score in document["answers"].items():
         if name not in asked:
-            raise MagicError(f"{path}: is damaged (its form has no question {name!r}); {_HINT}")
+            raise MagicError(f"{path}: is damaged (its form has no question {name[:60]!r}); {_HINT}")
         if type(score) is not int or not LOWEST <= score <= HIGHEST:
-            raise MagicError(f"{path}: {name} (about {asked[name].title!r}) must be a whole number from {LOWEST} to {HIGHEST}, got {score!r}; {_HINT}")
+            raise MagicError(f"{path}: {name} (about {asked[name].title!r}) must be a whole number from {LOWEST} to {HIGHEST}, got {repr(score)[:60]}; {_HINT}")
     if document.get("checksum") != checksum(document, asked):
         raise MagicError(f"{path}: was changed after the form exported it (its checksum does not fit); {_HINT}")
 

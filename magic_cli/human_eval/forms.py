@@ -17,6 +17,7 @@ from typing import Any
 from magic_cli.errors import MagicError, SettingsError
 from magic_cli.human_eval.aspects import aspects_asked
 from magic_cli.human_eval.stories import Item
+from magic_cli.wording import counted
 
 LETTERS = string.ascii_uppercase
 KEY_KIND = "magic human-eval key 1"
@@ -83,7 +84,7 @@ def draw(items: Sequence[Item], count: int | None, seed: int) -> list[Item]:
     if count is None:
         return list(items)
     if count > len(items):
-        raise SettingsError(f"items={count}: only {len(items)} titles have a story of every system; set items={len(items)}, or items=null for all")
+        raise SettingsError(f"items={count}: only {counted(len(items), 'title has', 'titles have')} a story of every system; set items={len(items)}, or items=null for all")
     return random.Random(f"{seed} titles").sample(list(items), count)
 
 
@@ -101,7 +102,7 @@ def make_forms(items: Sequence[Item], photos: Mapping[str, str], *, annotators: 
     """
     systems = sorted(items[0].stories)
     if len(systems) > len(LETTERS):
-        raise SettingsError(f"{len(systems)} systems: a form shows at most {len(LETTERS)}")
+        raise SettingsError(f"{counted(len(systems), 'system')}: a form shows at most {len(LETTERS)}")
     forms = []
     for annotator in range(1, annotators + 1):
         rng = random.Random(f"{seed} orders {annotator}")

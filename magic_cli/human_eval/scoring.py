@@ -18,6 +18,7 @@ from magic_cli.human_eval.agreement import krippendorff_alpha
 from magic_cli.human_eval.answers import Ratings
 from magic_cli.human_eval.aspects import ASPECTS, HIGHEST, LOWEST, Aspect
 from magic_cli.metrics.base import Measure, Scores
+from magic_cli.metrics.statistics import holm
 
 SCORES_KIND = "magic human-eval scores 1"
 
@@ -100,18 +101,3 @@ def _difference(aspect: Aspect, first: np.ndarray, second: np.ndarray, bootstrap
 
 def _scores(aspect: Aspect, per_item: np.ndarray) -> Scores:
     return Scores(Measure(aspect.key, aspect.label, LOWEST, HIGHEST, scale=1), float(per_item.mean()), per_item)
-
-
-def holm(p_values: Sequence[float | None]) -> list[float | None]:
-    """P-values corrected for their number (Holm 1979); None stays None and does not count.
-
-    >>> holm([0.01, 0.04, None, 0.03])
-    [0.03, 0.06, None, 0.06]
-    """
-    known = sorted((p, i) for i, p in enumerate(p_values) if p is not None)
-    corrected: list[float | None] = [None] * len(p_values)
-    least = 0.0
-    for rank, (p, i) in enumerate(known):
-        least = max(least, min(1.0, p * (len(known) - rank)))
-        corrected[i] = least
-    return corrected

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from enum import Enum
 
-from magic_cli.errors import SettingsError, require
+from magic_cli.errors import MOST_ITEMS, MOST_SEED, SettingsError, require
 from magic_cli.evaluation.settings import BootstrapSettings, TableFormat
 
 
@@ -39,12 +39,12 @@ class HumanEvalSettings:
         files: make: run folders and story files; score: the answer files that came back.
         systems: make: more of them as ``NAME=FILE``, with the name that the scores will show.
         human: make: also show the stories that people wrote, where the files hold them, as a system ``human``.
-        items: make: titles drawn at random, at least 1; null: all that every system has.
-        annotators: make: forms, one for each annotator, at least 1.
-        seed: make: of the draw and of all orders, at least 0.
+        items: make: titles drawn at random, 1 to 1,000,000,000; null: all that every system has.
+        annotators: make: forms, one for each annotator, 1 to 1000.
+        seed: make: of the draw and of all orders, 0 to 2**63 - 1.
         images: make: folder of the photos; null: where the files say.
         missing_photos: make: ``refuse`` a photo that is not there, or show the title ``without`` it.
-        image_side: make: photos are scaled down to so many pixels on the long side, at least 64.
+        image_side: make: photos are scaled down to so many pixels on the long side, 64 to 10,000.
         key: score: the key.json that ``make`` wrote.
         incomplete: score: ``refuse`` answer files with open questions, or ``accept`` them.
         output: make: folder of the forms and key.json; score: folder of scores.json; null: below runs/human-eval, or the key's.
@@ -69,11 +69,13 @@ class HumanEvalSettings:
     bootstrap: BootstrapSettings = field(default_factory=BootstrapSettings)
 
     def __post_init__(self) -> None:
-        for name, least in (("annotators", 1), ("seed", 0), ("image_side", 64)):
-            if getattr(self, name) < least:
-                raise SettingsError(f"{name} must be at least {least}, got {getattr(self, name)}")
-        if self.items is not None and self.items < 1:
-            raise SettingsError(f"items must be at least 1, got {self.items}; items=null takes all")
+        require("annotators", self.annotators, at_least=1, limit=1000)
+        require("seed", self.seed, at_least=0, limit=MOST_SEED)
+        require("image_side", self.image_side, at_least=64, limit=10_000)
+        if self.items is not None:
+            if self.items < 1:
+                raise SettingsError(f"items must be at least 1, got {self.items}; items=null takes all")
+            require("items", self.items, limit=MOST_ITEMS)
         if self.action is HumanEvalAction.make and not (self.files or self.systems):
             raise SettingsError("nothing to judge: name run folders or story files, or --system NAME=FILE (see magic human-eval --help)")
         if self.action is HumanEvalAction.score:

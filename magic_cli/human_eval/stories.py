@@ -168,7 +168,7 @@ def _read_system(path: Path, name: str | None) -> StorySystem:
         lines = path / "predictions.jsonl"
         if not lines.is_file():
             raise MagicError(f"{path}: no predictions.jsonl in this folder, so it is no run folder; {_HINT}")
-        records = read_growing_lines(lines, setting="files", hint=_HINT)[0]
+        records = read_growing_lines(lines, setting="files", hint="remove the damaged line, and start the run's command again")[0]
         document: Any = [one for one in records if one.get("story") != ""]  # of which the method has written nothing: left out, and counted
     else:
         document = read_records(path, setting="files", hint=_HINT)

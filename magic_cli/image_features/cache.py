@@ -93,7 +93,7 @@ class FeatureFile:
                 keys = [bytes.fromhex(digest) for digest in digests[start : start + _AT_ONCE]]
                 marks = ",".join("?" * len(keys))
                 rows += database.execute(f"SELECT digest, feature, checksum FROM features WHERE digest IN ({marks})", keys)
-        if any(zlib.crc32(key + blob) != checksum for key, blob, checksum in rows):
+        if any(not isinstance(blob, bytes) or zlib.crc32(key + blob) != checksum for key, blob, checksum in rows):
             raise sqlite3.DatabaseError("a checksum is wrong")
         return {key.hex(): np.frombuffer(blob, "<f4").astype(np.float32) for key, blob, _ in rows}
 

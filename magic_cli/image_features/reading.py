@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from magic_cli.data.images import ImageBytes, UnreadableImage, open_image, quiet_pillow
+from magic_cli.data.images import ImageBytes, UnreadableImage, open_image, quiet_pillow, require_file
 from magic_cli.errors import MagicError
 from magic_cli.image_features.cache import FeatureFile
 from magic_cli.models.sources import sha256
@@ -74,6 +74,7 @@ class ImageReader:
             return type(reason)(str(reason))  # without the traceback, which keeps the image in memory
 
     def _read(self, path: Path) -> ReadImage:
+        require_file(path)
         try:
             before = os.stat(path)
             digest = sha256(path)

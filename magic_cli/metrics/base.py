@@ -56,6 +56,8 @@ class Corpus:
     metrics may cache by value."""
     images: tuple[Path | None, ...] = ()
     """(N,) image files, None where not known; empty if no image is known."""
+    image_folder: Path | None = None
+    """Where the image files were looked for; None: where the files of captions or references say."""
     titles: tuple[str, ...] = ()
     """(N,) titles, if these are stories; their one reference, where there is any, is what a person wrote for the title."""
     tokenized: Tokenized | None = None
@@ -119,6 +121,13 @@ class Metric:
 
     without_effect: ClassVar[tuple[str, ...]] = ()
     """Settings that cannot change a score, such as memory and threads."""
+
+    def require(self, corpora: Sequence[Corpus]) -> None:
+        """Make sure, as far as is known before any work, that corpora with these items can be scored here, whatever their captions are.
+
+        Raises:
+            MetricUnavailable: They cannot.
+        """
 
     def score(self, corpora: Sequence[Corpus]) -> list[list[Scores]]:
         """Score several corpora at once, so that what they share (references, a JVM, a model) is paid for once.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -23,7 +22,7 @@ class Cider(Metric):
     score is resampled, not recomputed.
 
     Attributes:
-        sigma: Width, in bigrams, of the Gaussian penalty on a difference in length; greater than 0.
+        sigma: Width, in bigrams, of the Gaussian penalty on a difference in length; 0.001 to 1,000,000.
     """
 
     name: ClassVar[str] = "cider"
@@ -33,7 +32,7 @@ class Cider(Metric):
     sigma: float = 6.0
 
     def __post_init__(self) -> None:
-        require("sigma", self.sigma, prefix="metrics.cider", above=0, below=math.inf)
+        require("sigma", self.sigma, prefix="metrics.cider", above=0, floor=0.001, limit=1_000_000)
 
     def score(self, corpora: Sequence[Corpus]) -> list[list[Scores]]:
         tables = tables_of(*(corpus.tokenized for corpus in corpora))

@@ -22,6 +22,8 @@ from magic_cli.errors import MagicError, SettingsError
 from magic_cli.metrics.base import Corpus, Measure, Metric, MetricUnavailable, Scores
 from magic_cli.metrics.java_process import num_kills
 from magic_cli.metrics.text import says_something
+from magic_cli.wording import counted
+from magic_cli.progress import progress
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -31,6 +33,7 @@ PREFIX = "A photo depicts "
 WEIGHT = 2.5
 """Stretches the cosines of captions, which rarely exceed 0.4, over about [0, 1]."""
 
+_NAMES_SHOWN = 5  # of images that are missing
 _TEXTS_AT_ONCE = 128  # a second or two on a CPU: nothing stops within a batch
 
 
@@ -115,12 +118,15 @@ class ImageTextMetric(Metric):
         """Use these features; metrics may share them."""
         self._features = features
 
+    def require(self, corpora: Sequence[Corpus]) -> None:
+        for corpus in corpora:
+            self._check_images(corpus)
+
     def score(self, corpora: Sequence[Corpus]) -> list[list[Scores]]:
         kills = num_kills()
         if self._features is None:
             raise MetricUnavailable(f"{self.name} needs an image-text model; choose one with image_text_model=...")
-        for corpus in corpora:
-            self._check_images(corpus)  # before any work is done
+        self.require(corpora)
         of_texts = partial(self._features.of_texts, kills=kills)
         results = []
         for corpus in corpora:
@@ -140,21 +146,28 @@ class ImageTextMetric(Metric):
 
     def _check_images(self, corpus: Corpus) -> None:
         """All image files are known and there."""
-        remedy = "give their folder with --images FOLDER"
+        folder = corpus.image_folder
+        remedy = f"add them, or name another folder than --images {folder}" if folder else "give their folder with --images FOLDER"
         if corpus.titles:
             remedy += ", or --retrieved FILE for stories written without image"
         unknown = [name for name, file in zip(corpus.ids, corpus.images or [None] * len(corpus), strict=True) if file is None]
         if unknown:
             raise MetricUnavailable(
-                f"{self.name} needs the images: {corpus.name} names none for {len(unknown)} of {len(corpus)} captions "
-                f"(first: {unknown[0]}); {remedy}"
+                f"{self.name} needs the images: {corpus.name} names none for {len(unknown)} of {counted(len(corpus), 'caption')} "
+                f"({_listed(unknown)}); {remedy}"
             )
         files = dict.fromkeys(corpus.images)
         missing = [file for file in files if not os.path.exists(file)]
+        if missing and folder:
+            names = [str(file.relative_to(folder)) if file.is_relative_to(folder) else str(file) for file in missing]
+            raise MetricUnavailable(
+                f"{self.name} needs the images: {len(missing)} of the {len(files)} images of {corpus.name} are not below {folder} "
+                f"({_listed(names)}); {remedy}"
+            )
         if missing:
             raise MetricUnavailable(
-                f"{self.name} needs the images: {len(missing)} of the {len(files)} files that {corpus.name} names are missing "
-                f"(first: {missing[0]}); {remedy}"
+                f"{self.name} needs the images: {len(missing)} of the {counted(len(files), 'file')} that {corpus.name} names {'is' if len(missing) == 1 else 'are'} missing "
+                f"({_listed(missing)}); {remedy}"
             )
 
     def facts(self) -> dict[str, Any]:
@@ -208,6 +221,10 @@ class RefClipScore(ImageTextMetric):
         return np.divide(2 * matches * closest, matches + closest, out=np.zeros(len(corpus)), where=matches + closest > 0)
 
 
+def _listed(names: Sequence[Any]) -> str:
+    return ("first: " if len(names) > _NAMES_SHOWN else "") + ", ".join(map(str, names[:_NAMES_SHOWN]))
+
+
 def _remember(
     known: dict[Any, np.ndarray],
     things: Sequence[Any],
@@ -218,10 +235,8 @@ def _remember(
     kills: int,
 ) -> np.ndarray:
     """(N, E) features of things, encoding the new ones in batches until ``num_kills()`` is no longer ``kills``."""
-    from tqdm import tqdm
-
     new = [thing for thing in dict.fromkeys(things) if thing not in known]
-    with tqdm(total=len(new), desc=f"{unit}s", unit=unit, disable=None, leave=False) as progress:
+    with progress(len(new), f"{unit}s", unit, leave=False) as bar:
         for start in range(0, len(new), batch_size):
             if num_kills() != kills:
                 raise MagicError("CLIPScore: stopped")
@@ -231,7 +246,7 @@ def _remember(
                 if not np.isfinite(row).all() or not row.any():
                     raise MagicError(f"the image-text model gives no usable features for {thing}; try run.dtype=float32")
                 known[thing] = row
-            progress.update(len(batch))
+            bar.update(len(batch))
     return np.stack([known[thing] for thing in things])
 
 

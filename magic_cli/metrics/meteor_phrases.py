@@ -15,7 +15,7 @@ from pathlib import Path
 from magic_cli.metrics.java import Java, JavaFailed, JavaProgram, no_room, run_java, tool_file
 
 _RUN = re.compile(r"[a-z0-9]+")
-_TABLE, _VOCABULARY, _KEPT = "meteor/data/paraphrase-en.gz", "vocabulary", "phrases.gz"
+TABLE, _VOCABULARY, _KEPT = "meteor/data/paraphrase-en.gz", "vocabulary", "phrases.gz"
 _OPTIONS = ("-Xmx256M", "-XX:+UseSerialGC")
 
 
@@ -39,7 +39,7 @@ def filter_phrases(texts: Iterable[str], folder: Path, *, java: Java, timeout: f
         (folder / _VOCABULARY).write_text("".join(f"{words}\n" for words in sorted(vocabulary(texts))), encoding="ascii")
     except OSError as error:
         raise no_room("METEOR", error) from error
-    arguments = (str(tool_file(_TABLE)), str(folder / _VOCABULARY), str(folder / _KEPT))
+    arguments = (str(tool_file(TABLE)), str(folder / _VOCABULARY), str(folder / _KEPT))
     try:
         run_java(java, JavaProgram("METEOR's paraphrase table", "magic.FilterPhrases", (), arguments, _OPTIONS), timeout=timeout)
     except JavaFailed as error:

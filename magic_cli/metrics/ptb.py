@@ -14,12 +14,26 @@ from pathlib import Path
 from magic_cli.metrics.base import Corpus, Tokenized
 from magic_cli.metrics.java import Java, JavaFailed, JavaProgram, find_java, no_room, run_java, temporary_folder, tool_file
 from magic_cli.metrics.text import one_line
+from magic_cli.wording import counted
 
 _PUNCTUATION = frozenset("'' ' `` ` -LRB- -RRB- -LCB- -RCB- . ? ! , : - -- ... ;".split())
 """Tokens that the COCO evaluation drops. Brackets come out in lower case and so are kept."""
 
 _OPTIONS = ("-Xmx1G", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")  # it runs about a second: start fast
 _OUTPUT, _SEPARATOR, _LIST = "/dev/stdout", "separator", "list"
+
+
+_JAR = "tokenizer/stanford-corenlp-3.4.1.jar"
+
+
+def require_tokenizer(java_home: str | None) -> None:
+    """Make sure that the tokenizer can run.
+
+    Raises:
+        MetricUnavailable: There is no Java, or no tokenizer.
+    """
+    find_java(java_home)
+    tool_file(_JAR)
 
 
 def tokenize(corpora: Sequence[Corpus], *, java_home: str | None = None, timeout: float = 600.0) -> list[Corpus]:
@@ -52,7 +66,7 @@ def tokenize_texts(texts: Sequence[tuple[str, ...]], *, java: Java, timeout: flo
     """
     if not texts:
         return []
-    jar = tool_file("tokenizer/stanford-corenlp-3.4.1.jar")
+    jar = tool_file(_JAR)
     arguments = ("-preserveLines", "-lowerCase", "-ioFileList", _LIST)
     program = JavaProgram("PTB tokenizer", "edu.stanford.nlp.process.PTBTokenizer", (jar,), arguments, _OPTIONS)
     with temporary_folder(program.name) as folder:
@@ -64,7 +78,7 @@ def tokenize_texts(texts: Sequence[tuple[str, ...]], *, java: Java, timeout: flo
     lines = output.split("\n")
     expected = sum(max(1, len(text)) for text in texts)
     if lines.pop() or len(lines) != expected:
-        raise JavaFailed(f"{program.name}: gave {len(lines)} lines for {expected} captions; please report this with them")
+        raise JavaFailed(f"{program.name}: gave {counted(len(lines), 'line')} for {counted(expected, 'caption')}; please report this with them")
     kept = iter([" ".join(token for token in line.rstrip().split(" ") if token not in _PUNCTUATION) for line in lines])
     return [tuple(next(kept) for _ in text or [""])[: len(text)] for text in texts]
 

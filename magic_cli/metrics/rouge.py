@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -18,7 +17,7 @@ class RougeL(Metric):
     """F-measure of the longest common subsequence; best precision and best recall over the references, each on its own.
 
     Attributes:
-        beta: Weight of recall over precision, greater than 0.
+        beta: Weight of recall over precision, 0.001 to 1000.
     """
 
     name: ClassVar[str] = "rouge_l"
@@ -28,7 +27,7 @@ class RougeL(Metric):
     beta: float = 1.2
 
     def __post_init__(self) -> None:
-        require("beta", self.beta, prefix="metrics.rouge_l", above=0, below=math.inf)
+        require("beta", self.beta, prefix="metrics.rouge_l", above=0, floor=1e-6, limit=1_000_000)
 
     def score(self, corpora: Sequence[Corpus]) -> list[list[Scores]]:
         tokens: dict[tuple[str, ...], list[list[str]]] = {}

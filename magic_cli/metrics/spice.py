@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from magic_cli.errors import SettingsError, require
+from magic_cli.errors import MOST_SECONDS, MOST_THREADS, SettingsError, require
 from magic_cli.metrics.base import Corpus, Measure, Metric, MetricUnavailable, Scores
 from magic_cli.metrics.java import find_java, temporary_folder
 from magic_cli.metrics.spice_cache import CacheUnusable, Pair, open_cache
@@ -43,7 +43,7 @@ class Spice(Metric):
         memory: Largest heap of the JVM, such as 4G; null: half of the machine's memory, 1G to 8G. The models and two threads
             need 800M; a caption of 160 words takes another 1G while it is parsed.
         threads: That parse; null: all cores.
-        timeout: Seconds for everything.
+        timeout: Seconds for everything, up to 1,000,000.
         cache: Folder for what is parsed and scored; null: ~/.cache/magic/spice, or where XDG_CACHE_HOME says.
         keep_cache: Whether it is kept for later calls.
     """
@@ -66,8 +66,12 @@ class Spice(Metric):
         if self.memory is not None and not re.fullmatch(r"[1-9]\d*[kKmMgG]", self.memory):
             raise SettingsError(f"metrics.spice.memory must be a number followed by K, M or G, such as 4G, got {self.memory!r}")
         if self.threads is not None:
-            require("threads", self.threads, at_least=1, prefix="metrics.spice")
-        require("timeout", self.timeout, above=0, prefix="metrics.spice")
+            require("threads", self.threads, at_least=1, limit=MOST_THREADS, prefix="metrics.spice")
+        require("timeout", self.timeout, above=0, limit=MOST_SECONDS, prefix="metrics.spice")
+
+    def require(self, corpora: Sequence[Corpus]) -> None:
+        find_java(self.java_home, at_least=_OLDEST_JAVA)
+        find_corenlp(self.lib)
 
     def score(self, corpora: Sequence[Corpus]) -> list[list[Scores]]:
         """See ``Metric.score``.
@@ -127,7 +131,7 @@ def spice_status(spice: Spice | None = None) -> str:
     """Whether SPICE can run: ``ok: where its jars and its cache are``, or ``not run: why, and how to get it``."""
     spice = spice or Spice()
     try:
-        find_java(spice.java_home, at_least=_OLDEST_JAVA)
+        spice.require([])
         return f"ok: CoreNLP 3.6.0 in {find_corenlp(spice.lib)}, cache in {spice.cache_folder()}"
     except MetricUnavailable as reason:
         return f"not run: {reason}"

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
 
+from magic_cli.data.json_text import parse_json
 from magic_cli.metrics.java import JavaFailed
+from magic_cli.wording import counted
 
 SUBSETS = ("object", "relation", "attribute", "color", "cardinality", "size")
 """Kinds of propositions with a score of their own. Colour, cardinality and size are some of the attributes."""
@@ -62,7 +63,7 @@ def read_counts(file: Path, num_items: int) -> np.ndarray:
         JavaFailed: The file is not there or not complete, or is not what SPICE writes about N items.
     """
     try:
-        results = json.loads(file.read_text(encoding="utf-8"))
+        results = parse_json(file.read_text(encoding="utf-8"))
         ids = [result["image_id"] for result in results]
         scores = [[result["scores"][category] for category in _CATEGORIES] for result in results]
         counts = np.array([[[score[name] for name in _COUNTS] for score in item] for item in scores])
@@ -70,7 +71,7 @@ def read_counts(file: Path, num_items: int) -> np.ndarray:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise JavaFailed(f"SPICE: its output cannot be read ({type(error).__name__}: {error})") from error
     if ids != list(range(num_items)):
-        raise JavaFailed(f"SPICE: gave {len(ids)} results for {num_items} captions, or in another order")
+        raise JavaFailed(f"SPICE: gave {counted(len(ids), 'result')} for {counted(num_items, 'caption')}, or in another order")
     if counts.shape != (num_items, *COUNTS_SHAPE) or counts.dtype != np.int64 or (counts[..., :2] < 0).any():
         raise JavaFailed("SPICE: gave counts that are no counts")
     if not np.array_equal(f_scores(counts[:, 0]), values):

@@ -5,12 +5,12 @@ from __future__ import annotations
 import http.client
 import logging
 import re
-import sys
 import urllib.error
 import urllib.request
 from pathlib import Path
 
 from magic_cli.errors import MagicError
+from magic_cli.progress import progress
 
 log = logging.getLogger(__name__)
 
@@ -47,8 +47,6 @@ def download(url: str, file: Path) -> None:
 
 def _fetch_rest(url: str, part: Path) -> bool:
     """Append what ``part`` lacks; returns whether it is complete now."""
-    from tqdm import tqdm
-
     have = part.stat().st_size if part.exists() else 0
     request = urllib.request.Request(url, headers={"User-Agent": "magic", **({"Range": f"bytes={have}-"} if have else {})})
     try:
@@ -71,7 +69,7 @@ def _fetch_rest(url: str, part: Path) -> bool:
         total = start + int(length) if length else None
         with (
             part.open("ab" if is_rest else "wb") as out,
-            tqdm(total=total, initial=start, desc=part.stem, unit="B", unit_scale=True, file=sys.stderr, disable=None) as bar,
+            progress(total, part.stem, "B", done=start) as bar,
         ):
             while piece := response.read(_PIECE_BYTES):
                 out.write(piece)

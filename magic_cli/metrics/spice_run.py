@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -27,6 +26,7 @@ from magic_cli.metrics.spice_cache import Pair, SpiceCache
 from magic_cli.metrics.spice_counts import read_counts
 from magic_cli.metrics.spice_failures import explain
 from magic_cli.metrics.spice_jars import class_path
+from magic_cli.progress import progress
 
 T = TypeVar("T")
 
@@ -166,16 +166,16 @@ def _keep(cache: SpiceCache, documents: Sequence[_Document]) -> None:
 
 @contextmanager
 def _progress(documents: Sequence[_Document]) -> Iterator[Callable[[], None]]:
-    """A bar on the error stream, if that is a terminal; the callable brings it up to date."""
-    from tqdm import tqdm
-
+    """Progress; the callable brings it up to date."""
     waiting = list(reversed(documents))
     total = sum(len(document.items) for document in documents)
-    with tqdm(total=total, desc="SPICE", unit="caption", file=sys.stderr, disable=None, leave=False) as bar:
+    with progress(total, "SPICE", "caption", leave=False) as bar:
 
         def show() -> None:
+            count = 0
             while waiting and waiting[-1].output.exists():
-                bar.update(len(waiting.pop().items))
-            bar.set_postfix_str("parsing" if waiting and isinstance(waiting[-1].items[0], str) else "scoring")
+                count += len(waiting.pop().items)
+            bar.note("parsing" if waiting and isinstance(waiting[-1].items[0], str) else "scoring")
+            bar.update(count)
 
         yield show

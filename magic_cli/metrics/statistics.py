@@ -136,6 +136,21 @@ def can_resample(scores: Scores) -> bool:
     return scores.combine is not None or not np.isnan(scores.per_item).any()
 
 
+def holm(p_values: Sequence[float | None]) -> list[float | None]:
+    """P-values corrected for their number (Holm 1979); None stays None and does not count.
+
+    >>> holm([0.01, 0.04, None, 0.03])
+    [0.03, 0.06, None, 0.06]
+    """
+    known = sorted((p, i) for i, p in enumerate(p_values) if p is not None)
+    corrected: list[float | None] = [None] * len(p_values)
+    least = 0.0
+    for rank, (p, i) in enumerate(known):
+        least = max(least, min(1.0, p * (len(known) - rank)))
+        corrected[i] = least
+    return corrected
+
+
 def _swapped_difference(a: Scores, b: Scores, swaps: np.ndarray) -> np.ndarray:
     """(r,) A less B, where each row of ``swaps`` (r, N) says which items have changed places."""
     if a.combine is None:

@@ -35,25 +35,23 @@ def require_smollm2(settings: Any) -> Path:
     return file
 
 
-def read_gguf(file: Path, *, dtype: Any) -> tuple[Any, Any]:
-    """Model and tokenizer of a GGUF file; quantised weights are unpacked to ``dtype``.
+def gguf_source(file: Path) -> dict[str, Any]:
+    """Arguments of ``from_pretrained`` for a GGUF file; quantised weights are unpacked.
 
     Raises:
         MagicError: The package ``gguf`` is missing.
     """
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
     if importlib.util.find_spec("gguf") is None:
         raise MagicError(f"language_model.path={file}: GGUF files need the package gguf; pip install gguf")
-    where = {"pretrained_model_name_or_path": file.parent, "gguf_file": file.name}
-    tokenizer = AutoTokenizer.from_pretrained(**where)
-    with contextlib.redirect_stderr(io.StringIO()):  # its progress bar cannot be switched off
-        model = AutoModelForCausalLM.from_pretrained(**where, dtype=dtype)
-    _forget_quantisation(model)
-    return model, tokenizer
+    return {"pretrained_model_name_or_path": file.parent, "gguf_file": file.name}
 
 
-def _forget_quantisation(model: Any) -> None:
+def no_progress() -> contextlib.AbstractContextManager:
+    """Keep off the terminal the progress bar of reading a GGUF file, which cannot be switched off."""
+    return contextlib.redirect_stderr(io.StringIO())
+
+
+def forget_quantisation(model: Any) -> None:
     """The weights are unpacked: a copy can be saved, and must not be read as GGUF."""
     for owner, name in ((model.config, "quantization_config"), (model, "hf_quantizer"), (model, "quantization_method")):
         if name in vars(owner):

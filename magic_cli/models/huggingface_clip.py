@@ -11,9 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from magic_cli.models.bodies import num_embeddings
 from magic_cli.models.causal_text import Block, CausalTextTower, cut_at_end
-from magic_cli.models.lean_modules import linear, use_lean_activations
+from magic_cli.models.faults import Fault, ModelFault, refuse
 from magic_cli.models.image_text_model import ImageTextModel, pad_tokens, read_logit_scale, stack_images
+from magic_cli.models.lean_modules import linear, use_lean_activations
+from magic_cli.models.tokenizers import beyond_faults, read_tokenizer
+from magic_cli.models.weights import read_pretrained
 from magic_cli.work import Work
 
 if TYPE_CHECKING:
@@ -102,13 +106,34 @@ def _read_block(layer: Any) -> Block:
 
 
 def load_huggingface(folder: Path, *, family: str, device: torch.device, dtype: torch.dtype, work: Work) -> HuggingFaceClip:
-    """Load CLIP or SigLIP (``family``: ``huggingface_clip`` or ``siglip``) from a folder that ``save_pretrained`` wrote."""
-    from transformers import AutoImageProcessor, AutoTokenizer, CLIPModel, SiglipModel
+    """Load CLIP or SigLIP (``family``: ``huggingface_clip`` or ``siglip``) from a folder that ``save_pretrained`` wrote.
+
+    Raises:
+        ModelFault: It is of another kind, weights are missing or no numbers, or the tokenizer is missing or not the model's.
+    """
+    from transformers import AutoConfig, AutoImageProcessor, AutoTokenizer, CLIPModel, SiglipModel
 
     adapter, model_class = (SigLip, SiglipModel) if family == "siglip" else (HuggingFaceClip, CLIPModel)
-    tokenizer = AutoTokenizer.from_pretrained(folder)
+    _require_kind(AutoConfig.from_pretrained(folder).model_type, model_class.config_class.model_type)
+    tokenizer, faults = read_tokenizer(folder, lambda: AutoTokenizer.from_pretrained(folder))
     # the torchvision-based processors differ slightly from the PIL ones that the published numbers were made with
     image_processor = AutoImageProcessor.from_pretrained(folder, backend="pil")
-    model = model_class.from_pretrained(folder, dtype=torch.float32)
+    model, fit, of_weights = read_pretrained(model_class, {"pretrained_model_name_or_path": folder}, dtype=torch.float32)
+    refuse([*of_weights, *(faults or beyond_faults(tokenizer, num_embeddings(model.text_model)))])
     logit_scale = read_logit_scale(model)
-    return adapter(model.to(device, dtype), tokenizer, image_processor, logit_scale=logit_scale, work=work)
+    loaded = adapter(model.to(device, dtype), tokenizer, image_processor, logit_scale=logit_scale, work=work)
+    loaded.fit = fit
+    return loaded
+
+
+_FAMILIES = {"clip": "huggingface_clip", "siglip": "siglip"}
+"""What config.json says of the models that can be read here, and their families."""
+
+
+def _require_kind(found: str, wanted: str) -> None:
+    """Refuse another architecture, of which nothing would fit."""
+    if found != wanted:
+        family = _FAMILIES.get(found)
+        other = f"name a model of {' or '.join(_FAMILIES)}, or one that another family reads"
+        remedy = f"set image_text_model.family={family}" if family else other
+        raise ModelFault([Fault("files", f"its config.json says model_type {found!r}, and {wanted!r} is needed", remedy)])

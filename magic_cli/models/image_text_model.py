@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from magic_cli.models.causal_text import CausalTextTower, IncrementalTexts
+from magic_cli.models.weights import Fit
 from magic_cli.work import Work
 
 if TYPE_CHECKING:
@@ -40,8 +41,10 @@ class ImageTextModel:
         text_tower: The causal text tower if the incremental path agrees with the model's own encoder, else None.
         prepare_image: RGB image -> what ``embed_images`` takes, as numpy arrays. It holds no weights and can be pickled, so
             that images are prepared in other processes.
+        fit: How the weights of its files fitted it.
     """
 
+    fit = Fit()
     text_tower: CausalTextTower | None = None
     prepare_image: Callable[[Image], Any]
 

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from magic_cli.errors import MagicError
-from magic_cli.models.gguf_files import SMOLLM2, SUFFIX, read_gguf, require_smollm2
+from magic_cli.models.bodies import OTHER_MODEL, causal_faults, find_body, num_embeddings
+from magic_cli.models.faults import Fault, ModelFault, refuse, some
+from magic_cli.models.gguf_files import SMOLLM2, SUFFIX, forget_quantisation, gguf_source, no_progress, require_smollm2
 from magic_cli.models.sources import EMBEDDED, describe_source, embedded_folder, fetch, weights_digest
+from magic_cli.models.tokenizers import beyond_faults, read_tokenizer, tokens_beyond
+from magic_cli.models.tokens import DEFAULT_START_TOKEN, Tokens
+from magic_cli.models.weights import number_faults, read_pretrained
 from magic_cli.work import Work
 
 if TYPE_CHECKING:
@@ -20,7 +26,9 @@ if TYPE_CHECKING:
     from magic_cli.models.language_model import HuggingFaceLanguageModel
 
 
+Check = Callable[[Tokens], None]
 _HUB_PREFIX = "hf-hub:"
+_POOLER = r"(^|\.)pooler\."
 
 
 def resolve_device(name: str) -> torch.device:
@@ -39,48 +47,119 @@ def resolve_device(name: str) -> torch.device:
 
 
 def quiet_libraries() -> None:
-    """Keep the libraries' progress bars and notes off the terminal; errors still come through."""
+    """Keep the libraries' progress bars and notes off the terminal; errors still come through.
+
+    Raises:
+        MagicError: Python runs without docstrings, which transformers reads when it is imported.
+    """
+    if sys.flags.optimize > 1:
+        raise MagicError("Python runs without docstrings (PYTHONOPTIMIZE=2 or -OO), and transformers cannot be loaded without; set PYTHONOPTIMIZE=1, or unset it")
     import transformers
 
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
 
 
-def load_language_model(settings: Any, *, device: torch.device, dtype: torch.dtype, work: Work) -> tuple[HuggingFaceLanguageModel, dict[str, Any]]:
+def load_language_model(
+    settings: Any, *, device: torch.device, dtype: torch.dtype, work: Work, check: Check | None = None
+) -> tuple[HuggingFaceLanguageModel, dict[str, Any]]:
     """The language model of ``LanguageModelSettings`` and its description for the manifest.
 
+    Args:
+        settings: Which model.
+        device: Where it runs.
+        dtype: Type of its weights.
+        work: Where forward passes are counted.
+        check: Looks at what is known before the weights are read, and may refuse it.
+
     Raises:
-        MagicError: It cannot be had or read.
+        MagicError: It cannot be had or read, or is not fit for use.
     """
     from magic_cli.models.language_model import HuggingFaceLanguageModel
     from magic_cli.models.lean_modules import make_lean
 
-    model, tokenizer, folder = read_causal_model(settings, dtype=dtype)
+    model, tokenizer, description = read_causal_model(settings, dtype=dtype, check=check)
     with _reading(settings):
         model = model.to(device)
         make_lean(model)
+    refuse_unfit(settings, model)
+    with _reading(settings):
         language_model = HuggingFaceLanguageModel(
             model, tokenizer, start_token=settings.start_token, clean_up_spaces=settings.clean_up_spaces, work=work
         )
-    return language_model, describe_source(settings, folder)
+    if beyond := tokens_beyond(tokenizer, language_model.network.num_embeddings):
+        tokens = some([repr(token) for token in beyond])
+        _tell(settings, [f"the model has no embeddings for {tokens}; a text with such a token is refused"])
+        description["tokens_beyond_embeddings"] = beyond
+    return language_model, description
 
 
-def read_causal_model(settings: Any, *, dtype: torch.dtype) -> tuple[Any, Any, Path]:
-    """Model and tokenizer of ``LanguageModelSettings`` as transformers has them, and the folder or file that they were read from.
+def read_causal_model(
+    settings: Any, *, dtype: torch.dtype, resizes: bool = False, check: Check | None = None
+) -> tuple[Any, Any, dict[str, Any]]:
+    """Model and tokenizer of ``LanguageModelSettings`` as transformers has them, and their description for the manifest.
+
+    Args:
+        settings: Which model.
+        dtype: Type of its weights.
+        resizes: Whether tokens that were added to the tokenizer will get embeddings, so that any of them may lack one.
+        check: Looks at what is known before the weights are read, and may refuse it.
 
     Raises:
-        MagicError: They cannot be had or read.
+        MagicError: They cannot be had or read, weights are missing or no numbers, or the tokenizer is missing or not the model's.
     """
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
     quiet_libraries()
-    folder = _folder(settings)
+    place = _folder(settings)
     with _reading(settings):
-        if folder.suffix == SUFFIX:
-            return *read_gguf(folder, dtype=dtype), folder
-        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=settings.trust_remote_code)
-        model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, trust_remote_code=settings.trust_remote_code)
-    return model, tokenizer, folder
+        is_gguf = place.suffix == SUFFIX and place.is_file()
+        where = gguf_source(place) if is_gguf else {"pretrained_model_name_or_path": place}
+        options = {} if is_gguf else {"trust_remote_code": settings.trust_remote_code}
+        if not is_gguf:
+            _require_causal_kind(AutoConfig.from_pretrained(place, **options))
+        tokenizer, faults = read_tokenizer(place, lambda: AutoTokenizer.from_pretrained(**where, **options))
+        if check is not None and not is_gguf and not faults:
+            check(_tokens(settings, place, tokenizer))
+        with no_progress() if is_gguf else nullcontext():
+            model, fit, of_weights = read_pretrained(AutoModelForCausalLM, where, dtype=dtype, **options)
+        if not faults:
+            used = {tokenizer.bos_token, tokenizer.eos_token, settings.start_token or DEFAULT_START_TOKEN}
+            faults = beyond_faults(tokenizer, num_embeddings(model), () if resizes else used)
+        refuse([*of_weights, *faults])
+        if is_gguf:
+            forget_quantisation(model)
+    _tell(settings, fit.notes())
+    return model, tokenizer, describe_source(settings, place) | fit.facts()
+
+
+def _require_causal_kind(config: Any) -> None:
+    """Refuse an architecture that has no causal language model, such as T5 or CLIP."""
+    from transformers import MODEL_FOR_CAUSAL_LM_MAPPING
+
+    brought = getattr(config, "auto_map", None) or {}
+    if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING and "AutoModelForCausalLM" not in brought:
+        text = f"its config.json says model_type {config.model_type!r}, of which there is no causal language model"
+        raise ModelFault([Fault("network", text, OTHER_MODEL)])
+
+
+def refuse_unfit(settings: Any, model: Any) -> None:
+    """Refuse a language model that is not causal, or gives no hidden states.
+
+    Raises:
+        ModelFault: It is such a model.
+    """
+    with _reading(settings):
+        refuse(causal_faults(model, find_body(model)))
+
+
+def _tokens(settings: Any, folder: Path, tokenizer: Any) -> Tokens:
+    """What tokenizer and configs of a language model say without its weights."""
+    from transformers import AutoConfig, GenerationConfig
+
+    config = AutoConfig.from_pretrained(folder, trust_remote_code=settings.trust_remote_code)
+    generation = GenerationConfig.from_pretrained(folder) if (folder / "generation_config.json").is_file() else None
+    return Tokens(tokenizer, config, generation, start_token=settings.start_token, clean_up_spaces=settings.clean_up_spaces)
 
 
 def load_image_text_model(settings: Any, *, device: torch.device, dtype: torch.dtype, work: Work) -> tuple[ImageTextModel, dict[str, Any]]:
@@ -91,9 +170,13 @@ def load_image_text_model(settings: Any, *, device: torch.device, dtype: torch.d
     """
     quiet_libraries()
     model, description = _FAMILIES[settings.family.value](settings, device=device, dtype=dtype, work=work)
+    if dtype == torch.float16:  # what was finite when it was read may be too large for it
+        with _reading(settings):
+            refuse(number_faults(getattr(model, "model", torch.nn.Module())))
+    _tell(settings, model.fit.notes())
     if settings.logit_scale is not None:
         model.logit_scale = settings.logit_scale
-    return model, description | {"family": settings.family.value, "logit_scale": model.logit_scale}
+    return model, description | model.fit.facts() | {"family": settings.family.value, "logit_scale": model.logit_scale}
 
 
 def _load_huggingface(settings: Any, **options: Any) -> tuple[ImageTextModel, dict[str, Any]]:
@@ -138,24 +221,27 @@ def _load_embedded(settings: Any, **options: Any) -> tuple[ImageTextModel, dict[
     return model, describe_source(settings, folder)
 
 
-def load_text_model(source: Any, *, device: torch.device) -> tuple[Any, Any, dict[str, Any], list[str]]:
-    """A metric's text model, its tokenizer, its description for metrics.json, and the weights that its files do not have.
+def load_text_model(source: Any, *, device: torch.device) -> tuple[Any, Any, dict[str, Any], tuple[str, ...]]:
+    """A metric's text model, its tokenizer, its description for metrics.json, and the weights that its pooler lacks.
 
     Args:
         source: A ``metrics.text_models.TextModel``.
         device: Where it runs, in float32.
 
     Raises:
-        MagicError: It cannot be had or read.
+        MagicError: It cannot be had or read, weights are missing or no numbers, or the tokenizer is missing or not the model's.
     """
     from transformers import AutoModel, AutoTokenizer
 
     quiet_libraries()
     folder = _folder(source) if source.path else fetch(source.name, revision=source.revision, setting=source.group, instead=source.instead)
+    where = {"pretrained_model_name_or_path": folder}
     with _reading(source):
-        tokenizer = AutoTokenizer.from_pretrained(folder)
-        model, loading = AutoModel.from_pretrained(folder, output_loading_info=True, dtype=torch.float32)
-    return model.to(device), tokenizer, describe_source(source, folder), list(loading["missing_keys"])
+        tokenizer, faults = read_tokenizer(folder, lambda: AutoTokenizer.from_pretrained(folder))
+        model, fit, of_weights = read_pretrained(AutoModel, where, is_body=True, optional=_POOLER, dtype=torch.float32)
+        refuse([*of_weights, *(faults or beyond_faults(tokenizer, num_embeddings(model)))])
+    _tell(source, fit.notes())
+    return model.to(device), tokenizer, describe_source(source, folder) | fit.facts(), fit.lacking
 
 
 _FAMILIES = {
@@ -183,28 +269,44 @@ def _folder(settings: Any) -> Path:
     return fetch(settings.name, revision=settings.revision, setting=settings.group)
 
 
+def _tell(settings: Any, notes: list[str]) -> None:
+    """What the user must know of a model that is used, a line each on stderr."""
+    for note in notes:
+        print(f"magic: {_place(settings)}: {note}", file=sys.stderr)
+
+
+def _place(settings: Any) -> str:
+    """The setting that names a model, as the user types it."""
+    if settings.path:
+        return f"{settings.group}.path={settings.path}"
+    is_choice = settings.name in (EMBEDDED, SMOLLM2)
+    return f"{settings.group}={settings.name}" if is_choice else f"{settings.group}.name={settings.name}"
+
+
 @contextmanager
 def _reading(settings: Any) -> Iterator[None]:
     """Turn what a library raises over model files into one line that names the setting."""
     logging.disable(logging.ERROR)  # libraries log the error that they raise, too
     try:
         yield
+    except ModelFault as fault:
+        raise fault.at(_place(settings)) from None
     except (MagicError, torch.OutOfMemoryError):
         raise
     except Exception as error:  # each library and file format raises its own kinds
-        group = settings.group
+        group, place = settings.group, _place(settings)
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         reason = f"{type(error).__name__}: {' '.join(lines)[:160]}"
         instead = getattr(settings, "instead", f"use {group}=embedded")
         if settings.path:
             raise MagicError(
-                f"{group}.path={settings.path}: cannot be loaded ({reason}); name a complete model of this kind, or {instead}"
+                f"{place}: cannot be loaded ({reason}); name a complete model of this kind, or {instead}"
             ) from error
         if settings.name == EMBEDDED:
-            raise MagicError(f"{group}=embedded: cannot be loaded ({reason}); reinstall magic") from error
+            raise MagicError(f"{place}: cannot be loaded ({reason}); reinstall magic") from error
         tried = "the cache and the hub" if getattr(settings, "pretrained", None) else "its files"
         raise MagicError(
-            f"{group}.name={settings.name}: cannot be loaded from {tried} ({reason}); without network set {group}.path to a local "
+            f"{place}: cannot be loaded from {tried} ({reason}); without network set {group}.path to a local "
             f"folder or file of it, or {instead}"
         ) from error
     finally:

@@ -15,6 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from magic_cli.decoding.prompts import Prompt
+from magic_cli.errors import MagicError
 from magic_cli.models.network import Network
 
 _MOST_PADDING = 1.25
@@ -48,6 +50,8 @@ class State:
     logits: Tensor
     """(B, V)."""
     cache: Any = None
+    vectors: Tensor | None = None
+    """(B, T0, D) input embeddings of the prompts, where they hold vectors and are read again (``Recompute``)."""
     peeked: Peek | None = None
     """The last peek, until one of its candidates is appended."""
 
@@ -78,11 +82,11 @@ class LookAhead:
         self.network = network
         self._starts: OrderedDict[tuple[int, ...], State] = OrderedDict()
 
-    def start(self, prompts: Sequence[Sequence[int]]) -> State:
+    def start(self, prompts: Sequence[Prompt]) -> State:
         """What ``prefill`` gives, of a single text remembered for a while: all captions of a run begin alike."""
-        if len(prompts) > 1:
+        if len(prompts) > 1 or prompts[0].vectors:
             return self.prefill(prompts)
-        key = tuple(prompts[0])
+        key = tuple(prompts[0].ids)
         if key not in self._starts:
             self._starts[key] = self.prefill(prompts)
             if len(self._starts) > _REMEMBERED_STARTS:
@@ -90,18 +94,39 @@ class LookAhead:
         self._starts.move_to_end(key)
         return copy.copy(self._starts[key])  # the tensors and the cache of a state never change, it goes over to others
 
-    def prefill(self, prompts: Sequence[Sequence[int]]) -> State:
+    def prefill(self, prompts: Sequence[Prompt]) -> State:
         """Read B prompts, left-padded to the longest."""
-        ids, valid = _left_pad(prompts, self.network.device)
+        ids, valid = _left_pad([prompt.ids for prompt in prompts], self.network.device)
         positions = (valid.cumsum(dim=1) - 1).clamp(min=0)
         cache = self._new_cache()
         mask = self._prefill_mask(valid)
-        hidden, cache = self.network.hidden(ids, mask, positions, cache, use_cache=True)
+        vectors = self._vectors(prompts, ids)
+        instead = {} if vectors is None else {"inputs_embeds": vectors}
+        hidden, cache = self.network.hidden(ids, mask, positions, cache, use_cache=True, **instead)
         if self.network.head_is_plain:
             logits = self.network.logits(hidden[:, -1])
         else:
-            logits = self.network.own_logits(ids, mask, positions, self._new_cache())
+            logits = self.network.own_logits(ids, mask, positions, self._new_cache(), **instead)
         return State(ids, valid, hidden, logits, cache)
+
+    def _vectors(self, prompts: Sequence[Prompt], ids: Tensor) -> Tensor | None:
+        """(B, T, D) input embeddings of left-padded prompts ``ids`` (B, T); None if they are plain ids.
+
+        Raises:
+            MagicError: The model takes no vectors, or vectors of another size.
+        """
+        if not any(prompt.vectors for prompt in prompts):
+            return None
+        name = self.network.model.config.name_or_path or type(self.network.model).__name__
+        if not self.network.takes_vectors:
+            raise MagicError(f"language_model: {name} reads token ids only, no vectors (images) in their places; use another language model")
+        vectors = self.network.embed(ids).clone()
+        for row, prompt in enumerate(prompts):
+            for place, vector in prompt.vectors.items():
+                if vector.shape != vectors.shape[2:]:
+                    raise MagicError(f"language_model: {name} takes vectors of {vectors.shape[2]} numbers in a prompt, got {tuple(vector.shape)}")
+                vectors[row, ids.shape[1] - len(prompt.ids) + place] = vector.to(vectors)
+        return vectors
 
     def look(self, state: State, ids: Tensor, wanted: Tensor | None = None) -> Tensor:
         """``peek``, which has nothing to do if nothing is wanted."""
@@ -120,7 +145,8 @@ class LookAhead:
     def select(self, state: State, rows: Tensor) -> State:
         """The state of ``rows`` (R,); the last peek is forgotten."""
         cache = _fork(state.cache, rows) if state.cache is not None else None
-        return State(state.ids[rows], state.valid[rows], state.hidden[rows], state.logits[rows], cache)
+        vectors = None if state.vectors is None else state.vectors[rows]
+        return State(state.ids[rows], state.valid[rows], state.hidden[rows], state.logits[rows], cache, vectors)
 
     def _new_cache(self) -> Any:
         return None
@@ -217,27 +243,30 @@ class Recompute(LookAhead):
 
     name = "recompute"
 
-    def prefill(self, prompts: Sequence[Sequence[int]]) -> State:
-        ids, valid = _left_pad(prompts, self.network.device)
-        hidden = None
-        for rows, tokens in self._same_length(ids, valid):
-            part, _ = self.network.hidden(tokens, use_cache=False)
+    def prefill(self, prompts: Sequence[Prompt]) -> State:
+        ids, valid = _left_pad([prompt.ids for prompt in prompts], self.network.device)
+        vectors, hidden = self._vectors(prompts, ids), None
+        for rows, tokens, instead in self._same_length(ids, valid, vectors):
+            part, _ = self.network.hidden(tokens, use_cache=False, **instead)
             if hidden is None:
                 hidden = part.new_zeros(*ids.shape, part.shape[-1])
             hidden[rows, ids.shape[1] - tokens.shape[1] :] = part
-        state = State(ids, valid, hidden, logits=hidden.new_zeros(0))
+        state = State(ids, valid, hidden, logits=hidden.new_zeros(0), vectors=vectors)
         state.logits = self._logits(state)
         return state
 
     def peek(self, state: State, ids: Tensor, wanted: Tensor | None = None) -> Tensor:
         wanted = torch.ones_like(ids, dtype=torch.bool) if wanted is None else wanted
         peeked = state.hidden.new_full((*ids.shape, state.hidden.shape[-1]), torch.nan)
-        for rows, tokens in self._same_length(state.ids, state.valid):
+        for rows, tokens, instead in self._same_length(state.ids, state.valid, state.vectors):
             group, columns = wanted[rows].nonzero(as_tuple=True)
             if not len(group):
                 continue
-            sequences = torch.cat([tokens[group], ids[rows[group], columns, None]], dim=1)
-            hidden, _ = self.network.hidden(sequences, use_cache=False)
+            new = ids[rows[group], columns, None]
+            sequences = torch.cat([tokens[group], new], dim=1)
+            if instead:
+                instead = {"inputs_embeds": torch.cat([instead["inputs_embeds"][group], self.network.embed(new)], dim=1)}
+            hidden, _ = self.network.hidden(sequences, use_cache=False, **instead)
             peeked[rows[group], columns] = hidden[:, -1]
         state.peeked = Peek(ids, peeked)
         return peeked
@@ -249,17 +278,21 @@ class Recompute(LookAhead):
     def _logits(self, state: State) -> Tensor:
         if self.network.head_is_plain:
             return self.network.logits(state.hidden[:, -1])
-        parts = [(rows, self.network.own_logits(ids, use_cache=False)) for rows, ids in self._same_length(state.ids, state.valid)]
+        groups = self._same_length(state.ids, state.valid, state.vectors)
+        parts = [(rows, self.network.own_logits(ids, use_cache=False, **instead)) for rows, ids, instead in groups]
         order = torch.cat([rows for rows, _ in parts]).argsort()
         return torch.cat([logits for _, logits in parts])[order]
 
-    def _same_length(self, ids: Tensor, valid: Tensor) -> list[tuple[Tensor, Tensor]]:
-        """Rows of equal length together: [(row indices, their unpadded tokens)]."""
+    def _same_length(self, ids: Tensor, valid: Tensor, vectors: Tensor | None) -> list[tuple[Tensor, Tensor, dict[str, Tensor]]]:
+        """Rows of equal length together: [(row indices, their unpadded tokens, what is read instead of these if not the tokens)]."""
+        if vectors is not None:  # those of the prompts; what was written since has its tokens' own
+            vectors = torch.cat([vectors, self.network.embed(ids[:, vectors.shape[1] :])], dim=1)
         lengths = valid.sum(dim=1)
         groups = []
         for length in lengths.unique().tolist():
             rows = (lengths == length).nonzero().squeeze(1)
-            groups.append((rows, ids[rows, ids.shape[1] - length :]))
+            first = ids.shape[1] - length
+            groups.append((rows, ids[rows, first:], {} if vectors is None else {"inputs_embeds": vectors[rows, first:]}))
         return groups
 
 

@@ -11,7 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from magic_cli.models.causal_text import CausalTextTower, cut_at_end, packed_attention_block
+from magic_cli.models.faults import Fault, refuse
 from magic_cli.models.image_text_model import ImageTextModel, TransformImage, read_logit_scale, stack_images
+from magic_cli.models.tokenizers import beyond_faults
+from magic_cli.models.weights import number_faults, strict_faults
 from magic_cli.work import Work
 
 
@@ -71,10 +74,28 @@ def load_open_clip(source: str, *, pretrained: str | None, device: torch.device,
         device: Where it goes.
         dtype: Type of the weights.
         work: Where texts are counted.
+
+    Raises:
+        ModelFault: Weights are missing or no numbers, or the tokenizer is not the model's.
     """
     import open_clip
 
     name = f"local-dir:{source}" if Path(source).is_dir() else source
-    model, _, preprocess = open_clip.create_model_and_transforms(name, pretrained=pretrained, require_pretrained=True)
+    try:
+        model, _, preprocess = open_clip.create_model_and_transforms(name, pretrained=pretrained, require_pretrained=True)
+    except RuntimeError as error:
+        refuse(strict_faults(error))
+        raise
+    tokenizer = open_clip.get_tokenizer(name)
+    refuse([*number_faults(model), *_tokenizer_faults(tokenizer, model)])
     logit_scale = read_logit_scale(model)
-    return OpenClip(model.to(device, dtype), preprocess, open_clip.get_tokenizer(name), logit_scale=logit_scale, work=work)
+    return OpenClip(model.to(device, dtype), preprocess, tokenizer, logit_scale=logit_scale, work=work)
+
+
+def _tokenizer_faults(tokenizer: Any, model: Any) -> list[Fault]:
+    """Of a tokenizer of Hugging Face's, which lies beside the model; the package's own are its models'."""
+    inner = getattr(tokenizer, "tokenizer", None)
+    embeddings = getattr(getattr(model, "text", model), "token_embedding", None)
+    if inner is None or embeddings is None:
+        return []
+    return beyond_faults(inner, embeddings.num_embeddings)

@@ -15,7 +15,9 @@ from torch import Tensor
 
 from magic_cli.errors import MagicError
 from magic_cli.models.causal_text import CausalTextTower, cut_at_end, packed_attention_block
+from magic_cli.models.faults import ModelFault, refuse
 from magic_cli.models.image_text_model import ImageTextModel, TransformImage, read_logit_scale, stack_images
+from magic_cli.models.weights import Fit, flat, is_known_prefix, missing_fault, number_faults, strict_faults, strip_prefix
 from magic_cli.work import Work
 
 
@@ -91,23 +93,53 @@ def weights_file(source: str) -> Path:
         ) from error
 
 
+_PARTS = ("token_embedding.weight", "positional_embedding", "ln_final.weight", "text_projection", "logit_scale", "visual.conv1.weight",
+          "transformer.resblocks.0.ln_1.weight")  # fmt: skip
+"""Names by which a state dict of any of its sizes is known, and without which the package cannot tell the size."""
+_NOT_WEIGHTS = ("input_resolution", "context_length", "vocab_size")
+
+
 def load_openai_clip(file: Path, *, device: torch.device, dtype: torch.dtype, work: Work) -> OpenAIClip:
     """Load a published ``.pt`` archive, or a state dict in ``.safetensors`` or ``.pt``.
 
     Raises:
-        MagicError: A TorchScript archive that is not one of OpenAI's.
+        MagicError: A TorchScript archive that is not one of OpenAI's, or weights are missing or no numbers.
     """
     clip = import_clip()
     weights = _read_weights(file, clip)
-    model = clip.model.build_model(dict(weights)).float()
-    model.load_state_dict({name: weights[name].float() for name in model.state_dict()})  # build_model rounds to fp16
+    model, fit = _build(weights, clip)
+    refuse(number_faults(model))
     preprocess = clip.clip._transform(model.visual.input_resolution)
     logit_scale = read_logit_scale(model)
     model.to(device, dtype)
     for module in model.modules():
         if isinstance(module, torch.nn.LayerNorm):  # the package's computes in float32, whatever the type of the rest
             module.float()
-    return OpenAIClip(model, preprocess, logit_scale=logit_scale, work=work)
+    loaded = OpenAIClip(model, preprocess, logit_scale=logit_scale, work=work)
+    loaded.fit = fit
+    return loaded
+
+
+def _build(weights: dict[str, Tensor], clip: Any) -> tuple[Any, Fit]:
+    """The model of a state dict, from which the package tells its size.
+
+    Raises:
+        ModelFault: Weights are missing.
+    """
+    prefix, named = strip_prefix(weights, _PARTS)
+    if prefix and not is_known_prefix(prefix):
+        raise ModelFault([missing_fault(_PARTS, "weights that every model of OpenAI's has", prefix)])
+    if lacking := [name for name in _PARTS if name not in named]:
+        raise ModelFault([missing_fault(lacking, "weights that every model of OpenAI's has")])
+    tops = {name.partition(".")[0] for name in _PARTS}
+    parts = {name: weight for name, weight in named.items() if name.partition(".")[0] in tops}
+    try:
+        model = clip.model.build_model(dict(parts)).float()
+    except RuntimeError as error:
+        refuse(strict_faults(error))
+        raise
+    model.load_state_dict({name: parts[name].float() for name in model.state_dict()})  # build_model rounds to fp16
+    return model, Fit(prefix, tuple(sorted(named.keys() - parts.keys() - set(_NOT_WEIGHTS))))
 
 
 def _read_weights(file: Path, clip: Any) -> dict[str, Tensor]:
@@ -124,7 +156,7 @@ def _read_weights(file: Path, clip: Any) -> dict[str, Tensor]:
         if digest in published:
             return torch.jit.load(file, map_location="cpu").state_dict()
         try:
-            return torch.load(file, map_location="cpu", weights_only=True)
+            return flat(torch.load(file, map_location="cpu", weights_only=True))
         except Exception as error:  # pickle raises many kinds
             raise MagicError(
                 f"{file}: SHA-256 {digest[:12]}... is none of OpenAI's published archives and it is no plain state dict; "

@@ -72,6 +72,21 @@ def local_files(settings: Any) -> Path | None:
     return embedded_folder(settings) if settings.name == EMBEDDED else None
 
 
+def locate(settings: Any) -> None:
+    """Make sure that the files of a model are here; those of a hub model are fetched. Nothing is loaded.
+
+    Args:
+        settings: Where the model comes from; of a family that is no hub's (``family``), the package looks when it is loaded.
+
+    Raises:
+        MagicError: They are not to be had.
+    """
+    family = getattr(settings, "family", None)
+    if settings.path or settings.name in (EMBEDDED, SMOLLM2) or (family is not None and family.value not in ("huggingface_clip", "siglip")):
+        return
+    fetch(settings.name, revision=settings.revision, setting=settings.group, instead=getattr(settings, "instead", None))
+
+
 def describe_source(settings: Any, path: Path) -> dict[str, Any]:
     """What the manifest says of a model: name and revision that were asked for, commit where one was resolved, SHA-256 of files.
 

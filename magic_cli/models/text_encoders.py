@@ -10,6 +10,7 @@ import torch
 
 from magic_cli.errors import MagicError
 from magic_cli.models.loading import load_text_model
+from magic_cli.progress import progress
 
 _BATCH = 32
 _MOST_TOKENS = 512  # what BERT has positions for
@@ -57,9 +58,8 @@ def load_pooled_encoder(source: Any, *, device: torch.device) -> tuple[PooledEnc
     Raises:
         MagicError: It cannot be had, or has no trained pooler.
     """
-    model, tokenizer, facts, missing = load_text_model(source, device=device)
-    pooler = [key for key in missing if "pooler" in key]
-    if pooler or getattr(model, "pooler", None) is None:
+    model, tokenizer, facts, lacking = load_text_model(source, device=device)
+    if lacking or getattr(model, "pooler", None) is None:
         raise MagicError(f"{source.group}: {source.source} has no trained pooler, so its pooled output means nothing; name a SimCSE model, or {source.instead}")
     return PooledEncoder(model, tokenizer), facts
 
@@ -78,10 +78,12 @@ def _in_batches(ids: Sequence[Sequence[int]], encode: Any, model: Any) -> np.nda
     """Encode token id lists in batches of similar length; rows come back in their order."""
     order = sorted(range(len(ids)), key=lambda i: len(ids[i]))
     rows: dict[int, np.ndarray] = {}
-    for start in range(0, len(order), _BATCH):
-        chosen = order[start : start + _BATCH]
-        width = max(len(ids[i]) for i in chosen)
-        batch = torch.tensor([[*ids[i], *[0] * (width - len(ids[i]))] for i in chosen], device=model.device)  # (B, T), right-padded
-        mask = torch.tensor([[1] * len(ids[i]) + [0] * (width - len(ids[i])) for i in chosen], device=model.device)
-        rows |= dict(zip(chosen, encode(batch, mask).float().cpu().numpy(), strict=True))
+    with progress(len(order), "texts", "text", leave=False) as bar:
+        for start in range(0, len(order), _BATCH):
+            chosen = order[start : start + _BATCH]
+            width = max(len(ids[i]) for i in chosen)
+            batch = torch.tensor([[*ids[i], *[0] * (width - len(ids[i]))] for i in chosen], device=model.device)  # (B, T), right-padded
+            mask = torch.tensor([[1] * len(ids[i]) + [0] * (width - len(ids[i])) for i in chosen], device=model.device)
+            rows |= dict(zip(chosen, encode(batch, mask).float().cpu().numpy(), strict=True))
+            bar.update(len(chosen))
     return np.stack([rows[i] for i in range(len(ids))])

@@ -1,4 +1,4 @@
-"""Tables of evaluated systems, and of the comparison of two."""
+"""Tables of evaluated systems, and of their comparison with the first."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from magic_cli.reports.tables import Cell, Column, Row, Table
-
+from magic_cli.wording import counted
 
 
 def evaluation_table(documents: Sequence[Mapping[str, Any]], *, confidence: float) -> Table:
@@ -34,9 +34,10 @@ def _notes(documents: Sequence[Mapping[str, Any]]) -> list[str]:
     notes = []
     for document in documents:
         are_stories = document.get("texts") == "stories"
-        counts = [f"{document['n']} {'stories' if are_stories else 'captions'} scored"]
-        counts += [f"{document[key]} {words}" for key, words in (_STORY_COUNTS if are_stories else _COUNTS).items() if document[key]]
+        counts = [f"{counted(document['n'], 'story' if are_stories else 'caption')} scored"]
+        counts += [f"{counted(document[key], noun)} {words}" for key, (noun, words) in (_STORY_COUNTS if are_stories else _COUNTS).items() if document[key]]
         notes.append(f"{document['system']}: {'; '.join([*counts, *document['notes']])}")
+    notes += dict.fromkeys(_model_note(document) for document in documents if _JUDGED & document["metrics"].keys())
     for name, reason in dict.fromkeys((name, why) for document in documents for name, why in document["not_run"].items()):
         notes.append(f"{name} not run: {reason}")
     if any("cider" in document["metrics"] for document in documents):
@@ -44,14 +45,22 @@ def _notes(documents: Sequence[Mapping[str, Any]]) -> list[str]:
     return notes
 
 
+def _model_note(document: Mapping[str, Any]) -> str:
+    model = document["image_text_model"] or {}
+    of_run = f", which {model['of_run']} was made with; another judge: --image-text-model NAME" if "of_run" in model else ""
+    return f"CLIPScore is by {model.get('source') or model.get('name')}{of_run}."
+
+
+_JUDGED = {"clip_score", "ref_clip_score"}
 _COUNTS = {
-    "missing": "images without a caption (not scored)",
-    "dropped": "captions left out (unmatched=drop, only_common=true)",
-    "empty": "empty or punctuation only (score 0)",
+    "missing": ("image", "without a caption (not scored)"),
+    "dropped": ("caption", "left out (unmatched=drop, only_common=true)"),
+    "empty": ("caption", "empty or punctuation only (score 0)"),
 }
-_STORY_COUNTS = _COUNTS | {
-    "missing": "titles without a story (not scored)",
-    "dropped": "stories left out (unmatched=drop, only_common=true)",
+_STORY_COUNTS = {
+    "missing": ("title", "without a story (not scored)"),
+    "dropped": ("story", "left out (unmatched=drop, only_common=true)"),
+    "empty": ("story", "empty or punctuation only (score 0)"),
 }
 
 
@@ -72,34 +81,38 @@ def _records(documents: Sequence[Mapping[str, Any]], measures: Sequence[str]) ->
 
 
 def comparison_table(comparison: Mapping[str, Any], documents: Sequence[Mapping[str, Any]]) -> Table:
-    """Two systems side by side, with the same notes as their own table.
+    """Systems beside the first one, with the same notes as their own table.
 
     Args:
-        comparison: Content of comparison.json; a difference is the second system's value less the first's.
-        documents: Contents of both systems' metrics.json.
+        comparison: Content of comparison.json; a difference is the other system's value less the first's.
+        documents: Contents of all systems' metrics.json.
     """
-    names = comparison["systems"]
-    columns = ("measure", *names, "difference", f"{100 * comparison['confidence']:g} % interval", "p")
+    first, *others = comparison["systems"]
+    several = len(others) > 1
+    columns = ["measure", first, "the other" if several else others[0], "difference", f"{100 * comparison['confidence']:g} % interval", "p"]
+    columns += ["p (Holm)"] if several else []
     body = tuple(
         Row((
             Cell(row["label"]),
             *(Cell(_number(row[key], row)) for key in ("first", "second")),
             Cell(_number(row["difference"], row, sign=True)),
             Cell(f"{_number(row['low'], row, sign=True)} .. {_number(row['high'], row, sign=True)}"),
-            Cell(f"{row['p_value']:.4f}"),
-        ))
+            *(Cell(f"{row[key]:.4f}") for key in ("p_value", *(["p_holm"] if several else []))),
+        ), section=f"{row['second_system']} minus {first}" if several else "")
         for row in comparison["measures"]
     )  # fmt: skip
+    correction = f"Holm: corrected for the {len(others)} systems that are compared with {first}, not for several measures"
     test = (
-        f"{comparison['n']} items; p: two-sided approximate randomisation, {comparison['samples']} random swaps; interval: paired "
-        "bootstrap with as many resamples; no correction for several measures"
+        f"difference: {'the other system' if several else others[0]} minus {first}; {counted(comparison['n'], 'item')}; p: two-sided approximate "
+        f"randomisation, {comparison['samples']} random swaps; interval: paired bootstrap with as many resamples; "
+        f"{correction if several else 'no correction for several measures'}"
     )
     return Table(
-        f"{names[1]} against {names[0]}",
+        f"the others minus {first}" if several else f"{others[0]} minus {first}",
         tuple(Column(title, is_label=i == 0) for i, title in enumerate(columns)),
         body,
         notes=(test, *_notes(documents)),
-        records=tuple({"first_system": names[0], "second_system": names[1], **row} for row in comparison["measures"]),
+        records=tuple(comparison["measures"]),
     )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from magic_cli.reports.tables import Cell, Column, Row, Table
+from magic_cli.wording import counted
 
 
 _UNKNOWN: dict[str, Any] = {"mean": None, "low": None, "high": None}
@@ -31,11 +32,11 @@ def _means(document: Mapping[str, Any], labels: Mapping[str, str]) -> Table:
         rows.append(Row((Cell(f"  {percent} interval"), *(Cell(_interval(one)) for one in found))))
     sampled = f"{document['bootstrap']['samples']} resampled sets of titles"
     notes = [
-        f"{document['items']} titles, {_count(len(document['annotators']), 'annotator')} of {document['forms']}; means over annotators, then over titles; "
+        f"{counted(document['items'], 'title')}, {counted(len(document['annotators']), 'annotator')} of {document['forms']}; means over annotators, then over titles; "
         f"intervals: bootstrap over titles, {sampled}."
     ]
     if document["open_questions"]:
-        notes.append(f"{document['open_questions']} questions were not answered and are left out (incomplete=accept).")
+        notes.append(f"{counted(document['open_questions'], 'question was not answered and is', 'questions were not answered and are')} left out (incomplete=accept).")
     records = [
         {"table": "means", "system": name, "aspect": key, **found} for name, scores in document["systems"].items() for key, found in scores.items()
     ]
@@ -93,7 +94,3 @@ def _interval(found: Mapping[str, Any], *, sign: bool = False) -> str:
 
 def _percent(part: int, whole: int) -> str:
     return f"{100 * part / whole:.0f}" if whole else ""
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

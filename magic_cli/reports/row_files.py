@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from magic_cli.data.paths import named_paths
-from magic_cli.errors import MagicError, SettingsError
+from magic_cli.data.run_files import read_manifest
+from magic_cli.errors import SettingsError
 from magic_cli.reports.paper import ALL_TABLES, load_paper
 from magic_cli.reports.paper_rows import recognise
 
@@ -81,13 +81,7 @@ def row_of(path: Path) -> str | None:
     """
     if not is_run(path):
         return recognise(path)
-    try:
-        manifest = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
-        return recognise(path, manifest["identity"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise MagicError(
-            f"{path / 'manifest.json'}: not a run's manifest ({error!r}); delete this folder, or name another"
-        ) from error
+    return recognise(path, read_manifest(path / "manifest.json", remedy="delete this folder, or name others", needs=["identity"])["identity"])
 
 
 def is_run(path: Path) -> bool:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from magic_cli.wording import counted
+
 SPEED = "speed"
 """Key of the measure in paper.yaml."""
 
@@ -25,7 +27,7 @@ def seconds_per_caption(runs: Sequence[Mapping[str, Any]]) -> float | None:
         if not sessions or not all("seconds" in session for session in sessions):
             return None  # no run, or a session that was killed outright: its time is lost
         seconds += sum(session["seconds"] for session in sessions)
-        captions += run["counts"]["predictions"]
+        captions += run.get("counts", {}).get("predictions", 0)
     return seconds / captions if captions and seconds > 0 else None
 
 
@@ -44,4 +46,4 @@ def devices(runs: Sequence[Mapping[str, Any]]) -> list[str]:
     """The devices that runs decoded on, each once, such as ``cpu, 2 threads``."""
     sessions = (session for document in runs for session in (document.get("run") or {}).get("sessions", []))
     used = [session for session in sessions if "device" in session]  # a session that found all done used none
-    return list(dict.fromkeys(f"cpu, {s['threads']} threads" if s["device"] == "cpu" else s["device"] for s in used))
+    return list(dict.fromkeys(f"cpu, {counted(s['threads'], 'thread')}" if s["device"] == "cpu" else s["device"] for s in used))

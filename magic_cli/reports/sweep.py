@@ -9,12 +9,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from magic_cli.data.json_files import read_json
 from magic_cli.data.paths import named_paths
+from magic_cli.data.run_files import METRICS, read_manifest, read_scores
 from magic_cli.errors import MagicError, SettingsError, nearest
 from magic_cli.reports.paper_rows import flat
 from magic_cli.reports.row_files import candidates, is_run
 
+_SCORE_KEYS = ("value", "label", "scale", "digits", "higher_is_better")
 REPEAT = "run.repeat"  # runs that differ in nothing else are one point, and are averaged
 
 
@@ -109,7 +110,7 @@ def read_sweep(places: Sequence[str], metric: str, *, measures: Sequence[str] = 
         had = f"evaluated by {', '.join(known)}" if known else "none is evaluated"
         patterns = " ".join(place if is_run(Path(place).expanduser()) or "*" in place else f"'{place}/*'" for place in places)
         raise SettingsError(
-            f"metric={metric}: none of {len(runs)} runs is finished and evaluated by it ({had}); first run `magic evaluate {patterns}`, or "
+            f"metric={metric}: {'the run is not' if len(runs) == 1 else f'none of {len(runs)} runs is'} finished and evaluated by it ({had}); first run `magic evaluate {patterns}`, or "
             f"name another with --metric ({runs[0].folder} {runs[0].problem})"
         )
     names = _varying(runs)
@@ -135,19 +136,21 @@ def _folders(places: Sequence[str]) -> list[Path]:
 
 
 def _read(folder: Path, metric: str) -> Run:
-    manifest = read_json(folder / "manifest.json", setting="run", hint="delete this folder, or name another")
-    file = folder / "metrics.json"
-    document = read_json(file, setting="metrics", hint="evaluate the run again") if file.is_file() else None
-    try:
-        return Run(folder, dict(flat(manifest["identity"])), document, _problem(manifest, document, metric))
-    except (KeyError, TypeError, AttributeError) as error:
-        raise MagicError(f"{folder}: its manifest.json or metrics.json is damaged, or no run's ({error!r}); delete this folder, or name others") from error
+    manifest = read_manifest(folder / "manifest.json", remedy="delete this folder, or name others", needs=["identity", "status", "counts"])
+    file, again = folder / METRICS, f"delete it, and run `magic evaluate {folder}` again"
+    document = read_scores(file, remedy=again, needs=["metrics", "n"]) if file.is_file() else None
+    if document is not None and metric in document["metrics"]:
+        for key in _SCORE_KEYS:
+            if key not in document["metrics"][metric]:
+                raise MagicError(f"{file}: its {metric} has no {key}; {again}")
+    return Run(folder, dict(flat(manifest["identity"])), document, _problem(manifest, document, metric))
 
 
 def _problem(manifest: Mapping[str, Any], document: Mapping[str, Any] | None, metric: str) -> str:
     counts = manifest["counts"]
     if manifest["status"] != "complete":
-        return f"is unfinished ({manifest['status']}, {counts['predictions']} of {counts['planned']}); start its command again"
+        done = f", {counts['predictions']} of {counts['planned']}" if counts.keys() >= {"predictions", "planned"} else ""
+        return f"is unfinished ({manifest['status']}{done}); start its command again"
     if document is None:
         return "is not evaluated; run `magic evaluate` on it"
     if metric not in document["metrics"]:

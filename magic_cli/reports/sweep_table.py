@@ -7,6 +7,7 @@ from typing import Any
 
 from magic_cli.reports.sweep import Point, Sweep
 from magic_cli.reports.tables import Cell, Column, Row, Table
+from magic_cli.wording import counted
 
 _BEST = "*"
 
@@ -19,7 +20,7 @@ def sweep_table(sweep: Sweep) -> Table:
     columns += [Column("std. dev."), Column("runs")] if has_deviation else []
     columns.append(Column("n"))
     return Table(
-        title=f"{sweep.facts['label']} of {len(sweep.points)} points",
+        title=f"{sweep.facts['label']} of {counted(len(sweep.points), 'point')}",
         columns=tuple(columns),
         rows=tuple(_row(sweep, point, has_deviation) for point in sweep.points),
         notes=tuple(_notes(sweep)),

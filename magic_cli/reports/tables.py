@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import textwrap
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
@@ -13,6 +14,7 @@ from decimal import Decimal
 from typing import Any
 
 from magic_cli.errors import SettingsError, nearest
+from magic_cli.terminal import one_line
 
 Scalar = str | int | float | Decimal | None
 
@@ -102,7 +104,7 @@ def _each(render_one: Callable[[Table], str]) -> Callable[[Sequence[Table]], str
 
 def _one_line(text: str) -> str:
     """Without what would break a line or steer a terminal (names of systems are names of files)."""
-    return " ".join("".join(c if c.isprintable() or c.isspace() else f"\\x{ord(c):02x}" for c in text).split())
+    return one_line(" ".join(text.split()))
 
 
 # --- terminal ---
@@ -250,6 +252,8 @@ def _latex_text(text: str) -> str:
 
 # --- CSV and JSON ---
 
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
+_NUMBERS = re.compile(r"[-+][\d.,\s%±()\[\]eE+-]*")  # with their intervals
 
 def _records(table: Table) -> list[Mapping[str, Scalar]]:
     if table.records:
@@ -264,9 +268,19 @@ def _csv(tables: Sequence[Table]) -> str:
     stream = io.StringIO()
     keys = dict.fromkeys(key for record in records for key in record)
     writer = csv.DictWriter(stream, fieldnames=list(keys), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(records)  # None is written as an empty field
+    writer.writerow({key: _inert(key) for key in keys})
+    writer.writerows({key: _inert(value) for key, value in record.items()} for record in records)  # None is an empty field
     return stream.getvalue()
+
+
+def _inert(value: Scalar) -> Scalar:
+    """A cell that no spreadsheet runs: text that would be a formula gets the apostrophe that marks text. Numbers stay.
+
+    >>> [_inert(value) for value in ("=SUM(A1)", "-1.5 (0.2)", "- a dog", "@home", -2)]
+    ["'=SUM(A1)", '-1.5 (0.2)', "'- a dog", "'@home", -2]
+    """
+    is_formula = isinstance(value, str) and value.lstrip(" ")[:1] in _FORMULA_STARTS and not _NUMBERS.fullmatch(value)
+    return f"'{value}" if is_formula else value
 
 
 def _json(tables: Sequence[Table]) -> str:

@@ -24,11 +24,13 @@ from typing import Any
 import faiss
 import numpy as np
 
+from magic_cli.data.json_text import JSONFault, parse_object
 from magic_cli.errors import MagicError
 from magic_cli.models.sources import sha256
 from magic_cli.retrieval.features import Features
 from magic_cli.retrieval.settings import IndexSettings
 from magic_cli.runs import write_atomically
+from magic_cli.wording import counted
 
 _SAMPLE_PER_CELL = 64  # features that train a cell; k-means gains little from more
 _ADD_AT_ONCE = 65_536
@@ -50,7 +52,7 @@ class Approximate:
             _refuse_read_only(self.file, settings)
             with _alone(features.folder):
                 if not is_current(self.file, features, tell=False):  # another process may have built it meanwhile
-                    print(f"magic: building {self.file.name} over {features.rows} features", file=sys.stderr)
+                    print(f"magic: building {self.file.name} over {counted(features.rows, 'feature')}", file=sys.stderr)
                     build(features, settings, self.file)
         flags = faiss.IO_FLAG_MMAP if settings.kind == "ivf" else 0
         try:
@@ -99,7 +101,7 @@ def built_settings(features: Features, settings: IndexSettings) -> dict[str, Any
 def is_current(file: Path, features: Features, *, tell: bool = True) -> bool:
     """Whether an index file is whole and belongs to the features; why not, if there is one, can be told on stderr."""
     try:
-        facts = json.loads(file.with_suffix(".json").read_text(encoding="utf-8"))
+        facts = parse_object(file.with_suffix(".json").read_text(encoding="utf-8"))
         if facts["features"] != features.digest:
             problem = "belongs to other features"
         elif sha256(file) != facts["sha256"]:
@@ -108,7 +110,7 @@ def is_current(file: Path, features: Features, *, tell: bool = True) -> bool:
             return True
     except FileNotFoundError:
         return False
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError):
+    except (JSONFault, UnicodeDecodeError, KeyError, TypeError):
         problem = "has a damaged description"
     if tell:
         print(f"magic: {file}: {problem}; it is built again", file=sys.stderr)

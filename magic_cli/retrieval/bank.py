@@ -1,23 +1,26 @@
 """The images that an index is built from: folders, lists of files, webdataset shards; in one fixed order.
 
-In memory: about 350 bytes an image file, 200 bytes an image in a shard.
+In memory: about 350 bytes an image file, 200 bytes an image in a shard; while a shard is looked through, 300 bytes each of its members.
 """
 
 from __future__ import annotations
 
 import hashlib
-import tarfile
+import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+from magic_cli.data.image_folders import find_images, named
 from magic_cli.data.images import IMAGE_SUFFIXES, UnreadableImage
-from magic_cli.data.json_files import read_text_lines
 from magic_cli.data.paths import named_paths
+from magic_cli.data.text_files import read_text_lines
 from magic_cli.errors import MagicError
 from magic_cli.image_features.reading import ImageReader, ReadImage
+from magic_cli.retrieval.shards import shard_images
 
+_ARCHIVES = re.compile(r"\.(tar\.\w+|tgz|tbz2?|txz|tzst|zip|7z|rar)$", re.IGNORECASE)
 _HINT = "name a folder of images, a list of image files, or webdataset shards (*.tar)"
 
 
@@ -30,6 +33,8 @@ class BankImage(NamedTuple):
     offset: int | None = None
     """Where its bytes begin in a tar file; None: the file is the image."""
     size: int = 0
+    fault: str | None = None
+    """Why it cannot be read, where the list of images tells."""
 
     def location(self) -> dict[str, str | int]:
         """What items.jsonl and failures.jsonl say of where it is."""
@@ -67,6 +72,8 @@ class BankReader:
 
     def read(self, image: BankImage) -> ReadImage | UnreadableImage:
         """As ``ImageReader.read``."""
+        if image.fault is not None:
+            return UnreadableImage(image.fault)
         if image.offset is None:
             return self.reader.read(Path(image.place))
         try:
@@ -75,24 +82,42 @@ class BankReader:
             return type(reason)(str(reason))
 
 
-def list_images(words: Sequence[str], *, limit: int | None) -> tuple[list[BankImage], str]:
-    """The images that words of the command line name, in the order of the words and of their names, and a digest.
+@dataclass
+class Bank:
+    """The images that words of the command line name.
 
-    The digest changes with every name, size and time of change: so a bank that has changed is noticed without reading it.
+    Attributes:
+        images: In the order of the words and of their names.
+        digest: Changes with every name, size and time of change: so a bank that has changed is noticed without reading it.
+        notes: What the user should know of files that are not among the images.
+    """
+
+    images: list[BankImage] = field(default_factory=list)
+    digest: str = ""
+    notes: list[str] = field(default_factory=list)
+
+
+def list_images(words: Sequence[str], *, limit: int | None) -> Bank:
+    """Find the images; only the first ``limit`` of them, unless it is None.
 
     Raises:
         MagicError: A word names nothing, a shard is damaged, two images have one id, or there are none.
     """
+    bank = Bank()
     places = [(word, place) for word in words for place in _named(word)]
-    images = [image for word, place in places for image in _images_of(word, place, alone=len(places) == 1)][:limit]
-    if not images:
-        raise MagicError(f"{' '.join(words)}: no images found ({', '.join(sorted(IMAGE_SUFFIXES))}); {_HINT}")
+    for word, place in places:
+        bank.images += _images_of(word, place.absolute(), bank.notes, alone=len(places) == 1)
+    bank.images = bank.images[:limit]
+    if not bank.images:
+        told = "; ".join([f"no images found ({', '.join(sorted(IMAGE_SUFFIXES))})", *bank.notes, _HINT])
+        raise MagicError(f"{' '.join(words)}: {told}")
     seen: set[str] = set()
-    for image in images:
+    for image in bank.images:
         if image.id in seen:
             raise MagicError(f"{image.place}: the id {image.id!r} stands for two images; name each once, and build folders of the same name into indexes of their own")
         seen.add(image.id)
-    return images, _digest(images)
+    bank.digest = _digest(bank.images)
+    return bank
 
 
 def _named(word: str) -> list[Path]:
@@ -102,48 +127,29 @@ def _named(word: str) -> list[Path]:
     return places
 
 
-def _images_of(word: str, place: Path, *, alone: bool) -> Iterator[BankImage]:
-    place = place.absolute()
+def _images_of(word: str, place: Path, notes: list[str], *, alone: bool) -> Iterator[BankImage]:
     if place.is_dir():
+        try:
+            found = find_images(place)
+        except OSError as error:
+            raise MagicError(f"{word}: cannot be read ({error.strerror}); mend its permissions, or name another folder") from error
         prefix = "" if alone else f"{place.name}/"
-        for file in sorted(file for file in place.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES and file.is_file()):
-            yield BankImage(prefix + file.relative_to(place).as_posix(), str(file))
-    elif place.suffix == ".tar":
-        yield from _images_of_shard(place)
+        yield from (BankImage(prefix + file.relative_to(place).as_posix(), str(file)) for file in found.paths)
+        notes += found.notes()
     elif place.suffix.lower() in IMAGE_SUFFIXES:
         yield BankImage(place.name, str(place))
-    elif place.name.endswith((".tar.gz", ".tgz", ".tar.zst", ".tar.xz")):
-        raise MagicError(f"{word}: images in a compressed shard cannot be found one by one; unpack it to a plain .tar")
+    elif place.suffix == ".tar":
+        images, hidden = shard_images(place)
+        for image in images:
+            where = (None, 0) if image.fault else (image.offset, image.size)
+            yield BankImage(f"{place.stem}/{image.name.removeprefix('./')}", str(place), *where, image.fault)
+        if hidden:
+            notes.append(f"{place}: hidden images are left out: {named(hidden)}")
+    elif _ARCHIVES.search(place.name):
+        raise MagicError(f"{word}: images in a packed archive cannot be found one by one; unpack it to a folder, or to a plain .tar")
     else:
         for line in read_text_lines(place, setting="files", hint=_HINT):
             yield BankImage(line.strip(), str(place.parent / Path(line.strip()).expanduser()))
-
-
-def _images_of_shard(shard: Path) -> Iterator[BankImage]:
-    """The images of a webdataset shard, in its order; what else a sample holds (captions, metadata) is left out."""
-    place, end = str(shard), shard.stat().st_size
-    try:
-        with tarfile.open(shard, "r:") as archive:
-            for member in archive:
-                archive.members = []  # it would remember them all
-                if member.isfile() and Path(member.name).suffix.lower() in IMAGE_SUFFIXES:
-                    if member.offset_data + member.size > end:
-                        raise tarfile.ReadError("it is cut off")
-                    yield BankImage(f"{shard.stem}/{member.name.removeprefix('./')}", place, member.offset_data, member.size)
-            _check_end(archive)
-    except (tarfile.TarError, OSError) as error:
-        raise MagicError(f"{shard}: is no whole tar file ({error}); download it again, or leave it out") from error
-
-
-def _check_end(archive: tarfile.TarFile) -> None:
-    """Make sure that the list of members ended where the archive says so: at a header that is cut off or damaged it just stops.
-
-    Raises:
-        tarfile.ReadError: It ended elsewhere, so images may be missing.
-    """
-    archive.fileobj.seek(archive.offset)
-    if archive.fileobj.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
-        raise tarfile.ReadError(f"it is cut off or damaged at byte {archive.offset}")
 
 
 def _digest(images: Sequence[BankImage]) -> str:

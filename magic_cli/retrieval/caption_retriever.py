@@ -8,16 +8,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from tqdm import tqdm
 
 from magic_cli.data.paths import user_cache
 from magic_cli.errors import MagicError
 from magic_cli.image_features.cache import cache_name
+from magic_cli.progress import progress
 from magic_cli.retrieval.captions import load_captions, texts_digest
 from magic_cli.retrieval.clipre import CaptionRetrieval
 from magic_cli.retrieval.features import Features
 from magic_cli.retrieval.search import open_search
 from magic_cli.retrieval.store import FeatureWriter
+from magic_cli.wording import counted
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -92,8 +93,8 @@ def build_text_features(folder: Path, texts: Sequence[str], model: ImageTextMode
             return
         done = store.inputs_done
         rest = f"{len(texts) - done:,} of {len(texts):,}" if done else f"{len(texts):,}"
-        print(f"magic: decoding=clipre: encoding {rest} captions, once; their index is kept in {folder}", file=sys.stderr)
-        with tqdm(total=len(texts), initial=done, desc="index", unit="text", file=sys.stderr, disable=None) as bar:
+        print(f"magic: decoding=clipre: encoding {counted(rest, 'caption')}, once; the index is kept in {folder}", file=sys.stderr)
+        with progress(len(texts), "index", "text", done=done) as bar:
             for start in range(done, len(texts), _TEXTS_A_BATCH):
                 batch = texts[start : start + _TEXTS_A_BATCH]
                 features = encode_by_length(model, batch)

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from magic_cli.data.bundled_coco import load_bundled_coco_captions
-from magic_cli.data.json_files import read_json, read_records, read_text_lines, whole_characters
+from magic_cli.data.json_files import read_json, read_records, whole_characters
+from magic_cli.data.training_files import TextForm, flatten, read_plain
 from magic_cli.errors import MagicError, SettingsError
 from magic_cli.retrieval.clipre import RELEASED, RELEASED_CAPTIONS, CaptionRetrieval
 
@@ -46,7 +47,7 @@ def _read(file: Path, split: str) -> Iterator[str]:
     if name.endswith(".jsonl"):
         yield from _of_records(read_records(file, setting=setting, hint=_HINT), file)
     elif not name.endswith(".json"):
-        yield from read_text_lines(file, setting=setting, hint=_HINT)
+        yield from flatten(read_plain(file, TextForm.caption, setting=setting))
     else:
         document = read_json(file, setting=setting, hint=_HINT)
         if isinstance(document, list):

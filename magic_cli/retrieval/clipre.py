@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from magic_cli.errors import SettingsError, require
+from magic_cli.errors import MOST_ITEMS, SettingsError, require
 from magic_cli.retrieval.settings import IndexSettings, check_choice
 
 COCO = "coco"
@@ -49,9 +49,9 @@ class CaptionRetrieval(IndexSettings):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_choice("decoding.index", self.index, (FULL, RELEASED))
-        require("top_m", self.top_m, at_least=1, prefix="decoding")
+        require("top_m", self.top_m, at_least=1, limit=1_000_000, prefix="decoding")
         if self.limit is not None:
-            require("limit", self.limit, at_least=1, prefix="decoding")
+            require("limit", self.limit, at_least=1, limit=MOST_ITEMS, prefix="decoding")
         if self.captions_file is None and self.captions != COCO:
             raise SettingsError(
                 f"decoding.captions={self.captions}: set decoding.captions_file to their file; only {COCO}'s training captions come along"

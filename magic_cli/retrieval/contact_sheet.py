@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import quote
 
 from magic_cli.data.images import UnreadableImage, jpeg_uri
+from magic_cli.wording import counted
 
 _SIDE, _JPEG_QUALITY = 192, 80  # pixels of a thumbnail's long side
 _STYLE = """
@@ -29,7 +30,7 @@ def contact_sheet(results: Sequence[Mapping[str, Any]], folder: Path, *, total: 
         total: Number of queries, of which these are the first.
         embedded: Thumbnails inside the page, which can then be sent around; else links to the image files.
     """
-    shown = f"{len(results)} queries" if len(results) == total else f"the first {len(results)} of {total} queries"
+    shown = counted(len(results), "query", "queries") if len(results) == total else f"the first {len(results)} of {total} queries"
     sections = "\n".join(_section(result, folder, embedded) for result in results)
     return (
         f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>Retrieved images</title>\n<style>{_STYLE}</style>\n'

@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from magic_cli.data.json_text import JSONFault, parse_object
 from magic_cli.errors import MagicError
 from magic_cli.models.sources import sha256
-from magic_cli.retrieval.store import DTYPES, ITEMS, read_manifest, shard_file
+from magic_cli.retrieval.store import DTYPES, FAILURES, ITEMS, read_manifest, shard_file
 
 BLOCK_ROWS = 16_384
 _SCAN_BYTES = 1 << 24
@@ -51,15 +52,23 @@ class Features:
         return hashlib.sha256(json.dumps(self.manifest["files"], sort_keys=True).encode()).hexdigest()
 
     def _check(self, contents: bool) -> None:
-        for name, digest in self.manifest["files"].items():
-            file = self.folder / name
-            problem = None
-            if not file.is_file():
-                problem = "is missing"
-            elif contents and sha256(file) != digest:
-                problem = f"is damaged: its SHA-256 is not {digest[:12]}..."
-            if problem:
-                raise MagicError(f"{file}: {problem}; delete {self.folder} and build it again")
+        for name in self.manifest["files"]:
+            self._check_file(name, contents)
+        for number in range(-(-self.rows // self._shard_rows)):
+            file, rows = shard_file(self.folder, number), min(self._shard_rows, self.rows - number * self._shard_rows)
+            size = rows * self.dim * self._dtype.itemsize
+            if file.stat().st_size != size:
+                self._refuse(file, f"is damaged: it has {file.stat().st_size} bytes, and {size} were written")
+
+    def _check_file(self, name: str, contents: bool) -> None:
+        file, digest = self.folder / name, self.manifest["files"][name]
+        if not file.is_file():
+            self._refuse(file, "is missing")
+        elif contents and sha256(file) != digest:
+            self._refuse(file, f"is damaged: its SHA-256 is not {digest[:12]}...")
+
+    def _refuse(self, file: Path, problem: str) -> None:
+        raise MagicError(f"{file}: {problem}; delete {self.folder} and build it again")
 
     def blocks(self, rows: int = BLOCK_ROWS) -> Iterator[tuple[int, np.ndarray]]:
         """All features in order as float32 blocks, each with the number of its first row."""
@@ -84,8 +93,25 @@ class Features:
         with (self.folder / ITEMS).open("rb") as stream:
             for number in numbers:
                 stream.seek(self._starts[number])
-                found.append(json.loads(stream.readline()))
+                found.append(self._item(stream.readline(), number))
         return found
+
+    def _item(self, line: bytes, number: int) -> dict[str, Any]:
+        try:
+            return parse_object(line)
+        except JSONFault as fault:
+            raise MagicError(f"{self.folder / ITEMS} line {number + 1}: {fault.problem}; delete {self.folder} and build it again") from None
+
+
+    def failures(self) -> Iterator[dict[str, Any]]:
+        """The inputs that have no feature, with the reason.
+
+        Raises:
+            MagicError: Their file is damaged.
+        """
+        self._check_file(FAILURES, contents=True)
+        with (self.folder / FAILURES).open(encoding="utf-8") as lines:
+            yield from map(parse_object, lines)
 
 
 def line_starts(file: Path) -> np.ndarray:

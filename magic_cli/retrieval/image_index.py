@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from magic_cli.data.images import UnreadableImage
 from magic_cli.errors import MagicError
 from magic_cli.image_features.encoding import ImageEncoder, connect
 from magic_cli.image_features.reading import ImageReader, ImageStream, ReadImage, choose_workers
 from magic_cli.models.loading import load_image_text_model, resolve_device
-from magic_cli.retrieval.bank import BankImage, BankReader
+from magic_cli.progress import progress
+from magic_cli.retrieval.bank import Bank, BankImage, BankReader
 from magic_cli.retrieval.caption_retriever import encode_by_length
 from magic_cli.retrieval.features import Features
 from magic_cli.retrieval.image_settings import RetrieveImagesSettings
@@ -34,26 +33,25 @@ _BATCHES_AHEAD = 2  # whose images are read while the model works on another
 _DECIMALS = 6
 
 
-def build_index(settings: RetrieveImagesSettings, images: Sequence[BankImage], digest: str) -> Features:
+def build_index(settings: RetrieveImagesSettings, bank: Bank) -> Features:
     """Encode the images that are not in the index yet, and build its approximate part if one is asked for.
 
     Args:
         settings: Of the command.
-        images: What ``list_images`` found, and
-        digest: its digest of that.
+        bank: What ``list_images`` found.
 
     Raises:
         MagicError: The model or the folder cannot be used.
     """
     model, facts, where = _load(settings)
     identity = {
-        "kind": "images", "model": facts, "inputs": digest, "count": len(images),
+        "kind": "images", "model": facts, "inputs": bank.digest, "count": len(bank.images),
         "apply_exif_orientation": settings.apply_exif_orientation, **{name: str(value) for name, value in where.items()},
     }  # fmt: skip
     with FeatureWriter(settings.index_folder, "index", identity, dtype=settings.search.features) as store:
         if not store.is_complete:
             reader, encoder = connect(ImageReader(settings.apply_exif_orientation), model, facts, cache=None, **where)
-            _encode(images, BankReader(reader), encoder, store, settings)
+            _encode(bank.images, BankReader(reader), encoder, store, settings)
             store.finish()
     features = Features(settings.index_folder, "index", check=False)  # just written, or checked by the first query
     if features.rows:
@@ -68,7 +66,7 @@ def _encode(
     done, size = store.inputs_done, settings.run.batch_size
     workers = choose_workers(settings.run.workers) if len(images) - done > size else 0
     with (
-        tqdm(total=len(images), initial=done, desc="index", unit="image", file=sys.stderr, disable=None) as bar,
+        progress(len(images), "index", "image", done=done) as bar,
         ImageStream(reader, images[done:], workers=workers, ahead=_BATCHES_AHEAD * size) as stream,
     ):
         for start in range(done, len(images), size):
@@ -124,7 +122,7 @@ class ImageIndex:
         if not self.features.rows:
             raise MagicError(f"index={settings.index}: holds no image (see its failures.jsonl); build it from readable ones")
         self._model, self.model_facts, _ = _load(settings)
-        changed = "; ".join(differences(self.features.manifest["identity"]["model"], self.model_facts))
+        changed = "; ".join(differences(self.features.manifest["identity"].get("model"), self.model_facts))
         if changed:
             raise MagicError(f"index={settings.index}: was built with another image_text_model ({changed}); name that one, or build another index")
         self._search = open_search(self.features, settings.search, threads=settings.run.threads)

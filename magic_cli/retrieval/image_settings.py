@@ -10,8 +10,8 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from magic_cli.errors import SettingsError, require
-from magic_cli.model_settings import MachineSettings
+from magic_cli.errors import MOST_ITEMS, SettingsError, require
+from magic_cli.model_settings import MOST_PROCESSES, MachineSettings
 from magic_cli.retrieval.settings import IndexSettings, check_choice
 
 WHOLE, RELEASED = "whole", "released"
@@ -30,7 +30,7 @@ class ReadingMachineSettings(MachineSettings):
     """What models run on, where images are read beside them.
 
     Attributes:
-        workers: Processes that read images, at least 0 (the main process reads); null: chosen by the number of cores.
+        workers: Processes that read images, 0 (the main process reads) to 256; null: chosen by the number of cores.
     """
 
     workers: int | None = None
@@ -38,7 +38,7 @@ class ReadingMachineSettings(MachineSettings):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.workers is not None:
-            require("workers", self.workers, at_least=0, prefix="run")
+            require("workers", self.workers, at_least=0, limit=MOST_PROCESSES, prefix="run")
 
 
 @dataclass
@@ -52,7 +52,7 @@ class RetrieveImagesSettings:
         index: Folder of the index.
         queries: Queries of the command line.
         titles: ``whole``, or ``released``: cut as the released code cuts titles.
-        top_k: Images a query, at least 1.
+        top_k: Images a query, 1 to 1,000,000.
         limit: Only the first so many images are built in, at least 1; null: all.
         apply_exif_orientation: Turn photos upright that carry an EXIF orientation.
         output: Folder of a query's results; null: below ``runs/retrieve-images``.
@@ -80,10 +80,10 @@ class RetrieveImagesSettings:
     def __post_init__(self) -> None:
         check_choice("titles", self.titles, (WHOLE, RELEASED))
         check_choice("contact_sheet", self.contact_sheet, (EMBEDDED, LINKS, NONE))
-        for name in ("top_k", "contact_sheet_queries", "limit"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise SettingsError(f"{name} must be at least 1, got {value}")
+        require("top_k", self.top_k, at_least=1, limit=1_000_000)
+        require("contact_sheet_queries", self.contact_sheet_queries, at_least=1, limit=MOST_ITEMS)
+        if self.limit is not None:
+            require("limit", self.limit, at_least=1, limit=MOST_ITEMS)
         if not self.index:
             raise SettingsError(f"index is not set: name the folder of the index, as in `magic retrieve-images {self.action.value} ... --index FOLDER`")
         if self.action is RetrieveImagesAction.build and not self.files:

@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from magic_cli.data.json_files import holds_json, read_records, read_text, read_text_lines
+from magic_cli.data.json_files import holds_json, parse_records
 from magic_cli.data.paths import named_paths
 from magic_cli.data.story_files import is_story_file
+from magic_cli.data.text_files import read_text, text_lines
+from magic_cli.data.text_tables import is_named_csv, is_story_header
 from magic_cli.errors import MagicError
 
 _KEYS = ("query", "title", "prefix_text", "text", "caption")
@@ -52,10 +54,11 @@ def released_title(title: str) -> str:
 
 def _of_file(path: Path, *, first: int) -> list[dict[str, str]]:
     is_named_json = path.name.removesuffix(".gz").endswith((".json", ".jsonl"))
-    if not is_named_json and not holds_json(read_text(path, setting="files", hint=_HINT)):
-        lines = read_text_lines(path, setting="files", hint=_HINT)
+    text = read_text(path, setting="files", hint=_HINT)
+    if not is_named_json and not holds_json(text) and not is_named_csv(path):
+        lines = [line for number, line in text_lines(text) if number > 1 or not is_story_header(line)]
         return [{"id": str(first + i), "query": line.partition("\t")[0]} for i, line in enumerate(lines)]
-    records = read_records(path, setting="files", hint=_HINT)
+    records = parse_records(text, path, setting="files", hint=_HINT)
     records = records["evaluation_result"] if is_story_file(records) else records
     records = records if isinstance(records, list) else [records]
     return [_of_record(record, first + i, f"{path} record {i + 1}") for i, record in enumerate(records)]

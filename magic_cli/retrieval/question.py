@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from magic_cli.data.json_text import parse_json
 from magic_cli.errors import MagicError
 from magic_cli.retrieval.image_settings import RetrieveImagesSettings
 from magic_cli.runs import differences
@@ -34,10 +35,10 @@ def refuse_other_results(folder: Path, asked: Mapping[str, Any]) -> None:
     """
     results, manifest = folder / RESULTS, folder / MANIFEST
     try:
-        before = json.loads(manifest.read_text(encoding="utf-8"))["question"]
+        before = parse_json(manifest.read_text(encoding="utf-8"))["question"]
     except (FileNotFoundError, NotADirectoryError):
         before = None
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, RecursionError, KeyError, TypeError) as error:
         raise MagicError(f"{manifest}: does not say what was asked, so it is of something else and would be overwritten; set --output to another folder") from error
     if not results.exists() or before == asked:
         return

@@ -10,6 +10,7 @@ from magic_cli.errors import SettingsError, nearest, require
 
 KINDS = ("exact", "ivf", "hnsw")
 FEATURE_TYPES = ("float16", "float32")
+_MOST = 1_000_000
 
 
 @dataclass
@@ -18,11 +19,11 @@ class IndexSettings:
 
     Attributes:
         kind: ``exact`` looks at every feature; ``ivf`` at the ``nprobe`` nearest of ``nlist`` cells; ``hnsw`` follows a graph.
-        nlist: Cells of ivf, at least 1; null: 4 times the square root of the number of features.
-        nprobe: Cells that a query looks into, at least 1.
-        m: Neighbours of a node of hnsw, at least 2.
-        ef_construction: Candidates while the graph is built, at least 1.
-        ef: Candidates of a query, at least 1.
+        nlist: Cells of ivf, 1 to 1,000,000; null: 4 times the square root of the number of features.
+        nprobe: Cells that a query looks into, 1 to 1,000,000.
+        m: Neighbours of a node of hnsw, 2 to 1024.
+        ef_construction: Candidates while the graph is built, 1 to 1,000,000.
+        ef: Candidates of a query, 1 to 1,000,000.
         features: Type in which features are stored: float16 halves disk and memory.
         memory_gib: The exact index keeps features in memory, as float32, if they need no more than this; else it reads them
             from disk block by block.
@@ -45,11 +46,11 @@ class IndexSettings:
         check_choice(f"{self.setting}.features", self.features, FEATURE_TYPES)
         check = partial(require, prefix=self.setting)
         if self.nlist is not None:
-            check("nlist", self.nlist, at_least=1)
-        check("nprobe", self.nprobe, at_least=1)
-        check("m", self.m, at_least=2)
-        check("ef_construction", self.ef_construction, at_least=1)
-        check("ef", self.ef, at_least=1)
+            check("nlist", self.nlist, at_least=1, limit=_MOST)
+        check("nprobe", self.nprobe, at_least=1, limit=_MOST)
+        check("m", self.m, at_least=2, limit=1024)
+        check("ef_construction", self.ef_construction, at_least=1, limit=_MOST)
+        check("ef", self.ef, at_least=1, limit=_MOST)
         check("memory_gib", self.memory_gib, at_least=0, at_most=2**20)
 
     @property

@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from magic_cli.data.json_text import parse_json
 from magic_cli.errors import MagicError
 from magic_cli.models.sources import sha256
 from magic_cli.runs import append_bytes, append_lines, differences, recover_lines, write_atomically
@@ -120,9 +121,11 @@ class FeatureWriter:
 
     def _recover(self) -> None:
         """Take the files back to the last batch that was written whole."""
-        batches = recover_lines(self.folder / PROGRESS)
+        batches = recover_lines(self.folder / PROGRESS, remedy=f"delete {self.folder} and start again")
         if batches:
             self._state = batches[-1]
+            if not _is_state(self._state):
+                raise MagicError(f"{self.folder / PROGRESS}: is damaged; delete {self.folder} and start again")
         sizes = {self.folder / name: size for name, size in self._state["sizes"].items()}
         width = self._dtype.itemsize * (self._state["dim"] or 0)
         for number in range(-(-self._state["rows"] // self._shard_rows)):
@@ -185,20 +188,59 @@ class FeatureWriter:
 
 
 def read_manifest(folder: Path, setting: str) -> dict[str, Any] | None:
-    """The manifest of a folder of features; None if it has none.
+    """The manifest of a folder of features; None if it has none. One that says complete has all that ``finish`` writes.
 
     Raises:
         MagicError: It is damaged, or the folder holds other things.
     """
-    file = folder / MANIFEST
     try:
-        manifest = json.loads(file.read_text(encoding="utf-8"))
-        return manifest if {"status", "identity"} <= manifest.keys() else _refuse(folder, setting, "holds no features, but something else", _ANOTHER)
+        manifest = parse_json((folder / MANIFEST).read_bytes())
     except FileNotFoundError:
         others = [path.name for path in folder.glob("*") if not path.name.startswith(".")] if folder.is_dir() else []
         return _refuse(folder, setting, f"is not empty and has no {MANIFEST} (but {min(others)})", _ANOTHER) if others else None
-    except (json.JSONDecodeError, UnicodeDecodeError, AttributeError):
-        return _refuse(folder, setting, f"its {MANIFEST} is damaged")
+    except ValueError as error:
+        return _refuse(folder, setting, f"its {MANIFEST} is damaged ({error})")
+    if not isinstance(manifest, dict):
+        return _refuse(folder, setting, f"its {MANIFEST} is damaged (it holds no object)")
+    if not {"status", "identity"} <= manifest.keys():
+        return _refuse(folder, setting, "holds no features, but something else", _ANOTHER)
+    if wrong := _wrong_entry(manifest):
+        return _refuse(folder, setting, f"its {MANIFEST} is damaged ({wrong} is {str(manifest.get(wrong))[:60]!r})")
+    return manifest
+
+
+def _wrong_entry(manifest: Mapping[str, Any]) -> str | None:
+    """The first entry of a manifest that ``FeatureWriter`` cannot have written."""
+    identity, status = manifest["identity"], manifest["status"]
+    if status not in ("building", "complete"):
+        return "status"
+    if not isinstance(identity, dict) or not _is_count(identity.get("shard_rows"), 1) or str(identity.get("features")) not in DTYPES:
+        return "identity"
+    if status == "building":
+        return None
+    for name in ("inputs", "rows", "failures"):
+        if not _is_count(manifest.get(name), 0):
+            return name
+    if manifest.get("dim") is not None and not _is_count(manifest["dim"], 1) or manifest.get("dim") is None and manifest["rows"]:
+        return "dim"
+    files, shards = manifest.get("files"), -(-manifest["rows"] // identity["shard_rows"])
+    if not isinstance(files, dict) or len(files) != shards + 2 or not all(isinstance(digest, str) for digest in files.values()):
+        return "files"
+    named = {ITEMS, FAILURES} | {shard_file(Path(), number).name for number in range(shards)}
+    return None if named == files.keys() else "files"
+
+
+def _is_state(state: Any) -> bool:
+    """Whether a line of progress.jsonl is as ``add`` writes it."""
+    if not isinstance(state, dict) or state.keys() != _START.keys() or not isinstance(state["sizes"], dict):
+        return False
+    counts = [state["inputs"], state["rows"], state["failures"], *state["sizes"].values()]
+    has_dim = _is_count(state["dim"], 1) or state["dim"] is None and state["rows"] == 0
+    return has_dim and state["sizes"].keys() == _START["sizes"].keys() and all(_is_count(count, 0) for count in counts)
+
+
+def _is_count(value: Any, least: int) -> bool:
+    return type(value) is int and value >= least
 
 
 def _refuse(folder: Path, setting: str, problem: str, remedy: str = f"{_ANOTHER}, or delete this one") -> None:

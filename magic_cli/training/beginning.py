@@ -10,9 +10,11 @@ import torch
 
 from magic_cli.data.training_texts import TextForm
 from magic_cli.errors import MagicError, SettingsError
-from magic_cli.models.language_model import DEFAULT_START_TOKEN
-from magic_cli.models.loading import quiet_libraries, read_causal_model
-from magic_cli.models.sources import describe_source
+from magic_cli.models.bodies import num_embeddings
+from magic_cli.models.faults import ModelFault
+from magic_cli.models.loading import quiet_libraries, read_causal_model, refuse_unfit
+from magic_cli.models.tokenizers import num_ids, read_tokenizer
+from magic_cli.models.tokens import DEFAULT_START_TOKEN
 from magic_cli.training.settings import FinetuneSettings, FreshModel
 
 TOKENIZER_FILE = "tokenizer.json"
@@ -32,8 +34,8 @@ def begin(settings: FinetuneSettings, texts: Sequence[str], kept: Path) -> tuple
     """
     torch.manual_seed(settings.run.seed)  # of fresh weights, and of the rows of added tokens
     if settings.fresh.layers is None:
-        model, tokenizer, folder = read_causal_model(settings.language_model, dtype=torch.float32)
-        source = describe_source(settings.language_model, folder)
+        model, tokenizer, source = read_causal_model(settings.language_model, dtype=torch.float32, resizes=True)
+        refuse_unfit(settings.language_model, model)
     else:
         quiet_libraries()
         tokenizer = _tokenizer_of(settings.fresh, texts, kept)
@@ -43,8 +45,8 @@ def begin(settings: FinetuneSettings, texts: Sequence[str], kept: Path) -> tuple
     if settings.dataset.form is TextForm.caption:
         _add_tokens(tokenizer, settings.language_model.start_token)
     model = _fresh_model(settings.fresh, tokenizer) if model is None else model
-    if len(tokenizer) > model.get_input_embeddings().num_embeddings:
-        model.resize_token_embeddings(len(tokenizer))
+    if num_ids(tokenizer) > num_embeddings(model):
+        model.resize_token_embeddings(num_ids(tokenizer))
     model.config.pad_token_id = tokenizer.pad_token_id
     _set_dropout(model, settings.optimizer.dropout)
     _check_positions(model, settings)
@@ -74,7 +76,11 @@ def _tokenizer_of(fresh: FreshModel, texts: Sequence[str], kept: Path) -> Any:
     from transformers import AutoTokenizer, GPT2TokenizerFast
 
     if fresh.tokenizer:
-        return AutoTokenizer.from_pretrained(Path(fresh.tokenizer).expanduser())
+        folder = Path(fresh.tokenizer).expanduser()
+        tokenizer, faults = read_tokenizer(folder, lambda: AutoTokenizer.from_pretrained(folder))
+        if faults:
+            raise ModelFault(faults, f"fresh.tokenizer={fresh.tokenizer}")
+        return tokenizer
     if (kept / TOKENIZER_FILE).is_file():
         return GPT2TokenizerFast.from_pretrained(kept)
     from tokenizers import ByteLevelBPETokenizer, Tokenizer

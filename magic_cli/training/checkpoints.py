@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from magic_cli.errors import MagicError
+from magic_cli.models.weights import number_faults, strict_faults
 
 _BEST = "best.pt"
 
@@ -46,13 +48,23 @@ class Checkpoints:
         files = self._steps()
         return _read(files[-1]) if files else None
 
+    @property
+    def newest(self) -> Path:
+        """File of the newest checkpoint; there must be one."""
+        return self._steps()[-1]
+
+    @property
+    def best(self) -> Path:
+        """File of the best model so far."""
+        return self.folder / _BEST
+
     def save_best(self, state: dict[str, Any]) -> None:
         """Keep the best model so far."""
-        _write(self.folder / _BEST, state)
+        _write(self.best, state)
 
     def load_best(self) -> dict[str, Any]:
         """What ``save_best`` was given last."""
-        return _read(self.folder / _BEST)
+        return _read(self.best)
 
     def _steps(self) -> list[Path]:
         return sorted(self.folder.glob("step-*.pt"))
@@ -93,6 +105,23 @@ def _read(file: Path) -> dict[str, Any]:
         raise
     except Exception as error:  # torch raises many kinds over a damaged file
         raise MagicError(f"{file}: the checkpoint is damaged ({type(error).__name__}); delete it, the one before is taken then") from error
+
+
+def take_weights(model: nn.Module, weights: dict[str, Any], file: Path) -> None:
+    """Give a model the weights of a checkpoint.
+
+    Raises:
+        MagicError: They are of another model, or no numbers.
+    """
+    try:
+        model.load_state_dict(weights)
+        faults = number_faults(model)
+    except RuntimeError as error:
+        faults = strict_faults(error)
+        if not faults:
+            raise
+    if faults:
+        raise MagicError(f"{file}: the checkpoint does not fit the model ({faults[0].text}); delete it, the one before is taken then")
 
 
 def replace_files(source: Path, target: Path) -> None:

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import os
 import shutil
+import sys
 from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
@@ -17,7 +18,7 @@ from magic_cli.data.training_texts import TextForm
 from magic_cli.errors import SettingsError
 from magic_cli.models.loading import resolve_device
 from magic_cli.training.beginning import TOKENIZER_FILE, begin, start_id
-from magic_cli.training.checkpoints import Checkpoints, naming_full_disk, replace_files
+from magic_cli.training.checkpoints import Checkpoints, naming_full_disk, replace_files, take_weights
 from magic_cli.training.curves import check_plotting, plot_curve
 from magic_cli.training.folder import CURVE, TrainingFolder
 from magic_cli.training.loop import Loop, total_steps
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
 _DEVICE = "ACCELERATE_TORCH_DEVICE"
+_FEW_UPDATES, _SOME_UPDATES = 100, 500
 _PRECISION = {"float32": "no", "bfloat16": "bf16", "float16": "fp16"}
 
 
@@ -122,7 +124,11 @@ def _carry_out(
     samples, measured = (_encode(settings, tokenizer, part) for part in texts)
     if settings.run.trackers:
         accelerator.init_trackers("magic-finetune-lm", config={"settings": str(identity(settings))})
-    updater = Updater(model, settings, accelerator, total_steps(settings, len(samples.rows)))
+    total = total_steps(settings, len(samples.rows))
+    if is_first:
+        for note in plan_notes(settings, samples, measured, total):
+            print(f"magic: {note}", file=sys.stderr)
+    updater = Updater(model, settings, accelerator, total)
     checkpoints = Checkpoints(path / "checkpoints", settings.run.keep)
     loop = Loop(settings, folder if is_first else None, updater, samples, measured)
     loop.run(checkpoints)
@@ -131,12 +137,38 @@ def _carry_out(
     if not is_first:
         return None
     best = checkpoints.load_best()
-    model.load_state_dict(best["model"])
+    take_weights(model, best["model"], checkpoints.best)
     _export(model, kept, folder)
     report = _report(settings, loop, samples, measured) | {"after": best["best"], "parameters": model.num_parameters()}
     plot_curve(folder.read_metrics(), path / CURVE)
     folder.finish(report, loop.progress["seconds"])
     return report
+
+
+def plan_notes(settings: FinetuneSettings, samples: Samples, measured: Samples, total: int) -> list[str]:
+    """What a run is going to do, and that it is little where the texts are few.
+
+    Args:
+        settings: Of the command.
+        samples: Training samples.
+        measured: Those that choose the checkpoint.
+        total: Updates of the whole run.
+    """
+    texts, per_update = len(samples.rows), settings.run.batch_size * settings.run.accumulation
+    cut = f" ({samples.num_cut} of them cut at run.max_length={settings.run.max_length} tokens)" if samples.num_cut else ""
+    each = f"{total * per_update / texts:.3g} times"
+    updates, to_measure = _counted(total, "update"), _counted(len(measured.rows), "text")
+    notes = [f"{_counted(texts, 'training text')}{cut}, {to_measure} to measure on: {updates} of {per_update} texts, so each is seen {each}"]
+    if total < _FEW_UPDATES and settings.optimizer.steps is None:
+        notes.append(
+            f"warning: {updates} will hardly change the model; optimizer.steps={_SOME_UPDATES} makes more of the same texts, a smaller "
+            f"run.batch_size or run.accumulation makes more of one pass"
+        )
+    return notes
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _digest(*texts: list[str]) -> str:

@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from magic_cli.data.json_files import read_json_lines
 from magic_cli.errors import MagicError
 from magic_cli.locking import locked
 from magic_cli.runs import append_lines, differences, provenance, read_manifest, write_atomically
@@ -106,7 +107,7 @@ class TrainingFolder:
 
     def read_metrics(self) -> list[dict[str, Any]]:
         """All lines of metrics.jsonl."""
-        return [json.loads(line) for line in (self.path / METRICS).read_text(encoding="utf-8").splitlines()]
+        return read_json_lines(self.path / METRICS, remedy="delete the folder and start again")
 
     def finish(self, report: dict[str, Any], seconds: float) -> None:
         """Write the report and mark the run complete; ``seconds`` of training, those of lost steps left out, go into the manifest."""

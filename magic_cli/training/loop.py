@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-import sys
 import time
 from typing import TYPE_CHECKING, Any
 
-from tqdm import tqdm
 
 from magic_cli.errors import MagicError
+from magic_cli.progress import Progress, progress as show
 from magic_cli.training.batching import BatchPlan, fewest_parts
 from magic_cli.training.checkpoints import Checkpoints
 from magic_cli.training.folder import TrainingFolder
@@ -53,10 +52,7 @@ class Loop:
         progress, run = self.progress, self.settings.run
         began, seconds_before, tokens_before = time.monotonic(), progress["seconds"], progress["all_tokens"]
         is_first = self.accelerator.is_main_process
-        with tqdm(
-            total=self.updater.total, initial=progress["step"], desc="training", unit="step", file=sys.stderr,
-            disable=None if is_first else True,
-        ) as bar:  # fmt: skip
+        with show(self.updater.total, "training", "step", done=progress["step"]) if is_first else Progress() as bar:
             while progress["step"] < self.updater.total:
                 line = self._update()
                 bar.update()
@@ -64,7 +60,7 @@ class Loop:
                 progress["seconds"] = seconds_before + time.monotonic() - began
                 if line is not None:
                     speed = (progress["all_tokens"] - tokens_before) / (progress["seconds"] - seconds_before)
-                    bar.set_postfix(loss=f"{line['loss']:.3f}", perplexity=f"{line['perplexity']:.1f}", tokens_per_s=f"{speed:.0f}")
+                    bar.note(f"loss {line['loss']:.3f}, perplexity {line['perplexity']:.1f}, {speed:.0f} tokens/s")
                 if step % self.settings.validate.every == 0 or is_last:
                     self._measure(checkpoints, is_last)
                 if (step % run.checkpoint_every == 0 or is_last) and is_first:
@@ -74,7 +70,7 @@ class Loop:
         saved = checkpoints.load_newest()
         if saved is not None:
             self.progress = saved.pop("progress")
-            self.updater.load(saved)
+            self.updater.load(saved, checkpoints.newest)
         if self.accelerator.is_main_process:
             self.folder.cut_metrics(saved["metrics_bytes"] if saved else 0)
             if saved is None:

@@ -6,6 +6,7 @@ import math
 
 import torch
 
+from magic_cli.progress import progress
 from magic_cli.training.batching import collate
 from magic_cli.training.objective import Objective
 from magic_cli.training.samples import Samples
@@ -28,12 +29,15 @@ def measure(objective: Objective, samples: Samples) -> dict[str, float]:
     model.eval()
     total = similarity = 0.0
     order = sorted(range(len(samples.rows)), key=lambda i: len(samples.rows[i]))
-    for rows in _batches([samples.rows[i] for i in order]):
-        inputs, labels, lengths = (tensor.to(model.device) for tensor in collate(rows))
-        is_real = labels != IGNORED
-        hidden, logits = objective.states_and_logits(inputs, is_real)
-        total += float(token_loss(logits, labels[is_real]))
-        similarity += float(token_similarity(hidden, lengths).double().sum())
+    batches = _batches([samples.rows[i] for i in order])
+    with progress(len(batches), "validation", "batch", leave=False) as bar:
+        for rows in batches:
+            inputs, labels, lengths = (tensor.to(model.device) for tensor in collate(rows))
+            is_real = labels != IGNORED
+            hidden, logits = objective.states_and_logits(inputs, is_real)
+            total += float(token_loss(logits, labels[is_real]))
+            similarity += float(token_similarity(hidden, lengths).double().sum())
+            bar.update()
     model.train(was_training)
     loss = total / samples.num_targets
     return {

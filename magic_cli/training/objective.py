@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from magic_cli.models.bodies import find_body, num_embeddings
 from magic_cli.training.simctg import IGNORED, contrastive_loss, token_loss
 
 
@@ -25,7 +28,9 @@ class Objective(nn.Module):
     def __init__(self, model: Any, *, margin: float = 0.0, per_sequence: bool = False) -> None:
         super().__init__()
         self.model, self.margin, self.per_sequence = model, margin, per_sequence
-        self.head_is_plain = _head_is_plain(model)
+        with _in_eval_mode(model):
+            self._body = (find_body(model),)  # in a tuple, so that it is no part of this module beside the model
+            self.head_is_plain = _head_is_plain(model, self._body[0])
 
     def forward(self, inputs: Tensor, labels: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Sums of cross-entropy and of the contrastive term over (B, T) tokens, two scalars."""
@@ -39,19 +44,29 @@ class Objective(nn.Module):
     def states_and_logits(self, inputs: Tensor, is_real: Tensor) -> tuple[Tensor, Tensor]:
         """Last-layer hidden states (B, T, H), and next-token scores (N, V) of the N real tokens among (B, T)."""
         if self.head_is_plain:
-            hidden = self.model.base_model(inputs, use_cache=False).last_hidden_state
+            hidden = self._body[0](inputs, use_cache=False).last_hidden_state
             return hidden, self.model.get_output_embeddings()(hidden[is_real])
         out = self.model(inputs, use_cache=False, output_hidden_states=True)
         return out.hidden_states[-1], out.logits[is_real]
 
 
-@torch.no_grad()
-def _head_is_plain(model: Any) -> bool:
-    """Whether ``head(hidden)`` gives the model's own logits."""
+@contextlib.contextmanager
+def _in_eval_mode(model: nn.Module) -> Iterator[None]:
     was_training = model.training
     model.eval()
-    ids = torch.arange(min(8, model.config.vocab_size), device=model.device)[None]
-    own = model(ids, use_cache=False).logits
-    plain = model.get_output_embeddings()(model.base_model(ids, use_cache=False).last_hidden_state)
-    model.train(was_training)
+    try:
+        yield
+    finally:
+        model.train(was_training)
+
+
+@torch.no_grad()
+def _head_is_plain(model: Any, body: nn.Module) -> bool:
+    """Whether ``head(hidden)`` gives the model's own logits."""
+    head = model.get_output_embeddings()
+    ids = torch.arange(min(8, num_embeddings(model)), device=model.device)[None]
+    hidden = body(ids, use_cache=False).last_hidden_state
+    if hidden.shape[-1] != head.weight.shape[-1]:
+        return False
+    own, plain = model(ids, use_cache=False).logits, head(hidden)
     return bool(torch.allclose(own, plain, rtol=1e-4, atol=1e-4 * float(own.abs().amax())))

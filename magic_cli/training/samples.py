@@ -8,6 +8,7 @@ from typing import Any
 
 from magic_cli.data.training_texts import TextForm
 from magic_cli.errors import MagicError
+from magic_cli.wording import counted
 
 _CHUNK = 10_000  # texts that are tokenised at a time
 
@@ -63,7 +64,7 @@ def encode(texts: Sequence[str], tokenizer: Any, *, form: TextForm, start_id: in
             num_words += len((tokenizer.decode(ids) if is_cut else text).replace(tokenizer.eos_token, " ").split())
             rows.append(ids if form is TextForm.story else [start_id, *ids, tokenizer.eos_token_id])
     if not rows:
-        raise MagicError(f"dataset: none of the {len(texts)} texts has more than one token; there is nothing to learn from")
+        raise MagicError(f"dataset: none of {counted(len(texts), 'text')} has more than one token; there is nothing to learn from")
     return Samples(rows, num_words, num_dropped=len(texts) - len(rows), num_cut=num_cut)
 
 

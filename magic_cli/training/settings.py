@@ -10,8 +10,10 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from magic_cli.errors import SettingsError, require
-from magic_cli.model_settings import MachineSettings
+from magic_cli.errors import MOST_ITEMS, MOST_SEED, SettingsError, require
+from magic_cli.model_settings import MOST_SIDE_BY_SIDE, MachineSettings
+
+_MOST_TOKENS = 131_072
 
 
 class Normalisation(Enum):
@@ -56,13 +58,13 @@ class FreshModel:
     """A GPT-2 with random weights instead of a trained model.
 
     Attributes:
-        layers: Transformer blocks, at least 1; null: ``language_model`` is adapted, and the rest has no effect.
-        width: Size of hidden states, a multiple of ``heads``.
-        heads: Attention heads.
-        positions: Longest sequence.
+        layers: Transformer blocks, 1 to 1000; null: ``language_model`` is adapted, and the rest has no effect.
+        width: Size of hidden states, a multiple of ``heads``, at most 65,536.
+        heads: Attention heads, 1 to 1024.
+        positions: Longest sequence, 4 to 131,072 tokens.
         dropout: In [0, 1).
         tokenizer: Folder of a tokenizer; null: a byte-level BPE is trained on the training texts.
-        vocab_size: Tokens of the trained BPE, added tokens included.
+        vocab_size: Tokens of the trained BPE, added tokens included, 260 to 1,000,000.
     """
 
     layers: int | None = None
@@ -75,12 +77,12 @@ class FreshModel:
 
     def __post_init__(self) -> None:
         if self.layers is not None:
-            require("layers", self.layers, at_least=1, prefix="fresh")
-        require("heads", self.heads, at_least=1, prefix="fresh")
-        require("width", self.width, at_least=1, prefix="fresh")
-        require("positions", self.positions, at_least=4, prefix="fresh")
+            require("layers", self.layers, at_least=1, limit=1000, prefix="fresh")
+        require("heads", self.heads, at_least=1, limit=1024, prefix="fresh")
+        require("width", self.width, at_least=1, limit=65_536, prefix="fresh")
+        require("positions", self.positions, at_least=4, limit=_MOST_TOKENS, prefix="fresh")
         require("dropout", self.dropout, at_least=0, below=1, prefix="fresh")
-        require("vocab_size", self.vocab_size, at_least=260, prefix="fresh")
+        require("vocab_size", self.vocab_size, at_least=260, limit=1_000_000, prefix="fresh")
         if self.width % self.heads:
             raise SettingsError(f"fresh.width must be a multiple of fresh.heads={self.heads}, got {self.width}")
         if self.tokenizer and not (Path(self.tokenizer).expanduser() / "tokenizer_config.json").is_file():
@@ -110,14 +112,14 @@ class OptimizerSettings:
     """AdamW and its schedule.
 
     Attributes:
-        lr: Highest learning rate.
+        lr: Highest learning rate, 1e-12 to 10.
         beta1: Decay of the mean of gradients.
         beta2: Decay of the mean of squared gradients.
-        eps: Added to the root of the latter.
-        weight_decay: Decoupled weight decay.
-        clip_norm: Longest gradient; null: not clipped.
-        steps: Updates in all; null: from ``epochs``.
-        epochs: Passes over the training texts, where ``steps`` is null.
+        eps: Added to the root of the latter, 1e-15 to 1.
+        weight_decay: Decoupled weight decay, 0 to 10.
+        clip_norm: Longest gradient, 1e-6 to 1,000,000; null: not clipped.
+        steps: Updates in all, 1 to 1,000,000,000; null: from ``epochs``.
+        epochs: Passes over the training texts, up to 100,000, where ``steps`` is null.
         warmup: Share of the steps over which the learning rate rises, in [0, 1).
         shape: How it falls afterwards.
         floor: Share of ``lr`` that it falls to.
@@ -141,18 +143,18 @@ class OptimizerSettings:
         for name, value in asdict(self).items():
             if isinstance(value, float) and not math.isfinite(value):
                 raise SettingsError(f"optimizer.{name} must be a finite number, got {value}")
-        require("lr", self.lr, above=0, prefix="optimizer")
+        require("lr", self.lr, above=0, floor=1e-12, limit=10, prefix="optimizer")
         require("beta1", self.beta1, at_least=0, below=1, prefix="optimizer")
         require("beta2", self.beta2, at_least=0, below=1, prefix="optimizer")
-        require("eps", self.eps, above=0, prefix="optimizer")
-        require("weight_decay", self.weight_decay, at_least=0, prefix="optimizer")
-        require("epochs", self.epochs, above=0, prefix="optimizer")
+        require("eps", self.eps, above=0, floor=1e-15, limit=1, prefix="optimizer")
+        require("weight_decay", self.weight_decay, at_least=0, limit=10, prefix="optimizer")
+        require("epochs", self.epochs, above=0, limit=100_000, prefix="optimizer")
         require("warmup", self.warmup, at_least=0, below=1, prefix="optimizer")
         require("floor", self.floor, at_least=0, at_most=1, prefix="optimizer")
         if self.clip_norm is not None:
-            require("clip_norm", self.clip_norm, above=0, prefix="optimizer")
+            require("clip_norm", self.clip_norm, above=0, floor=1e-6, limit=1_000_000, prefix="optimizer")
         if self.steps is not None:
-            require("steps", self.steps, at_least=1, prefix="optimizer")
+            require("steps", self.steps, at_least=1, limit=MOST_ITEMS, prefix="optimizer")
         if self.dropout is not None:
             require("dropout", self.dropout, at_least=0, below=1, prefix="optimizer")
 
@@ -172,9 +174,9 @@ class ValidateSettings:
     select_on: Selection = Selection.validation
 
     def __post_init__(self) -> None:
-        require("every", self.every, at_least=1, prefix="validate")
+        require("every", self.every, at_least=1, limit=MOST_ITEMS, prefix="validate")
         if self.limit is not None:
-            require("limit", self.limit, at_least=1, prefix="validate")
+            require("limit", self.limit, at_least=1, limit=MOST_ITEMS, prefix="validate")
 
 
 @dataclass
@@ -183,13 +185,13 @@ class TrainingRunSettings(MachineSettings):
 
     Attributes:
         batch_size: Most sequences that one device works on at a time.
-        accumulation: Times as many make an update, over all devices together.
+        accumulation: Times as many make an update, over all devices together, at most 65,536.
         parts: Micro-batches that an update is cut into, a multiple of ``accumulation``; null: as many as it takes to keep padding
             under a tenth. Changes nothing but speed and rounding.
         dtype: Type of activations; weights and updates are float32 always.
         dir: Run folder, which becomes the model's folder; null: ``runs/finetune-lm/<dataset>-<hash of the settings>``.
         seed: Of the order of texts, of dropout and of fresh weights.
-        max_length: Tokens of a text, beside start and end token; longer texts are cut.
+        max_length: Tokens of a text, beside start and end token, 2 to 131,072; longer texts are cut.
         grouping: Which samples of an update share a micro-batch.
         checkpoint_every: Steps between two checkpoints.
         keep: Checkpoints that are kept, the newest ones, at least 1.
@@ -211,14 +213,15 @@ class TrainingRunSettings(MachineSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("accumulation", "checkpoint_every", "keep", "log_every"):
-            require(name, getattr(self, name), at_least=1, prefix="run")
+        require("accumulation", self.accumulation, at_least=1, limit=MOST_SIDE_BY_SIDE, prefix="run")
+        for name in ("checkpoint_every", "keep", "log_every"):
+            require(name, getattr(self, name), at_least=1, limit=MOST_ITEMS, prefix="run")
         if self.parts is not None and (self.parts < 1 or self.parts % self.accumulation or self.parts > self.accumulation * self.batch_size):
             raise SettingsError(
                 f"run.parts must be a multiple of run.accumulation={self.accumulation} and at most {self.accumulation * self.batch_size}, got {self.parts}"
             )
-        require("max_length", self.max_length, at_least=2, prefix="run")
-        require("seed", self.seed, at_least=0, at_most=2**63 - 1, prefix="run")
+        require("max_length", self.max_length, at_least=2, limit=_MOST_TOKENS, prefix="run")
+        require("seed", self.seed, at_least=0, at_most=MOST_SEED, prefix="run")
 
 
 @dataclass

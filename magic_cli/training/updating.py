@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from magic_cli.training.batching import collate
+from magic_cli.training.checkpoints import take_weights
 from magic_cli.training.objective import Objective
 from magic_cli.training.settings import Averaging, FinetuneSettings, Normalisation, OptimizerSettings, Shape
 from magic_cli.training.simctg import count_units
@@ -110,9 +112,13 @@ class Updater:
             "scaler": scaler.state_dict() if scaler is not None else None,
         }
 
-    def load(self, state: dict[str, Any]) -> None:
-        """Go on from a state."""
-        self.objective.model.load_state_dict(state["model"])
+    def load(self, state: dict[str, Any], file: Path) -> None:
+        """Go on from a state, read from ``file``.
+
+        Raises:
+            MagicError: It is of another model, or its weights are no numbers.
+        """
+        take_weights(self.objective.model, state["model"], file)
         self.optimizer.load_state_dict(state["optimizer"])
         if self.accelerator.scaler is not None:
             self.accelerator.scaler.load_state_dict(state["scaler"])

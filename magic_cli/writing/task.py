@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 if TYPE_CHECKING:
     from magic_cli.decoding.text import TextFormat
     from magic_cli.models.language_model import HuggingFaceLanguageModel
+    from magic_cli.models.tokens import Tokens
 
 
 class Item(Protocol):
@@ -35,11 +36,13 @@ class WritingTask:
     texts: ClassVar[str]
     unit: ClassVar[str]
     """What there is one text for, of progress bars."""
-    changed: ClassVar[str]
-    """As in "2 images have changed since they were captioned and are captioned again"."""
-    untraced: ClassVar[str]
+    changed: ClassVar[tuple[str, str]]
+    """What stands behind 1 and behind more, as in "2 images have changed since they were captioned and are captioned again"."""
+    dropped: ClassVar[tuple[str, str]]
+    """As in "2 images are no longer in the dataset"."""
+    untraced: ClassVar[tuple[str, str]]
     """As in "2 images were captioned without trace earlier"."""
-    failed: ClassVar[str]
+    failed: ClassVar[tuple[str, str]]
     """As in "2 images could not be read"."""
 
     def items(self) -> Sequence[Item]:
@@ -62,7 +65,7 @@ class WritingTask:
         """When a text is settled, and what of it is returned."""
         raise NotImplementedError(f"{type(self).__name__}.text_format")
 
-    def prompt(self, model: HuggingFaceLanguageModel, item: Item) -> list[int]:
+    def prompt(self, model: Tokens, item: Item) -> list[int]:
         """Token ids that the text continues.
 
         Raises:
@@ -77,6 +80,11 @@ class WritingTask:
     def prediction(self, item: Item, *, digest: str | None, text: str, **details: Any) -> dict[str, Any]:
         """The item's line of predictions.jsonl; ``digest`` is the SHA-256 of its image, ``details`` how the text came about."""
         raise NotImplementedError(f"{type(self).__name__}.prediction")
+
+    def check(self, prediction: Mapping[str, Any]) -> str | None:
+        """What is wrong with a line that an earlier start wrote; None: nothing."""
+        text = prediction.get(self.text)
+        return None if isinstance(text, str) else f"the {self.text} must be a text, got {str(text)[:60]!r}"
 
     def still_holds(self, item: Item, prediction: Mapping[str, Any]) -> bool:
         """Whether what an earlier start wrote is of this very item, its image apart."""

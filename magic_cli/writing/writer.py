@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from tqdm import tqdm
-
 from magic_cli.data.images import SkippedImage, UnreadableImage
-from magic_cli.decoding.step_memory import StepMemory
+from magic_cli.decoding.shortcuts.memory import StepMemory
 from magic_cli.image_features.cache import cache_folder
 from magic_cli.image_features.reading import ImageReader, ImageStream, ReadImage, choose_workers
-from magic_cli.runs import RunFolder
+from magic_cli.progress import progress
+from magic_cli.terminal import print_line
 from magic_cli.work import Work
+from magic_cli.writing.folder import RunFolder
 from magic_cli.writing.task import Item, Unwritable, WritingTask
 
 if TYPE_CHECKING:
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
     from magic_cli.retrieval.caption_retriever import CaptionRetriever
 
 _BATCHES_AHEAD = 2  # whose images are read while the models work on another
-_ESCAPES = {number: f"\\x{number:02x}" for number in (*range(32), 127)}
 
 Outcome = ReadImage | UnreadableImage | Unwritable | None
 """What came of an item's image, or why there can be no text; None: it is written without an image."""
@@ -53,7 +51,8 @@ class Writer:
         self.encoder: ImageEncoder | None = None
         self.retriever: CaptionRetriever | None = None
 
-    def _load(self) -> None:
+    def _load(self, first: Item) -> None:
+        """Load the models; ``first`` is the first item that a text is to be written for."""
         if not self.settings.decoding.needs_language_model:
             from magic_cli.retrieval.caption_retriever import CaptionRetriever
 
@@ -70,7 +69,9 @@ class Writer:
         where = {"device": resolve_device(settings.run.device), "dtype": getattr(torch, settings.run.dtype.value)}
         models: dict[str, Any] = {}
         if settings.decoding.needs_language_model:
-            self.language_model, models["language_model"] = load_language_model(settings.language_model, **where, work=self.work)
+            self.language_model, models["language_model"] = load_language_model(
+                settings.language_model, **where, work=self.work, check=lambda tokens: self._check(tokens, first)
+            )
         if settings.decoding.needs_image:
             self.scorer, models["image_text_model"] = load_image_text_model(settings.image_text_model, **where, work=self.work)
             cache = cache_folder(settings.run.image_cache) if settings.run.cache_images else None
@@ -84,6 +85,14 @@ class Writer:
         if self.retriever is None:
             self._prepare(where["device"])
 
+    def _check(self, tokens: Any, item: Item) -> None:
+        """Refuse what the language model cannot do before its weights are read; ``tokens`` are its ``models.tokens.Tokens``."""
+        try:
+            prompts = [self.task.prompt(tokens, item)]
+        except Unwritable:  # other items may do
+            prompts = []
+        self.settings.decoding.check(tokens, prompts)
+
     def _prepare(self, device: Any) -> None:
         """Make the models ready to decode."""
         from magic_cli.models.compiling import require_compiler
@@ -94,7 +103,8 @@ class Writer:
             self.language_model.compile()
             if self.scorer is not None:
                 self.scorer.compile_text()
-        self.lazy = device.type == "cpu" if settings.run.lazy is None else settings.run.lazy
+        # a trace leaves nothing out unless that is asked for
+        self.lazy = device.type == "cpu" and not settings.run.trace if settings.run.lazy is None else settings.run.lazy
         self.format = self.task.text_format(self.language_model)
         # in 16 bits, a step that is found again in another batch would often have another winner
         self.exact = settings.run.dtype.value == "float32"
@@ -119,7 +129,7 @@ class Writer:
         """
         size, task = self.settings.run.batch_size, self.task
         batches = [items[i : i + size] for i in range(0, len(items), size)]
-        with tqdm(total=len(items), desc=task.texts, unit=task.unit, file=sys.stderr, disable=None) as bar, self._recording():
+        with progress(len(items), task.texts, task.unit) as bar, self._recording():
             to_read = self._begin(batches)
             paths = [item.path for number in sorted(to_read) for item in batches[number] if item.path is not None]
             workers = choose_workers(self.settings.run.workers) if len(to_read) > 1 else 0
@@ -129,8 +139,8 @@ class Writer:
                         self._write_batch(batch, self._take(images, batch))
                     for item in batch:
                         if item.id in self.run.predictions:
-                            with bar.external_write_mode(file=sys.stdout):
-                                _say(*task.line(item, self.run.predictions[item.id][task.text]))
+                            with bar.paused():
+                                print_line(*task.line(item, self.run.predictions[item.id][task.text]))
                     bar.update(len(batch))
 
     def _begin(self, batches: Sequence[Sequence[Item]]) -> set[int]:
@@ -143,7 +153,7 @@ class Writer:
         for item in pending:
             outcome = self._without_image() if item.path is None else self.reader.read(item.path)
             if not isinstance(outcome, UnreadableImage):
-                self._load()
+                self._load(item)
                 open_ids = {item.id for item in pending}
                 return {i for i, batch in enumerate(batches) if any(item.id in open_ids for item in batch)}
             reasons.append(outcome)
@@ -192,7 +202,7 @@ class Writer:
         import torch
 
         from magic_cli.decoding.generate import generate
-        from magic_cli.decoding.method import Guidance
+        from magic_cli.decoding.request import Options
 
         open_ids = {item.id for item, _ in readable if item.id not in self.run.predictions}
         steps: list[dict[str, Any]] = []
@@ -200,29 +210,32 @@ class Writer:
         def trace(index: int, step: int, details: dict[str, Any]) -> None:
             item = readable[index][0].id
             if item in open_ids:
-                texts = self.language_model.decode([[token] for token in details.get("token_ids", [details["choice"]])])
+                texts = self.language_model.token_texts(details.get("token_ids", [details["choice"]]))
                 steps.append({"id": item, "step": step, **details, "tokens": texts})
 
         options = self.settings.run
         prompts = [self.task.prompt(self.language_model, item) for item, _ in readable]
-        generated = generate(
+        method = self.settings.decoding
+        written = generate(
             self.language_model,
-            self.settings.decoding,
+            method,
             prompts,
-            guidance=None if features is None else Guidance(self.scorer, torch.stack(features)),
-            is_settled=self.format.is_settled,
-            seeds=[item_seed(options.seed, item.id, options.repeat) for item, _ in readable],
-            on_step=trace if options.trace else None,
-            lazy=self.lazy,
-            memory=self.memory,
-            settle_ties=self.exact,
+            [] if features is None else [method.image_guide(self.scorer, torch.stack(features))],
+            Options(
+                is_settled=self.format.is_settled,
+                seeds=[item_seed(options.seed, item.id, options.repeat) for item, _ in readable],
+                on_step=trace if options.trace else None,
+                lazy=self.lazy,
+                memory=self.memory,
+                settle_ties=self.exact,
+            ),
         )
         if self.memory is not None and self.memory.met:
             self.work.add("steps_remembered", self.memory.met - self.work.counts["steps_remembered"])
         self.run.add_trace(steps)
         self.run.add_predictions([
-            self.task.prediction(item, digest=image and image.digest, text=self.format.text(prompt, ids), token_ids=ids)
-            for (item, image), prompt, ids in zip(readable, prompts, generated, strict=True)
+            self.task.prediction(item, digest=image and image.digest, text=self.format.text(prompt, one.ids), token_ids=one.ids)
+            for (item, image), prompt, one in zip(readable, prompts, written, strict=True)
             if item.id in open_ids
         ])
 
@@ -254,8 +267,3 @@ class Writer:
         finally:
             phases = {name: round(seconds, 3) for name, seconds in self.work.seconds.items()}
             self.run.record(work=dict(self.work.counts), phase_seconds=phases)
-
-
-def _say(name: str, text: str) -> None:
-    """One line on stdout; what would break the line or the column in a file name is escaped."""
-    print("\t".join(part.translate(_ESCAPES) for part in (name, text)), flush=True)

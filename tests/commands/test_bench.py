@@ -32,6 +32,8 @@ def test_embedded_models_are_measured_on_the_photos_that_are_named(tiny_photos, 
     out, err = capsys.readouterr()
     assert out == (tmp_path / "out" / "report.md").read_text()
     assert "| batch | captions a second |" in out and "out/bench.json" in err
+    assert "magic: embedded: 0 of 4 steps\nmagic: embedded: 4 of 4 steps, " in err, "a log has a line a part and repeat"
+    assert ", repeat 1 of 1\nmagic: embedded: 4 of 4 steps in " in err
     found = document(tmp_path / "out")
     assert found["settings"]["parts"] == ["embedded"] and found["packages"]["torch"]
     section = found["sections"]["embedded"]

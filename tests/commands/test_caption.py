@@ -17,6 +17,7 @@ from PIL import Image
 import magic_cli
 from magic_cli.cli import main
 from tests.files import lines
+from tests.model_folders import copy_with, with_prefix
 
 OUTPUTS = ("predictions.jsonl", "failures.jsonl", "coco_results.json", "released_format.json")
 
@@ -42,6 +43,16 @@ def test_captions_go_to_stdout_and_the_run_folder(tiny_photos, models, tmp_path,
     session = manifest["sessions"][0]
     assert session["look_ahead"] == "tree" and session["incremental_text"] is True and session["work"]["texts_encoded"] > 0
     assert "clip_text: generated" in (tmp_path / "out" / "settings.yaml").read_text()
+
+
+def test_model_of_a_compiled_network_writes_the_same_and_the_manifest_says_so(tiny_photos, models, tiny_language_model_folder, tmp_path, capsys):
+    folder = copy_with(tiny_language_model_folder, tmp_path / "compiled", with_prefix("_orig_mod."))
+    words = ["caption", "--image", str(next(tiny_photos.iterdir())), *models]
+    assert main([*words, "run.dir=plain"]) == 0
+    wanted = capsys.readouterr().out
+    assert main([*words, f"language_model.path={folder}", "run.dir=out"]) == 0
+    assert capsys.readouterr().out == wanted
+    assert json.loads((tmp_path / "out" / "manifest.json").read_text())["models"]["language_model"]["stripped_prefix"] == "_orig_mod."
 
 
 def test_run_folder_is_named_after_dataset_method_and_settings(tiny_photos, models, tmp_path, capsys):
@@ -103,28 +114,6 @@ def test_steps_are_remembered_in_float32_without_trace_unless_switched_off(tiny_
     assert remembered["on"][0] > 0 and [remembered[name][0] for name in ("off", "trace", "coarse")] == [0, 0, 0]
     assert remembered["on"][1] < remembered["off"][1] == remembered["trace"][1]
     assert len({(tmp_path / name / "predictions.jsonl").read_bytes() for name in ("on", "off", "trace")}) == 1
-
-
-def test_trace_holds_every_step(tiny_photos, models, tmp_path, capsys):
-    assert main(["caption", "--images", str(tiny_photos), *models, "run.dir=out", "run.trace=true"]) == 0
-    steps = lines(tmp_path / "out" / "trace.jsonl")
-    for prediction in lines(tmp_path / "out" / "predictions.jsonl"):
-        own = [step for step in steps if step["id"] == prediction["id"]]
-        assert [step["choice"] for step in own] == prediction["token_ids"]
-        assert [step["step"] for step in own] == list(range(len(own)))
-        for step in own:
-            terms = zip(step["p"], step["penalty"], step["f"], strict=True)
-            score = [-np.inf if q is None else 0.98 * p - 0.02 * q + 2.0 * f for p, q, f in terms]
-            assert step["token_ids"][int(np.argmax(score))] == step["choice"]
-            assert abs(sum(step["f"]) - 1) < 1e-5 and len(step["tokens"]) == 5
-
-
-def test_trace_holds_every_penalty_when_nothing_is_left_out(tiny_photos, models, tmp_path, capsys):
-    words = ["caption", "--images", str(tiny_photos), *models, "run.trace=true"]
-    assert main([*words, "run.dir=lazy"]) == main([*words, "run.dir=all", "run.lazy=false"]) == 0
-    penalties = {name: [q for step in lines(tmp_path / name / "trace.jsonl") for q in step["penalty"]] for name in ("lazy", "all")}
-    assert None in penalties["lazy"] and None not in penalties["all"]
-    assert (tmp_path / "lazy" / "predictions.jsonl").read_bytes() == (tmp_path / "all" / "predictions.jsonl").read_bytes()
 
 
 @pytest.mark.slow
@@ -244,24 +233,6 @@ def test_installed_command_pipes_captions_only(tiny_photos, models, tmp_path):
     assert "Loading" not in answer.stderr and "Warning" not in answer.stderr
 
 
-def test_changed_image_is_captioned_again(tiny_photos, models, tmp_path, capsys):
-    first, second = sorted(tiny_photos.iterdir())[:2]
-    shutil.copy(first, tmp_path / "photo.jpg")
-    words = ["caption", "--image", "photo.jpg", *models, "run.dir=out"]
-    assert main(words) == 0
-    before = lines(tmp_path / "out" / "predictions.jsonl")
-    shutil.copy(second, tmp_path / "photo.jpg")
-    capsys.readouterr()
-    assert main(words) == 0
-    [after] = lines(tmp_path / "out" / "predictions.jsonl")
-    assert after["image_sha256"] != before[0]["image_sha256"]
-    assert "have changed since they were captioned" in capsys.readouterr().err
-    (tmp_path / "photo.jpg").write_text("no picture any more")
-    assert main(words) == 3
-    assert lines(tmp_path / "out" / "predictions.jsonl") == []
-    assert [f["id"] for f in lines(tmp_path / "out" / "failures.jsonl")] == ["photo.jpg"]
-
-
 def test_changed_model_files_are_refused_also_when_the_run_is_complete(tiny_photos, models, tiny_language_model_folder, tmp_path, capsys):
     folder = shutil.copytree(tiny_language_model_folder, tmp_path / "lm")
     words = ["caption", "--images", str(tiny_photos), *models, f"language_model.path={folder}", "run.dir=out"]
@@ -295,14 +266,7 @@ def test_files_of_other_kinds_are_mentioned(tiny_photos, models, tmp_path, capsy
     (tmp_path / "photos" / "phone.heic").write_bytes(b"x")
     (tmp_path / "photos" / ".DS_Store").write_bytes(b"x")
     assert main(["caption", "--images", "photos", *models]) == 0
-    assert "1 files of other kinds are left out (1 .heic)" in capsys.readouterr().err
-
-
-def test_trace_asked_for_too_late_is_said(tiny_photos, models, tmp_path, capsys):
-    words = ["caption", "--images", str(tiny_photos), *models, "run.dir=out"]
-    assert main(words) == 0
-    assert main([*words, "run.trace=true"]) == 0
-    assert "6 images were captioned without trace earlier" in capsys.readouterr().err
+    assert "1 file of another kind is left out (1 .heic)" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("stage", ["prepare", "embed"])

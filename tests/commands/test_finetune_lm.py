@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,10 +11,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 import magic_cli
 from magic_cli.cli import main
 from tests import tiny_models
+from tests.model_folders import copy_with, remove_tokenizer, with_prefix, without
 
 SMALL = [
     "dataset.held_out=0.2", "optimizer.steps=24", "optimizer.lr=0.005", "run.batch_size=4", "run.accumulation=2", "validate.every=8",
@@ -129,8 +132,8 @@ def test_sweep_over_types_runs_every_point(tmp_path, tiny_language_model_folder,
 
 
 def test_model_that_training_broke_is_not_kept(adapt, tmp_path, capsys):
-    assert adapt("out", "optimizer.steps=1", "optimizer.lr=1e30", "optimizer.warmup=0") == 2
-    assert capsys.readouterr().err.splitlines()[-1].startswith("magic: the loss is no number any more at step 1; lower optimizer.lr")
+    assert adapt("out", "optimizer.steps=40", "optimizer.lr=10", "optimizer.weight_decay=10", "optimizer.warmup=0", "run.checkpoint_every=100", "validate.every=100") == 2
+    assert capsys.readouterr().err.splitlines()[-1].startswith("magic: the loss is no number any more at step ")
     assert not (tmp_path / "out" / "model.safetensors").exists() and not list((tmp_path / "out" / "checkpoints").iterdir())
 
 
@@ -185,6 +188,41 @@ def test_full_disk_is_one_line_and_the_run_goes_on_afterwards(adapt, tmp_path, m
     assert not list((tmp_path / "out" / "checkpoints").glob(".*"))
     assert adapt("out") == 0
     assert (tmp_path / "out" / "model.safetensors").read_bytes() == (tmp_path / "whole" / "model.safetensors").read_bytes()
+
+
+def test_prefixed_base_is_adapted_as_the_plain_one_and_other_bases_are_refused(tiny_language_model_folder, tmp_path, capsys):
+    few = [*SMALL, "optimizer.steps=2"]
+    words = ["finetune-lm", "--texts", "texts.txt", *few]
+    compiled = copy_with(tiny_language_model_folder, tmp_path / "compiled", with_prefix("_orig_mod."))
+    for base, folder in ((tiny_language_model_folder, "plain"), (compiled, "stripped")):
+        assert main([*words, f"language_model.path={base}", "--output", folder]) == 0
+    plain, stripped = (load_file(tmp_path / folder / "model.safetensors") for folder in ("plain", "stripped"))
+    assert plain.keys() == stripped.keys() and all(torch.equal(plain[name], stripped[name]) for name in plain)
+    assert json.loads((tmp_path / "stripped" / "manifest.json").read_text())["source"]["language_model"]["stripped_prefix"] == "_orig_mod."
+    capsys.readouterr()
+    less = copy_with(tiny_language_model_folder, tmp_path / "less", without("transformer.h.1."))
+    remove_tokenizer(tiny := shutil.copytree(tiny_language_model_folder, tmp_path / "words"))
+    for base, line in ((less, "transformer.h.1.ln_1.weight"), (tiny, "no tokenizer in")):
+        assert main([*words, f"language_model.path={base}", "--output", f"no_{base.name}"]) == 2
+        assert line in capsys.readouterr().err
+    shutil.copy(tiny_language_model_folder / "tokenizer_config.json", tiny)
+    assert main(["finetune-lm", "--texts", "texts.txt", "fresh.layers=1", f"fresh.tokenizer={tiny}", "--output", "no_fresh"]) == 2
+    assert f"fresh.tokenizer={tiny}: no tokenizer in" in capsys.readouterr().err
+
+
+def test_checkpoint_of_no_numbers_or_of_another_model_is_refused(adapt, tmp_path, capsys):
+    assert adapt("out", "optimizer.steps=2") == 0
+    manifest = tmp_path / "out" / "manifest.json"
+    manifest.write_text(manifest.read_text().replace('"status": "complete"', '"status": "interrupted"'))
+    [file] = (tmp_path / "out" / "checkpoints").glob("step-*.pt")
+    state = torch.load(file, weights_only=True)
+    state["model"]["transformer.wpe.weight"][0, 0] = torch.nan
+    for part in ("NaN or infinity in transformer.wpe.weight", "not in its files: transformer.wpe.weight"):
+        torch.save(state, file)
+        capsys.readouterr()
+        assert adapt("out", "optimizer.steps=2") == 2
+        assert f"{file.name}: the checkpoint does not fit the model (" in (line := capsys.readouterr().err) and part in line
+        state["model"].pop("transformer.wpe.weight", None)
 
 
 @pytest.mark.parametrize(

@@ -185,6 +185,7 @@ def test_contact_sheet_opens_with_its_thumbnails_inside(photos, model, tmp_path,
     (tmp_path / "titles.txt").write_text("\n".join(f"{title}\tits story" for title in TITLES))
     assert main(["retrieve-images", "build", "photos", *model]) == 0
     assert main(["retrieve-images", "query", "titles.txt", *model, "--output", "found", "contact_sheet_queries=2"]) == 0
+    assert capsys.readouterr().err.endswith("results in found, page: found/contact_sheet.html\n")
     text = (tmp_path / "found" / "contact_sheet.html").read_text()
     page = Page(text)
     assert page.headings == TITLES[:2] and len(page.images) == 6 and "the first 2 of 3 queries" in text
@@ -287,6 +288,29 @@ def test_damaged_index_is_refused(photos, model, tmp_path, capsys):
     file.write_bytes(file.read_bytes()[:-1] + b"!")
     assert main(["retrieve-images", "query", "--query", "x", *model]) == 2
     assert "features-00000.bin: is damaged" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [["build", "photos"], ["query", "--query", "x"]])
+def test_index_with_an_empty_features_file_is_refused(words, photos, model, tmp_path, capsys):
+    assert main(["retrieve-images", "build", "photos", *model]) == 0
+    (tmp_path / "bank" / "features-00000.bin").write_bytes(b"")
+    assert main(["retrieve-images", *words, *model]) == 2
+    assert re.search(r"features-00000.bin: is damaged: it has 0 bytes, and \d+ were written; delete bank and build it again\n$", capsys.readouterr().err)
+
+
+def test_links_of_a_packed_folder_are_read_or_listed(photos, model, tmp_path, capsys):
+    (photos / "hard.jpg").hardlink_to(photos / "sky.jpg")
+    (photos / "soft.jpg").symlink_to("sky.jpg")
+    (photos / "gone.jpg").symlink_to("none.jpg")
+    with tarfile.open("p.tar", "w") as archive:
+        archive.add("photos")
+    assert main(["retrieve-images", "build", "p.tar", *model]) == 3
+    err = capsys.readouterr().err
+    reason = "a link to none.jpg, which is not in the shard; pack it with tar --dereference --hard-dereference"
+    assert f"magic: not in the index: p/photos/gone.jpg: {reason}\nmagic: 8 images in the index, 1 image could not be read\n" in err
+    digests = {item["id"].removeprefix("p/photos/"): item["sha256"] for item in lines(tmp_path / "bank" / "items.jsonl")}
+    assert digests["hard.jpg"] == digests["soft.jpg"] == digests["sky.jpg"] and len(digests) == 8
+    assert lines(tmp_path / "bank" / "failures.jsonl") == [{"id": "p/photos/gone.jpg", "image": str(tmp_path / "p.tar"), "reason": reason}]
 
 
 @pytest.mark.parametrize(

@@ -119,7 +119,7 @@ def test_changed_title_is_written_about_again(titles, models, capsys):
     assert main(words) == 0
     titles.write_text(titles.read_text().replace("The dog", "The cat"))
     assert main(words) == 0
-    assert "1 titles or images have changed" in capsys.readouterr().err
+    assert "1 title or image has changed since its story was written, which is written again, 2" in capsys.readouterr().err
     assert sorted((p["id"], p["title"]) for p in lines("out/predictions.jsonl")) == [("1", "A red bus"), ("2", "The cat"), ("3", "A red bus")]
 
 

@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import time
+from pathlib import Path
 
 import pytest
 import yaml
@@ -148,3 +149,22 @@ def test_table_and_plots_of_a_sweep_come_from_its_evaluated_runs(words, tmp_path
     assert main(["table", "sweep", "runs/caption", "--metric", "bleu_1"]) == 3
     out, err = capsys.readouterr()
     assert "No value for" in out and "is not evaluated" in err
+
+
+def test_sweep_says_which_point_runs_and_one_error_once(words, tmp_path, capsys):
+    sweep = ["caption", "-m", *words, "decoding.alpha=0.1,0.5", "language_model=gpt2", "run.workers=0"]
+    sweep.remove(next(word for word in sweep if word.startswith("language_model.path=")))
+    assert main([*sweep, "decoding=magic,contrastive"]) == 2
+    said = capsys.readouterr().err.splitlines()
+    points = ["decoding.alpha=0.1 decoding=magic", "decoding.alpha=0.1 decoding=contrastive", "decoding.alpha=0.5 decoding=magic", "decoding.alpha=0.5 decoding=contrastive"]
+    assert said[::2] == [f"magic: point {number} of 4: {point}" for number, point in enumerate(points, start=1)]
+    assert said[1].startswith("magic: language_model.name=gpt2: ") and said[3::2] == ["magic: the same error as at point 1"] * 3
+
+
+def test_single_runs_and_repeats_say_what_they_are(words, capsys):
+    words = ["caption", *words, "run.workers=0", "run.batch_size=6"]
+    assert main(words) == 0
+    assert capsys.readouterr().err == f"magic: 6 captions; run folder: {next(Path('runs/caption').iterdir())}\n"
+    assert main([*words, "decoding=top_k", "run.repeats=2", "run.dir=out"]) == 0
+    said = capsys.readouterr().err.splitlines()
+    assert said[::2] == ["magic: run 1 of 2: run.repeat=1", "magic: run 2 of 2: run.repeat=2"] and "out/repeat-2" in said[3]

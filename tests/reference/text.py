@@ -1,6 +1,6 @@
-"""Captions and stories cut out of token ids as the released code does it."""
+"""Captions and stories cut out of token ids as the released code does it; the pad token, which it kept, stands in no text of ours."""
 
-START, END = "<-start_of_text->", "<|endoftext|>"
+START, PAD, END = "<-start_of_text->", "<-pad->", "<|endoftext|>"
 
 
 def decode(tokenizer, ids: list[int]) -> str:
@@ -13,20 +13,17 @@ def decode(tokenizer, ids: list[int]) -> str:
 
 def caption(tokenizer, ids: list[int]) -> str:
     """The caption in ids that begin with the start token."""
-    start, end = tokenizer.convert_tokens_to_ids([START, END])
-    kept = []
-    for i in ids:
-        if i == end:
-            break
-        if i != start:
-            kept.append(i)
-    return " ".join(decode(tokenizer, kept).split())
+    return " ".join(_between_ends(tokenizer, ids)[0].split())
 
 
 def story(tokenizer, ids: list[int]) -> str:
     """The story in ids that begin with a title and the separator."""
-    between = decode(tokenizer, ids).split(END)[1]
-    pieces = " ".join(between.split()).split(".")
+    pieces = " ".join(_between_ends(tokenizer, ids)[1].split()).split(".")
     if len(pieces) > 5:
         return ".".join(pieces[:5]).strip(".") + "."
     return ".".join(pieces).strip(".")
+
+
+def _between_ends(tokenizer, ids: list[int]) -> list[str]:
+    start, pad = tokenizer.convert_tokens_to_ids([START, PAD])
+    return decode(tokenizer, [i for i in ids if i not in (start, pad)]).split(END)

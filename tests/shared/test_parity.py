@@ -12,9 +12,8 @@ import pytest
 import torch
 from PIL import Image
 
-from magic_cli.decoding.generate import generate
+from tests.decoding import Guidance, generate
 from magic_cli.decoding.magic import MagicSearch
-from magic_cli.decoding.method import Guidance
 from magic_cli.decoding.text import CaptionFormat, StoryFormat, story_prompt
 from magic_cli.models.huggingface_clip import load_huggingface
 from magic_cli.models.language_model import HuggingFaceLanguageModel

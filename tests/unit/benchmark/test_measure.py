@@ -15,9 +15,9 @@ from magic_cli.work import Work
 def test_sides_take_turns_and_know_the_repeat():
     order, steps = [], []
     sides = [Side(lambda repeat, name=name: order.append((name, repeat)), texts=1) for name in "ab"]
-    measure_in_turn(sides, 3, lambda: steps.append(1))
+    measure_in_turn(sides, 3, steps.append)
     assert order == [(name, repeat) for repeat in range(3) for name in "ab"]
-    assert len(steps) == 6
+    assert steps == [None, "repeat 1 of 3", None, "repeat 2 of 3", None, "repeat 3 of 3"]
 
 
 def test_summary_holds_medians_a_text_and_the_work_of_each_run():
@@ -29,7 +29,7 @@ def test_summary_holds_medians_a_text_and_the_work_of_each_run():
             time.sleep(next(pauses))
 
     side = Side(run, texts=2, work=work)
-    measure_in_turn([side], 3, lambda: None)
+    measure_in_turn([side], 3, lambda note: None)
     summary = side.summary()
     assert 0.01 <= summary["seconds_per_text"] < 0.05  # neither the mean nor the largest
     assert summary["texts_per_second"] == pytest.approx(1 / summary["seconds_per_text"])

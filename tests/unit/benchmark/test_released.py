@@ -6,9 +6,8 @@ from tests.reference import search as reference
 from tests.reference.text import decode
 
 from magic_cli.benchmark.released import ReleasedSearch, clip_text_encoder
-from magic_cli.decoding.generate import generate
+from tests.decoding import Guidance, generate
 from magic_cli.decoding.magic import MagicSearch
-from magic_cli.decoding.method import Guidance
 from magic_cli.work import Work
 
 LENGTH = 14

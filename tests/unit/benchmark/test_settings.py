@@ -3,7 +3,7 @@
 import pytest
 
 from magic_cli.benchmark.settings import LANGUAGE_MODELS, PARTS, BenchSettings, GrowthSettings, SearchSettings, ZeroCapSettings
-from magic_cli.decoding.zerocap import ZeroCap
+from magic_cli.decoding.zerocap.method import ZeroCap
 from magic_cli.errors import SettingsError
 
 

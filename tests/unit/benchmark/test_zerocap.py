@@ -9,7 +9,7 @@ from magic_cli.benchmark.zerocap import compare_with_magic, steps_of_zerocap
 
 @pytest.fixture
 def section(workload, monkeypatch):
-    from magic_cli.decoding.zerocap import ZeroCap
+    from magic_cli.decoding.zerocap.method import ZeroCap
 
     # the tiny tokenizer lacks "Image", and would need more tokens for it than a caption has
     method = ZeroCap(decoding_len=6, prompt="<|endoftext|>A man", num_iterations=2, num_texts=9, step_size=0.6)
@@ -17,7 +17,7 @@ def section(workload, monkeypatch):
     search = SearchSettings(k=6, alpha=0.1, beta=2.0, decoding_len=12)
     settings = BenchSettings(captions=search, texts=8, zerocap=ZeroCapSettings(captions=3, repeats=2))
     steps = []
-    found = compare_with_magic(workload, settings, lambda: steps.append(1))
+    found = compare_with_magic(workload, settings, lambda *note: steps.append(1))
     assert len(steps) == steps_of_zerocap(settings)
     return found
 

@@ -112,5 +112,5 @@ def test_missing_file_and_folder_are_refused(tmp_path):
     with pytest.raises(UnreadableImage, match="no such file"):
         open_image(tmp_path / "none.jpg")
     (tmp_path / "folder.jpg").mkdir()
-    with pytest.raises(UnreadableImage, match="directory"):
+    with pytest.raises(UnreadableImage, match="a folder, not an image file"):
         open_image(tmp_path / "folder.jpg")

@@ -6,30 +6,34 @@ import pytest
 import torch
 
 from magic_cli.decoding.beam import BeamSearch
-from magic_cli.decoding.generate import generate
+from tests.decoding import Guidance, generate
 from magic_cli.decoding.sampling import GreedySearch
 
 PROMPTS = ["", "A man", "Two dogs are running over the green", "A plate of food with broccoli and meat.", "The man wasn't"]
 
 
-def transformers_beam(network, tokenizer, prompt, *, decoding_len, num_beams, length_penalty):
+def transformers_beam(network, tokenizer, prompt, *, ends, decoding_len, num_beams, length_penalty):
     out = network.generate(
         torch.tensor([prompt]), attention_mask=torch.ones(1, len(prompt)), do_sample=False, num_beams=num_beams,
         max_length=decoding_len, length_penalty=length_penalty, early_stopping=False, pad_token_id=tokenizer.pad_token_id,
-        eos_token_id=tokenizer.eos_token_id,
+        eos_token_id=ends,
     )  # fmt: skip
     ids = out[0, len(prompt) :].tolist()
-    end = tokenizer.eos_token_id
-    return ids[: ids.index(end) + 1] if end in ids else ids
+    places = [place for place, token in enumerate(ids) if token in ends]
+    return ids[: places[0] + 1] if places else ids
 
 
 @pytest.mark.parametrize("num_beams", [1, 4, 10])
-@pytest.mark.parametrize("length_penalty", [1.0, 0.0, 2.0, -0.5])
-def test_beam_search_equals_transformers_when_batch_is_ragged(language_model, network_and_tokenizer, num_beams, length_penalty):
+@pytest.mark.parametrize(("length_penalty", "more_ends"), [(1.0, ""), (0.0, ""), (2.0, ""), (-0.5, ""), (1.0, ". a")])
+def test_beam_search_equals_transformers_when_batch_is_ragged(
+    make_language_model, network_and_tokenizer, num_beams, length_penalty, more_ends
+):
     network, tokenizer = network_and_tokenizer
+    language_model = make_language_model()
+    language_model.end_ids |= set(language_model.encode(more_ends))
     prompts = [[language_model.start_id, *language_model.encode(text)] for text in PROMPTS]
     settings = {"decoding_len": 24, "num_beams": num_beams, "length_penalty": length_penalty}
-    expected = [transformers_beam(network, tokenizer, prompt, **settings) for prompt in prompts]
+    expected = [transformers_beam(network, tokenizer, prompt, ends=sorted(language_model.end_ids), **settings) for prompt in prompts]
     assert generate(language_model, BeamSearch(**settings), prompts) == expected
     if num_beams > 1 and length_penalty <= 1:  # cases without early ends would show little
         assert any(len(prompt) + len(ids) < 24 for prompt, ids in zip(prompts, expected, strict=True))
@@ -51,7 +55,7 @@ def test_one_beam_is_greedy_until_end_of_text_when_length_penalty_is_one(languag
 class ThreeWords:
     """A hand-made language model: next-token log probabilities that depend on the last token alone."""
 
-    vocab_size, start_id, end_id = 3, 0, 2
+    vocab_size, positions, start_id, end_ids = 3, None, 0, frozenset({2})
     table = torch.log(torch.tensor([[0.5, 0.4, 0.1], [0.05, 0.15, 0.8], [0.3, 0.3, 0.4]]))
 
     class State:
@@ -60,7 +64,7 @@ class ThreeWords:
             self.hidden, self.valid = torch.zeros(len(last), 1, 1), torch.ones(len(last), 1, dtype=torch.bool)
 
     def prefill(self, prompts):
-        return self.State(torch.tensor([prompt[-1] for prompt in prompts]))
+        return self.State(torch.tensor([prompt.ids[-1] for prompt in prompts]))
 
     def peek(self, state, ids):
         state.peeked = ids

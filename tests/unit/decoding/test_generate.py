@@ -5,9 +5,8 @@ import torch
 from tests.reference import text as reference
 
 from magic_cli.decoding.beam import BeamSearch
-from magic_cli.decoding.generate import generate
+from tests.decoding import Guidance, generate
 from magic_cli.decoding.magic import ContrastiveSearch, MagicSearch
-from magic_cli.decoding.method import Guidance
 from magic_cli.decoding.sampling import GreedySearch, NucleusSampling, TopKSampling, TypicalSampling
 from magic_cli.decoding.text import CaptionFormat, StoryFormat, story_prompt
 from magic_cli.errors import MagicError

@@ -5,9 +5,8 @@ import torch
 from tests.reference import search as reference
 from tests.reference.text import decode
 
-from magic_cli.decoding.generate import generate
+from tests.decoding import Guidance, generate
 from magic_cli.decoding.magic import ClipText, ContrastiveSearch, MagicSearch, Similarity
-from magic_cli.decoding.method import Guidance
 from magic_cli.decoding.sampling import GreedySearch
 
 LENGTH = 14

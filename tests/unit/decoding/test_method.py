@@ -6,9 +6,9 @@ import pytest
 from tests.tiny_models import END
 
 from magic_cli.decoding.beam import BeamSearch
-from magic_cli.decoding.generate import generate
+from tests.decoding import Guidance, generate
 from magic_cli.decoding.magic import ClipText, ContrastiveSearch, MagicSearch
-from magic_cli.decoding.method import Step, candidate_sequences
+from magic_cli.decoding.step import Step, candidate_sequences
 from magic_cli.decoding.sampling import GreedySearch, NucleusSampling, TopKSampling, TypicalSampling
 from magic_cli.errors import SettingsError
 
@@ -71,7 +71,7 @@ def test_image_is_needed_only_when_beta_is_positive():
 
 
 def sequences(model, *, prompt=(), generated=(), candidates=(), window=60, include_prompt=False):
-    step = Step(model, None, [list(prompt)], [list(generated)], [1], [])
+    step = Step(model, None, None, [list(prompt)], [list(generated)], [1], [])
     return candidate_sequences(step, [list(candidates)], window=window, include_prompt=include_prompt)
 
 
@@ -83,7 +83,7 @@ def test_scored_text_keeps_last_tokens_when_longer_than_window(language_model):
 
 def test_scored_text_stops_at_end_of_text_when_candidate_or_text_has_it(language_model):
     end = language_model.end_id
-    assert language_model.decode([[end]]) == [END]
+    assert language_model.token_texts([end]) == [END] and language_model.decode([[end]]) == [""]
     assert sequences(language_model, generated=[10], candidates=[end, 20]) == [[10], [10, 20]]
     assert sequences(language_model, generated=[10, end, 11], candidates=[20, 21]) == [[10], [10]]
 

@@ -6,13 +6,12 @@ import pytest
 import torch
 
 from magic_cli.decoding.beam import BeamSearch
-from magic_cli.decoding.generate import generate
+from tests.decoding import Guidance, generate
 from magic_cli.decoding.magic import ClipText
-from magic_cli.decoding.method import Guidance
 from magic_cli.decoding.rerank import Rerank, candidate_seed
 from magic_cli.decoding.sampling import GreedySearch, NucleusSampling, TopKSampling, TypicalSampling
 from magic_cli.decoding.text import CaptionFormat
-from magic_cli.decoding.zerocap import ZeroCap
+from magic_cli.decoding.zerocap.method import ZeroCap
 from magic_cli.errors import MagicError, SettingsError
 
 LENGTH, NUM = 10, 7

@@ -4,7 +4,7 @@ import pytest
 import torch
 from tests.reference import filters
 
-from magic_cli.decoding.generate import generate
+from tests.decoding import Guidance, generate
 from magic_cli.decoding.sampling import GreedySearch, NucleusSampling, TopKSampling, TypicalSampling
 
 LENGTH = 12

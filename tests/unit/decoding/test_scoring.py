@@ -8,6 +8,7 @@ from tests.reference import filters
 from transformers import TopKLogitsWarper, TopPLogitsWarper, TypicalLogitsWarper
 
 from magic_cli.decoding import scoring
+from magic_cli.decoding.shortcuts.laziness import can_win
 
 LOGITS = torch.tensor([[2.0, 1.0, 0.0, -1.0], [0.0, 0.0, 3.0, 0.0]])
 
@@ -76,7 +77,7 @@ def test_match_is_plain_product_when_dot_product_is_wanted():
 
 def test_score_weighs_three_terms_when_all_are_given():
     p, penalty, f = torch.tensor([[0.5, 0.2]]), torch.tensor([[0.8, -0.5]]), torch.tensor([[0.25, 0.75]])
-    score = scoring.combine(p, penalty, f, alpha=0.1, beta=2.0)
+    score = scoring.combine(p, penalty, 2.0 * f, alpha=0.1)
     assert score[0].tolist() == pytest.approx([0.9 * 0.5 - 0.08 + 0.5, 0.9 * 0.2 + 0.05 + 1.5])
 
 
@@ -85,9 +86,9 @@ def test_best_candidate_is_never_ruled_out_when_penalties_are_unknown(alpha, bet
     generator = torch.Generator().manual_seed(0)
     confidence = torch.rand(2000, 12, generator=generator) * torch.rand(2000, 1, generator=generator)
     magic = (6 * torch.randn(2000, 12, generator=generator)).softmax(dim=-1)
-    open_ = scoring.can_win(confidence, magic, alpha=alpha, beta=beta)
+    open_ = can_win(scoring.combine(confidence, None, beta * magic, alpha=alpha), None, alpha=alpha)
     for penalty in (2 * torch.rand(2000, 12, generator=generator) - 1, torch.randint(2, (2000, 12), generator=generator) * 2.0 - 1):
-        best = scoring.best_candidate(scoring.combine(confidence, penalty, magic, alpha=alpha, beta=beta))
+        best = scoring.best_candidate(scoring.combine(confidence, penalty, beta * magic, alpha=alpha))
         assert bool(open_.gather(1, best[:, None]).all())
     assert alpha > 0.5 or open_.float().mean() < 0.5  # it rules out something
 
@@ -95,7 +96,7 @@ def test_best_candidate_is_never_ruled_out_when_penalties_are_unknown(alpha, bet
 def test_candidate_stays_possible_when_it_could_just_win():
     gap = 2 * 0.1 / 0.9  # penalties 1 and -1 make up for so much confidence
     confidence = torch.tensor([[0.5, 0.5 - gap, 0.5 - gap - 1e-4]])
-    assert scoring.can_win(confidence, None, alpha=0.1, beta=0.0).tolist() == [[True, True, False]]
+    assert can_win(scoring.combine(confidence, None, None, alpha=0.1), None, alpha=0.1).tolist() == [[True, True, False]]
 
 
 def test_lower_rank_wins_when_scores_tie():

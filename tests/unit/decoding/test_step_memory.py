@@ -4,11 +4,10 @@ import pytest
 import torch
 
 from magic_cli.decoding import scoring
-from magic_cli.decoding.generate import generate
+from tests.decoding import Guidance, generate
 from magic_cli.decoding.magic import ClipText, ContrastiveSearch, MagicSearch
-from magic_cli.decoding.method import Guidance
 from magic_cli.decoding.sampling import GreedySearch
-from magic_cli.decoding.step_memory import Evidence, StepMemory
+from magic_cli.decoding.shortcuts.memory import Evidence, StepMemory
 from magic_cli.errors import MagicError
 from magic_cli.models.language_model import HuggingFaceLanguageModel
 
@@ -18,7 +17,7 @@ ROOM = 1 << 20
 
 def evidence(first: int, penalty=(0.5, float("nan"), float("nan")), **options) -> Evidence:
     ids = torch.arange(first, first + NUM_CANDIDATES)
-    return Evidence(ids, torch.full((3,), 0.1), torch.ones(3, 2), torch.tensor(penalty), **options)
+    return Evidence(ids, torch.full((3,), 0.1), (torch.ones(3, 2),), torch.tensor(penalty), **options)
 
 
 def test_step_is_found_by_all_tokens_before_it():

@@ -6,12 +6,11 @@ import pytest
 import torch
 from tests.reference import zerocap as reference
 
-from magic_cli.decoding import shifting
-from magic_cli.decoding.generate import generate
-from magic_cli.decoding.method import Guidance
+from magic_cli.decoding.zerocap import shifting
+from tests.decoding import Guidance, generate
 from magic_cli.decoding.text import CaptionFormat
-from magic_cli.decoding.zerocap import ZeroCap
-from magic_cli.decoding.zerocap_search import end_token, forbidden_tokens
+from magic_cli.decoding.zerocap.method import ZeroCap
+from magic_cli.decoding.zerocap.search import end_token, forbidden_tokens
 from magic_cli.errors import MagicError, SettingsError
 from magic_cli.models.language_model import HuggingFaceLanguageModel
 
@@ -174,7 +173,7 @@ def test_trace_holds_every_choice_with_its_losses(language_model, guidance):
 
 def test_forbidden_are_tokens_not_of_letters_and_digits_and_capitalised_ones(language_model):
     forbidden = forbidden_tokens(language_model)
-    texts = language_model.decode([[i] for i in range(language_model.vocab_size)])
+    texts = language_model.token_texts(range(language_model.vocab_size))
     of = {text: bool(flag) for text, flag in zip(texts, forbidden, strict=True)}
     assert of["."] and of["<|endoftext|>"] and of["A"] and of[","]
     assert not of[" man"] and not of["a"]

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from magic_cli.data.image_folder import ImageFolder
 from magic_cli.data.predictions import System
 from magic_cli.data.references import ReferenceSet
 from magic_cli.errors import MagicError, SettingsError
@@ -17,7 +18,7 @@ def system(captions, **fields):
 
 
 def build(captions, references=REFERENCES, images=None, drop=False, **fields):
-    return build_corpus(system(captions, **fields), references, images=images, drop_unmatched=drop)
+    return build_corpus(system(captions, **fields), references, images=ImageFolder(images) if images else None, drop_unmatched=drop)
 
 
 def test_order_is_that_of_the_references_and_missing_ones_are_counted():
@@ -34,7 +35,7 @@ def test_caption_without_references_is_refused_or_dropped_and_counted():
 
 
 def test_nothing_in_common_is_an_error_even_when_dropping():
-    with pytest.raises(MagicError, match="none of its 1 captions"):
+    with pytest.raises(MagicError, match="its caption has no references in"):
         build({"9": "x"}, drop=True)
 
 
@@ -54,7 +55,7 @@ def test_own_references_serve_when_none_are_given():
     assert (corpus.captions, coverage.n, coverage.missing) == (("x", ""), 2, 3)
 
 
-@pytest.mark.parametrize(("references", "part"), [({}, "has no references; give them with --references"), ({"a": ("r",)}, "1 captions have no references, e.g. id 'b'")])
+@pytest.mark.parametrize(("references", "part"), [({}, "has no references; give them with --references"), ({"a": ("r",)}, "1 caption has no references, e.g. id 'b'")])
 def test_missing_own_references_name_the_remedy(references, part):
     with pytest.raises(MagicError, match=part):
         build_corpus(system({"a": "x", "b": "y"}, references=references), None, images=None, drop_unmatched=False)
@@ -69,10 +70,11 @@ def test_image_is_found_below_the_folder_by_full_or_bare_name(tmp_path):
 def test_image_of_an_absolute_path_is_found_below_the_folder_too(tmp_path):
     (tmp_path / "copy" / "sub").mkdir(parents=True)
     (tmp_path / "copy" / "sub" / "a.jpg").touch()
+    (tmp_path / "empty").mkdir()
     elsewhere = tmp_path / "photos" / "sub" / "a.jpg"
     own = system({"sub/a.jpg": "x"}, images={"sub/a.jpg": str(elsewhere)})
     for folder, found in (("copy", tmp_path / "copy" / "sub" / "a.jpg"), ("empty", elsewhere)):
-        corpus, _ = build_corpus(own, None, images=str(tmp_path / folder), drop_unmatched=False, needs_references=False)
+        corpus, _ = build_corpus(own, None, images=ImageFolder(str(tmp_path / folder)), drop_unmatched=False, needs_references=False)
         assert corpus.images == (found,)
 
 

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from magic_cli.commands.evaluate import run
+from magic_cli.data.image_folder import ImageFolder
 from magic_cli.data.predictions import read_system
 from magic_cli.errors import MagicError, SettingsError
 from magic_cli.evaluation.corpora import build_corpus
@@ -102,7 +103,7 @@ def test_run_is_parted_by_image_and_what_is_missing_is_counted_for_each(tmp_path
     corpora = [build_corpus(one, None, images=None, drop_unmatched=False) for one in (first, second)]
     assert [(coverage.n, coverage.missing) for _, coverage in corpora] == [(3, 1), (1, 2)]
     assert corpora[0][0].titles == ("Title 1", "Title 2", "Title 3")
-    assert "1 titles of the run have no story" in corpora[1][1].notes
+    assert "1 title of the run has no story" in corpora[1][1].notes
     with pytest.raises(SettingsError, match="image_ranks=4: .* has stories for the images 1, 2 of a title"):
         story_systems([system], settings(image_ranks=[4]))
 
@@ -114,18 +115,19 @@ def test_stories_without_image_get_the_best_retrieved_one(tmp_path):
     file.parent.mkdir()
     file.write_text(json.dumps({"id": "x", "query": "Title  2", "images": [{"image": "best.jpg"}, {"image": "second.jpg"}]}) + "\n")
     [found] = story_systems([system], settings(retrieved=str(file)))
-    assert found.images == {"2": str(tmp_path / "found" / "best.jpg")}
+    assert found.retrieved == {"2": tmp_path / "found" / "best.jpg"}
 
 
 def test_retrieved_images_are_found_where_their_file_says_beside_a_folder_of_others(tmp_path):
     (tmp_path / "found").mkdir()
     (tmp_path / "found" / "best.jpg").touch()
     (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "best.jpg").touch()  # another photo of that name
     (tmp_path / "found" / "retrieved.jsonl").write_text(json.dumps({"id": "x", "query": "Home", "images": [{"image": "best.jpg"}]}) + "\n")
     unseen = record("a b")
     del unseen["generated_result"]["0"]["image_name"]
     [system] = story_systems([read_system(write(tmp_path / "m.json", unseen))], settings(retrieved="found/retrieved.jsonl"))
-    built, _ = build_corpus(system, None, images="photos", drop_unmatched=False)
+    built, _ = build_corpus(system, None, images=ImageFolder("photos"), drop_unmatched=False)
     assert built.images == (tmp_path / "found" / "best.jpg",)
 
 

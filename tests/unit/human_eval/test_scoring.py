@@ -6,7 +6,8 @@ import pytest
 from magic_cli.evaluation.settings import BootstrapSettings
 from magic_cli.human_eval.answers import Ratings
 from magic_cli.human_eval.aspects import ASPECTS
-from magic_cli.human_eval.scoring import holm, score
+from magic_cli.human_eval.scoring import score
+from magic_cli.metrics.statistics import holm
 from magic_cli.reports.human_eval import human_eval_tables
 
 BOOTSTRAP = BootstrapSettings(samples=2000)

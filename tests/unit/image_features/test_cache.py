@@ -1,10 +1,12 @@
 """The image cache under use by several processes, kills, damage, and disks that do not do what they should."""
 
+import contextlib
 import hashlib
 import os
 import resource
 import shutil
 import signal
+import sqlite3
 import tempfile
 import time
 import traceback
@@ -125,10 +127,15 @@ def flip_a_byte_of_a_feature(path):
     path.write_bytes(data)
 
 
+def put_a_word_for_a_feature(path):
+    with contextlib.closing(sqlite3.connect(path)) as database, database:
+        database.execute("UPDATE features SET feature = 'word'")
+
+
 @pytest.mark.parametrize(
     "damage",
-    [lambda path: path.write_bytes(b"no database" * 100), lambda path: os.truncate(path, 40_000), flip_a_byte_of_a_feature],
-    ids=["garbage", "truncated", "flipped"],
+    [lambda path: path.write_bytes(b"no database" * 100), lambda path: os.truncate(path, 40_000), flip_a_byte_of_a_feature, put_a_word_for_a_feature],
+    ids=["garbage", "truncated", "flipped", "word"],
 )
 def test_damaged_file_is_made_anew_with_one_warning(file, damage, caplog):
     FeatureCache(file).keep(batch(range(50)))

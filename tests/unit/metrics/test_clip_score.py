@@ -136,7 +136,7 @@ def test_metric_is_unavailable_and_says_how_to_name_the_folder_when_files_are_mi
     with pytest.raises(MetricUnavailable) as raised:
         metric.score([corpus, some])
     assert str(raised.value) == (
-        f"{metric.name} needs the images: 2 of the 5 files that some names are missing (first: {gone[0]}); "
+        f"{metric.name} needs the images: 2 of the 5 files that some names are missing ({gone[0]}, {gone[1]}); "
         "give their folder with --images FOLDER"
     )
 
@@ -199,9 +199,9 @@ def test_caption_says_something_when_it_has_more_than_punctuation(caption):
 def test_metric_is_unavailable_when_images_or_model_are_unknown(corpus, metric):
     features = ImageTextFeatures(lambda: pytest.fail("the model is not needed"))
     metric.connect(features)
-    with pytest.raises(MetricUnavailable, match=r"made names none for 6 of 6 captions .*give their folder with --images FOLDER$"):
+    with pytest.raises(MetricUnavailable, match=r"made names none for 6 of 6 captions \(first: image-0, .*give their folder with --images FOLDER$"):
         metric.score([replace(corpus, images=())])
-    with pytest.raises(MetricUnavailable, match=r"none for 1 of 6 captions \(first: image-2\)"):
+    with pytest.raises(MetricUnavailable, match=r"none for 1 of 6 captions \(image-2\)"):
         metric.score([corpus, replace(corpus, images=(*corpus.images[:2], None, *corpus.images[3:]))])
     with pytest.raises(MetricUnavailable, match=r"image_text_model=\.\.\."):
         type(metric)().score([corpus])

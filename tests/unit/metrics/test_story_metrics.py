@@ -15,7 +15,8 @@ from magic_cli.metrics.base import Corpus, MetricUnavailable
 from magic_cli.metrics.clip_score import ClipScore
 from magic_cli.metrics.coherence import Coherence, MiniLmCoherence, SimCseModel
 from magic_cli.metrics.mauve import FeaturizerModel, Mauve
-from magic_cli.models.text_encoders import load_pooled_encoder
+from magic_cli.models.text_encoders import load_last_token_encoder, load_pooled_encoder
+from tests.model_folders import copy_with, with_nan, with_prefix, without
 from tests.reference import stories as reference
 from tests.tiny_models import CAPTIONS, randomise
 
@@ -85,6 +86,30 @@ def test_model_without_trained_pooler_is_refused(bert_folder, tmp_path):
     AutoTokenizer.from_pretrained(bert_folder).save_pretrained(tmp_path)
     with pytest.raises(MagicError, match="metrics.coherence.model: .* has no trained pooler"):
         load_pooled_encoder(SimCseModel(path=str(tmp_path)), device=torch.device("cpu"))
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        (with_nan("encoder.layer.1.output.dense.weight"), "NaN or infinity in encoder.layer.1"),
+        (without("encoder.layer.0."), "16 of the 39 weights of BertModel are not in its files: encoder.layer.0"),
+        (with_prefix("backbone."), "begin with 'backbone.'"),
+    ],
+)
+def test_text_model_with_other_weights_is_refused(bert_folder, tmp_path, change, line):
+    folder = copy_with(bert_folder, tmp_path / "bert", change)
+    for load, source in ((load_pooled_encoder, SimCseModel(path=str(folder))), (load_last_token_encoder, FeaturizerModel(path=str(folder)))):
+        with pytest.raises(MagicError, match=f"^{source.group}.path=.*{line}"):
+            load(source, device=torch.device("cpu"))
+
+
+def test_head_beside_the_body_is_left_over_by_intent_and_a_layer_is_not(bert_folder, tmp_path, capsys):
+    head = {"cls.predictions.bias": torch.ones(3), "lm_head.weight": torch.ones(3)}
+    load_pooled_encoder(SimCseModel(path=str(copy_with(bert_folder, tmp_path / "head", lambda weights: weights | head))), device=torch.device("cpu"))
+    assert capsys.readouterr().err == ""
+    more = {"encoder.layer.2.output.dense.bias": torch.ones(32)}
+    load_pooled_encoder(SimCseModel(path=str(copy_with(bert_folder, tmp_path / "more", lambda weights: weights | more))), device=torch.device("cpu"))
+    assert "are not used: encoder.layer.2.output.dense.bias" in capsys.readouterr().err
 
 
 def test_missing_models_and_titles_say_what_to_do():

@@ -9,6 +9,7 @@ import sys
 import pytest
 import torch
 from PIL import Image, ImageDraw
+from safetensors.torch import load_file
 
 from magic_cli.errors import MagicError
 
@@ -19,6 +20,8 @@ from magic_cli.models.embedded import backbones  # noqa: E402
 from magic_cli.models.embedded.matcher import CONFIG, HEADS, SHIPPED, TOWER, EmbeddedMatcher, save_heads  # noqa: E402
 from magic_cli.models.embedded.text_tower import TextTower  # noqa: E402
 from magic_cli.models.embedded.unfinished_text import NextWords, draw_prefixes  # noqa: E402
+from magic_cli.models.faults import ModelFault  # noqa: E402
+from tests.model_folders import with_nan, without, write_weights  # noqa: E402
 
 TEXTS = ["A dog runs across the grass .", "", "A", "A man riding", "Two children in red shirts play with a ball on the beach ."]
 
@@ -252,3 +255,21 @@ def test_next_words_share_the_text_before_and_differ_in_the_last_word():
 
 def test_next_words_end_when_the_vocabulary_has_no_other_word():
     assert NextWords(["a"], random.Random(0)).draw("a", 3) == ["a", "a", "a"]
+
+
+@pytest.mark.parametrize(
+    ("file", "change", "text"),
+    [
+        (HEADS, without("image.linear.bias"), "1 of its weights are not in its files: image.linear.bias"),
+        (HEADS, with_nan("text.mean"), "NaN or infinity in text.mean"),
+        (f"{TOWER}/model.safetensors", without("text_projection"), "text_projection.weight"),
+    ],
+)
+def test_copy_with_other_weights_is_refused_by_name(tmp_path, file, change, text):
+    folder = shutil.copytree(SHIPPED, tmp_path / "matcher")
+    write_weights(folder / file, change(load_file(folder / file)))
+    if file == HEADS:
+        shutil.rmtree(folder / TOWER)  # it belongs to the heads as they were
+    with pytest.raises(ModelFault) as refused:
+        EmbeddedMatcher.load(folder)
+    assert text in refused.value.faults[0].text

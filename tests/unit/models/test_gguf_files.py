@@ -10,6 +10,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from magic_cli.errors import MagicError
 from magic_cli.model_settings import LanguageModelSettings
 from magic_cli.models import gguf_files
+from magic_cli.models.faults import ModelFault
 from magic_cli.models.loading import load_language_model, read_causal_model
 from magic_cli.work import Work
 from tests import tiny_models
@@ -90,8 +91,8 @@ def settings(**options):
 def test_weights_and_tokenizer_come_back_and_a_saved_copy_is_plain(network, file, tmp_path):
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    model, tokenizer, source = read_causal_model(settings(path=str(file)), dtype=torch.float32)
-    assert source == file and model.dtype == torch.float32
+    model, tokenizer, facts = read_causal_model(settings(path=str(file)), dtype=torch.float32)
+    assert list(facts["files"]) == [file.name] and model.dtype == torch.float32
     ids = tokenizer("A man riding a wave.", return_tensors="pt")["input_ids"]
     assert tokenizer.decode(ids[0]) == "A man riding a wave." and ids.shape[1] < 12
     with torch.no_grad():
@@ -116,7 +117,7 @@ def test_file_of_the_installed_package_is_found_without_importing_it(file, tmp_p
     (package / "model.gguf").write_bytes(file.read_bytes())
     monkeypatch.syspath_prepend(str(tmp_path))
     assert gguf_files.smollm2_file() == package / "model.gguf"
-    assert read_causal_model(settings(name=gguf_files.SMOLLM2), dtype=torch.float32)[2] == package / "model.gguf"
+    assert list(read_causal_model(settings(name=gguf_files.SMOLLM2), dtype=torch.float32)[2]["files"]) == ["model.gguf"]
 
 
 def test_package_that_is_not_installed_is_one_line(monkeypatch):
@@ -129,6 +130,17 @@ def test_damaged_file_is_one_line(tmp_path):
     (tmp_path / "bad.gguf").write_bytes(b"GGUF, but no more")
     with pytest.raises(MagicError, match=r"language_model.path=.*bad.gguf: cannot be loaded"):
         read_causal_model(settings(path=str(tmp_path / "bad.gguf")), dtype=torch.float32)
+
+
+def test_file_without_a_layer_s_weights_is_refused_by_name(file, network, tmp_path, capsys):
+    """A copy whose table of tensors names one weight otherwise."""
+    stored = file.read_bytes()
+    assert stored.count(b"blk.1.ffn_up.weight") == 1
+    (tmp_path / "less.gguf").write_bytes(stored.replace(b"blk.1.ffn_up.weight", b"blk.9.ffn_up.weight"))
+    with pytest.raises(ModelFault, match=r"language_model.path=.*less.gguf: 1 of the .* not in its files: model.layers.1.mlp.up_proj.weight"):
+        read_causal_model(settings(path=str(tmp_path / "less.gguf")), dtype=torch.float32)
+    read_causal_model(settings(path=str(file)), dtype=torch.float32)
+    assert capsys.readouterr().err == ""
 
 
 def test_missing_reader_is_one_line(file, monkeypatch):

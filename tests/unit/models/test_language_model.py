@@ -5,7 +5,8 @@ from tests.tiny_models import CAPTIONS, START, build_language_tokenizer
 from transformers import PreTrainedTokenizerFast
 
 from magic_cli.errors import MagicError
-from magic_cli.models.language_model import HuggingFaceLanguageModel, clean_up_spaces
+from magic_cli.models.language_model import HuggingFaceLanguageModel
+from magic_cli.models.tokens import clean_up_spaces
 
 
 @pytest.fixture
@@ -60,10 +61,11 @@ def test_text_survives_when_encoded_and_decoded(language_model):
     assert language_model.decode([language_model.encode(text) for text in CAPTIONS]) == CAPTIONS
 
 
-def test_special_tokens_are_recognised_and_kept_when_written_in_text(language_model):
+def test_special_tokens_are_recognised_in_text_and_left_out_of_it(language_model):
     ids = language_model.encode("Skipping School <|endoftext|>")
     assert ids[-1] == language_model.end_id and ids.count(language_model.end_id) == 1
-    assert language_model.decode([ids]) == ["Skipping School <|endoftext|>"]
+    assert language_model.decode([ids]) == ["Skipping School "]
+    assert language_model.token_texts(ids)[-1] == "<|endoftext|>"
 
 
 @pytest.mark.parametrize(

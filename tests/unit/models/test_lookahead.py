@@ -9,7 +9,7 @@ import torch
 import transformers
 from tests.tiny_models import build_language_tokenizer, randomise
 
-from magic_cli.decoding.generate import generate
+from tests.decoding import Guidance, generate
 from magic_cli.decoding.magic import ContrastiveSearch
 from magic_cli.errors import MagicError
 from magic_cli.models.language_model import HuggingFaceLanguageModel
@@ -41,6 +41,17 @@ FAMILIES = {
     "gptj": ("GPTJ", {**_GPT, "rotary_dim": 4}, "tree"),
     "falcon": ("Falcon", _NEOX, "tree"),
     "falcon_alibi": ("Falcon", {**_NEOX, "alibi": True}, "repeated"),
+    "phi3_longrope_switching_within_run": (
+        "Phi3",
+        {
+            **_LLAMA, "original_max_position_embeddings": 10,
+            "rope_parameters": {
+                "rope_type": "longrope", "rope_theta": 10_000.0, "short_factor": [1.0] * 4, "long_factor": [1.0, 2.0, 4.0, 8.0],
+                "original_max_position_embeddings": 10,
+            },
+        },
+        "recompute",
+    ),
     "bloom": ("Bloom", {"vocab_size": VOCAB, "hidden_size": 32, "n_layer": 2, "n_head": 4}, "repeated"),
     "mpt": ("Mpt", {"vocab_size": VOCAB, "d_model": 32, "n_layers": 2, "n_heads": 4, "max_seq_len": 64}, "repeated"),
     "gpt_neo_window_shorter_than_run": (
@@ -221,3 +232,37 @@ def test_scaled_and_capped_heads_are_noticed_when_probed(build):
         "gpt2": True, "llama": True, "granite_scaled_logits": False, "cohere_scaled_logits": False,
         "gemma2_softcap_and_window": False,
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("way", ["auto", "recompute"])
+def test_neighbours_change_no_token_when_a_rotary_embedding_switches_within_the_run(build, way):
+    model = build("phi3_longrope_switching_within_run")
+    model.prepare(decoding_len=LENGTH, num_candidates=NUM_CANDIDATES, look_ahead=way)
+    method = ContrastiveSearch(LENGTH, k=NUM_CANDIDATES, alpha=0.4)
+    alone = [generate(model, method, [prompt])[0] for prompt in PROMPTS]
+    for together in (PROMPTS, PROMPTS[::-1]):
+        assert generate(model, method, together, settle_ties=False) == [alone[PROMPTS.index(prompt)] for prompt in together]
+
+
+def test_rotary_embedding_is_no_reason_to_recompute_when_the_run_stays_below_its_switch(build):
+    model = build("phi3_longrope_switching_within_run")
+    assert model.prepare(decoding_len=10, num_candidates=NUM_CANDIDATES) == "tree"
+    with pytest.raises(MagicError, match="^language_model.look_ahead=tree does not work with .*depends on how many follow.*use auto$"):
+        model.prepare(decoding_len=11, num_candidates=NUM_CANDIDATES, look_ahead="tree")
+
+
+def test_model_that_cannot_read_as_many_tokens_as_it_says_is_one_line(tokenizer):
+    """RoBERTa's first two positions are no tokens'."""
+    config = transformers.RobertaConfig(**_NEOX, intermediate_size=48, is_decoder=True, bos_token_id=0, eos_token_id=0)
+    model = HuggingFaceLanguageModel(transformers.AutoModelForCausalLM.from_config(config).eval(), tokenizer)
+    assert model.prepare(decoding_len=62, num_candidates=4)
+    with pytest.raises(MagicError, match=r"^language_model: the model cannot read 64 tokens \(.*\); lower decoding.decoding_len") as refused:
+        model.prepare(decoding_len=64, num_candidates=4)
+    assert "\n" not in str(refused.value)
+
+
+def test_model_without_a_limit_of_positions_reads_any_number(tokenizer):
+    """XLNet's config calls no limit -1."""
+    config = transformers.XLNetConfig(vocab_size=VOCAB, d_model=32, n_layer=2, n_head=4, d_inner=48, eos_token_id=0)
+    model = HuggingFaceLanguageModel(transformers.AutoModelForCausalLM.from_config(config).eval(), tokenizer)
+    assert model.positions is None and model.prepare(decoding_len=100, num_candidates=4)

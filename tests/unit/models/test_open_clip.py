@@ -1,18 +1,21 @@
 """OpenCLIP models from a local folder: the incremental tower where the model is CLIP's kind, the plain path elsewhere."""
 
 import json
+import shutil
 
 import open_clip
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from tests.tiny_models import randomise
 from tests.unit.models.growing import GROWING, largest_difference
 
 from magic_cli.models.causal_text import IncrementalTexts
+from magic_cli.models.faults import ModelFault
 from magic_cli.models.image_text_model import PlainTexts
 from magic_cli.models.open_clip_model import load_open_clip
 from magic_cli.work import Work
+from tests.model_folders import with_nan, with_prefix, without, write_weights
 
 TEXTS = ["A dog runs.", "", "two men", "word " * 90]
 VISION = {"image_size": 32, "layers": 2, "width": 64, "head_width": 32, "patch_size": 16}
@@ -105,3 +108,23 @@ def test_features_stay_close_when_weights_are_half_as_wide(folder_of, images, na
 def test_weights_are_required_when_architecture_has_no_tag():
     with pytest.raises(Exception, match="(?i)pretrained"):
         load_open_clip("ViT-B-32", pretrained=None, device=torch.device("cpu"), dtype=torch.float32, work=Work())
+
+
+@pytest.mark.parametrize(
+    ("change", "topic", "text", "remedy"),
+    [
+        (without("transformer.resblocks.1."), "weights", "12 of its weights are not in its files: transformer.resblocks.1.ln_1.weight", "complete"),
+        (with_prefix("_orig_mod."), "weights", "of its weights are not in its files: positional_embedding", "'_orig_mod.'"),
+        (lambda weights: weights | {"loss.w": torch.ones(1)}, "weights", "has no place: loss.w", "without them"),
+        (lambda weights: weights | {"ln_final.weight": torch.ones(7)}, "weights", "ln_final.weight is (7) in its files and (64) by its config.json", "config.json"),
+        (with_nan("text_projection"), "numbers", "NaN or infinity in text_projection", "checkpoint"),
+    ],
+    ids=["layer", "prefix", "left_over", "shape", "nan"],
+)
+def test_folder_with_other_weights_is_refused_by_name(folder_of, tmp_path, change, topic, text, remedy):
+    shutil.copy(folder_of("clip") / "open_clip_config.json", tmp_path)
+    write_weights(tmp_path / "open_clip_model.safetensors", change(load_file(folder_of("clip") / "open_clip_model.safetensors")))
+    with pytest.raises(ModelFault) as refused:
+        load(tmp_path)
+    fault = refused.value.faults[0]
+    assert fault.topic == topic and text in fault.text and remedy in fault.remedy

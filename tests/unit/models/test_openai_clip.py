@@ -8,8 +8,10 @@ from tests.unit.models.growing import GROWING, largest_difference
 
 from magic_cli.errors import MagicError
 from magic_cli.models.causal_text import IncrementalTexts
+from magic_cli.models.faults import ModelFault
 from magic_cli.models.openai_clip import import_clip, load_openai_clip, weights_file
 from magic_cli.work import Work
+from tests.model_folders import with_nan, with_prefix, without, write_weights
 
 CPU = torch.device("cpu")
 TEXTS = ["A dog runs.", "", "two men", "word " * 90, "a dog<|endoftext|> x"]
@@ -118,3 +120,43 @@ def test_one_line_tells_what_to_do_when_model_cannot_be_downloaded(monkeypatch, 
     with pytest.raises(MagicError, match="^image_text_model.name=ViT-B/32: not in .* cannot be downl.*path=FILE") as refused:
         weights_file("ViT-B/32")
     assert "\n" not in str(refused.value)
+
+
+def changed(file, folder, change):
+    """A copy of the file with other weights."""
+    from safetensors.torch import load_file
+
+    write_weights(folder / "changed.safetensors", change(load_file(file)))
+    return load_openai_clip(folder / "changed.safetensors", device=CPU, dtype=torch.float32, work=Work())
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        (without("transformer.resblocks.0."), "transformer.resblocks.0.ln_1.weight"),
+        (without("transformer.resblocks.1.mlp.c_fc"), "2 of its weights are not in its files: transformer.resblocks.1.mlp.c_fc.weight"),
+        (without("text_projection"), "text_projection"),
+        (without("visual.ln_post"), "visual.ln_post.weight"),
+        (with_prefix("image_text."), "token_embedding.weight"),
+        (with_nan("ln_final.weight"), "NaN or infinity in ln_final.weight"),
+        (lambda weights: {"x": weights["ln_final.weight"]}, "token_embedding.weight"),
+    ],
+    ids=["first_layer", "part_of_a_layer", "projection", "norm", "unknown_prefix", "nan", "nothing"],
+)
+def test_file_with_other_weights_is_refused_by_name(file, tmp_path, change, text):
+    with pytest.raises(ModelFault) as refused:
+        changed(file, tmp_path, change)
+    assert text in refused.value.faults[0].text
+
+
+def test_known_prefix_is_taken_off_and_other_weights_are_left_over(model, file, tmp_path):
+    more = {"loss.weight": torch.ones(2), "module.visual_ema": torch.ones(2)}
+    other = changed(file, tmp_path, lambda weights: with_prefix("module._orig_mod.")(weights) | more)
+    assert torch.allclose(other.encode_texts(TEXTS), model.encode_texts(TEXTS), atol=1e-5)
+    assert other.fit.facts() == {"stripped_prefix": "module._orig_mod.", "left_over_weights": ["loss.weight", "visual_ema"]}
+
+
+def test_checkpoint_with_the_state_dict_inside_is_read(model, original, tmp_path):
+    torch.save({"epoch": 3, "state_dict": with_prefix("module.")(original.state_dict())}, tmp_path / "epoch_3.pt")
+    other = load_openai_clip(tmp_path / "epoch_3.pt", device=CPU, dtype=torch.float32, work=Work())
+    assert torch.allclose(other.encode_texts(TEXTS), model.encode_texts(TEXTS), atol=1e-5) and other.fit.stripped == "state_dict.module."

@@ -6,12 +6,13 @@ from tests.tiny_models import CAPTIONS, randomise
 from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast, SiglipConfig, SiglipImageProcessorPil, SiglipModel
 
-from magic_cli.decoding.generate import generate
+from tests.decoding import Guidance, generate
 from magic_cli.decoding.magic import MagicSearch
-from magic_cli.decoding.method import Guidance
+from magic_cli.models.faults import ModelFault
 from magic_cli.models.huggingface_clip import load_huggingface
 from magic_cli.models.image_text_model import PlainTexts
 from magic_cli.work import Work
+from tests.model_folders import copy_with, without
 
 LENGTH = 64
 
@@ -92,3 +93,11 @@ def test_captions_are_steered_when_siglip_is_the_guide(siglip, language_model, i
     alone = [generate(language_model, method, prompts[:1], guidance=Guidance(siglip, features[i : i + 1]))[0] for i in range(6)]
     assert together == alone
     assert len({tuple(ids) for ids in together}) > 2
+
+
+def test_folder_with_other_weights_is_refused(folder, tmp_path):
+    options = {"family": "siglip", "device": torch.device("cpu"), "dtype": torch.float32, "work": Work()}
+    broken = copy_with(folder, tmp_path / "siglip", without("text_model.head."))
+    with pytest.raises(ModelFault, match="2 of the .* weights of SiglipModel are not in its files: text_model.head.weight, text_model.head.bias"):
+        load_huggingface(broken, **options)
+    assert load_huggingface(folder, **options).fit.notes() == []

@@ -234,9 +234,10 @@ def test_what_cannot_be_placed_is_refused_in_one_line(tree, monkeypatch, places,
     assert "\n" not in str(refused.value)
 
 
-def test_damaged_manifest_is_named(tree):
-    (tree / "runs/right/manifest.json").write_text("{")
-    with pytest.raises(MagicError, match=r"runs/right/manifest.json: not a run's manifest"):
+@pytest.mark.parametrize("content", [b"{", b"[]", b"\xff", b'{"identity": 5}', b"{}", b"[" * 200_000])
+def test_damaged_manifest_is_named(tree, content):
+    (tree / "runs/right/manifest.json").write_bytes(content)
+    with pytest.raises(MagicError, match=r"^\S*runs/right/manifest.json( line 1)?: [^\n]*; delete this folder, or name others$"):
         locate([str(tree)], [])
 
 

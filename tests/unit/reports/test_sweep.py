@@ -49,7 +49,7 @@ def test_measure_that_there_is_not_is_named_with_what_is_near_whether_runs_are_e
         assert err.startswith("magic: metric=ciderr: no such measure; did you mean cider? (") and err.count("\n") == 1
         assert "clip_score" in err
         (folder / "metrics.json").write_text(json.dumps({"metrics": {"bleu_1": {"value": 0.5}}, "n": 50}))
-    with pytest.raises(SettingsError, match=r"metric=cider: none of 1 runs is finished and evaluated by it \(evaluated by bleu_1\)"):
+    with pytest.raises(SettingsError, match=r"metric=cider: the run is not finished and evaluated by it \(evaluated by bleu_1\)"):
         read_sweep([str(folder)], "cider", measures=["cider"])
 
 
@@ -97,11 +97,24 @@ def test_runs_without_a_value_are_named_and_never_best(tmp_path):
     assert "No value for alpha 0.5" in text and text.count("No value for") == 4
 
 
-@pytest.mark.parametrize(("name", "text"), [("manifest.json", "{}"), ("manifest.json", "[]"), ("metrics.json", '{"n": 5}'), ("metrics.json", "[]")])
-def test_damaged_run_is_one_line(name, text, tmp_path):
+@pytest.mark.parametrize(
+    ("name", "text", "problem"),
+    [
+        ("manifest.json", "{}", "has no identity"),
+        ("manifest.json", "[]", "must hold a JSON object, but holds"),
+        ("manifest.json", '{"identity": {}, "status": "complete", "counts": 5}', "counts must be whole numbers by name, got '5'"),
+        ("metrics.json", '{"n": 5}', "has no metrics"),
+        ("metrics.json", "[]", "must hold a JSON object, but holds"),
+        ("metrics.json", '{"n": 5, "metrics": {"cider": {"value": "high"}}}', "metrics must be scores by name"),
+        ("metrics.json", '{"n": 5, "metrics": {"cider": {"value": 0.5}}}', "its cider has no label"),
+        ("metrics.json", '{"n": 5, "metrics": {"cider": {"value": 0.5, "interval": 5}}}', "metrics must be scores by name"),
+        ("metrics.json", '{"n": 5, "metrics": {}, "bootstrap": 5}', "bootstrap must be an object"),
+    ],
+)
+def test_damaged_run_is_one_line(name, text, problem, tmp_path):
     make_run(tmp_path, "a", 0.2, alpha=0.1)
     (make_run(tmp_path, "b", 0.3, alpha=0.2) / name).write_text(text)
-    with pytest.raises(MagicError, match="b: its manifest.json or metrics.json is damaged, or no run's"):
+    with pytest.raises(MagicError, match=rf"b/{name}: {problem}.*; delete "):
         read_sweep([str(tmp_path)], "cider")
 
 

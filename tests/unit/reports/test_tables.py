@@ -100,3 +100,11 @@ def test_unknown_format_is_named():
 def test_row_with_too_few_cells_is_refused():
     with pytest.raises(ValueError, match="1 cells, the table 2"):
         Table("t", (Column("a"), Column("b")), (Row((Cell("x"),)),))
+
+
+def test_csv_holds_no_cell_that_a_spreadsheet_would_run():
+    names = ["=HYPERLINK(1)", "+1+cmd|' /C calc'!A0", "-2+3+cmd", "@SUM(A1)", "\t=1", " =1", "a=b", "-0.5 ± 0.1", "-", "+3.1 %", ""]
+    text = render([table(records=tuple({"system": name, "=key": -1.5} for name in names))], "csv")
+    rows = list(csv.DictReader(io.StringIO(text)))
+    assert [row["system"] for row in rows] == [f"'{name}" for name in names[:6]] + names[6:]
+    assert all(row["'=key"] == "-1.5" for row in rows)

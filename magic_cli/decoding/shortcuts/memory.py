@@ -7,9 +7,11 @@ Captions of one language model begin alike: of the 52,110 steps (words) of the p
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
+
+from magic_cli.decoding.step import Candidates
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -30,25 +32,33 @@ class Evidence:
     """(R, K) the candidates."""
     confidence: Tensor
     """(R, K) their probabilities."""
-    features: Tensor | None
-    """(R, K, E) of their texts; None: the method looks at no image."""
-    penalty: Tensor | None
+    features: tuple[Tensor, ...] = ()
+    """(R, K, E) of their texts, for each guide."""
+    penalty: Tensor | None = None
     """(R, K) their degeneration penalties, NaN where nobody asked; None: it has no weight."""
+    forbidden: Tensor | None = None
+    """(R, K) bool: may not come next; None: all may."""
     alone: bool = False
     """Computed for one row by itself, with nothing left out."""
 
-    def row(self, index: int) -> Evidence:
-        """A copy of one row's."""
-        return self._with_each(lambda tensor: tensor[index].clone())
+    @classmethod
+    def of(cls, found: Candidates) -> Evidence:
+        """Of candidates that were scored."""
+        return cls(found.ids, found.confidence, found.features, found.penalty, found.forbidden)
 
-    def as_rows(self) -> Evidence:
-        """One row's as that of R = 1 rows."""
-        return self._with_each(lambda tensor: tensor[None])
+    def row(self, index: int, *, alone: bool = False) -> Evidence:
+        """A copy of one row's."""
+        return replace(self._with_each(lambda tensor: tensor[index].clone()), alone=alone)
+
+    def as_candidates(self) -> Candidates:
+        """One row's as the candidates of a step of R = 1 rows."""
+        rows = self._with_each(lambda tensor: tensor[None])
+        return Candidates(rows.ids, rows.confidence, forbidden=rows.forbidden, features=rows.features, penalty=rows.penalty)
 
     @property
     def size(self) -> int:
         """Bytes, about."""
-        return _OVERHEAD + sum(tensor.numel() * tensor.element_size() for tensor in self._tensors().values())
+        return _OVERHEAD + sum(tensor.numel() * tensor.element_size() for tensor in self._tensors())
 
     def with_penalties_of(self, other: Evidence) -> Evidence:
         """The same with the penalties that the other knows of the same candidates in the same order, which rounding may change."""
@@ -56,12 +66,12 @@ class Evidence:
             return self
         return replace(self, penalty=self.penalty.where(other.penalty.isnan(), other.penalty))
 
-    def _tensors(self) -> dict[str, Tensor]:
-        values = {name: getattr(self, name) for name in ("ids", "confidence", "features", "penalty")}
-        return {name: value for name, value in values.items() if value is not None}
+    def _tensors(self) -> list[Tensor]:
+        return [*self.features, *(one for one in (self.ids, self.confidence, self.penalty, self.forbidden) if one is not None)]
 
-    def _with_each(self, change) -> Evidence:
-        return replace(self, **{name: change(tensor) for name, tensor in self._tensors().items()})
+    def _with_each(self, change: Callable[[Tensor], Tensor]) -> Evidence:
+        changed = {name: None if (one := getattr(self, name)) is None else change(one) for name in ("ids", "confidence", "penalty", "forbidden")}
+        return replace(self, features=tuple(map(change, self.features)), **changed)
 
 
 class StepMemory:

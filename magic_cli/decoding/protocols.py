@@ -7,11 +7,13 @@ Shape letters, used throughout the project:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from magic_cli.decoding.prompts import Prompt
 
 
 class LanguageModelState(Protocol):
@@ -25,17 +27,40 @@ class LanguageModelState(Protocol):
     """(B, T) bool: False where a row is left-padded."""
 
 
-class LanguageModel(Protocol):
-    """A causal language model that can look one token ahead without committing to it."""
+class Vocabulary(Protocol):
+    """What is known of a language model without its weights."""
 
     vocab_size: int
+    positions: int | None
+    """Most tokens that it reads; None: no limit is known."""
     start_id: int | None
     """Token that opens a caption and is no part of its text; None if the model has none."""
-    end_id: int
-    """End-of-text token."""
+    begin_id: int
+    """Token that parted texts in training."""
+    end_ids: frozenset[int]
+    """Tokens that end a text, at least one."""
+    special_ids: frozenset[int]
+    """Tokens that stand in no text: start, ends and all others that only steer the model."""
 
-    def prefill(self, prompts: Sequence[Sequence[int]]) -> LanguageModelState:
-        """Read B prompts (each at least one token long, lengths may differ)."""
+    def encode(self, text: str) -> list[int]:
+        """Token ids of ``text``; special tokens written in it are recognised, none is added."""
+
+    def decode(self, sequences: Sequence[Sequence[int]]) -> list[str]:
+        """Text of token ids, special tokens left out, with the classic clean-up of spaces."""
+
+    def token_texts(self, ids: Iterable[int]) -> list[str]:
+        """What each token looks like by itself, special ones included."""
+
+
+class LanguageModel(Vocabulary, Protocol):
+    """A causal language model that can look one token ahead without committing to it."""
+
+    def prefill(self, prompts: Sequence[Prompt]) -> LanguageModelState:
+        """Read B prompts (each at least one token long, lengths may differ).
+
+        Raises:
+            MagicError: A prompt has vectors, and the model takes none.
+        """
 
     def peek(self, state: LanguageModelState, ids: Tensor, wanted: Tensor | None = None) -> Tensor:
         """Hidden states (B, K, H) that the tokens ``ids`` (B, K) would have as next token; commits to none.
@@ -52,9 +77,6 @@ class LanguageModel(Protocol):
     def select(self, state: LanguageModelState, rows: Tensor) -> LanguageModelState:
         """The state of ``rows`` (R,), in that order, repetitions allowed."""
 
-    def decode(self, sequences: Sequence[Sequence[int]]) -> list[str]:
-        """Text of token ids, special tokens included, with the classic clean-up of spaces."""
-
 
 class ContextModel(LanguageModel, Protocol):
     """A language model whose context can be shifted: what ZeroCap needs on top; not every model offers it.
@@ -62,9 +84,6 @@ class ContextModel(LanguageModel, Protocol):
     A context is a list of the keys and values of all layers, in the order key, value, key, value ..., each with the rows
     first, (B, ...).
     """
-
-    def encode(self, text: str) -> list[int]:
-        """Token ids of ``text``; special tokens written in it are recognised, none is added."""
 
     def read_context(self, ids: Tensor) -> list[Tensor]:
         """Keys and values after reading ``ids`` (B, T), T at least 1.

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
 
-from magic_cli.decoding.method import Task, refuse_nan, require
-from magic_cli.decoding.shifting import Shifted, fuse, image_targets, make_less_likely, shift
-from magic_cli.decoding.text_cosines import TextCosines
-from magic_cli.errors import MagicError, SettingsError
-from magic_cli.protocols import ContextModel
-
-if TYPE_CHECKING:
-    from magic_cli.decoding.zerocap import ZeroCap
+from magic_cli.decoding.method import refuse_nan
+from magic_cli.decoding.protocols import ContextModel
+from magic_cli.decoding.request import Request
+from magic_cli.decoding.rules import apply_rules
+from magic_cli.decoding.text import until_end
+from magic_cli.decoding.zerocap.prompt import end_token, lead_tokens
+from magic_cli.decoding.zerocap.settings import ZeroCapSettings
+from magic_cli.decoding.zerocap.shifting import Shifted, fuse, image_targets, make_less_likely, shift
+from magic_cli.decoding.zerocap.text_cosines import TextCosines
+from magic_cli.errors import MagicError
 
 _TRACED = 10  # likeliest tokens of a row that the trace holds
 
@@ -42,25 +43,28 @@ class ZeroCapSearch:
 
     Args:
         method: Settings.
-        task: What ``generate`` was asked for.
+        request: What ``generate`` was asked for.
         index: Which of its prompts this is.
     """
 
-    def __init__(self, method: ZeroCap, task: Task, index: int) -> None:
-        self.method, self.task, self.index, self.model = method, task, index, task.model
-        for name in ("num_beams", "num_texts"):
-            require(name, getattr(method, name), at_least=1, at_most=task.model.vocab_size)
-        self.lead = lead_tokens(task.model, method.prompt, task.prompts[index])
-        self.end = end_token(task.model, method.end_token)
+    def __init__(self, method: ZeroCapSettings, request: Request, index: int) -> None:
+        self.method, self.request, self.index, self.model = method, request, index, request.model
+        self.prompt = request.prompts[index]
+        if not hasattr(self.model, "read_context"):
+            raise MagicError(f"language_model: {type(self.model).__name__} offers no context that decoding=zerocap can shift")
+        if self.prompt.vectors:
+            raise MagicError("decoding=zerocap reads no prompts with vectors (images) in them; use decoding=magic, nucleus or another method")
+        self.lead = lead_tokens(self.model, method.prompt, self.prompt.ids)
+        self.end = end_token(self.model, method.end_token)
         self.cosines: TextCosines | None = None
         if method.needs_image:
-            guidance = task.guidance
-            self.cosines = TextCosines(guidance.scorer, guidance.images[index], reuse=method.text_cache)
+            guide = request.image_guide("decoding=zerocap")
+            self.cosines = TextCosines(guide.scorer, guide.vectors[index], reuse=method.text_cache)
 
     def run(self) -> list[int]:
         """Generated token ids: up to the end token, or as many as there is room for."""
         beams = [_Beam([], 0.0, stopped=False, parent=0)]
-        for step in range(self.method.decoding_len - len(self.task.prompts[self.index])):
+        for step in range(self.method.decoding_len - len(self.prompt.ids)):
             running = [beam for beam in beams if not beam.stopped]
             shifted = self._shift([beam.generated for beam in running])
             log_p = self._log_p(shifted, [beam.generated for beam in running], step)
@@ -98,10 +102,7 @@ class ZeroCapSearch:
 
     def _texts(self, generated: list[int], tokens: list[int]) -> list[str]:
         """The texts that tokens make: prompt, text so far and token, as far as the first end-of-text."""
-        return self.model.decode([[*self.lead[1:], *self._until_end([*generated, token])] for token in tokens])
-
-    def _until_end(self, ids: list[int]) -> list[int]:
-        return ids[: ids.index(self.model.end_id)] if self.model.end_id in ids else ids
+        return self.model.decode([[*self.lead[1:], *until_end([*generated, token], self.model.end_ids)] for token in tokens])
 
     def _log_p(self, shifted: Shifted, texts: list[list[int]], step: int) -> Tensor:
         """Log probabilities (R, V) after all filters."""
@@ -116,7 +117,8 @@ class ZeroCapSearch:
         forbidden = forbidden_tokens(self.model).to(logits.device)[None] & ~is_end
         logits = make_less_likely(logits, is_end, method.first_end_factor if step == 0 else 1 / method.end_factor)
         logits = make_less_likely(logits, forbidden, method.forbidden_factor)
-        return fuse(logits, shifted.log_p0, method.fusion_factor)
+        log_p = fuse(logits, shifted.log_p0, method.fusion_factor)
+        return apply_rules(self.request.options.rules, log_p, [self.prompt.ids] * len(texts), texts)
 
     def _grow(self, beams: list[_Beam], log_p: Tensor) -> list[_Beam]:
         """The best texts by length-averaged log p, of the stopped ones and of all continuations of the others."""
@@ -126,7 +128,7 @@ class ZeroCapSearch:
         for row, (beam, gains, tokens) in enumerate(zip(running, best.values.tolist(), best.indices.tolist(), strict=True)):
             for gain, token in zip(gains, tokens, strict=True):
                 generated = [*beam.generated, token]
-                stopped = token == self.end or self.task.is_settled(generated)
+                stopped = token == self.end or self.request.options.is_settled(generated)
                 pool.append(_Beam(generated, beam.log_p + gain, stopped, parent=row))
         return sorted(pool, key=lambda beam: -beam.average)[: self.method.num_beams]
 
@@ -134,17 +136,17 @@ class ZeroCapSearch:
         """Of several beams the one that fits the image best."""
         if len(beams) == 1:
             return beams[0].generated
-        fits = self.cosines.of_texts(self.model.decode([self._until_end(beam.generated) for beam in beams])).tolist()
+        fits = self.cosines.of_texts(self.model.decode([until_end(beam.generated, self.model.end_ids) for beam in beams])).tolist()
         return beams[fits.index(max(fits))].generated
 
     def _report(self, step: int, beams: list[_Beam], log_p: Tensor, shifted: Shifted) -> None:
-        if self.task.on_step is None:
+        if self.request.options.on_step is None:
             return
         best = log_p.topk(min(_TRACED, log_p.shape[1]), dim=-1)
         for row, beam in enumerate(beams):
             if len(beam.generated) != step + 1:
                 continue  # it had stopped before
-            self.task.on_step(self.index, step, {
+            self.request.options.on_step(self.index, step, {
                 "choice": beam.generated[-1],
                 "row": row,
                 "parent": beam.parent,
@@ -156,40 +158,12 @@ class ZeroCapSearch:
             })
 
 
-def lead_tokens(model: ContextModel, prompt: str, opening: list[int]) -> list[int]:
-    """What the model reads first: the method's own prompt, then the words of the run's.
-
-    Raises:
-        MagicError: The model offers no context, or the prompt does not open with a token that opens a text.
-    """
-    if not hasattr(model, "read_context"):
-        raise MagicError(f"language_model: {type(model).__name__} offers no context that decoding=zerocap can shift")
-    openers = {model.start_id, model.end_id} - {None}
-    ids = model.encode(prompt)
-    if len(ids) < 2 or ids[0] not in openers:
-        names = " or ".join(repr(text) for text in model.decode([[i] for i in sorted(openers)]))
-        raise SettingsError(f"decoding.prompt must open with {names} of this language model and go on with words, got {prompt!r}")
-    return ids + [i for i in opening if i not in openers]
-
-
-def end_token(model: ContextModel, text: str) -> int:
-    """The id of the token that ends a caption.
-
-    Raises:
-        SettingsError: It is not one token.
-    """
-    ids = model.encode(text)
-    if len(ids) != 1:
-        raise SettingsError(f"decoding.end_token must be one token of the language model, got {text!r}, which is {len(ids)}")
-    return ids[0]
-
-
 _forbidden: WeakKeyDictionary[ContextModel, Tensor] = WeakKeyDictionary()
 
 
 def forbidden_tokens(model: ContextModel) -> Tensor:
     """(V,) bool: tokens that are not of letters and digits alone (a leading space aside), or have a capital letter."""
     if model not in _forbidden:
-        words = [text.strip() for text in model.decode([[i] for i in range(model.vocab_size)])]
+        words = [text.strip() for text in model.token_texts(range(model.vocab_size))]
         _forbidden[model] = torch.tensor([not word.isalnum() or word != word.lower() for word in words])
     return _forbidden[model]

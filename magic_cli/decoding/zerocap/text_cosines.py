@@ -9,7 +9,7 @@ from torch import Tensor
 
 from magic_cli.decoding import scoring
 from magic_cli.decoding.method import refuse_nan
-from magic_cli.protocols import ImageTextScorer
+from magic_cli.decoding.protocols import ImageTextScorer
 
 
 class TextCosines:

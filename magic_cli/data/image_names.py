@@ -1,0 +1,91 @@
+"""The names by which people call one image: with or without folder and suffix, a Windows path, COCO's number."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable
+
+from magic_cli.data.images import IMAGE_SUFFIXES
+
+_NUMBER = re.compile(r"(?:COCO_\w+_)?(\d{12})|(\d+)\.0")
+"""COCO's file names, and a number that a table program has turned into a decimal one."""
+
+_DEEPEST = 12
+"""Names with more folders are also known by their last ones alone."""
+
+
+def is_image_name(text: str) -> bool:
+    """Whether a text ends as image files do.
+
+    >>> [is_image_name(text) for text in ("sub/cat.JPG", "cat", ".jpg")]
+    [True, False, False]
+    """
+    stem, dot, suffix = text.rpartition(".")
+    return bool(stem) and f"{dot}{suffix}".lower() in IMAGE_SUFFIXES
+
+
+def aliases(name: str) -> list[str]:
+    r"""Names that mean the same image, the fullest first: fewer folders, no suffix, COCO's number.
+
+    >>> aliases("val2014/COCO_val2014_000000391895.jpg")[1:]
+    ['val2014/COCO_val2014_000000391895', 'COCO_val2014_000000391895.jpg', 'COCO_val2014_000000391895', '391895']
+    >>> aliases("D:\\photos\\cat.JPG")
+    ['D:\\photos\\cat.JPG', 'D:/photos/cat.jpg', 'D:/photos/cat', 'photos/cat.jpg', 'photos/cat', 'cat.jpg', 'cat']
+    >>> aliases("42.0")
+    ['42.0', '42']
+    """
+    parts = [part for part in unicodedata.normalize("NFC", name).replace("\\", "/").split("/") if part not in ("", ".")]
+    if not parts:
+        return [name]
+    stem, suffix = parts[-1], ""
+    if is_image_name(stem):
+        stem, _, suffix = stem.rpartition(".")
+        suffix = f".{suffix.lower()}"
+    found = [name]
+    for start in range(max(0, len(parts) - _DEEPEST), len(parts)):
+        folders = "".join(f"{part}/" for part in parts[start:-1])
+        found += [f"{folders}{stem}{suffix}", f"{folders}{stem}"]
+    if match := _NUMBER.fullmatch(stem):
+        found.append(str(int(match[1] or match[2])))
+    return list(dict.fromkeys(found))
+
+
+class NamedImages:
+    """Images by all their names."""
+
+    def __init__(self, named: Iterable[tuple[str, Iterable[str]]]) -> None:
+        """Nothing is looked for yet.
+
+        Args:
+            named: For each image what ``find`` gives back (an id, a path), which is a name of it, and its other names.
+        """
+        self._images: set[str] = set()
+        self._full: dict[str, str | list[str]] = {}
+        self._shortened: dict[str, str | list[str]] = {}
+        for image, others in named:
+            names = [image, *others]
+            self._images.add(image)
+            for name in names:
+                _add(self._full, name, image)
+            for alias in {alias for name in names for alias in aliases(name)}:
+                _add(self._shortened, alias, image)
+
+    def find(self, name: str) -> tuple[str, ...]:
+        """The images that the fullest known form of a name fits: one; several, if the name does not tell them apart; or none."""
+        if name in self._images:
+            return (name,)
+        found = self._full.get(name) or next((self._shortened[alias] for alias in aliases(name) if alias in self._shortened), ())
+        return (found,) if isinstance(found, str) else tuple(found)
+
+
+def _add(known: dict[str, str | list[str]], name: str, image: str) -> None:
+    """Note an image under a name; a list only where it is needed, since there are hundreds of thousands."""
+    before = known.get(name)
+    if before is None:
+        known[name] = image
+    elif isinstance(before, str):
+        if before != image:
+            known[name] = [before, image]
+    else:
+        before.append(image)

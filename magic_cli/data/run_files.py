@@ -1,0 +1,102 @@
+"""The JSON documents of a run folder, checked before anybody relies on them: what is damaged is one line with a remedy."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+from magic_cli.data.json_files import read_json_object
+from magic_cli.errors import MagicError
+
+METRICS, PER_ITEM, COMPARISON = "metrics.json", "per_item.jsonl", "comparison.json"
+PREDICTIONS = "predictions.jsonl"
+"""What an evaluation writes into a run folder."""
+
+Form = tuple[str, Callable[[Any], bool]]
+"""What a value must be, in words, and the test of it."""
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _all(test: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, dict) and all(map(test, value.values()))
+
+
+def _is_object(value: Any) -> bool:
+    return isinstance(value, dict)
+
+
+def _is_session(value: Any) -> bool:
+    if not isinstance(value, dict) or not _is_number(value.get("seconds", 0)):
+        return False
+    return "device" not in value or (isinstance(value["device"], str) and type(value.get("threads")) is int)
+
+
+def _is_score(value: Any) -> bool:
+    return isinstance(value, dict) and all(test(value[key]) for key, test in _SCORE.items() if key in value)
+
+
+_TEXT: Form = ("a text", lambda value: isinstance(value, str))
+_OBJECT: Form = ("an object", _is_object)
+_OBJECTS: Form = ("objects by name", _all(_is_object))
+_COUNTS: Form = ("whole numbers by name", _all(lambda value: type(value) is int))
+_SCORE: Mapping[str, Callable[[Any], bool]] = {
+    "value": lambda value: value is None or _is_number(value),
+    "interval": lambda value: value is None or (isinstance(value, list) and len(value) == 2 and all(map(_is_number, value))),
+    "label": lambda value: isinstance(value, str),
+    "scale": _is_number,
+    "digits": lambda value: type(value) is int and 0 <= value <= 17,
+    "higher_is_better": lambda value: isinstance(value, bool),
+}
+_MANIFEST: Mapping[str, Form] = {
+    "identity": _OBJECT,
+    "status": _TEXT,
+    "counts": _COUNTS,
+    "sessions": ("a list of objects with each start's seconds, device and threads", lambda value: isinstance(value, list) and all(map(_is_session, value))),
+    "models": _OBJECTS,
+    "stories_by_rank": _COUNTS,
+}
+_SCORES: Mapping[str, Form] = {
+    "n": ("a whole number", lambda value: type(value) is int),
+    "metrics": ("scores by name", _all(_is_score)),
+    "not_run": ("reasons by name", _all(lambda value: isinstance(value, str))),
+    "identity": _OBJECT,
+    "tools": _OBJECT,
+    "settings": _OBJECT,
+    "bootstrap": ("an object with the confidence of the intervals", lambda value: isinstance(value, dict) and _is_number(value.get("confidence", 0.95))),
+    "run": ("an object, or null", lambda value: value is None or isinstance(value, dict)),
+}
+
+
+def read_manifest(file: Path, *, remedy: str, needs: Collection[str] = ()) -> dict[str, Any]:
+    """The manifest.json of a run.
+
+    Args:
+        file: The file.
+        remedy: What the user can do if it is damaged.
+        needs: Keys that must be there.
+
+    Raises:
+        MagicError: It is damaged.
+    """
+    return _read(file, _MANIFEST, remedy, needs)
+
+
+def read_scores(file: Path, *, remedy: str, needs: Collection[str] = ()) -> dict[str, Any]:
+    """As ``read_manifest``, the metrics.json of an evaluation."""
+    return _read(file, _SCORES, remedy, needs)
+
+
+def _read(file: Path, forms: Mapping[str, Form], remedy: str, needs: Collection[str]) -> dict[str, Any]:
+    document = read_json_object(file, remedy=remedy)
+    for key in needs:
+        if key not in document:
+            raise MagicError(f"{file}: has no {key}; {remedy}")
+    for key, (what, is_one) in forms.items():
+        if key in document and not is_one(document[key]):
+            raise MagicError(f"{file}: {key} must be {what}, got {str(document[key])[:60]!r}; {remedy}")
+    return document

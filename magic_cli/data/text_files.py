@@ -1,0 +1,168 @@
+"""The text of files that people give: plain or gzipped, UTF-8, or UTF-16 where the file says so; what is no text is named."""
+
+from __future__ import annotations
+
+import codecs
+import errno
+import gzip
+import io
+import os
+import re
+import stat
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from magic_cli.errors import MagicError
+
+LARGEST_FILE = 4 << 30
+"""Bytes of a text file, unpacked, that are read at most: 4 GB."""
+
+_GZIP = b"\x1f\x8b"
+_PIECE = 16 << 20
+_MARKS = (  # UTF-32's begins as UTF-16's does
+    (codecs.BOM_UTF32_LE, "UTF-32"), (codecs.BOM_UTF32_BE, "UTF-32"), (codecs.BOM_UTF16_LE, "UTF-16"), (codecs.BOM_UTF16_BE, "UTF-16"),
+)  # fmt: skip
+_KINDS = (
+    (b"PK\x03\x04", "a zip archive or an Excel workbook: unpack it, or export it as CSV"),
+    (b"BZh", "a bzip2 archive: unpack it"),
+    (b"\xfd7zXZ", "an xz archive: unpack it"),
+    (b"\x28\xb5\x2f\xfd", "a zstd archive: unpack it"),
+    (b"PAR1", "a Parquet file: export it as CSV or JSON lines"),
+    (b"%PDF", "a PDF: export its text"),
+    (b"\x89PNG", "an image"),
+    (b"\xff\xd8\xff", "an image"),
+)
+_OPEN_PIPES = ("/dev/fd/", "/dev/stdin", "/proc/self/fd/")
+_HIGH_BYTES = re.compile(rb"[\x80-\xff]+")
+
+
+def read_text(path: Path, *, setting: str, hint: str) -> str:
+    """The text of a file; ``.gz`` is unpacked.
+
+    Args:
+        path: The file.
+        setting: What the user calls it, for error messages; "": just its path.
+        hint: What to do if there is no such file, or it cannot be read.
+
+    Raises:
+        MagicError: The file is missing, too large or no text; names the setting, the place and what to do.
+    """
+    return decoded(read_bytes(path, setting=setting, hint=hint), named(setting, path))
+
+
+def read_text_lines(path: Path, *, setting: str, hint: str) -> list[str]:
+    """The lines of a text file that are not blank; ``.gz`` is unpacked.
+
+    Raises:
+        MagicError: As ``read_text``.
+    """
+    return [line.removesuffix("\r") for _, line in text_lines(read_text(path, setting=setting, hint=hint))]
+
+
+def text_lines(text: str) -> Iterator[tuple[int, str]]:
+    """Lines that are not blank, with their numbers, one at a time. ``splitlines()`` would also cut at U+2028 within a caption."""
+    start, number = 0, 1
+    while start < len(text):
+        end = text.find("\n", start)
+        end = len(text) if end < 0 else end
+        line = text[start:end]
+        if line and not line.isspace():
+            yield number, line
+        start, number = end + 1, number + 1
+
+
+def named(setting: str, path: Path) -> str:
+    """A file as error messages call it."""
+    return f"{setting}={path}" if setting else str(path)
+
+
+def read_bytes(path: Path, *, setting: str, hint: str) -> bytes:
+    """The bytes of a regular file, or of a pipe that the shell has opened (``<(...)``); what is gzipped is unpacked.
+
+    Raises:
+        MagicError: It is missing, a folder, a device, too large, damaged, or may not be read.
+    """
+    place = named(setting, path)
+    try:
+        path = path.expanduser()
+        _refuse_endless(path, place, hint)
+        with path.open("rb") as stream:
+            data = _limited(stream, place)
+        return _limited(gzip.GzipFile(fileobj=io.BytesIO(data)), place) if data.startswith(_GZIP) else data
+    except (FileNotFoundError, NotADirectoryError, RuntimeError, ValueError):  # of ~nobody, and of a path with a NUL
+        raise MagicError(f"{place}: no such file (looked at {os.path.abspath(path)}); {hint}") from None
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise MagicError(f"{place}: cannot be read, its gzip data is damaged or cut off ({error}); copy or download it again") from error
+    except OSError as error:
+        reason = "permission denied: chmod +r it" if error.errno in (errno.EACCES, errno.EPERM) else error.strerror or error
+        raise MagicError(f"{place}: cannot be read ({reason}); {hint}") from error
+
+
+def _refuse_endless(path: Path, place: str, hint: str) -> None:
+    """A named pipe that nobody writes to would be waited for, a device like /dev/zero read, for ever."""
+    mode = path.stat().st_mode
+    if stat.S_ISDIR(mode):
+        raise MagicError(f"{place}: is a folder, not a file; {hint}")
+    if not stat.S_ISREG(mode) and not (stat.S_ISFIFO(mode) and str(path).startswith(_OPEN_PIPES)):
+        raise MagicError(f"{place}: is a pipe or a device, not a file; write what comes from it into a file, and name that")
+
+
+def _limited(stream: io.BufferedIOBase, place: str) -> bytes:
+    pieces, size = [], 0
+    while piece := stream.read(_PIECE):
+        pieces.append(piece)
+        size += len(piece)
+        if size > LARGEST_FILE:
+            raise MagicError(f"{place}: holds more than {LARGEST_FILE >> 20} MB of text; split it")
+    return b"".join(pieces) if len(pieces) != 1 else pieces[0]
+
+
+def decoded(data: bytes, place: str) -> str:
+    """The text of bytes: UTF-8 with or without a mark, UTF-16 and UTF-32 with theirs.
+
+    Args:
+        data: The bytes.
+        place: Where they come from, for error messages.
+
+    Raises:
+        MagicError: They are in another encoding, or no text; says which, as far as can be told, and the line.
+    """
+    encoding = next((name for mark, name in _MARKS if data.startswith(mark)), "utf-8-sig")
+    try:
+        text = data.decode(encoding)
+    except UnicodeDecodeError as error:
+        raise MagicError(f"{place}{_problem(data, encoding, error)}") from error
+    if "\0" in text:
+        raise MagicError(f"{place}{_nul_problem(data)}")
+    return text
+
+
+def _problem(data: bytes, encoding: str, error: UnicodeDecodeError) -> str:
+    kind = next((kind for start, kind in _KINDS if data.startswith(start)), None)
+    if kind:
+        return f": is no text but {kind}"
+    if encoding != "utf-8-sig":
+        return f": its first bytes say {encoding}, but it is not ({error.reason} at byte {error.start}); save it as UTF-8"
+    if b"\0" in data:
+        return _nul_problem(data)
+    line = data.count(b"\n", 0, error.start) + 1
+    if error.reason == "unexpected end of data":
+        return f" line {line}: the file ends in the middle of a letter, so it is cut off; copy or download it again"
+    runs = [len(run) for run in _HIGH_BYTES.findall(data)]
+    is_western = 2 * runs.count(1) >= len(runs)  # of other encodings, a letter has two high bytes or more
+    remedy = "it looks like Latin-1 (Windows-1252): save it as UTF-8, as iconv -f WINDOWS-1252 -t UTF-8 does" if is_western else "save it as UTF-8"
+    return f" line {line}: byte 0x{data[error.start]:02x} is not UTF-8; {remedy}"
+
+
+def _nul_problem(data: bytes) -> str:
+    """What text with NUL bytes is: UTF-16 without its mark has one beside every plain letter."""
+    kind = next((kind for start, kind in _KINDS if data.startswith(start)), None)
+    if kind:
+        return f": is no text but {kind}"
+    even, odd = (data[first::2].count(0) for first in (0, 1))
+    if 3 * max(even, odd) > len(data) // 2 and min(even, odd) * 10 < max(even, odd):
+        name = "UTF-16LE" if odd > even else "UTF-16BE"
+        return f": looks like {name} without its mark; save it as UTF-8, as iconv -f {name} -t UTF-8 does"
+    line = data.count(b"\n", 0, data.index(0)) + 1
+    return f" line {line}: holds a NUL byte, so it is damaged or no text; export or copy it again"

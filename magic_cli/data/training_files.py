@@ -1,0 +1,228 @@
+"""The files that training texts are read from: plain lines, tables, JSON, run folders, and the captions of datasets.
+
+Each reader gives groups of texts that belong together (the captions of one image).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from magic_cli.data.bundled_coco import load_bundled_coco_captions
+from magic_cli.data.json_files import holds_json, parse_records, read_json
+from magic_cli.data.predictions import read_system
+from magic_cli.data.text_files import read_text, text_lines
+from magic_cli.data.text_tables import (
+    CAPTION_KEYS,
+    ID_KEYS,
+    REFERENCE_KEYS,
+    column_word,
+    has_header,
+    is_image_name,
+    is_named_csv,
+    is_story_header,
+    parse_table,
+)
+from magic_cli.errors import MagicError, SettingsError
+
+Groups = list[list[str]]
+"""Texts that belong together, group by group."""
+
+HINT = "name a file of texts (formats: data/README.md)"
+_SETTING = "dataset.path"
+_COLUMNS_HINT = "name the columns in a header line, one of them caption or text"
+
+
+class SourceKind(Enum):
+    """What a source of texts is read from."""
+
+    bundled_coco = "bundled_coco"
+    karpathy = "karpathy"
+    coco_captions = "coco_captions"
+    stories = "stories"
+    text = "text"
+
+
+class TextForm(Enum):
+    """How a text becomes a sample: ``caption`` between start and end token, ``story`` as title, end token, story."""
+
+    caption = "caption"
+    story = "story"
+
+
+def read_groups(kind: SourceKind, path: Path, split: str | None, form: TextForm) -> Groups:
+    """The texts of one source, as its file has them.
+
+    Args:
+        kind: What the source is.
+        path: Its file; of ``bundled_coco`` unused.
+        split: Only images of this split; None: all.
+        form: What the texts are for; of ``text`` alone it tells captions from stories.
+
+    Raises:
+        MagicError: The file is missing or not of this kind; names file and line.
+    """
+    return read_plain(path, form) if kind is SourceKind.text else _READERS[kind](path, split)
+
+
+def _bundled(path: Path, split: str | None) -> Groups:
+    by_image = load_bundled_coco_captions()
+    return [by_image[image] for image in sorted(by_image)]
+
+
+def _karpathy(path: Path, split: str | None) -> Groups:
+    document = read_json(path, setting=_SETTING, hint="name Karpathy's JSON file, from his caption_datasets.zip; scripts/prepare_coco.py brings it")
+    with _Expecting(path):
+        images = [(image["split"], [sentence["raw"] for sentence in image["sentences"]]) for image in document["images"]]
+    return _of_split(images, split, path)
+
+
+def _coco_captions(path: Path, split: str | None) -> Groups:
+    document = read_json(path, setting=_SETTING, hint=HINT)
+    with _Expecting(path):
+        captions: dict[Any, list[str]] = {}
+        for annotation in document["annotations"]:
+            captions.setdefault(annotation["image_id"], []).append(annotation["caption"])
+        images = [(image.get("split"), captions.get(image["id"], [])) for image in document["images"]]
+    return _of_split(images, split, path)
+
+
+def _of_split(images: Sequence[tuple[str | None, list[str]]], split: str | None, path: Path) -> Groups:
+    chosen = [captions for of, captions in images if split is None or of == split]
+    if not chosen:
+        known = ", ".join(sorted({str(of) for of, _ in images}))
+        raise SettingsError(f"{_SETTING}={path}: no images of split {split!r}; it has {known or 'no images'}")
+    for number, text in ((number, text) for number, texts in enumerate(chosen, start=1) for text in texts):
+        if not isinstance(text, str):
+            raise MagicError(f"{_SETTING}={path} image {number}: a caption must be a text, got {str(text)[:60]!r}; see data/README.md for the format")
+    return chosen
+
+
+def _stories(path: Path, split: str | None) -> Groups:
+    """Lines ``title<TAB>story``, as they stand."""
+    groups = []
+    for number, line in text_lines(read_text(path, setting=_SETTING, hint=HINT)):
+        title, tab, story = line.partition("\t")
+        if not (tab and title.strip() and story.strip()):
+            raise MagicError(f"{_SETTING}={path} line {number}: must be title, tab, story, got {line[:60]!r}; mend the line")
+        if groups or not is_story_header(line):
+            groups.append([f"{title.strip()}\t{story.strip()}"])
+    return groups
+
+
+_READERS: dict[SourceKind, Callable[[Path, str | None], Groups]] = {
+    SourceKind.bundled_coco: _bundled,
+    SourceKind.karpathy: _karpathy,
+    SourceKind.coco_captions: _coco_captions,
+    SourceKind.stories: _stories,
+}
+
+
+def read_plain(path: Path, form: TextForm, *, setting: str = _SETTING) -> Groups:
+    """A text a line, a table, JSON, or a run folder: told by the name or, where that says nothing, by how the file begins.
+
+    Args:
+        path: File or run folder.
+        form: What the texts are for.
+        setting: What the user calls it, for error messages.
+
+    Raises:
+        MagicError: It is missing, or it is not plain which part of it is text; names the line.
+    """
+    if path.expanduser().is_dir():
+        return _run(path.expanduser(), form, setting)
+    text, name = read_text(path, setting=setting, hint=HINT), path.name.removesuffix(".gz").lower()
+    place = f"{setting}={path}"
+    if name.endswith((".jsonl", ".json")) or holds_json(text):
+        return _of_records(parse_records(text, path, setting=setting, hint=HINT), place, form)
+    lines = [line for _, line in text_lines(text)]
+    if not lines:
+        return []
+    if form is TextForm.story and all("\t" in line for line in lines):
+        return [[line] for line in lines[is_story_header(lines[0]) :]]
+    is_table = is_named_csv(path) or has_header(text, surely=not name.endswith(".tsv"))
+    if not is_table and form is TextForm.caption and all("\t" in line.strip() for line in lines):
+        is_table = all(is_image_name(line.partition("\t")[0]) for line in lines)
+        if not is_table:
+            of_stories = ", or for title<TAB>story set dataset.form=story" if setting == _SETTING else ""
+            raise MagicError(f"{place}: its lines have columns; {_COLUMNS_HINT}{of_stories}")
+    return _of_records(parse_table(text, place, _COLUMNS_HINT), place, form) if is_table else [[line] for line in lines]
+
+
+def _run(folder: Path, form: TextForm, setting: str) -> Groups:
+    """What a run has written; the stories of one title belong together."""
+    if not (folder / "predictions.jsonl").is_file():
+        raise MagicError(f"{setting}={folder}: is a folder, and no run folder (it has no predictions.jsonl); {HINT}")
+    system = read_system(folder)
+    if form is TextForm.story and not system.titles:
+        raise MagicError(f"{setting}={folder}: is a run of captions, which have no titles; set dataset.form=caption")
+    groups: dict[str, list[str]] = {}
+    for item, text in system.captions.items():
+        text = f"{system.titles[item]}\t{text}" if form is TextForm.story else text
+        groups.setdefault(system.title_ids.get(item, item), []).append(text)
+    return list(groups.values())
+
+
+def _of_records(document: Any, place: str, form: TextForm) -> Groups:
+    """The texts of records; those of one image are one group."""
+    if isinstance(document, dict) and "images" in document:
+        raise MagicError(
+            f"{place}: holds images and their captions; choose --dataset coco_captions (COCO's format), or coco or flickr30k (Karpathy's)"
+        )
+    groups: dict[Any, list[str]] = {}
+    for number, record in enumerate(document if isinstance(document, list) else [document], start=1):
+        groups.setdefault(_image_of(record) or number, []).extend(_texts_of(record, f"{place} record {number}", form))
+    return list(groups.values())
+
+
+def _image_of(record: Any) -> str | None:
+    """What tells the record's image from others; None where it names none."""
+    keys = ID_KEYS if isinstance(record, Mapping) else ()
+    return next((f"{key}={record[key]}" for key in keys if isinstance(record.get(key), str | int) and record[key] != ""), None)
+
+
+def _texts_of(record: Any, place: str, form: TextForm) -> list[str]:
+    if isinstance(record, str):
+        return [record]
+    fields = {column_word(str(key)): value for key, value in record.items()} if isinstance(record, Mapping) else {}
+    found = {key: texts for key in (*REFERENCE_KEYS, *CAPTION_KEYS) if (texts := _listed(fields.get(key)))}
+    if not found:
+        known = ", ".join((*CAPTION_KEYS, *REFERENCE_KEYS))
+        raise MagicError(f"{place}: has no text under {known}; see data/README.md")
+    key, *others = found
+    if others and key in CAPTION_KEYS:
+        raise MagicError(f"{place}: has {' and '.join(found)}, and it is not known which is the text; keep one of them")
+    if any(text.startswith(("http://", "https://")) and " " not in text for text in found[key]):
+        raise MagicError(f"{place}: holds an address, not a text ({found[key][0][:60]!r}); {_COLUMNS_HINT}")
+    title = fields.get("title")
+    if form is TextForm.story and isinstance(title, str):
+        return [f"{' '.join(title.split())}\t{text}" for text in found[key]]
+    return found[key]
+
+
+def _listed(value: Any) -> list[str]:
+    """A text or a list of texts as a list; empty if it is neither."""
+    texts = [value] if isinstance(value, str) else value
+    return texts if isinstance(texts, list) and all(isinstance(text, str) for text in texts) else []
+
+
+def flatten(groups: Iterable[list[str]]) -> list[str]:
+    """The texts of all groups."""
+    return [text for group in groups for text in group]
+
+
+class _Expecting:
+    """Turns what a document of another shape raises into one line."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: Any, error: Any, traceback: Any) -> None:
+        if isinstance(error, KeyError | TypeError | AttributeError):
+            problem = f"no key {error}" if isinstance(error, KeyError) else str(error)
+            raise MagicError(f"{_SETTING}={self.path}: not as expected ({problem}); see data/README.md for the format") from error

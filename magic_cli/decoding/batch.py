@@ -1,0 +1,168 @@
+"""The rows that are written side by side: their texts, the language model's state of them, the guides bound to them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+
+from magic_cli.decoding.guides import Steering
+from magic_cli.decoding.method import DecodingMethod
+from magic_cli.decoding.prompts import Prompt
+from magic_cli.decoding.protocols import LanguageModelState
+from magic_cli.decoding.request import Request
+from magic_cli.decoding.rules import apply_rules
+from magic_cli.decoding.step import Choice, Step
+
+
+@dataclass
+class Row:
+    """One text in the making; ``prompt`` is the index of the prompt that it belongs to."""
+
+    prompt: int
+    generator: torch.Generator
+    generated: list[int] = field(default_factory=list)
+
+
+def open_rows(method: DecodingMethod, request: Request) -> list[Row]:
+    """The rows of every prompt, all empty."""
+    seeds = [request.seed(index) for index in range(len(request.prompts))]
+    return [Row(index, torch.Generator().manual_seed(seed)) for index, seed in enumerate(seeds) for _ in range(method.rows_per_prompt)]
+
+
+class Batch:
+    """Rows that grow in step. ``alone`` makes one of a single row, whose numbers no neighbour can disturb.
+
+    Args:
+        method: What chooses.
+        request: What was asked for.
+        rows: The rows.
+        lazy: Whether candidates that can no longer win need not be looked at.
+    """
+
+    def __init__(self, method: DecodingMethod, request: Request, rows: list[Row], *, lazy: bool) -> None:
+        self.method, self.request, self.rows, self._lazy = method, request, rows, lazy
+        self.steering = steering(request, rows)
+        self.state: LanguageModelState | None = self._read() if rows else None
+
+    @classmethod
+    def of(cls, method: DecodingMethod, request: Request, rows: list[Row]) -> Batch:
+        """As the request's options say."""
+        return cls(method, request, rows, lazy=request.options.lazy)
+
+    @classmethod
+    def alone(cls, method: DecodingMethod, request: Request, row: Row) -> Batch:
+        """One row, with nothing left out."""
+        return cls(method, request, [row], lazy=False)
+
+    def step(self) -> Step:
+        """What may come next."""
+        prompts, generated = [self._prompt(row).ids for row in self.rows], [row.generated for row in self.rows]
+        options = self.request.options
+        return Step(
+            model=self.request.model,
+            state=self.state,
+            logits=apply_rules(options.rules, self.state.logits, prompts, generated),
+            prompts=prompts,
+            generated=generated,
+            remaining=[remaining(self.method, self.request, row) for row in self.rows],
+            generators=[row.generator for row in self.rows],
+            steering=self.steering,
+            lazy=self._lazy,
+            ends=None if options.on_step is not None else lambda row, token: ends(self.method, self.request, self.rows[row], token),
+        )
+
+    def append(self, choice: Choice, tokens: Sequence[int]) -> None:
+        """Add the next token of every row."""
+        parents = range(len(self.rows)) if choice.parents is None else choice.parents.tolist()
+        self.rows = [
+            Row(row.prompt, row.generator, [*self.rows[parent].generated, token])
+            for row, parent, token in zip(self.rows, parents, tokens, strict=True)
+        ]
+
+    def retire(self, choice: Choice, results: dict[int, list[int]], *, reread: bool) -> None:
+        """Take the finished texts over into the results, and go on with the other rows.
+
+        Args:
+            choice: The step's.
+            results: Generated tokens by the prompt's index.
+            reread: Whether tokens were added that are not the choice's own, so that the texts must be read anew.
+        """
+        keep = self._finish(choice, results)
+        num_rows, self.rows = len(self.rows), [self.rows[i] for i in keep]
+        if not keep:
+            return
+        if self.steering and len(keep) < num_rows:
+            self.steering.select(torch.tensor(keep, device=self.state.logits.device))
+        self.state = self._read() if reread else self._advance(choice, keep, num_rows)
+
+    def _finish(self, choice: Choice, results: dict[int, list[int]]) -> list[int]:
+        """Indices of the rows that go on."""
+        if choice.finished is not None:
+            width = self.method.rows_per_prompt
+            for group, generated in choice.finished.items():
+                results[self.rows[group * width].prompt] = generated
+            return [i for i in range(len(self.rows)) if i // width not in choice.finished]
+        keep = []
+        for i, row in enumerate(self.rows):
+            if is_done(self.method, self.request, row):
+                results[row.prompt] = row.generated
+            else:
+                keep.append(i)
+        return keep
+
+    def _advance(self, choice: Choice, keep: list[int], num_rows: int) -> LanguageModelState:
+        """Commit the chosen tokens and drop finished rows, whichever is cheaper first."""
+        model, state = self.request.model, self.state
+        chosen = torch.tensor(keep, device=choice.tokens.device)
+        if choice.candidates is not None and choice.candidates.penalty is not None:  # the tokens are already computed as candidates
+            model.commit(state, choice.place)
+            return state if len(keep) == num_rows else model.select(state, chosen)
+        if choice.parents is not None:
+            state = model.select(state, choice.parents[chosen])
+        elif len(keep) < num_rows:
+            state = model.select(state, chosen)
+        model.peek(state, choice.tokens[chosen, None])
+        model.commit(state, torch.zeros_like(chosen))
+        return state
+
+    def _read(self) -> LanguageModelState:
+        """The language model's state after all that the rows have so far; equal texts are read once."""
+        keys = [((row.prompt if self._prompt(row).vectors else tuple(self._prompt(row).ids)), tuple(row.generated)) for row in self.rows]
+        first = {key: place for place, key in reversed(list(enumerate(keys)))}
+        distinct = sorted(first.values())
+        state = self.request.model.prefill([self._text(self.rows[place]) for place in distinct])
+        if len(distinct) == len(self.rows):
+            return state
+        place_of = {keys[place]: number for number, place in enumerate(distinct)}
+        return self.request.model.select(state, torch.tensor([place_of[key] for key in keys], device=state.logits.device))
+
+    def _prompt(self, row: Row) -> Prompt:
+        return self.request.prompts[row.prompt]
+
+    def _text(self, row: Row) -> Prompt:
+        prompt = self._prompt(row)
+        return Prompt([*prompt.ids, *row.generated], prompt.vectors)
+
+
+def steering(request: Request, rows: Sequence[Row]) -> Steering | None:
+    """The request's guides, bound to rows; None: nothing steers them."""
+    if not request.guides or not rows:
+        return None
+    return Steering(request.guides, torch.tensor([row.prompt for row in rows]))
+
+
+def remaining(method: DecodingMethod, request: Request, row: Row) -> int:
+    """Tokens that the row may still get."""
+    return method.decoding_len - len(request.prompts[row.prompt].ids) - len(row.generated)
+
+
+def is_done(method: DecodingMethod, request: Request, row: Row) -> bool:
+    """Whether the row's text has ended."""
+    return remaining(method, request, row) == 0 or request.options.is_settled(row.generated)
+
+
+def ends(method: DecodingMethod, request: Request, row: Row, token: int) -> bool:
+    """Whether the row's text would end with this token."""
+    return is_done(method, request, Row(row.prompt, row.generator, [*row.generated, token]))

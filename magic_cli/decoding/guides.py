@@ -1,0 +1,140 @@
+"""Guides: what steers a text by how well its continuations fit something, such as an image under an image-text model.
+
+The score of a candidate is ``(1 - alpha) p - alpha penalty + sum of beta_i f_i`` over guides i; MAGIC (equation 5) has one. A guide is
+one small class: its weight, the model that reads the candidates' texts for it, and ``open``, which binds it to the rows of a batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from magic_cli.decoding.protocols import ImageTextScorer, TextSession
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class OpenGuide(Protocol):
+    """A guide bound to R rows."""
+
+    def score(self, features: Tensor, forbidden: Tensor | None) -> Tensor:
+        """How well candidates' texts fit, (R, K), each in [0, 1].
+
+        Args:
+            features: (R, K, E) of the texts, by the guide's ``scorer``.
+            forbidden: (R, K) bool: candidates that do not count, whose score is 0; None: all count.
+        """
+
+    def select(self, rows: Tensor) -> None:
+        """Keep only ``rows`` (S,), in that order."""
+
+
+class Guide(Protocol):
+    """What steers the texts of B prompts."""
+
+    weight: float
+    """beta, at least 0; a guide of weight 0 is not asked."""
+    scorer: ImageTextScorer
+    """The model whose text features it takes; guides of the same one share them."""
+    group: str
+    """The settings group that an error names."""
+
+    def open(self, prompt_of_row: Tensor) -> OpenGuide:
+        """Bind it to rows: ``prompt_of_row`` (R,) says which prompt each belongs to."""
+
+
+@dataclass
+class ImageGuide:
+    """MAGIC's guide: the softmax over a step's candidates of how their texts match an image (equation 4)."""
+
+    scorer: ImageTextScorer
+    vectors: Tensor
+    """(B, E) projected image features, one for every prompt, not normalised."""
+    weight: float = 1.0
+    similarity: str = "scaled_cosine"
+    """``scaled_cosine``: times exp(logit_scale), as released; ``dot_product``: as the paper prints it."""
+    group: str = "image_text_model"
+
+    def open(self, prompt_of_row: Tensor) -> _MatchedRows:
+        return _MatchedRows(self, self.vectors[prompt_of_row.to(self.vectors.device)])
+
+
+class _MatchedRows:
+    """Rows, each with the vector that its texts are to match."""
+
+    def __init__(self, guide: ImageGuide, vectors: Tensor) -> None:
+        self.guide, self.vectors = guide, vectors
+
+    def score(self, features: Tensor, forbidden: Tensor | None) -> Tensor:
+        from magic_cli.decoding import scoring
+
+        if self.guide.similarity == "dot_product":
+            match = scoring.dot_product(self.vectors, features)
+        else:
+            match = scoring.scaled_cosine(self.vectors, features, self.guide.scorer.logit_scale)
+        return scoring.magic_score(match, forbidden)
+
+    def select(self, rows: Tensor) -> None:
+        self.vectors = self.vectors[rows]
+
+
+class Steering:
+    """All guides of a batch, bound to its rows; each distinct scorer reads the texts once.
+
+    Args:
+        guides: Those of weight 0 are left out.
+        prompt_of_row: (R,) which prompt each row belongs to.
+    """
+
+    def __init__(self, guides: Sequence[Guide], prompt_of_row: Tensor) -> None:
+        self.guides = [guide for guide in guides if guide.weight > 0]
+        self._rows = [guide.open(prompt_of_row) for guide in self.guides]
+        self._num_rows = len(prompt_of_row)
+        self._sessions: dict[int, TextSession] = {}
+        """By scorer; opened when there is something to encode."""
+
+    def __bool__(self) -> bool:
+        return bool(self.guides)
+
+    @property
+    def weight(self) -> float:
+        """Of all guides together."""
+        return sum(guide.weight for guide in self.guides)
+
+    def read(self, texts: list[list[str]]) -> tuple[Tensor, ...]:
+        """Features (R, K, E) of R x K texts, for each guide."""
+        features: dict[int, Tensor] = {}
+        for guide in self.guides:
+            key = id(guide.scorer)
+            if key not in features:
+                if key not in self._sessions:
+                    self._sessions[key] = guide.scorer.open_texts(self._num_rows)
+                features[key] = self._sessions[key].encode(texts)
+        return tuple(features[id(guide.scorer)] for guide in self.guides)
+
+    def score(self, features: Sequence[Tensor], forbidden: Tensor | None) -> tuple[Tensor, ...]:
+        """f (R, K) of texts with these features, for each guide; NaN where a model gave what is no number."""
+        return tuple(rows.score(part, forbidden) for rows, part in zip(self._rows, features, strict=True))
+
+    def total(self, scores: Sequence[Tensor]) -> Tensor:
+        """The sum of ``beta_i f_i``, (R, K)."""
+        first, *others = (guide.weight * f for guide, f in zip(self.guides, scores, strict=True))
+        for other in others:
+            first = first + other
+        return first
+
+    def faulty(self, scores: Sequence[Tensor]) -> dict[str, Tensor]:
+        """Whether a model gave NaN, by the settings group that names it."""
+        flags: dict[str, Tensor] = {}
+        for guide, f in zip(self.guides, scores, strict=True):
+            flag = f.isnan().any()
+            flags[guide.group] = flags[guide.group] | flag if guide.group in flags else flag
+        return flags
+
+    def select(self, rows: Tensor) -> None:
+        """Keep only ``rows`` (S,), in that order."""
+        self._num_rows = len(rows)
+        for bound in (*self._rows, *self._sessions.values()):
+            bound.select(rows)

@@ -1,0 +1,30 @@
+"""What a text continues: token ids, or ids with vectors in places, as images have in models that read both."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """What one text continues."""
+
+    ids: Sequence[int]
+    """Token ids, at least one. Where a vector stands, the id only fills the place."""
+    vectors: Mapping[int, Tensor] = field(default_factory=dict)
+    """``{place: (D,) input embedding}`` instead of the token's own; places count from 0."""
+
+    def __post_init__(self) -> None:
+        outside = [place for place in self.vectors if not 0 <= place < len(self.ids)]
+        if outside:
+            raise ValueError(f"vectors stand at places 0 to {len(self.ids) - 1} of a prompt, got {outside[0]}")
+
+    @classmethod
+    def of(cls, prompt: Prompt | Sequence[int]) -> Prompt:
+        """The same; plain ids become a prompt without vectors."""
+        return prompt if isinstance(prompt, Prompt) else cls(list(prompt))

@@ -1,0 +1,89 @@
+"""What ``generate`` is asked for, and what it gives back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from magic_cli.decoding.guides import Guide, ImageGuide
+from magic_cli.decoding.prompts import Prompt
+from magic_cli.decoding.protocols import LanguageModel
+from magic_cli.errors import SettingsError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from magic_cli.decoding.rules import Rule
+    from magic_cli.decoding.shortcuts.memory import StepMemory
+
+
+OnStep = Callable[[int, int, dict[str, Any]], None]
+"""``on_step(prompt index, step index, details)``: called after each choice, for traces."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """How texts are written.
+
+    Attributes:
+        is_settled: Whether a row's generated tokens already decide its text, so that it may stop.
+        seeds: One for every prompt, of sampled methods (0 unless given). A row draws from its own generator, so neither batching nor
+            order changes what it draws.
+        rules: On the next token; every method goes by them, in this order.
+        on_step: Called as ``on_step(prompt index, step index, details)`` after each choice; what was not evaluated is None.
+        with_hidden: Whether the last-layer hidden states of what was written are wanted, too.
+        lazy: Look only at candidates that can still win; gives the same tokens.
+        memory: Steps of earlier calls with the same method, rules and models, which are not computed again; takes up this call's.
+        settle_ties: Compute a choice that rounding may decide once more, for its row alone: whatever the batch, ``lazy`` and
+            ``memory``, the same tokens come out of MAGIC, contrastive and greedy search, as long as rounding stays within the margins
+            of ``scoring.py``. Made for float32: coarser numbers are full of ties.
+    """
+
+    is_settled: Callable[[list[int]], bool] = lambda generated: False
+    seeds: Sequence[int] | None = None
+    rules: Sequence[Rule] = ()
+    on_step: OnStep | None = None
+    with_hidden: bool = False
+    lazy: bool = True
+    memory: StepMemory | None = None
+    settle_ties: bool = True
+
+
+@dataclass
+class Request:
+    """All that a method works from, checked."""
+
+    model: LanguageModel
+    prompts: list[Prompt]
+    guides: Sequence[Guide]
+    """Present if the method needs an image."""
+    options: Options = field(default_factory=Options)
+
+    def seed(self, index: int) -> int:
+        """Of one prompt."""
+        return self.options.seeds[index] if self.options.seeds else 0
+
+    def image_guide(self, method: str) -> ImageGuide:
+        """The one guide of a method that compares whole texts with an image.
+
+        Raises:
+            SettingsError: There are others.
+        """
+        if len(self.guides) == 1 and isinstance(self.guides[0], ImageGuide):
+            return self.guides[0]
+        raise SettingsError(f"decoding.guides: {method} takes the image as its only guide, got {len(self.guides)}; use decoding=magic, or set decoding.guides=[image]")
+
+
+@dataclass
+class Written:
+    """What was written for one prompt."""
+
+    ids: list[int]
+    """Generated token ids, prompt excluded."""
+    hidden: Tensor | None = None
+    """(T, H) last-layer hidden states of these tokens, where they were asked for."""
+    text: str | None = None
+    """The text itself, of methods that find texts instead of writing tokens."""
+    details: dict[str, Any] = field(default_factory=dict)
+    """What else the method says of it, for predictions.jsonl."""

@@ -1,0 +1,68 @@
+"""Settings of the rules on the next token; torch is imported when the rules are built."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING
+
+from magic_cli import errors
+from magic_cli.errors import SettingsError
+from magic_cli.decoding.protocols import LanguageModel
+
+if TYPE_CHECKING:
+    from magic_cli.decoding.rules import Rule, StopTexts
+
+_require = partial(errors.require, prefix="rules")
+
+
+@dataclass
+class RuleSettings:
+    """Rules that hold for every method that writes token by token.
+
+    Attributes:
+        repetition_penalty: Makes tokens of the prompt and of the text so far less likely if greater than 1; greater than 0,
+            1 is off.
+        forbidden_words: Words and phrases that no text gets, whatever their case and their spelling in tokens.
+        min_length: No text ends before so many tokens, prompt not counted; at least 0.
+        stop_texts: A text ends before the first of these that is written; upper and lower case differ.
+    """
+
+    repetition_penalty: float = 1.0
+    forbidden_words: list[str] = field(default_factory=list)
+    min_length: int = 0
+    stop_texts: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        if not math.isfinite(self.repetition_penalty):
+            raise SettingsError(f"rules.repetition_penalty must be a finite number, got {self.repetition_penalty}")
+        _require("repetition_penalty", self.repetition_penalty, above=0)
+        _require("min_length", self.min_length, at_least=0)
+        for name, entries in (("forbidden_words", self.forbidden_words), ("stop_texts", self.stop_texts)):
+            if isinstance(entries, str):
+                raise SettingsError(f"rules.{name} must be a list, got {entries!r}; write rules.{name}=[{entries}]")
+            for place, entry in enumerate(entries, start=1):
+                # a line break is a text to stop at, but no word
+                if not isinstance(entry, str) or not (entry if name == "stop_texts" else entry.strip()):
+                    wrong = f"got {entry!r} as number {place}; leave it out"
+                    raise SettingsError(f"rules.{name} must hold texts that are not empty, {wrong}")
+
+    @property
+    def is_default(self) -> bool:
+        """Whether no rule is set."""
+        return self == RuleSettings()
+
+    def build(self, model: LanguageModel) -> tuple[list[Rule], StopTexts | None]:
+        """The rules that are set, in the order in which they apply, and the texts to stop at, if any."""
+        from magic_cli.decoding import rules
+        from magic_cli.decoding.token_texts import token_texts
+
+        built: list[Rule] = []
+        if self.repetition_penalty != 1:
+            built.append(rules.RepetitionPenalty(self.repetition_penalty))
+        if self.min_length:
+            built.append(rules.MinimumLength(self.min_length, model.end_ids))
+        if self.forbidden_words:
+            built.append(rules.ForbiddenWords(self.forbidden_words, token_texts(model)))
+        return built, rules.StopTexts(self.stop_texts, model.decode) if self.stop_texts else None

@@ -1,0 +1,194 @@
+"""Rules on the next token: scores in, scores out, nothing mutated.
+
+R rows, V vocabulary. A rule is called with the scores of all rows, and each row's tokens so far; -inf means "may not come next".
+What a rule gives a row depends on that row alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
+from itertools import chain
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from magic_cli.decoding.forbidden_words import Situation, WordWatch
+from magic_cli.decoding.zerocap.shifting import make_less_likely
+from magic_cli.errors import MagicError
+
+_SHOWN = 5  # last tokens that an error names
+
+
+class Rule(Protocol):
+    """A rule on the next token."""
+
+    def __call__(self, logits: Tensor, prompts: Sequence[Sequence[int]], generated: Sequence[Sequence[int]]) -> Tensor:
+        """Scores (R, V) -> scores (R, V) of the same type and device; the input stays as it is."""
+
+
+class RepetitionPenalty:
+    """Makes every token of the prompt and of the text so far less likely (Keskar et al. 2019, CTRL, section 4.1).
+
+    As Hugging Face's ``generate`` does it: a positive score is divided by the penalty, a negative one is multiplied; how often
+    a token occurred does not matter.
+
+    Args:
+        penalty: Greater than 0; 1 changes nothing, below 1 repetitions are favoured.
+    """
+
+    def __init__(self, penalty: float) -> None:
+        self.penalty = penalty
+
+    def __call__(self, logits: Tensor, prompts: Sequence[Sequence[int]], generated: Sequence[Sequence[int]]) -> Tensor:
+        used = [(row, token) for row, ids in enumerate(zip(prompts, generated, strict=True)) for token in chain(*ids)]
+        if not used:
+            return logits.clone()
+        place = torch.tensor(used, device=logits.device).unbind(dim=1)
+        scores = logits[place]
+        changed = make_less_likely(scores, torch.ones_like(scores, dtype=torch.bool), self.penalty)
+        limits = torch.finfo(logits.dtype)
+        # a large score may leave the range of 16 bits, which is no reason to forbid the token
+        changed = torch.where(scores.isfinite(), changed.clamp(limits.min, limits.max), scores)
+        return logits.index_put(place, changed)  # a token that occurs twice gets the same value twice
+
+
+class MinimumLength:
+    """No end token before ``num_tokens`` tokens were generated, prompt not counted.
+
+    Args:
+        num_tokens: At least 0.
+        end_ids: The tokens that end a text.
+    """
+
+    def __init__(self, num_tokens: int, end_ids: Iterable[int]) -> None:
+        self.num_tokens, self.end_ids = num_tokens, sorted(end_ids)
+
+    def __call__(self, logits: Tensor, prompts: Sequence[Sequence[int]], generated: Sequence[Sequence[int]]) -> Tensor:
+        result = logits.clone()
+        for row, ids in enumerate(generated):
+            if len(ids) < self.num_tokens:
+                result[row, [i for i in self.end_ids if i < logits.shape[1]]] = -torch.inf
+        return result
+
+
+class ForbiddenWords:
+    """Words and phrases that a text may not get, however they are spelled in tokens.
+
+    A token may not come next where the text so far and the token together would hold a word that ends in this token. Case does
+    not matter, nor do the kind of apostrophe, the number of spaces, and spaces that the clean-up of decoded text would remove
+    ("do n't"). A word that begins with a letter or digit does so after
+    none, and likewise at its end: "cat" is not in "concatenate" nor in "cats". Scripts without spaces between words (Chinese,
+    Japanese, Thai ...) have no such border: a word of theirs is forbidden inside others, too. The words of the prompt count as
+    text so far; what the prompt holds already is no reason to forbid anything.
+
+    The rule does not look ahead: after " cat" the text may end, so this token is forbidden even where "egory" would follow. The
+    single token " category" is allowed.
+
+    Args:
+        words: Not blank; "t-shirt" and "hot dog" are words, too.
+        token_texts: What each of the V tokens writes inside a text, as UTF-8 bytes (see ``token_texts.py``) or str.
+    """
+
+    def __init__(self, words: Sequence[str], token_texts: Sequence[bytes | str]) -> None:
+        texts = [text.encode(errors="replace") if isinstance(text, str) else text for text in token_texts]
+        self._watch = WordWatch(words, texts)
+        self._forbidden = lru_cache(maxsize=1024)(self._find)
+
+    def __call__(self, logits: Tensor, prompts: Sequence[Sequence[int]], generated: Sequence[Sequence[int]]) -> Tensor:
+        result = logits.clone()
+        for row, (prompt, ids) in enumerate(zip(prompts, generated, strict=True)):
+            forbidden = self._forbidden(self._watch.situation(prompt, ids), logits.device)
+            result[row].index_fill_(0, forbidden, -torch.inf)
+        return result
+
+    def _find(self, situation: Situation, device: torch.device) -> Tensor:
+        return torch.tensor(self._watch.forbidden(situation), dtype=torch.long, device=device)
+
+
+class ForcedSequences:
+    """Token sequences that are always written to their end: once one is begun, nothing else may come.
+
+    Which are begun is seen from the end of the generated tokens: the longest beginning of a sequence that stands there counts,
+    with several sequences of that beginning any of them may go on. If the longest is a whole sequence, all is allowed again.
+
+    Args:
+        sequences: Not empty ones.
+        begin_at: After so many generated tokens the first token of a sequence must come, unless one is under way; None: never.
+    """
+
+    def __init__(self, sequences: Sequence[Sequence[int]], *, begin_at: int | None = None) -> None:
+        self.sequences, self.begin_at = [list(sequence) for sequence in sequences], begin_at
+
+    def __call__(self, logits: Tensor, prompts: Sequence[Sequence[int]], generated: Sequence[Sequence[int]]) -> Tensor:
+        result = logits.clone()
+        for row, ids in enumerate(generated):
+            allowed = self._allowed(ids)
+            if allowed is not None:
+                kept = result[row, allowed]
+                result[row] = -torch.inf
+                result[row, allowed] = kept
+        return result
+
+    def _allowed(self, generated: Sequence[int]) -> list[int] | None:
+        """The tokens of which one must come next; None: all may."""
+        for length in range(min(len(generated), max(map(len, self.sequences), default=0)), 0, -1):
+            end = list(generated[len(generated) - length :])
+            begun = [sequence for sequence in self.sequences if sequence[:length] == end]
+            if begun:
+                if any(len(sequence) == length for sequence in begun):
+                    break
+                return sorted({sequence[length] for sequence in begun})
+        if self.begin_at == len(generated) and self.sequences:
+            return sorted({sequence[0] for sequence in self.sequences})
+        return None
+
+
+class StopTexts:
+    """Texts that end what is written: the text is settled once it holds one, and is cut before it.
+
+    Args:
+        texts: Not empty ones; upper and lower case differ.
+        decode: Token id lists -> their texts, as ``LanguageModel.decode``.
+    """
+
+    def __init__(self, texts: Sequence[str], decode: Callable[[Sequence[Sequence[int]]], list[str]]) -> None:
+        self.texts, self._decode = list(texts), decode
+
+    def is_settled(self, generated: Sequence[int]) -> bool:
+        """Whether the generated tokens hold a stop text."""
+        [text] = self._decode([list(generated)])
+        return any(stop in text for stop in self.texts)
+
+    def cut(self, text: str) -> str:
+        """What stands before the earliest stop text, without white space at its end; a text without one as it is."""
+        places = [text.index(stop) for stop in self.texts if stop in text]
+        return text[: min(places)].rstrip() if places else text
+
+
+def apply_rules(
+    rules: Sequence[Rule], logits: Tensor, prompts: Sequence[Sequence[int]], generated: Sequence[Sequence[int]]
+) -> Tensor:
+    """Apply rules in order, (R, V) -> (R, V); without rules the scores themselves.
+
+    Raises:
+        MagicError: No token of a row may come next.
+    """
+    for rule in rules:
+        logits = rule(logits, prompts, generated)
+    if rules:
+        blocked = (logits == -torch.inf).all(dim=-1).nonzero()[:1].flatten().tolist()
+        for row in blocked:
+            raise MagicError(
+                f"rules: nothing may come next after {_described(generated[row])}; "
+                "loosen rules.forbidden_words or rules.min_length"
+            )
+    return logits
+
+
+def _described(generated: Sequence[int]) -> str:
+    if not generated:
+        return "the prompt"
+    last = ", ".join(map(str, generated[-_SHOWN:]))
+    return f"{len(generated)} generated tokens (the last token ids: {last})"

@@ -1,0 +1,85 @@
+"""From a choice to tokens on the host: NaN is refused, steps are remembered, and what rounding may decide is decided alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from magic_cli.decoding.batch import Batch
+from magic_cli.decoding.method import refuse_nan
+from magic_cli.decoding.shortcuts.memory import Evidence
+from magic_cli.decoding.step import Candidates, Choice, Step
+from magic_cli.decoding.tracing import as_lists, report
+
+
+def decide(batch: Batch, step: Step, choice: Choice) -> tuple[list[int], bool]:
+    """The next token of every row, and whether one is not the choice's own.
+
+    Raises:
+        MagicError: A model computes NaN.
+    """
+    options = batch.request.options
+    tokens, close = read(step, choice)
+    if options.memory is not None:
+        _remember(batch, choice)
+    details, own = None if options.on_step is None else as_lists(choice), list(tokens)
+    for i in close if options.settle_ties else ():
+        alone = _decide_alone(batch, i)
+        [tokens[i]] = alone.tokens.tolist()
+        if details is not None:
+            details[i] = as_lists(alone)[0]
+    if details is not None:
+        report(options.on_step, batch.rows, choice, tokens, details)
+    return tokens, tokens != own
+
+
+def read(step: Step, choice: Choice) -> tuple[list[int], list[int]]:
+    """The chosen tokens on the host, and the rows whose choice is close, in one transfer with whether a model gave NaN.
+
+    Raises:
+        MagicError: One did.
+    """
+    found, num_rows = choice.candidates, len(choice.tokens)
+    close = torch.zeros_like(choice.tokens) if found is None or found.close is None else found.close
+    faulty = _faulty(step, found)
+    numbers = torch.cat([choice.tokens, close.to(choice.tokens), *(flag.to(choice.tokens)[None] for flag in faulty.values())]).tolist()
+    for model, is_faulty in zip(faulty, numbers[2 * num_rows :], strict=True):
+        refuse_nan(model, bool(is_faulty))
+    return numbers[:num_rows], [row for row, flag in enumerate(numbers[num_rows : 2 * num_rows]) if flag]
+
+
+def _faulty(step: Step, found: Candidates | None) -> dict[str, Tensor]:
+    """Whether a model gave NaN in a step, () bool each, by the settings group that names it."""
+    flags = {}
+    if step.state is not None:
+        flag = step.state.logits.isnan().any()
+        if found is not None and found.penalty is not None:
+            unknown = found.penalty.isnan()
+            flag = flag | (unknown if found.wanted is None else unknown & found.wanted).any()
+        flags["language_model"] = flag
+    if found is not None and found.f:
+        flags |= step.steering.faulty(found.f)
+    return flags
+
+
+def _remember(batch: Batch, choice: Choice, *, alone: bool = False) -> None:
+    if choice.candidates is None or choice.candidates.score is None:
+        return  # it went by more than the text so far
+    evidence, memory = Evidence.of(choice.candidates), batch.request.options.memory
+    for i, row in enumerate(batch.rows):
+        prompt = batch.request.prompts[row.prompt]
+        if not prompt.vectors:  # ids do not say what these are
+            memory.put(prompt.ids, row.generated, evidence.row(i, alone=alone))
+
+
+def _decide_alone(batch: Batch, index: int) -> Choice:
+    """A row's choice as it comes out when nothing is computed beside it and nothing is left out or remembered."""
+    alone = Batch.alone(batch.method, batch.request, batch.rows[index])
+    step = alone.step()
+    choice = batch.method.begin(1).step(step)
+    read(step, choice)
+    if batch.request.options.memory is not None:
+        _remember(alone, choice, alone=True)
+    return choice

@@ -1,0 +1,55 @@
+"""Candidates that can no longer win are not looked at: the same tokens with less work."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from magic_cli.decoding.step import Candidates
+
+_BOUND_SLACK = 1e-5
+"""Far above the rounding of a score, which is of order 1."""
+
+
+def can_win(known: Tensor, forbidden: Tensor | None, *, alpha: float, lazy: bool = True) -> Tensor:
+    """Which candidates can still have the best score, whatever their penalties turn out to be.
+
+    A penalty is a cosine, in [-1, 1]: the best that a candidate can reach is ``known + alpha``, and the best of all reaches at least
+    the largest ``known - alpha``. Exact for any sum of guides; rounding is given a slack.
+
+    Args:
+        known: (R, K) ``(1 - alpha) p + sum of beta_i f_i``.
+        forbidden: (R, K) bool: cannot win in any case; None: none is.
+        alpha: Weight of the penalty.
+        lazy: False: whatever is not forbidden counts as able to win.
+
+    Returns:
+        (R, K) bool, at least one of a row true; all where a score is NaN.
+    """
+    if not lazy:
+        possible = torch.ones_like(known, dtype=torch.bool)
+        return possible if forbidden is None else possible & ~forbidden
+    if forbidden is not None:
+        known = known.masked_fill(forbidden, -torch.inf)
+    possible = ~(known + alpha < known.amax(dim=-1, keepdim=True) - alpha - _BOUND_SLACK)
+    return possible if forbidden is None else possible & ~forbidden
+
+
+def wanted(found: Candidates, ends: Callable[[int, int], bool] | None) -> Tensor:
+    """(R, K) bool: candidates whose hidden states are to be known, for their penalty or because the text goes on from them.
+
+    Args:
+        found: The candidates, of which some can win.
+        ends: ``ends(row, token)``: whether the row's text ends with this token; None: it may always go on.
+    """
+    if ends is None:
+        return found.can_win
+    rows, columns = found.sole.nonzero(as_tuple=True)
+    if not len(rows):
+        return found.can_win
+    chosen = found.can_win.clone()
+    tokens = found.ids[rows, columns].tolist()
+    chosen[rows, columns] = chosen.new_tensor([not ends(row, token) for row, token in zip(rows.tolist(), tokens, strict=True)])
+    return chosen

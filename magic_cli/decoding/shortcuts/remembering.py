@@ -1,0 +1,66 @@
+"""Rows go on as far as their steps are remembered, before anything is computed: the method's own ``step`` on what is known."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from magic_cli.decoding.batch import Row, is_done, steering
+from magic_cli.decoding.method import DecodingMethod
+from magic_cli.decoding.request import Request
+from magic_cli.decoding.shortcuts.deciding import read
+from magic_cli.decoding.shortcuts.memory import Evidence
+from magic_cli.decoding.step import Candidates, Step
+from magic_cli.decoding.tracing import as_lists, report
+
+
+class NotRemembered(Exception):
+    """More must be known for a choice than is remembered."""
+
+
+@dataclass
+class RememberedStep(Step):
+    """A step of one row, of which all that does not depend on the guides is remembered."""
+
+    evidence: Evidence | None = None
+
+    def candidates(self, k: int) -> Candidates:
+        return self.evidence.as_candidates()
+
+    def _penalty(self, found: Candidates) -> Tensor:
+        if (found.penalty.isnan() & found.can_win & ~found.sole).any():
+            raise NotRemembered
+        return found.penalty
+
+
+def go_on_from_memory(method: DecodingMethod, request: Request, rows: Sequence[Row], results: dict[int, list[int]]) -> list[Row]:
+    """Let rows grow as far as their steps are remembered; returns those that are not finished by it, the others are among the results."""
+    if request.options.memory is None:
+        return list(rows)
+    return [row for row in rows if not _follow(method, request, row, results)]
+
+
+def _follow(method: DecodingMethod, request: Request, row: Row, results: dict[int, list[int]]) -> bool:
+    options, prompt, bound = request.options, request.prompts[row.prompt], steering(request, [row])
+    while not prompt.vectors and (evidence := options.memory.get(prompt.ids, row.generated)) is not None:
+        step = RememberedStep(
+            request.model, state=None, logits=None, prompts=[prompt.ids], generated=[row.generated], remaining=[], generators=[],
+            steering=bound, lazy=options.lazy, evidence=evidence,
+        )  # fmt: skip
+        try:
+            choice = method.begin(1).step(step)
+        except NotRemembered:
+            break
+        tokens, close = read(step, choice)
+        if close and not evidence.alone and options.settle_ties:
+            break
+        options.memory.met += 1
+        if options.on_step is not None:
+            report(options.on_step, [row], choice, tokens, as_lists(choice))
+        row.generated = [*row.generated, *tokens]
+        if is_done(method, request, row):
+            results[row.prompt] = row.generated
+            return True
+    return False

@@ -1,0 +1,182 @@
+"""What a method author meets: the step of R rows, the candidates for their next token, and the choice among them.
+
+Shape letters: see ``protocols.py``; R rows, K candidates of each.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from magic_cli.decoding.protocols import LanguageModel, LanguageModelState
+from magic_cli.decoding.text import until_end
+
+if TYPE_CHECKING:
+    from torch import Generator, Tensor
+
+    from magic_cli.decoding.guides import Steering
+
+
+@dataclass
+class Candidates:
+    """The tokens of each row that may come next, and what is known of them so far."""
+
+    ids: Tensor
+    """(R, K) token ids, likeliest first."""
+    confidence: Tensor
+    """(R, K) their probabilities: softmax over the whole vocabulary."""
+    close: Tensor | None = None
+    """(R,) bool: so near a tie that the rounding of float32 may decide which are among the K, or which is best; None: never."""
+    forbidden: Tensor | None = None
+    """(R, K) bool: may not come next; None: all may."""
+    features: tuple[Tensor, ...] = ()
+    """(R, K, E) of the texts that they make, for each guide."""
+    f: tuple[Tensor, ...] = ()
+    """(R, K) how well these texts fit, for each guide."""
+    can_win: Tensor | None = None
+    """(R, K) bool: can have the best score, as far as is known before a look ahead."""
+    wanted: Tensor | None = None
+    """(R, K) bool: were looked at; None: all were, if any."""
+    penalty: Tensor | None = None
+    """(R, K) degeneration penalties, NaN where nobody looked; None: they have no weight."""
+    score: Tensor | None = None
+    """(R, K); NaN where the penalty is not known. None: nothing was scored."""
+
+    @property
+    def sole(self) -> Tensor:
+        """(R, K) bool: candidates that win without a look at them, being the only ones of their row that can."""
+        return self.can_win & (self.can_win.sum(dim=1, keepdim=True) == 1)
+
+
+@dataclass
+class Choice:
+    """The next token of every row, and how it came about."""
+
+    tokens: Tensor
+    """(R,) token ids."""
+    candidates: Candidates | None = None
+    """What they were chosen from; None: from all tokens."""
+    parents: Tensor | None = None
+    """(R,) row that each row continues (beam search); None: every row continues itself."""
+    finished: dict[int, list[int]] | None = None
+    """Prompts that the method itself declares done: {group of rows: generated tokens}. None: the loop decides."""
+
+    @property
+    def place(self) -> Tensor:
+        """(R,) index of each token among its row's candidates."""
+        return (self.candidates.ids == self.tokens[:, None]).int().argmax(dim=1)
+
+
+@dataclass
+class Step:
+    """Everything a method may look at when it chooses the next token of R rows."""
+
+    model: LanguageModel
+    state: LanguageModelState
+    logits: Tensor
+    """(R, V) scores of the next token, after all rules; -inf: may not come next."""
+    prompts: list[Sequence[int]]
+    generated: list[list[int]]
+    """Tokens after the prompt, one list a row."""
+    remaining: list[int]
+    """Tokens each row may still get, this one included; at least 1."""
+    generators: list[Generator]
+    steering: Steering | None = None
+    """The guides, bound to the rows; None: nothing steers them."""
+    lazy: bool = True
+    """Whether candidates that can no longer win need not be looked at."""
+    ends: Callable[[int, int], bool] | None = None
+    """``ends(row, token)``: whether the row's text ends with this token; None: a sole candidate is looked at, too, for a trace."""
+
+    def candidates(self, k: int) -> Candidates:
+        """The ``k`` likeliest next tokens of each row, best first."""
+        from magic_cli.decoding import scoring
+
+        ids, confidence, close = scoring.top_candidates(self.logits, k)
+        forbidden = None
+        if self.logits is not self.state.logits:  # a rule took part
+            forbidden = self.logits.gather(1, ids) == -math.inf
+        return Candidates(ids, confidence, close, forbidden)
+
+    def guidance(self, found: Candidates, *, window: int, include_prompt: bool) -> Tensor | None:
+        """The weighted sum of all guides, (R, K); None: nothing steers.
+
+        Args:
+            found: The candidates whose texts are read; take up features and scores.
+            window: Only so many last tokens of a text are read.
+            include_prompt: Whether the prompt's words are part of it.
+        """
+        if not self.steering:
+            return None
+        if not found.features:
+            sequences = candidate_sequences(self, found.ids.tolist(), window=window, include_prompt=include_prompt)
+            texts = iter(self.model.decode(sequences))
+            found.features = self.steering.read([list(islice(texts, found.ids.shape[1])) for _ in self.prompts])
+        found.f = self.steering.score(found.features, found.forbidden)
+        return self.steering.total(found.f)
+
+    def look_ahead(self, found: Candidates, known: Tensor, *, alpha: float) -> Tensor | None:
+        """Degeneration penalties (R, K), NaN where they cannot matter; None if they have no weight.
+
+        Args:
+            found: The candidates; take up what comes out.
+            known: (R, K) their scores but for the penalty.
+            alpha: Weight of the penalty, in [0, 1].
+        """
+        from magic_cli.decoding.shortcuts import laziness
+
+        found.can_win = laziness.can_win(known, found.forbidden, alpha=alpha, lazy=self.lazy)
+        if alpha == 0:
+            return None
+        found.penalty = self._penalty(found)
+        return found.penalty.masked_fill(~found.can_win, math.nan)
+
+    def _penalty(self, found: Candidates) -> Tensor:
+        from magic_cli.decoding import scoring
+        from magic_cli.decoding.shortcuts import laziness
+
+        found.wanted = laziness.wanted(found, self.ends) if self.lazy else None
+        hidden = self.peek(found.ids, found.wanted)
+        return scoring.degeneration_penalty(hidden, self.state.hidden, self.state.valid)
+
+    def peek(self, ids: Tensor, wanted: Tensor | None = None) -> Tensor:
+        """Hidden states (R, K, H) of the tokens ``ids`` (R, K), or of those that are ``wanted`` (R, K), NaN for the rest."""
+        return self.model.peek(self.state, ids, wanted)
+
+    def best(self, found: Candidates, score: Tensor) -> Choice:
+        """Choose the candidate with the best score (R, K) in each row; of equal ones the likelier."""
+        from magic_cli.decoding import scoring
+
+        if found.forbidden is not None:
+            score = score.masked_fill(found.forbidden, math.nan)
+        known = score.masked_fill(found.sole & score.isnan(), 0.0).nan_to_num(nan=-math.inf)
+        near = scoring.is_close(known, beta=self.steering.weight if self.steering else 0.0)
+        found.score, found.close = score, near if found.close is None else near | found.close
+        return Choice(found.ids.gather(1, scoring.best_candidate(known)[:, None]).squeeze(1), found)
+
+    def uniform(self) -> Tensor:
+        """(R,) one uniform number in [0, 1) from each row's own generator."""
+        import torch
+
+        return torch.stack([torch.rand((), generator=g, dtype=torch.float64) for g in self.generators])
+
+
+def candidate_sequences(step: Step, ids: Sequence[Sequence[int]], *, window: int, include_prompt: bool) -> list[list[int]]:
+    """Token ids whose text the image-text model scores: (text so far + candidate), R * K lists.
+
+    Only the last ``window`` tokens are kept, and a sequence ends before its first end-of-text, as CLIP would pool
+    there. With ``include_prompt`` the prompt's words come first; its special tokens are no words.
+    """
+    model, sequences = step.model, []
+    for prompt, generated, candidates in zip(step.prompts, step.generated, ids, strict=True):
+        words = [i for i in prompt if i not in model.special_ids] if include_prompt else []
+        text = (words + generated)[-(window - 1) :] if window > 1 else []
+        whole = until_end(text, model.end_ids)
+        if len(whole) < len(text):
+            sequences += [whole] * len(candidates)
+        else:
+            sequences += [text if i in model.end_ids else [*text, i] for i in candidates]
+    return sequences

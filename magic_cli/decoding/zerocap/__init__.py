@@ -1,0 +1,1 @@
+"""ZeroCap: its settings, its arithmetic, its loop over one image."""

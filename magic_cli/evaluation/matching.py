@@ -1,0 +1,97 @@
+"""Whose caption is of which image: by id, or by image name where the two contradict each other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from magic_cli.data.references import ReferenceSet
+from magic_cli.data.system import System
+from magic_cli.errors import MagicError
+
+
+@dataclass(frozen=True)
+class Match:
+    """A system's captions with the images of a reference file."""
+
+    items: dict[str, str]
+    """``{id of the references: id of the caption}``, in the references' order."""
+    notes: tuple[str, ...] = ()
+    """What the user should know of how they were matched."""
+
+
+def match_references(system: System, references: ReferenceSet, *, drop_unmatched: bool) -> Match:
+    """Find the references of each caption.
+
+    An id may be a running number that means another image in the references. So where a record's image name belongs to another
+    image than its id, the names decide, if each of them is one image's; else neither is trusted. Stories are matched by id
+    alone: several may be of one image.
+
+    Raises:
+        MagicError: Ids and image names contradict each other, a caption has no references, or two are of one image.
+    """
+    names = {} if system.writes_stories else {item: system.images[item] for item in system.captions if item in system.images}
+    by_id = {item: references.find(item) for item in system.captions}
+    by_name = {item: references.find(name) for item, name in names.items()}
+    contradicted = [item for item in names if len(by_id[item]) == 1 and _contradicts(references, by_id[item][0], names[item])]
+    if not contradicted:
+        found = {item: by_id[item] if len(by_id[item]) == 1 else by_name.get(item) or by_id[item] for item in system.captions}
+        return Match(_in_order(system, references, found, drop_unmatched))
+    contradiction = _contradiction(references, contradicted[0], by_id[contradicted[0]][0], names[contradicted[0]])
+    if system.ids_are_chosen:
+        note = f"matched by id, as id_key says, though {len(contradicted)} image names are other images' ({contradiction})"
+        return Match(_in_order(system, references, by_id, drop_unmatched), (note,))
+    unnamed = [item for item in system.captions if len(by_name.get(item, ())) != 1]
+    if unnamed:
+        raise MagicError(f"{system.source}: {contradiction}; {_fault_of_name(unnamed[0], names, by_name)}, so {_remedy(system)}")
+    return Match(_in_order(system, references, by_name, drop_unmatched), (f"matched by image name, not by id: {contradiction}",))
+
+
+def _contradicts(references: ReferenceSet, target: str, image: str) -> bool:
+    """Whether an image name is another one's than that of an id; a file without image names contradicts nobody."""
+    found = references.find(image)
+    return target not in found if found else references.image_name(target) is not None
+
+
+def _contradiction(references: ReferenceSet, item: str, target: str, image: str) -> str:
+    named = references.image_name(target)
+    if named is None:
+        return f"{_shown(image)}, the image of id {item!r}, is another one in {references.source}"
+    return f"id {item!r} is {_shown(named)} in {references.source}, its image is {_shown(image)}"
+
+
+def _in_order(system: System, references: ReferenceSet, found: dict[str, tuple[str, ...]], drop_unmatched: bool) -> dict[str, str]:
+    matched: dict[str, str] = {}
+    for item, targets in found.items():
+        if len(targets) != 1:
+            if drop_unmatched:
+                continue
+            raise MagicError(f"{system.source}: {_unmatched(item, targets, references)}, or leave such captions out with unmatched=drop")
+        [target] = targets
+        if target in matched:
+            raise MagicError(f"{system.source}: the ids {matched[target]!r} and {item!r} both mean image {target!r} of {references.source}; keep one")
+        matched[target] = item
+    return {item: matched[item] for item in references.captions if item in matched}
+
+
+def _unmatched(item: str, targets: tuple[str, ...], references: ReferenceSet) -> str:
+    if targets:
+        return f"the id {item!r} fits {targets[0]!r} and {targets[1]!r} of {references.source}; write it as one of them"
+    example = next(iter(references.captions))
+    return f"the id {item!r} is not in {references.source} (its ids look like {example!r}); give the references of these images"
+
+
+def _fault_of_name(item: str, names: dict[str, str], by_name: dict[str, tuple[str, ...]]) -> str:
+    if item not in names:
+        return f"but id {item!r} has no image name"
+    found = by_name[item]
+    return f"but {_shown(names[item])} is " + (f"both {found[0]!r} and {found[1]!r} there" if found else "not there")
+
+
+def _remedy(system: System) -> str:
+    ids, images = system.keys or ("id", "image")
+    where = f"evaluate {system.source / 'predictions.jsonl'} with" if system.source.is_dir() else "say which counts:"
+    return f"{where} id_key={ids} for the ids, or id_key={images} for the image names (those that are not there are left out with unmatched=drop)"
+
+
+def _shown(name: str) -> str:
+    return repr(name if len(name) <= 60 else f"...{name[-57:]}")

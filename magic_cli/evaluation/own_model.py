@@ -1,0 +1,82 @@
+"""The image-text model of CLIPScore where nobody has chosen one: the model that the runs were made with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
+
+from magic_cli.data.system import System
+from magic_cli.errors import MagicError, SettingsError
+from magic_cli.evaluation.settings import DEFAULT_SCORER, ScoringSettings
+from magic_cli.model_settings import Family, ImageTextModelSettings
+
+_CHOOSE = "choose one with --image-text-model NAME, or image_text_model.path=DIR"
+
+
+@dataclass
+class OwnImageTextModel(ImageTextModelSettings):
+    """A run's own image-text model, which may be gone since.
+
+    Attributes:
+        run: The run folder.
+        files: SHA-256 of its files by name, as the run found them; None: not known.
+    """
+
+    run: str = ""
+    files: dict[str, str] | None = None
+
+    def __post_init__(self) -> None:
+        """Nothing is checked before the model is needed."""
+
+    def checked(self) -> ImageTextModelSettings:
+        """The plain settings.
+
+        Raises:
+            SettingsError: The model is not where it was.
+        """
+        plain = {field.name: getattr(self, field.name) for field in fields(ImageTextModelSettings)}
+        try:
+            return ImageTextModelSettings(**plain)
+        except SettingsError as error:
+            raise SettingsError(f"the model of {self.run}, {self.path or self.name}, is not there any more ({error}); {_CHOOSE}") from error
+
+    def check_files(self, facts: dict[str, Any]) -> None:
+        """Compare the loaded model with what the run used.
+
+        Raises:
+            MagicError: It has other files.
+        """
+        if self.files is not None and facts.get("files") is not None and facts["files"] != self.files:
+            raise MagicError(f"the files of {self.path or self.name} are not those that {self.run} was made with; {_CHOOSE}")
+
+
+def with_own_model(settings: ScoringSettings, systems: Sequence[System]) -> tuple[ScoringSettings, str | None]:
+    """The settings with the image-text model that all runs among the systems share, if one is needed and nobody has chosen one.
+
+    Returns:
+        The settings, and a warning where the runs were made with different models, so that the default stays.
+    """
+    if not settings.metrics.needs_images() or settings.image_text_model != DEFAULT_SCORER:
+        return settings, None
+    own = [model for system in systems if (model := _own(system)) is not None]
+    models = {(str(asdict(replace(model, run="", logit_scale=None)))): model for model in own}
+    if len(models) > 1:
+        names = ", ".join(f"{model.run}: {model.path or model.name}" for model in models.values())
+        return settings, f"the runs were made with different image-text models ({names}), so CLIPScore is by {settings.image_text_model.name}; {_CHOOSE}"
+    return (replace(settings, image_text_model=own[0]) if own else settings), None
+
+
+def _own(system: System) -> OwnImageTextModel | None:
+    """What a run's manifest says of its image-text model; None: it had none, or this is no run."""
+    manifest = system.manifest or {}
+    identity, used = (manifest.get(key) for key in ("identity", "models"))
+    values = identity.get("image_text_model") if isinstance(identity, dict) else None
+    if not isinstance(values, dict) or values.get("family") not in Family.__members__:
+        return None
+    facts = used.get("image_text_model") if isinstance(used, dict) else None
+    known = {key: values.get(key) for key in ("name", "path", "pretrained", "logit_scale")}
+    return OwnImageTextModel(
+        **known, revision=values.get("revision") or "main", family=Family[values["family"]], run=str(system.source),
+        files=facts.get("files") if isinstance(facts, dict) else None,
+    )  # fmt: skip

@@ -1,0 +1,79 @@
+"""Prompts that hold vectors in places, and the hidden states of what was written."""
+
+import pytest
+import torch
+from tests.decoding import Guidance, generate
+
+from magic_cli.decoding import generate as core
+from magic_cli.decoding.beam import BeamSearch
+from magic_cli.decoding.magic import ContrastiveSearch, MagicSearch
+from magic_cli.decoding.prompts import Prompt
+from magic_cli.decoding.request import Options
+from magic_cli.decoding.sampling import GreedySearch, NucleusSampling
+from magic_cli.decoding.shortcuts.memory import StepMemory
+from magic_cli.decoding.zerocap.method import ZeroCap
+from magic_cli.errors import MagicError
+
+LENGTH = 16
+METHODS = [MagicSearch(LENGTH, k=5, alpha=0.1, beta=0.4), ContrastiveSearch(LENGTH, k=4, alpha=0.6), GreedySearch(LENGTH), BeamSearch(LENGTH, num_beams=3),
+           NucleusSampling(LENGTH, p=0.9)]  # fmt: skip
+each_method = pytest.mark.parametrize("method", METHODS, ids=lambda method: type(method).__name__)
+each_way = pytest.mark.parametrize("look_ahead", ["tree", "repeated", "recompute"])
+
+
+def with_vectors(model, ids, places):
+    """The same prompt with the embeddings of some of its tokens in their places, and other ids there."""
+    embedded = model.network.embed(torch.tensor(ids))
+    return Prompt([0 if place in places else token for place, token in enumerate(ids)], {place: embedded[place] for place in places})
+
+
+@pytest.fixture
+def prompts(language_model):
+    return [[language_model.start_id, *language_model.encode(text)] for text in ("A man rides", "Two dogs are running", "A")]
+
+
+@each_method
+@each_way
+def test_same_text_is_written_when_tokens_stand_as_their_vectors(make_language_model, clip, image_features, prompts, method, look_ahead):
+    model, guidance = make_language_model(look_ahead=look_ahead), Guidance(clip, image_features[:3])
+    expected = generate(model, method, prompts, guidance=guidance, seeds=[1, 2, 3])
+    mixed = [with_vectors(model, prompts[0], {1, 2}), prompts[1], with_vectors(model, prompts[2], {0})]
+    assert generate(model, method, mixed, guidance=guidance, seeds=[1, 2, 3], memory=StepMemory(1 << 20)) == expected
+
+
+@each_way
+def test_vectors_that_are_no_tokens_change_the_text_and_batches_do_not(make_language_model, prompts, look_ahead):
+    model, method = make_language_model(look_ahead=look_ahead), GreedySearch(LENGTH)
+    generator = torch.Generator().manual_seed(0)
+    strange = [Prompt(ids, {1: torch.randn(model.network.embed(torch.tensor([0])).shape[-1], generator=generator)}) for ids in prompts if len(ids) > 1]
+    alone = [generate(model, method, [prompt])[0] for prompt in strange]
+    assert generate(model, method, strange) == alone
+    assert alone != generate(model, method, [prompt.ids for prompt in strange])
+
+
+def test_prompt_with_vectors_is_refused_in_one_line_when_nobody_can_serve_it(make_language_model, clip, image_features, prompts, monkeypatch):
+    model = make_language_model()
+    prompt = with_vectors(model, prompts[0], {1})
+    with pytest.raises(MagicError, match="^decoding=zerocap reads no prompts with vectors"):
+        generate(model, ZeroCap(prompt="<|endoftext|>A photo", num_texts=8), [prompt], guidance=Guidance(clip, image_features[:1]))
+    with pytest.raises(MagicError, match="^language_model: .* takes vectors of .* numbers in a prompt, got"):
+        generate(model, GreedySearch(LENGTH), [Prompt([1, 2], {0: torch.zeros(3)})])
+    model = make_language_model()
+    monkeypatch.setattr(type(model.network), "takes_vectors", False)
+    with pytest.raises(MagicError, match="^language_model: .* reads token ids only"):
+        generate(model, GreedySearch(LENGTH), [prompt])
+    with pytest.raises(ValueError, match="^vectors stand at places 0 to 1"):
+        Prompt([1, 2], {2: torch.zeros(3)})
+
+
+@each_method
+def test_hidden_states_are_those_of_a_plain_pass_when_asked_for(language_model, network_and_tokenizer, clip, image_features, prompts, method):
+    network, _ = network_and_tokenizer
+    guides = [method.image_guide(clip, image_features[:3])]
+    plain = core.generate(language_model, method, prompts, guides)
+    written = core.generate(language_model, method, prompts, guides, Options(with_hidden=True))
+    assert [one.ids for one in written] == [one.ids for one in plain] and all(one.hidden is None for one in plain)
+    for prompt, one in zip(prompts, written, strict=True):
+        with torch.inference_mode():
+            hidden = network.base_model(torch.tensor([[*prompt, *one.ids]])).last_hidden_state[0, len(prompt) :]
+        assert torch.allclose(one.hidden, hidden, atol=1e-4) and len(one.hidden) == len(one.ids)

@@ -1,0 +1,146 @@
+"""Whose caption is of which image: ids that contradict image names, running numbers, and files in the forms of known datasets."""
+
+import json
+
+import pytest
+
+from magic_cli.data.predictions import read_system
+from magic_cli.data.references import read_references
+from magic_cli.errors import MagicError
+from magic_cli.evaluation.corpora import build_corpus
+
+CAPTIONS = {"a.jpg": "a dog", "b.jpg": "two people", "c.jpg": "some food", "d.jpg": "the plane"}
+
+
+def written(path, document):
+    path.write_text(document if isinstance(document, str) else json.dumps(document))
+    return path
+
+
+def rows(names, key="caption", image="image", **more):
+    """Records with a running id."""
+    return [{"id": i, image: name, key: CAPTIONS[name] if key == "caption" else [CAPTIONS[name]], **more} for i, name in enumerate(names)]
+
+
+def matched(tmp_path, predictions, references, *, id_key=None, drop=False):
+    """``{caption: its references}``, and the notes."""
+    system = read_system(written(tmp_path / "preds.json", predictions), id_key=id_key)
+    corpus, coverage = build_corpus(system, read_references(written(tmp_path / "refs.json", references)), images=None, drop_unmatched=drop)
+    return dict(zip(corpus.captions, corpus.references, strict=True)), coverage
+
+
+RIGHT = {caption: (caption,) for caption in CAPTIONS.values()}
+SHUFFLED = ["c.jpg", "a.jpg", "d.jpg", "b.jpg"]
+NOCAPS = {
+    "images": [{"id": i, "file_name": name, "open_images_id": name[0], "coco_url": f"https://x/{name}"} for i, name in enumerate(SHUFFLED)],
+    "annotations": [{"id": 9 - i, "image_id": i, "caption": CAPTIONS[name]} for i, name in enumerate(SHUFFLED)],
+}
+NUMBERED_TABLE = "id,image,caption\n" + "".join(f"{i},{name},{CAPTIONS[name]}\n" for i, name in enumerate([*SHUFFLED, *SHUFFLED]))
+
+
+@pytest.mark.parametrize(
+    "references",
+    [
+        rows(SHUFFLED, "references"),
+        NOCAPS,
+        {"images": [{"imgid": i, "cocoid": i, "filename": name, "sentences": [{"raw": CAPTIONS[name], "sentid": i}]} for i, name in enumerate(SHUFFLED)]},
+        "id,image,caption\n" + "".join(f"{i},{name},{CAPTIONS[name]}\n" for i, name in enumerate(SHUFFLED)),
+        {str(i): [CAPTIONS[name]] for i, name in enumerate(SHUFFLED)} | {name: [CAPTIONS[name]] for name in CAPTIONS},
+    ],
+    ids=["records", "nocaps", "karpathy", "table", "object"],
+)
+@pytest.mark.parametrize(
+    "predictions",
+    [
+        rows(CAPTIONS),
+        [{"image_id": i, "file": f"D:\\val\\{name[0]}.JPG", "caption": caption} for i, (name, caption) in enumerate(CAPTIONS.items())],
+        "id,filename,caption\n" + "".join(f"{i}.0,val/{name},{caption}\n" for i, (name, caption) in enumerate(CAPTIONS.items())),
+        [{"id": float(i), "image_name": name[0], "caption": caption} for i, (name, caption) in enumerate(CAPTIONS.items())],
+    ],
+    ids=["records", "windows", "table", "no_suffix"],
+)
+def test_image_names_decide_when_ids_are_row_numbers(tmp_path, predictions, references):
+    found, coverage = matched(tmp_path, predictions, references)
+    assert found == RIGHT
+    [note] = coverage.notes
+    assert note.startswith("matched by image name, not by id: ") and "refs.json" in note
+
+
+def test_rows_of_a_table_with_a_running_id_are_references_of_their_images(tmp_path):
+    found, coverage = matched(tmp_path, rows(CAPTIONS), NUMBERED_TABLE)
+    assert found == {caption: (caption, caption) for caption in CAPTIONS.values()}
+    assert (coverage.n, coverage.missing, coverage.notes) == (4, 0, ())
+
+
+def test_ids_that_repeat_are_images_ids_even_where_file_names_repeat(tmp_path):
+    references = [{"id": i, "image": "0001.jpg", "caption": text} for i, text in ((1, "a cat"), (1, "a big cat"), (2, "a dog"))]
+    assert read_references(written(tmp_path / "refs.json", references)).captions == {"1": ("a cat", "a big cat"), "2": ("a dog",)}
+
+
+@pytest.mark.parametrize(
+    ("names", "fault"),
+    [
+        (["a.jpg", "b.jpg", "c.jpg", "zebra.jpg"], "but 'zebra.jpg' is not there"),
+        (["a.jpg", "b.jpg", "c.jpg", ""], "but id '3' has no image name"),
+    ],
+)
+def test_neither_is_trusted_when_ids_and_names_contradict_and_not_every_name_is_known(tmp_path, names, fault):
+    predictions = [{"id": i, "image": name, "caption": f"text {i}"} for i, name in enumerate(names)]
+    with pytest.raises(MagicError) as caught:
+        matched(tmp_path, predictions, NOCAPS)
+    message = str(caught.value)
+    assert "id '0' is 'c.jpg' in " in message and "its image is 'a.jpg'" in message and fault in message and "\n" not in message
+    assert "id_key=id for the ids" in message and "id_key=image for the image names" in message and "unmatched=drop" in message
+
+
+def test_both_remedies_of_a_contradiction_do_what_they_say(tmp_path):
+    predictions = rows([*list(CAPTIONS)[:3]]) + [{"id": 3, "image": "zebra.jpg", "caption": "a zebra"}]
+    found, coverage = matched(tmp_path, predictions, NOCAPS, id_key="id")
+    assert found["a dog"] == ("some food",) and found["a zebra"] == ("two people",)
+    assert coverage.notes[0].startswith("matched by id, as id_key says, though 4 image names are other images'")
+    found, coverage = matched(tmp_path, predictions, NOCAPS, id_key="image", drop=True)
+    assert found == {caption: references for caption, references in RIGHT.items() if caption != "the plane" and caption != "two people"} | {
+        "two people": ("two people",)
+    }
+    assert (coverage.dropped, coverage.missing, coverage.notes) == (1, 1, ())
+
+
+def test_name_that_two_images_have_decides_nothing(tmp_path):
+    references = [{"id": 0, "image": "x/a.jpg", "references": ["r"]}, {"id": 1, "image": "y/a.jpg", "references": ["s"]}, {"id": 2, "image": "b.jpg", "references": ["t"]}]
+    predictions = [{"id": 0, "image": "b.jpg", "caption": "p"}, {"id": 1, "image": "a.jpg", "caption": "q"}]
+    with pytest.raises(MagicError, match="but 'a.jpg' is both '0' and '1' there"):
+        matched(tmp_path, predictions, references)
+    assert matched(tmp_path, predictions[1:], references)[0] == {"q": ("s",)}  # its id says which of the two
+
+
+@pytest.mark.parametrize(
+    ("record", "reference"),
+    [
+        ({"image_id": 42, "image": "/data/val2014/COCO_val2014_000000000042.jpg"}, {"id": 42, "file_name": "COCO_val2014_000000000042.jpg"}),
+        ({"id": "42", "image": "000000000042.jpg"}, {"id": 42, "file_name": "COCO_val2014_000000000042.jpg"}),
+        ({"id": "x/cat.jpg", "image": "/home/me/photos/x/cat.jpg"}, {"id": 7, "file_name": "x/cat.jpg"}),
+        ({"cocoid": 42, "image": "img_0.png"}, {"id": 42}),
+        ({"image_id": 42.0}, {"id": 42, "file_name": "a.jpg"}),
+        ({"image_id": 42, "image": "/9j/4AAQ" * 10_000}, {"id": 42, "file_name": "a.jpg"}),  # the image itself
+        ({"image_id": 42, "image": ""}, {"id": 42, "file_name": "a.jpg"}),
+    ],
+)
+def test_ids_and_names_that_agree_are_matched_without_a_note(tmp_path, record, reference):
+    references = {"images": [reference], "annotations": [{"image_id": reference["id"], "caption": "r"}]}
+    found, coverage = matched(tmp_path, [record | {"caption": "p"}], references)
+    assert found == {"p": ("r",)} and coverage.notes == ()
+
+
+def test_stories_are_matched_by_their_ids_though_their_photos_are_others(tmp_path):
+    stories = [{"id": i, "title": f"Title {i}", "story": f"story {i}", "image": name} for i, name in enumerate(SHUFFLED)]
+    references = [{"id": i, "image": name, "references": [f"told {i}"]} for i, name in enumerate(CAPTIONS)]
+    found, coverage = matched(tmp_path, stories, references)
+    assert found == {f"story {i}": (f"told {i}",) for i in range(4)} and coverage.notes == ()
+
+
+def test_run_folder_is_told_how_to_say_what_counts(tmp_path):
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "predictions.jsonl").write_text('{"id": "0", "image": "a.jpg", "caption": "a dog"}\n{"id": "1", "image": "z.jpg", "caption": "b"}\n')
+    with pytest.raises(MagicError, match=r"evaluate .*run/predictions.jsonl with id_key=id for the ids, or id_key=image"):
+        build_corpus(read_system(run), read_references(written(tmp_path / "refs.json", NOCAPS)), images=None, drop_unmatched=False)
