@@ -13,6 +13,7 @@ from typing import Any
 from magic_cli.benchmark.settings import BenchSettings
 from magic_cli.config_files import find_config_dir
 from magic_cli.data.training_texts import TextDataset
+from magic_cli.decoding.rule_settings import RuleSettings
 from magic_cli.errors import SettingsError
 from magic_cli.evaluation.settings import DEFAULT_SCORER, EvaluateSettings, TableSettings
 from magic_cli.human_eval.settings import HumanEvalSettings
@@ -54,6 +55,7 @@ def register() -> None:
     store.store(group="schema", name="finetune_lm", node=FinetuneSettings)
     store.store(group="schema/training_texts", name="any", node=TextDataset)
     store.store(group="schema/run", name="default", node=RunSettings)
+    store.store(group="schema/rules", name="default", node=RuleSettings)
     store.store(group="schema/machine", name="default", node=MachineSettings)
     store.store(group="schema/metrics", name="default", node=MetricsSettings)
     store.store(group="schema/language_model", name="any", node=LanguageModelSettings)

@@ -18,6 +18,7 @@ from magic_cli.decoding.beam import BeamSearch
 from magic_cli.decoding.magic import ContrastiveSearch, MagicSearch
 from magic_cli.decoding.method import DecodingMethod
 from magic_cli.decoding.rerank import Rerank
+from magic_cli.decoding.rule_settings import RuleSettings
 from magic_cli.decoding.sampling import GreedySearch, NucleusSampling, TopKSampling, TypicalSampling
 from magic_cli.decoding.zerocap.method import ZeroCap
 from magic_cli.errors import MOST_ITEMS, MOST_SEED, SettingsError, require
@@ -111,9 +112,23 @@ class WritingSettings:
     image_text_model: Any
     decoding: Any
     run: RunSettings = field(default_factory=RunSettings)
+    rules: RuleSettings = field(default_factory=RuleSettings)
     prompt: str | None = None
     task: str = ""
     """Picks the values that models recommend; fixed."""
+
+    def check_rules(self) -> None:
+        """Refuse rules that the method cannot go by, or that leave a text no room.
+
+        Raises:
+            SettingsError: One line that names the setting.
+        """
+        if not self.rules.is_default and not self.decoding.needs_language_model:
+            raise SettingsError(f"rules: decoding={method_name(self.decoding)} finds whole captions and writes no tokens; leave rules out")
+        if self.rules.min_length and self.rules.min_length >= self.decoding.decoding_len:
+            raise SettingsError(
+                f"rules.min_length must be below decoding.decoding_len={self.decoding.decoding_len}, got {self.rules.min_length}; lower it, or raise the latter"
+            )
 
     def claim(self) -> tuple[str, str] | None:
         """The run folder that was named, and what identifies the run that may use it; None if none was named."""
@@ -135,6 +150,7 @@ class CaptionSettings(WritingSettings):
             raise SettingsError(
                 f"prompt={self.prompt!r}: decoding={method_name(self.decoding)} finds whole captions and opens none with a prompt; leave prompt out"
             )
+        self.check_rules()
 
 
 @dataclass
@@ -156,6 +172,7 @@ class StorySettings(WritingSettings):
             raise SettingsError(f"decoding={method_name(self.decoding)} finds captions and writes no stories; name another method")
         if self.prompt is not None and TITLE not in self.prompt:
             raise SettingsError(f"prompt={self.prompt!r}: must contain {TITLE}, where the title belongs; null: title and end-of-text")
+        self.check_rules()
 
 
 def as_plain(settings: Any) -> dict[str, Any]:
@@ -202,6 +219,8 @@ def settings_that_matter(settings: Any) -> dict[str, Any]:
         del plain["language_model"], plain["prompt"]
     for name in settings.decoding.without_effect:
         del plain["decoding"][name]
+    if settings.rules.is_default:  # runs of before there were rules go on
+        del plain["rules"]
     return plain
 
 

@@ -13,6 +13,7 @@ from magic_cli.writing.run import write_texts
 from magic_cli.writing.task import WritingTask
 
 if TYPE_CHECKING:
+    from magic_cli.decoding.rules import StopTexts
     from magic_cli.decoding.text import CaptionFormat
     from magic_cli.models.language_model import HuggingFaceLanguageModel
     from magic_cli.models.tokens import Tokens
@@ -52,10 +53,10 @@ class CaptionTask(WritingTask):
     def notes(self) -> list[str]:
         return self.settings.dataset.notes()
 
-    def text_format(self, model: HuggingFaceLanguageModel) -> CaptionFormat:
+    def text_format(self, model: HuggingFaceLanguageModel, stop: StopTexts | None) -> CaptionFormat:
         from magic_cli.decoding.text import CaptionFormat
 
-        return CaptionFormat(model)
+        return CaptionFormat(model, stop)
 
     def prompt(self, model: Tokens, item: ImageRecord) -> list[int]:
         return model.encode_prompt(self.settings.prompt)

@@ -15,6 +15,7 @@ from magic_cli.writing.run import write_texts
 from magic_cli.writing.task import Unwritable, WritingTask
 
 if TYPE_CHECKING:
+    from magic_cli.decoding.rules import StopTexts
     from magic_cli.models.language_model import HuggingFaceLanguageModel
     from magic_cli.models.tokens import Tokens
 
@@ -55,8 +56,8 @@ class StoryTask(WritingTask):
             return [f"decoding={method_name(method)} looks at no image: one story is written for each title"]
         return []
 
-    def text_format(self, model: HuggingFaceLanguageModel) -> StoryFormat:
-        return StoryFormat(model)
+    def text_format(self, model: HuggingFaceLanguageModel, stop: StopTexts | None) -> StoryFormat:
+        return StoryFormat(model, stop)
 
     def prompt(self, model: Tokens, item: StoryRecord) -> list[int]:
         template, length = self.settings.prompt, self.settings.decoding.decoding_len

@@ -72,7 +72,7 @@ class Request:
         """
         if len(self.guides) == 1 and isinstance(self.guides[0], ImageGuide):
             return self.guides[0]
-        raise SettingsError(f"decoding.guides: {method} takes the image as its only guide, got {len(self.guides)}; use decoding=magic, or set decoding.guides=[image]")
+        raise SettingsError(f"guides: {method} takes the image as its only guide, got {len(self.guides)}; use decoding=magic")
 
 
 @dataclass

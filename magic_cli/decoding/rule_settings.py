@@ -8,8 +8,9 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from magic_cli import errors
-from magic_cli.errors import SettingsError
+from magic_cli.decoding.method import MOST_TOKENS
 from magic_cli.decoding.protocols import LanguageModel
+from magic_cli.errors import SettingsError
 
 if TYPE_CHECKING:
     from magic_cli.decoding.rules import Rule, StopTexts
@@ -22,10 +23,10 @@ class RuleSettings:
     """Rules that hold for every method that writes token by token.
 
     Attributes:
-        repetition_penalty: Makes tokens of the prompt and of the text so far less likely if greater than 1; greater than 0,
+        repetition_penalty: Makes tokens of the prompt and of the text so far less likely if greater than 1; 0.001 to 1000,
             1 is off.
         forbidden_words: Words and phrases that no text gets, whatever their case and their spelling in tokens.
-        min_length: No text ends before so many tokens, prompt not counted; at least 0.
+        min_length: No text ends before so many tokens, prompt not counted; 0 to 32,768.
         stop_texts: A text ends before the first of these that is written; upper and lower case differ.
     """
 
@@ -37,8 +38,8 @@ class RuleSettings:
     def __post_init__(self) -> None:
         if not math.isfinite(self.repetition_penalty):
             raise SettingsError(f"rules.repetition_penalty must be a finite number, got {self.repetition_penalty}")
-        _require("repetition_penalty", self.repetition_penalty, above=0)
-        _require("min_length", self.min_length, at_least=0)
+        _require("repetition_penalty", self.repetition_penalty, above=0, floor=0.001, limit=1000)
+        _require("min_length", self.min_length, at_least=0, limit=MOST_TOKENS)
         for name, entries in (("forbidden_words", self.forbidden_words), ("stop_texts", self.stop_texts)):
             if isinstance(entries, str):
                 raise SettingsError(f"rules.{name} must be a list, got {entries!r}; write rules.{name}=[{entries}]")

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import takewhile
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from magic_cli.decoding.protocols import LanguageModel
+
+if TYPE_CHECKING:
+    from magic_cli.decoding.rules import StopTexts
 
 STORY_SENTENCES = 5
 
@@ -24,32 +27,42 @@ class TextFormat(Protocol):
 
 @dataclass
 class CaptionFormat:
-    """A caption: everything up to the first end-of-text, prompt words included."""
+    """A caption: everything up to the first end-of-text, or before the first text to stop at, prompt words included."""
 
     model: LanguageModel
+    stop: StopTexts | None = None
 
     def is_settled(self, generated: Sequence[int]) -> bool:
-        return not self.model.end_ids.isdisjoint(generated)
+        return not self.model.end_ids.isdisjoint(generated) or (self.stop is not None and self.stop.is_settled(generated))
 
     def text(self, prompt: Sequence[int], generated: Sequence[int]) -> str:
-        return " ".join(self.model.decode([[*prompt, *until_end(generated, self.model.end_ids)]])[0].split())
+        words = until_end(generated, self.model.end_ids)
+        text, lead = self.model.decode([[*prompt, *words], prompt])
+        if self.stop is not None:  # what the prompt says stops nothing
+            text = text[: len(lead)] + self.stop.cut(text[len(lead) :])
+        return " ".join(text.split())
 
 
 @dataclass
 class StoryFormat:
-    """A story: five sentences between the separator after the title and the next end-of-text."""
+    """A story: five sentences between the separator after the title and the next end-of-text, or the first text to stop at."""
 
     model: LanguageModel
+    stop: StopTexts | None = None
 
     def is_settled(self, generated: Sequence[int]) -> bool:
         if not self.model.end_ids.isdisjoint(generated):
+            return True
+        if self.stop is not None and self.stop.is_settled(generated):
             return True
         # a piece after the fifth full stop exists, so the first five can no longer change
         return self.model.decode([list(generated)])[0].count(".") >= STORY_SENTENCES
 
     def text(self, prompt: Sequence[int], generated: Sequence[int]) -> str:
-        story = " ".join(self.model.decode([until_end(generated, self.model.end_ids)])[0].split())
-        return first_sentences(story)
+        [story] = self.model.decode([until_end(generated, self.model.end_ids)])
+        if self.stop is not None:
+            story = self.stop.cut(story)
+        return first_sentences(" ".join(story.split()))
 
 
 def story_prompt(title: str, separator: str) -> str:

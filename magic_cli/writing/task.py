@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 if TYPE_CHECKING:
+    from magic_cli.decoding.rules import StopTexts
     from magic_cli.decoding.text import TextFormat
     from magic_cli.models.language_model import HuggingFaceLanguageModel
     from magic_cli.models.tokens import Tokens
@@ -61,8 +62,8 @@ class WritingTask:
         """What the user should know of the input before the run begins."""
         raise NotImplementedError(f"{type(self).__name__}.notes")
 
-    def text_format(self, model: HuggingFaceLanguageModel) -> TextFormat:
-        """When a text is settled, and what of it is returned."""
+    def text_format(self, model: HuggingFaceLanguageModel, stop: StopTexts | None) -> TextFormat:
+        """When a text is settled, and what of it is returned; ``stop``: texts that end one."""
         raise NotImplementedError(f"{type(self).__name__}.text_format")
 
     def prompt(self, model: Tokens, item: Item) -> list[int]:

@@ -105,7 +105,8 @@ class Writer:
                 self.scorer.compile_text()
         # a trace leaves nothing out unless that is asked for
         self.lazy = device.type == "cpu" and not settings.run.trace if settings.run.lazy is None else settings.run.lazy
-        self.format = self.task.text_format(self.language_model)
+        self.rules, stop = settings.rules.build(self.language_model)
+        self.format = self.task.text_format(self.language_model, stop)
         # in 16 bits, a step that is found again in another batch would often have another winner
         self.exact = settings.run.dtype.value == "float32"
         # a trace is the same to the last digit, whatever interrupts its run; what is remembered depends on that. On a GPU the batch
@@ -224,6 +225,7 @@ class Writer:
             Options(
                 is_settled=self.format.is_settled,
                 seeds=[item_seed(options.seed, item.id, options.repeat) for item, _ in readable],
+                rules=self.rules,
                 on_step=trace if options.trace else None,
                 lazy=self.lazy,
                 memory=self.memory,

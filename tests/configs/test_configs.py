@@ -18,7 +18,7 @@ from magic_cli.retrieval.image_settings import RetrieveImagesSettings
 from magic_cli.training.settings import FinetuneSettings
 
 CONFIGS = composing.find_config_dir()
-GROUPS = ("dataset", "decoding", "language_model", "image_text_model", "run", "experiment", "metrics", "machine", "training_texts")
+GROUPS = ("dataset", "decoding", "language_model", "image_text_model", "run", "rules", "experiment", "metrics", "machine", "training_texts")
 SCORING = ("metrics", "machine")
 FILES = sorted(CONFIGS.rglob("*.yaml"))
 FINETUNING = [f for f in FILES if f.parent.name == "training_texts" or (f.parent.name == "experiment" and f.stem.startswith("finetune_"))]

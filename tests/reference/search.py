@@ -5,7 +5,7 @@ image-text model, and decoding runs to its full length.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -48,6 +48,7 @@ def search(
     alpha: float,
     match: Callable[[list[list[int]]], list[float]] | None = None,
     beta: float = 0.0,
+    others: Sequence[tuple[Callable[[list[list[int]]], list[float]], float]] = (),
 ) -> Outcome:
     """MAGIC search (contrastive search without ``match``).
 
@@ -59,6 +60,7 @@ def search(
         alpha: Weight of the degeneration penalty.
         match: Generated ids, candidate included -> what stands inside the softmax of the magic score, for all k candidates.
         beta: Weight of the magic score.
+        others: More matches, each with its weight, whose scores are added.
     """
     outcome, ids = Outcome(), list(prompt)
     while len(ids) < decoding_len:
@@ -73,6 +75,9 @@ def search(
         generated = ids[len(prompt) :]
         f = softmax(match([[*generated, i] for i in candidates])) if match else [0.0] * k
         score = [(1 - alpha) * p[i] - alpha * penalty[i] + beta * f[i] for i in range(k)]
+        for other, weight in others:
+            more = softmax(other([[*generated, i] for i in candidates]))
+            score = [score[i] + weight * more[i] for i in range(k)]
         best = score.index(max(score))
         if k > 1:
             outcome.smallest_margin = min(outcome.smallest_margin, score[best] - sorted(score)[-2])
