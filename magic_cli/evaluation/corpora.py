@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from magic_cli.data.image_folder import ImageFolder
+from magic_cli.data.image_lookup import ImageLookup
 from magic_cli.data.paths import named_paths
 from magic_cli.data.predictions import System, read_system
 from magic_cli.data.references import ReferenceSet
@@ -80,7 +80,7 @@ def of_split(system: System, split: str) -> System:
 
 
 def build_corpus(
-    system: System, references: ReferenceSet | None, *, images: ImageFolder | None, drop_unmatched: bool, needs_references: bool = True
+    system: System, references: ReferenceSet | None, *, images: ImageLookup | None, drop_unmatched: bool, needs_references: bool = True
 ) -> tuple[Corpus, Coverage]:
     """Match a system's captions with their references and images.
 

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from magic_cli.data.image_folder import ImageFolder
+from magic_cli.data.image_lookup import ImageLookup
 from magic_cli.data.predictions import System
 from magic_cli.data.references import read_references
 from magic_cli.errors import MagicError, SettingsError
@@ -103,7 +103,7 @@ def prepare(systems: Sequence[System], settings: ScoringSettings) -> list[Prepar
         systems = [of_split(system, settings.split) for system in systems]
     drop = settings.unmatched is Unmatched.drop
     needed = any(metric.needs_references for metric in settings.metrics.chosen())
-    images = ImageFolder(settings.images) if settings.images else None
+    images = ImageLookup(settings.images) if settings.images else None
     built = [build_corpus(system, references, images=images, drop_unmatched=drop, needs_references=needed) for system in systems]
     if settings.only_common:
         built = _only_common(built)

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from magic_cli.data.image_folder import ImageFolder
+from magic_cli.data.image_lookup import ImageLookup
 from magic_cli.data.references import ReferenceSet
 from magic_cli.data.system import System
 from magic_cli.errors import SettingsError
 
 
 def find_images(
-    system: System, items: Mapping[str, str], references: ReferenceSet | None, folder: ImageFolder | None
+    system: System, items: Mapping[str, str], references: ReferenceSet | None, folder: ImageLookup | None
 ) -> tuple[Path | None, ...]:
     """Image files of a system's captions; one that is not found below the folder stands there under the name that was looked for.
 
@@ -56,7 +56,7 @@ def _names(system: System, item: str, references: ReferenceSet | None, target: s
     return named or ([item, target] if with_ids and not system.writes_stories else [])
 
 
-def _find(system: System, names: list[str], folder: ImageFolder) -> Path | None:
+def _find(system: System, names: list[str], folder: ImageLookup) -> Path | None:
     for name in names:
         files = folder.find(name)
         if len(files) > 1:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from magic_cli.data.image_folder import ImageFolder
+from magic_cli.data.image_lookup import ImageLookup
 from magic_cli.data.predictions import System
 from magic_cli.data.references import ReferenceSet
 from magic_cli.errors import MagicError, SettingsError
@@ -18,7 +18,7 @@ def system(captions, **fields):
 
 
 def build(captions, references=REFERENCES, images=None, drop=False, **fields):
-    return build_corpus(system(captions, **fields), references, images=ImageFolder(images) if images else None, drop_unmatched=drop)
+    return build_corpus(system(captions, **fields), references, images=ImageLookup(images) if images else None, drop_unmatched=drop)
 
 
 def test_order_is_that_of_the_references_and_missing_ones_are_counted():
@@ -74,7 +74,7 @@ def test_image_of_an_absolute_path_is_found_below_the_folder_too(tmp_path):
     elsewhere = tmp_path / "photos" / "sub" / "a.jpg"
     own = system({"sub/a.jpg": "x"}, images={"sub/a.jpg": str(elsewhere)})
     for folder, found in (("copy", tmp_path / "copy" / "sub" / "a.jpg"), ("empty", elsewhere)):
-        corpus, _ = build_corpus(own, None, images=ImageFolder(str(tmp_path / folder)), drop_unmatched=False, needs_references=False)
+        corpus, _ = build_corpus(own, None, images=ImageLookup(str(tmp_path / folder)), drop_unmatched=False, needs_references=False)
         assert corpus.images == (found,)
 
 

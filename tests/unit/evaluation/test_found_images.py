@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from magic_cli.data.image_folder import ImageFolder
+from magic_cli.data.image_lookup import ImageLookup
 from magic_cli.data.predictions import read_system
 from magic_cli.data.references import read_references
 from magic_cli.errors import SettingsError
@@ -34,7 +34,7 @@ def found(tmp_path, folder, predictions, references=None):
     if references is not None:
         (tmp_path / "refs.json").write_text(json.dumps(references))
         references = read_references(tmp_path / "refs.json")
-    corpus, _ = build_corpus(read_system(file), references, images=ImageFolder(str(folder)), drop_unmatched=False, needs_references=False)
+    corpus, _ = build_corpus(read_system(file), references, images=ImageLookup(str(folder)), drop_unmatched=False, needs_references=False)
     return corpus
 
 
@@ -133,8 +133,8 @@ def test_folder_that_is_none_or_cannot_be_read_is_said(tmp_path, photos, monkeyp
     folder = photos("cat.jpg", "sub/dog.jpg")
     for name, part in (("photos/cat.jpg", "is a file; name the folder that holds it"), ("nowhere", "no such folder")):
         with pytest.raises(SettingsError, match=part):
-            ImageFolder(str(tmp_path / name))
-    searched = ImageFolder(str(folder))
+            ImageLookup(str(tmp_path / name))
+    searched = ImageLookup(str(folder))
 
     def denied(path):
         if str(path).endswith("sub"):

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from magic_cli.commands.evaluate import run
-from magic_cli.data.image_folder import ImageFolder
+from magic_cli.data.image_lookup import ImageLookup
 from magic_cli.data.predictions import read_system
 from magic_cli.errors import MagicError, SettingsError
 from magic_cli.evaluation.corpora import build_corpus
@@ -127,7 +127,7 @@ def test_retrieved_images_are_found_where_their_file_says_beside_a_folder_of_oth
     unseen = record("a b")
     del unseen["generated_result"]["0"]["image_name"]
     [system] = story_systems([read_system(write(tmp_path / "m.json", unseen))], settings(retrieved="found/retrieved.jsonl"))
-    built, _ = build_corpus(system, None, images=ImageFolder("photos"), drop_unmatched=False)
+    built, _ = build_corpus(system, None, images=ImageLookup("photos"), drop_unmatched=False)
     assert built.images == (tmp_path / "found" / "best.jpg",)
 
 

@@ -7,11 +7,12 @@ from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 
-from magic_cli.data.image_names import NamedImages, is_image_name
+from magic_cli.data.image_folders import find_images
+from magic_cli.data.image_names import NamedImages
 from magic_cli.errors import SettingsError
 
 
-class ImageFolder:
+class ImageLookup:
     """The images below a folder. It is searched when the first image is not where its name says.
 
     Attributes:
@@ -52,17 +53,15 @@ class ImageFolder:
         return NamedImages((path, ()) for path in self._paths())
 
     def _paths(self) -> Iterator[str]:
-        """Paths below the root, hidden ones left out; links to folders are followed once."""
-        seen: set[tuple[int, int]] = set()
-        for folder, subfolders, files in os.walk(self.root, followlinks=True, onerror=self._note):
-            status = os.stat(folder)
-            if (status.st_dev, status.st_ino) in seen:
-                subfolders.clear()
-                continue
-            seen.add((status.st_dev, status.st_ino))
-            subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
-            inner = Path(folder).relative_to(self.root)
-            yield from ((inner / file).as_posix() for file in sorted(files) if is_image_name(file) and not file.startswith("."))
+        """Paths of images below the root."""
+        for path in find_images(self.root).paths:
+            if path.is_dir():
+                self._note(path)
+            elif os.path.isfile(path):
+                yield path.relative_to(self.root).as_posix()
 
-    def _note(self, error: OSError) -> None:
-        self.unread.append(f"{error.filename} ({error.strerror})")
+    def _note(self, folder: Path) -> None:
+        try:
+            os.scandir(folder).close()
+        except OSError as error:
+            self.unread.append(f"{folder} ({error.strerror})")
