@@ -2,6 +2,6 @@
 
 import sys
 
-from magic_cli.cli import main
+from magic_cli.cli.main import main
 
 sys.exit(main())

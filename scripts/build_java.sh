@@ -1,8 +1,8 @@
 #!/bin/sh
-# Rebuild magic_cli/metrics/jars/magic-java.jar from the sources beside it, for Java 11 and newer. Needs a JDK.
+# Rebuild magic_cli/metrics/java/jars/magic-java.jar from the sources beside it, for Java 11 and newer. Needs a JDK.
 # The same sources and the same JDK give the same bytes: fixed dates, sorted entries.
 set -eu
-cd "$(dirname "$0")/../magic_cli/metrics/jars"
+cd "$(dirname "$0")/../magic_cli/metrics/java/jars"
 build=$(mktemp -d)
 trap 'rm -rf "$build"' EXIT
 ${JAVA_HOME:+"$JAVA_HOME/bin/"}javac --release 11 -Xlint:all -Werror -d "$build" src/magic/*.java

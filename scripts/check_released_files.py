@@ -11,9 +11,9 @@ from collections.abc import Sequence
 
 from hydra import compose, initialize_config_dir
 
-from magic_cli import composing
-from magic_cli.cli import translate
-from magic_cli.commands import COMMANDS
+from magic_cli.configuration import composing
+from magic_cli.cli.main import translate
+from magic_cli.cli.command_table import COMMANDS
 from magic_cli.commands.table import measure
 from magic_cli.errors import MagicError
 from magic_cli.evaluation.settings import TableSettings

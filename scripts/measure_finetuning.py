@@ -24,10 +24,10 @@ from pathlib import Path
 
 import torch
 
-from magic_cli.cli import main as magic
+from magic_cli.cli.main import main as magic
 from magic_cli.data.training_texts import SourceKind, TextDataset, TextSource
-from magic_cli.model_settings import LanguageModelSettings
-from magic_cli.training.beginning import begin, start_id
+from magic_cli.models.settings import LanguageModelSettings
+from magic_cli.training.starting_model import begin, start_id
 from magic_cli.training.measuring import measure
 from magic_cli.training.objective import Objective
 from magic_cli.training.samples import Samples, encode

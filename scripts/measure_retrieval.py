@@ -25,7 +25,7 @@ import torch
 from magic_cli.data.bundled_coco import load_bundled_coco_captions
 from magic_cli.data.image_folders import find_images
 from magic_cli.data.images import open_image, quiet_pillow
-from magic_cli.model_settings import Family, ImageTextModelSettings
+from magic_cli.models.settings import Family, ImageTextModelSettings
 from magic_cli.models.embedded.matcher import EmbeddedMatcher
 from magic_cli.models.sources import EMBEDDED_FOLDER
 from magic_cli.retrieval import approximate, search

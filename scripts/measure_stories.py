@@ -20,7 +20,7 @@ import sys
 import time
 from pathlib import Path
 
-from magic_cli.cli import main as magic
+from magic_cli.cli.main import main as magic
 from magic_cli.data.json_files import read_json_object
 from magic_cli.data.text_files import read_text
 from magic_cli.models.sources import EMBEDDED_FOLDER

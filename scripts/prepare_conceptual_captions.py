@@ -28,7 +28,7 @@ from magic_cli.data.images import UnreadableImage, open_image, quiet_pillow
 from magic_cli.data.http_requests import Failed, Limits
 from magic_cli.data.polite_download import Downloader
 from magic_cli.errors import MagicError
-from magic_cli.progress import progress
+from magic_cli.terminal.progress import progress
 
 JPEG_QUALITY = 92
 DECODERS = threading.BoundedSemaphore(os.cpu_count() or 1)  # a large image takes hundreds of megabytes while it is decoded

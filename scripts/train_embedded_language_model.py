@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 from transformers import AutoModelForCausalLM
 
-from magic_cli.cli import main as magic
+from magic_cli.cli.main import main as magic
 from magic_cli.models.sources import EMBEDDED_FOLDER
 
 CARD = """# Embedded caption language model

@@ -87,7 +87,7 @@ def network_and_tokenizer(tiny_language_model_folder):
 @pytest.fixture(scope="session")
 def make_language_model(network_and_tokenizer):
     """Make the tiny language model, prepared: ``make_language_model(decoding_len=..., num_candidates=..., look_ahead=...)``."""
-    from magic_cli.models.language_model import HuggingFaceLanguageModel
+    from magic_cli.models.language.language_model import HuggingFaceLanguageModel
 
     def make(*, decoding_len: int = 24, num_candidates: int = 6, look_ahead: str = "tree") -> HuggingFaceLanguageModel:
         model = HuggingFaceLanguageModel(*network_and_tokenizer)
@@ -106,8 +106,8 @@ def language_model(make_language_model):
 @pytest.fixture(scope="session")
 def loaded_clip(tiny_clip_folder):
     """The tiny CLIP model behind its adapter."""
-    from magic_cli.models.huggingface_clip import load_huggingface
-    from magic_cli.work import Work
+    from magic_cli.models.image_text.huggingface_clip import load_huggingface
+    from magic_cli.models.work_counts import Work
 
     options = {"device": torch.device("cpu"), "dtype": torch.float32, "work": Work()}
     return load_huggingface(tiny_clip_folder, family="huggingface_clip", **options)

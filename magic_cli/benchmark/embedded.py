@@ -17,9 +17,9 @@ from magic_cli.data.images import UnreadableImage, open_image
 from magic_cli.decoding.text import CaptionFormat
 from magic_cli.errors import SettingsError
 from magic_cli.models.embedded.matcher import EmbeddedMatcher
-from magic_cli.models.language_model import HuggingFaceLanguageModel
+from magic_cli.models.language.language_model import HuggingFaceLanguageModel
 from magic_cli.models.loading import resolve_device
-from magic_cli.work import Work
+from magic_cli.models.work_counts import Work
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from magic_cli.benchmark.machine import Disturbance
-from magic_cli.work import Work
+from magic_cli.models.work_counts import Work
 
 COUNTS = ("lm_positions", "head_rows", "texts_encoded", "text_tokens", "steps_remembered")
 PHASES = ("language_model", "image_text_model", "text")

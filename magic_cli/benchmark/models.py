@@ -29,10 +29,10 @@ from transformers import (
 
 from magic_cli.benchmark.vocabulary import GPT2_END_ID, clip_tokenizer, gpt2_sized_tokenizer
 from magic_cli.benchmark.widening import forbid, widen
-from magic_cli.models.huggingface_clip import HuggingFaceClip
+from magic_cli.models.image_text.huggingface_clip import HuggingFaceClip
 from magic_cli.models.loading import quiet_libraries
 from magic_cli.models.sources import EMBEDDED_FOLDER
-from magic_cli.work import Work
+from magic_cli.models.work_counts import Work
 
 VOCABULARY_SIZE = 50259
 PROJECTION = 512

@@ -19,8 +19,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from magic_cli.models.tokens import clean_up_spaces
-from magic_cli.work import Work
+from magic_cli.models.language.tokens import clean_up_spaces
+from magic_cli.models.work_counts import Work
 
 WINDOW = 60
 """Only so many last tokens are scored against the image."""

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from magic_cli.reports.tables import Cell, Column, Row, Table, render
-from magic_cli.wording import counted
+from magic_cli.terminal.wording import counted
 
 _SMALL = "GPT-2 small's shape, computing what the embedded caption model computes"
 _LANGUAGE_MODELS = {

@@ -9,7 +9,7 @@ from magic_cli.decoding.magic import MagicSearch
 from magic_cli.decoding.method import DecodingMethod
 from magic_cli.decoding.zerocap.method import ZeroCap
 from magic_cli.errors import MOST_SEED, SettingsError, nearest, require
-from magic_cli.model_settings import MOST_MIB, MachineSettings
+from magic_cli.models.settings import MOST_MIB, MachineSettings
 
 PARTS = ("captions", "stories", "embedded", "variants", "growth", "memory", "zerocap")
 _ONLY_BY_NAME = ("zerocap",)  # a caption of ZeroCap's as published takes as long as all the rest

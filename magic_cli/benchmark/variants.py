@@ -9,7 +9,7 @@ from magic_cli.benchmark.comparison import Step
 from magic_cli.benchmark.measure import Side, measure_in_turn
 from magic_cli.benchmark.settings import BenchSettings
 from magic_cli.benchmark.workloads import Workload, build_captions
-from magic_cli.models.compiling import require_compiler
+from magic_cli.models.fast.compiling import require_compiler
 
 
 def steps_of_variants(settings: BenchSettings) -> int:

@@ -19,11 +19,11 @@ from magic_cli.decoding.magic import MagicSearch
 from magic_cli.decoding.request import Options
 from magic_cli.decoding.shortcuts.memory import StepMemory
 from magic_cli.decoding.text import CaptionFormat, StoryFormat, TextFormat, story_prompt
-from magic_cli.models.image_text_model import ImageTextModel
-from magic_cli.models.language_model import HuggingFaceLanguageModel
-from magic_cli.models.lean_modules import make_lean, packed
+from magic_cli.models.image_text.image_text_model import ImageTextModel
+from magic_cli.models.language.language_model import HuggingFaceLanguageModel
+from magic_cli.models.fast.lean_modules import make_lean, packed
 from magic_cli.models.loading import resolve_device
-from magic_cli.work import Work
+from magic_cli.models.work_counts import Work
 
 _TITLE_WORDS = 4
 _NETWORKS = {"natural": models.widened_language_model, "random": models.random_language_model}

@@ -14,7 +14,7 @@ from magic_cli.benchmark.measure import Side, measure_in_turn
 from magic_cli.benchmark.settings import BenchSettings
 from magic_cli.benchmark.workloads import Workload, build_captions
 from magic_cli.decoding.zerocap.method import ZeroCap
-from magic_cli.work import Work
+from magic_cli.models.work_counts import Work
 
 _SIDES = 4
 _WARM_UPS = 3

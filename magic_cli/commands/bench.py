@@ -12,8 +12,9 @@ from typing import Any
 
 from magic_cli.benchmark.settings import BenchSettings
 from magic_cli.data.paths import make_output
-from magic_cli.progress import Progress, progress
-from magic_cli.runs import provenance, write_atomically
+from magic_cli.terminal.progress import Progress, progress
+from magic_cli.files import write_atomically
+from magic_cli.provenance import provenance
 
 DONE, TOKENS_DIFFER = 0, 3
 _DISTURBED = 0.1  # share of the processor that others may take before times are not to be trusted

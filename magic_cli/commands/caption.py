@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any
 from magic_cli.data.records import ImageRecord
 from magic_cli.errors import SettingsError
 from magic_cli.reports.exports import coco_results, released_format
-from magic_cli.settings import CaptionSettings, method_name
-from magic_cli.writing.run import write_texts
-from magic_cli.writing.task import WritingTask
+from magic_cli.runs.settings import CaptionSettings, method_name
+from magic_cli.runs.run import write_texts
+from magic_cli.runs.kinds import WritingTask
 
 if TYPE_CHECKING:
     from magic_cli.decoding.rules import StopTexts
     from magic_cli.decoding.text import CaptionFormat
-    from magic_cli.models.language_model import HuggingFaceLanguageModel
-    from magic_cli.models.tokens import Tokens
+    from magic_cli.models.language.language_model import HuggingFaceLanguageModel
+    from magic_cli.models.language.tokens import Tokens
 
 
 def run(settings: CaptionSettings) -> int:

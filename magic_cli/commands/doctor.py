@@ -12,20 +12,20 @@ from pathlib import Path
 from typing import Any
 
 from magic_cli import __version__
-from magic_cli.composing import find_config_dir
+from magic_cli.configuration.composing import find_config_dir
 from magic_cli.errors import MagicError, SettingsError
 from magic_cli.metrics.base import MetricUnavailable
-from magic_cli.metrics.java import find_java
+from magic_cli.metrics.java.runtime import find_java
 from magic_cli.metrics.spice import spice_status
-from magic_cli.metrics.spice_install import fetch_spice
-from magic_cli.model_settings import Family, ImageTextModelSettings, LanguageModelSettings
+from magic_cli.metrics.java.spice.install import fetch_spice
+from magic_cli.models.settings import Family, ImageTextModelSettings, LanguageModelSettings
 from magic_cli.models.faults import ModelFault, some
-from magic_cli.models.gguf_files import INSTALL_SMOLLM2, SMOLLM2, smollm2_file
+from magic_cli.models.language.gguf_files import INSTALL_SMOLLM2, SMOLLM2, smollm2_file
 from magic_cli.models.kinds import LANGUAGE_MODEL, kind_of
 from magic_cli.models.sources import EMBEDDED, EMBEDDED_FOLDER, EMBEDDED_PACKAGES
-from magic_cli.terminal import print_line
-from magic_cli.wording import counted
-from magic_cli.work import Work
+from magic_cli.terminal.streams import print_line
+from magic_cli.terminal.wording import counted
+from magic_cli.models.work_counts import Work
 
 OK, PROBLEMS = 0, 3
 

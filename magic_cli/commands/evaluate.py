@@ -17,7 +17,7 @@ from magic_cli.evaluation.stories import story_systems
 from magic_cli.evaluation.story_rows import nobody_has_chosen, with_story_metrics
 from magic_cli.reports.evaluation import comparison_table, evaluation_table
 from magic_cli.reports.tables import Table, render
-from magic_cli.runs import write_atomically
+from magic_cli.files import write_atomically
 
 DONE, NOT_ALL_RUN = 0, 3
 _WITH_NOTES = (TableFormat.terminal, TableFormat.markdown, TableFormat.latex)

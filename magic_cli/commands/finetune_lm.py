@@ -5,9 +5,9 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from magic_cli.terminal import print_line
+from magic_cli.terminal.streams import print_line
 from magic_cli.training.settings import FinetuneSettings, Selection
-from magic_cli.wording import counted
+from magic_cli.terminal.wording import counted
 
 DONE = 0
 

@@ -21,9 +21,9 @@ from magic_cli.human_eval.settings import HumanEvalAction, HumanEvalSettings, In
 from magic_cli.human_eval.stories import Item, StorySystem, find_photo, match, read_systems
 from magic_cli.reports.human_eval import human_eval_tables
 from magic_cli.reports.tables import render
-from magic_cli.runs import write_atomically
-from magic_cli.wording import counted
-from magic_cli.terminal import print_line
+from magic_cli.files import write_atomically
+from magic_cli.terminal.wording import counted
+from magic_cli.terminal.streams import print_line
 
 _KEY, _SCORES = "key.json", "scores.json"
 

@@ -12,13 +12,13 @@ from typing import Any
 
 from magic_cli.data.images import UnreadableImage, quiet_pillow
 from magic_cli.data.paths import make_output
-from magic_cli.data.json_files import read_json_lines
 from magic_cli.errors import MagicError
 from magic_cli.retrieval.image_settings import EMBEDDED, NONE, RELEASED, RetrieveImagesAction, RetrieveImagesSettings
-from magic_cli.retrieval.question import MANIFEST, RESULTS, question, refuse_other_results
-from magic_cli.runs import json_lines, provenance, write_atomically
-from magic_cli.wording import counted
-from magic_cli.terminal import print_line
+from magic_cli.retrieval.query_identity import MANIFEST, RESULTS, question, refuse_other_results
+from magic_cli.files import json_lines, write_atomically
+from magic_cli.provenance import provenance
+from magic_cli.terminal.wording import counted
+from magic_cli.terminal.streams import print_line
 
 DONE, SOME_FAILED = 0, 3
 SHEET = "contact_sheet.html"

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any
 from magic_cli.data.stories import StoryRecord
 from magic_cli.decoding.text import StoryFormat, story_prompt
 from magic_cli.reports.exports import released_stories
-from magic_cli.settings import TITLE, StorySettings, method_name
-from magic_cli.wording import counted
-from magic_cli.writing.run import write_texts
-from magic_cli.writing.task import Unwritable, WritingTask
+from magic_cli.runs.settings import TITLE, StorySettings, method_name
+from magic_cli.terminal.wording import counted
+from magic_cli.runs.run import write_texts
+from magic_cli.runs.kinds import Unwritable, WritingTask
 
 if TYPE_CHECKING:
     from magic_cli.decoding.rules import StopTexts
-    from magic_cli.models.language_model import HuggingFaceLanguageModel
-    from magic_cli.models.tokens import Tokens
+    from magic_cli.models.language.language_model import HuggingFaceLanguageModel
+    from magic_cli.models.language.tokens import Tokens
 
 
 def run(settings: StorySettings) -> int:

@@ -1,6 +1,6 @@
 """Where images come from. Each dataset is a dataclass of settings that loads its own records.
 
-To add a dataset: one class with ``load``, one line in ``settings.py``, one YAML in ``configs/dataset/`` whose line
+To add a dataset: one class with ``load``, one line in ``runs/settings.py``, one YAML in ``configs/dataset/`` whose line
 ``# For: magic caption`` says which command takes it, one test.
 """
 
@@ -19,7 +19,6 @@ from magic_cli.data.json_files import read_json
 from magic_cli.data.paths import other_kind
 from magic_cli.data.records import ImageRecord, check_unique
 from magic_cli.errors import MOST_ITEMS, MagicError, SettingsError, require
-from magic_cli.wording import counted
 
 
 @dataclass

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from magic_cli.data.images import IMAGE_SUFFIXES
-from magic_cli.wording import counted
+from magic_cli.terminal.wording import counted
 
 
 @dataclass

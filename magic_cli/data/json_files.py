@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from magic_cli.data.json_text import JSONFault, parse_json, parse_object
-from magic_cli.data.text_files import decoded, named, read_bytes, read_text, text_lines
+from magic_cli.data.text_files import named, read_bytes, read_text, text_lines
 from magic_cli.data.text_tables import parse_table
 from magic_cli.errors import MagicError
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from magic_cli.data.images import UnreadableImage, require_file
 from magic_cli.data.stories import StoryRecord, clean_title, for_each_image, read_retrieved, read_titles, with_images
 from magic_cli.errors import MOST_ITEMS, MagicError, SettingsError, require
-from magic_cli.wording import counted
+from magic_cli.terminal.wording import counted
 
 
 @dataclass

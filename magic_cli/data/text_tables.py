@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -15,7 +15,7 @@ from magic_cli.data.images import IMAGE_SUFFIXES
 from magic_cli.data.listed_texts import texts_of
 from magic_cli.data.text_files import text_lines
 from magic_cli.errors import MagicError
-from magic_cli.wording import counted
+from magic_cli.terminal.wording import counted
 
 # Of two ids in one record the earlier word's counts: beside an image's id, `id` is a running number of the caption.
 ID_KEYS = (

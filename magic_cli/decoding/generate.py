@@ -9,7 +9,7 @@ import torch
 
 from magic_cli.decoding.batch import Batch, open_rows
 from magic_cli.decoding.guides import Guide
-from magic_cli.decoding.method import DecodingMethod, Method
+from magic_cli.decoding.method import DecodingMethod, Method, WholeTexts
 from magic_cli.decoding.prompts import Prompt
 from magic_cli.decoding.protocols import LanguageModel
 from magic_cli.decoding.request import Options, Request, Written
@@ -47,7 +47,7 @@ def generate(
         raise SettingsError(f"decoding: {type(method).__name__} looks at an image, but none was given")
     method.check(model, [prompt.ids for prompt in prompts])
     request = Request(model, prompts, guides if method.needs_image else (), options)
-    written = method.write(request)
+    written = method.write(request) if isinstance(method, WholeTexts) else write_by_steps(method, request)
     return _with_hidden(request, written) if options.with_hidden else written
 
 

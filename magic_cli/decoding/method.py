@@ -2,7 +2,7 @@
 
 To add a method: one dataclass with a ``step`` here in ``decoding/``, one line in the table of methods, one YAML in
 ``configs/decoding/``, one test file. torch is imported when a step runs, so that settings load fast. A method that cannot
-be told as one step after the other overrides ``write``: it writes whole texts, behind the same ``generate``.
+be told as one step after the other is a ``WholeTexts``, too: it writes whole texts, behind the same ``generate``.
 """
 
 from __future__ import annotations
@@ -53,6 +53,10 @@ class Method:
     def image_guide(self, scorer: ImageTextScorer, vectors: Tensor) -> Guide:
         """How images, with features ``vectors`` (B, E), steer this method."""
         return ImageGuide(scorer, vectors)
+
+
+class WholeTexts(Method):
+    """Base of the methods that write whole texts, instead of one token after the other in the common loop."""
 
     def write(self, request: Request) -> list[Written]:
         """What is written for every prompt; what is written for one may not depend on the others.
@@ -107,11 +111,6 @@ class DecodingMethod(Method):
         longest = max(map(len, prompts), default=0)
         if longest >= self.decoding_len:
             raise SettingsError(f"decoding.decoding_len counts the prompt and must exceed its {longest} tokens, got {self.decoding_len}")
-
-    def write(self, request: Request) -> list[Written]:
-        from magic_cli.decoding.generate import write_by_steps
-
-        return write_by_steps(self, request)
 
     def begin(self, num_prompts: int) -> DecodingMethod:
         """The object whose ``step`` is called for one batch; itself unless the method keeps a memory."""

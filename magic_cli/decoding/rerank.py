@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from magic_cli.decoding.magic import ClipText
-from magic_cli.decoding.method import DecodingMethod, refuse_nan, require
+from magic_cli.decoding.method import DecodingMethod, WholeTexts, refuse_nan, require
 from magic_cli.decoding.protocols import Vocabulary
 from magic_cli.decoding.request import Request, Written
 from magic_cli.decoding.text import until_end
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class Rerank(DecodingMethod):
+class Rerank(DecodingMethod, WholeTexts):
     """Best of N.
 
     Attributes:
@@ -37,7 +37,7 @@ class Rerank(DecodingMethod):
         require("num", self.num, at_least=1, limit=1000)
         if not isinstance(self.base, DecodingMethod):
             raise SettingsError(f"decoding.base must be a sampled method (top_k, nucleus, typical), got {self.base!r}")
-        if not self.base.is_sampled or isinstance(self.base, Rerank):
+        if not self.base.is_sampled or isinstance(self.base, WholeTexts):
             raise SettingsError(
                 f"decoding.base={type(self.base).__name__}: must be a sampled method, others would write {self.num} times the "
                 "same text; set --base to top_k, nucleus or typical"

@@ -48,7 +48,9 @@ class Candidates:
     @property
     def sole(self) -> Tensor:
         """(R, K) bool: candidates that win without a look at them, being the only ones of their row that can."""
-        return self.can_win & (self.can_win.sum(dim=1, keepdim=True) == 1)
+        from magic_cli.decoding.shortcuts import laziness
+
+        return laziness.sole(self.can_win)
 
 
 @dataclass
@@ -138,7 +140,7 @@ class Step:
         from magic_cli.decoding import scoring
         from magic_cli.decoding.shortcuts import laziness
 
-        found.wanted = laziness.wanted(found, self.ends) if self.lazy else None
+        found.wanted = laziness.wanted(found.ids, found.can_win, self.ends) if self.lazy else None
         hidden = self.peek(found.ids, found.wanted)
         return scoring.degeneration_penalty(hidden, self.state.hidden, self.state.valid)
 

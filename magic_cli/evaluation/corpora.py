@@ -15,7 +15,7 @@ from magic_cli.evaluation.found_images import find_images
 from magic_cli.evaluation.matching import Match, match_references
 from magic_cli.metrics.base import Corpus
 from magic_cli.metrics.text import one_line
-from magic_cli.wording import counted
+from magic_cli.terminal.wording import counted
 
 
 @dataclass(frozen=True)

@@ -12,17 +12,17 @@ from typing import Any
 from magic_cli.data.image_lookup import ImageLookup
 from magic_cli.data.predictions import System
 from magic_cli.data.references import read_references
-from magic_cli.errors import MagicError, SettingsError
+from magic_cli.errors import SettingsError
 from magic_cli.evaluation.corpora import Coverage, build_corpus, of_split
 from magic_cli.evaluation.image_text import ConfiguredModel
 from magic_cli.evaluation.result_folders import METRICS, PER_ITEM, check_folder, digest, output_folder, owner, read_earlier, read_earlier_items, unwritable
 from magic_cli.evaluation.results import per_item, summarize
 from magic_cli.evaluation.scoring import run_metrics
 from magic_cli.evaluation.settings import ScoringSettings, Unmatched
-from magic_cli.evaluation.text_models import connect_text_models
+from magic_cli.evaluation.encoders import connect_text_models
 from magic_cli.metrics.base import Corpus, Metric, Scores
 from magic_cli.metrics.clip_score import ImageTextMetric
-from magic_cli.runs import json_lines, write_atomically
+from magic_cli.files import json_lines, write_atomically
 
 
 @dataclass(frozen=True)

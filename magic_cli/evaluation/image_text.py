@@ -36,7 +36,7 @@ class ConfiguredModel:
 
         from magic_cli.data.images import quiet_pillow
         from magic_cli.models.loading import load_image_text_model, resolve_device
-        from magic_cli.work import Work
+        from magic_cli.models.work_counts import Work
 
         quiet_pillow()
         run = self._settings.run

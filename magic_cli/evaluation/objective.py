@@ -13,7 +13,7 @@ from magic_cli.evaluation.evaluate import evaluate, prepare
 from magic_cli.evaluation.settings import ScoringSettings
 from magic_cli.metrics.base import Corpus, Measure
 from magic_cli.metrics.settings import MEASURES, METRICS, MetricsSettings
-from magic_cli.metrics.text_models import TextModelMetric
+from magic_cli.metrics.encoders import TextModelMetric
 from magic_cli.models.sources import locate
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from magic_cli.data.system import System
 from magic_cli.errors import MagicError, SettingsError
 from magic_cli.evaluation.settings import DEFAULT_SCORER, ScoringSettings
-from magic_cli.model_settings import Family, ImageTextModelSettings
+from magic_cli.models.settings import Family, ImageTextModelSettings
 
 _CHOOSE = "choose one with --image-text-model NAME, or image_text_model.path=DIR"
 

@@ -10,7 +10,7 @@ from magic_cli.data.paths import named_paths
 from magic_cli.errors import MOST_SEED, SettingsError, require
 from magic_cli.metrics.settings import MetricsSettings
 from magic_cli.metrics.statistics import Resampler
-from magic_cli.model_settings import DefaultImageTextModel, MachineSettings
+from magic_cli.models.settings import DefaultImageTextModel, MachineSettings
 
 
 class Unmatched(Enum):

@@ -17,7 +17,7 @@ from magic_cli.data.json_files import read_json
 from magic_cli.errors import MagicError
 from magic_cli.human_eval.aspects import ASPECTS, HIGHEST, LOWEST, aspects_asked
 from magic_cli.human_eval.forms import question_name
-from magic_cli.wording import counted
+from magic_cli.terminal.wording import counted
 
 ANSWERS_KIND = "magic human-eval answers 1"
 _HINT = "name the files that the forms exported; ask the annotator to export and send it again"

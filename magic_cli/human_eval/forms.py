@@ -17,7 +17,7 @@ from typing import Any
 from magic_cli.errors import MagicError, SettingsError
 from magic_cli.human_eval.aspects import aspects_asked
 from magic_cli.human_eval.stories import Item
-from magic_cli.wording import counted
+from magic_cli.terminal.wording import counted
 
 LETTERS = string.ascii_uppercase
 KEY_KIND = "magic human-eval key 1"

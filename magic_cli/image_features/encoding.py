@@ -15,7 +15,7 @@ from magic_cli.image_features.cache import FeatureCache, FeatureFile, cache_name
 from magic_cli.image_features.reading import ImageReader, ReadImage, cannot_take, is_worker_death
 
 if TYPE_CHECKING:
-    from magic_cli.models.image_text_model import ImageTextModel
+    from magic_cli.models.image_text.image_text_model import ImageTextModel
 
 
 _LOOK_UP_SECONDS = 1.0  # that a reading process waits for another to write into the cache

@@ -20,10 +20,10 @@ import numpy as np
 from magic_cli.data.images import UnreadableImage, open_image
 from magic_cli.errors import MagicError, SettingsError
 from magic_cli.metrics.base import Corpus, Measure, Metric, MetricUnavailable, Scores
-from magic_cli.metrics.java_process import num_kills
+from magic_cli.metrics.java.process import num_kills
 from magic_cli.metrics.text import says_something
-from magic_cli.wording import counted
-from magic_cli.progress import progress
+from magic_cli.terminal.wording import counted
+from magic_cli.terminal.progress import progress
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -14,7 +14,7 @@ import numpy as np
 
 from magic_cli.metrics.base import Corpus, Measure, MetricUnavailable, Scores
 from magic_cli.metrics.text import says_something
-from magic_cli.metrics.text_models import TextModel, TextModelMetric
+from magic_cli.metrics.encoders import TextModel, TextModelMetric
 
 
 @dataclass

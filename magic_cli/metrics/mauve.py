@@ -15,8 +15,8 @@ import numpy as np
 
 from magic_cli.errors import SettingsError, require
 from magic_cli.metrics.base import Corpus, Measure, MetricUnavailable, Scores
-from magic_cli.metrics.text_models import TextModel, TextModelMetric, TokenEncoder
-from magic_cli.wording import counted
+from magic_cli.metrics.encoders import TextModel, TextModelMetric, TokenEncoder
+from magic_cli.terminal.wording import counted
 
 FEWEST_TEXTS, FEWEST_SEEDS = 10, 5
 

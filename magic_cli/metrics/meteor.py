@@ -16,10 +16,10 @@ import numpy as np
 
 from magic_cli.errors import MOST_SECONDS, SettingsError, require
 from magic_cli.metrics.base import Corpus, Measure, Metric, Scores
-from magic_cli.metrics.java import Java, JavaFailed, JavaProcess, JavaProgram, find_java, temporary_folder, tool_file
-from magic_cli.metrics.java_process import most_telling_line
-from magic_cli.metrics.meteor_phrases import TABLE, filter_phrases
-from magic_cli.progress import progress
+from magic_cli.metrics.java.runtime import Java, JavaFailed, JavaProcess, JavaProgram, find_java, temporary_folder, tool_file
+from magic_cli.metrics.java.process import most_telling_line
+from magic_cli.metrics.java.meteor_phrases import TABLE, filter_phrases
+from magic_cli.terminal.progress import progress
 
 NUM_STATISTICS = 23
 """Words of caption and reference; function words of both; for each matcher (exact, stem, synonym, paraphrase) the matched

@@ -12,9 +12,9 @@ from itertools import chain
 from pathlib import Path
 
 from magic_cli.metrics.base import Corpus, Tokenized
-from magic_cli.metrics.java import Java, JavaFailed, JavaProgram, find_java, no_room, run_java, temporary_folder, tool_file
+from magic_cli.metrics.java.runtime import Java, JavaFailed, JavaProgram, find_java, no_room, run_java, temporary_folder, tool_file
 from magic_cli.metrics.text import one_line
-from magic_cli.wording import counted
+from magic_cli.terminal.wording import counted
 
 _PUNCTUATION = frozenset("'' ' `` ` -LRB- -RRB- -LCB- -RCB- . ? ! , : - -- ... ;".split())
 """Tokens that the COCO evaluation drops. Brackets come out in lower case and so are kept."""

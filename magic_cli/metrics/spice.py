@@ -16,11 +16,11 @@ import numpy as np
 
 from magic_cli.errors import MOST_SECONDS, MOST_THREADS, SettingsError, require
 from magic_cli.metrics.base import Corpus, Measure, Metric, MetricUnavailable, Scores
-from magic_cli.metrics.java import find_java, temporary_folder
-from magic_cli.metrics.spice_cache import CacheUnusable, Pair, open_cache
-from magic_cli.metrics.spice_counts import COUNTS_SHAPE, f_scores, subset_scores
-from magic_cli.metrics.spice_jars import find_corenlp, spice_folder
-from magic_cli.metrics.spice_run import SpiceTool, run_spice
+from magic_cli.metrics.java.runtime import find_java, temporary_folder
+from magic_cli.metrics.java.spice.cache import CacheUnusable, Pair, open_cache
+from magic_cli.metrics.java.spice.counts import COUNTS_SHAPE, f_scores, subset_scores
+from magic_cli.metrics.java.spice.jar_files import find_corenlp, spice_folder
+from magic_cli.metrics.java.spice.run import SpiceTool, run_spice
 
 log = logging.getLogger(__name__)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from magic_cli.data.json_text import JSONFault, parse_json
 from magic_cli.errors import MagicError
-from magic_cli.models.gguf_files import SUFFIX
+from magic_cli.models.language.gguf_files import SUFFIX
 
 LANGUAGE_MODEL = "language_model"
 _CLIP_FILES = (".pt", ".pth", ".bin", ".safetensors")

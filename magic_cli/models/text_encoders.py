@@ -10,7 +10,7 @@ import torch
 
 from magic_cli.errors import MagicError
 from magic_cli.models.loading import load_text_model
-from magic_cli.progress import progress
+from magic_cli.terminal.progress import progress
 
 _BATCH = 32
 _MOST_TOKENS = 512  # what BERT has positions for

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from magic_cli.reports.tables import Cell, Column, Row, Table
-from magic_cli.wording import counted
+from magic_cli.terminal.wording import counted
 
 
 def evaluation_table(documents: Sequence[Mapping[str, Any]], *, confidence: float) -> Table:

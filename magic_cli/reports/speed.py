@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from magic_cli.wording import counted
+from magic_cli.terminal.wording import counted
 
 SPEED = "speed"
 """Key of the measure in paper.yaml."""

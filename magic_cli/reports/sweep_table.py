@@ -7,7 +7,7 @@ from typing import Any
 
 from magic_cli.reports.sweep import Point, Sweep
 from magic_cli.reports.tables import Cell, Column, Row, Table
-from magic_cli.wording import counted
+from magic_cli.terminal.wording import counted
 
 _BEST = "*"
 

@@ -14,7 +14,7 @@ from decimal import Decimal
 from typing import Any
 
 from magic_cli.errors import SettingsError, nearest
-from magic_cli.terminal import one_line
+from magic_cli.terminal.streams import one_line
 
 Scalar = str | int | float | Decimal | None
 

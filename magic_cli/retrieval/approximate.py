@@ -29,8 +29,8 @@ from magic_cli.errors import MagicError
 from magic_cli.models.sources import sha256
 from magic_cli.retrieval.features import Features
 from magic_cli.retrieval.settings import IndexSettings
-from magic_cli.runs import write_atomically
-from magic_cli.wording import counted
+from magic_cli.files import write_atomically
+from magic_cli.terminal.wording import counted
 
 _SAMPLE_PER_CELL = 64  # features that train a cell; k-means gains little from more
 _ADD_AT_ONCE = 65_536

@@ -12,18 +12,18 @@ import numpy as np
 from magic_cli.data.paths import user_cache
 from magic_cli.errors import MagicError
 from magic_cli.image_features.cache import cache_name
-from magic_cli.progress import progress
+from magic_cli.terminal.progress import progress
 from magic_cli.retrieval.captions import load_captions, texts_digest
 from magic_cli.retrieval.clipre import CaptionRetrieval
 from magic_cli.retrieval.features import Features
 from magic_cli.retrieval.search import open_search
 from magic_cli.retrieval.store import FeatureWriter
-from magic_cli.wording import counted
+from magic_cli.terminal.wording import counted
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from magic_cli.models.image_text_model import ImageTextModel
+    from magic_cli.models.image_text.image_text_model import ImageTextModel
 
 _TEXTS_A_BATCH = 2048  # written at once; a kill loses no more
 _TEXTS_AT_ONCE = 256  # encoded at once, of similar length, so that little is padding

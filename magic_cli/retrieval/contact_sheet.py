@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import quote
 
 from magic_cli.data.images import UnreadableImage, jpeg_uri
-from magic_cli.wording import counted
+from magic_cli.terminal.wording import counted
 
 _SIDE, _JPEG_QUALITY = 192, 80  # pixels of a thumbnail's long side
 _STYLE = """

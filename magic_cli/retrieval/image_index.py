@@ -16,18 +16,18 @@ from magic_cli.errors import MagicError
 from magic_cli.image_features.encoding import ImageEncoder, connect
 from magic_cli.image_features.reading import ImageReader, ImageStream, ReadImage, choose_workers
 from magic_cli.models.loading import load_image_text_model, resolve_device
-from magic_cli.progress import progress
+from magic_cli.terminal.progress import progress
 from magic_cli.retrieval.bank import Bank, BankImage, BankReader
 from magic_cli.retrieval.caption_retriever import encode_by_length
 from magic_cli.retrieval.features import Features
 from magic_cli.retrieval.image_settings import RetrieveImagesSettings
 from magic_cli.retrieval.search import open_search
 from magic_cli.retrieval.store import FeatureWriter
-from magic_cli.runs import differences
-from magic_cli.work import Work
+from magic_cli.provenance import differences
+from magic_cli.models.work_counts import Work
 
 if TYPE_CHECKING:
-    from magic_cli.models.image_text_model import ImageTextModel
+    from magic_cli.models.image_text.image_text_model import ImageTextModel
 
 _BATCHES_AHEAD = 2  # whose images are read while the model works on another
 _DECIMALS = 6

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from magic_cli.errors import MOST_ITEMS, SettingsError, require
-from magic_cli.model_settings import MOST_PROCESSES, MachineSettings
+from magic_cli.models.settings import MOST_PROCESSES, MachineSettings
 from magic_cli.retrieval.settings import IndexSettings, check_choice
 
 WHOLE, RELEASED = "whole", "released"

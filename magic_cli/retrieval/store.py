@@ -23,7 +23,8 @@ import numpy as np
 from magic_cli.data.json_text import parse_json
 from magic_cli.errors import MagicError
 from magic_cli.models.sources import sha256
-from magic_cli.runs import append_bytes, append_lines, differences, recover_lines, write_atomically
+from magic_cli.files import append_bytes, append_lines, recover_lines, write_atomically
+from magic_cli.provenance import differences
 
 MANIFEST, ITEMS, FAILURES, PROGRESS = "manifest.json", "items.jsonl", "failures.jsonl", "progress.jsonl"
 SHARD_ROWS = 100_000

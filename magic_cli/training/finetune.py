@@ -17,14 +17,14 @@ import torch
 from magic_cli.data.training_texts import TextForm
 from magic_cli.errors import SettingsError
 from magic_cli.models.loading import resolve_device
-from magic_cli.training.beginning import TOKENIZER_FILE, begin, start_id
+from magic_cli.training.starting_model import TOKENIZER_FILE, begin, start_id
 from magic_cli.training.checkpoints import Checkpoints, naming_full_disk, replace_files, take_weights
 from magic_cli.training.curves import check_plotting, plot_curve
 from magic_cli.training.folder import CURVE, TrainingFolder
 from magic_cli.training.loop import Loop, total_steps
 from magic_cli.training.samples import Samples, encode
 from magic_cli.training.settings import FinetuneSettings, as_plain, identity
-from magic_cli.training.updating import Updater
+from magic_cli.training.weight_updates import Updater
 
 if TYPE_CHECKING:
     from accelerate import Accelerator

@@ -18,8 +18,9 @@ from typing import Any
 
 from magic_cli.data.json_files import read_json_lines
 from magic_cli.errors import MagicError
-from magic_cli.locking import locked
-from magic_cli.runs import append_lines, differences, provenance, read_manifest, write_atomically
+from magic_cli.files import locked
+from magic_cli.files import append_lines, write_atomically
+from magic_cli.provenance import differences, provenance, read_manifest
 
 METRICS, REPORT, CURVE = "metrics.jsonl", "report.json", "curve.png"
 

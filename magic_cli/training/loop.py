@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 
 from magic_cli.errors import MagicError
-from magic_cli.progress import Progress, progress as show
+from magic_cli.terminal.progress import Progress, progress as show
 from magic_cli.training.batching import BatchPlan, fewest_parts
 from magic_cli.training.checkpoints import Checkpoints
 from magic_cli.training.folder import TrainingFolder
 from magic_cli.training.measuring import measure
 from magic_cli.training.samples import Samples
 from magic_cli.training.settings import Averaging, FinetuneSettings, Grouping, Selection
-from magic_cli.training.updating import Updater, counts
+from magic_cli.training.weight_updates import Updater, counts
 
 if TYPE_CHECKING:
     from accelerate import Accelerator

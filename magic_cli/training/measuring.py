@@ -6,7 +6,7 @@ import math
 
 import torch
 
-from magic_cli.progress import progress
+from magic_cli.terminal.progress import progress
 from magic_cli.training.batching import collate
 from magic_cli.training.objective import Objective
 from magic_cli.training.samples import Samples

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from magic_cli.models.bodies import find_body, num_embeddings
+from magic_cli.models.language.bodies import find_body, num_embeddings
 from magic_cli.training.simctg import IGNORED, contrastive_loss, token_loss
 
 

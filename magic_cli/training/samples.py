@@ -8,7 +8,7 @@ from typing import Any
 
 from magic_cli.data.training_texts import TextForm
 from magic_cli.errors import MagicError
-from magic_cli.wording import counted
+from magic_cli.terminal.wording import counted
 
 _CHUNK = 10_000  # texts that are tokenised at a time
 

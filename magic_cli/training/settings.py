@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from magic_cli.errors import MOST_ITEMS, MOST_SEED, SettingsError, require
-from magic_cli.model_settings import MOST_SIDE_BY_SIDE, MachineSettings
+from magic_cli.models.settings import MOST_SIDE_BY_SIDE, MachineSettings
 
 _MOST_TOKENS = 131_072
 

@@ -7,7 +7,7 @@ import sys
 import pytest
 from PIL import Image
 
-from magic_cli.cli import main
+from magic_cli.cli.main import main
 
 SMALL = ["captions.k=4", "captions.decoding_len=4", "texts=2", "batch_sizes=[1,2]", "run.batch_size=2", "repeats=1"]
 

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 import magic_cli
-from magic_cli.cli import main
+from magic_cli.cli.main import main
 from tests.files import lines
 from tests.model_folders import copy_with, with_prefix
 
@@ -271,7 +271,7 @@ def test_files_of_other_kinds_are_mentioned(tiny_photos, models, tmp_path, capsy
 
 @pytest.mark.parametrize("stage", ["prepare", "embed"])
 def test_image_that_the_model_cannot_take_fails_alone(stage, tiny_photos, models, tmp_path, capsys, monkeypatch):
-    from magic_cli.models.huggingface_clip import HuggingFaceClip, ProcessImage
+    from magic_cli.models.image_text.huggingface_clip import HuggingFaceClip, ProcessImage
 
     owner, method, is_odd = {
         "prepare": (ProcessImage, "__call__", lambda image: image.getpixel((0, 0)) == (1, 2, 3)),
@@ -293,7 +293,7 @@ def test_image_that_the_model_cannot_take_fails_alone(stage, tiny_photos, models
 
 
 def test_image_that_vanishes_after_it_was_read_is_still_captioned(tiny_photos, models, tmp_path, capsys, monkeypatch):
-    from magic_cli.models.huggingface_clip import HuggingFaceClip
+    from magic_cli.models.image_text.huggingface_clip import HuggingFaceClip
 
     embed = HuggingFaceClip.embed_images
     shutil.copytree(tiny_photos, tmp_path / "photos")

@@ -7,7 +7,7 @@ import shutil
 import pytest
 from PIL import Image
 
-from magic_cli.cli import main
+from magic_cli.cli.main import main
 from tests.files import lines
 
 pytestmark = pytest.mark.usefixtures("in_tmp_path")

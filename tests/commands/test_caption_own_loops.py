@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from magic_cli.cli import main
+from magic_cli.cli.main import main
 from tests.files import lines
 
 OUTPUTS = ("predictions.jsonl", "failures.jsonl", "coco_results.json", "released_format.json")

@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from magic_cli.cli import main
+from magic_cli.cli.main import main
 from tests.files import lines
 
 pytestmark = pytest.mark.usefixtures("in_tmp_path")

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from tqdm import tqdm
 
-from magic_cli.cli import main
+from magic_cli.cli.main import main
 
 FILES = ("predictions.jsonl", "failures.jsonl", "coco_results.json", "released_format.json", "trace.jsonl")
 KILLS = int(os.environ.get("MAGIC_TEST_KILLS", "8"))  # 30 for the full check
@@ -72,7 +72,7 @@ def test_killed_runs_end_byte_identical_to_an_undisturbed_one(
     import torch  # noqa: F401 - imported before forking
 
     import magic_cli.commands.caption
-    import magic_cli.hydra_app  # noqa: F401
+    import magic_cli.cli.hydra_app  # noqa: F401
 
     monkeypatch.chdir(tmp_path)
     photos = tmp_path / "photos"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from magic_cli.cli import main
+from magic_cli.cli.main import main
 from magic_cli.data.predictions import read_system
 from magic_cli.errors import MagicError
 from magic_cli.reports.row_files import row_of
@@ -49,7 +49,7 @@ def damaged(finished, tmp_path, monkeypatch):
 
 def open_run(folder):
     """As the command itself does, with the settings that the folder was begun with."""
-    from magic_cli.writing.folder import RunFolder
+    from magic_cli.runs.folder import RunFolder
 
     with RunFolder(folder, settings={}, identity={"dataset": "photos"}, planned=6) as run:
         return run

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from magic_cli.cli import main
+from magic_cli.cli.main import main
 from magic_cli.commands import doctor
 from tests.model_folders import copy_with, remove_tokenizer, with_nan, with_prefix, without
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from magic_cli.cli import main
+from magic_cli.cli.main import main
 from magic_cli.data.bundled_coco import load_bundled_coco_captions
 
 FAST = ["--metrics", "bleu,rouge_l,cider"]

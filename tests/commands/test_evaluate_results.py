@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from magic_cli.cli import main
+from magic_cli.cli.main import main
 
 IDS = [str(i) for i in range(12)]
 CAPTIONS = {

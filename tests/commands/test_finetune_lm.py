@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file
 
 import magic_cli
-from magic_cli.cli import main
+from magic_cli.cli.main import main
 from tests import tiny_models
 from tests.model_folders import copy_with, remove_tokenizer, with_prefix, without
 

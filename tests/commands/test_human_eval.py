@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from magic_cli.cli import main
+from magic_cli.cli.main import main
 from magic_cli.human_eval.forms import question_name
 from tests.unit.human_eval.studies import checksum
 

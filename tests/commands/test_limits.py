@@ -2,7 +2,7 @@
 
 import pytest
 
-from magic_cli.cli import main
+from magic_cli.cli.main import main
 
 pytestmark = pytest.mark.usefixtures("in_tmp_path")
 

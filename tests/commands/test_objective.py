@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from magic_cli.cli import main
+from magic_cli.cli.main import main
 
 pytestmark = pytest.mark.usefixtures("in_tmp_path")
 

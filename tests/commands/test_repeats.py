@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from magic_cli.cli import main
+from magic_cli.cli.main import main
 
 
 @pytest.fixture

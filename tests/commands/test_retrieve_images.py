@@ -15,7 +15,7 @@ import pytest
 import torch
 from PIL import Image
 
-from magic_cli.cli import main
+from magic_cli.cli.main import main
 from tests.commands.test_crash import start, wait, wait_for_lines
 from tests.files import lines
 from tests.unit.retrieval.conftest import write as features
@@ -342,7 +342,7 @@ def test_bad_input_is_one_line_before_a_model_loads(words, message, capsys, monk
 
 @pytest.mark.slow
 def test_killed_build_goes_on_and_ends_byte_identical(photos, model, tmp_path):
-    import magic_cli.hydra_app
+    import magic_cli.cli.hydra_app
     import magic_cli.retrieval.image_index  # noqa: F401 - imported before forking
 
     for number in range(30):

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from magic_cli.cli import main
+from magic_cli.cli.main import main
 
 CAPTION = ["caption", "--image", "data/photos/cat.jpg", "--image", "data/photos/coffee.jpg", "run.threads=1", "run.cache_images=false"]
 STORY = ["story", "--title", "A cat", "--image", "data/photos/cat.jpg", "run.threads=1", "run.cache_images=false"]

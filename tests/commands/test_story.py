@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from magic_cli.cli import main
+from magic_cli.cli.main import main
 from magic_cli.data.stories import read_titles
 from tests.commands.test_crash import start, wait, wait_for_lines
 from tests.files import lines
@@ -141,7 +141,7 @@ def test_killed_run_ends_byte_identical_to_an_undisturbed_one(tmp_path, titles, 
     import torch  # noqa: F401 - imported before forking
 
     import magic_cli.commands.story
-    import magic_cli.hydra_app  # noqa: F401
+    import magic_cli.cli.hydra_app  # noqa: F401
 
     titles.write_text("".join(f"The dog\tStory {i}.\n" for i in range(8)))
     words = ["story", "--titles", str(titles), "--retrieved", str(retrieved), *guided, "run.batch_size=2", "run.trace=true"]

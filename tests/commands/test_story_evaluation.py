@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from magic_cli.cli import main
+from magic_cli.cli.main import main
 from magic_cli.data.images import open_image
 from tests.reference.stories import cosine
 

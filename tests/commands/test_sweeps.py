@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from magic_cli.cli import main
+from magic_cli.cli.main import main
 from tests.commands.test_crash import start, wait
 
 
@@ -104,7 +104,7 @@ def test_sweep_that_is_killed_goes_on_and_ends_like_an_undisturbed_one(words, tm
     import torch  # noqa: F401 - imported before forking
 
     import magic_cli.commands.caption
-    import magic_cli.hydra_app  # noqa: F401
+    import magic_cli.cli.hydra_app  # noqa: F401
 
     sweep = ["caption", "-m", *words, "run.batch_size=1", "decoding.alpha=0.1,0.5", "decoding.beta=1,2"]
     undisturbed = tmp_path / "undisturbed"

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from magic_cli.cli import main
+from magic_cli.cli.main import main
 from magic_cli.data.bundled_coco import load_bundled_coco_captions
 
 EXPECTED_OF_MAGIC = "expected  4982   56.8   12.9    17.4     39.9   49.3   11.3  nearly 27x"

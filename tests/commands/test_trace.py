@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import yaml
 
-from magic_cli.cli import main
-from magic_cli.settings import _WITHOUT_EFFECT, RunSettings
+from magic_cli.cli.main import main
+from magic_cli.runs.settings import _WITHOUT_EFFECT, RunSettings
 from tests.files import lines
 
 pytestmark = pytest.mark.usefixtures("in_tmp_path")

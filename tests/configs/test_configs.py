@@ -8,10 +8,10 @@ import pytest
 import yaml
 from hydra import compose, initialize_config_dir
 
-from magic_cli import composing
-from magic_cli import settings as settings_module
-from magic_cli.commands import COMMANDS
-from magic_cli.composing import to_settings
+from magic_cli.configuration import composing
+from magic_cli.runs import settings as settings_module
+from magic_cli.cli.command_table import COMMANDS
+from magic_cli.configuration.composing import to_settings
 from magic_cli.evaluation.settings import EvaluateSettings, TableSettings
 from magic_cli.metrics.settings import METRICS, MetricsSettings
 from magic_cli.retrieval.image_settings import RetrieveImagesSettings
@@ -71,7 +71,7 @@ def test_experiment_names_its_source_and_its_command(file: Path):
 
 
 def test_experiment_of_another_command_is_one_line(tmp_path, monkeypatch, capsys):
-    from magic_cli.cli import main
+    from magic_cli.cli.main import main
 
     (tmp_path / "experiment").mkdir()
     (tmp_path / "experiment" / "mine.yaml").write_text("# @package _global_\ntask: story\n")
@@ -154,7 +154,7 @@ def test_every_method_and_dataset_class_has_a_config():
 
 
 def test_user_experiment_works_from_another_folder(tmp_path, monkeypatch, capsys):
-    from magic_cli.cli import main
+    from magic_cli.cli.main import main
 
     (tmp_path / "mine" / "experiment").mkdir(parents=True)
     (tmp_path / "mine" / "experiment" / "row.yaml").write_text("# @package _global_\ndecoding: {alpha: 7}\n")

@@ -58,7 +58,7 @@ def test_installed_command_composes_its_own_configs_anywhere(installed, tmp_path
     answer = subprocess.run([installed, "caption", "--cfg", "job", "--dataset", "coco"], capture_output=True, text=True, cwd=tmp_path)
     assert answer.returncode == 0, answer.stderr
     assert "cambridgeltl/magic_mscoco" in answer.stdout
-    where = subprocess.run([installed.parent / "python", "-c", "from magic_cli.composing import find_config_dir; print(find_config_dir())"],
+    where = subprocess.run([installed.parent / "python", "-c", "from magic_cli.configuration.composing import find_config_dir; print(find_config_dir())"],
                            capture_output=True, text=True, cwd=tmp_path, check=True).stdout  # fmt: skip
     assert Path(where.strip()).is_relative_to(installed.parents[1]), "configs come from the wheel, not from this checkout"
 

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from magic_cli.metrics.base import Corpus, Tokenized
-from magic_cli.metrics.java import find_java, tool_file
-from magic_cli.metrics.spice_jars import CORENLP_JARS
+from magic_cli.metrics.java.runtime import find_java, tool_file
+from magic_cli.metrics.java.spice.jar_files import CORENLP_JARS
 
 ODD_CAPTIONS = (
     "", "'", "a", "-lrb- -rrb-", "the the the", "cats", "一只猫 坐在 桌子 上", "кошка сидит на столе", "قطة تجلس على الطاولة", "🐶 🐶 🎾",

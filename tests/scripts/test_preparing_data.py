@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from magic_cli.cli import main
+from magic_cli.cli.main import main
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 SPLITS = {

@@ -23,10 +23,10 @@ import pytest
 from tests.reference.spice import corpus_of, odd_corpus, released_corpus, stock_spice
 from tests.unit.metrics.java_fakes import children_of, is_running, wait_until
 
-from magic_cli.metrics.java import JavaFailed
+from magic_cli.metrics.java.runtime import JavaFailed
 from magic_cli.metrics.spice import Spice
-from magic_cli.metrics.spice_jars import CORENLP_JARS
-from magic_cli.metrics.spice_run import SpiceTool
+from magic_cli.metrics.java.spice.jar_files import CORENLP_JARS
+from magic_cli.metrics.java.spice.run import SpiceTool
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared"
 LIB = SHARED / "spice"
@@ -224,7 +224,7 @@ def fetch(source, cache):
     """``fetch_spice`` in a process of its own, for the tests' own sockets are closed; what it prints, and its error."""
     code = f"""
         from magic_cli.errors import MagicError
-        from magic_cli.metrics.spice_install import fetch_spice
+        from magic_cli.metrics.java.spice.install import fetch_spice
         try:
             print(fetch_spice({source!r}))
         except MagicError as error:

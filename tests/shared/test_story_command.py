@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from magic_cli.cli import main
+from magic_cli.cli.main import main
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared"
 

@@ -18,11 +18,11 @@ from magic_cli.errors import SettingsError
 from magic_cli.evaluation.settings import BootstrapSettings, EvaluateSettings
 from magic_cli.human_eval.settings import HumanEvalAction, HumanEvalSettings
 from magic_cli.metrics.settings import METRICS, MetricsSettings
-from magic_cli.model_settings import ImageTextModelSettings, MachineSettings
+from magic_cli.models.settings import ImageTextModelSettings, MachineSettings
 from magic_cli.retrieval.clipre import CaptionRetrieval
 from magic_cli.retrieval.image_settings import ReadingMachineSettings, RetrieveImagesAction, RetrieveImagesSettings
 from magic_cli.retrieval.settings import IndexSettings
-from magic_cli.settings import DECODING_METHODS, RunSettings
+from magic_cli.runs.settings import DECODING_METHODS, RunSettings
 from magic_cli.training.settings import FreshModel, ObjectiveSettings, OptimizerSettings, TrainingRunSettings, ValidateSettings
 
 BUNDLED = TextSource(kind=SourceKind.bundled_coco)

@@ -10,13 +10,13 @@ import yaml
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
-from magic_cli.cli import main
-from magic_cli.commands import COMMANDS
+from magic_cli.cli.main import main
+from magic_cli.cli.command_table import COMMANDS
 from magic_cli.errors import MagicError
 
 @pytest.mark.parametrize("words", [["--help"], [], ["--version"], *([name, "--help"] for name in COMMANDS), ["finetune_lm", "-h"]], ids=" ".join)
 def test_help_imports_neither_torch_nor_hydra(words):
-    code = f"import sys; from magic_cli.cli import main; main({words!r}); print(sorted({{'torch', 'hydra', 'omegaconf', 'transformers'}} & set(sys.modules)))"
+    code = f"import sys; from magic_cli.cli.main import main; main({words!r}); print(sorted({{'torch', 'hydra', 'omegaconf', 'transformers'}} & set(sys.modules)))"
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert answer.stdout.splitlines()[-1] == "[]"
     assert "magic" in answer.stdout
@@ -55,8 +55,8 @@ def composed():
     """Composes a command's configs from settings, groups named as a user types them; ``checked`` also converts them."""
     from hydra import compose, initialize_config_dir
 
-    from magic_cli import composing
-    from magic_cli.hydra_app import _settings_class
+    from magic_cli.configuration import composing
+    from magic_cli.cli.hydra_app import _settings_class
 
     composing.register()
     with initialize_config_dir(str(composing.find_config_dir()), version_base="1.3"):
@@ -84,7 +84,7 @@ def test_names_and_defaults_in_help_compose_when_typed(name, capsys, composed):
 
 @pytest.mark.parametrize("name", WITH_SETTINGS)
 def test_help_lists_the_options_that_the_command_accepts(name, capsys, composed):
-    from magic_cli.config_files import find_config_dir
+    from magic_cli.configuration.files import find_config_dir
 
     for group, default, listed in help_of(name, capsys)[0]:
         folder = COMMANDS[name].renamed.get(group, group).partition("@")[0]
@@ -106,7 +106,7 @@ def test_help_lists_the_options_that_the_command_accepts(name, capsys, composed)
 
 @pytest.mark.parametrize("name", WITH_SETTINGS)
 def test_help_shows_every_setting_that_the_defaults_select(name, capsys):
-    from magic_cli.config_files import find_config_dir
+    from magic_cli.configuration.files import find_config_dir
 
     groups, *sections = help_of(name, capsys)
     own = {}

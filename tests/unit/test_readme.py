@@ -4,8 +4,8 @@ import re
 import shlex
 from pathlib import Path
 
-from magic_cli.cli import translate
-from magic_cli.commands import COMMANDS
+from magic_cli.cli.main import translate
+from magic_cli.cli.command_table import COMMANDS
 
 README = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
 

@@ -7,8 +7,6 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from magic_cli.decoding.step import Candidates
-
 _BOUND_SLACK = 1e-5
 """Far above the rounding of a score, which is of order 1."""
 
@@ -37,19 +35,25 @@ def can_win(known: Tensor, forbidden: Tensor | None, *, alpha: float, lazy: bool
     return possible if forbidden is None else possible & ~forbidden
 
 
-def wanted(found: Candidates, ends: Callable[[int, int], bool] | None) -> Tensor:
+def sole(possible: Tensor) -> Tensor:
+    """(R, K) bool: candidates that win without a look at them, being the only ones of their row that can."""
+    return possible & (possible.sum(dim=1, keepdim=True) == 1)
+
+
+def wanted(ids: Tensor, possible: Tensor, ends: Callable[[int, int], bool] | None) -> Tensor:
     """(R, K) bool: candidates whose hidden states are to be known, for their penalty or because the text goes on from them.
 
     Args:
-        found: The candidates, of which some can win.
+        ids: (R, K) the candidates.
+        possible: (R, K) bool: those that can win.
         ends: ``ends(row, token)``: whether the row's text ends with this token; None: it may always go on.
     """
     if ends is None:
-        return found.can_win
-    rows, columns = found.sole.nonzero(as_tuple=True)
+        return possible
+    rows, columns = sole(possible).nonzero(as_tuple=True)
     if not len(rows):
-        return found.can_win
-    chosen = found.can_win.clone()
-    tokens = found.ids[rows, columns].tolist()
+        return possible
+    chosen = possible.clone()
+    tokens = ids[rows, columns].tolist()
     chosen[rows, columns] = chosen.new_tensor([not ends(row, token) for row, token in zip(rows.tolist(), tokens, strict=True)])
     return chosen

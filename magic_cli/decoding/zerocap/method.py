@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from magic_cli.decoding.method import WholeTexts
 from magic_cli.decoding.request import Request, Written
 from magic_cli.decoding.zerocap.settings import ZeroCapSettings
 
 
 @dataclass
-class ZeroCap(ZeroCapSettings):
+class ZeroCap(ZeroCapSettings, WholeTexts):
     """ZeroCap: gradient steps on the keys and values of the context, then beam search on the shifted distribution."""
 
     def write(self, request: Request) -> list[Written]:

@@ -26,9 +26,9 @@ from magic_cli.models.embedded.backbones import PhotoBackbone, TextBackbone
 from magic_cli.models.embedded.heads import HeadShape, MatcherHeads
 from magic_cli.models.embedded.text_tower import TextTower
 from magic_cli.models.faults import refuse
-from magic_cli.models.image_text_model import ImageTextModel
+from magic_cli.models.image_text.image_text_model import ImageTextModel
 from magic_cli.models.weights import number_faults, strict_faults
-from magic_cli.work import Work
+from magic_cli.models.work_counts import Work
 
 SHIPPED = Path(__file__).parent / "matcher"
 CONFIG, HEADS, TOWER = "config.json", "heads.safetensors", "text_tower"

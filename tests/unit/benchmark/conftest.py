@@ -5,8 +5,8 @@ import pytest
 from magic_cli.benchmark.workloads import Workload
 from magic_cli.decoding.magic import MagicSearch
 from magic_cli.decoding.text import CaptionFormat
-from magic_cli.models.language_model import HuggingFaceLanguageModel
-from magic_cli.work import Work
+from magic_cli.models.language.language_model import HuggingFaceLanguageModel
+from magic_cli.models.work_counts import Work
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import pytest
 
 from magic_cli.benchmark.machine import Disturbance
 from magic_cli.benchmark.measure import Side, measure_in_turn
-from magic_cli.work import Work
+from magic_cli.models.work_counts import Work
 
 
 def test_sides_take_turns_and_know_the_repeat():

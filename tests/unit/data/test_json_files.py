@@ -20,7 +20,8 @@ from magic_cli.retrieval.captions import load_captions
 from magic_cli.retrieval.clipre import CaptionRetrieval
 from magic_cli.retrieval.queries import load_queries
 from magic_cli.retrieval.store import read_manifest as read_index
-from magic_cli.runs import read_manifest, recover_lines
+from magic_cli.files import recover_lines
+from magic_cli.provenance import read_manifest
 
 NESTED, LONG = "[" * 1_000_000, "1" * 100_000
 KEY = {"study": "s", "systems": {"a": "a.json"}, "forms": {"f": {"annotator": 1, "cards": []}}}

@@ -15,7 +15,7 @@ from magic_cli.decoding.rerank import Rerank
 from magic_cli.decoding.sampling import GreedySearch, NucleusSampling, TopKSampling, TypicalSampling
 from magic_cli.decoding.text import CaptionFormat, StoryFormat
 from magic_cli.decoding.zerocap.method import ZeroCap
-from magic_cli.models.language_model import HuggingFaceLanguageModel
+from magic_cli.models.language.language_model import HuggingFaceLanguageModel
 
 LENGTH = 16
 METHODS = {

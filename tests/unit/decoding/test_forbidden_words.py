@@ -8,8 +8,8 @@ from tests.reference.rules import forbidden_by
 
 from magic_cli.decoding.rules import ForbiddenWords
 from magic_cli.decoding.token_texts import token_texts
-from magic_cli.models.language_model import HuggingFaceLanguageModel
-from magic_cli.models.tokens import clean_up_spaces
+from magic_cli.models.language.language_model import HuggingFaceLanguageModel
+from magic_cli.models.language.tokens import clean_up_spaces
 
 TOKENS = ["", "c", "a", "t", " c", "at", " cat", "s", "egory", " hot", " dog", "-", "shirt", " ", ".", "!", "Cat", "e"]
 ID = {text: i for i, text in enumerate(TOKENS)}

@@ -10,7 +10,7 @@ from magic_cli.decoding.magic import ContrastiveSearch, MagicSearch
 from magic_cli.decoding.sampling import GreedySearch, NucleusSampling, TopKSampling, TypicalSampling
 from magic_cli.decoding.text import CaptionFormat, StoryFormat, story_prompt
 from magic_cli.errors import MagicError
-from magic_cli.models.language_model import HuggingFaceLanguageModel
+from magic_cli.models.language.language_model import HuggingFaceLanguageModel
 
 LENGTH = 18
 METHODS = {

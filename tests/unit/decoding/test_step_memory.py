@@ -9,7 +9,7 @@ from magic_cli.decoding.magic import ClipText, ContrastiveSearch, MagicSearch
 from magic_cli.decoding.sampling import GreedySearch
 from magic_cli.decoding.shortcuts.memory import Evidence, StepMemory
 from magic_cli.errors import MagicError
-from magic_cli.models.language_model import HuggingFaceLanguageModel
+from magic_cli.models.language.language_model import HuggingFaceLanguageModel
 
 LENGTH, NUM_CANDIDATES, SIZE = 12, 3, 2048 + 3 * (8 + 4 + 4 + 4 * 2)
 ROOM = 1 << 20

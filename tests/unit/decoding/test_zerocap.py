@@ -12,7 +12,7 @@ from magic_cli.decoding.text import CaptionFormat
 from magic_cli.decoding.zerocap.method import ZeroCap
 from magic_cli.decoding.zerocap.search import end_token, forbidden_tokens
 from magic_cli.errors import MagicError, SettingsError
-from magic_cli.models.language_model import HuggingFaceLanguageModel
+from magic_cli.models.language.language_model import HuggingFaceLanguageModel
 
 PROMPT = "<|endoftext|>A man"
 SMALL = {"decoding_len": 7, "prompt": PROMPT, "num_texts": 12, "step_size": 0.6}

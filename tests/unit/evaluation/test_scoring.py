@@ -13,7 +13,7 @@ from magic_cli.evaluation import evaluate as evaluate_module
 from magic_cli.evaluation.corpora import Coverage
 from magic_cli.evaluation.results import empty_captions, per_item, summarize
 from magic_cli.evaluation.scoring import run_metrics
-from magic_cli.metrics.java import kill_all
+from magic_cli.metrics.java.runtime import kill_all
 from magic_cli.metrics.base import Corpus, Measure, Metric, MetricUnavailable, Scores, Tokenized
 
 CORPUS = Corpus("mine", ("1", "2"), ("a cat", "..."), (("a",), ("b",)))

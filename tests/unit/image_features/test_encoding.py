@@ -6,7 +6,7 @@ import torch
 from magic_cli.data.images import UnreadableImage
 from magic_cli.image_features.encoding import connect
 from magic_cli.image_features.reading import ImageReader
-from magic_cli.work import Work
+from magic_cli.models.work_counts import Work
 
 FACTS = {"family": "huggingface_clip", "files": {"model.safetensors": "ab"}}
 

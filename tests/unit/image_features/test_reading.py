@@ -17,7 +17,7 @@ from magic_cli.errors import MagicError, SettingsError
 from magic_cli.image_features import reading
 from magic_cli.image_features.cache import FeatureFile
 from magic_cli.image_features.reading import ImageReader, ImageStream, ReadImage, choose_workers
-from magic_cli.settings import RunSettings
+from magic_cli.runs.settings import RunSettings
 
 
 @dataclass(frozen=True)

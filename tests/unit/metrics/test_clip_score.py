@@ -14,7 +14,7 @@ from tests.reference.metrics import clip_score, corpus_of
 from magic_cli.errors import MagicError, SettingsError
 from magic_cli.metrics.base import MetricUnavailable
 from magic_cli.metrics.clip_score import PREFIX, ClipScore, ImageTextFeatures, RefClipScore
-from magic_cli.metrics.java_process import kill_all
+from magic_cli.metrics.java.process import kill_all
 from magic_cli.metrics.text import says_something
 
 CAPTIONS = ["A red disc on grey.", "two dogs", "Stripes!", "A photo of noise", "the sky is blue", "a sunset over the sea"]

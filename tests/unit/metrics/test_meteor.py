@@ -23,8 +23,9 @@ from tests.unit.metrics.java_fakes import children_of, is_running, make_java, wa
 
 import magic_cli
 from magic_cli.errors import SettingsError
-from magic_cli.metrics import meteor, meteor_phrases
-from magic_cli.metrics.java import JavaFailed, JavaProcess, find_java, tool_file
+from magic_cli.metrics import meteor
+from magic_cli.metrics.java import meteor_phrases
+from magic_cli.metrics.java.runtime import JavaFailed, JavaProcess, find_java, tool_file
 from magic_cli.metrics.meteor import Meteor
 
 TABLE = "meteor/data/paraphrase-en.gz"

@@ -16,7 +16,7 @@ import magic_cli
 from magic_cli.data.bundled_coco import load_bundled_coco_captions
 from magic_cli.metrics import ptb
 from magic_cli.metrics.base import Corpus
-from magic_cli.metrics.java import JavaFailed, find_java, tool_file
+from magic_cli.metrics.java.runtime import JavaFailed, find_java, tool_file
 from magic_cli.metrics.text import one_line
 
 ODD = [

@@ -20,9 +20,9 @@ from tests.unit.metrics.spice_fakes import CORPUS, VALUES, FakeSpice
 
 from magic_cli.errors import SettingsError
 from magic_cli.metrics.base import MetricUnavailable
-from magic_cli.metrics.java import JavaFailed, kill_all
+from magic_cli.metrics.java.runtime import JavaFailed, kill_all
 from magic_cli.metrics.spice import Spice, spice_status
-from magic_cli.metrics.spice_counts import SUBSETS, f_scores, subset_scores
+from magic_cli.metrics.java.spice.counts import SUBSETS, f_scores, subset_scores
 
 LMDB = "Error: Could not score batched file input:\norg.fusesource.lmdbjni.LMDBException: {}\n\tat edu.anu.spice.LmdbTupleDB.get"
 NO_NATIVE = "java.lang.UnsatisfiedLinkError: Could not load library\n\tat org.fusesource.lmdbjni.JNI.<clinit>(JNI.java:41)"
@@ -162,7 +162,7 @@ def test_spice_own_trace_is_told_not_that_a_long_caption_was_not_cached(fake):
 def hold(fake):
     """A process that uses the cache until it is killed."""
     folder = str(fake.metric().cache_folder())
-    code = f"import time; from pathlib import Path; from magic_cli.metrics.spice_cache import open_cache\n" \
+    code = f"import time; from pathlib import Path; from magic_cli.metrics.java.spice.cache import open_cache\n" \
            f"with open_cache(Path({folder!r}), deadline=1e12): print('open', flush=True); time.sleep(60)"  # fmt: skip
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     assert process.stdout.readline() == "open\n"

@@ -10,7 +10,7 @@ import torch
 
 from magic_cli.errors import MagicError, SettingsError
 from magic_cli.evaluation.settings import ScoringSettings
-from magic_cli.evaluation.text_models import connect_text_models
+from magic_cli.evaluation.encoders import connect_text_models
 from magic_cli.metrics.base import Corpus, MetricUnavailable
 from magic_cli.metrics.clip_score import ClipScore
 from magic_cli.metrics.coherence import Coherence, MiniLmCoherence, SimCseModel

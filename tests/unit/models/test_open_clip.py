@@ -10,11 +10,11 @@ from safetensors.torch import load_file, save_file
 from tests.tiny_models import randomise
 from tests.unit.models.growing import GROWING, largest_difference
 
-from magic_cli.models.causal_text import IncrementalTexts
+from magic_cli.models.image_text.causal_text import IncrementalTexts
 from magic_cli.models.faults import ModelFault
-from magic_cli.models.image_text_model import PlainTexts
-from magic_cli.models.open_clip_model import load_open_clip
-from magic_cli.work import Work
+from magic_cli.models.image_text.image_text_model import PlainTexts
+from magic_cli.models.image_text.open_clip_model import load_open_clip
+from magic_cli.models.work_counts import Work
 from tests.model_folders import with_nan, with_prefix, without, write_weights
 
 TEXTS = ["A dog runs.", "", "two men", "word " * 90]

@@ -9,9 +9,9 @@ from transformers import PreTrainedTokenizerFast, SiglipConfig, SiglipImageProce
 from tests.decoding import Guidance, generate
 from magic_cli.decoding.magic import MagicSearch
 from magic_cli.models.faults import ModelFault
-from magic_cli.models.huggingface_clip import load_huggingface
-from magic_cli.models.image_text_model import PlainTexts
-from magic_cli.work import Work
+from magic_cli.models.image_text.huggingface_clip import load_huggingface
+from magic_cli.models.image_text.image_text_model import PlainTexts
+from magic_cli.models.work_counts import Work
 from tests.model_folders import copy_with, without
 
 LENGTH = 64

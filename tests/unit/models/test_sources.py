@@ -8,10 +8,10 @@ import torch
 from huggingface_hub import constants
 
 from magic_cli.errors import MagicError
-from magic_cli.model_settings import Family, ImageTextModelSettings, LanguageModelSettings
+from magic_cli.models.settings import Family, ImageTextModelSettings, LanguageModelSettings
 from magic_cli.models.loading import load_image_text_model, load_language_model, resolve_device
 from magic_cli.models.sources import describe_source, fetch, weights_digest
-from magic_cli.work import Work
+from magic_cli.models.work_counts import Work
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 OPTIONS = {"device": torch.device("cpu"), "dtype": torch.float32}

@@ -7,11 +7,11 @@ import torch
 from transformers import AutoTokenizer, BertConfig, GPT2Config, LlamaConfig, OPTConfig
 
 from magic_cli.errors import MagicError
-from magic_cli.model_settings import LanguageModelSettings
+from magic_cli.models.settings import LanguageModelSettings
 from magic_cli.models.faults import ModelFault
 from magic_cli.models.loading import load_language_model, read_causal_model
 from magic_cli.models.tokenizers import num_ids, read_tokenizer
-from magic_cli.work import Work
+from magic_cli.models.work_counts import Work
 from tests.model_folders import remove_tokenizer
 
 

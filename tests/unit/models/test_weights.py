@@ -7,11 +7,11 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from magic_cli.model_settings import LanguageModelSettings
+from magic_cli.models.settings import LanguageModelSettings
 from magic_cli.models.faults import ModelFault
 from magic_cli.models.loading import load_language_model, read_causal_model
 from magic_cli.models.weights import number_faults
-from magic_cli.work import Work
+from magic_cli.models.work_counts import Work
 from tests.model_folders import change_config, copy_with, with_nan, with_prefix, without, write_weights
 
 

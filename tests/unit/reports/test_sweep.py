@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from magic_cli.cli import main
+from magic_cli.cli.main import main
 from magic_cli.errors import MagicError, SettingsError
 from magic_cli.reports.sweep import read_sweep
 from magic_cli.reports.sweep_plots import check_plotting, choices, grid, panels, plot_sweep

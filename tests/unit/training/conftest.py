@@ -7,7 +7,7 @@ import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from magic_cli.data.training_texts import TextDataset, TextSource
-from magic_cli.model_settings import LanguageModelSettings
+from magic_cli.models.settings import LanguageModelSettings
 from magic_cli.training.settings import FinetuneSettings, ObjectiveSettings, OptimizerSettings, Shape, TrainingRunSettings
 
 ROWS = [[1, 5, 9, 4, 2], [1, 7, 2], [1, 3, 3, 8, 8, 6, 2], [1, 9, 4, 2], [1, 6, 2], [1, 4, 9, 7, 5, 2]]

@@ -1,0 +1,1 @@
+"""The command line: Hydra's application, arguments, help, exit statuses, the table of commands."""

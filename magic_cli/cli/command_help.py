@@ -1,0 +1,63 @@
+"""What ``--help`` prints: the commands, and the flags, examples and settings of one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from magic_cli import __version__
+from magic_cli.cli.command_table import COMMANDS, Command, Flag
+from magic_cli.configuration.files import Group, groups
+from magic_cli.cli.settings_help import describe_settings
+
+
+def overview() -> str:
+    """What ``magic --help`` prints."""
+    width = max(map(len, COMMANDS))
+    commands = "\n".join(f"  {c.name:<{width}}  {c.summary}" for c in COMMANDS.values())
+    examples = "\n".join(f"  {example}" for c in COMMANDS.values() for example in c.examples)
+    return f"""magic {__version__}: image-guided text generation
+
+usage: magic COMMAND [FLAGS] [SETTING=VALUE ...]
+
+commands:
+{commands}
+
+examples:
+{examples}
+
+magic COMMAND --help lists a command's flags and settings."""
+
+
+def command_help(command: Command) -> str:
+    """What ``magic COMMAND --help`` prints."""
+    chosen_from = _groups(command) if command.settings_class is not None else []
+    parts = [f"magic {command.name}: {command.summary}"]
+    rows = [("|".join(command.action.choices), command.action.help)] if command.action else []
+    rows += [(command.words.metavar, command.words.help)] if command.words else []
+    rows += [(name if flag.value else f"{name} {flag.metavar}", _flag_help(flag, chosen_from)) for name, flag in command.flags.items()]
+    if command.settings_class is not None:
+        rows += [
+            ("-m", "sweep: every setting may have several values, a,b,c"),
+            ("--cfg job", "show the settings and stop"),
+            ("--config-dir DIR", "more configs, e.g. DIR/experiment/mine.yaml for experiment=mine"),
+        ]
+    width = max((len(left) for left, _ in rows), default=0)
+    if rows:
+        parts.append("flags:\n" + "\n".join(f"  {left:<{width}}  {right}" for left, right in rows))
+    parts.append("examples:\n" + "\n".join(f"  {example}" for example in command.examples))
+    if command.settings_class is not None:
+        parts.append(describe_settings(command.name, chosen_from))
+    return "\n\n".join(parts)
+
+
+def _groups(command: Command) -> list[Group]:
+    """The groups of a command under the names that the user types."""
+    typed = {hydra_name: name for name, hydra_name in command.renamed.items()}
+    return [replace(group, typed=typed.get(group.typed, group.typed)) for group in groups(command.name)]
+
+
+def _flag_help(flag: Flag, chosen_from: Sequence[Group]) -> str:
+    """What a flag means; one that chooses from a group says from what, unless its help names an example."""
+    options = next((group.options for group in chosen_from if flag.setting in (group.typed, f"{group.name}@{group.package}") and "e.g." not in flag.help), ())
+    return f"{flag.help}: {', '.join(options[:-1])} or {options[-1]}" if options else flag.help

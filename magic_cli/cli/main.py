@@ -1,0 +1,292 @@
+"""The ``magic`` command: turns flags into Hydra overrides, runs a command, and says errors in one line.
+
+Neither torch nor Hydra is imported before a command runs, so that help answers at once.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import re
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from magic_cli import __version__
+from magic_cli.terminal import streams as terminal
+from magic_cli.cli.command_help import command_help, overview
+from magic_cli.cli.command_table import COMMANDS, Command, Flag
+from magic_cli.errors import MagicError, SettingsError, nearest
+
+USER_FAULT, BUG, INTERRUPTED, TERMINATED = 2, 1, 128 + signal.SIGINT, 128 + signal.SIGTERM
+
+_HYDRA_SWITCHES = {"-m", "--multirun", "--resolve", "--hydra-help"}
+_HYDRA_OPTIONS = {"-c", "--cfg", "-p", "--package", "-cd", "--config-dir", "-i", "--info"}
+_CONFIG_VIEWS = ("job", "hydra", "all")
+_SWEEP_FUNCTION = re.compile(r"(?:choice|glob|shuffle|sort|tag)\(.*\)")
+_REFUSED = {"--experimental-rerun": "it unpickles files; start the same command again instead"}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run ``magic``; returns the exit status (0 done, 2 the user's to mend, 3 done but some images failed)."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    streams = sys.stdout, sys.stderr
+    terminal.guard_streams()
+    try:
+        status = _reported(argv)
+    except BrokenPipeError:  # the reader of a stream has gone, as in `magic ... | head`
+        terminal.discard_output()
+        status = 128 + signal.SIGPIPE
+    sys.stdout, sys.stderr = streams  # not after a bug: its traceback passes the guards, too
+    return status
+
+
+def _reported(argv: list[str]) -> int:
+    """The exit status, after everything is said."""
+    status = _outcome(argv, lambda: _main(argv))
+    return _outcome(argv, sys.stdout.flush) or status  # here a full disk is one line
+
+
+def _outcome(argv: list[str], action: Callable[[], int | None]) -> int:
+    """The exit status of an action, whose errors become one line."""
+    try:
+        return action() or 0
+    except MagicError as error:
+        print(f"magic: {error}", file=sys.stderr)
+        return USER_FAULT
+    except KeyboardInterrupt as stop:
+        command = COMMANDS.get(_command_name(argv))
+        print(f"magic: stopped{f'; {command.when_repeated}' if command else ''}", file=sys.stderr)
+        return TERMINATED if isinstance(stop, _Terminated) else INTERRUPTED
+
+
+def _main(argv: list[str]) -> int:
+    if not argv or argv[0] in ("-h", "--help", "help"):
+        print(overview())
+        return 0
+    if argv[0] == "--version":
+        print(f"magic {__version__}")
+        return 0
+    command = COMMANDS.get(_command_name(argv))
+    if command is None:
+        raise SettingsError(f"unknown command {argv[0]!r}; {nearest(_command_name(argv), list(COMMANDS))}")
+    if any(word in ("-h", "--help") for word in argv[1:]):
+        print(command_help(command))
+        return 0
+    _check_working_folder()
+    if command.settings_class is None:
+        return importlib.import_module(command.module).run(**_arguments(argv[1:], command))
+    flags, overrides = translate(argv[1:], command)
+    if {"-c", "--cfg"} & set(flags) and "job" in flags and "--resolve" not in flags:
+        flags.append("--resolve")  # show values, not where they come from
+    signal.signal(signal.SIGTERM, _interrupt)
+
+    from magic_cli.cli import hydra_app  # imports Hydra
+
+    return hydra_app.run(command, flags, overrides)
+
+
+def _check_working_folder() -> None:
+    """Relative paths, and libraries, need one."""
+    try:
+        os.getcwd()
+    except FileNotFoundError as error:
+        raise MagicError("the working folder is not there any more: it was deleted or moved; cd to one that exists") from error
+
+
+def _command_name(argv: Sequence[str]) -> str:
+    return argv[0].replace("_", "-") if argv else ""
+
+
+def _arguments(words: Sequence[str], command: Command) -> dict[str, str]:
+    """The flags of a command without settings, as arguments of its ``run``."""
+    queue, arguments = list(words), {}
+    while queue:
+        name, has_value, value = queue.pop(0).partition("=")
+        if name not in command.flags:
+            raise SettingsError(f"magic {command.name} knows no {name!r}; {nearest(name, list(command.flags))}")
+        arguments[command.flags[name].setting] = value if has_value else _next_value(name, queue)
+    return arguments
+
+
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM: it ends a command as Ctrl-C does, with an exit status of its own."""
+
+
+def _interrupt(signum: int, frame: Any) -> None:
+    raise _Terminated
+
+
+def translate(words: Sequence[str], command: Command) -> tuple[list[str], list[str]]:
+    """Sort a command's words into Hydra's flags and overrides, in whatever order they came.
+
+    Args:
+        words: Command line after the command's name.
+        command: The command.
+
+    Returns:
+        Flags for Hydra, which wants them first, and overrides; flags of ours are turned into overrides.
+
+    Raises:
+        SettingsError: An unknown flag, a flag without value, or a stray word.
+    """
+    from magic_cli.cli.mistaken_values import check_override  # not needed for help
+
+    flags: list[str] = []
+    overrides: list[str] = []
+    lists: dict[str, list[str]] = {}
+    given: list[str] = []
+    stray: list[str] = []
+    is_sweep = any(word in ("-m", "--multirun") for word in words)
+    queue = list(words)
+    while queue:
+        word = queue.pop(0)
+        name, has_value, value = word.partition("=")
+        if name in _REFUSED:
+            raise SettingsError(f"{name} is refused: {_REFUSED[name]}")
+        if word in _HYDRA_SWITCHES:
+            flags.append(word)
+        elif name in _HYDRA_OPTIONS:
+            value = value if has_value else _next_value(name, queue)
+            _check_hydra_option(name, value)
+            flags += [name, value]
+        elif name in command.flags:
+            flag = command.flags[name]
+            if flag.value is not None:
+                if has_value:
+                    raise SettingsError(f"{name} takes no value, got {value!r}")
+                value = flag.value
+            else:
+                value = value if has_value else _next_value(name, queue)
+            _check_flag(name, value, command, given)
+            given.append(name)
+            if flag.is_list:
+                lists.setdefault(flag.setting, []).extend([value] if flag.is_path or flag.metavar == "TEXT" or "=" in value else value.split(","))
+            else:
+                overrides.append(f"{flag.setting}={_flag_value(flag, value, is_sweep)}")
+            if flag.also and flag.also not in overrides:
+                overrides.insert(0, flag.also)
+        elif word.startswith("-"):
+            raise SettingsError(f"unknown flag {name}; {_meant_flag(name, command)}")
+        elif command.words is not None and (not has_value or os.path.exists(word)):
+            stray.append(word)
+        elif has_value or word.startswith("~"):
+            key = command.renamed.get(name, name)
+            overrides.append(_quote_override(f"{key}={value}" if has_value else word, command, is_sweep))
+        else:
+            hint = f"--image {word}" if Path(word).suffix else f"--dataset {word}"
+            raise SettingsError(f"unexpected {word!r}; settings are written name=value, images as in `{hint}`")
+    if command.action is not None:
+        overrides.insert(0, _take_action(command, stray, overrides))
+    if stray:
+        lists[command.words.setting] = stray
+    overrides += [f"{setting}=[{','.join(map(quote, values))}]" for setting, values in lists.items()]
+    for override in overrides:
+        check_override(override, command, has_own_configs=bool({"-cd", "--config-dir"} & set(flags)))
+    return flags, overrides
+
+
+def _meant_flag(name: str, command: Command) -> str:
+    """A hint for an unknown flag, which may be a setting that was typed as one."""
+    setting = name.lstrip("-").replace("-", "_")
+    found = [known for known in _settings_of(command) if f".{known}".endswith(f".{setting}")]
+    if found and setting != "task":
+        depth = min(known.count(".") for known in found)
+        return f"settings are written name=value: {' or '.join(f'{known}=...' for known in sorted(found) if known.count('.') == depth)}"
+    return nearest(name, [*command.flags, "-m", "--cfg", "--config-dir"])
+
+
+def _take_action(command: Command, stray: list[str], overrides: list[str]) -> str:
+    """The override that says what the command is to do; its word is taken from the others."""
+    setting, choices = command.action.setting, command.action.choices
+    given = next((i for i, override in enumerate(overrides) if override.startswith(f"{setting}=")), None)
+    if given is not None:
+        return overrides.pop(given)
+    if not stray:
+        raise SettingsError(f"magic {command.name}: what is it to do? name {' or '.join(choices)}")
+    word = stray.pop(0)
+    if word not in choices:
+        raise SettingsError(f"magic {command.name}: unknown action {word!r}; {nearest(word, choices)}")
+    return f"{setting}={word}"
+
+
+def quote(text: str) -> str:
+    """Text as a quoted string of Hydra's override grammar, so that it arrives letter for letter.
+
+    >>> print(quote("a b, c's [1] ${x}.jpg"))
+    'a b, c\\'s [1] \\${x}.jpg'
+    """
+    # a run of backslashes counts only before a quote, so only there it is doubled
+    quoted, backslashes = [], 0
+    for letter in text:
+        if letter == "'":
+            quoted.append("\\" * backslashes + "\\")
+        quoted.append(letter)
+        backslashes = backslashes + 1 if letter == "\\" else 0
+    return "'" + "".join(quoted).replace("${", "\\${") + "\\" * backslashes + "'"
+
+
+def _flag_value(flag: Flag, value: str, is_sweep: bool) -> str:
+    if not flag.is_path and flag.metavar != "TEXT":
+        return value
+    return quote(value) if value == "null" else _quote_value(value, is_sweep)  # who wants none leaves the flag out
+
+
+def _quote_override(override: str, command: Command, is_sweep: bool) -> str:
+    """The override with its value quoted if it is text, in which commas, quotes and brackets mean nothing to Hydra."""
+    key, _, value = override.partition("=")
+    name = key.lstrip("+")
+    if value == "" or "@" in name or name.startswith("hydra") or (is_sweep and _SWEEP_FUNCTION.fullmatch(value)):
+        return override
+    known = _settings_of(command)
+    last = name.rpartition(".")[2]
+    # an unknown name is refused later; until then its value must not be taken for Hydra's grammar
+    is_text = known[name] if name in known else any(is_text and known_name.rpartition(".")[2] == last for known_name, is_text in known.items())
+    return f"{key}={_quote_value(value, is_sweep)}" if is_text else override
+
+
+def _settings_of(command: Command) -> dict[str, bool]:
+    from magic_cli.configuration import composing  # imports the settings of all commands
+
+    module, _, name = command.settings_class.rpartition(".")
+    return composing.settings_of(getattr(importlib.import_module(module), name))
+
+
+def _quote_value(value: str, is_sweep: bool) -> str:
+    if value in ("null", "") or (len(value) > 1 and value[0] in "'\"" and value[-1] == value[0]):
+        return value
+    if is_sweep and "," in value and not os.path.exists(value):
+        return ",".join(quote(part.strip()) for part in value.split(","))  # several values to sweep over
+    return quote(value)
+
+
+def _check_flag(name: str, value: str, command: Command, given: list[str]) -> None:
+    """Refuse an empty value, a repeated flag that takes one value, and two flags that choose the same."""
+    if not value:
+        raise SettingsError(f"{name} needs a value, got an empty one")
+    if name in given and not command.flags[name].is_list:
+        raise SettingsError(f"{name} was given twice; give one value, or several with -m as {name} a,b")
+    choosers = {"images": {"--image", "--images", "--dataset"}, "titles": {"--title", "--titles", "--dataset"}}
+    for other in given:
+        for chosen, flags in choosers.items():
+            if other != name and {other, name} <= flags:
+                raise SettingsError(f"{other} and {name} cannot be combined: each chooses the {chosen}")
+
+
+def _check_hydra_option(name: str, value: str) -> None:
+    if name in ("-c", "--cfg") and value not in _CONFIG_VIEWS:
+        raise SettingsError(f"{name} must be one of {', '.join(_CONFIG_VIEWS)}, got {value!r}")
+    if name in ("-cd", "--config-dir") and not os.path.isdir(value):
+        raise SettingsError(f"{name}={value}: no such folder (looked at {Path(value).absolute()})")
+
+
+def _next_value(name: str, queue: list[str]) -> str:
+    if not queue:
+        raise SettingsError(f"{name} needs a value")
+    return queue.pop(0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,74 @@
+"""Values that Hydra would take, or refuse in its own words: a path where an option is chosen, and text that is no UTF-8."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+from pathlib import Path
+
+from magic_cli.cli.command_table import Command, Flag
+from magic_cli.configuration.files import find_config_dir, groups
+from magic_cli.data.images import IMAGE_SUFFIXES
+from magic_cli.errors import SettingsError
+
+_READ_BY_MODELS = ("prompt", "title", "queries", "start_token", "end_token")
+"""Settings that are text; those that name files may hold any bytes."""
+_NO_UTF8 = re.compile("[\ud800-\udfff]")
+_HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+")
+_SUFFIX = re.compile(r"\.[A-Za-z]\w*")
+_KINDS = {"folder": "a folder", "file": "a file", "image": "an image", "hub": "another model of the hub"}
+_SHOWN = 10
+
+
+def check_override(override: str, command: Command, *, has_own_configs: bool) -> None:
+    """Refuse a value that cannot be meant, and say how it is typed.
+
+    Args:
+        override: ``setting=value``.
+        command: The command.
+        has_own_configs: Whether the user has configs of their own, so that options are not all known here.
+
+    Raises:
+        SettingsError: One line.
+    """
+    key, _, value = override.partition("=")
+    if key.rpartition(".")[2] in _READ_BY_MODELS and _NO_UTF8.search(value):
+        raise SettingsError(f"{key}={value}: some of its bytes are no UTF-8 text; type it where the terminal's encoding is UTF-8")
+    flag = next((flag for flag in command.flags.values() if flag.instead and flag.setting == key), None)
+    if flag is not None and not has_own_configs:
+        _check_option(key, value.strip("'\""), command, flag)
+
+
+def _check_option(key: str, value: str, command: Command, flag: Flag) -> None:
+    group = next(group for group in groups(command.name) if key in (group.typed, f"{group.name}@{group.package}"))
+    is_option = os.path.isfile(find_config_dir() / group.name / f"{value}.yaml")
+    kind = None if is_option else _kind_of(value, flag)
+    if kind is None:
+        return
+    typed = {hydra_name: name for name, hydra_name in command.renamed.items()}.get(key, key)
+    options = f"; {typed} is one of {', '.join(group.options)}" if len(group.options) <= _SHOWN else ""
+    raise SettingsError(f"{typed}={value}: {_remedy(value, kind, flag)}{options}")
+
+
+def _remedy(value: str, kind: str, flag: Flag) -> str:
+    if kind in flag.instead:
+        return f"for {_KINDS[kind]} write {flag.instead[kind].replace('{}', shlex.quote(value))}"
+    others = (hint.replace("{}", other.upper()) for other, hint in flag.instead.items())
+    return f"{_KINDS[kind]} cannot be taken; write {' or '.join(others)}"
+
+
+def _kind_of(value: str, flag: Flag) -> str | None:
+    """What a value is that is no option, a key of ``Flag.instead``; None: a slip."""
+    path = Path(os.path.expanduser(value))
+    if os.path.exists(path):  # pathlib raises where a name is too long
+        return "folder" if path.is_dir() else _file_kind(path, flag)
+    if "hub" in flag.instead and _HUB_ID.fullmatch(value) and not _SUFFIX.fullmatch(path.suffix):
+        return "hub"
+    if _SUFFIX.fullmatch(path.suffix):
+        return _file_kind(path, flag)
+    return "folder" if value.startswith(("/", "./", "../", "~")) or value.endswith("/") else None
+
+
+def _file_kind(path: Path, flag: Flag) -> str:
+    return "image" if "image" in flag.instead and path.suffix.lower() in IMAGE_SUFFIXES else "file"

@@ -1,0 +1,116 @@
+"""What a sweep says while it runs, and the measure that a search goes by."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from magic_cli.errors import MagicError, SettingsError
+from magic_cli.runs.naming import run_folder
+
+
+class SweepTalk:
+    """Tells on stderr which point of a sweep runs, and each error once; says nothing of a single run but its error.
+
+    It can be sent to another process, which then knows of its own errors only.
+
+    Args:
+        names: Settings and groups that vary.
+        total: How many points there are; None: a search makes them up.
+    """
+
+    def __init__(self, names: Sequence[str] = (), total: int | None = 1) -> None:
+        self._names, self._total = set(names), total
+        self._number = 0
+        self._first_with: dict[str, int] = {}
+
+    def begin(self, number: int, overrides: Sequence[str]) -> None:
+        """Say that a point begins.
+
+        Args:
+            number: Its number, from 1.
+            overrides: Its settings, as ``name=value``.
+        """
+        self._number = number
+        if self._total == 1:
+            return
+        varying = [override for override in overrides if override.lstrip("+").partition("=")[0] in self._names]
+        total = "" if self._total is None else f" of {self._total}"
+        _tell(f"point {number}{total}: {' '.join(varying or overrides)}")
+
+    def fail(self, error: MagicError) -> None:
+        """Say what ended the point, or that it is what ended one before."""
+        first = self._first_with.setdefault(str(error), self._number)
+        _tell(str(error) if first == self._number else f"the same error as at point {first}")
+
+
+def tell_repeat(settings: Any, number: int, count: int) -> None:
+    """Say which of several seeded runs begins."""
+    if count > 1:
+        _tell(f"run {number} of {count}: run.repeat={settings.run.repeat}")
+
+
+def check_objective(settings: Any, sweeper: Any) -> None:
+    """Refuse a measure that there is not, and a search that has none or goes the wrong way.
+
+    Args:
+        settings: Of the command.
+        sweeper: Hydra's settings of a sweeper that searches; None: nothing is searched.
+
+    Raises:
+        SettingsError: One line.
+    """
+    key = _key(settings)
+    if key is None and sweeper is None:
+        return
+    if key is None:
+        raise SettingsError("a sweeper that searches needs a measure to go by; set run.objective=cider, or another one")
+    _, measure = _objectives().find_measure(key)
+    right = "maximize" if measure.higher_is_better else "minimize"
+    direction = sweeper.get("direction") if sweeper is not None else None
+    if direction is not None and str(getattr(direction, "name", direction)) != right:
+        which = "higher" if measure.higher_is_better else "lower"
+        raise SettingsError(f"hydra.sweeper.direction={getattr(direction, 'name', direction)}: a {which} {key} is better; set hydra.sweeper.direction={right}")
+
+
+def require_objectives(points: Sequence[Any]) -> None:
+    """Notice before anything loads what would keep a measure from being taken after the run.
+
+    Args:
+        points: Settings of every point; points that differ only in what does not matter here are looked at once.
+
+    Raises:
+        MagicError: The dataset has no references, the metric cannot run here, or its model is not to be had.
+    """
+    seen: set[str] = set()
+    for settings in points:
+        if _key(settings) is None:
+            continue
+        what = repr((settings.run.objective, settings.dataset, settings.image_text_model, settings.decoding.needs_image))
+        if what not in seen:
+            seen.add(what)
+            _objectives().require_measurable(settings)
+
+
+def measure_objective(settings: Any, runs: Sequence[Any]) -> float | None:
+    """The value of ``run.objective`` of a point whose runs have these settings; None if no value was asked for."""
+    key = _key(settings)
+    if key is None:
+        return None
+    value = _objectives().objective([run_folder(one) for one in runs], settings)
+    _tell(f"{key} {value:.4f}")
+    return value
+
+
+def _key(settings: Any) -> str | None:
+    return getattr(getattr(settings, "run", None), "objective", None)
+
+
+def _objectives() -> Any:
+    return importlib.import_module("magic_cli.evaluation.objective")  # with all metrics: only where it is needed
+
+
+def _tell(text: str) -> None:
+    print(f"magic: {text}", file=sys.stderr)

@@ -1,0 +1,167 @@
+"""From config files and command-line words to checked settings: the schemas, the resolver and the conversion.
+
+With ``cli/`` the only place that knows OmegaConf and Hydra.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+from magic_cli.benchmark.settings import BenchSettings
+from magic_cli.configuration.files import find_config_dir
+from magic_cli.data.training_texts import TextDataset
+from magic_cli.decoding.rule_settings import RuleSettings
+from magic_cli.errors import SettingsError
+from magic_cli.evaluation.settings import DEFAULT_SCORER, EvaluateSettings, TableSettings
+from magic_cli.human_eval.settings import HumanEvalSettings
+from magic_cli.configuration.known_settings import known_settings, meant
+from magic_cli.metrics.settings import MetricsSettings
+from magic_cli.models.settings import ImageTextModelSettings, LanguageModelSettings, MachineSettings
+from magic_cli.retrieval.image_settings import RetrieveImagesSettings
+from magic_cli.runs.settings import DATASETS, DECODING_METHODS, STORY_DATASETS, TASKS, CaptionSettings, RunSettings, StorySettings
+from magic_cli.training.settings import FinetuneSettings
+
+# what a setting can be whose class the chosen option decides
+_CHOSEN: dict[str, tuple[type, ...]] = {
+    "decoding": tuple(DECODING_METHODS.values()),
+    "decoding.base": tuple(DECODING_METHODS.values()),
+    "dataset": (*DATASETS.values(), *STORY_DATASETS.values(), TextDataset),
+    "language_model": (LanguageModelSettings,),
+    "image_text_model": (ImageTextModelSettings,),
+}
+
+
+def settings_of(settings_class: type) -> dict[str, bool]:
+    """The full names of a command's settings, whatever is chosen, each with whether it holds text."""
+    return known_settings(settings_class, tuple(_CHOSEN.items()))
+
+
+def register() -> None:
+    """Tell Hydra the schemas and the resolver. Safe to call again."""
+    from hydra.core.config_store import ConfigStore
+    from omegaconf import OmegaConf
+
+    store = ConfigStore.instance()
+    store.store(group="schema", name="caption", node=CaptionSettings)
+    store.store(group="schema", name="story", node=StorySettings)
+    store.store(group="schema", name="evaluate", node=EvaluateSettings)
+    store.store(group="schema", name="table", node=TableSettings)
+    store.store(group="schema", name="human_eval", node=HumanEvalSettings)
+    store.store(group="schema", name="bench", node=BenchSettings)
+    store.store(group="schema", name="retrieve_images", node=RetrieveImagesSettings)
+    store.store(group="schema", name="finetune_lm", node=FinetuneSettings)
+    store.store(group="schema/training_texts", name="any", node=TextDataset)
+    store.store(group="schema/run", name="default", node=RunSettings)
+    store.store(group="schema/rules", name="default", node=RuleSettings)
+    store.store(group="schema/machine", name="default", node=MachineSettings)
+    store.store(group="schema/metrics", name="default", node=MetricsSettings)
+    store.store(group="schema/language_model", name="any", node=LanguageModelSettings)
+    store.store(group="schema/image_text_model", name="any", node=ImageTextModelSettings)
+    store.store(group="schema/image_text_model", name="of_runs", node=DEFAULT_SCORER)
+    for group, classes in (("decoding", DECODING_METHODS), ("dataset", {**DATASETS, **STORY_DATASETS})):
+        for name, settings_class in classes.items():
+            store.store(group=f"schema/{group}", name=name, node=settings_class)
+    OmegaConf.register_new_resolver("recommended", _recommended, replace=True)
+
+
+def _recommended(key: str, *, _root_: Any) -> Any:
+    """The value that the chosen models recommend for this task: the image-text model's wins over the language model's."""
+    from omegaconf import OmegaConf
+
+    if key == "prompt" and (OmegaConf.select(_root_, "decoding.prompt") is not None or not _needs_language_model(_root_)):
+        return None  # a method that brings a prompt of its own, or whole captions, needs none to start from
+    task = OmegaConf.select(_root_, "task")
+    if task not in TASKS:
+        raise SettingsError(f"task={task} is fixed by the command; leave it out")
+    for group in ("image_text_model", "language_model"):
+        value = OmegaConf.select(_root_, f"{group}.recommended.{task}.{key}")
+        if value is not None:
+            return value
+    if key == "prompt":
+        return None
+    name = OmegaConf.select(_root_, "language_model.path") or OmegaConf.select(_root_, "language_model.name")
+    raise SettingsError(f"decoding.{key}: {name} recommends none for {task}; set decoding.{key}=...")
+
+
+def _needs_language_model(root: Any) -> bool:
+    """Whether the chosen method writes: said by its class, since there is no object of it yet."""
+    from omegaconf import OmegaConf
+
+    needed = getattr(OmegaConf.get_type(root, "decoding"), "needs_language_model", True)
+    return needed is not False  # a property, where objects differ
+
+
+def to_settings(config: Any, settings_class: type) -> Any:
+    """Plain, checked dataclasses from a composed Hydra config.
+
+    Raises:
+        SettingsError: A value is missing, of the wrong type or out of range.
+    """
+    from omegaconf import OmegaConf
+
+    _refuse_unknown_keys(config, "", list(composed_names(config)))
+    _check_task(config, settings_class)
+    _check_inner_methods(config)
+    settings = OmegaConf.to_object(config)
+    if not isinstance(settings, settings_class):
+        raise TypeError(f"expected {settings_class.__name__}, got {type(settings).__name__}")
+    return settings
+
+
+def _check_task(config: Any, settings_class: type) -> None:
+    """An experiment says which command it belongs to by its ``task``."""
+    [own] = [item.default for item in fields(settings_class) if item.name == "task"] or [None]
+    if own is not None and config.task != own:
+        raise SettingsError(
+            f"task={config.task}: this is `magic {own}`; an experiment with that task is run by `magic {config.task} experiment=...`, and "
+            "task itself is fixed by the command"
+        )
+
+
+def _check_inner_methods(config: Any) -> None:
+    """A decoding method that is a setting of another one, checked as if it stood alone: but its settings are named in full.
+
+    What it takes over from the outer method is named as the outer one's, where the user sets it.
+    """
+    from omegaconf import DictConfig, OmegaConf
+
+    outer = config._get_node("decoding") if "decoding" in config else None
+    for name in outer if isinstance(outer, DictConfig) else ():
+        inner = outer._get_node(name)
+        if not isinstance(inner, DictConfig) or not is_dataclass(OmegaConf.get_type(inner)):
+            continue
+        try:
+            OmegaConf.to_object(inner)
+        except SettingsError as error:
+            own = {key: f"decoding.{name}.{key}" for key in inner if not OmegaConf.is_interpolation(inner, key)}
+            raise SettingsError(re.sub(r"\bdecoding\.(\w+)", lambda found: own.get(found[1], found[0]), str(error))) from error
+
+
+def composed_names(config: Any, path: str = "") -> Iterator[str]:
+    """The full names of the settings that a composed config has by its classes."""
+    from omegaconf import DictConfig, OmegaConf
+
+    settings_class = OmegaConf.get_type(config)
+    if isinstance(config, DictConfig) and is_dataclass(settings_class):
+        for item in fields(settings_class):
+            if item.name != "task":
+                yield f"{path}{item.name}"
+                yield from composed_names(config._get_node(item.name), f"{path}{item.name}.")
+
+
+def _refuse_unknown_keys(node: Any, path: str, names: list[str]) -> None:
+    """Hydra's ``+key=value`` can add keys that no dataclass has."""
+    from omegaconf import DictConfig, OmegaConf
+
+    settings_class = OmegaConf.get_type(node)
+    if not isinstance(node, DictConfig) or not is_dataclass(settings_class):
+        return
+    known = [item.name for item in fields(settings_class)]
+    for key in node:
+        if key not in known:
+            raise SettingsError(f"unknown setting {path}{key}; {meant(f'{path}{key}', names, known)}")
+        child = node._get_node(key)
+        _refuse_unknown_keys(child, f"{path}{key}.", names)

@@ -1,0 +1,1 @@
+"""What SPICE needs besides its formula: jars, cache, runs, failures."""

@@ -1,0 +1,1 @@
+"""Modules that compute what a library's compute, faster."""

@@ -1,0 +1,1 @@
+"""Image-text models: one base class, one small adapter a family."""

@@ -1,0 +1,172 @@
+"""Incremental encoding with a causal CLIP text tower: only what is new in a text is computed.
+
+CLIP's text tower is causal, so what the candidates of a row share with the text so far keeps its keys and values from
+step to step. Each step runs the tokens by which the candidates differ, plus their end tokens, as one tree; the tail that
+becomes shared afterwards is remembered, not computed again. Tokenising the longer text may rewrite the last word, so
+what is shared is decided on token ids, never on strings (``text_plan.py``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from magic_cli.models.fast.compiling import compiled
+from magic_cli.models.fast.lean_modules import linear, packed, use_lean_activations
+from magic_cli.models.image_text.text_plan import Earlier, TextPlan
+from magic_cli.models.fast.tree_attention import TreeAttention
+from magic_cli.models.work_counts import Work
+
+
+@dataclass
+class Block:
+    """The parts of one transformer block, whatever the library calls them; all but one map (..., D) to (..., D)."""
+
+    norm1: nn.Module
+    query_key_value: nn.Module
+    """(..., D) to (..., 3 D): queries, keys, values; one product is quicker than three smaller ones."""
+    out: nn.Module
+    norm2: nn.Module
+    mlp: nn.Module
+
+    def packed(self) -> Block:
+        """The same with packed weights."""
+        parts = {"query_key_value": self.query_key_value, "out": self.out, "mlp": self.mlp}
+        return replace(self, **{name: packed(part) for name, part in parts.items()})
+
+
+@dataclass
+class CausalTextTower:
+    """A pre-norm causal text tower that pools at the end token, and how to read its weights.
+
+    Attributes:
+        embed: Token ids (..., ) -> (..., D).
+        positions: (context length, D) learned position embeddings.
+        blocks: The transformer blocks in order.
+        project: Final norm and projection of pooled states, (..., D) -> (..., E).
+        num_heads: Attention heads.
+        plain: The tower that this one is the packed form of; None if it is not packed.
+    """
+
+    embed: Callable[[Tensor], Tensor]
+    positions: Tensor
+    blocks: list[Block]
+    project: Callable[[Tensor], Tensor]
+    num_heads: int
+    plain: CausalTextTower | None = None
+
+    @property
+    def context_length(self) -> int:
+        return self.positions.shape[0]
+
+    def packed(self) -> CausalTextTower:
+        """A tower on packed copies of the blocks' weights: faster for the few tokens of a step."""
+        return replace(self, blocks=[block.packed() for block in self.blocks], plain=self)
+
+    def compiled(self) -> CausalTextTower:
+        """A tower that runs what follows attention, the larger part, through torch.compile, which packs for itself."""
+        plain = self.plain or self
+        return replace(plain, blocks=[replace(block, mlp=compiled(block.mlp)) for block in plain.blocks])
+
+
+def packed_attention_block(block: nn.Module) -> Block:
+    """Read a block built on ``nn.MultiheadAttention`` (OpenAI's ``clip``, OpenCLIP)."""
+    use_lean_activations(block)
+    attention = block.attn
+    scale1, scale2 = getattr(block, "ls_1", nn.Identity()), getattr(block, "ls_2", nn.Identity())
+    return Block(
+        norm1=block.ln_1,
+        query_key_value=linear(attention.in_proj_weight, attention.in_proj_bias),
+        out=nn.Sequential(attention.out_proj, scale1),
+        norm2=block.ln_2,
+        mlp=nn.Sequential(block.mlp, scale2),
+    )
+
+
+def cut_at_end(ids: Sequence[int], end_id: int) -> list[int]:
+    """Token ids up to and including the first end token (which is where CLIP pools).
+
+    >>> cut_at_end([1, 5, 2, 7, 2, 0], end_id=2)
+    [1, 5, 2]
+    """
+    ids = list(ids)
+    return ids[: ids.index(end_id) + 1]
+
+
+class IncrementalTexts:
+    """Text session of B rows on a causal tower (implements ``protocols.TextSession``).
+
+    Args:
+        tower: The text tower.
+        tokenize: Texts -> token ids with start and end token, at most the tower's context long.
+        num_rows: B.
+        work: Where texts and tokens are counted.
+    """
+
+    def __init__(
+        self, tower: CausalTextTower, tokenize: Callable[[list[str]], list[list[int]]], num_rows: int, work: Work
+    ) -> None:
+        self.tower, self.tokenize, self.work = tower, tokenize, work
+        context_length, width = tower.positions.shape
+        # of the tokens that a row's candidates share: (layers, B, context length, D)
+        self.keys = tower.positions.new_zeros(len(tower.blocks), num_rows, context_length, width)
+        self.values = torch.zeros_like(self.keys)
+        self._earlier: Earlier | None = None
+        self._computed: list[tuple[Tensor, Tensor]] = []
+        """Keys and values (N, D) of the last step's tokens, layer by layer."""
+
+    def select(self, rows: Tensor) -> None:
+        """Keep only ``rows`` (R,)."""
+        self.keys, self.values = self.keys[:, rows], self.values[:, rows]
+        if self._earlier is not None:
+            self._earlier = self._earlier.select(rows.tolist())
+
+    def encode(self, texts: list[list[str]]) -> Tensor:
+        """Projected features (B, K, E) of K texts for each of B rows."""
+        with self.work.phase("text"):
+            tokenized = self.tokenize([text for row in texts for text in row])
+            plan = TextPlan.of(tokenized, len(texts), self._earlier)
+        with self.work.phase("image_text_model"):
+            features = self.tower.project(self._forward(plan)).float()  # (U, D) -> (U, E)
+            self._earlier = Earlier(plan, np.arange(len(texts)))
+            self.work.add("texts_encoded", len(plan.tail_lengths))
+            self.work.add("text_tokens", len(plan.ids))
+            return features[self._on_device(plan.text_of)]
+
+    def _forward(self, plan: TextPlan) -> Tensor:
+        """Run the new tokens; returns the last block's output at the end tokens, (U, D)."""
+        tower = self.tower
+        ids, positions, rows = self._on_device(np.stack([plan.ids, plan.positions, plan.rows]))
+        recalled = self._on_device(np.stack(plan.recalled))
+        attention = TreeAttention(plan, tower.num_heads, tower.positions.dtype, self._on_device)
+        x = tower.embed(ids) + tower.positions[positions]  # (N, D)
+        computed = []
+        for i, block in enumerate(tower.blocks):
+            query, *keys_and_values = block.query_key_value(block.norm1(x)).chunk(3, dim=-1)
+            computed.append(keys_and_values)
+            shared = self.keys[i], self.values[i]
+            if recalled.shape[1]:
+                _move(self._computed[i], recalled[0], shared, recalled[1:])
+            if plan.num_fresh:
+                fresh = torch.stack([rows, positions])[:, : plan.num_fresh]
+                _move(computed[i], slice(plan.num_fresh), shared, fresh)
+            if block is tower.blocks[-1]:  # nobody looks at the other tokens' outputs
+                attention = attention.of_ends()
+                query, x = query.index_select(0, attention.tokens), x.index_select(0, attention.tokens)
+            x += block.out(attention(query, computed[i], shared))
+            x += block.mlp(block.norm2(x))
+        self._computed = computed
+        return x
+
+    def _on_device(self, array: np.ndarray) -> Tensor:
+        return torch.from_numpy(array).to(self.keys.device, non_blocking=True)
+
+
+def _move(computed: tuple[Tensor, Tensor], tokens: Tensor | slice, shared: tuple[Tensor, Tensor], places: Tensor) -> None:
+    """Put keys and values (N, D) of some tokens at (row, place) among the shared ones (B, context length, D)."""
+    for source, target in zip(computed, shared, strict=True):
+        target[places[0], places[1]] = source[tokens]

@@ -1,0 +1,139 @@
+"""CLIP and SigLIP from Hugging Face transformers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from magic_cli.models.language.bodies import num_embeddings
+from magic_cli.models.image_text.causal_text import Block, CausalTextTower, cut_at_end
+from magic_cli.models.faults import Fault, ModelFault, refuse
+from magic_cli.models.image_text.image_text_model import ImageTextModel, pad_tokens, read_logit_scale, stack_images
+from magic_cli.models.fast.lean_modules import linear, use_lean_activations
+from magic_cli.models.tokenizers import beyond_faults, read_tokenizer
+from magic_cli.models.weights import read_pretrained
+from magic_cli.models.work_counts import Work
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+
+class HuggingFaceClip(ImageTextModel):
+    """Hugging Face ``CLIPModel``, images prepared by PIL as for the published numbers.
+
+    Args:
+        model: The model.
+        tokenizer: Its tokenizer.
+        image_processor: Its image processor on the PIL backend.
+    """
+
+    def __init__(self, model: Any, tokenizer: Any, image_processor: Any, **options: Any) -> None:
+        super().__init__(**options)
+        self.model, self.tokenizer, self.image_processor = model.eval(), tokenizer, image_processor
+        self.prepare_image = ProcessImage(image_processor)
+        self.adopt_tower(self.read_tower(), dtype=model.dtype)
+
+    def embed_images(self, prepared: Sequence[np.ndarray]) -> Tensor:
+        pixels = stack_images(prepared)
+        return self.model.get_image_features(pixel_values=pixels.to(self.model.device, self.model.dtype)).pooler_output
+
+    def embed_texts(self, texts: Sequence[str]) -> Tensor:
+        ids = pad_tokens(self.tokenize(texts), end_id=self.tokenizer.eos_token_id, device=self.model.device)
+        return self.model.get_text_features(input_ids=ids).pooler_output
+
+    def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
+        length = self.model.config.text_config.max_position_embeddings
+        rows = self.tokenizer(list(texts), truncation=True, max_length=length)["input_ids"]
+        return [cut_at_end(row, self.tokenizer.eos_token_id) for row in rows]
+
+    def read_tower(self) -> CausalTextTower | None:
+        """The parts of ``CLIPTextModel``."""
+        return read_text_tower(self.model.text_model, self.model.text_projection)
+
+
+@dataclass(frozen=True)
+class ProcessImage:
+    """A ``prepare_image`` by a Hugging Face image processor."""
+
+    image_processor: Any
+
+    def __call__(self, image: Image) -> np.ndarray:
+        """(3, side, side) float32."""
+        return self.image_processor(images=[image], return_tensors="np")["pixel_values"][0]
+
+
+class SigLip(HuggingFaceClip):
+    """Hugging Face ``SiglipModel``: a text tower without causal mask that pools the last of exactly 64 tokens."""
+
+    def read_tower(self) -> None:
+        return None
+
+    def embed_texts(self, texts: Sequence[str]) -> Tensor:
+        length = self.model.config.text_config.max_position_embeddings
+        lower = [text.lower() for text in texts]  # as it was trained
+        ids = self.tokenizer(lower, padding="max_length", truncation=True, max_length=length, return_tensors="pt")["input_ids"]
+        return self.model.get_text_features(input_ids=ids.to(self.model.device)).pooler_output
+
+
+def read_text_tower(text: Any, project: Callable[[Tensor], Tensor]) -> CausalTextTower:
+    """The parts of a ``CLIPTextModel`` and what projects its normalised end states."""
+    return CausalTextTower(
+        embed=text.embeddings.token_embedding,
+        positions=text.embeddings.position_embedding.weight,
+        blocks=[_read_block(layer) for layer in text.encoder.layers],
+        project=lambda states: project(text.final_layer_norm(states)),
+        num_heads=text.config.num_attention_heads,
+    )
+
+
+def _read_block(layer: Any) -> Block:
+    use_lean_activations(layer)
+    attention = layer.self_attn
+    three = attention.q_proj, attention.k_proj, attention.v_proj
+    return Block(
+        norm1=layer.layer_norm1,
+        query_key_value=linear(torch.cat([part.weight for part in three]), torch.cat([part.bias for part in three])),
+        out=attention.out_proj,
+        norm2=layer.layer_norm2,
+        mlp=layer.mlp,
+    )
+
+
+def load_huggingface(folder: Path, *, family: str, device: torch.device, dtype: torch.dtype, work: Work) -> HuggingFaceClip:
+    """Load CLIP or SigLIP (``family``: ``huggingface_clip`` or ``siglip``) from a folder that ``save_pretrained`` wrote.
+
+    Raises:
+        ModelFault: It is of another kind, weights are missing or no numbers, or the tokenizer is missing or not the model's.
+    """
+    from transformers import AutoConfig, AutoImageProcessor, AutoTokenizer, CLIPModel, SiglipModel
+
+    adapter, model_class = (SigLip, SiglipModel) if family == "siglip" else (HuggingFaceClip, CLIPModel)
+    _require_kind(AutoConfig.from_pretrained(folder).model_type, model_class.config_class.model_type)
+    tokenizer, faults = read_tokenizer(folder, lambda: AutoTokenizer.from_pretrained(folder))
+    # the torchvision-based processors differ slightly from the PIL ones that the published numbers were made with
+    image_processor = AutoImageProcessor.from_pretrained(folder, backend="pil")
+    model, fit, of_weights = read_pretrained(model_class, {"pretrained_model_name_or_path": folder}, dtype=torch.float32)
+    refuse([*of_weights, *(faults or beyond_faults(tokenizer, num_embeddings(model.text_model)))])
+    logit_scale = read_logit_scale(model)
+    loaded = adapter(model.to(device, dtype), tokenizer, image_processor, logit_scale=logit_scale, work=work)
+    loaded.fit = fit
+    return loaded
+
+
+_FAMILIES = {"clip": "huggingface_clip", "siglip": "siglip"}
+"""What config.json says of the models that can be read here, and their families."""
+
+
+def _require_kind(found: str, wanted: str) -> None:
+    """Refuse another architecture, of which nothing would fit."""
+    if found != wanted:
+        family = _FAMILIES.get(found)
+        other = f"name a model of {' or '.join(_FAMILIES)}, or one that another family reads"
+        remedy = f"set image_text_model.family={family}" if family else other
+        raise ModelFault([Fault("files", f"its config.json says model_type {found!r}, and {wanted!r} is needed", remedy)])

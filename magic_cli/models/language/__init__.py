@@ -1,0 +1,1 @@
+"""Causal language models: reading them, looking ahead with them."""

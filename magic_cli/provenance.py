@@ -1,0 +1,76 @@
+"""What made a result: versions, revision, platform; and how what made one differs from what makes another."""
+
+from __future__ import annotations
+
+import json
+import platform
+import subprocess
+from collections.abc import Iterator
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from magic_cli import __version__
+from magic_cli.data import run_files
+from magic_cli.errors import MagicError
+
+_RECORDED_PACKAGES = ("torch", "torchvision", "transformers", "tokenizers", "open_clip_torch", "clip-anytorch", "pillow", "numpy", "hydra-core")
+
+
+def read_manifest(path: Path, identity: dict[str, Any]) -> dict[str, Any]:
+    """The manifest of a run folder that has one.
+
+    Raises:
+        MagicError: It is damaged, or of a run with other settings.
+    """
+    manifest = run_files.read_manifest(path / "manifest.json", remedy="set another run.dir, or delete this folder")
+    before = manifest.get("identity")
+    if before != json.loads(json.dumps(identity, default=str)):
+        changed = "; ".join(differences(before, identity)) or "other settings"
+        raise MagicError(f"run.dir={path}: holds a run with other settings ({changed}); set another run.dir, or delete this folder")
+    return manifest
+
+
+def differences(before: Any, after: Any, path: str = "") -> Iterator[str]:
+    """``name old -> new`` for every value that differs."""
+    if isinstance(before, dict) and isinstance(after, dict):
+        for key in dict.fromkeys([*before, *after]):
+            yield from differences(before.get(key), after.get(key), f"{path}.{key}" if path else str(key))
+    elif before != after:
+        yield f"{path} {_short(before)} -> {_short(after)}"
+
+
+def _short(value: Any) -> str:
+    """A value as an error message shows it; of a hash the first digits will do."""
+    text = str(value)
+    return f"{text[:12]}..." if len(text) > 60 else text
+
+
+def provenance() -> dict[str, Any]:
+    """What made a result: versions of magic and of the packages that matter, revision of the checkout, platform."""
+    return {
+        "magic": __version__,
+        "git_revision": _git_revision(),
+        "python": platform.python_version(),
+        "packages": {name: _version(name) for name in _RECORDED_PACKAGES},
+        "platform": platform.platform(),
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _git_revision() -> str | None:
+    """Commit of the checkout that runs, with ``-dirty`` if it has changes; None outside a checkout."""
+    here = Path(__file__).resolve().parent
+    if not (here.parent / ".git").exists():
+        return None
+    try:
+        command = ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return None  # no git here: the revision is unknown

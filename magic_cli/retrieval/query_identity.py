@@ -1,0 +1,48 @@
+"""What a query asks: results of one question are never written over those of another."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from magic_cli.data.json_text import parse_json
+from magic_cli.errors import MagicError
+from magic_cli.retrieval.image_settings import RetrieveImagesSettings
+from magic_cli.provenance import differences
+
+RESULTS, MANIFEST = "retrieved.jsonl", "manifest.json"
+
+
+def question(settings: RetrieveImagesSettings, queries: Sequence[Mapping[str, str]], index_digest: str) -> dict[str, Any]:
+    """All that decides what is found, as the manifest keeps it; the image-text model is the index's own."""
+    return {
+        "queries": hashlib.sha256(json.dumps(queries).encode()).hexdigest(),
+        "titles": settings.titles,
+        "top_k": settings.top_k,
+        "index": index_digest,
+        "search": {"kind": settings.search.kind, **settings.search.found_with},
+    }
+
+
+def refuse_other_results(folder: Path, asked: Mapping[str, Any]) -> None:
+    """Make sure that a folder holds no results but those of the same question, which are written anew.
+
+    Raises:
+        MagicError: It holds others, or what another command wrote.
+    """
+    results, manifest = folder / RESULTS, folder / MANIFEST
+    try:
+        before = parse_json(manifest.read_text(encoding="utf-8"))["question"]
+    except (FileNotFoundError, NotADirectoryError):
+        before = None
+    except (ValueError, RecursionError, KeyError, TypeError) as error:
+        raise MagicError(f"{manifest}: does not say what was asked, so it is of something else and would be overwritten; set --output to another folder") from error
+    if not results.exists() or before == asked:
+        return
+    if before is None:
+        raise MagicError(f"{results}: is there, with no {MANIFEST} that says what it answers; set --output to another folder, or move it away")
+    changed = "; ".join(differences(before, asked))
+    raise MagicError(f"{results}: answers another question ({changed}); set --output to another folder, or delete this file")

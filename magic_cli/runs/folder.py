@@ -1,0 +1,293 @@
+"""The run folder of a command that writes texts, written so that no crash loses or repeats an item.
+
+    settings.yaml       all settings, resolved, that the texts here were made with
+    manifest.json       versions, models, device, counts, seconds
+    predictions.jsonl   one finished item a line, appended and synced batch by batch
+    failures.jsonl      items that cannot be done, with the reason
+    dropped.jsonl       predictions of items that are no longer asked for
+    trace.jsonl         with run.trace=true, every step's candidates and scores
+    coco_results.json, released_format.json   exports, written when all is done
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import json
+import time
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from magic_cli.data.run_files import COMPARISON, METRICS, PER_ITEM, PREDICTIONS
+from magic_cli.errors import MagicError
+from magic_cli.files import locked
+from magic_cli.files import append_lines, json_lines, recover_lines, write_atomically
+from magic_cli.provenance import differences, provenance, read_manifest
+
+FAILURES, DROPPED, TRACE, SETTINGS = "failures.jsonl", "dropped.jsonl", "trace.jsonl", "settings.yaml"
+EXPORTS = ("coco_results.json", "released_format.json")
+
+_REMOVE_LINE = "remove that line, its item is then done again"
+_WITHOUT_TRACE = f"delete {TRACE}, the texts stay, or set another run.dir"
+
+
+class RunFolder:
+    """One run's folder, locked for this process; use as a context manager.
+
+    Args:
+        path: The folder; made if it does not exist.
+        settings: All settings as plain values, for settings.yaml.
+        identity: The settings that can change a result; a folder is only ever continued with the same.
+        planned: Items that the run is to do.
+
+    Attributes:
+        traces: For each item with a trace, whether the trace leaves nothing out.
+        withdrawn: Files of an evaluation that were deleted, because they scored other texts than there are now.
+
+    Raises:
+        MagicError: Another process works in the folder, it belongs to other settings, or a file in it is damaged.
+    """
+
+    def __init__(self, path: Path, *, settings: dict[str, Any], identity: dict[str, Any], planned: int) -> None:
+        self.path = path
+        self.manifest: dict[str, Any] = {}
+        self.predictions: dict[str, dict[str, Any]] = {}
+        self.failures: list[dict[str, Any]] = []
+        self.traces: dict[str, bool] = {}
+        self.withdrawn: list[str] = []
+        self._settings, self._identity, self._planned = settings, identity, planned
+        self._claims: dict[str, Any] = {}
+        self._has_changed = False
+        self._started = time.time()
+
+    def __enter__(self) -> RunFolder:
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(locked(self.path))
+            self._read_manifest()
+            self._read_predictions()
+            self._read_traces()
+            before = self._read_settings() if self.predictions else None
+            write_atomically(self.path / FAILURES, "")  # each start tries failed items again
+            self._begin_manifest()
+            self._begin_settings(before)
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, kind: Any, error: Any, traceback: Any) -> None:
+        if kind is not None:
+            self.manifest["status"] = "interrupted"
+        self.write_manifest()
+        self._stack.close()
+
+    def _read_manifest(self) -> None:
+        file = self.path / "manifest.json"
+        if not file.exists():
+            if (self.path / PREDICTIONS).exists():
+                raise MagicError(f"run.dir={self.path}: holds predictions but no manifest.json, so it is not known what they are; set another run.dir")
+            return
+        self.manifest = read_manifest(self.path, self._identity)
+
+    def _read_predictions(self) -> None:
+        file = self.path / PREDICTIONS
+        self.predictions = {}
+        for number, record in enumerate(read_items(file, _REMOVE_LINE), start=1):
+            if record["id"] in self.predictions:
+                raise MagicError(f"{file} line {number}: the id {record['id']!r} stands here twice; remove one of the lines")
+            self.predictions[record["id"]] = record
+
+    def _begin_manifest(self) -> None:
+        self.manifest |= {
+            **provenance(),
+            "identity": self._identity,
+            "status": "running",
+        }
+        self.manifest.setdefault("sessions", []).append({"started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())})
+        self.write_manifest()
+
+    def _read_settings(self) -> dict[str, Any] | None:
+        """settings.yaml as an earlier start left it; None if it is not there."""
+        import yaml
+
+        file, remedy = self.path / SETTINGS, "delete it, it is written anew, or set another run.dir"
+        if not file.exists():
+            return None
+        try:
+            settings = yaml.safe_load(file.read_text(encoding="utf-8"))
+        except (yaml.YAMLError, ValueError, RecursionError) as error:
+            raise MagicError(f"{file}: not valid YAML ({' '.join(str(error).split())[:160]}); {remedy}") from error
+        if not isinstance(settings, dict) or not isinstance(settings.get("run", {}), dict):
+            raise MagicError(f"{file}: holds no settings by name, but {str(settings)[:60]!r}; {remedy}")
+        return settings
+
+    def _begin_settings(self, before: dict[str, Any] | None) -> None:
+        """settings.yaml tells what the texts here were made with: it stays as it is while any of an earlier start are kept.
+
+        What this start has otherwise stands in the manifest.
+        """
+        self._claims = copy.deepcopy(self._settings) if before is None else before
+        self._claim(self.predictions)
+        self._write_settings()
+        if otherwise := list(differences(self._claims, json.loads(json.dumps(self._settings, default=str)))):
+            self.record(otherwise=otherwise)
+
+    def _claim(self, ids: Collection[str]) -> bool:
+        """Claim a trace only if all of these items have one, and a whole one only if none leaves anything out; whether that is news."""
+        run = self._claims.get("run")
+        if not run or not ids:
+            return False
+        now = {"trace": all(item in self.traces for item in ids)}
+        if now["trace"] and not all(self.traces[item] for item in ids):
+            now["lazy"] = True
+        is_news = any(run.get(name) != value for name, value in now.items())
+        run |= now
+        return is_news
+
+    def _write_settings(self) -> None:
+        import yaml
+
+        write_atomically(self.path / SETTINGS, yaml.safe_dump(self._claims, sort_keys=False, allow_unicode=True))
+
+    def _read_traces(self) -> None:
+        file = self.path / TRACE
+        steps = read_items(file, _WITHOUT_TRACE)
+        kept = [step for step in steps if step["id"] in self.predictions]
+        if len(kept) < len(steps):
+            write_atomically(file, json_lines(kept))
+        self.traces = {}
+        self._note_traces(kept)
+
+    def _note_traces(self, steps: Sequence[Mapping[str, Any]]) -> None:
+        for step in steps:
+            is_whole = not any(isinstance(values, list) and None in values for values in step.values())
+            self.traces[step["id"]] = self.traces.get(step["id"], True) and is_whole
+
+    def use_models(self, models: dict[str, Any]) -> None:
+        """Record the models' revisions and file hashes.
+
+        Raises:
+            MagicError: The folder was begun with models of the same name and other content.
+        """
+        before = self.manifest.get("models")
+        if before is not None:
+            self._refuse(differences(before, models))
+        self.manifest["models"] = models
+        self.write_manifest()
+
+    def check_model_files(self, files: dict[str, dict[str, str]]) -> None:
+        """Compare the files of local models, ``{model: {file: SHA-256}}``, with those the predictions here were made with.
+
+        Raises:
+            MagicError: They differ.
+        """
+        for model, digests in files.items():
+            self._refuse(differences(self.manifest["models"][model].get("files"), digests, model))
+
+    def _refuse(self, changes: Iterator[str]) -> None:
+        changed = "; ".join(changes)
+        if changed and not self.predictions:
+            (self.path / DROPPED).unlink(missing_ok=True)  # of the other models
+        elif changed:
+            raise MagicError(f"run.dir={self.path}: was begun with other model files ({changed}); set another run.dir, or delete this folder")
+
+    def forget(self, ids: Collection[str]) -> None:
+        """Take predictions back, because what they describe has changed."""
+        self._change()
+        self.predictions = {item: record for item, record in self.predictions.items() if item not in ids}
+        write_atomically(self.path / PREDICTIONS, json_lines(self.predictions.values()))
+        self._read_traces()
+        if not self.predictions:
+            self._claims = copy.deepcopy(self._settings)
+            self._write_settings()
+
+    def drop(self, ids: Collection[str]) -> None:
+        """Move predictions to dropped.jsonl, because nobody asks for their items any more; their traces go."""
+        append_lines(self.path / DROPPED, [self.predictions[item] for item in ids])
+        self.forget(ids)
+
+    def dropped(self) -> dict[str, dict[str, Any]]:
+        """Predictions that were dropped, by id; of several the last."""
+        return {record["id"]: record for record in read_items(self.path / DROPPED, f"delete {DROPPED}, or set another run.dir")}
+
+    def take_back(self, records: Sequence[dict[str, Any]]) -> None:
+        """Make dropped records predictions again."""
+        ids = {record["id"] for record in records}
+        self.add_predictions(records)
+        write_atomically(self.path / DROPPED, json_lines(record for item, record in self.dropped().items() if item not in ids))
+
+    def replace(self, records: Sequence[dict[str, Any]]) -> None:
+        """Put predictions in the places of those of the same ids."""
+        self._change()
+        self.predictions |= {record["id"]: record for record in records}
+        write_atomically(self.path / PREDICTIONS, json_lines(self.predictions.values()))
+
+    def record(self, **facts: Any) -> None:
+        """Note facts of this session (device, counts, seconds) in the manifest."""
+        self.manifest["sessions"][-1] |= facts
+
+    def add_predictions(self, records: Sequence[dict[str, Any]]) -> None:
+        """Append finished items; when this returns they survive any crash."""
+        if not records:
+            return
+        self._change()
+        claims_trace = not self.predictions or self._claims.get("run", {}).get("trace")
+        if claims_trace and self._claim([record["id"] for record in records]):  # before they are written: never too much is claimed
+            self._write_settings()
+        append_lines(self.path / PREDICTIONS, records)
+        self.predictions |= {record["id"]: record for record in records}
+
+    def _change(self) -> None:
+        """Before the predictions change: delete what was made of those that there were."""
+        if self._has_changed:
+            return
+        self._has_changed = True
+        for name in EXPORTS:
+            (self.path / name).unlink(missing_ok=True)
+        for folder in (self.path, *sorted(self.path.glob("image_*"))):  # stories for further images have scores of their own
+            for name in (METRICS, PER_ITEM, COMPARISON):
+                if (file := folder / name).is_file():
+                    file.unlink()
+                    self.withdrawn.append(file.relative_to(self.path).as_posix())
+
+    def add_failures(self, records: Sequence[dict[str, Any]]) -> None:
+        """Append items that cannot be done, with their ``reason``."""
+        append_lines(self.path / FAILURES, records)
+        self.failures += records
+
+    def add_trace(self, steps: Sequence[dict[str, Any]]) -> None:
+        """Append steps of items whose predictions follow."""
+        append_lines(self.path / TRACE, steps)
+        self._note_traces(steps)
+
+    def finish(self, exports: dict[str, Any]) -> None:
+        """Mark the run complete and write its exports (file name -> JSON document)."""
+        if self._claim(self.predictions):
+            self._write_settings()
+        for name, document in exports.items():
+            write_atomically(self.path / name, json.dumps(document, ensure_ascii=False, indent=1) + "\n")
+        self.manifest["status"] = "complete"
+
+    def write_manifest(self) -> None:
+        """Write manifest.json as it stands."""
+        failed = [record for record in self.failures if not record.get("skipped")]
+        self.manifest["counts"] = {
+            "planned": self._planned,
+            "predictions": len(self.predictions),
+            "failures": len(failed),
+            "skipped": len(self.failures) - len(failed),
+        }
+        self.manifest["sessions"][-1]["seconds"] = round(time.time() - self._started, 3)
+        write_atomically(self.path / "manifest.json", json.dumps(self.manifest, indent=2, default=str) + "\n")
+
+
+def read_items(file: Path, remedy: str) -> list[dict[str, Any]]:
+    """The records of a file of items, each with its ``id``; an unfinished line at the end is cut off.
+
+    Raises:
+        MagicError: A line is damaged; says the remedy.
+    """
+    records = recover_lines(file, remedy=remedy)
+    for number, record in enumerate(records, start=1):
+        if not isinstance(record.get("id"), str):
+            raise MagicError(f"{file} line {number}: has no id that is a text; {remedy}")
+    return records

@@ -1,0 +1,108 @@
+"""What captions and stories do differently: the contract between a command that writes texts and the run that carries it out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+if TYPE_CHECKING:
+    from magic_cli.decoding.rules import StopTexts
+    from magic_cli.decoding.text import TextFormat
+    from magic_cli.models.language.language_model import HuggingFaceLanguageModel
+    from magic_cli.models.language.tokens import Tokens
+
+
+class Item(Protocol):
+    """One text that is to be written."""
+
+    @property
+    def id(self) -> str:
+        """Unique in its run."""
+
+    @property
+    def path(self) -> Path | None:
+        """The image that is looked at; None: the text is written without one."""
+
+
+class Unwritable(Exception):
+    """An item that no text can be written for, its image apart; the message is the reason."""
+
+
+class WritingTask:
+    """Base of the kinds of text."""
+
+    text: ClassVar[str]
+    """What one text is called; its key in predictions.jsonl."""
+    texts: ClassVar[str]
+    unit: ClassVar[str]
+    """What there is one text for, of progress bars."""
+    changed: ClassVar[tuple[str, str]]
+    """What stands behind 1 and behind more, as in "2 images have changed since they were captioned and are captioned again"."""
+    dropped: ClassVar[tuple[str, str]]
+    """As in "2 images are no longer in the dataset"."""
+    untraced: ClassVar[tuple[str, str]]
+    """As in "2 images were captioned without trace earlier"."""
+    failed: ClassVar[tuple[str, str]]
+    """As in "2 images could not be read"."""
+
+    def items(self) -> Sequence[Item]:
+        """What is to be written, in a fixed order.
+
+        Raises:
+            MagicError: Files are missing or malformed.
+        """
+        raise NotImplementedError(f"{type(self).__name__}.items")
+
+    def facts(self, items: Sequence[Item]) -> dict[str, Any]:
+        """What the manifest says of the items, beside their number."""
+        raise NotImplementedError(f"{type(self).__name__}.facts")
+
+    def notes(self) -> list[str]:
+        """What the user should know of the input before the run begins."""
+        raise NotImplementedError(f"{type(self).__name__}.notes")
+
+    def text_format(self, model: HuggingFaceLanguageModel, stop: StopTexts | None) -> TextFormat:
+        """When a text is settled, and what of it is returned; ``stop``: texts that end one."""
+        raise NotImplementedError(f"{type(self).__name__}.text_format")
+
+    def prompt(self, model: Tokens, item: Item) -> list[int]:
+        """Token ids that the text continues.
+
+        Raises:
+            Unwritable: The item cannot be written about; the others can.
+        """
+        raise NotImplementedError(f"{type(self).__name__}.prompt")
+
+    def describe(self, item: Item) -> dict[str, Any]:
+        """The item as failures.jsonl names it."""
+        raise NotImplementedError(f"{type(self).__name__}.describe")
+
+    def prediction(self, item: Item, *, digest: str | None, text: str, **details: Any) -> dict[str, Any]:
+        """The item's line of predictions.jsonl; ``digest`` is the SHA-256 of its image, ``details`` how the text came about."""
+        raise NotImplementedError(f"{type(self).__name__}.prediction")
+
+    def check(self, prediction: Mapping[str, Any]) -> str | None:
+        """What is wrong with a line that an earlier start wrote; None: nothing."""
+        text = prediction.get(self.text)
+        return None if isinstance(text, str) else f"the {self.text} must be a text, got {str(text)[:60]!r}"
+
+    def still_holds(self, item: Item, prediction: Mapping[str, Any]) -> bool:
+        """Whether what an earlier start wrote is of this very item, its image apart."""
+        raise NotImplementedError(f"{type(self).__name__}.still_holds")
+
+    def refreshed(self, item: Item, prediction: dict[str, Any]) -> dict[str, Any]:
+        """What an earlier start wrote, with what is known of the item now; the text itself still holds."""
+        return prediction
+
+    def label(self, failure: Mapping[str, Any]) -> str:
+        """How the user knows the item of a line of failures.jsonl."""
+        raise NotImplementedError(f"{type(self).__name__}.label")
+
+    def line(self, item: Item, text: str) -> tuple[str, str]:
+        """What stdout shows: name of the item and its text."""
+        raise NotImplementedError(f"{type(self).__name__}.line")
+
+    def exports(self, items: Sequence[Item], texts: Mapping[str, str]) -> dict[str, Any]:
+        """Files for other tools, written when all is done: ``{file name: JSON document}``."""
+        raise NotImplementedError(f"{type(self).__name__}.exports")

@@ -1,0 +1,138 @@
+"""One run of a command that writes texts: its folder, what is taken over from an earlier start, and what is said at the end."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Collection, Sequence
+from typing import Any
+
+from magic_cli.data.images import quiet_pillow
+from magic_cli.errors import MagicError
+from magic_cli.models.sources import describe_source, local_files, sha256
+from magic_cli.runs.naming import run_folder
+from magic_cli.runs.settings import as_plain, settings_that_matter
+from magic_cli.terminal.wording import counted
+from magic_cli.runs.folder import DROPPED, PREDICTIONS, RunFolder
+from magic_cli.runs.kinds import Item, WritingTask
+from magic_cli.runs.writer import Writer
+
+DONE, SOME_FAILED = 0, 3
+
+
+def write_texts(settings: Any, task: WritingTask) -> int:
+    """Write every text of a task into its run folder; returns 0, or 3 if some could not be written.
+
+    Texts go to stdout as ``name<TAB>text``, in the order of the task's items, those of an earlier start included.
+    """
+    quiet_pillow()
+    items = task.items()
+    with RunFolder(
+        run_folder(settings), settings=as_plain(settings), identity=settings_that_matter(settings), planned=len(items)
+    ) as run:
+        run.manifest |= task.facts(items)
+        _check_unchanged(settings, task, run, items)
+        for note in task.notes():
+            _tell(note)
+        Writer(settings, task, run).write(items)
+        done = [item for item in items if item.id in run.predictions]
+        run.finish(task.exports(done, {item.id: run.predictions[item.id][task.text] for item in done}))
+    return _report(task, run)
+
+
+def _check_unchanged(settings: Any, task: WritingTask, run: RunFolder, items: Sequence[Item]) -> None:
+    """Before a run goes on: its models must be the same, texts of items that have changed are taken back, the others brought up to date.
+
+    Raises:
+        MagicError: A local model's files have changed.
+    """
+    groups = {"language_model": settings.language_model, "image_text_model": settings.image_text_model}
+    sources = {name: local_files(group) for name, group in groups.items() if name in run.manifest.get("models", {})}
+    run.check_model_files({name: describe_source(groups[name], path)["files"] for name, path in sources.items() if path is not None})
+    _check_texts(task, run)
+    _drop(settings, task, run, items)
+    changed = [item.id for item in items if item.id in run.predictions and _has_changed(task, item, run.predictions[item.id])]
+    if changed:
+        _tell(f"{counted(len(changed), *task.changed)}, {_names(changed)}")
+        run.forget(changed)
+    before = run.predictions
+    refreshed = [new for item in items if item.id in before and (new := task.refreshed(item, before[item.id])) != before[item.id]]
+    if refreshed:
+        run.replace(refreshed)
+    if settings.run.trace:
+        _tell_of_traces(settings, task, run)
+
+
+def _check_texts(task: WritingTask, run: RunFolder) -> None:
+    """Refuse lines of predictions.jsonl that this command cannot have written.
+
+    Raises:
+        MagicError: Names the line.
+    """
+    for number, prediction in enumerate(run.predictions.values(), start=1):
+        if problem := task.check(prediction):
+            raise MagicError(f"{run.path / PREDICTIONS} line {number}: {problem}; remove that line, its item is then done again")
+
+
+def _drop(settings: Any, task: WritingTask, run: RunFolder, items: Sequence[Item]) -> None:
+    """Leave only predictions of items that are asked for; those of others are set aside, and used again when their items are back."""
+    asked = {item.id: item for item in items}
+    gone = [item for item in run.predictions if item not in asked]
+    if gone:
+        _tell(f"{counted(len(gone), *task.dropped)} {run.path / DROPPED}, {_names(gone)}")
+        run.drop(gone)
+    if settings.run.trace:
+        return  # they have lost their traces
+    back = [
+        record
+        for name, record in run.dropped().items()
+        if name in asked and name not in run.predictions and not task.check(record) and not _has_changed(task, asked[name], record)
+    ]
+    if back:
+        _tell(f"{counted(len(back), task.text, task.texts)} taken back from {run.path / DROPPED}, {_names([record['id'] for record in back])}")
+        run.take_back(back)
+
+
+def _tell_of_traces(settings: Any, task: WritingTask, run: RunFolder) -> None:
+    """Say which traces that were asked for are not here, since their texts are."""
+    untraced = run.predictions.keys() - run.traces.keys()
+    if untraced:
+        _tell(f"{counted(len(untraced), *task.untraced)}; for {_theirs(untraced)}, set another run.dir")
+    thin = [item for item, is_whole in run.traces.items() if not is_whole]
+    if thin and settings.run.lazy is not True:
+        which = counted(len(thin), "trace was written with run.lazy=true earlier and leaves", "traces were written with run.lazy=true earlier and leave")
+        _tell(f"{which} numbers out; for {'a whole one' if len(thin) == 1 else 'whole ones'}, set another run.dir")
+
+
+def _theirs(items: Collection[str]) -> str:
+    return "its trace" if len(items) == 1 else "theirs"
+
+
+def _names(items: Sequence[str]) -> str:
+    return f"e.g. {items[0]}" if len(items) > 1 else items[0]
+
+
+def _has_changed(task: WritingTask, item: Item, prediction: dict[str, Any]) -> bool:
+    if not task.still_holds(item, prediction):
+        return True
+    # an image that is gone cannot be looked at again: what was written of it stays
+    return item.path is not None and item.path.is_file() and sha256(item.path) != prediction.get("image_sha256")
+
+
+def _tell(note: str) -> None:
+    print(f"magic: {note}", file=sys.stderr)
+
+
+def _report(task: WritingTask, run: RunFolder) -> int:
+    """Tell what came out, on stderr; returns the exit status."""
+    failed = [failure for failure in run.failures if not failure.get("skipped")]
+    for failure in failed:
+        _tell(f"no {task.text} for {task.label(failure)}: {failure['reason']}")
+    if run.withdrawn:
+        are = "is" if len(run.withdrawn) == 1 else "are"
+        _tell(f"{', '.join(run.withdrawn)} scored other {task.texts} than these and {are} deleted; run `magic evaluate {run.path}`")
+    skipped = len(run.failures) - len(failed)
+    parts = [counted(len(run.predictions), task.text, task.texts)]
+    parts += [counted(len(failed), *task.failed)] if failed else []
+    parts += [f"{skipped} skipped"] if skipped else []
+    _tell(f"{', '.join(parts)}; run folder: {run.path}")
+    return SOME_FAILED if failed else DONE

@@ -1,0 +1,1 @@
+"""What goes to the terminal: guarded streams, progress, counts in messages."""
