@@ -18,7 +18,6 @@ landmark photos.
 
 import argparse
 import hashlib
-import json
 import random
 import sys
 import time

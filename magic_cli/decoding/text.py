@@ -37,9 +37,10 @@ class CaptionFormat:
 
     def text(self, prompt: Sequence[int], generated: Sequence[int]) -> str:
         words = until_end(generated, self.model.end_ids)
-        text, lead = self.model.decode([[*prompt, *words], prompt])
+        [text] = self.model.decode([[*prompt, *words]])
         if self.stop is not None:  # what the prompt says stops nothing
-            text = text[: len(lead)] + self.stop.cut(text[len(lead) :])
+            lead = len(self.model.decode([prompt])[0])
+            text = text[:lead] + self.stop.cut(text[lead:])
         return " ".join(text.split())
 
 
