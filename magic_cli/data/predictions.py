@@ -15,7 +15,7 @@ from magic_cli.data.json_files import read_growing_lines, read_records
 from magic_cli.data.listed_texts import texts_of
 from magic_cli.data.run_files import read_manifest
 from magic_cli.data.story_files import is_story_file, read_story_file
-from magic_cli.data.system import System
+from magic_cli.data.system import Item, System
 from magic_cli.data.text_tables import CAPTION_KEYS, ID_KEYS, REFERENCE_KEYS, column_word
 from magic_cli.errors import MagicError
 
@@ -55,41 +55,46 @@ def _system(
     records: Iterable[Mapping[str, Any]], path: Path, id_key: str | None, caption_key: str | None, *, is_own: bool = False
 ) -> System:
     """What records say; ``is_own``: a run folder's, whose captions stand as they were written, whatever they look like."""
-    captions: dict[str, str] = {}
-    references: dict[str, tuple[str, ...]] = {}
-    images: dict[str, str] = {}
-    splits: dict[str, str] = {}
-    titles: dict[str, str] = {}
-    ranks: dict[str, int] = {}
-    title_ids: dict[str, str] = {}
+    items: dict[str, Item] = {}
     keys: tuple[str, str] | None = None
     for number, record in enumerate(records, start=1):
         place = f"{path} record {number}"
-        item = _id(record, place, id_key)
-        if item in captions:
-            raise MagicError(f"{place}: the id {item!r} stands twice; keep one caption for each image")
-        captions[item] = record[caption_key] if is_own and isinstance(record.get(caption_key), str) else _caption(record, place, item, caption_key)
-        if key := first_key(record, REFERENCE_KEYS):
-            references[item] = reference_texts(record[key], f"{place} (id {item!r}), {key}")
-        if (key := image_key(record)) and (key in IMAGE_KEYS or not is_image_name(item)):
-            images[item] = image_path(record, key)
-            keys = keys or (id_key or first_key(record, ID_KEYS), key)
-        elif is_image_name(item):
-            images[item] = item
-        if isinstance(record.get("split"), str):
-            splits[item] = record["split"]
-        if record.get("title") is not None and "story" in record:
-            titles[item] = _title(record["title"], place, item)
-            if type(record.get("rank")) is int:
-                ranks[item], title_ids[item] = record["rank"], str(record.get("title_id", item))
-    if not captions:
+        name = _id(record, place, id_key)
+        if name in items:
+            raise MagicError(f"{place}: the id {name!r} stands twice; keep one caption for each image")
+        text = record[caption_key] if is_own and isinstance(record.get(caption_key), str) else _caption(record, place, name, caption_key)
+        image = image_key(record)
+        if image and (image in IMAGE_KEYS or not is_image_name(name)):
+            keys = keys or (id_key or first_key(record, ID_KEYS), image)
+        else:
+            image = None
+        items[name] = Item(
+            name, text, _references(record, place, name),
+            image=image_path(record, image) if image else name if is_image_name(name) else None,
+            split=record["split"] if isinstance(record.get("split"), str) else None,
+            **_story(record, place, name),
+        )  # fmt: skip
+    if not items:
         raise MagicError(f"{path}: holds no captions; {_HINT}")
-    if titles and (without := [item for item in captions if item not in titles]):
+    without = [item.id for item in items.values() if item.title is None]
+    if without and len(without) < len(items):
         raise MagicError(f"{path} (id {without[0]!r}): no title, while others have one; add it, or leave the record out")
-    return System(
-        system_name(path), path, captions, references, images, splits=splits, titles=titles, ranks=ranks, title_ids=title_ids,
-        keys=keys, ids_are_chosen=id_key is not None and not is_own,
-    )  # fmt: skip
+    return System(system_name(path), path, tuple(items.values()), keys=keys, ids_are_chosen=id_key is not None and not is_own)
+
+
+def _references(record: Mapping[str, Any], place: str, item: str) -> tuple[str, ...]:
+    key = first_key(record, REFERENCE_KEYS)
+    return reference_texts(record[key], f"{place} (id {item!r}), {key}") if key else ()
+
+
+def _story(record: Mapping[str, Any], place: str, item: str) -> dict[str, Any]:
+    """What only stories have, of a record that is one."""
+    if record.get("title") is None or "story" not in record:
+        return {}
+    title = _title(record["title"], place, item)
+    if type(record.get("rank")) is not int:
+        return {"title": title}
+    return {"title": title, "rank": record["rank"], "title_id": str(record.get("title_id", item))}
 
 
 def _read_run(folder: Path) -> System:

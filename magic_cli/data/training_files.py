@@ -156,12 +156,12 @@ def _run(folder: Path, form: TextForm, setting: str) -> Groups:
     if not (folder / "predictions.jsonl").is_file():
         raise MagicError(f"{setting}={folder}: is a folder, and no run folder (it has no predictions.jsonl); {HINT}")
     system = read_system(folder)
-    if form is TextForm.story and not system.titles:
+    if form is TextForm.story and not system.writes_stories:
         raise MagicError(f"{setting}={folder}: is a run of captions, which have no titles; set dataset.form=caption")
     groups: dict[str, list[str]] = {}
-    for item, text in system.captions.items():
-        text = f"{system.titles[item]}\t{text}" if form is TextForm.story else text
-        groups.setdefault(system.title_ids.get(item, item), []).append(text)
+    for item in system.items:
+        text = f"{item.title}\t{item.text}" if form is TextForm.story else item.text
+        groups.setdefault(item.title_id or item.id, []).append(text)
     return list(groups.values())
 
 

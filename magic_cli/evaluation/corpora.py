@@ -8,8 +8,9 @@ from pathlib import Path
 
 from magic_cli.data.image_lookup import ImageLookup
 from magic_cli.data.paths import named_paths
-from magic_cli.data.predictions import System, read_system
+from magic_cli.data.predictions import read_system
 from magic_cli.data.references import ReferenceSet
+from magic_cli.data.system import System
 from magic_cli.errors import MagicError, SettingsError
 from magic_cli.evaluation.found_images import find_images
 from magic_cli.evaluation.matching import Match, match_references
@@ -71,12 +72,12 @@ def of_split(system: System, split: str) -> System:
     Raises:
         SettingsError: It says none, or has none of this split.
     """
-    if not system.splits:
+    splits = {item.split for item in system.items if item.split is not None}
+    if not splits:
         raise SettingsError(f"split={split}: {system.source} has no splits; give references that have, or leave split out")
-    captions = {item: caption for item, caption in system.captions.items() if system.splits.get(item) == split}
-    if not captions:
-        raise SettingsError(f"split={split}: {system.source} has the splits {', '.join(sorted(set(system.splits.values())))}")
-    return replace(system, captions=captions, planned=None)
+    if split not in splits:
+        raise SettingsError(f"split={split}: {system.source} has the splits {', '.join(sorted(splits))}")
+    return replace(system, items=tuple(item for item in system.items if item.split == split), planned=None)
 
 
 def build_corpus(
@@ -101,23 +102,20 @@ def build_corpus(
     found = match.items
     if not found:
         where = references.source if references else system.source
-        nothing = "its caption has no" if len(system.captions) == 1 else f"none of its {len(system.captions)} captions has"
+        nothing = "its caption has no" if len(system.items) == 1 else f"none of its {len(system.items)} captions has"
         raise MagicError(f"{system.source}: {nothing} references in {where}; compare the ids")
-    ids = list(found)
     corpus = Corpus(
         name=system.name,
-        ids=tuple(ids),
-        captions=tuple(one_line(system.captions[found[item]]) for item in ids),
-        references=tuple(
-            tuple(map(one_line, references.captions[item] if references else system.references.get(item, ()))) for item in ids
-        ),
+        ids=tuple(found),
+        captions=tuple(one_line(item.text) for item in found.values()),
+        references=tuple(tuple(map(one_line, references.captions[target] if references else item.references)) for target, item in found.items()),
         images=find_images(system, found, references, images),
         image_folder=images.root if images else None,
-        titles=tuple(one_line(system.titles[found[item]]) for item in ids) if system.writes_stories else (),
+        titles=tuple(one_line(item.title) for item in found.values() if item.title is not None),
     )
-    total = len(references.captions) if references else max(len(ids) + system.failed, _wanted(system))
-    dropped = len(system.captions) - len(ids)
-    return corpus, Coverage(len(ids), total - len(ids), dropped=dropped, notes=(*match.notes, *_notes(system)))
+    total = len(references.captions) if references else max(len(found) + system.failed, _wanted(system))
+    dropped = len(system.items) - len(found)
+    return corpus, Coverage(len(found), total - len(found), dropped=dropped, notes=(*match.notes, *_notes(system)))
 
 
 def _wanted(system: System) -> int:
@@ -129,14 +127,14 @@ def _wanted(system: System) -> int:
 
 
 def _own(system: System, needs_references: bool) -> Match:
-    without = [item for item in system.captions if not system.references.get(item)] if needs_references else []
-    if without and len(without) == len(system.captions):
+    without = [item.id for item in system.items if not item.references] if needs_references else []
+    if without and len(without) == len(system.items):
         raise MagicError(
             f"{system.source}: has no references; give them with --references FILE, or score by what needs none: --metrics clip_score,repetition"
         )
     if without:
         raise MagicError(f"{system.source}: {counted(len(without), 'caption has', 'captions have')} no references, e.g. id {without[0]!r}; give them with --references FILE")
-    return Match({item: item for item in system.captions})
+    return Match({item.id: item for item in system.items})
 
 
 def _notes(system: System) -> tuple[str, ...]:

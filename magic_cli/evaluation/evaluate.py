@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from magic_cli.data.image_lookup import ImageLookup
-from magic_cli.data.predictions import System
 from magic_cli.data.references import read_references
+from magic_cli.data.system import System
 from magic_cli.errors import SettingsError
 from magic_cli.evaluation.corpora import Coverage, build_corpus, of_split
 from magic_cli.evaluation.image_text import ConfiguredModel

@@ -7,18 +7,18 @@ from pathlib import Path
 
 from magic_cli.data.image_lookup import ImageLookup
 from magic_cli.data.references import ReferenceSet
-from magic_cli.data.system import System
+from magic_cli.data.system import Item, System
 from magic_cli.errors import SettingsError
 
 
 def find_images(
-    system: System, items: Mapping[str, str], references: ReferenceSet | None, folder: ImageLookup | None
+    system: System, items: Mapping[str, Item], references: ReferenceSet | None, folder: ImageLookup | None
 ) -> tuple[Path | None, ...]:
     """Image files of a system's captions; one that is not found below the folder stands there under the name that was looked for.
 
     Args:
         system: What a captioner wrote.
-        items: ``{id in the corpus: id of the caption}``.
+        items: Its caption of each id of the corpus.
         references: May name the images that the system does not.
         folder: Where they are looked for; None: where the files say.
 
@@ -31,10 +31,10 @@ def find_images(
     found: list[Path | None] = []
     owners: dict[Path, str] = {}
     for target, item in items.items():
-        if item in system.retrieved:
-            found.append(system.retrieved[item])
+        if item.retrieved is not None:
+            found.append(item.retrieved)
             continue
-        names = _names(system, item, references, target, with_ids=folder is not None)
+        names = _names(item, references, target, with_ids=folder is not None)
         if not names or folder is None:
             found.append(Path(names[0]) if names else None)
             continue
@@ -50,10 +50,10 @@ def find_images(
     return tuple(found)
 
 
-def _names(system: System, item: str, references: ReferenceSet | None, target: str, *, with_ids: bool) -> list[str]:
+def _names(item: Item, references: ReferenceSet | None, target: str, *, with_ids: bool) -> list[str]:
     """Names of an image's file or, for want of those, ids that its file may be called after; a story's id is its title's."""
-    named = [name for name in (system.images.get(item), references.image_name(target) if references else None) if name]
-    return named or ([item, target] if with_ids and not system.writes_stories else [])
+    named = [name for name in (item.image, references.image_name(target) if references else None) if name]
+    return named or ([item.id, target] if with_ids and item.title is None else [])
 
 
 def _find(system: System, names: list[str], folder: ImageLookup) -> Path | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from magic_cli.data.references import ReferenceSet
-from magic_cli.data.system import System
+from magic_cli.data.system import Item, System
 from magic_cli.errors import MagicError
 
 
@@ -13,8 +13,8 @@ from magic_cli.errors import MagicError
 class Match:
     """A system's captions with the images of a reference file."""
 
-    items: dict[str, str]
-    """``{id of the references: id of the caption}``, in the references' order."""
+    items: dict[str, Item]
+    """The caption of each id of the references, in their order."""
     notes: tuple[str, ...] = ()
     """What the user should know of how they were matched."""
 
@@ -29,18 +29,18 @@ def match_references(system: System, references: ReferenceSet, *, drop_unmatched
     Raises:
         MagicError: Ids and image names contradict each other, a caption has no references, or two are of one image.
     """
-    names = {} if system.writes_stories else {item: system.images[item] for item in system.captions if item in system.images}
-    by_id = {item: references.find(item) for item in system.captions}
+    names = {} if system.writes_stories else {item.id: item.image for item in system.items if item.image is not None}
+    by_id = {item.id: references.find(item.id) for item in system.items}
     by_name = {item: references.find(name) for item, name in names.items()}
     contradicted = [item for item in names if len(by_id[item]) == 1 and _contradicts(references, by_id[item][0], names[item])]
     if not contradicted:
-        found = {item: by_id[item] if len(by_id[item]) == 1 else by_name.get(item) or by_id[item] for item in system.captions}
+        found = {item: by_id[item] if len(by_id[item]) == 1 else by_name.get(item) or by_id[item] for item in by_id}
         return Match(_in_order(system, references, found, drop_unmatched))
     contradiction = _contradiction(references, contradicted[0], by_id[contradicted[0]][0], names[contradicted[0]])
     if system.ids_are_chosen:
         note = f"matched by id, as id_key says, though {len(contradicted)} image names are other images' ({contradiction})"
         return Match(_in_order(system, references, by_id, drop_unmatched), (note,))
-    unnamed = [item for item in system.captions if len(by_name.get(item, ())) != 1]
+    unnamed = [item for item in by_id if len(by_name.get(item, ())) != 1]
     if unnamed:
         raise MagicError(f"{system.source}: {contradiction}; {_fault_of_name(unnamed[0], names, by_name)}, so {_remedy(system)}")
     return Match(_in_order(system, references, by_name, drop_unmatched), (f"matched by image name, not by id: {contradiction}",))
@@ -59,18 +59,19 @@ def _contradiction(references: ReferenceSet, item: str, target: str, image: str)
     return f"id {item!r} is {_shown(named)} in {references.source}, its image is {_shown(image)}"
 
 
-def _in_order(system: System, references: ReferenceSet, found: dict[str, tuple[str, ...]], drop_unmatched: bool) -> dict[str, str]:
-    matched: dict[str, str] = {}
-    for item, targets in found.items():
+def _in_order(system: System, references: ReferenceSet, found: dict[str, tuple[str, ...]], drop_unmatched: bool) -> dict[str, Item]:
+    matched: dict[str, Item] = {}
+    for item in system.items:
+        targets = found[item.id]
         if len(targets) != 1:
             if drop_unmatched:
                 continue
-            raise MagicError(f"{system.source}: {_unmatched(item, targets, references)}, or leave such captions out with unmatched=drop")
+            raise MagicError(f"{system.source}: {_unmatched(item.id, targets, references)}, or leave such captions out with unmatched=drop")
         [target] = targets
         if target in matched:
-            raise MagicError(f"{system.source}: the ids {matched[target]!r} and {item!r} both mean image {target!r} of {references.source}; keep one")
+            raise MagicError(f"{system.source}: the ids {matched[target].id!r} and {item.id!r} both mean image {target!r} of {references.source}; keep one")
         matched[target] = item
-    return {item: matched[item] for item in references.captions if item in matched}
+    return {target: matched[target] for target in references.captions if target in matched}
 
 
 def _unmatched(item: str, targets: tuple[str, ...], references: ReferenceSet) -> str:

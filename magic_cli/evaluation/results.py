@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from magic_cli import __version__
-from magic_cli.data.predictions import System
+from magic_cli.data.system import System
 from magic_cli.evaluation.corpora import Coverage
 from magic_cli.metrics.base import Corpus, Scores
 from magic_cli.metrics.text import says_something

@@ -13,7 +13,7 @@ from magic_cli.evaluation.corpora import Coverage, find_systems
 from magic_cli.evaluation.evaluate import Evaluation, evaluate, prepare
 from magic_cli.evaluation.results import summarize
 from magic_cli.evaluation.settings import ScoringSettings
-from magic_cli.evaluation.stories import TOP_RANK, human_systems, of_rank, with_retrieved
+from magic_cli.evaluation.stories import TOP_RANK, human_systems, of_rank, ranks_of, with_retrieved
 from magic_cli.metrics.repetition import Repetition
 from magic_cli.metrics.settings import MetricsSettings
 
@@ -39,7 +39,7 @@ def measure_stories(rows: dict[Path, str], settings: ScoringSettings) -> dict[st
     systems = find_systems([str(path) for path in rows], id_key=settings.id_key, caption_key=settings.caption_key)
     by_source = {path.resolve(): row for path, row in rows.items()}
     parts = [(by_source[system.source.resolve()], part) for system in systems for part in _parts(system, by_source)]
-    if HUMAN not in rows.values() and (tops := [part for _, part in parts if part.references]):
+    if HUMAN not in rows.values() and (tops := [part for _, part in parts if any(item.references for item in part.items)]):
         parts.append((HUMAN, human_systems(tops[:1])[0]))
     evaluations = evaluate(prepare(with_retrieved([part for _, part in parts], settings), settings), settings)
     measured: dict[str, list[dict[str, Any]]] = {}
@@ -57,9 +57,9 @@ def measure_stories(rows: dict[Path, str], settings: ScoringSettings) -> dict[st
 
 def _parts(system: System, rows: dict[Path, str]) -> list[System]:
     """MAGIC's stories by the rank of their image, other methods' of the top one."""
-    if not system.ranks:
+    ranks = ranks_of(system)
+    if not ranks:
         return [system]
-    ranks = sorted(set(system.ranks.values()))
     return [of_rank(system, rank) for rank in (ranks if rows[system.source.resolve()] == MAGIC else ranks[:1])]
 
 

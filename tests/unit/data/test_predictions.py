@@ -10,6 +10,7 @@ from magic_cli.data.predictions import read_system
 from magic_cli.data.references import read_references
 from magic_cli.errors import MagicError, SettingsError
 from magic_cli.evaluation.corpora import build_corpus
+from tests.systems import by_id
 
 
 def written(tmp_path, name, document):
@@ -55,7 +56,7 @@ FORMS = {
 @pytest.mark.parametrize("name", FORMS)
 def test_captions_are_read_when_the_form_is_known(tmp_path, name):
     system = read_system(written(tmp_path, name, FORMS[name]))
-    assert system.captions == (CAPTIONS if not name.startswith("one_") else {"391895": "A man rides."})
+    assert by_id(system) == (CAPTIONS if not name.startswith("one_") else {"391895": "A man rides."})
     assert system.name == name.split(".")[0]
 
 
@@ -121,21 +122,21 @@ def test_gzip_that_is_damaged_is_refused(tmp_path, damage):
 
 def test_keys_can_be_named(tmp_path):
     path = written(tmp_path, "preds.json", [{"nr": 7, "caption": "gold", "out": "mine"}])
-    assert read_system(path, id_key="nr", caption_key="out").captions == {"7": "mine"}
+    assert by_id(read_system(path, id_key="nr", caption_key="out")) == {"7": "mine"}
     with pytest.raises(MagicError, match="looked for answer"):
         read_system(path, id_key="nr", caption_key="answer")
 
 
     table = written(tmp_path, "preds.csv", "image,caption,My Model\n7,gold,mine\n")
-    assert read_system(table, id_key="Image", caption_key="My model").captions == {"7": "mine"}
+    assert by_id(read_system(table, id_key="Image", caption_key="My model")) == {"7": "mine"}
 
 
 def test_commas_of_a_caption_that_comes_last_are_kept(tmp_path):
     table = 'image, caption\n1, a dog, brown, runs\n2, "a ""big"" dog, red"\n3, say "no", dog\n'
     expected = {"1": "a dog, brown, runs", "2": 'a "big" dog, red', "3": 'say "no", dog'}
-    assert read_system(written(tmp_path, "preds.csv", table)).captions == expected
-    assert read_system(written(tmp_path, "tight.csv", "image,caption\n1,one,two, three\n")).captions == {"1": "one,two, three"}
-    assert read_system(written(tmp_path, "bars.csv", 'image| caption\n1| " a dog | runs\n')).captions == {"1": '" a dog | runs'}
+    assert by_id(read_system(written(tmp_path, "preds.csv", table))) == expected
+    assert by_id(read_system(written(tmp_path, "tight.csv", "image,caption\n1,one,two, three\n"))) == {"1": "one,two, three"}
+    assert by_id(read_system(written(tmp_path, "bars.csv", 'image| caption\n1| " a dog | runs\n'))) == {"1": '" a dog | runs'}
 
 
 def test_line_and_paragraph_separators_within_a_caption_part_nothing(tmp_path):
@@ -143,14 +144,14 @@ def test_line_and_paragraph_separators_within_a_caption_part_nothing(tmp_path):
     for name, pattern in {"p.tsv": "{}\t{}\r\n", "p.csv": "{},{}\r\n", "p.jsonl": '{{"id": "{}", "caption": "{}"}}\r\n'}.items():
         header = "image,caption\r\n" if name == "p.csv" else ""
         lines = "".join(pattern.format(i, c.replace("\x0b", "\\u000b") if "json" in name else c) for i, c in expected.items())
-        assert read_system(written(tmp_path, name, header + lines)).captions == expected
-    assert read_system(written(tmp_path, "lines.csv", 'image,caption\n1,"two\nlines"\n')).captions == {"1": "two\nlines"}
+        assert by_id(read_system(written(tmp_path, name, header + lines))) == expected
+    assert by_id(read_system(written(tmp_path, "lines.csv", 'image,caption\n1,"two\nlines"\n'))) == {"1": "two\nlines"}
 
 
 def test_splits_are_kept_where_the_file_says_them(tmp_path):
-    assert read_system(written(tmp_path, "released.json", FORMS["released.json.gz"])).splits == dict.fromkeys(CAPTIONS, "test")
-    assert read_system(written(tmp_path, "preds.csv", "image,Split,caption\n1,val,a\n")).splits == {"1": "val"}
-    assert read_system(written(tmp_path, "plain.jsonl", FORMS["plain.jsonl"])).splits == {}
+    assert by_id(read_system(written(tmp_path, "released.json", FORMS["released.json.gz"])), "split") == dict.fromkeys(CAPTIONS, "test")
+    assert by_id(read_system(written(tmp_path, "preds.csv", "image,Split,caption\n1,val,a\n")), "split") == {"1": "val"}
+    assert by_id(read_system(written(tmp_path, "plain.jsonl", FORMS["plain.jsonl"])), "split") == {}
 
 
 def test_file_of_one_line_is_parsed_once(tmp_path, monkeypatch):
@@ -181,13 +182,13 @@ def test_run_that_is_still_written_is_read_up_to_its_last_whole_line(tmp_path):
     folder = run_folder(tmp_path, cut, failures=reason, manifest='{"counts": {"planned": 5, "skipped": 1}}')
     system = read_system(folder)
     assert (system.name, system.source, system.failed, system.planned) == ("run", folder, 2, 5)
-    assert (system.captions, system.splits, system.images) == ({"1": "ein Käse"}, {"1": "val"}, {"1": "a.jpg"})
+    assert (by_id(system), by_id(system, "split"), by_id(system, "image")) == ({"1": "ein Käse"}, {"1": "val"}, {"1": "a.jpg"})
     assert (folder / "predictions.jsonl").read_bytes() == cut  # reading never truncates
 
 
 def test_whole_last_line_counts_though_its_line_break_is_missing(tmp_path):
     system = read_system(run_folder(tmp_path, (FIRST + FIRST.replace('"1"', '"2"')).rstrip("\n")))
-    assert (list(system.captions), system.failed, system.planned, system.manifest) == (["1", "2"], 0, None, None)
+    assert (list(by_id(system)), system.failed, system.planned, system.manifest) == (["1", "2"], 0, None, None)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from typing import ClassVar
 import numpy as np
 import pytest
 
-from magic_cli.data.predictions import System
+from magic_cli.data.system import Item, System
 from magic_cli.errors import MagicError, SettingsError
 from magic_cli.evaluation import evaluate as evaluate_module
 from magic_cli.evaluation.corpora import Coverage
@@ -121,7 +121,7 @@ def test_metrics_in_python_stop_when_everything_is_stopped():
 def test_document_holds_counts_values_and_what_did_not_run():
     corpora, outcome = run_metrics([Length(), Absent()], [CORPUS], tokenized)
     scores = outcome.scores["length"][0]
-    system = System("mine", Path("preds.json"), {"1": "a cat", "2": "..."})
+    system = System("mine", Path("preds.json"), (Item("1", "a cat"), Item("2", "...")))
     document = summarize(
         system, corpora[0], Coverage(2, 3), scores, references=Path("refs.json"), intervals={"length": (3.5, 4.5)}, not_run=outcome.not_run, facts={}
     )
