@@ -1,4 +1,4 @@
-"""Files that no crash leaves half-written: append, replace, recover; and the lock of a run folder."""
+"""Files that no crash leaves half-written: append, replace, recover; and locks, which no crash leaves behind."""
 
 from __future__ import annotations
 
@@ -6,12 +6,62 @@ import contextlib
 import fcntl
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from magic_cli.data.json_text import JSONFault, parse_object
 from magic_cli.errors import MagicError
+
+
+_LOCK_SECONDS = 0.2
+
+
+class Busy(Exception):
+    """Another process holds a lock."""
+
+
+@contextlib.contextmanager
+def hold(lock: Path, *, tell: Callable[[str], None] | None = None, check: Callable[[], None] | None = None) -> Iterator[None]:
+    """Hold a lock file for this process alone; the kernel lets go of it, however the process dies.
+
+    Args:
+        lock: Made if it is not there; while it is held, it names the process.
+        tell: Called once with the number of the process that holds it, which is then waited for; None: it is not waited for.
+        check: Called while waiting; raises what ends the wait.
+
+    Raises:
+        Busy: Another process holds it, and is not waited for.
+        OSError: The file cannot be written.
+    """
+    with lock.open("a+", encoding="ascii") as file:
+        is_told = False
+        while not _try_lock(file):
+            if tell is None:
+                raise Busy
+            if not is_told:
+                file.seek(0)
+                tell(file.read() or "?")
+                is_told = True
+            if check is not None:
+                check()
+            time.sleep(_LOCK_SECONDS)
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        try:
+            yield
+        finally:
+            file.truncate(0)
+
+
+def _try_lock(file: IO[str]) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 @contextlib.contextmanager
@@ -24,12 +74,10 @@ def locked(path: Path) -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         try:
             path.mkdir(parents=True, exist_ok=True)
-            lock = stack.enter_context((path / ".lock").open("w"))
+            stack.enter_context(hold(path / ".lock"))
         except OSError as error:
             raise MagicError(f"run.dir={path}: cannot be written ({error.strerror}); set run.dir to another folder") from error
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the kernel lets go of it however we die
-        except BlockingIOError:
+        except Busy:
             raise MagicError(f"run.dir={path}: another process is working on this run; wait for it, or set another run.dir") from None
         yield
 

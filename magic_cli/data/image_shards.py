@@ -8,20 +8,20 @@
 
 from __future__ import annotations
 
-import fcntl
 import io
 import json
 import os
 import shutil
 import tarfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 from magic_cli.data.json_files import read_json_lines, read_json_object
 from magic_cli.data.json_text import JSONFault, parse_object
 from magic_cli.errors import MagicError
+from magic_cli.files import Busy, hold
 
 _UNFINISHED, _FACTS = ".unfinished", "source.json"
 _REMEDY = "delete this folder and start again, or name another"
@@ -47,10 +47,10 @@ class ImageShards:
             MagicError: Another process works in it, or it is made of something else.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / ".lock").open("w") as lock:
+        with ExitStack() as stack:
             try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the kernel lets go of it however we die
-            except BlockingIOError:
+                stack.enter_context(hold(self.folder / ".lock"))
+            except Busy:
                 raise MagicError(f"{self.folder}: another process is working in this folder; wait for it, or name another folder") from None
             file = self.folder / _FACTS
             if file.exists() and (before := read_json_object(file, remedy=_REMEDY)) != source:
