@@ -36,11 +36,11 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from tqdm import tqdm
 from train_embedded_matcher import Photo, evaluate, load_photos, print_table
 from transformers import AutoModelForCausalLM, AutoTokenizer, CLIPTextModelWithProjection
+from unfinished_text import NextWords
 
 from magic_cli.data.bundled_coco import load_bundled_coco_captions
 from magic_cli.models.embedded.matcher import HEADS, SHIPPED, EmbeddedMatcher
 from magic_cli.models.embedded.text_tower import TextTower
-from magic_cli.models.embedded.unfinished_text import NextWords
 from magic_cli.models.sources import EMBEDDED_FOLDER, sha256
 from magic_cli.training.batching import BatchPlan
 from magic_cli.training.checkpoints import Checkpoints

@@ -20,13 +20,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from http_requests import Failed, Limits
+from image_shards import ImageShards
 from PIL import Image
+from polite_download import Downloader
 
 from magic_cli import __version__
-from magic_cli.data.image_shards import ImageShards
 from magic_cli.data.images import UnreadableImage, open_image, quiet_pillow
-from magic_cli.data.http_requests import Failed, Limits
-from magic_cli.data.polite_download import Downloader
 from magic_cli.errors import MagicError
 from magic_cli.terminal.progress import progress
 

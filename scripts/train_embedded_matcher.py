@@ -27,12 +27,12 @@ from torch import Tensor
 from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
+from unfinished_text import NextWords, draw_prefixes
 
 from magic_cli.data.json_files import read_json_object
 from magic_cli.models.embedded.backbones import IMAGE_FEATURES, PhotoBackbone, TextBackbone, photo_pixels
 from magic_cli.models.embedded.heads import HeadShape, MatcherHeads
 from magic_cli.models.embedded.matcher import SHIPPED, EmbeddedMatcher, save_heads
-from magic_cli.models.embedded.unfinished_text import NextWords, draw_prefixes
 
 IMAGE_SIZES = (224, 288)
 CAPTIONS = 5  # of each photo; one COCO photo has a sixth

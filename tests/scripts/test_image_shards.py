@@ -3,8 +3,7 @@
 import tarfile
 
 import pytest
-
-from magic_cli.data.image_shards import ImageShards
+from image_shards import ImageShards
 
 
 @pytest.fixture

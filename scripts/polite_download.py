@@ -15,7 +15,8 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from typing import Any
 
-from magic_cli.data.http_requests import Failed, Limits, Moved, fetch
+from http_requests import Failed, Limits, Moved, fetch
+
 from magic_cli.errors import MagicError
 
 _MOST_REDIRECTS = 5

@@ -7,11 +7,10 @@ from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from urllib.parse import urlsplit
 
+import polite_download
 import pytest
-
-from magic_cli.data import polite_download
-from magic_cli.data.http_requests import Failed, Limits, Moved, fetch, retry_after_seconds
-from magic_cli.data.polite_download import Downloader, NetworkDown
+from http_requests import Failed, Limits, Moved, fetch, retry_after_seconds
+from polite_download import Downloader, NetworkDown
 
 SILENT = Failed("no answer", temporary=True, answered=False)
 
