@@ -1,4 +1,4 @@
-"""Gives the metrics that need a text model the configured one; it is loaded when the first text is scored."""
+"""Gives the metrics that need an encoder the configured one; it is loaded when the first text is scored."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from magic_cli.evaluation.settings import ScoringSettings
 from magic_cli.metrics.base import Metric
 from magic_cli.metrics.coherence import MiniLmCoherence
 from magic_cli.metrics.mauve import Mauve
-from magic_cli.metrics.encoders import TextModelMetric
+from magic_cli.metrics.encoders import EncoderMetric
 
 
-def connect_text_models(metrics: Sequence[Metric], settings: ScoringSettings) -> None:
-    """Tell each metric that needs a text model how to get it."""
+def connect_encoders(metrics: Sequence[Metric], settings: ScoringSettings) -> None:
+    """Tell each metric that needs an encoder how to get it."""
     for metric in metrics:
-        if isinstance(metric, TextModelMetric):
+        if isinstance(metric, EncoderMetric):
             metric.connect(partial(_load, metric, settings))
 
 
-def _load(metric: TextModelMetric, settings: ScoringSettings) -> tuple[Any, dict[str, Any]]:
+def _load(metric: EncoderMetric, settings: ScoringSettings) -> tuple[Any, dict[str, Any]]:
     import torch
 
     from magic_cli.models.loading import resolve_device

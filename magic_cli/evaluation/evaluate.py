@@ -19,7 +19,7 @@ from magic_cli.evaluation.result_folders import METRICS, PER_ITEM, check_folder,
 from magic_cli.evaluation.results import per_item, summarize
 from magic_cli.evaluation.scoring import run_metrics
 from magic_cli.evaluation.settings import ScoringSettings, Unmatched
-from magic_cli.evaluation.encoders import connect_text_models
+from magic_cli.evaluation.encoders import connect_encoders
 from magic_cli.metrics.base import Corpus, Metric, Scores
 from magic_cli.metrics.clip_score import ImageTextMetric
 from magic_cli.files import json_lines, write_atomically
@@ -128,7 +128,7 @@ def evaluate(prepared: Sequence[Prepared], settings: ScoringSettings) -> list[Ev
     metrics = settings.metrics.chosen()
     model = ConfiguredModel(settings)
     model.connect(metrics)
-    connect_text_models(metrics, settings)
+    connect_encoders(metrics, settings)
     corpora, outcome = run_metrics(metrics, [one.corpus for one in prepared], settings.metrics.tokenize)
     facts = {
         "tools": {metric.name: _tool(metric, model) for metric in metrics if metric.name in outcome.scores},
