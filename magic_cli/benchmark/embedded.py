@@ -11,7 +11,7 @@ from magic_cli.benchmark.comparison import Step
 from magic_cli.benchmark.measure import Side, measure_in_turn
 from magic_cli.benchmark.models import embedded_language_model
 from magic_cli.benchmark.settings import BenchSettings
-from magic_cli.benchmark.workloads import Workload
+from magic_cli.benchmark.workloads import Workload, prepared
 from magic_cli.data.image_folders import find_images
 from magic_cli.data.images import UnreadableImage, open_image
 from magic_cli.decoding.text import CaptionFormat
@@ -50,8 +50,7 @@ def measure_embedded(settings: BenchSettings, step: Step) -> dict[str, Any]:
     step()
     images = features[list(islice(cycle(range(len(photos))), settings.texts))]
     prompts = [model.encode_prompt(None)] * settings.texts
-    workload = Workload(model, matcher, images, prompts, settings.captions.method(), CaptionFormat(model), work, Work())
-    workload.prepare()
+    workload = prepared(Workload(model, matcher, images, prompts, settings.captions.method(), CaptionFormat(model), work))
     written = workload.decode(settings.batch_sizes[-1])  # warms up
     step()
     sides = {size: Side(lambda _, size=size: workload.decode(size), settings.texts, work) for size in settings.batch_sizes}

@@ -32,6 +32,19 @@ class Coverage:
     notes: tuple[str, ...] = field(default=())
 
 
+@dataclass(frozen=True)
+class Prepared:
+    """A system's captions, matched with their references and not scored yet."""
+
+    system: System
+    corpus: Corpus
+    coverage: Coverage
+    references: Path
+    """Where they come from."""
+    folder: Path
+    """Where the results will be written."""
+
+
 def find_systems(patterns: Sequence[str], *, id_key: str | None, caption_key: str | None) -> list[System]:
     """Read all run folders and files that the patterns name; the names of the systems are made to differ.
 

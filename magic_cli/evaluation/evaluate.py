@@ -13,7 +13,7 @@ from magic_cli.data.image_lookup import ImageLookup
 from magic_cli.data.references import read_references
 from magic_cli.data.system import System
 from magic_cli.errors import SettingsError
-from magic_cli.evaluation.corpora import Coverage, build_corpus, of_split
+from magic_cli.evaluation.corpora import Coverage, Prepared, build_corpus, of_split
 from magic_cli.evaluation.image_text import ConfiguredModel
 from magic_cli.evaluation.result_folders import METRICS, PER_ITEM, check_folder, digest, output_folder, owner, read_earlier, read_earlier_items, unwritable
 from magic_cli.evaluation.results import per_item, summarize
@@ -26,28 +26,12 @@ from magic_cli.files import json_lines, write_atomically
 
 
 @dataclass(frozen=True)
-class Prepared:
-    """A system's captions, matched with their references and not scored yet."""
+class Evaluation(Prepared):
+    """One system's captions with their scores."""
 
-    system: System
-    corpus: Corpus
-    coverage: Coverage
-    references: Path
-    """Where they come from."""
-    folder: Path
-    """Where the results will be written."""
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """One system's scores."""
-
-    system: System
-    corpus: Corpus
     scores: tuple[Scores, ...]
     document: dict[str, Any]
     """What metrics.json holds of this evaluation."""
-    folder: Path
 
     def write(self) -> bool:
         """Write metrics.json and per_item.jsonl, each atomically; other measures of the same captions are kept.
@@ -141,14 +125,14 @@ def evaluate(prepared: Sequence[Prepared], settings: ScoringSettings) -> list[Ev
     evaluations = []
     for i, (one, corpus) in enumerate(zip(prepared, corpora, strict=True)):
         scores = tuple(score for of_corpora in outcome.scores.values() for score in of_corpora[i])
+        one = replace(one, corpus=corpus)
         document = summarize(
-            one.system, corpus, one.coverage, scores,
-            references=one.references,
+            one, scores,
             intervals=_intervals(scores, settings),
             not_run=outcome.not_run,
             facts={"identity": {"items": digest(corpus), "owner": owner(one.system), "metrics": settings.metrics.described()}, **facts},
         )  # fmt: skip
-        evaluations.append(Evaluation(one.system, corpus, scores, document, one.folder))
+        evaluations.append(Evaluation(**vars(one), scores=scores, document=document))
     return evaluations
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from magic_cli.data.system import System
-from magic_cli.evaluation.corpora import Coverage, find_systems
+from magic_cli.evaluation.corpora import find_systems
 from magic_cli.evaluation.evaluate import Evaluation, evaluate, prepare
 from magic_cli.evaluation.results import summarize
 from magic_cli.evaluation.settings import ScoringSettings
@@ -66,11 +66,8 @@ def _parts(system: System, rows: dict[Path, str]) -> list[System]:
 def _every_ngram(evaluation: Evaluation) -> dict[str, Any]:
     metric = Repetition(last_ngram=True)
     [scores] = metric.score([evaluation.corpus])
-    counts = {key: evaluation.document[key] for key in ("n", "missing", "dropped")}
-    return summarize(
-        evaluation.system, evaluation.corpus, Coverage(**counts), scores,
-        references=None, intervals={}, not_run={}, facts={"tools": {metric.name: metric.facts()}},
-    )  # fmt: skip
+    coverage = replace(evaluation.coverage, notes=())  # they stand with the stories' other row
+    return summarize(replace(evaluation, coverage=coverage), scores, intervals={}, not_run={}, facts={"tools": {metric.name: metric.facts()}})
 
 
 def _of_stories(settings: ScoringSettings) -> ScoringSettings:

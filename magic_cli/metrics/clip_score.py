@@ -47,6 +47,29 @@ class Encoder(Protocol):
         """(N, E) features of texts, not normalised."""
 
 
+class _Remembered:
+    """Features of images, or of texts, each encoded once."""
+
+    def __init__(self, unit: str, encode: Callable[[list[Any]], Tensor], batch_size: int) -> None:
+        self._unit, self._encode, self._batch_size = unit, encode, batch_size
+        self._known: dict[Any, np.ndarray] = {}
+
+    def features(self, things: Sequence[Any], *, kills: int) -> np.ndarray:
+        """(N, E) features of things, encoding the new ones in batches until ``num_kills()`` is no longer ``kills``."""
+        new = [thing for thing in dict.fromkeys(things) if thing not in self._known]
+        with progress(len(new), f"{self._unit}s", self._unit, leave=False) as bar:
+            for start in range(0, len(new), self._batch_size):
+                if num_kills() != kills:
+                    raise MagicError("CLIPScore: stopped")
+                batch = new[start : start + self._batch_size]
+                for thing, row in zip(batch, self._encode(batch).float().cpu().numpy(), strict=True):
+                    if not np.isfinite(row).all() or not row.any():
+                        raise MagicError(f"the image-text model gives no usable features for {thing}; try run.dtype=float32")
+                    self._known[thing] = row
+                bar.update(len(batch))
+        return np.stack([self._known[thing] for thing in things])
+
+
 class ImageTextFeatures:
     """Features of images and texts by one model; what was asked for once is remembered. Safe to share between threads."""
 
@@ -57,11 +80,11 @@ class ImageTextFeatures:
             load: Gives the model.
             batch_size: Images encoded at once.
         """
-        self._load, self._batch_size = load, batch_size
+        self._load = load
         self._model: Encoder | None = None
         self._failure: MagicError | None = None
-        self._images: dict[Path, np.ndarray] = {}
-        self._texts: dict[str, np.ndarray] = {}
+        self._images = _Remembered("image", self._encode_images, batch_size)
+        self._texts = _Remembered("text", self._encode_texts, _TEXTS_AT_ONCE)
         self._lock = threading.Lock()
 
     def of_images(self, files: Sequence[Path], *, kills: int) -> np.ndarray:
@@ -76,12 +99,12 @@ class ImageTextFeatures:
                 ``kill_all`` was called since the work began.
         """
         with self._lock:
-            return _remember(self._images, files, self._encode_images, self._batch_size, unit="image", kills=kills)
+            return self._images.features(files, kills=kills)
 
     def of_texts(self, texts: Sequence[str], *, kills: int) -> np.ndarray:
         """As ``of_images``, of texts."""
         with self._lock:
-            return _remember(self._texts, texts, self._encode_texts, _TEXTS_AT_ONCE, unit="text", kills=kills)
+            return self._texts.features(texts, kills=kills)
 
     def _encode_images(self, files: Sequence[Path]) -> Tensor:
         model = self._encoder()
@@ -223,31 +246,6 @@ class RefClipScore(ImageTextMetric):
 
 def _listed(names: Sequence[Any]) -> str:
     return ("first: " if len(names) > _NAMES_SHOWN else "") + ", ".join(map(str, names[:_NAMES_SHOWN]))
-
-
-def _remember(
-    known: dict[Any, np.ndarray],
-    things: Sequence[Any],
-    encode: Callable[[list[Any]], Tensor],
-    batch_size: int,
-    *,
-    unit: str,
-    kills: int,
-) -> np.ndarray:
-    """(N, E) features of things, encoding the new ones in batches until ``num_kills()`` is no longer ``kills``."""
-    new = [thing for thing in dict.fromkeys(things) if thing not in known]
-    with progress(len(new), f"{unit}s", unit, leave=False) as bar:
-        for start in range(0, len(new), batch_size):
-            if num_kills() != kills:
-                raise MagicError("CLIPScore: stopped")
-            batch = new[start : start + batch_size]
-            features = encode(batch).float().cpu().numpy()
-            for thing, row in zip(batch, features, strict=True):
-                if not np.isfinite(row).all() or not row.any():
-                    raise MagicError(f"the image-text model gives no usable features for {thing}; try run.dtype=float32")
-                known[thing] = row
-            bar.update(len(batch))
-    return np.stack([known[thing] for thing in things])
 
 
 def _open(file: Path) -> Image:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from magic_cli.benchmark.workloads import Workload
+from magic_cli.benchmark.workloads import Workload, prepared
 from magic_cli.decoding.magic import MagicSearch
 from magic_cli.decoding.text import CaptionFormat
 from magic_cli.models.language.language_model import HuggingFaceLanguageModel
@@ -16,6 +16,4 @@ def workload(network_and_tokenizer, clip, image_features, monkeypatch) -> Worklo
     monkeypatch.setattr(clip, "work", work)
     model = HuggingFaceLanguageModel(*network_and_tokenizer, work=work)
     method = MagicSearch(decoding_len=12, k=6, alpha=0.1, beta=2.0)
-    workload = Workload(model, clip, image_features[:4], [[model.start_id]] * 4, method, CaptionFormat(model), work, Work())
-    workload.prepare()
-    return workload
+    return prepared(Workload(model, clip, image_features[:4], [[model.start_id]] * 4, method, CaptionFormat(model), work))
