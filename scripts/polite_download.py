@@ -32,7 +32,7 @@ class NetworkDown(MagicError):
 
 @dataclass
 class _Job:
-    task: Any
+    key: Any
     url: str
     attempts: int = 0
     redirects: int = 0
@@ -59,7 +59,7 @@ class Downloader:
 
         Args:
             limits: How much is asked for at a time.
-            handle: Called in a worker thread with a task and its file; what it returns is the outcome.
+            handle: Called in a worker thread with a key and its file; what it returns is the outcome.
         """
         self._limits, self._handle = limits, handle
         self._hosts: dict[str, _Host] = {}
@@ -70,22 +70,22 @@ class Downloader:
         self._open = 0
         self._silent_hosts: set[str] = set()
 
-    def run(self, tasks: Iterable[tuple[Any, str]]) -> Iterator[tuple[Any, Failed | None]]:
-        """Download everything; each task comes back once, with None if all went well.
+    def run(self, files: Iterable[tuple[Any, str]]) -> Iterator[tuple[Any, Failed | None]]:
+        """Download everything; each key comes back once, with None if all went well.
 
         Args:
-            tasks: Tasks with their addresses; taken as they are needed.
+            files: Addresses of files, each under a key; taken as they are needed.
 
         Raises:
             NetworkDown: So many hosts in a row do not answer that it must be our network.
         """
-        tasks = iter(tasks)
+        files = iter(files)
         with ThreadPoolExecutor(self._limits.workers) as pool:
             try:
                 while True:
-                    for task, url in itertools.islice(tasks, self._limits.window - self._open):
+                    for key, url in itertools.islice(files, self._limits.window - self._open):
                         self._open += 1
-                        self._queue(_Job(task, url))
+                        self._queue(_Job(key, url))
                     self._start(pool)
                     yield from self._collect()
                     if not self._open:
@@ -141,12 +141,12 @@ class Downloader:
                 time.sleep(pause)
         for job, failure in self._ended:
             self._open -= 1
-            yield job.task, failure
+            yield job.key, failure
         self._ended.clear()
 
     def _work(self, job: _Job) -> Failed | Moved | None:
         answer = fetch(job.url, self._limits)
-        return self._handle(job.task, answer) if isinstance(answer, bytes) else answer
+        return self._handle(job.key, answer) if isinstance(answer, bytes) else answer
 
     def _finish(self, job: _Job, outcome: Failed | Moved | None) -> None:
         name = urllib.parse.urlsplit(job.url).netloc.lower()

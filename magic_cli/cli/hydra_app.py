@@ -52,7 +52,7 @@ def run(command: Command, flags: list[str], overrides: list[str]) -> int:
     statuses = ExitStatuses(_SWEEPS if any(override.startswith("hydra/launcher=") for override in overrides) else None)
     talk = SweepTalk()
 
-    def task(config: DictConfig) -> float:
+    def task_function(config: DictConfig) -> float:
         try:
             status, objective = _run_point(command, config, talk)
         except BrokenPipeError as error:  # raised below: Hydra would report it as a failed job
@@ -64,7 +64,7 @@ def run(command: Command, flags: list[str], overrides: list[str]) -> int:
     try:
         if not {"-c", "--cfg", "-i", "--info", "--hydra-help"} & set(flags):
             talk = _check_all_points(command, config_name, flags, overrides)
-        main = hydra.main(version_base="1.3", config_path=str(find_config_dir()), config_name=config_name)(task)
+        main = hydra.main(version_base="1.3", config_path=str(find_config_dir()), config_name=config_name)(task_function)
         sys.argv = ["magic", *flags, *overrides]
         main()
         worst = statuses.worst()

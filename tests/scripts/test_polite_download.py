@@ -41,7 +41,7 @@ def hosts(monkeypatch):
     return found
 
 
-def download(urls, handle=lambda task, data: None, **limits):
+def download(urls, handle=lambda key, data: None, **limits):
     limits = {"delay": 0.0, "backoff": 0.0, "workers": 8} | limits
     return dict(Downloader(Limits("test", **limits), handle).run(enumerate(urls)))
 
@@ -49,7 +49,7 @@ def download(urls, handle=lambda task, data: None, **limits):
 def test_everything_comes_back_once_whatever_the_window(hosts):
     urls = [f"http://h{i % 5}/{i}" for i in range(60)]
     handled = []
-    found = download(urls, lambda task, data: handled.append((task, data)), window=7)
+    found = download(urls, lambda key, data: handled.append((key, data)), window=7)
     assert found == dict.fromkeys(range(60)) and sorted(handled) == [(i, b"data") for i in range(60)]
     assert sum(hosts.asked.values()) == 60
 
@@ -63,7 +63,7 @@ def test_host_limit_holds_for_redirects_too(hosts):
 
 def test_slow_host_does_not_hold_up_the_others(hosts):
     begun = time.monotonic()
-    order = [task for task, _ in Downloader(Limits("test", delay=0.1), lambda task, data: None).run(
+    order = [key for key, _ in Downloader(Limits("test", delay=0.1), lambda key, data: None).run(
         [("slow", "http://slow/1"), ("slow", "http://slow/2"), ("slow", "http://slow/3"), *((i, f"http://h{i}/") for i in range(20))]
     )]  # fmt: skip
     assert order[-2:] == ["slow", "slow"] and time.monotonic() - begun >= 0.2
@@ -93,9 +93,9 @@ def test_temporary_failure_is_tried_again_later_and_a_lasting_one_is_not(hosts):
 
 
 def test_failure_of_the_handler_is_the_outcome(hosts):
-    assert download(["http://a/"], lambda task, data: Failed("no image")) == {0: Failed("no image")}
+    assert download(["http://a/"], lambda key, data: Failed("no image")) == {0: Failed("no image")}
     with pytest.raises(ZeroDivisionError):  # a bug is not a failed download
-        download(["http://a/"], lambda task, data: 1 / 0)
+        download(["http://a/"], lambda key, data: 1 / 0)
 
 
 def test_retry_after_may_be_seconds_a_date_or_nonsense():
