@@ -13,8 +13,7 @@ from magic_cli.evaluation.corpora import find_systems
 from magic_cli.evaluation.evaluate import evaluate, prepare
 from magic_cli.evaluation.own_model import with_own_model
 from magic_cli.evaluation.settings import EvaluateSettings, ScoringSettings, TableFormat
-from magic_cli.evaluation.stories import story_systems
-from magic_cli.evaluation.story_rows import nobody_has_chosen, with_story_metrics
+from magic_cli.evaluation.stories import nobody_has_chosen, story_systems, with_story_metrics
 from magic_cli.reports.evaluation import comparison_table, evaluation_table
 from magic_cli.reports.tables import Table, render
 from magic_cli.files import write_atomically

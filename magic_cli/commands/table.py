@@ -13,7 +13,8 @@ from magic_cli.evaluation.corpora import find_systems
 from magic_cli.evaluation.evaluate import evaluate, prepare
 from magic_cli.evaluation.settings import TableSettings
 from magic_cli.evaluation.human_scores import add_human_scores
-from magic_cli.evaluation.story_rows import measure_stories, without_story_metrics
+from magic_cli.evaluation.stories import without_story_metrics
+from magic_cli.evaluation.story_rows import measure_stories
 from magic_cli.metrics.settings import MEASURES
 from magic_cli.reports.paper import PaperTable, load_paper
 from magic_cli.reports.paper_tables import build_tables

@@ -14,12 +14,11 @@ from magic_cli.data.references import read_references
 from magic_cli.data.system import System
 from magic_cli.errors import SettingsError
 from magic_cli.evaluation.corpora import Coverage, Prepared, build_corpus, of_split
-from magic_cli.evaluation.image_text import ConfiguredModel
+from magic_cli.evaluation.models import MetricModels
 from magic_cli.evaluation.result_folders import METRICS, PER_ITEM, check_folder, digest, output_folder, owner, read_earlier, read_earlier_items, unwritable
 from magic_cli.evaluation.results import per_item, summarize
 from magic_cli.evaluation.scoring import run_metrics
 from magic_cli.evaluation.settings import ScoringSettings, Unmatched
-from magic_cli.evaluation.encoders import connect_encoders
 from magic_cli.metrics.base import Corpus, Metric, Scores
 from magic_cli.metrics.clip_score import ImageTextMetric
 from magic_cli.files import json_lines, write_atomically
@@ -110,13 +109,12 @@ def evaluate(prepared: Sequence[Prepared], settings: ScoringSettings) -> list[Ev
         MagicError: No metric could run, or evaluation was stopped.
     """
     metrics = settings.metrics.chosen()
-    model = ConfiguredModel(settings)
-    model.connect(metrics)
-    connect_encoders(metrics, settings)
+    models = MetricModels(settings)
+    models.connect(metrics)
     corpora, outcome = run_metrics(metrics, [one.corpus for one in prepared], settings.metrics.tokenize)
     facts = {
-        "tools": {metric.name: _tool(metric, model) for metric in metrics if metric.name in outcome.scores},
-        "image_text_model": model.facts or None,
+        "tools": {metric.name: _tool(metric, models) for metric in metrics if metric.name in outcome.scores},
+        "image_text_model": models.image_text_facts or None,
         "settings": settings.metrics.described(),
         "bootstrap": asdict(settings.bootstrap),
         "seconds": outcome.seconds,
@@ -136,9 +134,9 @@ def evaluate(prepared: Sequence[Prepared], settings: ScoringSettings) -> list[Ev
     return evaluations
 
 
-def _tool(metric: Metric, model: ConfiguredModel) -> dict[str, Any]:
+def _tool(metric: Metric, models: MetricModels) -> dict[str, Any]:
     """What computed a metric; other metrics of the same file may be by another model."""
-    return metric.facts() | ({"image_text_model": model.facts} if isinstance(metric, ImageTextMetric) else {})
+    return metric.facts() | ({"image_text_model": models.image_text_facts} if isinstance(metric, ImageTextMetric) else {})
 
 
 def _only_common(built: Sequence[tuple[Corpus, Coverage]]) -> list[tuple[Corpus, Coverage]]:

@@ -1,18 +1,23 @@
-"""Stories made ready for scoring: parted by the rank of their image, images found for methods that saw none, people's own."""
+"""Stories made ready for scoring: parted by image, images found for methods that saw none, people's own, and the metrics they have."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from magic_cli.data.stories import read_retrieved
 from magic_cli.data.system import Item, System
 from magic_cli.errors import SettingsError
 from magic_cli.evaluation.settings import ScoringSettings
+from magic_cli.metrics.settings import MetricsSettings
 
 HUMAN = "human"
 TOP_RANK = 1
+STORY_METRICS = ("repetition", "coherence", "mauve", "clip_score")
+"""The paper's."""
+_OF_STORIES_ONLY = ("coherence", "coherence_minilm", "mauve")
 
 
 def story_systems(systems: Sequence[System], settings: ScoringSettings) -> list[System]:
@@ -86,3 +91,30 @@ def with_retrieved(systems: Sequence[System], settings: ScoringSettings) -> list
 
 def _with_image(item: Item, best: Mapping[str, Path]) -> Item:
     return replace(item, retrieved=best.get(item.title)) if item.title is not None and item.image is None else item
+
+
+def for_stories(settings: ScoringSettings) -> ScoringSettings:
+    """The settings with the metrics that stories have: the paper's if nobody has chosen, else those of the chosen ones that apply."""
+    if nobody_has_chosen(settings):
+        return with_story_metrics(settings)
+    return _with_metrics(settings, [name for name in settings.metrics.names if name in (*STORY_METRICS, *_OF_STORIES_ONLY)] or ["repetition"])
+
+
+def nobody_has_chosen(settings: ScoringSettings) -> bool:
+    """Whether the metrics are the default ones, which are those of captions."""
+    return settings.metrics.names == MetricsSettings().names
+
+
+def with_story_metrics(settings: Any) -> Any:
+    """The settings with the paper's metrics of stories."""
+    return _with_metrics(settings, STORY_METRICS)
+
+
+def without_story_metrics(settings: Any) -> Any:
+    """The settings for captions: without the metrics that only stories have."""
+    kept = [name for name in settings.metrics.names if name not in _OF_STORIES_ONLY]
+    return _with_metrics(settings, kept) if kept else settings
+
+
+def _with_metrics(settings: Any, names: Sequence[str]) -> Any:
+    return replace(settings, metrics=replace(settings.metrics, names=list(names)))

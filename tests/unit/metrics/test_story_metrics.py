@@ -10,7 +10,7 @@ import torch
 
 from magic_cli.errors import MagicError, SettingsError
 from magic_cli.evaluation.settings import ScoringSettings
-from magic_cli.evaluation.encoders import connect_encoders
+from magic_cli.evaluation.models import MetricModels
 from magic_cli.metrics.base import Corpus, MetricUnavailable
 from magic_cli.metrics.clip_score import ClipScore
 from magic_cli.metrics.coherence import Coherence, MiniLmCoherence, SimCseModel
@@ -48,7 +48,7 @@ def bert_folder(tmp_path_factory):
 
 
 def connected(metric):
-    connect_encoders([metric], ScoringSettings(image_text_model=None))
+    MetricModels(ScoringSettings(image_text_model=None)).connect([metric])
     return metric
 
 
