@@ -39,7 +39,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, CLIPTextModelWithP
 from unfinished_text import NextWords
 
 from magic_cli.data.bundled_coco import load_bundled_coco_captions
-from magic_cli.models.embedded.matcher import HEADS, SHIPPED, EmbeddedMatcher
+from magic_cli.models.embedded.image_text_model import HEADS, SHIPPED, EmbeddedImageTextModel
 from magic_cli.models.embedded.text_tower import TextTower
 from magic_cli.models.sources import EMBEDDED_FOLDER, sha256
 from magic_cli.training.batching import BatchPlan
@@ -115,7 +115,7 @@ def kept(file: Path, make: Callable[[], Tensor]) -> Tensor:
     return torch.load(file, weights_only=True)
 
 
-def teach(teacher: EmbeddedMatcher, texts: Sequence[str], folder: Path) -> Tensor:
+def teach(teacher: EmbeddedImageTextModel, texts: Sequence[str], folder: Path) -> Tensor:
     """Where the teacher puts each text, (U, E) float16; MiniLM's features stay in ``folder``."""
     embeddings = []
     for start in tqdm(range(0, len(texts), PART), desc="teacher"):
@@ -212,7 +212,7 @@ def choose_landmarks(photos: Sequence[Photo], count: int) -> list[Photo]:
 
 def distil(arguments: argparse.Namespace, photos: Sequence[Photo], recipe: Recipe) -> None:
     """Ask the teacher, train, write the tower."""
-    teacher = EmbeddedMatcher.load(arguments.matcher, teacher=True, dtype=getattr(torch, arguments.dtype))
+    teacher = EmbeddedImageTextModel.load(arguments.matcher, teacher=True, dtype=getattr(torch, arguments.dtype))
     heads = sha256(arguments.matcher / HEADS)
     texts, marks = gather(photos), choose_landmarks(photos, recipe.landmarks)
 
@@ -252,9 +252,9 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     photos = load_photos(arguments.photos)
     distil(arguments, photos, Recipe(steps=arguments.steps))
-    matcher = EmbeddedMatcher.load(arguments.matcher, teacher=True)
+    matcher = EmbeddedImageTextModel.load(arguments.matcher, teacher=True)
     sizes, tower = matcher.prepare_image.sizes, TextTower.load(arguments.output, heads=arguments.matcher / HEADS)
-    print_table(evaluate(EmbeddedMatcher(matcher.heads, sizes, tower=tower), photos))
+    print_table(evaluate(EmbeddedImageTextModel(matcher.heads, sizes, tower=tower), photos))
 
 
 if __name__ == "__main__":

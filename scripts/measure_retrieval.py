@@ -26,7 +26,7 @@ from magic_cli.data.bundled_coco import load_bundled_coco_captions
 from magic_cli.data.image_folders import find_images
 from magic_cli.data.images import open_image, quiet_pillow
 from magic_cli.models.settings import Family, ImageTextModelSettings
-from magic_cli.models.embedded.matcher import EmbeddedMatcher
+from magic_cli.models.embedded.image_text_model import EmbeddedImageTextModel
 from magic_cli.models.sources import EMBEDDED_FOLDER
 from magic_cli.retrieval import approximate, search
 from magic_cli.retrieval.bank import list_images
@@ -72,7 +72,7 @@ def main() -> None:
 
 def of_captions(args: argparse.Namespace) -> tuple[Features, np.ndarray]:
     """Features of COCO's first training captions, and of photos as queries."""
-    matcher, settings = EmbeddedMatcher.load(), CaptionRetrieval(limit=args.count or 100_000)
+    matcher, settings = EmbeddedImageTextModel.load(), CaptionRetrieval(limit=args.count or 100_000)
     texts, folder = load_captions(settings), args.folder / f"captions-{args.count or 100_000}"
     build_text_features(folder, texts, matcher, {"kind": "texts", "texts": texts_digest(texts)}, dtype=settings.features)
     photos = find_images(args.photos).paths
@@ -90,7 +90,7 @@ def of_images(args: argparse.Namespace) -> tuple[Features, np.ndarray]:
     features = build_index(settings, list_images(settings.files, limit=None))
     captions = [caption for captions in load_bundled_coco_captions().values() for caption in captions]
     texts = random.Random(0).sample(captions, args.queries)
-    return features, encode_by_length(EmbeddedMatcher.load(), texts)
+    return features, encode_by_length(EmbeddedImageTextModel.load(), texts)
 
 
 def of_vectors(args: argparse.Namespace) -> tuple[Features, np.ndarray]:

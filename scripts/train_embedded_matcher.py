@@ -31,8 +31,8 @@ from unfinished_text import NextWords, draw_prefixes
 
 from magic_cli.data.json_files import read_json_object
 from magic_cli.models.embedded.backbones import IMAGE_FEATURES, PhotoBackbone, TextBackbone, photo_pixels
-from magic_cli.models.embedded.heads import HeadShape, MatcherHeads
-from magic_cli.models.embedded.matcher import SHIPPED, EmbeddedMatcher, save_heads
+from magic_cli.models.embedded.heads import HeadShape, ProjectionHeads
+from magic_cli.models.embedded.image_text_model import SHIPPED, EmbeddedImageTextModel, save_heads
 
 IMAGE_SIZES = (224, 288)
 CAPTIONS = 5  # of each photo; one COCO photo has a sixth
@@ -211,7 +211,7 @@ def choose_word(images: Tensor, texts: Tensor, scale: Tensor) -> Tensor:
     return functional.cross_entropy(logits, torch.zeros(len(images), dtype=torch.long))
 
 
-def batch_loss(heads: MatcherHeads, features: Features, rows: Tensor, recipe: Recipe) -> Tensor:
+def batch_loss(heads: ProjectionHeads, features: Features, rows: Tensor, recipe: Recipe) -> Tensor:
     """One random view, one blend of captions, one prefix and one next word of each photo in ``rows``."""
 
     def pick(count: int) -> Tensor:
@@ -231,10 +231,10 @@ def batch_loss(heads: MatcherHeads, features: Features, rows: Tensor, recipe: Re
     )
 
 
-def train(features: Features, shape: HeadShape, recipe: Recipe) -> MatcherHeads:
+def train(features: Features, shape: HeadShape, recipe: Recipe) -> ProjectionHeads:
     """Fit the heads; returns their running average, which is steadier than the last step."""
     torch.manual_seed(recipe.seed)
-    heads = MatcherHeads(shape, image_dropout=recipe.image_dropout, text_dropout=recipe.text_dropout)
+    heads = ProjectionHeads(shape, image_dropout=recipe.image_dropout, text_dropout=recipe.text_dropout)
     heads.image.fit_standardisation(features.views.float().flatten(0, 1))
     # Finished and unfinished texts alike: decoding scores both.
     heads.text.fit_standardisation(torch.cat([features.captions.flatten(0, 1), features.prefixes.flatten(0, 2)]).float())
@@ -274,7 +274,7 @@ def recalls(images: Tensor, texts: Tensor) -> dict[str, float]:
     return {f"R@{depth}": round(100 * (rank < depth).float().mean().item(), 2) for depth in (1, 5, 10)}
 
 
-def evaluate(matcher: EmbeddedMatcher, photos: list[Photo]) -> dict[str, dict[str, float]]:
+def evaluate(matcher: EmbeddedImageTextModel, photos: list[Photo]) -> dict[str, dict[str, float]]:
     """Recall on every held-out set, and next-word choice on flickr8k val, through the matcher's public methods."""
     table = {}
     for source, split in MEASURED:
@@ -289,7 +289,7 @@ def evaluate(matcher: EmbeddedMatcher, photos: list[Photo]) -> dict[str, dict[st
     return table
 
 
-def next_word(matcher: EmbeddedMatcher, images: Tensor, photos: list[Photo]) -> dict[str, float]:
+def next_word(matcher: EmbeddedImageTextModel, images: Tensor, photos: list[Photo]) -> dict[str, float]:
     """How well photos (R, E) of flickr8k val tell the true next word from five others; chance is 17 % and 0 nats."""
     candidates = [photo for photo in photos if photo.trains or photo.selects]
     where = [row for row, photo in enumerate(candidates) if photo.selects]
@@ -330,7 +330,7 @@ def main() -> None:
         notes = {"training": {**asdict(recipe), "photos": len(features.views), "half": arguments.half, "seconds": round(time.perf_counter() - start)}}
         save_heads(heads, {**asdict(shape), "image_sizes": IMAGE_SIZES, **notes}, arguments.output)
     # new heads have no tower yet: until it is distilled, MiniLM and the text head read texts
-    table = evaluate(EmbeddedMatcher.load(arguments.output, teacher=not arguments.evaluate_only), photos)
+    table = evaluate(EmbeddedImageTextModel.load(arguments.output, teacher=not arguments.evaluate_only), photos)
     (arguments.output / "recall.json").write_text(json.dumps(table, indent=2) + "\n", encoding="utf-8")
     print_table(table)
 

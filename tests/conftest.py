@@ -107,9 +107,9 @@ def language_model(make_language_model):
 def loaded_clip(tiny_clip_folder):
     """The tiny CLIP model behind its adapter."""
     from magic_cli.models.image_text.huggingface_clip import load_huggingface
-    from magic_cli.models.work_counts import Work
+    from magic_cli.models.work_counter import WorkCounter
 
-    options = {"device": torch.device("cpu"), "dtype": torch.float32, "work": Work()}
+    options = {"device": torch.device("cpu"), "dtype": torch.float32, "work": WorkCounter()}
     return load_huggingface(tiny_clip_folder, family="huggingface_clip", **options)
 
 

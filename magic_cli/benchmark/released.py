@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from magic_cli.models.language.tokens import clean_up_spaces
-from magic_cli.models.work_counts import Work
+from magic_cli.models.work_counter import WorkCounter
 
 WINDOW = 60
 """Only so many last tokens are scored against the image."""
@@ -40,11 +40,11 @@ class ReleasedSearch:
     """
 
     def __init__(
-        self, network: Any, tokenizer: Any, encode_texts: EncodeTexts, *, logit_scale: float = 100.0, work: Work | None = None
+        self, network: Any, tokenizer: Any, encode_texts: EncodeTexts, *, logit_scale: float = 100.0, work: WorkCounter | None = None
     ) -> None:
         self.network, self.tokenizer, self.encode_texts = network, tokenizer, encode_texts
         self.logit_scale = logit_scale
-        self.work = work or Work()
+        self.work = work or WorkCounter()
 
     @torch.inference_mode()
     def generate(self, prompt: Sequence[int], image: Tensor, method: Any) -> list[int]:
@@ -92,7 +92,7 @@ class ReleasedSearch:
         return (self.logit_scale * (features @ normalize(image.float(), dim=-1))).softmax(dim=-1)
 
 
-def clip_text_encoder(text_model: Any, project: Any, tokenizer: Any, work: Work) -> EncodeTexts:
+def clip_text_encoder(text_model: Any, project: Any, tokenizer: Any, work: WorkCounter) -> EncodeTexts:
     """Whole texts through CLIP's text tower, padded to the longest of the call.
 
     Args:

@@ -23,7 +23,7 @@ from magic_cli.models.image_text.image_text_model import ImageTextModel
 from magic_cli.models.language.language_model import HuggingFaceLanguageModel
 from magic_cli.models.fast.lean_modules import make_lean, packed
 from magic_cli.models.loading import resolve_device
-from magic_cli.models.work_counts import Work
+from magic_cli.models.work_counter import WorkCounter
 
 _TITLE_WORDS = 4
 _NETWORKS = {"natural": models.widened_language_model, "random": models.random_language_model}
@@ -50,8 +50,8 @@ class Workload:
     prompts: list[list[int]]
     method: MagicSearch
     text_format: TextFormat
-    work: Work
-    released_work: Work = field(default_factory=Work)
+    work: WorkCounter
+    released_work: WorkCounter = field(default_factory=WorkCounter)
 
     @cached_property
     def packed_text_model(self) -> torch.nn.Module:
@@ -144,8 +144,8 @@ def titles(number: int) -> list[str]:
     return [" ".join(texts[0].rstrip(".").split()[:_TITLE_WORDS]) for texts in captions]
 
 
-def _models(settings: BenchSettings, build: Any, dtype: str | None) -> tuple[HuggingFaceLanguageModel, ImageTextModel, Work]:
-    work, device = Work(), resolve_device(settings.run.device)
+def _models(settings: BenchSettings, build: Any, dtype: str | None) -> tuple[HuggingFaceLanguageModel, ImageTextModel, WorkCounter]:
+    work, device = WorkCounter(), resolve_device(settings.run.device)
     torch_dtype = getattr(torch, dtype or settings.run.dtype.value)
     network, tokenizer = build(seed=settings.seed, dtype=torch_dtype)
     network = network.to(device)

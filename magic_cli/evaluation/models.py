@@ -41,14 +41,14 @@ class MetricModels:
 
         from magic_cli.data.images import quiet_pillow
         from magic_cli.models.loading import load_image_text_model
-        from magic_cli.models.work_counts import Work
+        from magic_cli.models.work_counter import WorkCounter
 
         quiet_pillow()
         device, dtype = self._device(), getattr(torch, self._settings.run.dtype.value)
         chosen = self._settings.image_text_model
         own = chosen if isinstance(chosen, OwnImageTextModel) else None
         try:
-            model, facts = load_image_text_model(own.checked() if own else chosen, device=device, dtype=dtype, work=Work())
+            model, facts = load_image_text_model(own.checked() if own else chosen, device=device, dtype=dtype, work=WorkCounter())
             if own:
                 own.check_files(facts)
         except MagicError as error:  # the other metrics need no such model

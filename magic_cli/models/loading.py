@@ -19,7 +19,7 @@ from magic_cli.models.sources import describe_source, fetch, weights_digest
 from magic_cli.models.tokenizers import beyond_faults, read_tokenizer, tokens_beyond
 from magic_cli.models.language.tokens import DEFAULT_START_TOKEN, Tokens
 from magic_cli.models.weights import number_faults, read_pretrained
-from magic_cli.models.work_counts import Work
+from magic_cli.models.work_counter import WorkCounter
 
 if TYPE_CHECKING:
     from magic_cli.models.image_text.image_text_model import ImageTextModel
@@ -60,7 +60,7 @@ def quiet_libraries() -> None:
 
 
 def load_language_model(
-    settings: Any, *, device: torch.device, dtype: torch.dtype, work: Work, check: Check | None = None
+    settings: Any, *, device: torch.device, dtype: torch.dtype, work: WorkCounter, check: Check | None = None
 ) -> tuple[HuggingFaceLanguageModel, dict[str, Any]]:
     """The language model of ``LanguageModelSettings`` and its description for the manifest.
 
@@ -161,7 +161,9 @@ def _tokens(settings: Any, folder: Path, tokenizer: Any) -> Tokens:
     return Tokens(tokenizer, config, generation, start_token=settings.start_token, clean_up_spaces=settings.clean_up_spaces)
 
 
-def load_image_text_model(settings: Any, *, device: torch.device, dtype: torch.dtype, work: Work) -> tuple[ImageTextModel, dict[str, Any]]:
+def load_image_text_model(
+    settings: Any, *, device: torch.device, dtype: torch.dtype, work: WorkCounter
+) -> tuple[ImageTextModel, dict[str, Any]]:
     """The image-text model of ``ImageTextModelSettings`` and its description for the manifest.
 
     Raises:
@@ -212,11 +214,11 @@ def _load_open_clip(settings: Any, **options: Any) -> tuple[ImageTextModel, dict
 
 
 def _load_embedded(settings: Any, **options: Any) -> tuple[ImageTextModel, dict[str, Any]]:
-    from magic_cli.models.embedded.matcher import EmbeddedMatcher
+    from magic_cli.models.embedded.image_text_model import EmbeddedImageTextModel
 
     folder = model_folder(settings)
     with reading(settings):
-        model = EmbeddedMatcher.load(folder, **options)
+        model = EmbeddedImageTextModel.load(folder, **options)
     return model, describe_source(settings, folder)
 
 

@@ -13,7 +13,7 @@ from magic_cli.image_features.cache import cache_folder
 from magic_cli.image_features.reading import ImageReader, ImageStream, ReadImage, choose_workers
 from magic_cli.terminal.progress import progress
 from magic_cli.terminal.streams import print_line
-from magic_cli.models.work_counts import Work
+from magic_cli.models.work_counter import WorkCounter
 from magic_cli.runs.folder import RunFolder
 from magic_cli.runs.kinds import Item, Unwritable, WritingTask
 
@@ -44,7 +44,7 @@ class Writer:
 
     def __init__(self, settings: Any, task: WritingTask, run: RunFolder) -> None:
         self.settings, self.task, self.run = settings, task, run
-        self.work = Work()
+        self.work = WorkCounter()
         dataset = settings.dataset
         self.reader = ImageReader(dataset.apply_exif_orientation, dataset.skip_greyscale)
         self.scorer: ImageTextModel | None = None

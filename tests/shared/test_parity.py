@@ -17,7 +17,7 @@ from magic_cli.decoding.magic import MagicSearch
 from magic_cli.decoding.text import CaptionFormat, StoryFormat, story_prompt
 from magic_cli.models.image_text.huggingface_clip import load_huggingface
 from magic_cli.models.language.language_model import HuggingFaceLanguageModel
-from magic_cli.models.work_counts import Work
+from magic_cli.models.work_counter import WorkCounter
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared"
 PHOTOS = {"captions": SHARED / "data" / "photos" / "coco_test", "stories": SHARED / "data" / "photos" / "story"}
@@ -37,7 +37,7 @@ def language_model():
 
 @pytest.fixture(scope="module")
 def parity_clip():
-    options = {"device": torch.device("cpu"), "dtype": torch.float32, "work": Work()}
+    options = {"device": torch.device("cpu"), "dtype": torch.float32, "work": WorkCounter()}
     return load_huggingface(SHARED / "parity" / "clip", family="huggingface_clip", **options)
 
 

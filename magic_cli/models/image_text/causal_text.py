@@ -19,7 +19,7 @@ from magic_cli.models.fast.compiling import compiled
 from magic_cli.models.fast.lean_modules import linear, packed, use_lean_activations
 from magic_cli.models.image_text.text_plan import Earlier, TextPlan
 from magic_cli.models.fast.tree_attention import TreeAttention
-from magic_cli.models.work_counts import Work
+from magic_cli.models.work_counter import WorkCounter
 
 
 @dataclass
@@ -108,7 +108,7 @@ class IncrementalTexts:
     """
 
     def __init__(
-        self, tower: CausalTextTower, tokenize: Callable[[list[str]], list[list[int]]], num_rows: int, work: Work
+        self, tower: CausalTextTower, tokenize: Callable[[list[str]], list[list[int]]], num_rows: int, work: WorkCounter
     ) -> None:
         self.tower, self.tokenize, self.work = tower, tokenize, work
         context_length, width = tower.positions.shape

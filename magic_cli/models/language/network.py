@@ -14,7 +14,7 @@ from magic_cli.models.language.bodies import find_body, num_embeddings, takes_po
 from magic_cli.models.fast.compiling import compiled
 from magic_cli.models.fast.lean_gpt2 import LeanGPT2
 from magic_cli.models.fast.lean_modules import unpack_products
-from magic_cli.models.work_counts import Work
+from magic_cli.models.work_counter import WorkCounter
 
 
 class Network:
@@ -31,7 +31,7 @@ class Network:
         ModelFault: It gives no hidden states, or has no output head.
     """
 
-    def __init__(self, model: torch.nn.Module, work: Work) -> None:
+    def __init__(self, model: torch.nn.Module, work: WorkCounter) -> None:
         self.model, self.body, self.work = model, find_body(model), work
         self.head = model.get_output_embeddings()
         self.num_embeddings = num_embeddings(model)

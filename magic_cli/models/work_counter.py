@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 
-class Work:
+class WorkCounter:
     """Adds up named counts and the seconds of named phases.
 
     Attributes:

