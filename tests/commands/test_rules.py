@@ -6,8 +6,8 @@ import pytest
 
 from magic_cli.cli.main import main
 
-CAPTION = ["caption", "--image", "data/photos/cat.jpg", "--image", "data/photos/coffee.jpg", "run.threads=1", "run.cache_images=false"]
-STORY = ["story", "--title", "A cat", "--image", "data/photos/cat.jpg", "run.threads=1", "run.cache_images=false"]
+CAPTION = ["caption", "--image", "data/unfamiliar_photos/cat.jpg", "--image", "data/unfamiliar_photos/coffee.jpg", "run.threads=1", "run.cache_images=false"]
+STORY = ["story", "--title", "A cat", "--image", "data/unfamiliar_photos/cat.jpg", "run.threads=1", "run.cache_images=false"]
 
 
 @pytest.fixture

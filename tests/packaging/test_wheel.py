@@ -64,7 +64,7 @@ def test_installed_command_composes_its_own_configs_anywhere(installed, tmp_path
 
 
 def test_installed_command_captions_a_photo(installed, tmp_path):
-    command = [installed, "caption", "--image", str(ROOT / "data" / "photos" / "cat.jpg"), "run.threads=1", "run.image_cache=images"]
+    command = [installed, "caption", "--image", str(ROOT / "data" / "unfamiliar_photos" / "cat.jpg"), "run.threads=1", "run.image_cache=images"]
     answer = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
     assert answer.returncode == 0, answer.stderr
     name, caption = answer.stdout.strip().split("\t")

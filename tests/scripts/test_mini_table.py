@@ -17,7 +17,7 @@ def test_rows_of_the_sample_photos_hold_their_scores_and_seconds(tmp_path):
     root = tmp_path / "photos" / "coco_karpathy_test"
     (root / "images").mkdir(parents=True)
     for name in ("cat.jpg", "coffee.jpg"):
-        (root / "images" / name).write_bytes((ROOT / "data" / "photos" / name).read_bytes())
+        (root / "images" / name).write_bytes((ROOT / "data" / "unfamiliar_photos" / name).read_bytes())
     document = {
         "images": [{"id": i, "file_name": name, "split": "test"} for i, name in enumerate(("cat.jpg", "coffee.jpg"))],
         "annotations": [{"image_id": 0, "caption": "a cat looks at the camera"}, {"image_id": 1, "caption": "a cup of coffee on a table"}],
