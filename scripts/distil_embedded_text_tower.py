@@ -253,8 +253,8 @@ def main() -> None:
     photos = load_photos(arguments.photos)
     distil(arguments, photos, Recipe(steps=arguments.steps))
     matcher = EmbeddedMatcher.load(arguments.matcher, teacher=True)
-    sizes, tower = matcher.prepare_image.sizes, TextTower.load(arguments.output, heads=arguments.matcher / HEADS)
-    print_table(evaluate(EmbeddedMatcher(matcher.heads, sizes, tower=tower), photos))
+    tower = TextTower.load(arguments.output, heads=arguments.matcher / HEADS)
+    print_table(evaluate(EmbeddedMatcher(matcher.heads, matcher.photos, tower=tower), photos))
 
 
 if __name__ == "__main__":

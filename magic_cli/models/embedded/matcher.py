@@ -3,8 +3,9 @@
     matcher = EmbeddedMatcher.load()
     cosine = matcher.encode_texts(["A dog runs ."]) @ matcher.encode_images([photo]).T
 
-A demo model: it lets everything run without a model hub, and stands far below CLIP. `scripts/train_embedded_matcher.py` rebuilds
-its heads and `scripts/distil_embedded_text_tower.py` its text tower; the card beside the weights states its measured recall.
+A demo model: it lets everything run without a model hub, and stands far below CLIP. `scripts/train_embedded_matcher.py` makes its
+heads, `scripts/distil_embedded_text_tower.py` its text tower, and `scripts/finetune_embedded_matcher.py` then trains its photo side
+from end to end; the card beside the weights states its measured recall.
 
 Shapes: B photos, N texts, V views, E embedding.
 """
@@ -27,31 +28,34 @@ from magic_cli.models.embedded.heads import HeadShape, MatcherHeads
 from magic_cli.models.embedded.text_tower import TextTower
 from magic_cli.models.faults import refuse
 from magic_cli.models.image_text.image_text_model import ImageTextModel
+from magic_cli.models.sources import sha256
 from magic_cli.models.weights import number_faults, strict_faults
 from magic_cli.models.work_counts import Work
 
 SHIPPED = Path(__file__).parent / "matcher"
-CONFIG, HEADS, TOWER = "config.json", "heads.safetensors", "text_tower"
+CONFIG, HEADS, TOWER, PHOTOS = "config.json", "heads.safetensors", "text_tower", "photos.safetensors"
+PHOTOS_DIGEST = "photos_sha256"
+"""Key of ``config.json``: which finetuned photo network the heads belong to; without it, to the one from PyPI."""
 
 
 class EmbeddedMatcher(ImageTextModel):
-    """Frozen EfficientNet-Lite0 under a learned head for photos; a small causal tower for texts.
+    """EfficientNet-Lite0 under a learned head for photos; a small causal tower for texts.
 
     The tower was distilled from frozen all-MiniLM-L6-v2 under a learned head, which read texts where a matcher has no tower.
     """
 
-    def __init__(self, heads: MatcherHeads, image_sizes: Sequence[int], *, tower: TextTower | None = None, work: Work | None = None):
-        """Put trained heads on freshly loaded backbones.
+    def __init__(self, heads: MatcherHeads, photos: PhotoBackbone, *, tower: TextTower | None = None, work: Work | None = None):
+        """Put trained heads on backbones.
 
         Args:
             heads: trained projection heads.
-            image_sizes: side lengths in pixels at which photos are seen.
+            photos: sees photos.
             tower: reads texts; None: MiniLM and the text head do.
             work: where images and texts are counted.
         """
         super().__init__(logit_scale=float(heads.log_scale.detach().exp()), work=work)
         self.heads = heads.eval().requires_grad_(False)
-        self.photos = PhotoBackbone(image_sizes)
+        self.photos = photos
         self.prepare_image = self.photos.prepare
         self.tower = tower
         self.texts = TextBackbone() if tower is None else None
@@ -77,7 +81,7 @@ class EmbeddedMatcher(ImageTextModel):
             work: where images and texts are counted.
 
         Raises:
-            MagicError: a file or one of the packages of the extra ``embedded`` is missing, or the tower belongs to other heads.
+            MagicError: a file or one of the packages of the extra ``embedded`` is missing, or files do not belong together.
         """
         folder = SHIPPED if folder is None else Path(folder)
         for name in (CONFIG, HEADS):
@@ -94,7 +98,8 @@ class EmbeddedMatcher(ImageTextModel):
             raise
         refuse(number_faults(heads))
         tower = TextTower.load(folder / TOWER, heads=folder / HEADS) if has_tower else None
-        matcher = cls(heads, config["image_sizes"], tower=tower, work=work)
+        photos = PhotoBackbone(config["image_sizes"], _finetuned(folder, config))
+        matcher = cls(heads, photos, tower=tower, work=work)
         is_there = (torch.device(device), dtype) == (torch.device("cpu"), torch.float32)
         return matcher if is_there else matcher.to(device, dtype)
 
@@ -132,8 +137,25 @@ class EmbeddedMatcher(ImageTextModel):
         return super().tokenize(texts) if self.tower is None else self.tower.tokenize(texts)
 
 
+def _finetuned(folder: Path, config: dict) -> Path | None:
+    """File of the photo network that the heads belong to; None: the one from PyPI.
+
+    Raises:
+        MagicError: it is missing, or another.
+    """
+    if PHOTOS_DIGEST not in config:
+        return None
+    if not (folder / PHOTOS).is_file():
+        raise MagicError(f"{folder}: no {PHOTOS}; rebuild it with scripts/finetune_embedded_matcher.py")
+    if sha256(folder / PHOTOS) != config[PHOTOS_DIGEST]:
+        raise MagicError(f"{folder / PHOTOS}: not the network that the heads were trained on; rebuild both with scripts/finetune_embedded_matcher.py")
+    return folder / PHOTOS
+
+
 def save_heads(heads: MatcherHeads, config: dict, folder: Path) -> None:
     """Write ``config.json`` and ``heads.safetensors`` (fp16): a matcher without text tower, as `EmbeddedMatcher.load` reads it.
+
+    A finetuned photo network lies beside them (`PhotoBackbone.save`).
 
     Args:
         heads: trained heads.
