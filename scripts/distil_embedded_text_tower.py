@@ -1,6 +1,6 @@
 """Distil the embedded matcher's text side into a small causal tower of CLIP's architecture, so that texts are scored as they grow.
 
-    python scripts/distil_embedded_text_tower.py --photos DIR --output magic_cli/models/embedded/matcher/text_tower
+    python scripts/distil_embedded_text_tower.py --photos DIR --matcher build/matcher --output build/matcher/text_tower
 
 The teacher is MiniLM under the matcher's text head; the tower learns to put a text where the teacher puts it, so that the head
 for photos stays as it is. It begins as the embedded language model, whose blocks are CLIP's and whose tokens it shares, and
@@ -38,7 +38,7 @@ from train_embedded_matcher import Photo, evaluate, load_photos, print_table
 from transformers import AutoModelForCausalLM, AutoTokenizer, CLIPTextModelWithProjection
 
 from magic_cli.data.bundled_coco import load_bundled_coco_captions
-from magic_cli.models.embedded.matcher import HEADS, SHIPPED, EmbeddedMatcher
+from magic_cli.models.embedded.matcher import HEADS, EmbeddedMatcher
 from magic_cli.models.embedded.text_tower import TextTower
 from magic_cli.models.embedded.unfinished_text import NextWords
 from magic_cli.models.sources import EMBEDDED_FOLDER, sha256
@@ -241,7 +241,7 @@ def main() -> None:
     """Distil, then measure what was written."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--photos", type=Path, required=True)
-    parser.add_argument("--matcher", type=Path, default=SHIPPED, help="folder of the heads to distil from")
+    parser.add_argument("--matcher", type=Path, required=True, help="folder of the heads to distil from")
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--cache", type=Path, default=Path("build/distilled"))
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="bfloat16", help="in which the teacher computes")

