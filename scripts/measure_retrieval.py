@@ -30,7 +30,7 @@ from magic_cli.models.embedded.matcher import EmbeddedMatcher
 from magic_cli.models.sources import EMBEDDED_FOLDER
 from magic_cli.retrieval import approximate, search
 from magic_cli.retrieval.bank import list_images
-from magic_cli.retrieval.caption_retriever import build_text_features, encode_by_length
+from magic_cli.retrieval.caption_index import build_text_features, encode_by_length
 from magic_cli.retrieval.captions import load_captions, texts_digest
 from magic_cli.retrieval.clipre import CaptionRetrieval
 from magic_cli.retrieval.features import Features
@@ -73,8 +73,8 @@ def main() -> None:
 def of_captions(args: argparse.Namespace) -> tuple[Features, np.ndarray]:
     """Features of COCO's first training captions, and of photos as queries."""
     matcher, settings = EmbeddedMatcher.load(), CaptionRetrieval(limit=args.count or 100_000)
-    texts, folder = load_captions(settings), args.folder / f"captions-{args.count or 100_000}"
-    build_text_features(folder, texts, matcher, {"kind": "texts", "texts": texts_digest(texts)}, dtype=settings.features)
+    texts, folder = load_captions(settings).texts, args.folder / f"captions-{args.count or 100_000}"
+    build_text_features(settings, folder, texts, matcher, {"kind": "texts", "texts": texts_digest(texts)})
     photos = find_images(args.photos).paths
     photos = random.Random(0).sample(photos, min(args.queries, len(photos)))
     queries = [matcher.encode_images([open_image(photo)]) for photo in photos]

@@ -11,6 +11,9 @@ from magic_cli.data.images import IMAGE_SUFFIXES
 _NUMBER = re.compile(r"(?:COCO_\w+_)?(\d{12})|(\d+)\.0")
 """COCO's file names, and a number that a table program has turned into a decimal one."""
 
+_COCO = re.compile(r"(?:COCO_\w+_)?(\d{12})")
+"""A file name that holds COCO's number: ``COCO_val2014_000000391895``, since 2017 ``000000391895``."""
+
 _DEEPEST = 12
 """Names with more folders are also known by their last ones alone."""
 
@@ -49,6 +52,32 @@ def aliases(name: str) -> list[str]:
     if match := _NUMBER.fullmatch(stem):
         found.append(str(int(match[1] or match[2])))
     return list(dict.fromkeys(found))
+
+
+def identities(file_name: str | None, number: int | str | None = None) -> tuple[str, ...]:
+    """What tells an image from others, whichever file speaks of it: names that two files have in common mean one image.
+
+    Args:
+        file_name: Its file's name; None: not known.
+        number: What its data set calls it. Counts only without a COCO number in the name: some number their images anew.
+
+    >>> identities("val2014/COCO_val2014_000000391895.jpg", 7)
+    ('name:COCO_val2014_000000391895', 'coco:391895')
+    >>> identities("cat.jpg"), identities("cat.jpg", 7), identities(None, 391895), identities(None)
+    (('name:cat',), ('name:cat', 'id:7'), ('id:391895', 'coco:391895'), ())
+    """
+    names = []
+    if file_name:
+        stem = file_name.replace("\\", "/").rpartition("/")[2]
+        stem = stem.rpartition(".")[0] if is_image_name(stem) else stem
+        names.append(f"name:{unicodedata.normalize('NFC', stem)}")
+        if match := _COCO.fullmatch(stem):
+            return (*names, f"coco:{int(match[1])}")
+    if number is not None and number != "":
+        names.append(f"id:{number}")
+        if not file_name and str(number).isdecimal():
+            names.append(f"coco:{int(number)}")
+    return tuple(names)
 
 
 class NamedImages:

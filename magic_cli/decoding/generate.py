@@ -20,7 +20,7 @@ from magic_cli.errors import SettingsError
 
 @torch.inference_mode()
 def generate(
-    model: LanguageModel,
+    model: LanguageModel | None,
     method: Method,
     prompts: Sequence[Prompt | Sequence[int]],
     guides: Sequence[Guide] = (),
@@ -29,9 +29,9 @@ def generate(
     """Continue every prompt.
 
     Args:
-        model: The language model that writes.
+        model: The language model that writes; None: the method needs none.
         method: Decoding method; ``method.decoding_len`` counts the prompt.
-        prompts: B prompts, each at least one token long; lengths may differ.
+        prompts: B prompts, each at least one token long, empty where no language model takes part; lengths may differ.
         guides: What steers the texts, for methods that look at images.
         options: How they are written.
 

@@ -54,7 +54,7 @@ class Options:
 class Request:
     """All that a method works from, checked."""
 
-    model: LanguageModel
+    model: LanguageModel | None
     prompts: list[Prompt]
     guides: Sequence[Guide]
     """Present if the method needs an image."""

@@ -18,7 +18,7 @@ from magic_cli.image_features.reading import ImageReader, ImageStream, ReadImage
 from magic_cli.models.loading import load_image_text_model, resolve_device
 from magic_cli.terminal.progress import progress
 from magic_cli.retrieval.bank import Bank, BankImage, BankReader
-from magic_cli.retrieval.caption_retriever import encode_by_length
+from magic_cli.retrieval.caption_index import encode_by_length
 from magic_cli.retrieval.features import Features
 from magic_cli.retrieval.image_settings import RetrieveImagesSettings
 from magic_cli.retrieval.search import open_search

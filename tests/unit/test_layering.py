@@ -62,7 +62,7 @@ LAYERS = {
     "reports": ("data", "errors", "terminal"),
     "evaluation": ("data", "metrics", "models", "reports", "errors", "files", "provenance", "terminal"),
     "human_eval": ("data", "metrics", "evaluation.settings", "errors", "terminal"),
-    "retrieval": ("data", "image_features", "models", "errors", "files", "provenance", "terminal"),
+    "retrieval": ("data", "decoding", "image_features", "models", "errors", "files", "provenance", "terminal"),
     "training": ("data", "models", "errors", "files", "provenance", "terminal"),
     "runs": ("data", "decoding", "image_features", "models", "retrieval", "errors", "files", "provenance", "terminal"),
     "benchmark": ("data", "decoding", "models", "reports.tables", "errors", "terminal"),

@@ -167,7 +167,7 @@ def test_names_in_a_json_document_are_no_texts(tmp_path, content, part):
 def test_half_characters_do_not_reach_the_tokenizer(tmp_path):
     file = written(tmp_path, "texts.jsonl", '{"text": "a \\ud83d dog"}\n{"text": "a \\ud83d\\ude00 cat"}\n')
     assert TextDataset(train=[source("text", file)], held_out=1).read([source("text", file)]) == ["a \ufffd dog", "a \U0001f600 cat"]
-    assert load_captions(CaptionRetrieval(captions="mine", captions_file=str(file))) == ["a \ufffd dog", "a \U0001f600 cat"]
+    assert load_captions(CaptionRetrieval(captions="mine", captions_file=str(file))).texts == ["a \ufffd dog", "a \U0001f600 cat"]
 
 
 def test_one_json_object_is_one_group_of_texts(tmp_path):
@@ -210,7 +210,7 @@ def test_only_texts_are_trained_on_when_a_file_has_columns(tmp_path, name):
     (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
     dataset = TextDataset(train=[source("text", tmp_path / name)], held_out=1)
     assert dataset.read(dataset.train) == CAPTIONS
-    assert load_captions(CaptionRetrieval(captions="mine", captions_file=str(tmp_path / name))) == CAPTIONS
+    assert load_captions(CaptionRetrieval(captions="mine", captions_file=str(tmp_path / name))).texts == CAPTIONS
 
 
 @pytest.mark.parametrize(

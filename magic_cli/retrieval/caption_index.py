@@ -1,4 +1,4 @@
-"""CLIPRe's index, built once for each model and set of captions, and the captions that it finds for image features."""
+"""An index of captions, built once for each model and set of captions: CLIPRe's, and a memory's."""
 
 from __future__ import annotations
 
@@ -14,86 +14,77 @@ from magic_cli.errors import MagicError
 from magic_cli.image_features.cache import cache_name
 from magic_cli.terminal.progress import progress
 from magic_cli.retrieval.captions import load_captions, texts_digest
-from magic_cli.retrieval.clipre import CaptionRetrieval
 from magic_cli.retrieval.features import Features
-from magic_cli.retrieval.search import open_search
+from magic_cli.retrieval.search import Search, open_search
+from magic_cli.retrieval.settings import CaptionSource
 from magic_cli.retrieval.store import FeatureWriter
 from magic_cli.terminal.wording import counted
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from magic_cli.image_features.viewers import Circumstances, Viewer
     from magic_cli.models.image_text.image_text_model import ImageTextModel
 
 _TEXTS_A_BATCH = 2048  # written at once; a kill loses no more
 _TEXTS_AT_ONCE = 256  # encoded at once, of similar length, so that little is padding
-_DECIMALS = 6
 
 
-class CaptionRetriever:
-    """Turns image features into captions. To be opened with a model before its first use.
+class CaptionIndex:
+    """Finds captions for image features. To be opened with a model before its first use.
 
     Args:
-        settings: Which captions, which index.
+        settings: Which captions, which index (``IndexSettings``, too).
+
+    Attributes:
+        captions: Its captions; the numbers of a search count them.
+        search: Who looks.
 
     Raises:
         MagicError: The captions cannot be had.
     """
 
-    def __init__(self, settings: CaptionRetrieval) -> None:
-        self._settings = settings
-        self._texts = load_captions(settings)
+    search: Search
 
-    def open(self, model: ImageTextModel, facts: Mapping[str, Any], *, where: Mapping[str, Any], threads: int | None) -> dict[str, Any]:
+    def __init__(self, settings: CaptionSource) -> None:
+        self._settings = settings
+        self.captions = load_captions(settings)
+
+    def open(self, viewer: Viewer, where: Circumstances) -> dict[str, Any]:
         """Open the index, which is built first if it is not there; returns what the manifest says of the captions.
 
         Args:
-            model: The image-text model.
-            facts: What ``load_image_text_model`` says of it.
-            where: Its device and dtype.
-            threads: Threads of FAISS; None: it decides.
+            viewer: The image-text model whose features are looked up.
+            where: What it runs on.
         """
-        settings, digest = self._settings, texts_digest(self._texts)
-        circumstances = {name: str(value) for name, value in where.items()} | {"texts": digest}
+        settings, texts, facts = self._settings, self.captions.texts, viewer.facts
+        digest = texts_digest(texts)
+        circumstances = {"device": str(where.device), "dtype": str(where.dtype), "texts": digest}
         folder = user_cache("captions") / Path(cache_name(facts, **circumstances, features=settings.features)).stem
         if settings.folder:
             folder = Path(settings.folder).expanduser()
         identity = {"kind": "texts", "model": {**facts, "logit_scale": None}, **circumstances}
-        build_text_features(folder, self._texts, model, identity, dtype=settings.features)
-        self._search = open_search(Features(folder, "decoding.folder"), settings, threads=threads)
-        return {"name": settings.captions, "count": len(self._texts), "sha256": digest}
+        build_text_features(settings, folder, texts, viewer.model, identity)
+        self.search = open_search(Features(folder, f"{settings.setting}.folder"), settings, threads=where.threads)
+        return {"name": settings.captions, "count": len(texts), "sha256": digest}
 
-    def retrieve(self, features: Tensor) -> list[list[dict[str, Any]]]:
-        """For each image of (B, E) its best captions, best first: ``[{"caption", "score"}]``; the score is the cosine.
-
-        Raises:
-            MagicError: An approximate index finds nothing.
-        """
-        scores, numbers = self._search.best(features.float().cpu().numpy(), self._settings.top_m)
-        if numbers[:, 0].min() < 0:
-            raise MagicError("decoding.nprobe, decoding.ef: the index finds no caption for an image; set them higher")
-        return [
-            [
-                {"caption": self._texts[number], "score": round(float(score), _DECIMALS)}
-                for number, score in zip(*found, strict=True)
-                if number >= 0
-            ]
-            for found in zip(numbers, scores, strict=True)
-        ]
+    def best(self, features: Tensor, count: int) -> tuple[np.ndarray, np.ndarray]:
+        """Cosines (B, count) and numbers of the best captions for features (B, E), as ``Search.best``."""
+        return self.search.best(features.float().cpu().numpy(), count)
 
 
-def build_text_features(folder: Path, texts: Sequence[str], model: ImageTextModel, identity: Mapping[str, Any], *, dtype: str) -> None:
+def build_text_features(settings: CaptionSource, folder: Path, texts: Sequence[str], model: ImageTextModel, identity: Mapping[str, Any]) -> None:
     """Encode texts into a folder of features; what is done is not done again.
 
     Raises:
         MagicError: A text has no feature, or the folder belongs to something else.
     """
-    with FeatureWriter(folder, "decoding.folder", identity, dtype=dtype) as store:
+    with FeatureWriter(folder, f"{settings.setting}.folder", identity, dtype=settings.features) as store:
         if store.is_complete:
             return
         done = store.inputs_done
         rest = f"{len(texts) - done:,} of {len(texts):,}" if done else f"{len(texts):,}"
-        print(f"magic: decoding=clipre: encoding {counted(rest, 'caption')}, once; the index is kept in {folder}", file=sys.stderr)
+        print(f"magic: {settings.label}: encoding {counted(rest, 'caption')}, once; the index is kept in {folder}", file=sys.stderr)
         with progress(len(texts), "index", "text", done=done) as bar:
             for start in range(done, len(texts), _TEXTS_A_BATCH):
                 batch = texts[start : start + _TEXTS_A_BATCH]
@@ -101,7 +92,7 @@ def build_text_features(folder: Path, texts: Sequence[str], model: ImageTextMode
                 lengths = np.linalg.norm(features, axis=1)
                 if not (np.isfinite(lengths) & (lengths > 0)).all():
                     odd = batch[int(np.argmin(np.isfinite(lengths) & (lengths > 0)))]
-                    raise MagicError(f"decoding.captions: the image-text model gives no feature for {odd[:60]!r}; set run.dtype=float32")
+                    raise MagicError(f"{settings.setting}.captions: the image-text model gives no feature for {odd[:60]!r}; set run.dtype=float32")
                 store.add(features, [{"text": text} for text in batch], [], inputs=len(batch))
                 bar.update(len(batch))
         store.finish()
