@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from magic_cli.data.image_names import identities
 from magic_cli.data.records import ImageRecord
 from magic_cli.errors import SettingsError
 from magic_cli.reports.exports import coco_results, released_format
@@ -60,6 +61,9 @@ class CaptionTask(WritingTask):
 
     def prompt(self, model: Tokens, item: ImageRecord) -> list[int]:
         return model.encode_prompt(self.settings.prompt)
+
+    def image_names(self, item: ImageRecord) -> tuple[str, ...]:
+        return identities(item.image_name, item.image_id)
 
     def describe(self, item: ImageRecord) -> dict[str, Any]:
         return {"id": item.id, "image": str(item.path)}

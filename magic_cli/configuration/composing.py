@@ -15,6 +15,7 @@ from magic_cli.configuration.files import find_config_dir
 from magic_cli.data.training_texts import TextDataset
 from magic_cli.decoding.rule_settings import RuleSettings
 from magic_cli.errors import SettingsError
+from magic_cli.guides.settings import GuidesSettings
 from magic_cli.evaluation.settings import DEFAULT_SCORER, EvaluateSettings, TableSettings
 from magic_cli.human_eval.settings import HumanEvalSettings
 from magic_cli.configuration.known_settings import known_settings, meant
@@ -23,6 +24,9 @@ from magic_cli.models.settings import ImageTextModelSettings, LanguageModelSetti
 from magic_cli.retrieval.image_settings import RetrieveImagesSettings
 from magic_cli.runs.settings import DATASETS, DECODING_METHODS, STORY_DATASETS, TASKS, CaptionSettings, RunSettings, StorySettings
 from magic_cli.training.settings import FinetuneSettings
+
+_OPTIONAL = ("prompt", "memory_unsure", "memory_sure")
+"""Values that a model need not recommend."""
 
 # what a setting can be whose class the chosen option decides
 _CHOSEN: dict[str, tuple[type, ...]] = {
@@ -56,6 +60,7 @@ def register() -> None:
     store.store(group="schema/training_texts", name="any", node=TextDataset)
     store.store(group="schema/run", name="default", node=RunSettings)
     store.store(group="schema/rules", name="default", node=RuleSettings)
+    store.store(group="schema/guides", name="default", node=GuidesSettings)
     store.store(group="schema/machine", name="default", node=MachineSettings)
     store.store(group="schema/metrics", name="default", node=MetricsSettings)
     store.store(group="schema/language_model", name="any", node=LanguageModelSettings)
@@ -80,7 +85,7 @@ def _recommended(key: str, *, _root_: Any) -> Any:
         value = OmegaConf.select(_root_, f"{group}.recommended.{task}.{key}")
         if value is not None:
             return value
-    if key == "prompt":
+    if key in _OPTIONAL:
         return None
     name = OmegaConf.select(_root_, "language_model.path") or OmegaConf.select(_root_, "language_model.name")
     raise SettingsError(f"decoding.{key}: {name} recommends none for {task}; set decoding.{key}=...")

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 class Method:
     """Base of all methods, those that find texts instead of writing them included."""
 
+    guides: Sequence[str] = ("image",)
+    """Names of what steers the texts, where the method looks at images."""
+
     @property
     def needs_image(self) -> bool:
         """Whether the method looks at the image."""

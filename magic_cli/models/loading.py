@@ -201,7 +201,7 @@ def _load_open_clip(settings: Any, **options: Any) -> tuple[ImageTextModel, dict
     from magic_cli.models.image_text.open_clip_model import load_open_clip
 
     if not settings.path and settings.name.startswith(_HUB_PREFIX):
-        folder = fetch(settings.name.removeprefix(_HUB_PREFIX), revision=settings.revision, setting=settings.group)
+        folder = fetch(settings.name.removeprefix(_HUB_PREFIX), revision=settings.revision, setting=settings.group, instead=_instead(settings))
         with _reading(settings):
             return load_open_clip(str(folder), pretrained=None, **options), describe_source(settings, folder)
     with _reading(settings):
@@ -266,7 +266,12 @@ def _folder(settings: Any) -> Path:
         return embedded_folder(settings)
     if settings.name == SMOLLM2:
         return require_smollm2(settings)
-    return fetch(settings.name, revision=settings.revision, setting=settings.group)
+    return fetch(settings.name, revision=settings.revision, setting=settings.group, instead=_instead(settings))
+
+
+def _instead(settings: Any) -> str:
+    """What else the user can do."""
+    return getattr(settings, "instead", f"use {settings.group}={EMBEDDED}")
 
 
 def _tell(settings: Any, notes: list[str]) -> None:
@@ -279,7 +284,7 @@ def _place(settings: Any) -> str:
     """The setting that names a model, as the user types it."""
     if settings.path:
         return f"{settings.group}.path={settings.path}"
-    is_choice = settings.name in (EMBEDDED, SMOLLM2)
+    is_choice = settings.name in (EMBEDDED, SMOLLM2) and "." not in settings.group
     return f"{settings.group}={settings.name}" if is_choice else f"{settings.group}.name={settings.name}"
 
 
@@ -297,7 +302,7 @@ def _reading(settings: Any) -> Iterator[None]:
         group, place = settings.group, _place(settings)
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         reason = f"{type(error).__name__}: {' '.join(lines)[:160]}"
-        instead = getattr(settings, "instead", f"use {group}=embedded")
+        instead = _instead(settings)
         if settings.path:
             raise MagicError(
                 f"{place}: cannot be loaded ({reason}); name a complete model of this kind, or {instead}"

@@ -60,7 +60,7 @@ def fetch(name: str, *, revision: str, setting: str, instead: str | None = None)
 
 def embedded_folder(settings: Any) -> Path:
     """Where the embedded model of a settings group lies in the package."""
-    return EMBEDDED_FOLDER / {"language_model": "language_model", "image_text_model": "matcher"}[settings.group]
+    return EMBEDDED_FOLDER / ("language_model" if settings.group == "language_model" else "matcher")
 
 
 def local_files(settings: Any) -> Path | None:

@@ -69,7 +69,7 @@ def load_captions(settings: CaptionSource) -> Captions:
         MagicError: The file is missing, damaged, or holds no captions.
     """
     if settings.captions_file is None:
-        every = ((identities(None, image), text) for image, texts in load_bundled_coco_captions().items() for text in texts)
+        every = (((f"coco:{image}",), text) for image, texts in load_bundled_coco_captions().items() for text in texts)
     else:
         every = _Reader(settings).read(Path(settings.captions_file))
     cleaned = ((names, " ".join(whole_characters(caption).split())) for names, caption in every)

@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from magic_cli.data.images import UnreadableImage
+from magic_cli.decoding.guides import Guide
 from magic_cli.decoding.shortcuts.memory import StepMemory
+from magic_cli.guides.base import Images
 from magic_cli.image_features.cache import cache_folder
 from magic_cli.image_features.reading import ImageReader, ReadImage
 from magic_cli.models.work_counts import Work
@@ -45,7 +47,9 @@ class Decoder:
     def __init__(self, settings: Any, task: WritingTask, reader: ImageReader, work: Work) -> None:
         self.settings, self.task, self.work = settings, task, work
         self._reader = reader
-        self.method = settings.decoding.load()  # before torch and the models: its files may be missing
+        # before torch and the models: files may be missing
+        self.method = settings.decoding.load()
+        self.guides = [guide.load() for guide in settings.chosen_guides.values()]
         self.language_model: HuggingFaceLanguageModel | None = None
         self.memory: StepMemory | None = None
 
@@ -74,6 +78,7 @@ class Decoder:
         if self.method.needs_image:
             models["image_text_model"] = self.viewers.add(settings.image_text_model).facts
         models |= self.method.open(self.viewers)
+        models |= {guide.setting: guide.open(self.viewers) for guide in self.guides}
         run.use_models(models)
         run.record(device=str(where["device"]), threads=torch.get_num_threads())
         if self.language_model is not None:
@@ -139,7 +144,7 @@ class Decoder:
         from magic_cli.decoding.generate import generate
 
         prompts = [self.prompt(item) for item in items]
-        written = generate(self.language_model, self.method, prompts, self._guides(features), self._options(items, on_step))
+        written = generate(self.language_model, self.method, prompts, self._guides(items, features), self._options(items, on_step))
         if self.memory is not None and self.memory.met:
             self.work.add("steps_remembered", self.memory.met - self.work.counts["steps_remembered"])
         return [
@@ -147,13 +152,18 @@ class Decoder:
             for prompt, one in zip(prompts, written, strict=True)
         ]
 
-    def _guides(self, features: Sequence[Features]) -> list[Any]:
+    def _guides(self, items: Sequence[Item], features: Sequence[Features]) -> list[Guide]:
+        """What steers the texts of a batch."""
         import torch
 
         if not self.viewers.list:
             return []
-        seen = [torch.stack(column) for column in zip(*features, strict=True)]
-        return [self.method.image_guide(self.viewers.list[0].model, seen[0])]
+        seen = tuple(torch.stack(column) for column in zip(*features, strict=True))
+        images = Images(seen, [self.task.image_names(item) for item in items])
+        guides: list[Guide] = [self.method.image_guide(self.viewers.list[0].model, seen[0])]
+        for guide in self.guides:
+            guides = guide.steer(guides, images)
+        return guides
 
     def _options(self, items: Sequence[Item], on_step: OnStep | None) -> Options:
         from magic_cli.decoding.request import Options

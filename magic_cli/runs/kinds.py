@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
+from magic_cli.data.image_names import identities
+
 if TYPE_CHECKING:
     from magic_cli.decoding.rules import StopTexts
     from magic_cli.decoding.text import TextFormat
@@ -73,6 +75,10 @@ class WritingTask:
             Unwritable: The item cannot be written about; the others can.
         """
         raise NotImplementedError(f"{type(self).__name__}.prompt")
+
+    def image_names(self, item: Item) -> tuple[str, ...]:
+        """What tells the item's image from others (``data.image_names.identities``)."""
+        return identities(item.path.name)
 
     def describe(self, item: Item) -> dict[str, Any]:
         """The item as failures.jsonl names it."""

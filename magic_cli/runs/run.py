@@ -8,6 +8,7 @@ from typing import Any
 
 from magic_cli.data.images import quiet_pillow
 from magic_cli.errors import MagicError
+from magic_cli.models.settings import ModelSource
 from magic_cli.models.sources import describe_source, local_files, sha256
 from magic_cli.runs.naming import run_folder
 from magic_cli.runs.settings import as_plain, settings_that_matter
@@ -31,7 +32,7 @@ def write_texts(settings: Any, task: WritingTask) -> int:
     ) as run:
         run.manifest |= task.facts(items)
         _check_unchanged(settings, task, run, items)
-        for note in task.notes():
+        for note in [*task.notes(), *settings.guides.notes(settings.decoding.guides)]:
             _tell(note)
         Writer(settings, task, run).write(items)
         done = [item for item in items if item.id in run.predictions]
@@ -46,6 +47,7 @@ def _check_unchanged(settings: Any, task: WritingTask, run: RunFolder, items: Se
         MagicError: A local model's files have changed.
     """
     groups = {"language_model": settings.language_model, "image_text_model": settings.image_text_model}
+    groups |= {guide.setting: guide for guide in settings.chosen_guides.values() if isinstance(guide, ModelSource)}
     sources = {name: local_files(group) for name, group in groups.items() if name in run.manifest.get("models", {})}
     run.check_model_files({name: describe_source(groups[name], path)["files"] for name, path in sources.items() if path is not None})
     _check_texts(task, run)

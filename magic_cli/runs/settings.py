@@ -16,16 +16,18 @@ from magic_cli.data.datasets import CocoCaptionsDataset, Dataset, KarpathyDatase
 from magic_cli.data.story_datasets import StoryDataset, TitleFile, TitleList
 from magic_cli.decoding.beam import BeamSearch
 from magic_cli.decoding.magic import ContrastiveSearch, MagicSearch
-from magic_cli.decoding.method import DecodingMethod
+from magic_cli.decoding.method import DecodingMethod, Method
 from magic_cli.decoding.rerank import Rerank
 from magic_cli.decoding.rule_settings import RuleSettings
 from magic_cli.decoding.sampling import GreedySearch, NucleusSampling, TopKSampling, TypicalSampling
 from magic_cli.decoding.zerocap.method import ZeroCap
 from magic_cli.errors import MOST_ITEMS, MOST_SEED, SettingsError, require
+from magic_cli.guides.base import GuideSettings
+from magic_cli.guides.settings import GuidesSettings
 from magic_cli.models.settings import MOST_MIB, MOST_PROCESSES, MachineSettings
 from magic_cli.retrieval.clipre import CaptionRetrieval
 
-DECODING_METHODS: dict[str, type[DecodingMethod] | type[CaptionRetrieval]] = {
+DECODING_METHODS: dict[str, type[Method]] = {
     "magic": MagicSearch,
     "contrastive": ContrastiveSearch,
     "greedy": GreedySearch,
@@ -113,6 +115,7 @@ class WritingSettings:
     decoding: Any
     run: RunSettings = field(default_factory=RunSettings)
     rules: RuleSettings = field(default_factory=RuleSettings)
+    guides: GuidesSettings = field(default_factory=GuidesSettings)
     prompt: str | None = None
     task: str = ""
     """Picks the values that models recommend; fixed."""
@@ -129,6 +132,11 @@ class WritingSettings:
             raise SettingsError(
                 f"rules.min_length must be below decoding.decoding_len={self.decoding.decoding_len}, got {self.rules.min_length}; lower it, or raise the latter"
             )
+
+    @property
+    def chosen_guides(self) -> dict[str, GuideSettings]:
+        """What steers beside the image, by name."""
+        return self.guides.chosen(self.decoding)
 
     def claim(self) -> tuple[str, str] | None:
         """The run folder that was named, and what identifies the run that may use it; None if none was named."""
@@ -151,6 +159,7 @@ class CaptionSettings(WritingSettings):
                 f"prompt={self.prompt!r}: decoding={method_name(self.decoding)} finds whole captions and opens none with a prompt; leave prompt out"
             )
         self.check_rules()
+        self.guides.check(self.decoding)
 
 
 @dataclass
@@ -173,11 +182,13 @@ class StorySettings(WritingSettings):
         if self.prompt is not None and TITLE not in self.prompt:
             raise SettingsError(f"prompt={self.prompt!r}: must contain {TITLE}, where the title belongs; null: title and end-of-text")
         self.check_rules()
+        self.guides.check(self.decoding)
 
 
 def as_plain(settings: Any) -> dict[str, Any]:
-    """Settings as dicts, lists and scalars, for YAML and JSON; ``decoding.method`` names the method."""
-    return _plain(asdict(settings)) | {"decoding": _plain_method(settings.decoding)}
+    """Settings as dicts, lists and scalars, for YAML and JSON; ``decoding.method`` names the method, ``guides`` holds those that take part."""
+    plain = _plain(asdict(settings)) | {"decoding": _plain_method(settings.decoding)}
+    return plain | {"guides": {name: plain["guides"][name] for name in settings.chosen_guides}}
 
 
 def _plain_method(method: DecodingMethod) -> dict[str, Any]:
@@ -221,6 +232,12 @@ def settings_that_matter(settings: Any) -> dict[str, Any]:
         del plain["decoding"][name]
     if settings.rules.is_default:  # runs of before there were rules go on
         del plain["rules"]
+    plain["decoding"].pop("guides", None)  # told by the settings of those that take part
+    for name, guide in settings.chosen_guides.items():
+        for setting in guide.without_effect:
+            del plain["guides"][name][setting]
+    if not plain["guides"]:  # likewise
+        del plain["guides"]
     return plain
 
 
@@ -230,6 +247,6 @@ def settings_hash(settings: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
-def method_name(method: DecodingMethod | CaptionRetrieval) -> str:
+def method_name(method: Method) -> str:
     """The name under which the user chose a method."""
     return next(name for name, method_class in DECODING_METHODS.items() if type(method) is method_class)

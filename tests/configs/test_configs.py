@@ -1,6 +1,7 @@
 """Every config file composes into checked settings; none is left out."""
 
 import importlib
+import json
 from dataclasses import asdict
 from pathlib import Path
 
@@ -13,12 +14,13 @@ from magic_cli.runs import settings as settings_module
 from magic_cli.cli.command_table import COMMANDS
 from magic_cli.configuration.composing import to_settings
 from magic_cli.evaluation.settings import EvaluateSettings, TableSettings
+from magic_cli.guides.settings import GuidesSettings
 from magic_cli.metrics.settings import METRICS, MetricsSettings
 from magic_cli.retrieval.image_settings import RetrieveImagesSettings
 from magic_cli.training.settings import FinetuneSettings
 
 CONFIGS = composing.find_config_dir()
-GROUPS = ("dataset", "decoding", "language_model", "image_text_model", "run", "rules", "experiment", "metrics", "machine", "training_texts")
+GROUPS = ("dataset", "decoding", "language_model", "image_text_model", "run", "rules", "guides", "experiment", "metrics", "machine", "training_texts")
 SCORING = ("metrics", "machine")
 FILES = sorted(CONFIGS.rglob("*.yaml"))
 FINETUNING = [f for f in FILES if f.parent.name == "training_texts" or (f.parent.name == "experiment" and f.stem.startswith("finetune_"))]
@@ -147,10 +149,23 @@ def test_every_setting_of_image_retrieval_has_its_default_in_the_config():
 
 
 def test_every_method_and_dataset_class_has_a_config():
-    assert {f.stem for f in (CONFIGS / "decoding").glob("*.yaml")} == set(settings_module.DECODING_METHODS)
+    methods = {f.stem: yaml.safe_load(f.read_text())["defaults"] for f in (CONFIGS / "decoding").glob("*.yaml")}
+    assert set(methods) >= set(settings_module.DECODING_METHODS)
+    ready_made = {name: defaults for name, defaults in methods.items() if name not in settings_module.DECODING_METHODS}
+    assert all(defaults[0] in settings_module.DECODING_METHODS for defaults in ready_made.values()), "each is a method with other values"
     used = {line.split("/")[-1].split("@")[0] for f in (CONFIGS / "dataset").glob("*.yaml")
             for line in f.read_text().splitlines() if "/schema/dataset/" in line}  # fmt: skip
     assert used == {*settings_module.DATASETS, *settings_module.STORY_DATASETS}
+
+
+def test_every_setting_of_every_guide_has_its_default_in_the_config():
+    shown = yaml.safe_load((CONFIGS / "guides" / "default.yaml").read_text())
+    del shown["defaults"]
+    defaults = json.loads(json.dumps(asdict(GuidesSettings()), default=lambda choice: choice.value))
+    del defaults["second_model"]["recommended"]
+    assert [shown["memory"].pop(name) for name in ("unsure", "sure")] == ["${recommended:memory_unsure}", "${recommended:memory_sure}"]
+    assert [defaults["memory"].pop(name) for name in ("unsure", "sure")] == [None, None]
+    assert shown == defaults
 
 
 def test_user_experiment_works_from_another_folder(tmp_path, monkeypatch, capsys):

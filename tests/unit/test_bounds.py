@@ -16,6 +16,8 @@ from magic_cli.decoding.sampling import GreedySearch, NucleusSampling, TopKSampl
 from magic_cli.decoding.zerocap.method import ZeroCap
 from magic_cli.errors import SettingsError
 from magic_cli.evaluation.settings import BootstrapSettings, EvaluateSettings
+from magic_cli.guides.memory import Memory
+from magic_cli.guides.second_model import SecondModel
 from magic_cli.human_eval.settings import HumanEvalAction, HumanEvalSettings
 from magic_cli.metrics.settings import METRICS, MetricsSettings
 from magic_cli.models.settings import ImageTextModelSettings, MachineSettings
@@ -33,7 +35,7 @@ VALID = [
     RetrieveImagesSettings(None, RetrieveImagesAction.query, queries=["a"], index="x"), FreshModel(), ObjectiveSettings(), OptimizerSettings(),
     ValidateSettings(), TrainingRunSettings(), TextDataset(train=[BUNDLED], held_out=1.0), BUNDLED, BootstrapSettings(), EvaluateSettings(None),
     HumanEvalSettings(HumanEvalAction.make, files=["x"]), MetricsSettings(), *(metric() for metric in METRICS.values()), BenchSettings(),
-    GrowthSettings(),
+    GrowthSettings(), Memory(unsure=-0.1, sure=0.2), SecondModel(logit_scale=1.0),
 ]  # fmt: skip
 CHECKED_LATER = {
     ("TextSource", "held_out"), ("TextDataset", "held_out"),  # a share, or any whole number of texts
@@ -75,7 +77,7 @@ def test_number_that_float32_cannot_tell_from_zero_is_refused_or_harmless(case):
     settings, name, _, _ = NUMBERS[case]
     harmless = {
         "p", "mass", "fusion_factor", "grad_norm_factor", "dropout", "margin", "beta1", "beta2", "warmup", "floor",
-        "weight_decay", "length_penalty", "epochs", "confidence", "memory_gib", "timeout", "tokenizer_timeout", "explained_variance",
+        "weight_decay", "length_penalty", "epochs", "confidence", "memory_gib", "timeout", "tokenizer_timeout", "explained_variance", "unsure", "sure",
     }  # fmt: skip
     if name in harmless:
         dataclasses.replace(settings, **{name: 1e-46})

@@ -63,8 +63,9 @@ LAYERS = {
     "evaluation": ("data", "metrics", "models", "reports", "errors", "files", "provenance", "terminal"),
     "human_eval": ("data", "metrics", "evaluation.settings", "errors", "terminal"),
     "retrieval": ("data", "decoding", "image_features", "models", "errors", "files", "provenance", "terminal"),
+    "guides": ("data", "decoding", "image_features", "models", "retrieval", "errors"),
     "training": ("data", "models", "errors", "files", "provenance", "terminal"),
-    "runs": ("data", "decoding", "image_features", "models", "retrieval", "errors", "files", "provenance", "terminal"),
+    "runs": ("data", "decoding", "guides", "image_features", "models", "retrieval", "errors", "files", "provenance", "terminal"),
     "benchmark": ("data", "decoding", "models", "reports.tables", "errors", "terminal"),
     "terminal": ("errors",),
 }
