@@ -8,7 +8,7 @@ Three language models and two image-text models; all compute what the real ones 
     model = HuggingFaceLanguageModel(network, tokenizer, work=work)
     model.prepare(decoding_len=16, num_candidates=45)
     generate(model, MagicSearch(decoding_len=16, k=45, alpha=0.1, beta=2.0), [[model.start_id]] * 8,
-             guidance=Guidance(clip, random_images(8)), is_settled=CaptionFormat(model).is_settled)
+             guidance=Guidance(clip, random_images(8)), text_format=CaptionFormat(model))
 """
 
 from __future__ import annotations

@@ -71,8 +71,7 @@ class Workload:
         ``step_memory``: MiB for steps of the texts before; 0: none.
         """
         memory, is_exact = StepMemory(step_memory << 20) if step_memory else None, self.model.network.model.dtype == torch.float32
-        settled = {"is_settled": self.text_format.is_settled} if until_settled else {}
-        options = Options(memory=memory, settle_ties=is_exact, **settled)
+        options = Options(memory=memory, settle_ties=is_exact, text_format=self.text_format if until_settled else None)
         ids: list[list[int]] = []
         end = len(self.prompts) if number is None else number
         for start in range(0, end, batch_size):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -23,6 +23,10 @@ class Row:
     prompt: int
     generator: torch.Generator
     generated: list[int] = field(default_factory=list)
+
+    def and_then(self, token: int) -> Row:
+        """The same with one token more."""
+        return Row(self.prompt, self.generator, [*self.generated, token])
 
 
 def open_rows(method: DecodingMethod, request: Request) -> list[Row]:
@@ -68,9 +72,10 @@ class Batch:
             generated=generated,
             remaining=[remaining(self.method, self.request, row) for row in self.rows],
             generators=[row.generator for row in self.rows],
+            ends=ends(self.request, self.rows),
             steering=self.steering,
             lazy=self._lazy,
-            ends=None if options.on_step is not None else lambda row, token: ends(self.method, self.request, self.rows[row], token),
+            is_last=None if options.on_step is not None else lambda row, token: is_done(self.method, self.request, self.rows[row].and_then(token)),
         )
 
     def append(self, choice: Choice, tokens: Sequence[int]) -> None:
@@ -160,9 +165,9 @@ def remaining(method: DecodingMethod, request: Request, row: Row) -> int:
 
 def is_done(method: DecodingMethod, request: Request, row: Row) -> bool:
     """Whether the row's text has ended."""
-    return remaining(method, request, row) == 0 or request.options.is_settled(row.generated)
+    return remaining(method, request, row) == 0 or request.text_format.is_settled(row.generated)
 
 
-def ends(method: DecodingMethod, request: Request, row: Row, token: int) -> bool:
-    """Whether the row's text would end with this token."""
-    return is_done(method, request, Row(row.prompt, row.generator, [*row.generated, token]))
+def ends(request: Request, rows: Sequence[Row]) -> Callable[[int, int], bool]:
+    """``Step.ends`` of these rows."""
+    return lambda row, token: request.text_format.has_ended([*rows[row].generated, token])

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from magic_cli.decoding.guides import Guide, ImageGuide
 from magic_cli.decoding.prompts import Prompt
 from magic_cli.decoding.protocols import LanguageModel
+from magic_cli.decoding.text import EveryToken, TextFormat
 from magic_cli.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -27,7 +28,8 @@ class Options:
     """How texts are written.
 
     Attributes:
-        is_settled: Whether a row's generated tokens already decide its text, so that it may stop.
+        text_format: What texts are written: when one has ended or is settled, so that it may stop, and what of it is returned. None: each
+            gets all the tokens that there is room for.
         seeds: One for every prompt, of sampled methods (0 unless given). A row draws from its own generator, so neither batching nor
             order changes what it draws.
         rules: On the next token; every method goes by them, in this order.
@@ -40,7 +42,7 @@ class Options:
             of ``scoring.py``. Made for float32: coarser numbers are full of ties.
     """
 
-    is_settled: Callable[[list[int]], bool] = lambda generated: False
+    text_format: TextFormat | None = None
     seeds: Sequence[int] | None = None
     rules: Sequence[Rule] = ()
     on_step: OnStep | None = None
@@ -59,6 +61,11 @@ class Request:
     guides: Sequence[Guide]
     """Present if the method needs an image."""
     options: Options = field(default_factory=Options)
+
+    @property
+    def text_format(self) -> TextFormat:
+        """How texts end, and what of them is returned."""
+        return self.options.text_format or EveryToken(self.model)
 
     def seed(self, index: int) -> int:
         """Of one prompt."""

@@ -26,7 +26,8 @@ class RuleSettings:
         repetition_penalty: Makes tokens of the prompt and of the text so far less likely if greater than 1; 0.001 to 1000,
             1 is off.
         forbidden_words: Words and phrases that no text gets, whatever their case and their spelling in tokens.
-        min_length: No text ends before so many tokens, prompt not counted; 0 to 32,768.
+        min_length: No text ends before so many tokens, prompt not counted, by whatever may end it: an end token, a stop text that
+            begins earlier, a story's fifth sentence; 0 to 32,768.
         stop_texts: A text ends before the first of these that is written; upper and lower case differ.
     """
 
@@ -55,7 +56,7 @@ class RuleSettings:
         return self == RuleSettings()
 
     def build(self, model: LanguageModel) -> tuple[list[Rule], StopTexts | None]:
-        """The rules that are set, in the order in which they apply, and the texts to stop at, if any."""
+        """The rules that are set, in the order in which they apply, and what ends a text beside its end token, if anything is set."""
         from magic_cli.decoding import rules
         from magic_cli.decoding.token_texts import token_texts
 
@@ -66,4 +67,5 @@ class RuleSettings:
             built.append(rules.MinimumLength(self.min_length, model.end_ids))
         if self.forbidden_words:
             built.append(rules.ForbiddenWords(self.forbidden_words, token_texts(model)))
-        return built, rules.StopTexts(self.stop_texts, model.decode) if self.stop_texts else None
+        stops = self.stop_texts or self.min_length
+        return built, rules.StopTexts(self.stop_texts, model.decode, min_length=self.min_length) if stops else None

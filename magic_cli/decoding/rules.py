@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from itertools import chain
+from os.path import commonprefix
 from typing import Protocol
 
 import torch
@@ -71,6 +72,10 @@ class MinimumLength:
             if len(ids) < self.num_tokens:
                 result[row, [i for i in self.end_ids if i < logits.shape[1]]] = -torch.inf
         return result
+
+    def and_for(self, end_id: int) -> MinimumLength:
+        """The same for one more token, that ends the texts of one method."""
+        return MinimumLength(self.num_tokens, {*self.end_ids, end_id})
 
 
 class ForbiddenWords:
@@ -146,25 +151,32 @@ class ForcedSequences:
 
 
 class StopTexts:
-    """Texts that end what is written: the text is settled once it holds one, and is cut before it.
+    """What ends a text beside its end token: texts to stop at, before which it is cut, but none before so many tokens.
 
     Args:
-        texts: Not empty ones; upper and lower case differ.
+        texts: Not empty ones; upper and lower case differ. One that begins within the first ``min_length`` tokens ends nothing.
         decode: Token id lists -> their texts, as ``LanguageModel.decode``.
+        min_length: Tokens that a text has at least, prompt not counted.
     """
 
-    def __init__(self, texts: Sequence[str], decode: Callable[[Sequence[Sequence[int]]], list[str]]) -> None:
-        self.texts, self._decode = list(texts), decode
+    def __init__(self, texts: Sequence[str], decode: Callable[[Sequence[Sequence[int]]], list[str]], *, min_length: int = 0) -> None:
+        self.texts, self._decode, self.min_length = list(texts), decode, min_length
 
     def is_settled(self, generated: Sequence[int]) -> bool:
         """Whether the generated tokens hold a stop text."""
-        [text] = self._decode([list(generated)])
-        return any(stop in text for stop in self.texts)
+        return bool(self.texts) and len(generated) > self.min_length and self._find([], generated)[1] is not None
 
-    def cut(self, text: str) -> str:
-        """What stands before the earliest stop text, without white space at its end; a text without one as it is."""
-        places = [text.index(stop) for stop in self.texts if stop in text]
-        return text[: min(places)].rstrip() if places else text
+    def text(self, lead: Sequence[int], generated: Sequence[int]) -> str:
+        """The text of ``lead`` and of the generated tokens before the earliest stop text, without white space at its end."""
+        text, place = self._find(lead, generated)
+        return text if place is None else text[:place].rstrip()
+
+    def _find(self, lead: Sequence[int], generated: Sequence[int]) -> tuple[str, int | None]:
+        """The whole text, and where the earliest stop text begins."""
+        whole, untouched = self._decode([[*lead, *generated], [*lead, *generated[: self.min_length]]])
+        start = len(commonprefix([whole, untouched]))  # what follows may have changed the end of it
+        places = [place for stop in self.texts if (place := whole.find(stop, start)) >= 0]
+        return whole, min(places, default=None)
 
 
 def apply_rules(

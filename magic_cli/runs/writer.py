@@ -223,7 +223,7 @@ class Writer:
             prompts,
             [] if features is None else [method.image_guide(self.scorer, torch.stack(features))],
             Options(
-                is_settled=self.format.is_settled,
+                text_format=self.format,
                 seeds=[item_seed(options.seed, item.id, options.repeat) for item, _ in readable],
                 rules=self.rules,
                 on_step=trace if options.trace else None,

@@ -83,8 +83,9 @@ def differing(language_model, parity_clip, image_features, monkeypatch):
             language_model.prepare(decoding_len=method.decoding_len, num_candidates=method.k, look_ahead=look_ahead)
             prompts = [prompt_of(language_model, case) for case in cases]
             images = torch.stack([image_features[kind, case["photo"]] for case in cases])
-            is_settled = text_format.is_settled if stop else (lambda generated: False)
-            results = generate(language_model, method, prompts, guidance=Guidance(parity_clip, images), is_settled=is_settled)
+            results = generate(
+                language_model, method, prompts, guidance=Guidance(parity_clip, images), text_format=text_format if stop else None
+            )
             for case, prompt, ids in zip(cases, prompts, results, strict=True):
                 same = text_format.text(prompt, ids) == case["text" if kind == "captions" else "story"]
                 if not stop and "token_ids" in case:

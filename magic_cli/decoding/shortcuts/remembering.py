@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from magic_cli.decoding.batch import Row, is_done, steering
+from magic_cli.decoding.batch import Row, ends, is_done, remaining, steering
 from magic_cli.decoding.method import DecodingMethod
 from magic_cli.decoding.request import Request
 from magic_cli.decoding.shortcuts.deciding import read
@@ -46,8 +46,8 @@ def _follow(method: DecodingMethod, request: Request, row: Row, results: dict[in
     options, prompt, bound = request.options, request.prompts[row.prompt], steering(request, [row])
     while not prompt.vectors and (evidence := options.memory.get(prompt.ids, row.generated)) is not None:
         step = RememberedStep(
-            request.model, state=None, logits=None, prompts=[prompt.ids], generated=[row.generated], remaining=[], generators=[],
-            steering=bound, lazy=options.lazy, evidence=evidence,
+            request.model, state=None, logits=None, prompts=[prompt.ids], generated=[row.generated], remaining=[remaining(method, request, row)],
+            generators=[row.generator], ends=ends(request, [row]), steering=bound, lazy=options.lazy, evidence=evidence,
         )  # fmt: skip
         try:
             choice = method.begin(1).step(step)

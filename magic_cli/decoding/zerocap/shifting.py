@@ -114,5 +114,6 @@ def make_less_likely(logits: Tensor, chosen: Tensor, factor: float) -> Tensor:
 
 
 def fuse(logits: Tensor, log_p0: Tensor, fusion_factor: float) -> Tensor:
-    """Log probabilities (R, V) of ``softmax(logits) ** fusion * p0 ** (1 - fusion)``, renormalised."""
-    return (fusion_factor * logits.log_softmax(dim=-1) + (1 - fusion_factor) * log_p0).log_softmax(dim=-1)
+    """Log probabilities (R, V) of ``softmax(logits) ** fusion * p0 ** (1 - fusion)``, renormalised; logits of -inf stay -inf."""
+    fused = fusion_factor * logits.log_softmax(dim=-1) + (1 - fusion_factor) * log_p0
+    return fused.masked_fill(logits == -torch.inf, -torch.inf).log_softmax(dim=-1)

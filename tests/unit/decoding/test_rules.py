@@ -131,14 +131,25 @@ def test_forced_sequence_is_written_to_its_end_and_keeps_its_scores():
 
 
 def test_stop_text_settles_and_cuts_at_the_earliest(language_model):
-    stop = StopTexts([" bus", " on top"], language_model.decode)
-    ids = language_model.encode("A cat sitting on top of a bus.")
+    stop, encode = StopTexts([" bus", " on top"], language_model.decode), language_model.encode
+    ids = encode("A cat sitting on top of a bus.")
     lengths = [n for n in range(len(ids) + 1) if stop.is_settled(ids[:n])]
     assert lengths == list(range(lengths[0], len(ids) + 1)) and " on top" in language_model.decode([ids[: lengths[0]]])[0]
-    assert stop.cut("A cat sitting on top of a bus.") == "A cat sitting"
-    assert stop.cut("A bus  \n on top") == "A"
-    assert stop.cut(" A dog. ") == " A dog. "
-    assert StopTexts(["."], language_model.decode).cut(".") == ""
+    assert stop.text([], ids) == "A cat sitting"
+    assert stop.text([], encode("A bus  \n on top")) == "A"
+    assert stop.text([], encode(" A dog. ")) == " A dog. "
+    assert stop.text(encode("A bus on top"), encode(" of a bus.")) == "A bus on top of a", "what the prompt says stops nothing"
+    assert StopTexts(["."], language_model.decode).text([], encode(".")) == ""
+
+
+@pytest.mark.parametrize(("min_length", "kept"), [(0, "A dog"), (2, "A dog"), (3, "A dog. A cat"), (7, "A dog. A cat"), (8, "A dog. A cat. A bus")])
+def test_stop_text_that_begins_before_the_minimum_length_ends_nothing(language_model, min_length, kept):
+    stop = StopTexts(["."], language_model.decode, min_length=min_length)
+    ids = language_model.encode("A dog. A cat. A bus. A")
+    assert language_model.decode([[token] for token in ids[:8]]) == ["A", " dog", ".", " ", "A", " c", "at", "."]
+    assert stop.text([], ids) == kept
+    first = next(n for n in range(len(ids) + 1) if stop.is_settled(ids[:n]))
+    assert first > min_length and all(stop.is_settled(ids[:n]) for n in range(first, len(ids) + 1))
 
 
 def test_rules_apply_in_order_and_none_gives_the_scores_themselves():

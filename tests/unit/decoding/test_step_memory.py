@@ -7,7 +7,9 @@ from magic_cli.decoding import scoring
 from tests.decoding import Guidance, generate
 from magic_cli.decoding.magic import ClipText, ContrastiveSearch, MagicSearch
 from magic_cli.decoding.sampling import GreedySearch
+from magic_cli.decoding.rules import StopTexts
 from magic_cli.decoding.shortcuts.memory import Evidence, StepMemory
+from magic_cli.decoding.text import CaptionFormat
 from magic_cli.errors import MagicError
 from magic_cli.models.language.language_model import HuggingFaceLanguageModel
 
@@ -108,8 +110,9 @@ def test_nothing_is_computed_again_when_no_image_tells_texts_apart(make_language
     model.work.counts.clear()
     assert generate(model, method, [[model.start_id]] * 3, memory=memory) == first * 3
     assert model.work.counts["lm_positions"] == 0 and memory.met == 3 * len(first[0])
-    stop = first[0][: LENGTH // 2]
-    assert generate(model, method, [[model.start_id]], memory=memory, is_settled=lambda generated: generated == stop) == [stop]
+    words = model.decode([first[0][: LENGTH // 2]])[0]
+    [part] = generate(model, method, [[model.start_id]], memory=memory, text_format=CaptionFormat(model, StopTexts([words[-5:]], model.decode)))
+    assert 0 < len(part) <= LENGTH // 2 and part == first[0][: len(part)] and model.work.counts["lm_positions"] == 0
 
 
 class Unsteady:
