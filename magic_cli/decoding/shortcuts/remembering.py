@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor
 
@@ -16,15 +17,27 @@ from magic_cli.decoding.step import Candidates, Step
 from magic_cli.decoding.tracing import as_lists, report
 
 
+_COMPUTED = ("state", "logits", "generators", "peek")
+"""What a step has from the language model, and a row's own generator, which a step that is taken again would have moved on."""
+
+
 class NotRemembered(Exception):
     """More must be known for a choice than is remembered."""
 
 
 @dataclass
 class RememberedStep(Step):
-    """A step of one row, of which all that does not depend on the guides is remembered."""
+    """A step of one row, of which all that does not depend on the guides is remembered.
+
+    A method that asks for more has it computed: whatever it asks for of ``_COMPUTED`` raises ``NotRemembered``.
+    """
 
     evidence: Evidence | None = None
+
+    def __getattribute__(self, name: str) -> Any:
+        if name in _COMPUTED:
+            raise NotRemembered
+        return super().__getattribute__(name)
 
     def candidates(self, k: int) -> Candidates:
         return self.evidence.as_candidates()
@@ -47,13 +60,13 @@ def _follow(method: DecodingMethod, request: Request, row: Row, results: dict[in
     while not prompt.vectors and (evidence := options.memory.get(prompt.ids, row.generated)) is not None:
         step = RememberedStep(
             request.model, state=None, logits=None, prompts=[prompt.ids], generated=[row.generated], remaining=[remaining(method, request, row)],
-            generators=[row.generator], ends=ends(request, [row]), steering=bound, lazy=options.lazy, evidence=evidence,
+            generators=[], ends=ends(request, [row]), steering=bound, lazy=options.lazy, evidence=evidence,
         )  # fmt: skip
         try:
             choice = method.begin(1).step(step)
         except NotRemembered:
             break
-        tokens, close = read(step, choice)
+        tokens, close = read(choice, bound, None)
         if close and not evidence.alone and options.settle_ties:
             break
         options.memory.met += 1
