@@ -172,7 +172,7 @@ def load_image_text_model(settings: Any, *, device: torch.device, dtype: torch.d
     model, description = _FAMILIES[settings.family.value](settings, device=device, dtype=dtype, work=work)
     if dtype == torch.float16:  # what was finite when it was read may be too large for it
         with _reading(settings):
-            refuse(number_faults(getattr(model, "model", torch.nn.Module())))
+            refuse(number_faults(model.network))
     _tell(settings, model.fit.notes())
     if settings.logit_scale is not None:
         model.logit_scale = settings.logit_scale
@@ -225,7 +225,7 @@ def load_text_model(source: Any, *, device: torch.device) -> tuple[Any, Any, dic
     """A metric's text model, its tokenizer, its description for metrics.json, and the weights that its pooler lacks.
 
     Args:
-        source: A ``metrics.text_models.TextModel``.
+        source: A ``metrics.encoders.TextModel``.
         device: Where it runs, in float32.
 
     Raises:

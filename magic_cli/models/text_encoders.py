@@ -9,11 +9,11 @@ import numpy as np
 import torch
 
 from magic_cli.errors import MagicError
+from magic_cli.models.language.positions import longest_text
 from magic_cli.models.loading import load_text_model
 from magic_cli.terminal.progress import progress
 
 _BATCH = 32
-_MOST_TOKENS = 512  # what BERT has positions for
 
 
 class PooledEncoder:
@@ -25,7 +25,7 @@ class PooledEncoder:
     @torch.inference_mode()
     def encode(self, texts: Sequence[str]) -> np.ndarray:
         """(N, E) float32 pooled outputs; long texts are cut at what the model has positions for."""
-        ids = self._tokenizer(list(texts), truncation=True, max_length=_longest(self._model))["input_ids"]
+        ids = self._tokenizer(list(texts), truncation=True, max_length=longest_text(self._model, self._tokenizer))["input_ids"]
         return _in_batches(ids, lambda batch, mask: self._model(input_ids=batch, attention_mask=mask).pooler_output, self._model)
 
 
@@ -37,7 +37,7 @@ class LastTokenEncoder:
 
     def token_ids(self, texts: Sequence[str], max_length: int) -> list[list[int]]:
         """Token ids of each text, cut at ``max_length``; of an empty text the end-of-text token."""
-        length = min(max_length, _longest(self._model))
+        length = min(max_length, longest_text(self._model, self._tokenizer))
         found = self._tokenizer(list(texts), truncation=True, max_length=length)["input_ids"]
         return [list(ids) or [self._tokenizer.eos_token_id] for ids in found]
 
@@ -68,10 +68,6 @@ def load_last_token_encoder(source: Any, *, device: torch.device) -> tuple[LastT
     """As ``load_pooled_encoder``, of a causal language model."""
     model, tokenizer, facts, _ = load_text_model(source, device=device)
     return LastTokenEncoder(model, tokenizer), facts
-
-
-def _longest(model: Any) -> int:
-    return getattr(model.config, "max_position_embeddings", None) or _MOST_TOKENS
 
 
 def _in_batches(ids: Sequence[Sequence[int]], encode: Any, model: Any) -> np.ndarray:

@@ -17,7 +17,7 @@ from typing import Self
 import numpy as np
 import torch
 from safetensors.torch import load_file, save
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from magic_cli.data.json_files import read_json_object
@@ -55,6 +55,7 @@ class EmbeddedMatcher(ImageTextModel):
         self.prepare_image = self.photos.prepare
         self.tower = tower
         self.texts = TextBackbone() if tower is None else None
+        self.network = nn.ModuleList([self.heads, self.photos.network, (tower or self.texts).network])
         self._adopt_own_tower(torch.float32)
 
     @classmethod

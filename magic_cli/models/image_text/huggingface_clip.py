@@ -36,6 +36,7 @@ class HuggingFaceClip(ImageTextModel):
     def __init__(self, model: Any, tokenizer: Any, image_processor: Any, **options: Any) -> None:
         super().__init__(**options)
         self.model, self.tokenizer, self.image_processor = model.eval(), tokenizer, image_processor
+        self.network = model
         self.prepare_image = ProcessImage(image_processor)
         self.adopt_tower(self.read_tower(), dtype=model.dtype)
 

@@ -41,12 +41,14 @@ class ImageTextModel:
         text_tower: The causal text tower if the incremental path agrees with the model's own encoder, else None.
         prepare_image: RGB image -> what ``embed_images`` takes, as numpy arrays. It holds no weights and can be pickled, so
             that images are prepared in other processes.
+        network: The module that holds all its weights.
         fit: How the weights of its files fitted it.
     """
 
     fit = Fit()
     text_tower: CausalTextTower | None = None
     prepare_image: Callable[[Image], Any]
+    network: torch.nn.Module
 
     def __init__(self, *, logit_scale: float, work: Work | None = None) -> None:
         self.logit_scale = logit_scale
@@ -97,6 +99,7 @@ class ImageTextModel:
         """Use ``tower`` for growing texts if it gives the same features as the model's own encoder."""
         if tower is None:
             return
+        self.embed_texts(["a"])  # a tokenizer that is not the model's is a fault, and no reason to take the plain path
         try:
             tower = tower.packed()
             error = self._tower_error(tower)

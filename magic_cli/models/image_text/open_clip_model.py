@@ -30,6 +30,7 @@ class OpenClip(ImageTextModel):
     def __init__(self, model: Any, preprocess: Any, tokenizer: Any, **options: Any) -> None:
         super().__init__(**options)
         self.model, self.prepare_image, self.tokenizer = model.eval(), TransformImage(preprocess), tokenizer
+        self.network = model
         self.dtype = model.logit_scale.dtype
         self.adopt_tower(self._tower(), dtype=self.dtype)
 

@@ -42,6 +42,7 @@ class OpenAIClip(ImageTextModel):
     def __init__(self, model: Any, preprocess: Any, **options: Any) -> None:
         super().__init__(**options)
         self.model, self.prepare_image = model.eval(), TransformImage(preprocess)
+        self.network = model
         self.clip = import_clip()
         self.end_id = model.vocab_size - 1  # its tokenizer's end token is the last one
         self.adopt_tower(self._tower(), dtype=model.dtype)

@@ -273,3 +273,10 @@ def test_copy_with_other_weights_is_refused_by_name(tmp_path, file, change, text
     with pytest.raises(ModelFault) as refused:
         EmbeddedMatcher.load(folder)
     assert text in refused.value.faults[0].text
+
+
+def test_network_holds_all_weights_that_a_loaded_matcher_has():
+    matcher = EmbeddedMatcher.load()
+    held = {id(weight) for weight in matcher.network.parameters()}
+    assert {id(weight) for part in (matcher.heads, matcher.photos.network, matcher.tower.network) for weight in part.parameters()} == held
+    assert len(held) > 50
