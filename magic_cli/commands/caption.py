@@ -59,7 +59,10 @@ class CaptionTask(WritingTask):
         return CaptionFormat(model, stop)
 
     def prompt(self, model: Tokens, item: ImageRecord) -> list[int]:
-        return model.encode_prompt(self.settings.prompt)
+        ids = model.encode_prompt(self.settings.prompt)
+        if fault := self.settings.room_fault(len(ids)):
+            raise SettingsError(fault)
+        return ids
 
     def describe(self, item: ImageRecord) -> dict[str, Any]:
         return {"id": item.id, "image": str(item.path)}

@@ -67,6 +67,8 @@ class StoryTask(WritingTask):
             ids = model.encode_prompt(template.replace(TITLE, item.title))
         if len(ids) >= length:
             raise Unwritable(f"its prompt has {counted(len(ids), 'token')}, and decoding.decoding_len={length} counts them; raise it, or shorten the title")
+        if fault := self.settings.room_fault(len(ids)):
+            raise Unwritable(fault)
         return ids
 
     def describe(self, item: StoryRecord) -> dict[str, Any]:

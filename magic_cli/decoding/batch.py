@@ -62,7 +62,7 @@ class Batch:
 
     def step(self) -> Step:
         """What may come next."""
-        prompts, generated = [self._prompt(row).ids for row in self.rows], [row.generated for row in self.rows]
+        prompts, generated = [self._prompt(row).words for row in self.rows], [row.generated for row in self.rows]
         options = self.request.options
         return Step(
             model=self.request.model,

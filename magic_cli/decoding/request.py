@@ -62,6 +62,17 @@ class Request:
     """Present if the method needs an image."""
     options: Options = field(default_factory=Options)
 
+    def __post_init__(self) -> None:
+        count = len(self.prompts)
+        lengths = {"seeds": len(self.options.seeds) if self.options.seeds is not None else count}
+        lengths |= {f"vectors of guide {number}": len(guide.vectors) for number, guide in enumerate(self.guides, 1) if isinstance(guide, ImageGuide)}
+        for name, length in lengths.items():
+            if length != count:
+                raise SettingsError(f"generate: there must be as many {name} as prompts, which are {count}, got {length}")
+        empty = [number for number, prompt in enumerate(self.prompts, start=1) if not prompt.ids]
+        if empty and self.model is not None:
+            raise SettingsError(f"generate: prompt {empty[0]} has no tokens; begin it with the model's start token")
+
     @property
     def text_format(self) -> TextFormat:
         """How texts end, and what of them is returned."""
@@ -69,7 +80,7 @@ class Request:
 
     def seed(self, index: int) -> int:
         """Of one prompt."""
-        return self.options.seeds[index] if self.options.seeds else 0
+        return 0 if self.options.seeds is None else self.options.seeds[index]
 
     def image_guide(self, method: str) -> ImageGuide:
         """The one guide of a method that compares whole texts with an image.

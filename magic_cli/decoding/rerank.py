@@ -84,7 +84,7 @@ class Rerank(DecodingMethod, WholeTexts):
         """
         from magic_cli.decoding import scoring
 
-        lead = request.prompts[index].ids if self.clip_text is ClipText.prefix_and_generated else []
+        lead = request.prompts[index].words if self.clip_text is ClipText.prefix_and_generated else []
         texts = [request.text_format.cut(lead, ids) for ids in candidates]
         places = {text: place for place, text in reversed(list(enumerate(texts)))}  # the first of equal texts
         distinct = sorted(places, key=places.__getitem__)

@@ -43,7 +43,7 @@ class RepetitionPenalty:
         self.penalty = penalty
 
     def __call__(self, logits: Tensor, prompts: Sequence[Sequence[int]], generated: Sequence[Sequence[int]]) -> Tensor:
-        used = [(row, token) for row, ids in enumerate(zip(prompts, generated, strict=True)) for token in chain(*ids)]
+        used = [(row, token) for row, ids in enumerate(zip(prompts, generated, strict=True)) for token in chain(*ids) if token < logits.shape[1]]
         if not used:
             return logits.clone()
         place = torch.tensor(used, device=logits.device).unbind(dim=1)

@@ -81,6 +81,7 @@ class Step:
     logits: Tensor
     """(R, V) scores of the next token, after all rules; -inf: may not come next."""
     prompts: list[Sequence[int]]
+    """Tokens of the rows' prompts; what stands there as a vector is none."""
     generated: list[list[int]]
     """Tokens after the prompt, one list a row."""
     remaining: list[int]

@@ -24,6 +24,7 @@ from magic_cli.decoding.zerocap.method import ZeroCap
 from magic_cli.errors import MOST_ITEMS, MOST_SEED, SettingsError, require
 from magic_cli.models.settings import MOST_MIB, MOST_PROCESSES, MachineSettings
 from magic_cli.retrieval.clipre import CaptionRetrieval
+from magic_cli.terminal.wording import counted
 
 DECODING_METHODS: dict[str, type[DecodingMethod] | type[CaptionRetrieval]] = {
     "magic": MagicSearch,
@@ -129,6 +130,17 @@ class WritingSettings:
             raise SettingsError(
                 f"rules.min_length must be below decoding.decoding_len={self.decoding.decoding_len}, got {self.rules.min_length}; lower it, or raise the latter"
             )
+
+    def room_fault(self, prompt_length: int) -> str | None:
+        """Why a text after so many tokens cannot get its minimum length; None: it can."""
+        length = self.decoding.decoding_len
+        room, least = length - prompt_length, self.rules.min_length
+        if room <= 0 or room >= least:  # a prompt that fills all is refused by itself
+            return None
+        return (
+            f"rules.min_length={least}: the prompt has {counted(prompt_length, 'token')}, and decoding.decoding_len={length} counts them, which leaves room "
+            f"for {room}; lower it, or raise the latter"
+        )
 
     def claim(self) -> tuple[str, str] | None:
         """The run folder that was named, and what identifies the run that may use it; None if none was named."""

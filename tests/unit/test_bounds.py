@@ -12,6 +12,7 @@ from magic_cli.data.training_texts import SourceKind, TextDataset, TextSource
 from magic_cli.decoding.beam import BeamSearch
 from magic_cli.decoding.magic import ContrastiveSearch, MagicSearch
 from magic_cli.decoding.rerank import Rerank
+from magic_cli.decoding.rule_settings import RuleSettings
 from magic_cli.decoding.sampling import GreedySearch, NucleusSampling, TopKSampling, TypicalSampling
 from magic_cli.decoding.zerocap.method import ZeroCap
 from magic_cli.errors import SettingsError
@@ -33,7 +34,7 @@ VALID = [
     RetrieveImagesSettings(None, RetrieveImagesAction.query, queries=["a"], index="x"), FreshModel(), ObjectiveSettings(), OptimizerSettings(),
     ValidateSettings(), TrainingRunSettings(), TextDataset(train=[BUNDLED], held_out=1.0), BUNDLED, BootstrapSettings(), EvaluateSettings(None),
     HumanEvalSettings(HumanEvalAction.make, files=["x"]), MetricsSettings(), *(metric() for metric in METRICS.values()), BenchSettings(),
-    GrowthSettings(),
+    GrowthSettings(), RuleSettings(),
 ]  # fmt: skip
 CHECKED_LATER = {
     ("TextSource", "held_out"), ("TextDataset", "held_out"),  # a share, or any whole number of texts

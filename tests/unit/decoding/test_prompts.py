@@ -6,13 +6,16 @@ from tests.decoding import Guidance, generate
 
 from magic_cli.decoding import generate as core
 from magic_cli.decoding.beam import BeamSearch
-from magic_cli.decoding.magic import ContrastiveSearch, MagicSearch
+from magic_cli.decoding.magic import ClipText, ContrastiveSearch, MagicSearch
 from magic_cli.decoding.prompts import Prompt
 from magic_cli.decoding.request import Options
+from magic_cli.decoding.rerank import Rerank
+from magic_cli.decoding.rules import ForbiddenWords, RepetitionPenalty
 from magic_cli.decoding.sampling import GreedySearch, NucleusSampling
 from magic_cli.decoding.shortcuts.memory import StepMemory
+from magic_cli.decoding.token_texts import token_texts
 from magic_cli.decoding.zerocap.method import ZeroCap
-from magic_cli.errors import MagicError
+from magic_cli.errors import MagicError, SettingsError
 
 LENGTH = 16
 METHODS = [MagicSearch(LENGTH, k=5, alpha=0.1, beta=0.4), ContrastiveSearch(LENGTH, k=4, alpha=0.6), GreedySearch(LENGTH), BeamSearch(LENGTH, num_beams=3),
@@ -77,3 +80,36 @@ def test_hidden_states_are_those_of_a_plain_pass_when_asked_for(language_model, 
         with torch.inference_mode():
             hidden = network.base_model(torch.tensor([[*prompt, *one.ids]])).last_hidden_state[0, len(prompt) :]
         assert torch.allclose(one.hidden, hidden, atol=1e-4) and len(one.hidden) == len(one.ids)
+
+
+@pytest.mark.parametrize("method", [GreedySearch(LENGTH), MagicSearch(LENGTH, k=5, alpha=0.1, beta=0.7, clip_text=ClipText.prefix_and_generated),
+                                    Rerank(LENGTH, base=NucleusSampling(LENGTH, p=0.9), num=4)], ids=lambda method: type(method).__name__)  # fmt: skip
+@each_way
+def test_id_in_a_vector_s_place_changes_nothing(make_language_model, clip, image_features, prompts, method, look_ahead):
+    """Whatever it is, no rule and no image-text model reads it; nor need the model have it."""
+    model = make_language_model(look_ahead=look_ahead)
+    rules = [RepetitionPenalty(3.0), ForbiddenWords(["on"], token_texts(model))]
+    embedded = model.network.embed(torch.tensor(prompts[0]))
+
+    def write(filler):
+        ids = [filler if place in (1, 2) else token for place, token in enumerate(prompts[0])]
+        prompt = Prompt(ids, {place: embedded[place] for place in (1, 2)})
+        return generate(model, method, [prompt], guidance=Guidance(clip, image_features[:1]), rules=rules)
+
+    assert write(0) == write(20) == write(301) == write(-200) == write(99_999)
+
+
+@pytest.mark.parametrize(
+    ("prompts", "number", "seeds", "told"),
+    [
+        ([[]], 1, None, "generate: prompt 1 has no tokens; begin it with the model's start token"),
+        ([[5], [6]], 2, [1], "generate: there must be as many seeds as prompts, which are 2, got 1"),
+        ([[5]], 1, [1, 2], "generate: there must be as many seeds as prompts, which are 1, got 2"),
+        ([[5], [6]], 1, None, "generate: there must be as many vectors of guide 1 as prompts, which are 2, got 1"),
+        ([[5]], 3, None, "generate: there must be as many vectors of guide 1 as prompts, which are 1, got 3"),
+    ],
+)
+def test_numbers_that_do_not_fit_are_told_in_one_line(language_model, clip, image_features, prompts, number, seeds, told):
+    with pytest.raises(SettingsError) as error:
+        generate(language_model, METHODS[0], prompts, guidance=Guidance(clip, image_features[:number]), seeds=seeds)
+    assert str(error.value) == told

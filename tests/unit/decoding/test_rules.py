@@ -207,6 +207,35 @@ def test_settings_build_the_rules_that_are_set(language_model):
     assert out[0, language_model.encode(" cat")[0]] == (-INF if len(language_model.encode(" cat")) == 1 else 1)
 
 
+@pytest.mark.parametrize(("typed", "read"), [("\\n", "\n"), ("a\\tb", "a\tb"), ("\n", "\n"), (" on", " on")])
+def test_line_breaks_and_tabs_are_read_as_they_are_typed(typed, read):
+    given = [typed]
+    assert RuleSettings(stop_texts=given).stop_texts == [read] and given == [typed]
+
+
+@pytest.mark.parametrize(("stop", "kept"), [(" .", "A dog"), (".", "A dog"), (" on", "A dog. A cat"), ("n't", "A dog. A cat on a bus. A"), ("\\n", "A dog. A cat on")])
+def test_stop_text_is_found_as_the_model_s_text_is_cleaned_up(language_model, stop, kept):
+    text = "A dog . A cat on a bus. A" if stop != "\\n" else "A dog . A cat on\n a bus"
+    _, stops = RuleSettings(stop_texts=[stop]).build(language_model)
+    assert stops.text([], language_model.encode(text)) == kept
+
+
+@pytest.mark.parametrize("name", ["stop_texts", "forbidden_words"])
+def test_special_token_is_no_text(language_model, name):
+    with pytest.raises(SettingsError) as error:
+        RuleSettings(**{name: ["a", "b <|endoftext|>"]}).build(language_model)
+    assert str(error.value) == (
+        f"rules.{name}: 'b <|endoftext|>' holds the model's special token '<|endoftext|>', which stands in no text; leave it out"
+    )
+
+
+def test_prompt_s_tokens_that_the_model_never_writes_are_no_candidates():
+    """Some models read more ids than they score."""
+    logits = random_logits(1)
+    for rule in (RULES["repetition_penalty"], RULES["forbidden_words"]):
+        assert torch.equal(rule(logits, [[len(TOKENS) + 3, 1]], [[]]), rule(logits, [[1]], [[]]))
+
+
 def test_settings_need_no_torch_when_imported():
     import subprocess
     import sys
