@@ -17,6 +17,8 @@ class Item:
     """Empty: the file has none."""
     image: str | None = None
     """Image file as it is named there; None: it names none."""
+    guessed_image: str | None = None
+    """Image file under a key that need not mean the item's image; it counts only where no id and no name does."""
     split: str | None = None
     title: str | None = None
     """What a story was written for; None: this is a caption."""

@@ -13,16 +13,10 @@ from typing import Any
 
 from magic_cli.data.images import IMAGE_SUFFIXES
 from magic_cli.data.listed_texts import texts_of
+from magic_cli.data.record_fields import CAPTION_KEYS, ID_KEYS, REFERENCE_KEYS, column_word
 from magic_cli.data.text_files import text_lines
 from magic_cli.errors import MagicError
 from magic_cli.terminal.wording import counted
-
-# Of two ids in one record the earlier word's counts: beside an image's id, `id` is a running number of the caption.
-ID_KEYS = (
-    "image_id", "img_id", "cocoid", "id", "image_key", "image_name", "file_name", "filename", "image", "image_path",
-)  # fmt: skip
-CAPTION_KEYS = ("caption", "prediction", "pred", "generated_caption", "generated_text", "hypothesis", "text", "story")
-REFERENCE_KEYS = ("references", "captions", "refs", "gts", "reference")
 
 _COLUMNS = {*ID_KEYS, *CAPTION_KEYS, *REFERENCE_KEYS, "split", "title"}
 _DELIMITERS = "\t|;,"
@@ -157,15 +151,6 @@ def _layout(text: str) -> tuple[_Layout, str]:
     first = next((line for _, line in text_lines(text)), "")
     delimiter = next((sign for sign in _DELIMITERS if sign in first), ",")
     return _Layout(delimiter, spaced=delimiter in _QUOTING and f"{delimiter} " in first), first
-
-
-def column_word(name: str) -> str:
-    """A column's name as the key that it means.
-
-    >>> column_word("Image ID")
-    'image_id'
-    """
-    return name.strip().lower().replace(" ", "_")
 
 
 def _column(name: str) -> str:

@@ -51,9 +51,10 @@ def find_images(
 
 
 def _names(item: Item, references: ReferenceSet | None, target: str, *, with_ids: bool) -> list[str]:
-    """Names of an image's file or, for want of those, ids that its file may be called after; a story's id is its title's."""
+    """Names of an image's file or, for want of those, ids that its file may be called after (a story's id is its title's), then guesses."""
     named = [name for name in (item.image, references.image_name(target) if references else None) if name]
-    return named or ([item.id, target] if with_ids and item.title is None else [])
+    guessed = [name for name in (item.guessed_image, references.guessed_names.get(target) if references else None) if name]
+    return named or [*([item.id, target] if with_ids and item.title is None else []), *guessed]
 
 
 def _find(system: System, names: list[str], folder: ImageLookup) -> Path | None:

@@ -23,8 +23,8 @@ def match_references(system: System, references: ReferenceSet, *, drop_unmatched
     """Find the references of each caption.
 
     An id may be a running number that means another image in the references. So where a record's image name belongs to another
-    image than its id, the names decide, if each of them is one image's; else neither is trusted. Stories are matched by id
-    alone: several may be of one image.
+    image than its id, or only names find some images and only ids find others, the names decide, if each of them is one image's;
+    else neither is trusted. Stories are matched by id alone: several may be of one image.
 
     Raises:
         MagicError: Ids and image names contradict each other, a caption has no references, or two are of one image.
@@ -33,17 +33,31 @@ def match_references(system: System, references: ReferenceSet, *, drop_unmatched
     by_id = {item.id: references.find(item.id) for item in system.items}
     by_name = {item: references.find(name) for item, name in names.items()}
     contradicted = [item for item in names if len(by_id[item]) == 1 and _contradicts(references, by_id[item][0], names[item])]
-    if not contradicted:
+    mixed = [] if contradicted else _found_by_name_alone(by_id, by_name)
+    if not contradicted and not mixed:
         found = {item: by_id[item] if len(by_id[item]) == 1 else by_name.get(item) or by_id[item] for item in by_id}
+        guesses = {} if system.writes_stories else {item.id: item.image or item.guessed_image for item in system.items if not found[item.id]}
+        found |= {item: references.guess(name) for item, name in guesses.items() if name is not None}
         return Match(_in_order(system, references, found, drop_unmatched))
-    contradiction = _contradiction(references, contradicted[0], by_id[contradicted[0]][0], names[contradicted[0]])
+    if contradicted:
+        contradiction = _contradiction(references, contradicted[0], by_id[contradicted[0]][0], names[contradicted[0]])
+    else:
+        contradiction = f"id {mixed[0]!r} is not in {references.source}, its image {_shown(names[mixed[0]])} is"
     if system.ids_are_chosen:
-        note = f"matched by id, as id_key says, though {len(contradicted)} image names are other images' ({contradiction})"
-        return Match(_in_order(system, references, by_id, drop_unmatched), (note,))
-    unnamed = [item for item in by_id if len(by_name.get(item, ())) != 1]
+        which = f"{len(contradicted)} image names are other images'" if contradicted else f"image names find {len(mixed)} more"
+        return Match(_in_order(system, references, by_id, drop_unmatched), (f"matched by id, as id_key says, though {which} ({contradiction})",))
+    # of ids that nothing contradicts, those that no name confirms may be left out on request
+    may_drop = mixed and drop_unmatched
+    unnamed = [item for item in by_id if len(by_name.get(item, ())) != 1 and not (may_drop and by_name.get(item) == ())]
     if unnamed:
         raise MagicError(f"{system.source}: {contradiction}; {_fault_of_name(unnamed[0], names, by_name)}, so {_remedy(system)}")
     return Match(_in_order(system, references, by_name, drop_unmatched), (f"matched by image name, not by id: {contradiction}",))
+
+
+def _found_by_name_alone(by_id: dict[str, tuple[str, ...]], by_name: dict[str, tuple[str, ...]]) -> list[str]:
+    """Items that only their names find, though ids that no name confirms find others: then the ids may be numbers of rows."""
+    unconfirmed = any(len(found) == 1 and by_name.get(item) != found for item, found in by_id.items())
+    return [item for item, found in by_name.items() if len(found) == 1 and not by_id[item]] if unconfirmed else []
 
 
 def _contradicts(references: ReferenceSet, target: str, image: str) -> bool:

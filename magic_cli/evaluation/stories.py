@@ -66,7 +66,7 @@ def human_systems(systems: Sequence[System]) -> list[System]:
     """
     found: dict[tuple[str, ...], System] = {}
     for system in systems:
-        told = tuple(Item(i.id, i.references[0], image=i.image, title=i.title) for i in system.items if i.title is not None and i.references)
+        told = tuple(Item(i.id, i.references[0], image=i.image, guessed_image=i.guessed_image, title=i.title) for i in system.items if i.title is not None and i.references)
         if told:
             name = HUMAN if not found else f"{HUMAN}-{system.name}"
             found.setdefault(tuple(item.text for item in told), System(name, system.source, told))
@@ -85,4 +85,4 @@ def with_retrieved(systems: Sequence[System], settings: ScoringSettings) -> list
 
 
 def _with_image(item: Item, best: Mapping[str, Path]) -> Item:
-    return replace(item, retrieved=best.get(item.title)) if item.title is not None and item.image is None else item
+    return replace(item, retrieved=best.get(item.title)) if item.title is not None and not (item.image or item.guessed_image) else item

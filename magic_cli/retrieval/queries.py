@@ -8,6 +8,7 @@ from typing import Any
 
 from magic_cli.data.json_files import holds_json, parse_records
 from magic_cli.data.paths import named_paths
+from magic_cli.data.record_fields import first_key, item_id, one_text
 from magic_cli.data.story_files import is_story_file
 from magic_cli.data.text_files import read_text, text_lines
 from magic_cli.data.text_tables import is_named_csv, is_story_header
@@ -67,7 +68,8 @@ def _of_file(path: Path, *, first: int) -> list[dict[str, str]]:
 def _of_record(record: Any, number: int, place: str) -> dict[str, str]:
     if isinstance(record, str):
         return {"id": str(number), "query": record}
-    text = next((record[key] for key in _KEYS if key in record), None) if isinstance(record, dict) else None
-    if not isinstance(text, str):
+    key = first_key(record, _KEYS) if isinstance(record, dict) else None
+    if key is None:
         raise MagicError(f"{place}: has no query ({', '.join(_KEYS)}); {_HINT}")
-    return {"id": str(record.get("id", number)), "query": text.partition(_SEPARATOR)[0]}
+    text = one_text(record[key], f"{place}, {key}")
+    return {"id": item_id(number if record.get("id") is None else record["id"], f"{place}: id"), "query": text.partition(_SEPARATOR)[0]}

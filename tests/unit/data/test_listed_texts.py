@@ -14,13 +14,12 @@ PRINTED = [
     str([DOG]), str((DOG,)), json.dumps([DOG]), str([{"generated_text": DOG}]), str([[{"generated_text": DOG}]]),
     json.dumps([{"caption": DOG, "conf": 0.5}]), str({"caption": DOG}), str(DOG.encode()), str([DOG.encode()]), f"  {[DOG]} ",
 ]  # fmt: skip
-PLAIN = ["[UNK] a dog", "[a dog]", "['a dog' says [the man", '"Stop" (a sign)', "(a dog)", "b'day party 'hats'", "[1] and [2", "{a} dog", "('a dog')"]
+PLAIN = ["[UNK] a dog", "[a dog]", "['a dog' says [the man", '"Stop" (a sign)', "(a dog)", "b'day party 'hats'", "[1] and [2", "{a} dog", "('a dog')", "[2]", "[]", "[1, 2.5]"]
 FAULTS = [
     (str(["a", "b"]), "got 2 of them"),
     ("['a dog'\n 'a cat']", "no comma between two texts"),
-    ("[]", "got 0 of them"),
     ("[None]", "is null|is none"),
-    ("[{'score': 0.5}]", "(must be one caption|is none)"),
+    ("[{'score': 0.5}]", "(must be one text|is none)"),
     ("[np.str_('a dog')]", "looks like a printed list"),
     ("array(['a dog'], dtype=object)", "looks like a printed list"),
     ("['a dog', ...]", "is none|got 2 of them"),

@@ -68,7 +68,7 @@ def test_captions_are_read_when_the_form_is_known(tmp_path, name):
         ([{"id": 1, "caption": "a"}, {"id": 2, "caption": None}], ("record 2", "id '2'", "the caption is null")),
         ([{"id": 1, "caption": 3}], ("record 1", "got 3")),
         ([{"id": 1, "caption": ["a", "b"]}], ("record 1", "got 2 of them")),
-        ({"1": ["a"], "2": ["b", "c"]}, ("record 2", "id '2'", "caption must be one caption, got 2 of them")),
+        ({"1": ["a"], "2": ["b", "c"]}, ("record 2", "id '2'", "caption must be one text, got 2 of them")),
         ({"1": []}, ("got 0 of them",)),
         ({"evaluation_result": [{}]}, ("record 1", "give a released story file")),
         ([{"id": 1, "caption": "a", "prediction": "b"}], ("caption and prediction", "caption_key=")),
@@ -261,6 +261,12 @@ def test_name_that_fits_two_images_finds_both(tmp_path):
     assert references.find("b/cat.jpg") == references.find("/photos/b/cat.JPG") == ("b/cat.jpg",)
 
 
+def test_annotations_are_of_one_image_however_its_id_is_written_and_may_be_printed_lists(tmp_path):
+    annotations = [{"image_id": "1", "caption": "['a dog runs', 'a dog']"}, {"image_id": 1.0, "caption": "dogs"}, {"image_id": 1, "caption": ["a pup"]}]
+    found = read_references(written(tmp_path, "coco.json", {"images": [{"id": "1", "file_name": "cat.jpg"}], "annotations": annotations}))
+    assert found.captions == {"1": ("a dog runs", "a dog", "dogs", "a pup")} and found.find("cat.jpg") == ("1",)
+
+
 def test_split_keeps_its_images_and_names_the_others(tmp_path):
     path = written(tmp_path, "refs.json", REFERENCE_FORMS["karpathy.json"])
     assert len(read_references(path, split="test").captions) == 2
@@ -273,13 +279,17 @@ def test_split_keeps_its_images_and_names_the_others(tmp_path):
 @pytest.mark.parametrize(
     ("document", "part"),
     [
-        ([{"id": 1, "references": []}], "must be a list of captions"),
-        ([{"id": 1, "references": ["a", None]}], "every reference must be a text"),
+        ([{"id": 1, "references": []}], "must be a text or a list of texts"),
+        ([{"id": 1, "references": ["a", None]}], "every entry must be a text"),
         ([{"id": 1, "references": ["a"]}, {"id": 1, "references": ["b"]}], "stands twice"),
         ([{"id": 1}], "no references"),
         ({"annotations": [{"image_id": 1}]}, "needs image_id and caption"),
         ({"annotations": []}, "holds no references"),
         ({"annotations": [], "images": ["a"]}, "image 1: needs an id"),
+        ({"annotations": [{"image_id": 1, "caption": "a"}], "images": [{"id": 1, "file_name": "a"}, {"id": 1.0, "file_name": "b"}]}, "image 2: the id '1' stands for both a and b"),
+        ({"annotations": [{"image_id": 1.5, "caption": "a"}]}, "annotation 1: image_id must be a text or a whole number, got '1.5'"),
+        ({"annotations": [{"image_id": 1, "caption": 5}]}, "annotation 1, caption: must be a text or a list of texts, got '5'"),
+        ([{"filename": "a.jpg", "sentences": []}], "id 'a'.: its sentences are none"),
         ([{"id": 1, "caption": None}], "caption: is null"),
         ([{"sentences": [{"raw": "a"}]}], "record 1: no id"),
         ({"evaluation_result": []}, "is a released story file.*give it as a system"),

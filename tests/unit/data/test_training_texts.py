@@ -7,6 +7,7 @@ import re
 import pytest
 
 from magic_cli.data.stories import read_titles
+from magic_cli.data.training_files import read_groups
 from magic_cli.data.training_texts import SourceKind, TextDataset, TextForm, TextSource, hold_out
 from magic_cli.errors import MagicError, SettingsError
 from magic_cli.retrieval.captions import load_captions
@@ -162,6 +163,43 @@ def test_names_in_a_json_document_are_no_texts(tmp_path, content, part):
     file = written(tmp_path, "captions.json", content)
     with pytest.raises(MagicError, match=re.escape(part)):
         TextDataset(train=[source("text", file)], held_out=1).training_and_validation()
+
+
+@pytest.mark.parametrize(
+    ("record", "texts"),
+    [
+        ({"image": "a.jpg", "caption": "['a small dog runs']"}, ["a small dog runs"]),
+        ({"image": "a.jpg", "caption": "x", "captions": [{"raw": "a dog"}, "a pup"]}, ["a dog", "a pup"]),
+        ({"captions": [{"caption": "a dog"}]}, ["a dog"]),
+        ({"caption": [["a dog"]], "references": []}, ["a dog"]),
+        ({"text": "[2]"}, ["[2]"]),
+    ],
+)
+def test_texts_are_read_as_captions_are(tmp_path, record, texts):
+    file = written(tmp_path, "a.jsonl", json.dumps(record))
+    assert TextDataset(train=[source("text", file)], held_out=1).read([source("text", file)]) == texts
+
+
+@pytest.mark.parametrize(
+    ("record", "part"),
+    [
+        ({"caption": "x", "captions": [{"score": 1}]}, "record 1, captions: every entry must be a text"),
+        ({"caption": "x", "references": 5}, "record 1, references: must be a text or a list of texts, got '5'"),
+        ({"caption": "['a' 'b']"}, "record 1, caption: looks like a printed list of texts but is none (no comma between two texts)"),
+    ],
+)
+def test_texts_that_cannot_be_read_are_not_left_out_in_silence(tmp_path, record, part):
+    file = written(tmp_path, "a.jsonl", json.dumps(record))
+    with pytest.raises(MagicError, match=re.escape(part)):
+        TextDataset(train=[source("text", file)], held_out=1).training_and_validation()
+
+
+def test_rows_of_one_image_are_one_group_however_its_id_is_written(tmp_path):
+    coco = {"images": [{"id": "1", "file_name": "1.jpg", "split": "train"}], "annotations": [{"image_id": 1, "caption": "A bus."}, {"image_id": 1.0, "caption": "Red bus."}]}
+    file = written(tmp_path, "coco.json", coco)
+    assert read_groups(SourceKind.coco_captions, file, "train", TextForm.caption) == [["A bus.", "Red bus."]]
+    records = written(tmp_path, "a.jsonl", "".join(json.dumps({"image_id": i, "caption": f"text {i}"}) + "\n" for i in (1, "1", 1.0, 2)))
+    assert read_groups(SourceKind.text, records, None, TextForm.caption) == [["text 1", "text 1", "text 1.0"], ["text 2"]]
 
 
 def test_half_characters_do_not_reach_the_tokenizer(tmp_path):
