@@ -1,9 +1,10 @@
-"""Files that no crash leaves half-written: append, replace, recover; and locks, which no crash leaves behind."""
+"""Files that no crash leaves half-written: append, replace, recover; locks, which no crash leaves behind; and what tells files apart."""
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
+import hashlib
 import json
 import os
 import time
@@ -139,3 +140,9 @@ def write_atomically(file: Path, text: str) -> None:
 def json_lines(records: Iterable[dict[str, Any]]) -> str:
     """Records as JSON, one a line."""
     return "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
+
+
+def sha256(file: Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -51,6 +51,39 @@ def aliases(name: str) -> list[str]:
     return list(dict.fromkeys(found))
 
 
+def contradicted(name: str, known: Iterable[str]) -> str | None:
+    r"""The name among an image's that fits only without its folder, or its suffix, which is another; None: one fits, or none is alike.
+
+    >>> contradicted("val/a.jpg", ["7", "train/a.jpg"]), contradicted("a.png", ["sub/a.jpg"])
+    ('train/a.jpg', 'sub/a.jpg')
+    >>> contradicted("D:\\x\\val\\a.JPG", ["val/a.jpeg"]), contradicted("val/a.jpg", ["a"]), contradicted("val/7.jpg", ["train/8.jpg"])
+    (None, None, None)
+    """
+    folders, stem, suffix = _parts(name)
+    first = None
+    for other in known:
+        its_folders, its_stem, its_suffix = _parts(other)
+        if its_stem != stem:
+            continue
+        differ = suffix and its_suffix and suffix != its_suffix
+        both = zip(reversed(folders), reversed(its_folders), strict=False)
+        # of absolute paths those parts may differ that other machines have otherwise
+        shared = list(both) if not {name[:1], other[:1]} & {"/", "\\"} and ":" not in name + other else list(both)[:1]
+        if not differ and all(one == its for one, its in shared):
+            return None
+        first = first or other
+    return first
+
+
+def _parts(name: str) -> tuple[list[str], str, str]:
+    """Folders, stem and suffix of a name; of the ways to write one suffix the shortest."""
+    *folders, stem = [part for part in unicodedata.normalize("NFC", name).replace("\\", "/").split("/") if part not in ("", ".")] or [""]
+    if not is_image_name(stem):
+        return folders, stem, ""
+    stem, _, suffix = stem.rpartition(".")
+    return folders, stem, {"jpeg": "jpg", "jfif": "jpg", "tiff": "tif"}.get(suffix.lower(), suffix.lower())
+
+
 class NamedImages:
     """Images by all their names."""
 

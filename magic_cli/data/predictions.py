@@ -63,6 +63,7 @@ def _system(
             name, text, _references(record, place, name),
             image=image,
             guessed_image=guessed_image(record) if image is None else None,
+            image_sha256=record["image_sha256"] if is_own and isinstance(record.get("image_sha256"), str) else None,
             split=record["split"] if isinstance(record.get("split"), str) else None,
             **_story(record, place, name),
         )  # fmt: skip

@@ -19,6 +19,8 @@ class Item:
     """Image file as it is named there; None: it names none."""
     guessed_image: str | None = None
     """Image file under a key that need not mean the item's image; it counts only where no id and no name does."""
+    image_sha256: str | None = None
+    """Of the image file as a run of ours has read it; None: not known."""
     split: str | None = None
     title: str | None = None
     """What a story was written for; None: this is a caption."""

@@ -12,11 +12,13 @@ from magic_cli.data.predictions import read_system
 from magic_cli.data.references import ReferenceSet
 from magic_cli.data.system import System
 from magic_cli.errors import MagicError, SettingsError
-from magic_cli.evaluation.found_images import find_images
+from magic_cli.evaluation.found_images import images_of_captions
 from magic_cli.evaluation.matching import Match, match_references
 from magic_cli.metrics.base import Corpus
-from magic_cli.metrics.text import one_line
+from magic_cli.metrics.text import collapsed, says_something
 from magic_cli.terminal.wording import counted
+
+_NOTHING = frozenset({"nan", "NaN", "None", "null", "NULL", "<NA>"})
 
 
 @dataclass(frozen=True)
@@ -117,18 +119,21 @@ def build_corpus(
         where = references.source if references else system.source
         nothing = "its caption has no" if len(system.items) == 1 else f"none of its {len(system.items)} captions has"
         raise MagicError(f"{system.source}: {nothing} references in {where}; compare the ids")
+    images_found = images_of_captions(system, found, references, images)
+    digests = tuple(item.image_sha256 if item.retrieved is None else None for item in found.values())
     corpus = Corpus(
         name=system.name,
         ids=tuple(found),
-        captions=tuple(one_line(item.text) for item in found.values()),
-        references=tuple(tuple(map(one_line, references.captions[target] if references else item.references)) for target, item in found.items()),
-        images=find_images(system, found, references, images),
+        captions=tuple(collapsed(item.text) for item in found.values()),
+        references=tuple(tuple(map(collapsed, references.captions[target] if references else item.references)) for target, item in found.items()),
+        images=images_found.files,
+        image_digests=digests if any(digests) else (),
         image_folder=images.root if images else None,
-        titles=tuple(one_line(item.title) for item in found.values() if item.title is not None),
+        titles=tuple(collapsed(item.title) for item in found.values() if item.title is not None),
     )
     total = len(references.captions) if references else max(len(found) + system.failed, _wanted(system))
     dropped = len(system.items) - len(found)
-    return corpus, Coverage(len(found), total - len(found), dropped=dropped, notes=(*match.notes, *_notes(system)))
+    return corpus, Coverage(len(found), total - len(found), dropped=dropped, notes=(*match.notes, *images_found.notes, *_notes(system), *_wordless(corpus)))
 
 
 def _wanted(system: System) -> int:
@@ -158,3 +163,16 @@ def _notes(system: System) -> tuple[str, ...]:
         item, text = ("title", "story") if system.writes_stories else ("image", "caption")
         notes.append(counted(system.failed, f"{item} of the run has no {text}", f"{item}s of the run have no {text}"))
     return tuple(notes)
+
+
+def _wordless(corpus: Corpus) -> list[str]:
+    """References without a word, which no caption can fit, and captions that are what programs write for nothing."""
+    notes = []
+    without = [item for item, texts in zip(corpus.ids, corpus.references, strict=True) if texts and not any(map(says_something, texts))]
+    if without:
+        notes.append(f"{counted(len(without), 'item has', 'items have')} no reference with a word, e.g. id {without[0]!r}")
+    for what, texts in (("caption", corpus.captions), ("reference", tuple(text for texts in corpus.references for text in texts))):
+        nothing = [text for text in texts if text in _NOTHING]
+        if nothing:
+            notes.append(f"{counted(len(nothing), f'{what} is', f'{what}s are')} {nothing[0]!r}, as programs write where there is none, and scored as that word")
+    return notes

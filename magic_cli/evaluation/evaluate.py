@@ -155,7 +155,7 @@ def _only_common(built: Sequence[tuple[Corpus, Coverage]]) -> list[tuple[Corpus,
     for corpus, coverage in built:
         places = {item: i for i, item in enumerate(corpus.ids)}
         rows = [places[item] for item in order]
-        names = ("ids", "captions", "references", "images", *(["titles"] if corpus.titles else []))
+        names = ("ids", "captions", "references", "images", *(name for name in ("titles", "image_digests") if getattr(corpus, name)))
         columns = {name: tuple(getattr(corpus, name)[i] for i in rows) for name in names}
         kept.append((replace(corpus, **columns), replace(coverage, n=len(rows), dropped=coverage.dropped + coverage.n - len(rows))))
     return kept

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from magic_cli.data.image_names import contradicted
 from magic_cli.data.references import ReferenceSet
 from magic_cli.data.system import Item, System
 from magic_cli.errors import MagicError
+from magic_cli.terminal.wording import counted
 
 
 @dataclass(frozen=True)
@@ -17,6 +20,27 @@ class Match:
     """The caption of each id of the references, in their order."""
     notes: tuple[str, ...] = ()
     """What the user should know of how they were matched."""
+
+    @classmethod
+    def of(cls, items: dict[str, Item], references: ReferenceSet, *notes: str) -> Match:
+        """With a note of captions whose image's name fits only without its folder or suffix."""
+        pairs = [(item.image or item.id, target) for target, item in items.items() if item.title is None and item.id != target]
+        known = ((name, (target, references.image_names.get(target), references.guessed_names.get(target))) for name, target in pairs)
+        others = [(name, other) for name, names in known if (other := contradicted(name, filter(None, names))) is not None]
+        return cls(items, (*notes, *note_of_others(others, f"another folder or suffix in {references.source}")))
+
+
+def note_of_others(pairs: Sequence[tuple[str, str]], where: str) -> list[str]:
+    """The note on names that fit only without their folder or suffix, in a list; none if there is no such name.
+
+    Args:
+        pairs: Names, and what they were taken for.
+        where: What the second ones have.
+    """
+    if not pairs:
+        return []
+    name, other = pairs[0]
+    return [f"{counted(len(pairs), 'image has', 'images have')} {where}: {_shown(name)} is taken for {_shown(other)}"]
 
 
 def match_references(system: System, references: ReferenceSet, *, drop_unmatched: bool) -> Match:
@@ -38,20 +62,21 @@ def match_references(system: System, references: ReferenceSet, *, drop_unmatched
         found = {item: by_id[item] if len(by_id[item]) == 1 else by_name.get(item) or by_id[item] for item in by_id}
         guesses = {} if system.writes_stories else {item.id: item.image or item.guessed_image for item in system.items if not found[item.id]}
         found |= {item: references.guess(name) for item, name in guesses.items() if name is not None}
-        return Match(_in_order(system, references, found, drop_unmatched))
+        return Match.of(_in_order(system, references, found, drop_unmatched), references)
     if contradicted:
         contradiction = _contradiction(references, contradicted[0], by_id[contradicted[0]][0], names[contradicted[0]])
     else:
         contradiction = f"id {mixed[0]!r} is not in {references.source}, its image {_shown(names[mixed[0]])} is"
     if system.ids_are_chosen:
         which = f"{len(contradicted)} image names are other images'" if contradicted else f"image names find {len(mixed)} more"
-        return Match(_in_order(system, references, by_id, drop_unmatched), (f"matched by id, as id_key says, though {which} ({contradiction})",))
+        note = f"matched by id, as id_key says, though {which} ({contradiction})"
+        return Match.of(_in_order(system, references, by_id, drop_unmatched), references, note)
     # of ids that nothing contradicts, those that no name confirms may be left out on request
     may_drop = mixed and drop_unmatched
     unnamed = [item for item in by_id if len(by_name.get(item, ())) != 1 and not (may_drop and by_name.get(item) == ())]
     if unnamed:
         raise MagicError(f"{system.source}: {contradiction}; {_fault_of_name(unnamed[0], names, by_name)}, so {_remedy(system)}")
-    return Match(_in_order(system, references, by_name, drop_unmatched), (f"matched by image name, not by id: {contradiction}",))
+    return Match.of(_in_order(system, references, by_name, drop_unmatched), references, f"matched by image name, not by id: {contradiction}")
 
 
 def _found_by_name_alone(by_id: dict[str, tuple[str, ...]], by_name: dict[str, tuple[str, ...]]) -> list[str]:

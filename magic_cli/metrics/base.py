@@ -56,6 +56,8 @@ class Corpus:
     metrics may cache by value."""
     images: tuple[Path | None, ...] = ()
     """(N,) image files, None where not known; empty if no image is known."""
+    image_digests: tuple[str | None, ...] = ()
+    """(N,) SHA-256 of the image files as the captioner has read them, None where not known; empty if none is known."""
     image_folder: Path | None = None
     """Where the image files were looked for; None: where the files of captions or references say."""
     titles: tuple[str, ...] = ()

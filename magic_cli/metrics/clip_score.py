@@ -19,6 +19,7 @@ import numpy as np
 
 from magic_cli.data.images import UnreadableImage, open_image
 from magic_cli.errors import MagicError, SettingsError
+from magic_cli.files import sha256
 from magic_cli.metrics.base import Corpus, Measure, Metric, MetricUnavailable, Scores
 from magic_cli.metrics.java.process import num_kills
 from magic_cli.metrics.text import says_something
@@ -191,6 +192,15 @@ class ImageTextMetric(Metric):
             raise MetricUnavailable(
                 f"{self.name} needs the images: {len(missing)} of the {counted(len(files), 'file')} that {corpus.name} names {'is' if len(missing) == 1 else 'are'} missing "
                 f"({_listed(missing)}); {remedy}"
+            )
+
+        read = {file: digest for file, digest in zip(corpus.images, corpus.image_digests, strict=False) if digest is not None}
+        changed = [file for file, digest in read.items() if sha256(file) != digest]
+        if changed:
+            raise MetricUnavailable(
+                f"{self.name} needs the images as they were captioned: {len(changed)} of the {counted(len(read), 'file')} of {corpus.name} "
+                f"{'has' if len(changed) == 1 else 'have'} changed since ({_listed(changed)}); start the run's command again, or, to score by "
+                "these images all the same, evaluate the run's predictions.jsonl"
             )
 
     def facts(self) -> dict[str, Any]:

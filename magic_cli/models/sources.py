@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from magic_cli.errors import MagicError
+from magic_cli.files import sha256
 from magic_cli.models.language.gguf_files import SMOLLM2, require_smollm2
 
 EMBEDDED = "embedded"
@@ -116,9 +117,3 @@ def weights_digest(module: Any) -> str:
         digest.update(key.encode())
         digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
     return digest.hexdigest()
-
-
-def sha256(file: Path) -> str:
-    """SHA-256 of a file, in hexadecimal."""
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

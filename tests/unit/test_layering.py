@@ -55,7 +55,7 @@ def breaches(layer: str, allowed: tuple[str, ...]) -> list[str]:
 READERS = ("data.json_text", "data.json_files", "data.text_files", "data.text_tables")
 LAYERS = {
     "decoding": ("errors",),
-    "models": ("errors", "decoding.protocols", "decoding.prompts", "terminal.progress", *READERS),
+    "models": ("errors", "files", "decoding.protocols", "decoding.prompts", "terminal.progress", *READERS),
     "data": ("errors", "terminal.wording", "decoding.text"),
     "image_features": ("models", "data.images", "data.paths", "errors"),
     "metrics": ("data.images", "data.paths", "models.settings", "errors", "files", "terminal", *READERS),

@@ -190,3 +190,38 @@ def test_names_may_find_some_and_confirm_the_ids_of_others(tmp_path):
     predictions = [{"id": 1, "image": "COCO_val2014_000000000001.jpg", "caption": "one"}, {"id": "x", "image": "COCO_val2014_000000000002.jpg", "caption": "two"}]
     found, coverage = matched(tmp_path, predictions, references)
     assert found == {"one": ("a dog",), "two": ("a bus",)} and coverage.notes == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "known", "is_told"),
+    [
+        ("val/a.jpg", "train/a.jpg", True),
+        ("val/a", "train/a", True),
+        ("x/val/a.jpg", "y/val/a.jpg", True),
+        ("/old/val/a.jpg", "train/a.jpg", True),
+        ("a.png", "a.jpg", True),
+        ("val/a.jpg", "a.jpg", False),
+        ("a.jpg", "train/a.jpg", False),
+        ("/old/val/a.JPEG", "/new/val/a.jpg", False),
+        ("C:\\old\\val\\a.jpg", "val/a.jpg", False),
+        ("a", "val/a.jpg", False),
+    ],
+)
+def test_name_that_fits_only_without_its_folder_or_suffix_is_told(tmp_path, name, known, is_told):
+    references = [{"id": 1, "image": known, "references": ["r"]}]
+    told = [f"1 image has another folder or suffix in {tmp_path / 'refs.json'}: {name!r} is taken for {known!r}"]
+    for prediction in ({name: "p"}, [{"id": "x", "image": name, "caption": "p"}]):
+        found, coverage = matched(tmp_path, prediction, references)
+        assert found == {"p": ("r",)} and coverage.notes == (tuple(told) if is_told else ()), prediction
+    assert matched(tmp_path, [{"id": 1, "image": name, "caption": "p"}], references)[1].notes == ()  # the id says the same
+
+
+def test_references_without_a_word_and_captions_of_an_empty_cell_are_told(tmp_path):
+    predictions = "image,caption\na.jpg,nan\nb.jpg,a nan bread\nc.jpg,None\n"
+    references = {"a.jpg": ["", " "], "b.jpg": ["nan", "a"], "c.jpg": ["", "a dog"]}
+    found, coverage = matched(tmp_path, predictions, references)
+    assert coverage.notes == (
+        "1 item has no reference with a word, e.g. id 'a.jpg'",
+        "2 captions are 'nan', as programs write where there is none, and scored as that word",
+        "1 reference is 'nan', as programs write where there is none, and scored as that word",
+    )
