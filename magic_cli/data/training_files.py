@@ -16,7 +16,7 @@ from magic_cli.data.json_files import holds_json, parse_records, read_json
 from magic_cli.data.predictions import read_system
 from magic_cli.data.record_fields import ID_KEYS, column_word, item_id, record_texts
 from magic_cli.data.text_files import read_text, text_lines
-from magic_cli.data.text_tables import has_header, is_image_name, is_named_csv, is_story_header, parse_table
+from magic_cli.data.text_tables import columns_of_images, has_header, is_named_csv, is_story_header, is_text_header, may_be_id, parse_table, unquoted
 from magic_cli.errors import MagicError, SettingsError
 
 Groups = list[list[str]]
@@ -129,11 +129,15 @@ def read_plain(path: Path, form: TextForm, *, setting: str = _SETTING) -> Groups
         return [[line] for line in lines[is_story_header(lines[0]) :]]
     is_table = is_named_csv(path) or has_header(text, surely=not name.endswith(".tsv"))
     if not is_table and form is TextForm.caption and all("\t" in line.strip() for line in lines):
-        is_table = all(is_image_name(line.partition("\t")[0]) for line in lines)
+        is_table = all(may_be_id(line.partition("\t")[0]) for line in lines)
         if not is_table:
             of_stories = ", or for title<TAB>story set dataset.form=story" if setting == _SETTING else ""
             raise MagicError(f"{place}: its lines have columns; {_COLUMNS_HINT}{of_stories}")
-    return _of_records(parse_table(text, place, _COLUMNS_HINT), place, form) if is_table else [[line] for line in lines]
+    if is_table:
+        return _of_records(parse_table(text, place, _COLUMNS_HINT), place, form)
+    if (sign := columns_of_images(lines)) is not None:
+        raise MagicError(f"{place}: its lines are columns parted by {sign!r}, the first of image files; {_COLUMNS_HINT}")
+    return [[unquoted(line)] for line in lines[1:]] if is_text_header(lines[0]) else [[line] for line in lines]
 
 
 def _run(folder: Path, form: TextForm, setting: str) -> Groups:

@@ -1,5 +1,6 @@
 """Files of captions and references, in the forms in which people have them, and what is wrong with them."""
 
+import csv
 import gzip
 import json
 
@@ -343,3 +344,31 @@ def test_output_of_oscar_and_ofa_is_scored_as_coco_eval_describes(tmp_path, name
     assert corpus.references == (("a label 0", "a label 2"), ("a label 1", "a label 3"))
     assert [image.name for image in corpus.images] == [f"COCO_val2014_{int(i):012d}.jpg" for i in OFA_ROWS]
     assert (coverage.n, coverage.missing, coverage.dropped) == (2, 0, 0)
+
+
+QUOTED = ["['a dog', \"it's a dog\"]", 'a "big" dog', '"Stop" and "go"', "plain, with commas"]
+
+
+@pytest.mark.parametrize("quoting", [csv.QUOTE_MINIMAL, csv.QUOTE_ALL])
+@pytest.mark.parametrize("header", [["image", "captions"], ["image", "score", "captions"], ["Image ID", "References"]])
+def test_cells_that_a_table_program_has_quoted_are_unquoted_between_tabs_as_between_commas(tmp_path, quoting, header):
+    for delimiter, name in (("\t", "refs.tsv"), (",", "refs.csv")):
+        with (tmp_path / name).open("w", newline="") as stream:
+            writer = csv.writer(stream, delimiter=delimiter, quoting=quoting)
+            writer.writerow(header)
+            writer.writerows([f"{i}.jpg", *["0.5"] * (len(header) - 2), text] for i, text in enumerate(QUOTED))
+        texts = [("a dog", "it's a dog"), *((text,) for text in QUOTED[1:])]
+        assert read_references(tmp_path / name).captions == {f"{i}.jpg": text for i, text in enumerate(texts)}
+
+
+def test_quotes_of_a_caption_in_a_table_without_header_are_its_own_unless_they_are_doubled(tmp_path):
+    table = 'a.jpg\t"Stop"\nb.jpg\t"a ""big"" dog"\nc.jpg\t"Stop" and "go"\n'
+    assert by_id(read_system(written(tmp_path, "p.tsv", table))) == {"a.jpg": '"Stop"', "b.jpg": 'a "big" dog', "c.jpg": '"Stop" and "go"'}
+
+
+def test_header_of_a_table_with_tabs_is_known_by_its_last_column(tmp_path):
+    path = written(tmp_path, "p.tsv", "name\tcaption\na.jpg\ta dog\n")
+    with pytest.raises(MagicError, match="record 1: no id .*set id_key"):
+        read_system(path)
+    assert by_id(read_system(path, id_key="name")) == {"a.jpg": "a dog"}
+    assert by_id(read_system(written(tmp_path, "q.tsv", "a.jpg\ttext\n7\tcaption\n"))) == {"a.jpg": "text", "7": "caption"}

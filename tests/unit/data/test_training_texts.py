@@ -238,6 +238,9 @@ TABLES = {
     "lines.txt": '{"caption": "A dog, red."}\n{"caption": "A cat."}\n',
     "plain.txt": "A dog, red.\nA\tcat.\n",
     "plain.tsv": "A dog, red.\nA cat.\n",
+    "named.tsv": "name\tcaption\na.jpg\tA dog, red.\nb.jpg\tA cat.\n",
+    "quoted.tsv": 'name\tcaption\na.jpg\t"[\'A dog, red.\']"\nb.jpg\t"A cat."\n',
+    "headed.txt": "caption\nA dog, red.\n\"A cat.\"\n",
     "excel.txt": ("image\tcaption\na.jpg\tA dog, red.\nb.jpg\tA cat.\n").encode("utf-16"),
 }
 
@@ -261,6 +264,9 @@ def test_only_texts_are_trained_on_when_a_file_has_columns(tmp_path, name):
         ("a.csv", "image,captions\n1,\"['a', {[]: 1}]\"\n", "line 2: looks like a printed list of captions but is none"),
         ("a.tsv", "1\tA dog\t0.5\n", "line 1: has 3 cells for the 2 columns id, caption"),
         ("a.tsv", "1\thttp://a/b.jpg\n", "record 1: holds an address, not a text"),
+        ("a.txt", "filename,description\na.jpg,A dog\nb.jpg,A cat\n", "its lines are columns parted by ',', the first of image files; name the columns in a header line"),
+        ("a.txt", "a.jpg,A dog\nb.jpg,A cat\n", "its lines are columns parted by ','"),
+        ("a.txt", "a.jpg#0|A dog\n", "its lines are columns parted by '|'"),
         ("a.txt", "The Cake\tAnna baked.\nA Day\tIt rained.\n", "its lines have columns; name the columns in a header line, one of them caption or text, or for"),
     ],
 )
@@ -292,6 +298,26 @@ def test_stories_are_read_by_the_names_of_their_columns(tmp_path, name):
         [record] = read_titles(file)
         assert (record.title, record.reference) == ("The Cake", "Anna baked, twice.")
     assert [query["query"] for query in load_queries([str(file)], [])] == ["The Cake"]
+
+
+@pytest.mark.parametrize(
+    ("text", "titles", "ids"),
+    [
+        ("id\ttitle\n7\tThe Cake\n8\tA Day\n", ["The Cake", "A Day"], ["7", "8"]),
+        ("Title\nThe Cake\nA Day, long\n", ["The Cake", "A Day, long"], ["1", "2"]),
+        ("title,story\nThe Cake,\"Anna baked, twice.\"\nA Day,It rained.\n", ["The Cake", "A Day"], ["1", "2"]),
+        ("Title\tStory\nThe Cake\tAnna baked.\nA Day\n", ["The Cake", "A Day"], ["2", "3"]),
+        ("The Title, a story\nA Day\n", ["The Title, a story", "A Day"], ["1", "2"]),
+        ("Story\nText\n", ["Story", "Text"], ["1", "2"]),
+    ],
+)
+def test_header_of_titles_and_queries_is_none_of_them(tmp_path, text, titles, ids):
+    file = written(tmp_path, "titles.txt", text)
+    assert [(record.id, record.title) for record in read_titles(file)] == list(zip(ids, titles, strict=True))
+    queries = load_queries([str(file)], [])
+    assert [query["query"] for query in queries] == titles
+    if ids[0] == "7":
+        assert [query["id"] for query in queries] == ids
 
 
 def test_run_folders_are_texts(tmp_path):
