@@ -26,6 +26,10 @@ _HYDRA_SWITCHES = {"-m", "--multirun", "--resolve", "--hydra-help"}
 _HYDRA_OPTIONS = {"-c", "--cfg", "-p", "--package", "-cd", "--config-dir", "-i", "--info"}
 _CONFIG_VIEWS = ("job", "hydra", "all")
 _SWEEP_FUNCTION = re.compile(r"(?:choice|glob|shuffle|sort|tag)\(.*\)")
+_QUOTED = r"""(?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")"""
+_QUOTED_VALUE = re.compile(_QUOTED, re.DOTALL)
+"""A value that the user has quoted for Hydra, as in ``name='"a,b"'``; ``'a' or 'b'`` is a text with quotes."""
+_QUOTED_VALUES = re.compile(rf"{_QUOTED}(?:\s*,\s*{_QUOTED})*", re.DOTALL)
 _REFUSED = {"--experimental-rerun": "it unpickles files; start the same command again instead"}
 
 
@@ -231,7 +235,7 @@ def quote(text: str) -> str:
 def _flag_value(flag: Flag, value: str, is_sweep: bool) -> str:
     if not flag.is_path and flag.metavar != "TEXT":
         return value
-    return quote(value) if value == "null" else _quote_value(value, is_sweep)  # who wants none leaves the flag out
+    return _values(value) if is_sweep else quote(value)  # null, too: who wants none leaves the flag out
 
 
 def _quote_override(override: str, command: Command, is_sweep: bool) -> str:
@@ -255,11 +259,14 @@ def _settings_of(command: Command) -> dict[str, bool]:
 
 
 def _quote_value(value: str, is_sweep: bool) -> str:
-    if value in ("null", "") or (len(value) > 1 and value[0] in "'\"" and value[-1] == value[0]):
+    if value in ("null", "") or (_QUOTED_VALUES if is_sweep else _QUOTED_VALUE).fullmatch(value):
         return value
-    if is_sweep and "," in value and not os.path.exists(value):
-        return ",".join(quote(part.strip()) for part in value.split(","))  # several values to sweep over
-    return quote(value)
+    return _values(value) if is_sweep else quote(value)
+
+
+def _values(value: str) -> str:
+    """Several values to sweep over, parted by commas, or one, if a file is called so."""
+    return quote(value) if os.path.exists(value) else ",".join(quote(part.strip()) for part in value.split(","))
 
 
 def _check_flag(name: str, value: str, command: Command, given: list[str]) -> None:
