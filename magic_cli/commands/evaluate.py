@@ -49,7 +49,7 @@ def run(settings: EvaluateSettings) -> int:
     table = evaluation_table(documents, confidence=settings.bootstrap.confidence) if comparison is None else comparison_table(comparison, documents)
     print(_printed(table, documents, comparison, settings), end="", flush=True)  # first: nothing is lost if it cannot be written
     for evaluation in evaluations:
-        replaced = ", in place of the scores of other captions or references" if evaluation.write() else ""
+        replaced = ", in place of the scores of other captions, references or images" if evaluation.write() else ""
         if comparison is not None:
             write_atomically(evaluation.folder / "comparison.json", json.dumps(comparison, ensure_ascii=False, indent=1) + "\n")
         print(f"magic: {evaluation.system.name}: {evaluation.folder / 'metrics.json'} and per_item.jsonl{replaced}", file=sys.stderr)

@@ -17,7 +17,7 @@ from magic_cli.data.annotations import AnnotatedImage, coco_images, karpathy_ima
 from magic_cli.data.image_folders import ImageFolder, find_images
 from magic_cli.data.images import IMAGE_SUFFIXES
 from magic_cli.data.json_files import read_json
-from magic_cli.data.paths import other_kind
+from magic_cli.data.paths import expanded, other_kind
 from magic_cli.data.records import ImageRecord, check_unique
 from magic_cli.errors import MOST_ITEMS, MagicError, SettingsError, require
 
@@ -87,7 +87,7 @@ class PhotoFiles(Dataset):
             raise SettingsError("nothing to caption: give --image FILE, --images FOLDER or --dataset NAME (see magic caption --help)")
 
     def read(self) -> list[ImageRecord]:
-        paths = list(dict.fromkeys(Path(path).expanduser() for path in self.paths))
+        paths = list(dict.fromkeys(expanded(path, "dataset.paths") for path in self.paths))
         for path in paths:
             if os.path.isdir(path):
                 raise SettingsError(f"dataset.paths: {path} is a folder; for all photos in it, type --images {path}")
@@ -131,7 +131,7 @@ class PhotoFolder(Dataset):
             raise MagicError(f"dataset.root={self.root}: cannot be read ({error.strerror}); mend its permissions, or name another folder") from error
 
     def hint(self) -> str:
-        if Path(self.root).suffix.lower() in IMAGE_SUFFIXES and os.path.isfile(Path(self.root).expanduser()):
+        if Path(self.root).suffix.lower() in IMAGE_SUFFIXES and os.path.isfile(expanded(self.root, "dataset.root")):
             return f"for one photo, type --image {self.root}"
         return f"set dataset.root to a folder with image files ({', '.join(sorted(IMAGE_SUFFIXES))})"
 
@@ -241,7 +241,7 @@ def existing_folder(folder: str, hint: str) -> Path:
     Raises:
         MagicError: It does not exist.
     """
-    path = Path(folder).expanduser()
+    path = expanded(folder, "dataset.root")
     try:
         kind = other_kind(path)
     except PermissionError as error:

@@ -58,7 +58,7 @@ def find_systems(patterns: Sequence[str], *, id_key: str | None, caption_key: st
         raise SettingsError("systems is empty; name a run folder or a prediction file, as in `magic evaluate RUN`")
     paths: list[Path] = []
     for pattern in patterns:
-        found = named_paths(pattern)
+        found = named_paths(pattern, setting="systems")
         if not found:
             raise SettingsError(f"systems={pattern}: no such file or folder (looked at {Path(pattern).expanduser().absolute()})")
         paths += found

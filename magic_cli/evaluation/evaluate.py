@@ -15,7 +15,7 @@ from magic_cli.data.system import System
 from magic_cli.errors import SettingsError
 from magic_cli.evaluation.corpora import Coverage, Prepared, build_corpus, of_split
 from magic_cli.evaluation.image_text import ConfiguredModel
-from magic_cli.evaluation.result_folders import METRICS, PER_ITEM, check_folder, digest, output_folder, owner, read_earlier, read_earlier_items, unwritable
+from magic_cli.evaluation.result_folders import METRICS, PER_ITEM, check_folder, digest, image_digest, output_folder, owner, read_earlier, read_earlier_items, unwritable
 from magic_cli.evaluation.results import per_item, summarize
 from magic_cli.evaluation.scoring import run_metrics
 from magic_cli.evaluation.settings import ScoringSettings, Unmatched
@@ -37,7 +37,7 @@ class Evaluation(Prepared):
         """Write metrics.json and per_item.jsonl, each atomically; other measures of the same captions are kept.
 
         Returns:
-            Whether scores of other captions or references stood there, which are replaced.
+            Whether scores of other captions, references or images stood there, which are replaced.
 
         Raises:
             MagicError: They cannot be written.
@@ -55,8 +55,9 @@ class Evaluation(Prepared):
             raise unwritable(self.folder, error) from error
 
     def _same_items(self, earlier: dict[str, Any] | None) -> dict[str, Any] | None:
-        """An earlier metrics.json of the very same captions and references; None if it is of others."""
-        is_same = earlier is not None and earlier["identity"]["items"] == self.document["identity"]["items"]
+        """An earlier metrics.json of the very same captions, references and images; None if it is of others."""
+        before, now = (earlier or {}).get("identity", {}), self.document["identity"]
+        is_same = earlier is not None and before["items"] == now["items"] and before.get("images", now.get("images")) == now.get("images", before.get("images"))
         return earlier if is_same and (self.folder / PER_ITEM).is_file() else None
 
     def _merged_items(self, items: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -65,12 +66,14 @@ class Evaluation(Prepared):
 
 
 def _merged(earlier: dict[str, Any], document: dict[str, Any]) -> dict[str, Any]:
-    """The new document, with what only the earlier one has."""
+    """The new document, with what only the earlier one has, but for intervals by another bootstrap, of which the new one says nothing."""
     merged = dict(document)
+    if earlier.get("bootstrap") != document["bootstrap"]:
+        earlier = earlier | {"metrics": {key: score | {"interval": None} for key, score in earlier["metrics"].items()}}
     for key in ("metrics", "tools", "settings"):
         merged[key] = earlier[key] | document[key]
     merged["image_text_model"] = document["image_text_model"] or earlier.get("image_text_model")
-    merged["identity"] = document["identity"] | {"metrics": merged["settings"]}
+    merged["identity"] = {key: earlier["identity"][key] for key in ("images",) if key in earlier["identity"]} | document["identity"] | {"metrics": merged["settings"]}
     measured = {name for name in merged["tools"] if name not in document["not_run"]}
     merged["not_run"] = {name: why for name, why in (earlier["not_run"] | document["not_run"]).items() if name not in measured}
     return merged
@@ -122,15 +125,17 @@ def evaluate(prepared: Sequence[Prepared], settings: ScoringSettings) -> list[Ev
         "seconds": outcome.seconds,
         "evaluated": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
+    looked_at = any(isinstance(metric, ImageTextMetric) and metric.name in outcome.scores for metric in metrics)
     evaluations = []
     for i, (one, corpus) in enumerate(zip(prepared, corpora, strict=True)):
         scores = tuple(score for of_corpora in outcome.scores.values() for score in of_corpora[i])
         one = replace(one, corpus=corpus)
+        identity = {"items": digest(corpus), "owner": owner(one.system), "metrics": settings.metrics.described()}
         document = summarize(
             one, scores,
             intervals=_intervals(scores, settings),
             not_run=outcome.not_run,
-            facts={"identity": {"items": digest(corpus), "owner": owner(one.system), "metrics": settings.metrics.described()}, **facts},
+            facts={"identity": identity | ({"images": image_digest(corpus)} if looked_at else {}), **facts},
         )  # fmt: skip
         evaluations.append(Evaluation(**vars(one), scores=scores, document=document))
     return evaluations

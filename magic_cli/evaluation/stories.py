@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from magic_cli.data.paths import expanded
 from magic_cli.data.stories import read_retrieved
 from magic_cli.data.system import Item, System
 from magic_cli.errors import SettingsError
@@ -79,7 +80,7 @@ def with_retrieved(systems: Sequence[System], settings: ScoringSettings) -> list
     """Stories that were written without an image get the best one of their title, from the file ``retrieved``."""
     if not settings.retrieved:
         return list(systems)
-    retrieved = read_retrieved(Path(settings.retrieved).expanduser(), setting="retrieved")
+    retrieved = read_retrieved(expanded(settings.retrieved, "retrieved"), setting="retrieved")
     best = {title: images[0].absolute() for title, images in retrieved.items() if images}
     return [replace(system, items=tuple(_with_image(item, best) for item in system.items)) for system in systems]
 

@@ -28,7 +28,7 @@ def load_queries(files: Sequence[str], texts: Sequence[str]) -> list[dict[str, s
     """
     found = [{"id": str(number), "query": text} for number, text in enumerate(texts, start=1)]
     for word in files:
-        paths = named_paths(word)
+        paths = named_paths(word, setting="files")
         if not paths:
             raise MagicError(f"{word}: no such file (looked at {Path(word).expanduser().absolute()}); {_HINT}")
         for path in paths:
