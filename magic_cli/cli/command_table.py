@@ -142,6 +142,28 @@ COMMANDS = {
             ),
         ),
         Command(
+            name="interleave",
+            summary="write texts and draw images in turn: one step, or an illustrated story",
+            resumes=True,
+            settings_class="magic_cli.interleaved.run_settings.InterleaveSettings",
+            flags={
+                "--part": Flag("dataset.parts", "a text, or image:FILE, to go on from (repeat for more, in their order)", "TEXT", also="dataset=parts", is_list=True),
+                "--items": Flag("dataset.items", "JSON lines of items or stories", "FILE", True, "dataset=items"),
+                "--decoding": Flag("decoding", "how words are chosen"),
+                "--base": Flag("decoding@decoding.base", "who writes the candidates of rerank: top_k, nucleus or typical"),
+                "--interleaved-model": Flag("interleaved_model", "who writes, looks and draws"),
+                "--vokens": Flag("interleaved_model.vokens", "what `magic train-vokens` wrote", "FOLDER", True),
+                "--image-text-model": Flag("image_text_model", "who guides magic and rerank", instead=_OWN_IMAGE_TEXT_MODEL),
+                "--run-dir": Flag("run.dir", "where the run is written", "FOLDER", True),
+            },
+            examples=(
+                'magic interleave --part "a red circle" --vokens vokens/',
+                'magic interleave --part "Look:" --part image:circle.png --part "Tell me the next scene with image." dataset.num_steps=5 history=self',
+                "magic interleave --items stories.jsonl history=self guidance=3 steps=20 scheduler=ddim",
+                "magic interleave -m --items stories.jsonl context=none,text,image,both",
+            ),
+        ),
+        Command(
             name="evaluate",
             summary="score captions and stories of any tool: BLEU to SPICE, CLIPScore, MAUVE",
             settings_class="magic_cli.evaluation.settings.EvaluateSettings",

@@ -50,6 +50,11 @@ class InterleavedItem:
     """Unique in its run."""
     steps: tuple[Step, ...]
 
+    @property
+    def path(self) -> None:
+        """No one image is what it is about."""
+        return None
+
     def history(self, number: int, answers: Sequence[Sequence[Part]]) -> list[Part]:
         """What the step with this number (from 0) looks back on: all steps before it with these answers."""
         past = zip(self.steps[:number], answers, strict=True)

@@ -81,7 +81,7 @@ def test_repeated_id_is_refused(tmp_path):
 
 
 def test_parts_of_the_command_line_keep_their_order():
-    dataset = PartList("parts", parts=["Look:", "image:a.jpg", "text:image:b", "text:"[:0] + "so"], num_steps=3)
+    dataset = PartList("parts", parts=["Look:", "image:a.jpg", "text:image:b", "so"], num_steps=3)
     [item] = dataset.load()
     assert item.steps[0].parts == (Part("Look:"), Part(image=Path("a.jpg")), Part("image:b"), Part("so"))
     assert item.steps[1] == item.steps[2] and item.steps[1].parts == (Part("What happens next?", once=True),)
