@@ -19,6 +19,7 @@ from magic_cli.evaluation.settings import DEFAULT_SCORER, EvaluateSettings, Tabl
 from magic_cli.human_eval.settings import HumanEvalSettings
 from magic_cli.interleaved.run_settings import INTERLEAVED_DATASETS, InterleaveSettings
 from magic_cli.configuration.known_settings import known_settings, meant
+from magic_cli.interleaved.settings import InterleavedModelSettings
 from magic_cli.metrics.settings import MetricsSettings
 from magic_cli.models.settings import ImageTextModelSettings, LanguageModelSettings, MachineSettings
 from magic_cli.retrieval.image_settings import RetrieveImagesSettings
@@ -32,6 +33,7 @@ _CHOSEN: dict[str, tuple[type, ...]] = {
     "dataset": (*DATASETS.values(), *STORY_DATASETS.values(), *INTERLEAVED_DATASETS.values(), TextDataset),
     "language_model": (LanguageModelSettings,),
     "image_text_model": (ImageTextModelSettings,),
+    "interleaved_model": (InterleavedModelSettings,),
 }
 
 
@@ -66,6 +68,7 @@ def register() -> None:
     store.store(group="schema/metrics", name="default", node=MetricsSettings)
     store.store(group="schema/language_model", name="any", node=LanguageModelSettings)
     store.store(group="schema/image_text_model", name="any", node=ImageTextModelSettings)
+    store.store(group="schema/interleaved_model", name="any", node=InterleavedModelSettings)
     store.store(group="schema/image_text_model", name="of_runs", node=DEFAULT_SCORER)
     for group, classes in (("decoding", DECODING_METHODS), ("dataset", {**DATASETS, **STORY_DATASETS, **INTERLEAVED_DATASETS})):
         for name, settings_class in classes.items():

@@ -153,7 +153,7 @@ class Writer:
         reasons = []
         for item in pending:
             outcome = self._judge(item, [self.reader.read(path) for path in self.task.images(item)])
-            if not isinstance(outcome, UnreadableImage):
+            if not isinstance(outcome, _FAULTS):
                 self._load(item)
                 open_ids = {item.id for item in pending}
                 return {i for i, batch in enumerate(batches) if any(item.id in open_ids for item in batch)}
