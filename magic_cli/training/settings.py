@@ -158,6 +158,10 @@ class OptimizerSettings:
         if self.dropout is not None:
             require("dropout", self.dropout, at_least=0, below=1, prefix="optimizer")
 
+    def warmup_of(self, total: int) -> int:
+        """Steps over which the learning rate rises, of ``total``."""
+        return int(self.warmup * total)
+
 
 @dataclass
 class ValidateSettings:
@@ -244,6 +248,11 @@ class FinetuneSettings:
     def margin(self) -> float:
         """The margin of the contrastive term."""
         return self.objective.margin
+
+    @property
+    def averaging(self) -> Averaging:
+        """How micro-batches of one update are averaged."""
+        return self.objective.averaging
 
     @property
     def run_folder(self) -> Path:
