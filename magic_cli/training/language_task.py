@@ -9,12 +9,12 @@ from typing import Any
 
 import torch
 
-from magic_cli.training.batching import BatchPlan, collate, fewest_parts
+from magic_cli.training.batching import collate, plan_of
 from magic_cli.training.checkpoints import take_weights
 from magic_cli.training.measuring import measure
 from magic_cli.training.objective import Objective
 from magic_cli.training.samples import Samples
-from magic_cli.training.settings import Averaging, FinetuneSettings, Grouping, Normalisation
+from magic_cli.training.settings import FinetuneSettings, Normalisation
 from magic_cli.training.simctg import count_units
 
 Rows = Sequence[Sequence[int]]
@@ -36,7 +36,7 @@ class LanguageTask:
         self.settings, self.samples, self.measured = settings, samples, measured
         per_sequence = settings.objective.normalisation is Normalisation.sequence
         self.module = Objective(model, margin=settings.margin, per_sequence=per_sequence)
-        self._plan = plan_of(settings, samples) if samples.rows else None
+        self._plan = plan_of(settings, [len(row) for row in samples.rows]) if samples.rows else None
 
     def groups(self) -> list[dict[str, Any]]:
         return [{"params": list(self.module.model.parameters())}]
@@ -71,13 +71,3 @@ class LanguageTask:
 
     def take(self, weights: dict[str, Any], file: Path) -> None:
         take_weights(self.module.model, weights, file)
-
-
-def plan_of(settings: FinetuneSettings, samples: Samples) -> BatchPlan:
-    """How samples are dealt to updates; the released averaging is of random micro-batches, so it gets these."""
-    run, lengths = settings.run, [len(row) for row in samples.rows]
-    size = run.batch_size * run.accumulation
-    if run.grouping is Grouping.none or settings.averaging is Averaging.micro_batches:
-        return BatchPlan(lengths, size, run.accumulation, run.seed, by_length=False)
-    parts = run.parts or fewest_parts(lengths, size, run.accumulation, run.seed)
-    return BatchPlan(lengths, size, parts, run.seed)

@@ -67,7 +67,8 @@ class Loop:
             self.folder.cut_metrics(saved["metrics_bytes"] if saved else 0)
             if saved is None:
                 self.progress["before"] = self.task.measure()
-                self._note({"step": 0, "validation": self.progress["before"]})
+                if self.progress["before"]:
+                    self._note({"step": 0, "validation": self.progress["before"]})
         self.accelerator.wait_for_everyone()
 
     def _save(self, checkpoints: Checkpoints) -> None:
@@ -107,8 +108,9 @@ class Loop:
         """Measure, and keep the model if it is the best so far."""
         if self.accelerator.is_main_process:
             found = self.task.measure()
-            _check_finite(found["loss"], self.progress["step"])
-            self._note({"step": self.progress["step"], "validation": found})
+            if found:
+                _check_finite(found["loss"], self.progress["step"])
+                self._note({"step": self.progress["step"], "validation": found})
             best = self.progress["best"]
             chosen = is_last if self.settings.validate.select_on is Selection.last else best is None or found["loss"] < best["loss"]
             if chosen:

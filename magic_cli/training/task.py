@@ -57,7 +57,10 @@ class Task(Protocol):
         """The same in a few words, for the progress bar."""
 
     def measure(self) -> dict[str, float]:
-        """The validation samples' ``loss``, by which the best checkpoint is chosen, and whatever else belongs to it."""
+        """The validation samples' ``loss``, by which the best checkpoint is chosen, and whatever else belongs to it.
+
+        Empty if there are no such samples; the last checkpoint is then the one that counts.
+        """
 
     def state(self) -> dict[str, Any]:
         """Weights that training changes."""
