@@ -58,6 +58,7 @@ class InterleavedWriter(Writer):
         from magic_cli.interleaved.answers import Answering, Drawn
         from magic_cli.interleaved.loading import load_interleaved_model
         from magic_cli.interleaved.viewing import Viewer
+        from magic_cli.models.fast.compiling import require_compiler
         from magic_cli.models.loading import load_image_text_model, resolve_device
 
         settings = self.settings
@@ -71,7 +72,11 @@ class InterleavedWriter(Writer):
         self.run.use_models(models)
         self.run.record(device=str(device), threads=torch.get_num_threads())
         language_model = self.model.language_model
+        if settings.run.compile:
+            require_compiler(device)
+            language_model.compile()
         settings.decoding.check(language_model, [])
+        self.model.drawing.check(settings.steps, settings.scheduler)
         number = len(self.model.voken_ids)
         if settings.force_image is not ForceImage.none and settings.max_new_tokens <= number:
             raise SettingsError(f"max_new_tokens={settings.max_new_tokens}: an image takes {number} tokens, and force_image={settings.force_image.value} wants one; raise it")
@@ -82,7 +87,8 @@ class InterleavedWriter(Writer):
         )
         self.run.record(look_ahead=way)
         rules, stop = settings.rules.build(language_model)
-        options = Options(rules=rules, lazy=not settings.run.trace, settle_ties=settings.run.dtype.value == "float32")
+        lazy = device.type == "cpu" and not settings.run.trace if settings.run.lazy is None else settings.run.lazy
+        options = Options(rules=rules, lazy=lazy, settle_ties=settings.run.dtype.value == "float32")
         self.answering = Answering(self.model, settings.decoding, options, stop, settings.force_image)
         self.how = Drawn(settings.guidance, settings.steps, settings.scheduler)
         self.viewer = Viewer(self.model, scorer, self.work)
@@ -139,6 +145,7 @@ class InterleavedWriter(Writer):
             new_tokens=self.settings.max_new_tokens,
             on_step=self._tracer(writing, number, steps) if self.settings.run.trace else None,
         )
+        self.work.add("tokens_written", sum(len(answer.ids) for answer in answers))
         with self.work.phase("drawing"):
             self.answering.draw(answers, [self._seed(story, number, "image") for story in writing], self.how)
         self.run.add_trace(steps)

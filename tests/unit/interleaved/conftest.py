@@ -3,12 +3,7 @@ import torch
 
 from magic_cli.interleaved.loading import load_interleaved_model, read_parts
 from magic_cli.models.work_counts import Work
-from tests.interleaved_models import build_interleaved_folders, interleaved_settings
-
-
-@pytest.fixture(scope="session")
-def interleaved_folder(tmp_path_factory):
-    return build_interleaved_folders(tmp_path_factory.mktemp("interleaved") / "model")
+from tests.interleaved_models import interleaved_settings
 
 
 @pytest.fixture(scope="session")
