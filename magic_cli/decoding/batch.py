@@ -11,7 +11,7 @@ from magic_cli.decoding.guides import Steering
 from magic_cli.decoding.method import DecodingMethod
 from magic_cli.decoding.prompts import Prompt
 from magic_cli.decoding.protocols import LanguageModelState
-from magic_cli.decoding.request import Request
+from magic_cli.decoding.request import Request, Written
 from magic_cli.decoding.rules import apply_rules
 from magic_cli.decoding.step import Choice, Step
 
@@ -81,12 +81,12 @@ class Batch:
             for row, parent, token in zip(self.rows, parents, tokens, strict=True)
         ]
 
-    def retire(self, choice: Choice, results: dict[int, list[int]], *, reread: bool) -> None:
+    def retire(self, choice: Choice, results: dict[int, Written], *, reread: bool) -> None:
         """Take the finished texts over into the results, and go on with the other rows.
 
         Args:
             choice: The step's.
-            results: Generated tokens by the prompt's index.
+            results: What was written, by the prompt's index.
             reread: Whether tokens were added that are not the choice's own, so that the texts must be read anew.
         """
         keep = self._finish(choice, results)
@@ -97,17 +97,19 @@ class Batch:
             self.steering.select(torch.tensor(keep, device=self.state.logits.device))
         self.state = self._read() if reread else self._advance(choice, keep, num_rows)
 
-    def _finish(self, choice: Choice, results: dict[int, list[int]]) -> list[int]:
+    def _finish(self, choice: Choice, results: dict[int, Written]) -> list[int]:
         """Indices of the rows that go on."""
         if choice.finished is not None:
             width = self.method.rows_per_prompt
             for group, generated in choice.finished.items():
-                results[self.rows[group * width].prompt] = generated
+                results[self.rows[group * width].prompt] = Written(generated)
             return [i for i in range(len(self.rows)) if i // width not in choice.finished]
         keep = []
         for i, row in enumerate(self.rows):
             if is_done(self.method, self.request, row):
-                results[row.prompt] = row.generated
+                # the state ends before the last token, so its last rows are those that the tokens were chosen from
+                hidden = self.state.hidden[i, -len(row.generated) :].clone() if self.request.options.with_hidden else None
+                results[row.prompt] = Written(row.generated, hidden)
             else:
                 keep.append(i)
         return keep
@@ -155,7 +157,7 @@ def steering(request: Request, rows: Sequence[Row]) -> Steering | None:
 
 def remaining(method: DecodingMethod, request: Request, row: Row) -> int:
     """Tokens that the row may still get."""
-    return method.decoding_len - len(request.prompts[row.prompt].ids) - len(row.generated)
+    return request.room(method.decoding_len, row.prompt) - len(row.generated)
 
 
 def is_done(method: DecodingMethod, request: Request, row: Row) -> bool:

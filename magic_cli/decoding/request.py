@@ -32,7 +32,8 @@ class Options:
             order changes what it draws.
         rules: On the next token; every method goes by them, in this order.
         on_step: Called as ``on_step(prompt index, step index, details)`` after each choice; what was not evaluated is None.
-        with_hidden: Whether the last-layer hidden states of what was written are wanted, too.
+        new_tokens: At most so many tokens are written for a prompt, at least 1; None: as many as ``decoding_len`` leaves room for.
+        with_hidden: Whether the last-layer hidden states that the tokens were chosen from are wanted, too.
         lazy: Look only at candidates that can still win; gives the same tokens.
         memory: Steps of earlier calls with the same method, rules and models, which are not computed again; takes up this call's.
         settle_ties: Compute a choice that rounding may decide once more, for its row alone: whatever the batch, ``lazy`` and
@@ -44,6 +45,7 @@ class Options:
     seeds: Sequence[int] | None = None
     rules: Sequence[Rule] = ()
     on_step: OnStep | None = None
+    new_tokens: int | None = None
     with_hidden: bool = False
     lazy: bool = True
     memory: StepMemory | None = None
@@ -59,6 +61,11 @@ class Request:
     guides: Sequence[Guide]
     """Present if the method needs an image."""
     options: Options = field(default_factory=Options)
+
+    def room(self, decoding_len: int, index: int) -> int:
+        """Tokens that may be written for one prompt, of a method with this ``decoding_len``."""
+        room = decoding_len - len(self.prompts[index].ids)
+        return room if self.options.new_tokens is None else min(room, self.options.new_tokens)
 
     def seed(self, index: int) -> int:
         """Of one prompt."""
@@ -82,7 +89,8 @@ class Written:
     ids: list[int]
     """Generated token ids, prompt excluded."""
     hidden: Tensor | None = None
-    """(T, H) last-layer hidden states of these tokens, where they were asked for."""
+    """(T, H) last-layer hidden states that these tokens were chosen from, where they were asked for: of the prompt's last token and
+    of all generated ones but the last."""
     text: str | None = None
     """The text itself, of methods that find texts instead of writing tokens."""
     details: dict[str, Any] = field(default_factory=dict)

@@ -28,12 +28,14 @@ class RuleSettings:
         forbidden_words: Words and phrases that no text gets, whatever their case and their spelling in tokens.
         min_length: No text ends before so many tokens, prompt not counted; 0 to 32,768.
         stop_texts: A text ends before the first of these that is written; upper and lower case differ.
+        repetition_in_prompt: Whether repetition_penalty counts the prompt's tokens, too.
     """
 
     repetition_penalty: float = 1.0
     forbidden_words: list[str] = field(default_factory=list)
     min_length: int = 0
     stop_texts: list[str] = field(default_factory=list)
+    repetition_in_prompt: bool = True
 
     def __post_init__(self) -> None:
         if not math.isfinite(self.repetition_penalty):
@@ -61,7 +63,7 @@ class RuleSettings:
 
         built: list[Rule] = []
         if self.repetition_penalty != 1:
-            built.append(rules.RepetitionPenalty(self.repetition_penalty))
+            built.append(rules.RepetitionPenalty(self.repetition_penalty, of_prompt=self.repetition_in_prompt))
         if self.min_length:
             built.append(rules.MinimumLength(self.min_length, model.end_ids))
         if self.forbidden_words:

@@ -29,20 +29,22 @@ class Rule(Protocol):
 
 
 class RepetitionPenalty:
-    """Makes every token of the prompt and of the text so far less likely (Keskar et al. 2019, CTRL, section 4.1).
+    """Makes every token of the text so far less likely, and of the prompt (Keskar et al. 2019, CTRL, section 4.1).
 
     As Hugging Face's ``generate`` does it: a positive score is divided by the penalty, a negative one is multiplied; how often
     a token occurred does not matter.
 
     Args:
         penalty: Greater than 0; 1 changes nothing, below 1 repetitions are favoured.
+        of_prompt: Whether the prompt's tokens count. Hugging Face's ``generate`` does not see those of a prompt of vectors.
     """
 
-    def __init__(self, penalty: float) -> None:
-        self.penalty = penalty
+    def __init__(self, penalty: float, *, of_prompt: bool = True) -> None:
+        self.penalty, self.of_prompt = penalty, of_prompt
 
     def __call__(self, logits: Tensor, prompts: Sequence[Sequence[int]], generated: Sequence[Sequence[int]]) -> Tensor:
-        used = [(row, token) for row, ids in enumerate(zip(prompts, generated, strict=True)) for token in chain(*ids)]
+        texts = zip(prompts, generated, strict=True) if self.of_prompt else zip(generated, strict=True)
+        used = [(row, token) for row, ids in enumerate(texts) for token in chain(*ids)]
         if not used:
             return logits.clone()
         place = torch.tensor(used, device=logits.device).unbind(dim=1)
@@ -116,10 +118,13 @@ class ForcedSequences:
     Args:
         sequences: Not empty ones.
         begin_at: After so many generated tokens the first token of a sequence must come, unless one is under way; None: never.
+        once: At most one sequence is written, and its tokens stand nowhere else; else they are words like others, too.
     """
 
-    def __init__(self, sequences: Sequence[Sequence[int]], *, begin_at: int | None = None) -> None:
-        self.sequences, self.begin_at = [list(sequence) for sequence in sequences], begin_at
+    def __init__(self, sequences: Sequence[Sequence[int]], *, begin_at: int | None = None, once: bool = False) -> None:
+        self.sequences, self.begin_at, self.once = [list(sequence) for sequence in sequences], begin_at, once
+        self._first = {sequence[0] for sequence in self.sequences}
+        self._later = {token for sequence in self.sequences for token in sequence[1:]} - self._first
 
     def __call__(self, logits: Tensor, prompts: Sequence[Sequence[int]], generated: Sequence[Sequence[int]]) -> Tensor:
         result = logits.clone()
@@ -129,6 +134,9 @@ class ForcedSequences:
                 kept = result[row, allowed]
                 result[row] = -torch.inf
                 result[row, allowed] = kept
+            elif self.once:
+                is_written = not self._first.isdisjoint(ids)
+                result[row, sorted(self._later | self._first if is_written else self._later)] = -torch.inf
         return result
 
     def _allowed(self, generated: Sequence[int]) -> list[int] | None:

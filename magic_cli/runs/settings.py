@@ -221,6 +221,8 @@ def settings_that_matter(settings: Any) -> dict[str, Any]:
         del plain["decoding"][name]
     if settings.rules.is_default:  # runs of before there were rules go on
         del plain["rules"]
+    elif settings.rules.repetition_in_prompt:  # likewise
+        del plain["rules"]["repetition_in_prompt"]
     return plain
 
 

@@ -66,6 +66,7 @@ LAYERS = {
     "training": ("data", "models", "errors", "files", "provenance", "terminal"),
     "runs": ("data", "decoding", "image_features", "models", "retrieval", "errors", "files", "provenance", "terminal"),
     "benchmark": ("data", "decoding", "models", "reports.tables", "errors", "terminal"),
+    "interleaved": ("data", "decoding", "image_features", "models", "runs", "errors", "files", "provenance", "terminal"),
     "terminal": ("errors",),
 }
 """Whom the files of a package may import beside one another, in any way: at the top, in a function, for type checking."""

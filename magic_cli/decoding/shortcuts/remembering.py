@@ -9,7 +9,7 @@ from torch import Tensor
 
 from magic_cli.decoding.batch import Row, is_done, steering
 from magic_cli.decoding.method import DecodingMethod
-from magic_cli.decoding.request import Request
+from magic_cli.decoding.request import Request, Written
 from magic_cli.decoding.shortcuts.deciding import read
 from magic_cli.decoding.shortcuts.memory import Evidence
 from magic_cli.decoding.step import Candidates, Step
@@ -35,14 +35,14 @@ class RememberedStep(Step):
         return found.penalty
 
 
-def go_on_from_memory(method: DecodingMethod, request: Request, rows: Sequence[Row], results: dict[int, list[int]]) -> list[Row]:
+def go_on_from_memory(method: DecodingMethod, request: Request, rows: Sequence[Row], results: dict[int, Written]) -> list[Row]:
     """Let rows grow as far as their steps are remembered; returns those that are not finished by it, the others are among the results."""
     if request.options.memory is None:
         return list(rows)
     return [row for row in rows if not _follow(method, request, row, results)]
 
 
-def _follow(method: DecodingMethod, request: Request, row: Row, results: dict[int, list[int]]) -> bool:
+def _follow(method: DecodingMethod, request: Request, row: Row, results: dict[int, Written]) -> bool:
     options, prompt, bound = request.options, request.prompts[row.prompt], steering(request, [row])
     while not prompt.vectors and (evidence := options.memory.get(prompt.ids, row.generated)) is not None:
         step = RememberedStep(
@@ -61,6 +61,6 @@ def _follow(method: DecodingMethod, request: Request, row: Row, results: dict[in
             report(options.on_step, [row], choice, tokens, as_lists(choice))
         row.generated = [*row.generated, *tokens]
         if is_done(method, request, row):
-            results[row.prompt] = row.generated
+            results[row.prompt] = Written(row.generated)
             return True
     return False

@@ -64,7 +64,7 @@ class ZeroCapSearch:
     def run(self) -> list[int]:
         """Generated token ids: up to the end token, or as many as there is room for."""
         beams = [_Beam([], 0.0, stopped=False, parent=0)]
-        for step in range(self.method.decoding_len - len(self.prompt.ids)):
+        for step in range(self.request.room(self.method.decoding_len, self.index)):
             running = [beam for beam in beams if not beam.stopped]
             shifted = self._shift([beam.generated for beam in running])
             log_p = self._log_p(shifted, [beam.generated for beam in running], step)

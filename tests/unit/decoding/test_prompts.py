@@ -67,13 +67,36 @@ def test_prompt_with_vectors_is_refused_in_one_line_when_nobody_can_serve_it(mak
 
 
 @each_method
-def test_hidden_states_are_those_of_a_plain_pass_when_asked_for(language_model, network_and_tokenizer, clip, image_features, prompts, method):
+@pytest.mark.parametrize("remembers", [False, True])
+def test_hidden_states_are_those_that_a_plain_pass_chooses_from_when_asked_for(
+    language_model, network_and_tokenizer, clip, image_features, prompts, method, remembers
+):
     network, _ = network_and_tokenizer
-    guides = [method.image_guide(clip, image_features[:3])]
-    plain = core.generate(language_model, method, prompts, guides)
-    written = core.generate(language_model, method, prompts, guides, Options(with_hidden=True))
+    guides, memory = [method.image_guide(clip, image_features[:3])], StepMemory(1 << 20) if remembers else None
+    plain = core.generate(language_model, method, prompts, guides, Options(memory=memory))
+    written = core.generate(language_model, method, prompts, guides, Options(with_hidden=True, memory=memory))
     assert [one.ids for one in written] == [one.ids for one in plain] and all(one.hidden is None for one in plain)
     for prompt, one in zip(prompts, written, strict=True):
         with torch.inference_mode():
-            hidden = network.base_model(torch.tensor([[*prompt, *one.ids]])).last_hidden_state[0, len(prompt) :]
+            hidden = network.base_model(torch.tensor([[*prompt, *one.ids]])).last_hidden_state[0, len(prompt) - 1 : -1]
         assert torch.allclose(one.hidden, hidden, atol=1e-4) and len(one.hidden) == len(one.ids)
+
+
+@pytest.mark.parametrize("method", METHODS, ids=lambda method: type(method).__name__)
+def test_hidden_states_cost_no_pass_when_the_loop_has_them(language_model, clip, image_features, prompts, method):
+    work, guides = language_model.work, [method.image_guide(clip, image_features[:3])]
+    counts = []
+    for with_hidden in (False, True):
+        before = work.counts["lm_positions"]
+        written = core.generate(language_model, method, prompts, guides, Options(with_hidden=with_hidden))
+        counts.append(work.counts["lm_positions"] - before)
+    again = 0 if not isinstance(method, BeamSearch) else 3 * max(len(prompt) + len(one.ids) - 1 for prompt, one in zip(prompts, written, strict=True))
+    assert counts[1] - counts[0] == again  # beam search may return a text that no row holds any more
+
+
+@each_method
+def test_no_more_tokens_are_written_than_asked_for(language_model, clip, image_features, prompts, method):
+    guides = [method.image_guide(clip, image_features[:3])]
+    assert [len(one.ids) for one in core.generate(language_model, method, prompts, guides, Options(new_tokens=2))] == [2, 2, 2]
+    zerocap = ZeroCap(prompt="<|endoftext|>A photo", num_texts=8, num_iterations=1)
+    assert [len(ids) for ids in generate(language_model, zerocap, prompts[:1], guidance=Guidance(clip, image_features[:1]), new_tokens=1)] == [1]

@@ -100,6 +100,14 @@ def test_repetition_penalty_keeps_scores_when_there_is_no_token_yet():
     assert RepetitionPenalty(2.0)(torch.ones(1, 4), [[]], [[]]).tolist() == [[1.0] * 4]
 
 
+def test_repetition_penalty_leaves_the_prompt_alone_when_it_does_not_count():
+    logits, (prompts, generated) = random_logits(20), random_rows(20, len(TOKENS), seed=5)
+    expected = RepetitionPenalty(2.0)(logits, [[]] * 20, generated)
+    assert torch.equal(RepetitionPenalty(2.0, of_prompt=False)(logits, prompts, generated), expected)
+    [rule], _ = RuleSettings(repetition_penalty=2.0, repetition_in_prompt=False).build(None)
+    assert torch.equal(rule(logits, prompts, generated), expected)
+
+
 def test_minimum_length_equals_its_twin_when_lengths_differ():
     rule, (_, generated) = RULES["minimum_length"], random_rows(20, len(TOKENS), seed=6)
     assert {len(ids) for ids in generated} > {2, 3}
@@ -128,6 +136,11 @@ def test_forced_sequence_is_written_to_its_end_and_keeps_its_scores():
         assert out[0, text[-1]] == logits[0, text[-1]] and out.isfinite().sum() == 1
     assert text == [0, 5, 5, 6]
     assert forbidden_by(rule, text, vocab_size=len(TOKENS)) == set()
+
+
+@pytest.mark.parametrize(("text", "forbidden"), [([], {6, 7}), ([1, 2], {6, 7}), ([1, 5], set(range(len(TOKENS))) - {6}), ([1, 5, 6, 7, 2], {5, 6, 7})])
+def test_tokens_of_a_sequence_stand_nowhere_else_when_it_is_written_once(text, forbidden):
+    assert forbidden_by(ForcedSequences([[5, 6, 7]], once=True), text, vocab_size=len(TOKENS)) == forbidden
 
 
 def test_stop_text_settles_and_cuts_at_the_earliest(language_model):

@@ -1,0 +1,144 @@
+"""Texts and images in turn: what a model is told step by step, and what people wrote and photographed as the answer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from magic_cli.data.json_files import read_records, whole_characters
+from magic_cli.errors import MagicError
+
+HINT = (
+    'give JSON lines {"id"?, "parts": [{"text": ...}, {"image": FILE}, ...], "target"?: [...]}, or of stories {"id"?, "steps": [{"parts", "target"?}, ...]} '
+    "(docs/interleaved.md)"
+)
+_PART = 'a part is {"text": TEXT} or {"image": FILE}'
+
+
+@dataclass(frozen=True)
+class Part:
+    """A text or an image."""
+
+    text: str | None = None
+    image: Path | None = None
+    """File; exactly one of text and image is there."""
+    once: bool = False
+    """Said in its own step only: what follows does not look back on it."""
+
+    def as_record(self) -> dict[str, Any]:
+        """As it stands in a file of items."""
+        content = {"text": self.text} if self.image is None else {"image": str(self.image)}
+        return content | ({"once": True} if self.once else {})
+
+
+@dataclass(frozen=True)
+class Step:
+    """One question and, where it is known, its true answer."""
+
+    parts: tuple[Part, ...]
+    target: tuple[Part, ...] | None = None
+    """Texts and at most one image; None: not known."""
+
+
+@dataclass(frozen=True)
+class InterleavedItem:
+    """A story of one step or several, each of which is answered by a text, an image, or both."""
+
+    id: str
+    """Unique in its run."""
+    steps: tuple[Step, ...]
+
+    def history(self, number: int, answers: Sequence[Sequence[Part]]) -> list[Part]:
+        """What the step with this number (from 0) looks back on: all steps before it with these answers."""
+        past = zip(self.steps[:number], answers, strict=True)
+        return [part for step, answer in past for part in (*(part for part in step.parts if not part.once), *answer)]
+
+    def truth(self, number: int) -> list[tuple[Part, ...]]:
+        """The true answers of all steps before the one with this number.
+
+        Raises:
+            ValueError: One is not known; says which step, from 1.
+        """
+        for place, step in enumerate(self.steps[:number], start=1):
+            if step.target is None:
+                raise ValueError(f"step {place} has no target")
+        return [step.target for step in self.steps[:number]]
+
+
+def read_interleaved(path: Path, *, setting: str, images: str | None = None) -> list[InterleavedItem]:
+    """The items of a file, in its order; where a record has no id, its number is it.
+
+    Args:
+        path: JSON lines, or a JSON list; ``.gz`` is unpacked.
+        setting: What the user calls the file.
+        images: Folder of the images that the records name; None: the file's own.
+
+    Raises:
+        MagicError: Not such a file, or an id twice; names the record.
+    """
+    document = read_records(path, setting=setting, hint=HINT)
+    rows = document if isinstance(document, list) else [document]
+    folder = Path(images).expanduser() if images else path.parent
+    items: dict[str, InterleavedItem] = {}
+    for number, row in enumerate(rows, start=1):
+        place = f"{setting}={path} record {number}"
+        item = _item(row, place, number, folder)
+        if item.id in items:
+            raise MagicError(f"{place}: the id {item.id!r} stands twice; ids must differ")
+        items[item.id] = item
+    return list(items.values())
+
+
+def _item(row: Any, place: str, number: int, folder: Path) -> InterleavedItem:
+    if not isinstance(row, Mapping) or ("parts" in row) == ("steps" in row):
+        raise MagicError(f"{place}: needs either parts or steps; {HINT}")
+    item = row.get("id", number)
+    if isinstance(item, bool) or not isinstance(item, str | int) or item == "":
+        raise MagicError(f"{place}: id must be a text or a whole number, got {str(item)[:60]!r}")
+    steps = row["steps"] if "steps" in row else [row]
+    if not isinstance(steps, list) or not steps:
+        raise MagicError(f"{place}: steps must be a list that is not empty, got {str(steps)[:60]!r}")
+    several = "steps" in row
+    return InterleavedItem(
+        whole_characters(str(item)), tuple(_step(step, f"{place} step {count}" if several else place, count, folder) for count, step in enumerate(steps, start=1))
+    )
+
+
+def _step(row: Any, place: str, number: int, folder: Path) -> Step:
+    if not isinstance(row, Mapping):
+        raise MagicError(f'{place}: must be {{"parts": [...], "target"?: [...]}}, got {str(row)[:60]!r}')
+    parts = tuple(_parts(row.get("parts", []), f"{place} parts", folder))
+    if not parts and number == 1:
+        raise MagicError(f"{place}: has no parts, and nothing comes before it; {_PART}")
+    if row.get("target") is None:
+        return Step(parts)
+    target = tuple(_parts(row["target"], f"{place} target", folder))
+    if sum(part.image is not None for part in target) > 1:
+        raise MagicError(f"{place}: its target has several images; a step answers with one at most, write a step for each")
+    if any(part.once for part in target):
+        raise MagicError(f"{place}: once belongs to parts, not to the target; leave it out")
+    if not target:
+        raise MagicError(f"{place}: its target is empty; leave it out where the truth is not known")
+    return Step(parts, target)
+
+
+def _parts(rows: Any, place: str, folder: Path) -> Iterator[Part]:
+    if not isinstance(rows, list):
+        raise MagicError(f"{place}: must be a list, got {str(rows)[:60]!r}; {_PART}")
+    for number, row in enumerate(rows, start=1):
+        where = f"{place} number {number}"
+        if not isinstance(row, Mapping) or ("text" in row) == ("image" in row) or not row.keys() <= {"text", "image", "once"}:
+            raise MagicError(f"{where}: {_PART}, got {str(row)[:60]!r}")
+        if not isinstance(row.get("once", False), bool):
+            raise MagicError(f"{where}: once must be true or false, got {str(row['once'])[:60]!r}")
+        kind = "text" if "text" in row else "image"
+        if not isinstance(row[kind], str) or not row[kind].strip():
+            raise MagicError(f"{where}: its {kind} must be a text that is not empty, got {str(row[kind])[:60]!r}")
+        yield part_of(kind, row[kind], folder, once=row.get("once", False))
+
+
+def part_of(kind: str, value: str, folder: Path, *, once: bool = False) -> Part:
+    """A part from its kind and value; images lie in ``folder`` unless their path is absolute."""
+    return Part(text=whole_characters(value), once=once) if kind == "text" else Part(image=folder / value, once=once)
