@@ -11,7 +11,7 @@ from magic_cli.data.json_files import read_records, whole_characters
 from magic_cli.errors import MagicError
 
 HINT = (
-    'give JSON lines {"id"?, "parts": [{"text": ...}, {"image": FILE}, ...], "target"?: [...]}, or of stories {"id"?, "steps": [{"parts", "target"?}, ...]} '
+    'give JSON lines {"id"?, "parts": [{"text": ...}, {"image": FILE}, ...], "target"?: [...]}, or of stories {"id"?, "history"?: [...], "steps": [{"parts", "target"?}, ...]} '
     "(docs/interleaved.md)"
 )
 _PART = 'a part is {"text": TEXT} or {"image": FILE}'
@@ -40,6 +40,8 @@ class Step:
     parts: tuple[Part, ...]
     target: tuple[Part, ...] | None = None
     """Texts and at most one image; None: not known."""
+    caption: str | None = None
+    """What the target's image shows, in words; None: nobody says it."""
 
 
 @dataclass(frozen=True)
@@ -49,11 +51,13 @@ class InterleavedItem:
     id: str
     """Unique in its run."""
     steps: tuple[Step, ...]
+    past: tuple[Part, ...] = ()
+    """What stands before the first step: looked back on, and no answer to anything."""
 
     def history(self, number: int, answers: Sequence[Sequence[Part]]) -> list[Part]:
         """What the step with this number (from 0) looks back on: all steps before it with these answers."""
         past = zip(self.steps[:number], answers, strict=True)
-        return [part for step, answer in past for part in (*(part for part in step.parts if not part.once), *answer)]
+        return [*self.past, *(part for step, answer in past for part in (*(part for part in step.parts if not part.once), *answer))]
 
     def truth(self, number: int) -> list[tuple[Part, ...]]:
         """The true answers of all steps before the one with this number.
@@ -101,19 +105,27 @@ def _item(row: Any, place: str, number: int, folder: Path) -> InterleavedItem:
     if not isinstance(steps, list) or not steps:
         raise MagicError(f"{place}: steps must be a list that is not empty, got {str(steps)[:60]!r}")
     several = "steps" in row
+    past = tuple(_parts(row.get("history", []), f"{place} history", folder))
     return InterleavedItem(
-        whole_characters(str(item)), tuple(_step(step, f"{place} step {count}" if several else place, count, folder) for count, step in enumerate(steps, start=1))
+        whole_characters(str(item)),
+        tuple(
+            _step(step, f"{place} step {count}" if several else place, folder, may_be_empty=count > 1 or bool(past)) for count, step in enumerate(steps, start=1)
+        ),
+        past,
     )
 
 
-def _step(row: Any, place: str, number: int, folder: Path) -> Step:
+def _step(row: Any, place: str, folder: Path, *, may_be_empty: bool) -> Step:
     if not isinstance(row, Mapping):
         raise MagicError(f'{place}: must be {{"parts": [...], "target"?: [...]}}, got {str(row)[:60]!r}')
     parts = tuple(_parts(row.get("parts", []), f"{place} parts", folder))
-    if not parts and number == 1:
+    if not parts and not may_be_empty:
         raise MagicError(f"{place}: has no parts, and nothing comes before it; {_PART}")
+    caption = row.get("caption")
+    if caption is not None and (not isinstance(caption, str) or not caption.strip()):
+        raise MagicError(f"{place}: caption must be a text that is not empty, got {str(caption)[:60]!r}")
     if row.get("target") is None:
-        return Step(parts)
+        return Step(parts, caption=caption)
     target = tuple(_parts(row["target"], f"{place} target", folder))
     if sum(part.image is not None for part in target) > 1:
         raise MagicError(f"{place}: its target has several images; a step answers with one at most, write a step for each")
@@ -121,7 +133,7 @@ def _step(row: Any, place: str, number: int, folder: Path) -> Step:
         raise MagicError(f"{place}: once belongs to parts, not to the target; leave it out")
     if not target:
         raise MagicError(f"{place}: its target is empty; leave it out where the truth is not known")
-    return Step(parts, target)
+    return Step(parts, target, caption)
 
 
 def _parts(rows: Any, place: str, folder: Path) -> Iterator[Part]:
