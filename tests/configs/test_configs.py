@@ -18,8 +18,9 @@ from magic_cli.retrieval.image_settings import RetrieveImagesSettings
 from magic_cli.training.settings import FinetuneSettings
 
 CONFIGS = composing.find_config_dir()
-GROUPS = ("dataset", "decoding", "language_model", "image_text_model", "run", "rules", "experiment", "metrics", "machine", "training_texts")
+GROUPS = ("dataset", "decoding", "language_model", "image_text_model", "run", "rules", "experiment", "metrics", "machine", "training_texts", "prompt_form")
 SCORING = ("metrics", "machine")
+ELSEWHERE = (*SCORING, "prompt_form")  # composed by commands of their own
 FILES = sorted(CONFIGS.rglob("*.yaml"))
 FINETUNING = [f for f in FILES if f.parent.name == "training_texts" or (f.parent.name == "experiment" and f.stem.startswith("finetune_"))]
 # values that a user must give
@@ -51,7 +52,7 @@ def test_all_files_are_in_known_groups():
     assert {file.parent.name for file in FILES if group_of(file) == "experiment"} <= {"table1", "table2", "table3", "experiment"}
 
 
-@pytest.mark.parametrize("file", [f for f in FILES if f.parent != CONFIGS and group_of(f) not in SCORING and f not in FINETUNING], ids=name_of)
+@pytest.mark.parametrize("file", [f for f in FILES if f.parent != CONFIGS and group_of(f) not in ELSEWHERE and f not in FINETUNING], ids=name_of)
 def test_config_composes_and_converts(file: Path):
     composing.register()
     command = COMMANDS[command_of(file)]
