@@ -20,8 +20,9 @@ from magic_cli.training.settings import FinetuneSettings
 
 CONFIGS = composing.find_config_dir()
 GROUPS = ("dataset", "decoding", "language_model", "image_text_model", "run", "rules", "experiment", "metrics", "machine", "training_texts",
-          "interleaved_model")  # fmt: skip
+          "interleaved_model", "prompt_form")  # fmt: skip
 SCORING = ("metrics", "machine")
+OF_INTERLEAVE = ("interleaved_model", "prompt_form")
 FILES = sorted(CONFIGS.rglob("*.yaml"))
 FINETUNING = [f for f in FILES if f.parent.name == "training_texts" or (f.parent.name == "experiment" and f.stem.startswith("finetune_"))]
 # values that a user must give
@@ -40,14 +41,15 @@ def group_of(file: Path) -> str:
 
 def name_of(file: Path) -> str:
     """``group=option``, as it is typed."""
-    return f"{group_of(file)}={file.relative_to(CONFIGS / group_of(file)).with_suffix('').as_posix()}"
+    group = {"prompt_form": "prompt_form@prompt"}.get(group_of(file), group_of(file))
+    return f"{group}={file.relative_to(CONFIGS / group_of(file)).with_suffix('').as_posix()}"
 
 
 def command_of(file: Path) -> str:
     """The command that a config file is chosen for: an experiment says it."""
     if group_of(file) == "experiment":
         return yaml.safe_load(file.read_text())["task"]
-    return "story" if file.stem in OF_STORIES else "interleave" if file.stem in OF_ITEMS or group_of(file) == "interleaved_model" else "caption"
+    return "story" if file.stem in OF_STORIES else "interleave" if file.stem in OF_ITEMS or group_of(file) in OF_INTERLEAVE else "caption"
 
 
 def test_all_files_are_in_known_groups():

@@ -18,6 +18,7 @@ from magic_cli.decoding.zerocap.method import ZeroCap
 from magic_cli.errors import SettingsError
 from magic_cli.evaluation.settings import BootstrapSettings, EvaluateSettings
 from magic_cli.human_eval.settings import HumanEvalAction, HumanEvalSettings
+from magic_cli.interleaved.prompts import PromptSettings
 from magic_cli.interleaved.run_settings import InterleaveSettings, PageSettings
 from magic_cli.interleaved.settings import DiffusionPart, InterleavedModelSettings, LanguagePart, VisionPart
 from magic_cli.metrics.settings import METRICS, MetricsSettings
@@ -30,7 +31,7 @@ from magic_cli.training.settings import FreshModel, ObjectiveSettings, Optimizer
 
 BUNDLED = TextSource(kind=SourceKind.bundled_coco)
 MODEL = InterleavedModelSettings("x", LanguagePart(name="x"), VisionPart(name="x"), DiffusionPart(name="x"))
-INTERLEAVE = InterleaveSettings(PartList("parts", parts=["a"]), MODEL, None, NucleusSampling(16))
+INTERLEAVE = InterleaveSettings(PartList("parts", parts=["a"]), MODEL, None, NucleusSampling(16), PromptSettings())
 VALID = [
     MagicSearch(16, k=5, alpha=0.1, beta=1.0), ContrastiveSearch(16, k=5, alpha=0.1), GreedySearch(16), BeamSearch(16), TopKSampling(16),
     NucleusSampling(16), TypicalSampling(16), CaptionRetrieval(), ZeroCap(), Rerank(16, base=TopKSampling(16)), RunSettings(), MachineSettings(),
