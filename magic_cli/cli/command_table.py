@@ -146,6 +146,7 @@ COMMANDS = {
             summary="write texts and draw images in turn: one step, or an illustrated story",
             resumes=True,
             settings_class="magic_cli.interleaved.run_settings.InterleaveSettings",
+            renamed={"prompt_form": "prompt_form@prompt"},
             flags={
                 "--part": Flag("dataset.parts", "a text, or image:FILE, to go on from (repeat for more, in their order)", "TEXT", also="dataset=parts", is_list=True),
                 "--items": Flag("dataset.items", "JSON lines of items or stories", "FILE", True, "dataset=items"),

@@ -17,7 +17,7 @@ from magic_cli.decoding.rule_settings import RuleSettings
 from magic_cli.errors import SettingsError
 from magic_cli.evaluation.settings import DEFAULT_SCORER, EvaluateSettings, TableSettings
 from magic_cli.human_eval.settings import HumanEvalSettings
-from magic_cli.interleaved.run_settings import INTERLEAVED_DATASETS, InterleaveSettings
+from magic_cli.interleaved.run_settings import INTERLEAVED_DATASETS, PROMPT_FORMS, InterleaveSettings
 from magic_cli.configuration.known_settings import known_settings, meant
 from magic_cli.interleaved.settings import InterleavedModelSettings
 from magic_cli.interleaved.training.settings import TrainVokensSettings
@@ -32,6 +32,7 @@ _CHOSEN: dict[str, tuple[type, ...]] = {
     "decoding": tuple(DECODING_METHODS.values()),
     "decoding.base": tuple(DECODING_METHODS.values()),
     "dataset": (*DATASETS.values(), *STORY_DATASETS.values(), *INTERLEAVED_DATASETS.values(), TextDataset),
+    "prompt": tuple(PROMPT_FORMS.values()),
     "language_model": (LanguageModelSettings,),
     "image_text_model": (ImageTextModelSettings,),
     "interleaved_model": (InterleavedModelSettings,),
@@ -72,7 +73,8 @@ def register() -> None:
     store.store(group="schema/image_text_model", name="any", node=ImageTextModelSettings)
     store.store(group="schema/interleaved_model", name="any", node=InterleavedModelSettings)
     store.store(group="schema/image_text_model", name="of_runs", node=DEFAULT_SCORER)
-    for group, classes in (("decoding", DECODING_METHODS), ("dataset", {**DATASETS, **STORY_DATASETS, **INTERLEAVED_DATASETS})):
+    datasets = {**DATASETS, **STORY_DATASETS, **INTERLEAVED_DATASETS}
+    for group, classes in (("decoding", DECODING_METHODS), ("dataset", datasets), ("prompt_form", PROMPT_FORMS)):
         for name, settings_class in classes.items():
             store.store(group=f"schema/{group}", name=name, node=settings_class)
     OmegaConf.register_new_resolver("recommended", _recommended, replace=True)

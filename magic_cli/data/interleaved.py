@@ -11,7 +11,7 @@ from magic_cli.data.json_files import read_records, whole_characters
 from magic_cli.errors import MagicError
 
 HINT = (
-    'give JSON lines {"id"?, "parts": [{"text": ...}, {"image": FILE}, ...], "target"?: [...]}, or of stories {"id"?, "steps": [{"parts", "target"?}, ...]} '
+    'give JSON lines {"id"?, "parts": [{"text": ...}, {"image": FILE}, ...], "target"?: [...]}, or of stories {"id"?, "history"?: [...], "steps": [{"parts", "target"?}, ...]} '
     "(docs/interleaved.md)"
 )
 _PART = 'a part is {"text": TEXT} or {"image": FILE}'
@@ -44,6 +44,11 @@ class Step:
     target: tuple[Part, ...] | None = None
     """Texts and at most one image; None: not known."""
 
+    @property
+    def caption(self) -> str | None:
+        """What the target's image shows, in words; None: there is none, or nobody says it."""
+        return next((part.caption for part in self.target or () if part.image is not None), None)
+
 
 @dataclass(frozen=True)
 class InterleavedItem:
@@ -52,6 +57,8 @@ class InterleavedItem:
     id: str
     """Unique in its run."""
     steps: tuple[Step, ...]
+    past: tuple[Part, ...] = ()
+    """What stands before the first step: looked back on, and no answer to anything."""
 
     @property
     def path(self) -> None:
@@ -61,7 +68,7 @@ class InterleavedItem:
     def history(self, number: int, answers: Sequence[Sequence[Part]]) -> list[Part]:
         """What the step with this number (from 0) looks back on: all steps before it with these answers."""
         past = zip(self.steps[:number], answers, strict=True)
-        return [part for step, answer in past for part in (*(part for part in step.parts if not part.once), *answer)]
+        return [*self.past, *(part for step, answer in past for part in (*(part for part in step.parts if not part.once), *answer))]
 
     def truth(self, number: int) -> list[tuple[Part, ...]]:
         """The true answers of all steps before the one with this number.
@@ -109,16 +116,21 @@ def _item(row: Any, place: str, number: int, folder: Path) -> InterleavedItem:
     if not isinstance(steps, list) or not steps:
         raise MagicError(f"{place}: steps must be a list that is not empty, got {str(steps)[:60]!r}")
     several = "steps" in row
+    past = tuple(_parts(row.get("history", []), f"{place} history", folder))
     return InterleavedItem(
-        whole_characters(str(item)), tuple(_step(step, f"{place} step {count}" if several else place, count, folder) for count, step in enumerate(steps, start=1))
+        whole_characters(str(item)),
+        tuple(
+            _step(step, f"{place} step {count}" if several else place, folder, may_be_empty=count > 1 or bool(past)) for count, step in enumerate(steps, start=1)
+        ),
+        past,
     )
 
 
-def _step(row: Any, place: str, number: int, folder: Path) -> Step:
+def _step(row: Any, place: str, folder: Path, *, may_be_empty: bool) -> Step:
     if not isinstance(row, Mapping):
         raise MagicError(f'{place}: must be {{"parts": [...], "target"?: [...]}}, got {str(row)[:60]!r}')
     parts = tuple(_parts(row.get("parts", []), f"{place} parts", folder))
-    if not parts and number == 1:
+    if not parts and not may_be_empty:
         raise MagicError(f"{place}: has no parts, and nothing comes before it; {_PART}")
     if row.get("target") is None:
         return Step(parts)

@@ -48,6 +48,10 @@ class InterleavedDataset:
         """All items."""
         raise NotImplementedError(f"{type(self).__name__}.read")
 
+    def left_out(self) -> list[tuple[str, str]]:
+        """Ids that ``read`` gives no items for, such as those whose image is missing, each with the reason."""
+        return []
+
 
 @dataclass
 class PartList(InterleavedDataset):

@@ -21,7 +21,7 @@ from magic_cli.evaluation.scoring import run_metrics
 from magic_cli.evaluation.settings import ScoringSettings, Unmatched
 from magic_cli.evaluation.encoders import connect_text_models
 from magic_cli.metrics.base import Corpus, Metric, Scores
-from magic_cli.metrics.clip_score import ImageTextMetric
+from magic_cli.metrics.image_text import FeatureMetric
 from magic_cli.files import json_lines, write_atomically
 
 
@@ -154,7 +154,7 @@ def evaluate(prepared: Sequence[Prepared], settings: ScoringSettings) -> list[Ev
 
 def _tool(metric: Metric, model: ConfiguredModel) -> dict[str, Any]:
     """What computed a metric; other metrics of the same file may be by another model."""
-    return metric.facts() | ({"image_text_model": model.facts} if isinstance(metric, ImageTextMetric) else {})
+    return metric.facts() | ({"image_text_model": model.facts} if isinstance(metric, FeatureMetric) else {})
 
 
 def _only_common(built: Sequence[tuple[Corpus, Coverage]]) -> list[tuple[Corpus, Coverage]]:

@@ -9,7 +9,7 @@ from magic_cli.errors import MagicError
 from magic_cli.evaluation.own_model import OwnImageTextModel
 from magic_cli.evaluation.settings import ScoringSettings
 from magic_cli.metrics.base import Metric, MetricUnavailable
-from magic_cli.metrics.clip_score import ImageTextFeatures, ImageTextMetric
+from magic_cli.metrics.image_text import FeatureMetric, ImageTextFeatures
 
 
 class ConfiguredModel:
@@ -25,7 +25,7 @@ class ConfiguredModel:
 
     def connect(self, metrics: Sequence[Metric]) -> None:
         """Let these metrics share the model and its features."""
-        chosen = [metric for metric in metrics if isinstance(metric, ImageTextMetric)]
+        chosen = [metric for metric in metrics if isinstance(metric, FeatureMetric)]
         if chosen:
             features = ImageTextFeatures(self._load, batch_size=self._settings.run.batch_size)
             for metric in chosen:

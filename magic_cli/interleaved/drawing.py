@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from magic_cli.errors import MagicError
+from magic_cli.errors import MagicError, SettingsError
 from magic_cli.interleaved.folders import read_diffusers
 from magic_cli.interleaved.settings import Sampler
 
@@ -83,6 +83,19 @@ class Drawing(nn.Module):
         """The noise (B, c, s, s) that the UNet sees in latents at times (B,) under conditions (B, T, C)."""
         dtype = self.unet.dtype
         return self.unet(latents.to(dtype), times, encoder_hidden_states=conditions.to(dtype), return_dict=False)[0]
+
+    def check(self, steps: int, sampler: Sampler) -> None:
+        """Refuse more steps than the noise schedule has times for.
+
+        Raises:
+            SettingsError: There are more.
+        """
+        scheduler = _scheduler(sampler, self.schedule)
+        times = scheduler.config.num_train_timesteps
+        if steps <= times:
+            scheduler.set_timesteps(steps)
+        if steps > times or float(scheduler.timesteps.max()) >= times:
+            raise SettingsError(f"steps={steps}: scheduler={sampler.value} draws in fewer than {min(steps, times)} steps with this model; lower it")
 
     @torch.no_grad()
     def draw(

@@ -56,25 +56,20 @@ class PromptSettings:
             raise SettingsError(f"prompt.template={self.template!r}: {{{unknown[0]}}} is unknown; it may hold {{system}}, {{history}} and {{parts}}")
         if names.count("parts") != 1 or any(names.count(name) > 1 for name in names):
             raise SettingsError(f"prompt.template={self.template!r}: must hold {{parts}} once, and {{system}} and {{history}} at most once")
-        if _names("image", self.image) != ["image"]:
-            raise SettingsError(f"prompt.image={self.image!r}: must hold {{image}} once, the model's slot for an image")
+        check_image(self.image)
 
     def render(self, parts: Sequence[Part], history: Sequence[Part]) -> list[Piece]:
         """The prompt as texts and images in their order; no two texts stand side by side."""
         behind = [self.after_history] if history else []
-        fields = {"system": [self.system], "history": [*self._pieces(history), *behind], "parts": self._pieces(parts)}
+        fields = {
+            "system": [self.system],
+            "history": [*pieces_of(history, self.between, self.image), *behind],
+            "parts": pieces_of(parts, self.between, self.image),
+        }
         pieces: list[Piece] = []
         for literal, name, _, _ in Formatter().parse(self.template):
             pieces += [literal, *(fields[name] if name else ())]
-        return _merged(pieces)
-
-    def _pieces(self, parts: Sequence[Part]) -> list[Piece]:
-        before, _, after = _literal(self.image).partition(_SLOT)
-        pieces: list[Piece] = []
-        for part in parts:
-            pieces += [self.between] if pieces else []
-            pieces += [part.text] if part.image is None else [before, part.image, after]
-        return pieces
+        return merged(pieces)
 
 
 def step_prompt(
@@ -85,19 +80,40 @@ def step_prompt(
     return settings.render(item.steps[number].parts, history)
 
 
+def check_image(image: str) -> None:
+    """Check how an image stands in the text.
+
+    Raises:
+        SettingsError: It has no place for the model's slot, or several.
+    """
+    if _names("image", image) != ["image"]:
+        raise SettingsError(f"prompt.image={image!r}: must hold {{image}} once, the model's slot for an image")
+
+
+def pieces_of(parts: Sequence[Part], between: str, image: str) -> list[Piece]:
+    """Parts with what stands between two of them, each image as ``image`` says."""
+    before, _, after = _literal(image).partition(_SLOT)
+    pieces: list[Piece] = []
+    for part in parts:
+        pieces += [between] if pieces else []
+        pieces += [part.text] if part.image is None else [before, part.image, after]
+    return pieces
+
+
 def _literal(image: str) -> str:
     """The text around an image, with ``_SLOT`` for it."""
     return "".join(literal + (_SLOT if name else "") for literal, name, _, _ in Formatter().parse(image))
 
 
-def _merged(pieces: Sequence[Piece]) -> list[Piece]:
-    merged: list[Piece] = []
+def merged(pieces: Sequence[Piece]) -> list[Piece]:
+    """The pieces without empty texts, and with no two texts side by side."""
+    joined: list[Piece] = []
     for piece in pieces:
-        if isinstance(piece, str) and merged and isinstance(merged[-1], str):
-            merged[-1] += piece
+        if isinstance(piece, str) and joined and isinstance(joined[-1], str):
+            joined[-1] += piece
         elif piece != "":
-            merged.append(piece)
-    return merged
+            joined.append(piece)
+    return joined
 
 
 def _names(setting: str, template: str) -> list[str]:

@@ -11,10 +11,12 @@ from magic_cli.decoding.method import MOST_TOKENS
 from magic_cli.decoding.rule_settings import RuleSettings
 from magic_cli.decoding.zerocap.settings import ZeroCapSettings
 from magic_cli.errors import MOST_ITEMS, SettingsError, require
+from magic_cli.interleaved.dialogue_prompt import DialoguePrompt
 from magic_cli.interleaved.prompts import Context, PromptSettings
 from magic_cli.interleaved.settings import InterleavedModelSettings, Sampler
 from magic_cli.runs.settings import RunOfTexts, RunSettings, method_name
 
+PROMPT_FORMS = {"parts": PromptSettings, "dialogue": DialoguePrompt}
 INTERLEAVED_DATASETS: dict[str, type[InterleavedDataset]] = {"parts": PartList, "items": ItemFile}
 
 
@@ -80,9 +82,9 @@ class InterleaveSettings(RunOfTexts):
     interleaved_model: InterleavedModelSettings
     image_text_model: Any
     decoding: Any
+    prompt: Any
     run: RunSettings = field(default_factory=RunSettings)
     rules: RuleSettings = field(default_factory=RuleSettings)
-    prompt: PromptSettings = field(default_factory=PromptSettings)
     page: PageSettings = field(default_factory=PageSettings)
     history: History = History.gt
     context: Context = Context.both
@@ -99,6 +101,8 @@ class InterleaveSettings(RunOfTexts):
             raise SettingsError(f"dataset={self.dataset.name} holds no texts and images in turn; give --part or --items")
         if not self.decoding.needs_language_model or isinstance(self.decoding, ZeroCapSettings):
             raise SettingsError(f"decoding={method_name(self.decoding)} reads no prompts with images; name another method, such as nucleus")
+        if isinstance(self.prompt, DialoguePrompt) and self.context is not Context.both:
+            raise SettingsError(f"context={self.context.value}: a dialogue's turns are told by their texts, so all of it must be seen; leave context out")
         require("guidance", self.guidance, at_least=1, limit=1000)
         require("steps", self.steps, at_least=1, at_most=1000)
         require("max_new_tokens", self.max_new_tokens, at_least=1, at_most=MOST_TOKENS)

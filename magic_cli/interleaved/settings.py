@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
+from typing import Any
 
 from magic_cli.errors import SettingsError, require
 from magic_cli.models.settings import LanguageModelSettings, ModelSource
@@ -99,6 +100,7 @@ class InterleavedModelSettings:
         vokens: Folder of ``magic train-vokens`` (or of scripts/convert_minigpt5.py) with what was trained; null: fresh, at random.
         num_vokens: Tokens that stand for an image (n), 1 to 1024.
         mapper: Shape of the mapper; of trained vokens, their own.
+        recommended: Values that this model recommends; the command line and experiments win over them.
     """
 
     name: str
@@ -108,6 +110,7 @@ class InterleavedModelSettings:
     vokens: str | None = None
     num_vokens: int = 8
     mapper: MapperSettings = field(default_factory=MapperSettings)
+    recommended: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         require("num_vokens", self.num_vokens, at_least=1, limit=1024, prefix=GROUP)

@@ -86,7 +86,8 @@ class InterleavedTask(WritingTask):
             name, digest = picture or (None, None)
             drawn = {"text": answer.text, "image": name, "image_sha256": digest, "token_ids": answer.ids}
             steps.append({**_known(step, digests), **drawn})
-        return self.prediction(item, text=" ".join(answer.text for answer in answers if answer.text), steps=steps)
+        past = {"history": _records(item.past, digests)} if item.past else {}
+        return self.prediction(item, text=" ".join(answer.text for answer in answers if answer.text), **past, steps=steps)
 
     def check(self, prediction: Mapping[str, Any]) -> str | None:
         steps = prediction.get("steps")
@@ -96,7 +97,7 @@ class InterleavedTask(WritingTask):
     def still_holds(self, item: InterleavedItem, prediction: Mapping[str, Any]) -> bool:
         """Whether what its prompts held is the same, and the images that were drawn are still there."""
         steps = prediction["steps"]
-        if len(steps) != len(item.steps):
+        if len(steps) != len(item.steps) or not _are_the_same(item.past, prediction.get("history")):
             return False
         for number, (step, record) in enumerate(zip(item.steps, steps, strict=True), start=1):
             looked_at = [(step.parts, record.get("parts"))]
@@ -112,14 +113,10 @@ class InterleavedTask(WritingTask):
         """Images may lie elsewhere now, and other answers be known."""
         steps = []
         for step, record in zip(item.steps, prediction["steps"], strict=True):
-            digests = {
-                part.image: one["sha256"]
-                for parts, records in ((step.parts, record.get("parts")), (step.target or (), record.get("target")))
-                for part, one in zip(parts, records or (), strict=False)
-                if part.image is not None and "sha256" in one
-            }
-            steps.append({**_known(step, digests), **{key: value for key, value in record.items() if key not in ("parts", "target")}})
-        return {**prediction, "steps": steps}
+            digests = {**_digests(step.parts, record.get("parts")), **_digests(step.target or (), record.get("target"))}
+            steps.append({**_known(step, digests), **{key: value for key, value in record.items() if key not in _KNOWN}})
+        past = {"history": _records(item.past, _digests(item.past, prediction.get("history")))} if item.past else {}
+        return {**prediction, **past, "steps": steps}
 
     def label(self, failure: Mapping[str, Any]) -> str:
         return failure["id"]
@@ -136,12 +133,23 @@ class InterleavedTask(WritingTask):
         return {PAGE: interleaved_page(records, self.folder, total=len(items), embedded=page.kind is PageKind.embedded)}
 
 
+_KNOWN = ("parts", "target")
+
+
 def _known(step: Step, digests: Mapping[Path, str]) -> dict[str, Any]:
     """A step as its file has it, with the SHA-256 of images that were read."""
-    def records(parts: Sequence[Part]) -> list[dict[str, Any]]:
-        return [part.as_record() | ({"sha256": digests[part.image]} if part.image in digests else {}) for part in parts]
+    target = {} if step.target is None else {"target": _records(step.target, digests)}
+    return {"parts": _records(step.parts, digests), **target}
 
-    return {"parts": records(step.parts)} | ({} if step.target is None else {"target": records(step.target)})
+
+def _records(parts: Sequence[Part], digests: Mapping[Path, str]) -> list[dict[str, Any]]:
+    return [part.as_record() | ({"sha256": digests[part.image]} if part.image in digests else {}) for part in parts]
+
+
+def _digests(parts: Sequence[Part], records: Any) -> dict[Path, str]:
+    """SHA-256 of the images that were read, as records have them."""
+    pairs = zip(parts, records or (), strict=False)
+    return {part.image: record["sha256"] for part, record in pairs if part.image is not None and "sha256" in record}
 
 
 def _are_the_same(parts: Sequence[Part], records: Any) -> bool:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from magic_cli.decoding.guides import Guide
     from magic_cli.decoding.prompts import Prompt
+    from magic_cli.decoding.request import OnStep
     from magic_cli.interleaved.answers import Answer
     from magic_cli.interleaved.viewing import Seen
 
@@ -40,6 +41,7 @@ class _Story:
     answers: list[Answer] = field(default_factory=list)
     pictures: list[tuple[str, str] | None] = field(default_factory=list)
     """Name and SHA-256 of each answer's image."""
+    trace: list[dict[str, Any]] = field(default_factory=list)
     fault: Unwritable | None = None
 
 
@@ -47,6 +49,7 @@ class InterleavedWriter(Writer):
     """Writes texts and images; what belongs to reading, failing and going on is ``Writer``'s."""
 
     def write(self, items: Sequence[InterleavedItem]) -> None:
+        self.run.add_failures([{"id": item, "reason": reason} for item, reason in self.settings.dataset.left_out()])
         super().write(items)
         records = [*self.run.predictions.values(), *self.run.dropped().values()]
         remove_others(self.run.path, [step["image"] for record in records for step in record["steps"] if step["image"]])
@@ -58,6 +61,7 @@ class InterleavedWriter(Writer):
         from magic_cli.interleaved.answers import Answering, Drawn
         from magic_cli.interleaved.loading import load_interleaved_model
         from magic_cli.interleaved.viewing import Viewer
+        from magic_cli.models.fast.compiling import require_compiler
         from magic_cli.models.loading import load_image_text_model, resolve_device
 
         settings = self.settings
@@ -71,7 +75,11 @@ class InterleavedWriter(Writer):
         self.run.use_models(models)
         self.run.record(device=str(device), threads=torch.get_num_threads())
         language_model = self.model.language_model
+        if settings.run.compile:
+            require_compiler(device)
+            language_model.compile()
         settings.decoding.check(language_model, [])
+        self.model.drawing.check(settings.steps, settings.scheduler)
         number = len(self.model.voken_ids)
         if settings.force_image is not ForceImage.none and settings.max_new_tokens <= number:
             raise SettingsError(f"max_new_tokens={settings.max_new_tokens}: an image takes {number} tokens, and force_image={settings.force_image.value} wants one; raise it")
@@ -82,7 +90,8 @@ class InterleavedWriter(Writer):
         )
         self.run.record(look_ahead=way)
         rules, stop = settings.rules.build(language_model)
-        options = Options(rules=rules, lazy=not settings.run.trace, settle_ties=settings.run.dtype.value == "float32")
+        lazy = device.type == "cpu" and not settings.run.trace if settings.run.lazy is None else settings.run.lazy
+        options = Options(rules=rules, lazy=lazy, settle_ties=settings.run.dtype.value == "float32")
         self.answering = Answering(self.model, settings.decoding, options, stop, settings.force_image)
         self.how = Drawn(settings.guidance, settings.steps, settings.scheduler)
         self.viewer = Viewer(self.model, scorer, self.work)
@@ -109,11 +118,9 @@ class InterleavedWriter(Writer):
             going = [story for story in stories if story.fault is None and number < len(story.item.steps)]
             self._take_step(going, number)
         self._fail([story.item for story in stories], [story.fault for story in stories])
-        self.run.add_predictions([
-            self.task.record(story.item, story.answers, story.pictures, story.digests)
-            for story in stories
-            if story.fault is None and story.item.id not in self.run.predictions
-        ])
+        new = [story for story in stories if story.fault is None and story.item.id not in self.run.predictions]
+        self.run.add_trace([step for story in new for step in story.trace])  # item by item, wherever a kill may cut
+        self.run.add_predictions([self.task.record(story.item, story.answers, story.pictures, story.digests) for story in new])
 
     def _begin_story(self, item: InterleavedItem, images: Sequence[ReadImage]) -> _Story:
         paths = self.task.images(item)
@@ -131,17 +138,16 @@ class InterleavedWriter(Writer):
         if not ready:
             return
         writing, prompts, features = zip(*ready, strict=True)
-        steps: list[dict[str, Any]] = []
         answers = self.answering.write(
             prompts,
             [self._seed(story, number, "text") for story in writing],
             self._guides(features),
             new_tokens=self.settings.max_new_tokens,
-            on_step=self._tracer(writing, number, steps) if self.settings.run.trace else None,
+            on_step=self._tracer(writing, number) if self.settings.run.trace else None,
         )
+        self.work.add("tokens_written", sum(len(answer.ids) for answer in answers))
         with self.work.phase("drawing"):
             self.answering.draw(answers, [self._seed(story, number, "image") for story in writing], self.how)
-        self.run.add_trace(steps)
         for story, answer in zip(writing, answers, strict=True):
             story.answers.append(answer)
             story.pictures.append(self._keep(story, number, answer))
@@ -208,11 +214,9 @@ class InterleavedWriter(Writer):
             if any(token in piece for piece in pieces if isinstance(piece, str)):
                 raise Unwritable(f"a text holds {token!r}, which stands for an image; take it out")
 
-    def _tracer(self, stories: Sequence[_Story], number: int, steps: list[dict[str, Any]]) -> Any:
+    def _tracer(self, stories: Sequence[_Story], number: int) -> OnStep:
         def trace(index: int, step: int, details: dict[str, Any]) -> None:
-            item = stories[index].item.id
-            if item not in self.run.predictions:
-                texts = self.model.language_model.token_texts(details.get("token_ids", [details["choice"]]))
-                steps.append({"id": item, "answer": number + 1, "step": step, **details, "tokens": texts})
+            texts = self.model.language_model.token_texts(details.get("token_ids", [details["choice"]]))
+            stories[index].trace.append({"id": stories[index].item.id, "answer": number + 1, "step": step, **details, "tokens": texts})
 
         return trace

@@ -10,8 +10,9 @@ from magic_cli.errors import MOST_SECONDS, SettingsError, nearest, require
 from magic_cli.metrics.base import Corpus, Measure, Metric
 from magic_cli.metrics.bleu import Bleu
 from magic_cli.metrics.cider import Cider
-from magic_cli.metrics.clip_score import ClipScore, ImageTextMetric, RefClipScore
+from magic_cli.metrics.clip_score import ClipScore, RefClipScore
 from magic_cli.metrics.coherence import Coherence, MiniLmCoherence
+from magic_cli.metrics.image_text import FeatureMetric
 from magic_cli.metrics.mauve import Mauve
 from magic_cli.metrics.meteor import Meteor
 from magic_cli.metrics.ptb import require_tokenizer, tokenize
@@ -68,7 +69,7 @@ class MetricsSettings:
 
     def needs_images(self) -> bool:
         """Whether a chosen metric looks at images."""
-        return any(isinstance(metric, ImageTextMetric) for metric in self.chosen())
+        return any(isinstance(metric, FeatureMetric) for metric in self.chosen())
 
     def described(self) -> dict[str, dict[str, Any]]:
         """For each chosen metric the settings that can change a score."""

@@ -238,6 +238,8 @@ def settings_that_matter(settings: Any) -> dict[str, Any]:
     for group in _WITHOUT_EFFECT.keys() & plain.keys():
         for name in _WITHOUT_EFFECT[group]:
             del plain[group][name]
+        if not plain[group]:
+            del plain[group]
     if not settings.is_sampled:
         del plain["run"]["seed"], plain["run"]["repeat"]
     if not settings.decoding.needs_image:

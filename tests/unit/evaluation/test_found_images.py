@@ -10,7 +10,8 @@ from magic_cli.data.references import read_references
 from magic_cli.errors import SettingsError
 from magic_cli.evaluation.corpora import build_corpus
 from magic_cli.metrics.base import MetricUnavailable
-from magic_cli.metrics.clip_score import ClipScore, ImageTextFeatures
+from magic_cli.metrics.clip_score import ClipScore
+from magic_cli.metrics.image_text import ImageTextFeatures
 
 
 @pytest.fixture

@@ -12,13 +12,8 @@ from magic_cli.interleaved.training.settings import Stage, TrainVokensSettings, 
 from magic_cli.models.work_counts import Work
 from magic_cli.training.session import make_accelerator
 from magic_cli.training.weight_updates import Updater
-from tests.interleaved_models import build_interleaved_folders, interleaved_settings
+from tests.interleaved_models import interleaved_settings
 from tests.tiny_models import build_photos
-
-
-@pytest.fixture(scope="session")
-def interleaved_folder(tmp_path_factory):
-    return build_interleaved_folders(tmp_path_factory.mktemp("interleaved") / "model")
 
 
 @pytest.fixture(scope="session")

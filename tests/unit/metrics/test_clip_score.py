@@ -13,7 +13,8 @@ from tests.reference.metrics import clip_score, corpus_of
 
 from magic_cli.errors import MagicError, SettingsError
 from magic_cli.metrics.base import MetricUnavailable
-from magic_cli.metrics.clip_score import PREFIX, ClipScore, ImageTextFeatures, RefClipScore
+from magic_cli.metrics.clip_score import PREFIX, ClipScore, RefClipScore
+from magic_cli.metrics.image_text import ImageTextFeatures
 from magic_cli.metrics.java.process import kill_all
 from magic_cli.metrics.text import says_something
 
@@ -183,7 +184,7 @@ def test_score_ends_after_the_batch_when_all_is_stopped(corpus, loaded_clip, whe
     features = ImageTextFeatures(lambda: model, batch_size=2)
     metric = ClipScore()
     metric.connect(features)
-    with pytest.raises(MagicError, match="^CLIPScore: stopped$"):
+    with pytest.raises(MagicError, match="^evaluation: stopped$"):
         metric.score([many])
     assert (model.images, len(model.texts)) == {"images": (2, 300), "texts": (0, 256), "between": (0, 300)}[where]
     metric.score([many])  # what was stopped can be started again, and goes on with what is known
