@@ -307,11 +307,12 @@ COMMANDS = {
             summary="teach a language model to draw: vokens and mapper (stage=uas), then texts and images in turn (stage=mls)",
             resumes=True,
             settings_class="magic_cli.interleaved.training.settings.TrainVokensSettings",
+            renamed={"prompt_form": "prompt_form@prompt"},
             flags={
                 "--items": Flag("dataset.path", "training items: JSON lines of texts and images", "FILE", True),
                 "--validation": Flag("dataset.validation", "items that choose the best checkpoint", "FILE", True),
                 "--vokens": Flag("interleaved_model.vokens", "what is gone on from: the folder of stage one", "FOLDER", True),
-                "--interleaved-model": Flag("interleaved_model", "who writes, looks and draws: tiny, minigpt5_7b"),
+                "--interleaved-model": Flag("interleaved_model", "who writes, looks and draws"),
                 "--adapter": Flag("adapter.kind", "stage two: lora or prefix"),
                 "--output": Flag("run.dir", "the run's folder, in the end that of the trained vokens", "FOLDER", True),
             },

@@ -183,7 +183,7 @@ class TrainVokensSettings:
     stage: Stage
     interleaved_model: Any
     dataset: VokenItems = field(default_factory=VokenItems)
-    prompt: PromptSettings = field(default_factory=PromptSettings)
+    prompt: Any = field(default_factory=PromptSettings)
     one_stage: bool = False
     adapter: AdapterSettings = field(default_factory=AdapterSettings)
     objective: VokenObjectiveSettings = field(default_factory=VokenObjectiveSettings)
