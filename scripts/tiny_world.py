@@ -1,6 +1,7 @@
 """The tiny world: coloured shapes, what can be said of them, and illustrated stories of them, as files for magic.
 
-    python scripts/tiny_world.py DIR             captions.jsonl, tasks.jsonl, stories.jsonl and their pictures, in seconds
+    python scripts/tiny_world.py DIR             captions.jsonl, tasks.jsonl, stories.jsonl and their pictures, in seconds;
+                                                 all.jsonl: tasks and stories
     python scripts/tiny_world.py DIR --seed 1    others of the same kind
 
 A story goes round the shapes (circle, square, triangle, cross) and keeps its colour. Its texts name shapes only: the colour is in
@@ -111,14 +112,13 @@ def story_items(pictures: Pictures, count: int, steps: int = 5) -> Iterator[dict
 
 
 def write_world(folder: Path, *, seed: int = 0, captions: int = 320, tasks: int = 640, stories: int = 160) -> None:
-    """All three files and their pictures."""
+    """All files and their pictures."""
     pictures = Pictures(folder, random.Random(seed))
-    for name, items in (
-        ("captions", caption_items(pictures, captions)),
-        ("tasks", task_items(pictures, tasks)),
-        ("stories", story_items(pictures, stories)),
-    ):
-        (folder / f"{name}.jsonl").write_text("".join(json.dumps(item) + "\n" for item in items), encoding="utf-8")
+    items = {"captions": caption_items(pictures, captions), "tasks": task_items(pictures, tasks), "stories": story_items(pictures, stories)}
+    lines = {name: "".join(json.dumps(item) + "\n" for item in some) for name, some in items.items()}
+    lines["all"] = lines["tasks"] + lines["stories"]
+    for name, text in lines.items():
+        (folder / f"{name}.jsonl").write_text(text, encoding="utf-8")
 
 
 def main() -> None:

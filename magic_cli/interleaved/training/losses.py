@@ -123,6 +123,8 @@ class VokenObjective(nn.Module):
         likelihood = token_loss(self.rows.logits(hidden[:, :-1][is_learnt]), targets[is_learnt])
         if not len(batch.rows):
             nothing = likelihood.new_zeros(())
+            if torch.distributed.is_initialized():  # processes share gradients of all weights, and wait for those that have none
+                nothing = nothing + 0 * sum(weight.sum() for weight in self.mapper.parameters() if weight.requires_grad)
             return likelihood, nothing, nothing
         features = self.features(hidden, batch)
         drop = self.options.drop if self.training else 0.0
