@@ -168,9 +168,7 @@ def test_exported_vokens_write_as_they_were_trained(make_trainer, tmp_path, kind
     for step in range(3):
         updater.update(step, [task.samples])
     _export(task.settings, task).save(tmp_path / "vokens")
-    settings = interleaved_settings(tmp_path, vokens=str(tmp_path / "vokens"))
-    for part in ("language_model", "vision", "diffusion"):
-        setattr(settings, part, getattr(task.settings.interleaved_model, part))
+    settings = replace(task.settings.interleaved_model, vokens=str(tmp_path / "vokens"))
     model, facts = load_interleaved_model(settings, device=torch.device("cpu"), dtype=torch.float32, work=Work())
     assert facts["vokens"]["stage"] == stage.value
     language_model = model.language_model
