@@ -303,6 +303,27 @@ COMMANDS = {
             ),
         ),
         Command(
+            name="train-vokens",
+            summary="teach a language model to draw: vokens and mapper (stage=uas), then texts and images in turn (stage=mls)",
+            resumes=True,
+            settings_class="magic_cli.interleaved.training.settings.TrainVokensSettings",
+            renamed={"prompt_form": "prompt_form@prompt"},
+            flags={
+                "--items": Flag("dataset.path", "training items: JSON lines of texts and images", "FILE", True),
+                "--validation": Flag("dataset.validation", "items that choose the best checkpoint", "FILE", True),
+                "--vokens": Flag("interleaved_model.vokens", "what is gone on from: the folder of stage one", "FOLDER", True),
+                "--interleaved-model": Flag("interleaved_model", "who writes, looks and draws"),
+                "--adapter": Flag("adapter.kind", "stage two: lora or prefix"),
+                "--output": Flag("run.dir", "the run's folder, in the end that of the trained vokens", "FOLDER", True),
+            },
+            examples=(
+                "magic train-vokens stage=uas --items captions.jsonl --output aligned",
+                "magic train-vokens stage=mls --vokens aligned --items stories.jsonl --output story_model",
+                "magic train-vokens stage=mls --vokens aligned --items stories.jsonl --adapter prefix optimizer.steps=800",
+                "accelerate launch -m magic_cli train-vokens stage=uas --items cc3m.jsonl --interleaved-model minigpt5_7b run.dtype=bfloat16",
+            ),
+        ),
+        Command(
             name="doctor",
             summary="show what is installed and cached, or what is wrong with a model, each problem with its remedy",
             resumes=True,  # what --fetch has downloaded is kept

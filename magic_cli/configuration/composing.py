@@ -20,6 +20,7 @@ from magic_cli.human_eval.settings import HumanEvalSettings
 from magic_cli.interleaved.run_settings import INTERLEAVED_DATASETS, PROMPT_FORMS, InterleaveSettings
 from magic_cli.configuration.known_settings import known_settings, meant
 from magic_cli.interleaved.settings import InterleavedModelSettings
+from magic_cli.interleaved.training.settings import TrainVokensSettings
 from magic_cli.metrics.settings import MetricsSettings
 from magic_cli.models.settings import ImageTextModelSettings, LanguageModelSettings, MachineSettings
 from magic_cli.retrieval.image_settings import RetrieveImagesSettings
@@ -62,6 +63,7 @@ def register() -> None:
     store.store(group="schema", name="bench", node=BenchSettings)
     store.store(group="schema", name="retrieve_images", node=RetrieveImagesSettings)
     store.store(group="schema", name="finetune_lm", node=FinetuneSettings)
+    store.store(group="schema", name="train_vokens", node=TrainVokensSettings)
     store.store(group="schema/training_texts", name="any", node=TextDataset)
     store.store(group="schema/run", name="default", node=RunSettings)
     store.store(group="schema/rules", name="default", node=RuleSettings)

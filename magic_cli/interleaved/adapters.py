@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
@@ -40,7 +41,9 @@ class Adapter:
                 encoder_hidden_size=settings.prefix_width,
             )  # fmt: skip
         try:
-            self.wrapped = get_peft_model(model, config)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", FutureWarning)  # peft asks transformers by an old name
+                self.wrapped = get_peft_model(model, config)
         except (ValueError, AttributeError, KeyError) as error:  # what peft raises over a model that it cannot adapt
             text = str(error).splitlines()[0][:160]
             raise MagicError(f"adapter: the language model cannot be adapted by {settings.kind.value} ({text}); set adapter.targets, or another adapter.kind") from error

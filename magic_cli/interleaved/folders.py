@@ -38,21 +38,29 @@ def part_folder(source: ModelSource, part: str) -> Path:
     return fetch(source.name, revision=source.revision, setting=source.group, instead="use interleaved_model=tiny")
 
 
-def read_weights(place: Path) -> dict[str, Tensor]:
-    """All weights of a safetensors file, or of those in a folder.
+def read_weights(place: Path, parts: tuple[str, ...] = ("",)) -> dict[str, Tensor]:
+    """The weights of a safetensors file, or of those in a folder.
+
+    Args:
+        place: File or folder.
+        parts: Only weights whose names begin with one of these are read; a ``model.`` before all names is taken off.
 
     Raises:
         MagicError: There are none.
     """
-    from safetensors.torch import load_file
+    from safetensors import safe_open
 
-    if place.is_file():
-        return load_file(place)
-    index = place / "model.safetensors.index.json"
-    names = sorted(set(parse_json(index.read_bytes())["weight_map"].values())) if index.is_file() else ["model.safetensors"]
-    if not (place / names[0]).is_file():
+    folder, names = (place.parent, [place.name]) if place.is_file() else (place, ["model.safetensors"])
+    if (index := place / "model.safetensors.index.json").is_file():
+        names = sorted(set(parse_json(index.read_bytes())["weight_map"].values()))
+    if not (folder / names[0]).is_file():
         raise MagicError(f"no model.safetensors in {place}; other formats are not read, since they may run code: save it as safetensors")
-    return {name: weight for file in names for name, weight in load_file(place / file).items()}
+    weights = {}
+    for name in names:
+        with safe_open(folder / name, framework="pt") as file:
+            wanted = {key: key.removeprefix("model.") for key in file.keys() if key.removeprefix("model.").startswith(parts)}
+            weights |= {bare: file.get_tensor(key) for key, bare in wanted.items()}
+    return weights
 
 
 def require_fit(module: nn.Module, weights: Mapping[str, Tensor]) -> None:

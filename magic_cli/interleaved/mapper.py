@@ -28,7 +28,7 @@ class VokenMapper(nn.Module):
         super().__init__()
         if width % settings.heads:
             raise SettingsError(f"interleaved_model.mapper.heads must divide the width of the conditions {width}, got {settings.heads}")
-        self.hidden_size, self.num_vokens = hidden_size, num_vokens
+        self.hidden_size, self.num_vokens, self.settings = hidden_size, num_vokens, settings
         self.fc = nn.Sequential(nn.Linear(hidden_size, width), nn.GELU(), nn.Linear(width, width))
         self.queries = nn.Parameter(torch.randn(1, settings.queries, width))
         options = {"nhead": settings.heads, "dim_feedforward": settings.feed_forward * width, "dropout": 0.0, "batch_first": True, "norm_first": True}

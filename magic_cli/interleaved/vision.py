@@ -59,17 +59,14 @@ class ImageReader(nn.Module):
         config = AutoConfig.from_pretrained(folder)
         if config.model_type not in ("blip-2", "instructblip"):
             raise MagicError(f"its config.json says model_type {config.model_type!r}; name a BLIP-2 or InstructBLIP folder")
-        with torch.device("meta"):
-            reader = cls(config, hidden_size)
-        parts = tuple(f"{name}." for name, _ in reader.named_children()) + ("query_tokens",)
-        weights = {name.removeprefix("model."): weight for name, weight in read_weights(folder).items()}
-        weights = {name: weight.float() for name, weight in weights.items() if name.startswith(parts)}
+        reader = cls(config, hidden_size)
+        parts = (*(f"{name}." for name, _ in reader.named_children()), "query_tokens")
+        weights = {name: weight.float() for name, weight in read_weights(folder, parts).items()}
         if projection is not None:
             weights |= {f"language_projection.{name}": weight.float() for name, weight in read_weights(projection).items()}
-        fresh = cls(config, hidden_size)  # with the buffers that no file holds
-        require_fit(fresh, weights)
-        fresh.vision_model.to(dtype)
-        return fresh.eval().requires_grad_(False)
+        require_fit(reader, weights)
+        reader.vision_model.to(dtype)
+        return reader.eval().requires_grad_(False)
 
     @property
     def side(self) -> int:

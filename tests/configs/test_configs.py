@@ -14,17 +14,19 @@ from magic_cli.cli.command_table import COMMANDS
 from magic_cli.configuration.composing import to_settings
 from magic_cli.evaluation.settings import EvaluateSettings, TableSettings
 from magic_cli.interleaved.run_settings import INTERLEAVED_DATASETS
+from magic_cli.interleaved.training.settings import TrainVokensSettings
 from magic_cli.metrics.settings import METRICS, MetricsSettings
 from magic_cli.retrieval.image_settings import RetrieveImagesSettings
 from magic_cli.training.settings import FinetuneSettings
 
 CONFIGS = composing.find_config_dir()
 GROUPS = ("dataset", "decoding", "language_model", "image_text_model", "run", "rules", "experiment", "metrics", "machine", "training_texts",
-          "interleaved_model", "prompt_form")  # fmt: skip
+          "interleaved_model", "prompt_form", "stage")  # fmt: skip
 SCORING = ("metrics", "machine")
 OF_INTERLEAVE = ("interleaved_model", "prompt_form")
 FILES = sorted(CONFIGS.rglob("*.yaml"))
 FINETUNING = [f for f in FILES if f.parent.name == "training_texts" or (f.parent.name == "experiment" and f.stem.startswith("finetune_"))]
+OF_VOKENS = [f for f in FILES if f.parent.name == "stage" or (f.parent.name == "experiment" and f.stem.startswith("tiny_"))]
 # values that a user must give
 NEEDED = {"photos": ["dataset.root=."], "files": ["dataset.paths=[a.jpg]"], "coco_captions": ["dataset.annotations=a", "dataset.root=."],
           "title": ["dataset.title=[a]"], "titles": ["dataset.titles=a.txt"], "parts": ["dataset.parts=[a]"], "items": ["dataset.items=a.jsonl"],
@@ -58,7 +60,7 @@ def test_all_files_are_in_known_groups():
     assert {file.parent.name for file in FILES if group_of(file) == "experiment"} <= {"table1", "table2", "table3", "experiment"}
 
 
-@pytest.mark.parametrize("file", [f for f in FILES if f.parent != CONFIGS and group_of(f) not in SCORING and f not in FINETUNING], ids=name_of)
+@pytest.mark.parametrize("file", [f for f in FILES if f.parent != CONFIGS and group_of(f) not in SCORING and f not in [*FINETUNING, *OF_VOKENS]], ids=name_of)
 def test_config_composes_and_converts(file: Path):
     composing.register()
     command = COMMANDS[command_of(file)]
@@ -71,7 +73,7 @@ def test_config_composes_and_converts(file: Path):
     assert not settings.decoding.needs_language_model or settings.decoding.decoding_len >= 2
 
 
-@pytest.mark.parametrize("file", [f for f in FILES if group_of(f) == "experiment" and f not in FINETUNING], ids=name_of)
+@pytest.mark.parametrize("file", [f for f in FILES if group_of(f) == "experiment" and f not in [*FINETUNING, *OF_VOKENS]], ids=name_of)
 def test_experiment_names_its_source_and_its_command(file: Path):
     text = file.read_text(encoding="utf-8")
     assert "\n# Source: " in text and f"run by `magic {command_of(file)}`" in text
@@ -95,6 +97,28 @@ def test_finetuning_config_composes_and_converts(file: Path):
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
         settings = to_settings(compose("finetune_lm", [f"{group}={file.stem}", "dataset.path=a"]), FinetuneSettings)
     assert settings.dataset.train and settings.optimizer.lr == {"finetune_embedded": 1.5e-3, "finetune_embedded_adapted": 6e-4}.get(file.stem, 2e-5)
+
+
+@pytest.mark.parametrize("file", OF_VOKENS, ids=lambda f: f"{f.parent.name}={f.stem}")
+def test_voken_config_composes_and_converts(file: Path):
+    composing.register()
+    stage = file.stem.removeprefix("tiny_")
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        words = [f"stage={stage}", "interleaved_model.vokens=tiny" if stage == "mls" else "dataset.path=a"]
+        words += [f"experiment={file.stem}"] if file.parent.name == "experiment" else []
+        settings = to_settings(compose("train_vokens", words), TrainVokensSettings)
+    assert settings.stage.value == stage and settings.adapter.kind.value == {"uas": "none", "mls": "lora"}[stage]
+
+
+def test_every_setting_of_training_vokens_has_its_default_in_the_config():
+    composing.register()
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        settings = to_settings(compose("train_vokens", ["stage=mls", "interleaved_model.vokens=tiny"]), TrainVokensSettings)
+    shown = yaml.safe_load((CONFIGS / "train_vokens.yaml").read_text())
+    for group in ("dataset", "adapter", "objective", "optimizer", "validate", "run"):
+        values = asdict(getattr(settings, group))
+        assert set(shown[group]) == set(values), group
+        assert values == asdict(type(getattr(settings, group))()), group
 
 
 def test_every_finetuning_setting_has_its_default_in_the_config():

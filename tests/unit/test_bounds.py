@@ -20,7 +20,15 @@ from magic_cli.evaluation.settings import BootstrapSettings, EvaluateSettings
 from magic_cli.human_eval.settings import HumanEvalAction, HumanEvalSettings
 from magic_cli.interleaved.prompts import PromptSettings
 from magic_cli.interleaved.run_settings import InterleaveSettings, PageSettings
-from magic_cli.interleaved.settings import DiffusionPart, InterleavedModelSettings, LanguagePart, VisionPart
+from magic_cli.interleaved.settings import AdapterSettings, DiffusionPart, InterleavedModelSettings, LanguagePart, MapperSettings, VisionPart
+from magic_cli.interleaved.training.settings import (
+    Stage,
+    TrainVokensSettings,
+    VokenItems,
+    VokenObjectiveSettings,
+    VokenOptimizerSettings,
+    VokenRunSettings,
+)
 from magic_cli.metrics.settings import METRICS, MetricsSettings
 from magic_cli.models.settings import ImageTextModelSettings, MachineSettings
 from magic_cli.retrieval.clipre import CaptionRetrieval
@@ -31,6 +39,7 @@ from magic_cli.training.settings import FreshModel, ObjectiveSettings, Optimizer
 
 BUNDLED = TextSource(kind=SourceKind.bundled_coco)
 MODEL = InterleavedModelSettings("x", LanguagePart(name="x"), VisionPart(name="x"), DiffusionPart(name="x"))
+TRAIN_VOKENS = TrainVokensSettings(Stage.mls, MODEL, one_stage=True)
 INTERLEAVE = InterleaveSettings(PartList("parts", parts=["a"]), MODEL, None, NucleusSampling(16), PromptSettings())
 VALID = [
     MagicSearch(16, k=5, alpha=0.1, beta=1.0), ContrastiveSearch(16, k=5, alpha=0.1), GreedySearch(16), BeamSearch(16), TopKSampling(16),
@@ -39,11 +48,13 @@ VALID = [
     RetrieveImagesSettings(None, RetrieveImagesAction.query, queries=["a"], index="x"), FreshModel(), ObjectiveSettings(), OptimizerSettings(),
     ValidateSettings(), TrainingRunSettings(), TextDataset(train=[BUNDLED], held_out=1.0), BUNDLED, BootstrapSettings(), EvaluateSettings(None),
     HumanEvalSettings(HumanEvalAction.make, files=["x"]), MetricsSettings(), *(metric() for metric in METRICS.values()), BenchSettings(),
-    GrowthSettings(), INTERLEAVE, PageSettings(), PartList("parts", parts=["a"]),
+    GrowthSettings(), INTERLEAVE, PageSettings(), PartList("parts", parts=["a"]), MapperSettings(), AdapterSettings(), VokenItems(),
+    VokenObjectiveSettings(), VokenOptimizerSettings(), VokenRunSettings(), TRAIN_VOKENS,
 ]  # fmt: skip
 CHECKED_LATER = {
     ("TextSource", "held_out"), ("TextDataset", "held_out"),  # a share, or any whole number of texts
-    ("TrainingRunSettings", "parts"),  # bound to the batch size
+    ("TrainingRunSettings", "parts"), ("VokenRunSettings", "parts"),  # bound to the batch size
+    ("VokenItems", "held_out"),  # a share, or any whole number of items
     ("EvaluateSettings", "image_ranks"),  # compared with those of the stories
 }  # fmt: skip
 HUGE = {int: (10**12, 2**63), float: (1e39, float("inf"), float("nan"))}
