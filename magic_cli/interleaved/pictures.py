@@ -25,7 +25,7 @@ def picture_name(item: str, step: int) -> str:
     >>> picture_name("sea", 2)
     'images/sea-2.png'
     >>> picture_name("../Sea 1", 2)
-    'images/Sea_1-2bb0356c5a3c-2.png'
+    'images/Sea_1-1de0bffa5c0a-2.png'
     """
     name = item
     if not _PLAIN.fullmatch(item):  # capitals, too: some disks do not tell them from small letters

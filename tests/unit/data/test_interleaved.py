@@ -48,7 +48,7 @@ def test_given_past_stands_before_the_first_step(tmp_path):
     past = [{"text": "It rained."}, {"image": "0.jpg"}]
     [item] = read(tmp_path, {"id": "a", "history": past, "parts": [], "target": [{"image": "1.jpg", "caption": "a wet dog"}]})
     assert item.past == (Part("It rained."), Part(image=tmp_path / "0.jpg")) and item.steps[0].caption == "a wet dog"
-    assert item.history(0, []) == list(item.past) and item.history(1, item.truth(1)) == [*item.past, Part(image=tmp_path / "1.jpg")]
+    assert item.history(0, []) == list(item.past) and item.history(1, item.truth(1)) == [*item.past, Part(image=tmp_path / "1.jpg", caption="a wet dog")]
 
 
 def test_gzipped_list_is_read_like_lines(tmp_path):
