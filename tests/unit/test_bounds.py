@@ -39,7 +39,7 @@ from magic_cli.training.settings import FreshModel, ObjectiveSettings, Optimizer
 
 BUNDLED = TextSource(kind=SourceKind.bundled_coco)
 MODEL = InterleavedModelSettings("x", LanguagePart(name="x"), VisionPart(name="x"), DiffusionPart(name="x"))
-TRAIN_VOKENS = TrainVokensSettings(Stage.mls, MODEL, one_stage=True)
+TRAIN_VOKENS = TrainVokensSettings(Stage.mls, MODEL, PromptSettings(), one_stage=True)
 INTERLEAVE = InterleaveSettings(PartList("parts", parts=["a"]), MODEL, None, NucleusSampling(16), PromptSettings())
 VALID = [
     MagicSearch(16, k=5, alpha=0.1, beta=1.0), ContrastiveSearch(16, k=5, alpha=0.1), GreedySearch(16), BeamSearch(16), TopKSampling(16),

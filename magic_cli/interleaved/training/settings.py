@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from magic_cli.data.interleaved import InterleavedItem, read_interleaved
-from magic_cli.errors import MOST_ITEMS, MagicError, SettingsError, require
-from magic_cli.interleaved.prompts import PromptSettings
+from magic_cli.errors import MOST_ITEMS, MagicError, SettingsError, require, require_weight
 from magic_cli.interleaved.settings import AdapterKind, AdapterSettings
 from magic_cli.training.settings import (
     WITHOUT_EFFECT,
@@ -118,8 +117,9 @@ class VokenObjectiveSettings:
 
     def __post_init__(self) -> None:
         for name in ("text_weight", "image_weight", "caption_weight"):
-            require(name, getattr(self, name), at_least=0, limit=1000, prefix="objective")
+            require_weight(name, getattr(self, name), prefix="objective", limit=1000)
         require("drop", self.drop, at_least=0, at_most=1, prefix="objective")
+        require_weight("drop", self.drop, prefix="objective", limit=1)
         if self.min_snr is not None:
             require("min_snr", self.min_snr, above=0, floor=0.001, limit=1_000_000, prefix="objective")
         if not (self.text_weight or self.image_weight or self.caption_weight):
@@ -178,12 +178,19 @@ class VokenRunSettings(TrainingRunSettings):
 
 @dataclass
 class TrainVokensSettings:
-    """Everything ``magic train-vokens`` needs."""
+    """Everything ``magic train-vokens`` needs.
+
+    Attributes:
+        stage: Which stage.
+        interleaved_model: Who writes, looks and draws; its vokens are what stage two goes on from.
+        prompt: How parts become what the model reads (a form of ``magic interleave``).
+        one_stage: Train everything at once, without a stage one before.
+    """
 
     stage: Stage
     interleaved_model: Any
+    prompt: Any
     dataset: VokenItems = field(default_factory=VokenItems)
-    prompt: Any = field(default_factory=PromptSettings)
     one_stage: bool = False
     adapter: AdapterSettings = field(default_factory=AdapterSettings)
     objective: VokenObjectiveSettings = field(default_factory=VokenObjectiveSettings)

@@ -53,7 +53,8 @@ class Network:
 
     def begin_with(self, prefix: Sequence[tuple[Tensor, Tensor]]) -> None:
         """Let keys and values (1, heads, n, d) of each layer come before every text; a token's place is counted behind them."""
-        self.prefix = [(keys.to(self.model), values.to(self.model)) for keys, values in prefix]
+        where = {"device": self.model.device, "dtype": self.model.dtype}
+        self.prefix = [(keys.to(**where), values.to(**where)) for keys, values in prefix]
 
     def embed(self, ids: Tensor) -> Tensor:
         """Input embeddings (B, T, D) of ``ids`` (B, T), as vectors in a prompt stand beside them."""

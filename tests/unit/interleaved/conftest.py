@@ -5,6 +5,7 @@ import torch
 
 from magic_cli.data.interleaved import InterleavedItem, Part, Step
 from magic_cli.interleaved.loading import load_interleaved_model, read_parts
+from magic_cli.interleaved.prompts import PromptSettings
 from magic_cli.interleaved.settings import AdapterKind, AdapterSettings
 from magic_cli.interleaved.trained import TrainedVokens
 from magic_cli.interleaved.training.run import make_task
@@ -55,7 +56,7 @@ def make_trainer(interleaved_folder, items, tmp_path):
             export(fresh, AdapterSettings(kind=AdapterKind.none)).save(start)
             model = interleaved_settings(interleaved_folder, vokens=str(start))
         settings = TrainVokensSettings(
-            stage, model, adapter=AdapterSettings(kind=kind if is_second else AdapterKind.none, prefix_width=8),
+            stage, model, PromptSettings(), adapter=AdapterSettings(kind=kind if is_second else AdapterKind.none, prefix_width=8),
             objective=VokenObjectiveSettings(**objective), optimizer=VokenOptimizerSettings(lr=lr, warmup_steps=0),
             run=VokenRunSettings(**{"batch_size": 3, "accumulation": 1, "device": "cpu"} | (run or {})),
         )  # fmt: skip

@@ -15,6 +15,7 @@ from magic_cli.interleaved.loading import load_interleaved_model, read_parts
 from magic_cli.interleaved.mapper import VokenMapper
 from magic_cli.interleaved.released import convert_checkpoints, convert_projection
 from magic_cli.interleaved.settings import MapperSettings
+from magic_cli.interleaved.trained import TrainedVokens
 from magic_cli.interleaved.training.run import make_task
 from magic_cli.interleaved.training.settings import TrainVokensSettings
 from magic_cli.interleaved.vision import ImageReader
@@ -142,15 +143,18 @@ def test_authors_checkpoints_become_a_folder_that_loads(parts, interleaved_folde
     config = json.loads((tmp_path / "vokens" / "vokens.json").read_text())
     assert config["mapper"] == {"layers": 1, "heads": 8, "feed_forward": 4, "queries": 6} and config["stage"] == "mls"
     assert config["adapter"]["targets"] == ["q_proj", "v_proj"] and config["adapter"]["r"] == 8
-    settings = interleaved_settings(interleaved_folder, vokens=str(tmp_path / "vokens"))
-    model, _ = load_interleaved_model(settings, device=torch.device("cpu"), dtype=torch.float32, work=Work())
+    target = "model.layers.0.self_attn.q_proj.weight"
+    base = parts.language_model.state_dict()[target].clone()
+    assert TrainedVokens.load(str(tmp_path / "vokens")).settle(parts.language_model, parts.ids, mapper) is None  # no prefix
     table = stage_two["model.llama_model.base_model.model.model.embed_tokens.modules_to_save.default.weight"]
-    assert torch.equal(model.language_model.network.model.get_input_embeddings().weight[model.ids.rows], table[-5:])
-    torch.testing.assert_close(model.mapper.transformer.encoder.norm.weight, stage_two["llm_to_t2i_mapping.encoder.norm.weight"])
-    base = parts.language_model.state_dict()["model.layers.0.self_attn.q_proj.weight"]
+    assert torch.equal(parts.language_model.get_input_embeddings().weight[parts.ids.rows], table[-5:])
+    assert torch.equal(mapper.transformer.encoder.norm.weight, stage_two["llm_to_t2i_mapping.encoder.norm.weight"])
     place = "model.llama_model.base_model.model.model.layers.0.self_attn.q_proj"
     update = 2 * stage_two[f"{place}.lora_B.default.weight"] @ stage_two[f"{place}.lora_A.default.weight"]  # alpha / r = 16 / 8
-    torch.testing.assert_close(model.language_model.network.model.state_dict()["model.layers.0.self_attn.q_proj.weight"], base + update)
+    torch.testing.assert_close(parts.language_model.state_dict()[target], base + update)
+    settings = interleaved_settings(interleaved_folder, vokens=str(tmp_path / "vokens"))
+    model, facts = load_interleaved_model(settings, device=torch.device("cpu"), dtype=torch.float32, work=Work())
+    assert facts["vokens"]["stage"] == "mls" and model.mapper.settings.heads == 8
     with pytest.raises(MagicError, match="stage one"):
         convert_checkpoints([second], num_vokens=4)
 

@@ -8,6 +8,7 @@ import torch
 from magic_cli.decoding.prompts import Prompt
 from magic_cli.errors import MagicError, SettingsError
 from magic_cli.interleaved.loading import load_interleaved_model
+from magic_cli.interleaved.prompts import PromptSettings
 from magic_cli.interleaved.settings import AdapterKind, AdapterSettings
 from magic_cli.interleaved.training.losses import label_mask, min_snr_weights
 from magic_cli.interleaved.training.run import _export
@@ -168,9 +169,7 @@ def test_exported_vokens_write_as_they_were_trained(make_trainer, tmp_path, kind
     for step in range(3):
         updater.update(step, [task.samples])
     _export(task.settings, task).save(tmp_path / "vokens")
-    settings = interleaved_settings(tmp_path, vokens=str(tmp_path / "vokens"))
-    for part in ("language_model", "vision", "diffusion"):
-        setattr(settings, part, getattr(task.settings.interleaved_model, part))
+    settings = replace(task.settings.interleaved_model, vokens=str(tmp_path / "vokens"))
     model, facts = load_interleaved_model(settings, device=torch.device("cpu"), dtype=torch.float32, work=Work())
     assert facts["vokens"]["stage"] == stage.value
     language_model = model.language_model
@@ -197,10 +196,10 @@ def test_exported_vokens_write_as_they_were_trained(make_trainer, tmp_path, kind
 def test_stage_two_needs_stage_one_or_says_so(interleaved_folder, tmp_path):
     model = interleaved_settings(interleaved_folder)
     with pytest.raises(SettingsError, match="stage two goes on from stage one"):
-        TrainVokensSettings(Stage.mls, model)
-    assert TrainVokensSettings(Stage.mls, model, one_stage=True).trains_all_of_mapper
+        TrainVokensSettings(Stage.mls, model, PromptSettings())
+    assert TrainVokensSettings(Stage.mls, model, PromptSettings(), one_stage=True).trains_all_of_mapper
     with pytest.raises(SettingsError, match="stage one trains no adapter"):
-        TrainVokensSettings(Stage.uas, model)
+        TrainVokensSettings(Stage.uas, model, PromptSettings())
     with pytest.raises(SettingsError, match="no such folder"):
         interleaved_settings(interleaved_folder, vokens=str(tmp_path / "none"))
 
@@ -217,7 +216,6 @@ def test_held_out_items_are_spread_over_the_file(tmp_path):
 
 def test_text_with_a_voken_is_refused(make_trainer, items):
     from magic_cli.data.interleaved import InterleavedItem, Part, Step
-    from magic_cli.interleaved.prompts import PromptSettings
     from magic_cli.interleaved.training.samples import Encoder
 
     task, _ = make_trainer(Stage.uas)
