@@ -24,7 +24,7 @@ def words(interleaved_folder, tmp_path, monkeypatch):
     """A command in an empty folder: the random model, short answers, few steps, an image in each answer."""
     monkeypatch.chdir(tmp_path)
     parts = [f"interleaved_model.{part}.path={interleaved_folder / part}" for part in ("language_model", "vision", "diffusion")]
-    shape = ["interleaved_model.mapper.layers=1", "interleaved_model.mapper.heads=2", "interleaved_model.mapper.queries=6"]
+    shape = ["interleaved_model.vokens=null", "interleaved_model.mapper.layers=1", "interleaved_model.mapper.heads=2", "interleaved_model.mapper.queries=6"]
     return ["interleave", *parts, *shape, "decoding.decoding_len=120", "max_new_tokens=12", "steps=3", "run.threads=1", "force_image=last"]
 
 
