@@ -88,9 +88,9 @@ COMMANDS = {
                 "--run-dir": Flag("run.dir", "where the run is written", "FOLDER", True),
             },
             examples=(
-                'magic interleave --part "a red circle" --vokens vokens/',
-                'magic interleave --part "Look:" --part image:circle.png --part "Tell me the next scene with image." dataset.num_steps=5 history=self',
-                "magic interleave --items stories.jsonl history=self guidance=3 steps=20 scheduler=ddim",
+                'magic interleave --part "draw a red circle" guidance=3',
+                'magic interleave --part "a circle" --part image:circle.png --part "what comes next ?" dataset.num_steps=5 "dataset.again=what comes next ?" history=self',
+                "magic interleave --items stories.jsonl --vokens vokens/ history=self guidance=3 steps=20 scheduler=ddim",
                 "magic interleave -m --items stories.jsonl context=none,text,image,both",
             ),
         ),

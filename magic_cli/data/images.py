@@ -134,6 +134,7 @@ def image_uri(path: Path, *, side: int) -> str:
 
 def _uri(image: Image, kind: str, **options: int) -> str:
     stream = io.BytesIO()
+    image.info.clear()  # what a file says of itself, some formats write into the next
     image.save(stream, format=kind, **options)
     return f"data:image/{kind.lower()};base64,{base64.b64encode(stream.getvalue()).decode()}"
 

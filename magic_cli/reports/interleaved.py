@@ -10,7 +10,7 @@ from magic_cli.reports.pages import as_html, document, picture
 
 _STYLE = """.step { display: grid; grid-template-columns: repeat(3, minmax(0, 1fr)); gap: 1rem; padding: .5rem 0; border-top: 1px dotted #ddd }
 .step > div > b { display: block; font-size: 12px; color: #777; font-weight: normal } .once { color: #777; font-style: italic }
-p { margin: .2rem 0; overflow-wrap: anywhere; white-space: pre-wrap } .drawn { image-rendering: pixelated }
+p { margin: .2rem 0; overflow-wrap: anywhere; white-space: pre-wrap } img { min-width: 128px }
 """
 
 

@@ -4,6 +4,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 
 from magic_cli.configuration import composing
+from magic_cli.interleaved.run_settings import INTERLEAVED_DATASETS
 from magic_cli.runs import settings as settings_module
 from magic_cli.configuration.composing import to_settings
 from magic_cli.errors import SettingsError
@@ -112,7 +113,7 @@ def test_experiment_keeps_the_paper_models_when_other_images_are_named():
     assert (s.language_model.name, s.image_text_model.name) == ("cambridgeltl/magic_mscoco", "openai/clip-vit-base-patch32")
 
 
-@pytest.mark.parametrize(("group", "classes"), [("decoding", settings_module.DECODING_METHODS), ("dataset", {**settings_module.DATASETS, **settings_module.STORY_DATASETS})])
+@pytest.mark.parametrize(("group", "classes"), [("decoding", settings_module.DECODING_METHODS), ("dataset", {**settings_module.DATASETS, **settings_module.STORY_DATASETS, **INTERLEAVED_DATASETS})])
 def test_defaults_agree_where_a_class_and_its_config_both_have_one(group, classes):
     import yaml
 
