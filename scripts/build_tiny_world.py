@@ -1,4 +1,4 @@
-"""Build the models of the tiny world from nothing, about a quarter of an hour on one core: who writes, looks and draws, and two judges.
+"""Build the models of the tiny world from nothing, about twenty minutes on one core: who writes, looks and draws, and two judges.
 
     python scripts/build_tiny_world.py --output build/tiny_world
     python scripts/build_tiny_world.py --output magic_cli/interleaved/tiny --half     what ships: float16
@@ -17,14 +17,16 @@ import json
 import random
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 import tiny_world as world
+from measure_tiny_world import measure_models
 from safetensors.torch import save_file
+from tiny_world_talk import SLOT, TALK, talks, tokenizer_of
 from torch import Tensor, nn
 
 from magic_cli.interleaved.drawing import prepare_square
@@ -34,32 +36,6 @@ from magic_cli.models.loading import quiet_libraries
 
 CONDITIONS = 16  # tokens of the text encoder
 WIDTH, HIDDEN, VECTORS = 64, 128, 4
-SLOT = "<ImageHere>"
-PAD, BEGIN, UNKNOWN, END = "<pad>", "<s>", "<unk>", "</s>"  # the end is id 3: CLIP's pooling treats an end of id 2 in another way
-TALK = """Give the following images in <Img>ImageContent</Img> format. You will be able to see the images once I provide it to you. Please
-understanding images and generate story. Generate an image with the scene description: Tell me the next scene with image. What should happen
-then? What happen in this conversations appropriate of by and or then is yes no here there picture say repeat ###Human: ###Assistant:"""
-
-
-def words_of(text: str) -> list[str]:
-    return re.findall(r"###|Human:|Assistant:|</?Img>|\w+|[^\w\s]", text)
-
-
-def tokenizer_of(texts: list[str], *, frames: bool, length: int) -> Any:
-    """One token a word; with ``frames`` every text is put between begin and end, as CLIP has it."""
-    from tokenizers import Regex, Tokenizer, models, pre_tokenizers, processors
-    from transformers import PreTrainedTokenizerFast
-
-    words = sorted({word for text in texts for word in words_of(text)})
-    vocabulary = {word: i for i, word in enumerate([PAD, BEGIN, UNKNOWN, END, *words])}
-    core = Tokenizer(models.WordLevel(vocabulary, unk_token=UNKNOWN))
-    pattern = Regex(r"###|Human:|Assistant:|</?Img>|\w+|[^\w\s]|\s+")
-    core.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Split(pattern, "isolated"), pre_tokenizers.Split(Regex(r"\s+"), "removed")])
-    if frames:
-        core.post_processor = processors.TemplateProcessing(single=f"{BEGIN} $A {END}", special_tokens=[(BEGIN, 1), (END, 3)])
-    return PreTrainedTokenizerFast(
-        tokenizer_object=core, pad_token=PAD, bos_token=BEGIN, unk_token=UNKNOWN, eos_token=END, model_max_length=length, padding_side="right"
-    )
 
 
 def train(name: str, steps: int, rate: float, parameters: Any, loss_of: Callable[[int], Tensor]) -> None:
@@ -191,7 +167,7 @@ class Builder:
         tokens = tokenizer(texts, return_tensors="pt", padding="max_length", max_length=CONDITIONS)
         with torch.no_grad():
             encoded = encoder(input_ids=tokens.input_ids, attention_mask=tokens.attention_mask).last_hidden_state
-            pictures = [self.squares(rng, 128) for _ in range(24)]  # encoded once, drawn from at every step
+            pictures = [self.squares(rng, 128) for _ in range(self.steps(24))]  # encoded once, drawn from at every step
             spreads = [vae.encode(pixels).latent_dist for _, pixels in pictures]
         kinds = [kind for some, _ in pictures for kind in some]
         means, deviations = (torch.cat([getattr(spread, name) for spread in spreads]) * vae.config.scaling_factor for name in ("mean", "std"))
@@ -233,7 +209,7 @@ class Builder:
 
         torch.manual_seed(4)
         rng = random.Random(4)
-        sentences = [text for _, text, _ in (next(self.talks(rng)) for _ in range(3000))]
+        sentences = [text for _, text, _ in (next(talks(rng)) for _ in range(3000))]
         tokenizer = tokenizer_of([TALK, *sentences, *self.captions, " ".join([*world.COLOURS, *world.SHAPES])], frames=False, length=512)
         model = LlamaForCausalLM(
             LlamaConfig(
@@ -252,11 +228,11 @@ class Builder:
         slot = len(tokenizer)  # stands for an image while the ids are spread
 
         def loss_of(step: int) -> Tensor:
-            talks = [next(self.talks(rng)) for _ in range(24)]
-            pictures = [prepare_pixels(image, world.SIDE) for images, _, _ in talks for image in images]
+            said = [next(talks(rng)) for _ in range(24)]
+            pictures = [prepare_pixels(image, world.SIDE) for images, _, _ in said for image in images]
             vectors = iter(reader(torch.from_numpy(np.stack(pictures)))) if pictures else iter(())
             rows, places = [], []
-            for images, text, answer in talks:
+            for images, text, answer in said:
                 ids = [i for part in re.split(f"({SLOT})", text) for i in ([slot] if part == SLOT else tokenizer(part, add_special_tokens=False).input_ids)]
                 spread, found = spread_slots([1, *ids], slot, [next(vectors) for _ in images])
                 rows.append((spread, len(tokenizer(answer, add_special_tokens=False).input_ids)))
@@ -290,76 +266,6 @@ class Builder:
         losses = nn.functional.cross_entropy(logits.transpose(1, 2), ids[:, 1:], reduction="none")
         return (losses * weights[:, 1:]).sum() / weights[:, 1:].sum()
 
-    def talks(self, rng: random.Random) -> Iterator[tuple[list[Any], str, str]]:
-        """(images, text with a slot for each, its end that is the answer): what a model that sees can say."""
-        shown = f"<Img>{SLOT}</Img>"
-        while True:
-            colour, shape = rng.choice(world.KINDS)
-            caption = world.CAPTION.format(colour=colour, shape=shape)
-            image, kind = [world.picture(colour, shape, rng)], rng.random()
-            if kind < 0.25:
-                images, asked, answer = image, f"{shown} {world.WHAT}", caption
-            elif kind < 0.35:
-                images, asked, answer = image, f"{shown} {world.COLOUR}", colour
-            elif kind < 0.55:
-                other = rng.choice(world.SHAPES)
-                images, asked = [world.picture(colour, other, rng)], f"{shown} say {world.DRAW_SAME.format(shape=shape).removeprefix('draw ')}"
-                answer = caption
-            elif kind < 0.8:
-                count = rng.randint(1, 6)
-                shapes = [world.following(shape, step) for step in range(count + 1)]
-                images = [world.picture(colour, one, rng) for one in shapes[:-1]]
-                answer = f"a {shapes[-1]}"
-                asked = " ".join(f"a {one} {shown}" for one in shapes[:-1]) + f" {world.NEXT}"
-                if rng.random() < 0.3:
-                    asked, answer = f"{asked} say the colour", colour
-            elif kind < 0.9:
-                images, asked, answer = [], f"repeat {rng.choice(['', 'draw '])}{caption}", caption
-            else:
-                answer = rng.choice(world.CAPTIONS).format(colour=colour, shape=shape)
-                yield [], f"{answer} ###", f"{answer} ###"
-                continue
-            yield images, f"###Human: {asked} ###Assistant: {answer} ###", f"{answer} ###"
-
-
-@torch.no_grad()
-def measure(output: Path) -> dict[str, Any]:
-    """How good the parts are, in shares of 16 kinds named rightly: chance is 1/16."""
-    from diffusers import AutoencoderKL
-    from transformers import AutoTokenizer, CLIPModel, CLIPTextModel
-
-    from magic_cli.interleaved.drawing import Drawing
-    from magic_cli.interleaved.settings import Sampler
-
-    rng = random.Random(99)
-    captions = [world.CAPTION.format(colour=colour, shape=shape) for colour, shape in world.KINDS]
-    kinds = world.KINDS * 8
-    pictures = [world.picture(*kind, rng) for kind in kinds]
-    squares = torch.from_numpy(np.stack([prepare_square(image, world.SIDE) for image in pictures]))
-    shown: dict[str, Tensor] = {"real": (squares + 1) / 2}
-    drawing = Drawing.load(output / "diffusion", torch.float32)
-    shown["vae"] = drawing.decode(drawing.encode(squares, torch.Generator().manual_seed(0)))
-    tokenizer = AutoTokenizer.from_pretrained(output / "diffusion" / "tokenizer")
-    encoder = CLIPTextModel.from_pretrained(output / "diffusion" / "text_encoder", dtype=torch.float32).eval()
-    tokens = tokenizer(["", *captions], return_tensors="pt", padding="max_length", max_length=CONDITIONS)
-    encoded = encoder(input_ids=tokens.input_ids, attention_mask=tokens.attention_mask).last_hidden_state
-    for guidance in (1.0, 2.0, 3.0, 7.5):
-        generators = [torch.Generator().manual_seed(i) for i in range(64)]
-        context = encoded[1:].repeat(4, 1, 1)
-        shown[f"drawn, guidance {guidance:g}"] = drawing.draw(context, encoded[:1], generators, guidance=guidance, steps=20, sampler=Sampler.ddim)
-    from magic_cli.interleaved.vision import MEAN, SPREAD
-
-    found: dict[str, Any] = {"vae_scaling": AutoencoderKL.load_config(output / "diffusion" / "vae")["scaling_factor"]}
-    for name in ("judge", "second_judge"):
-        judge = CLIPModel.from_pretrained(output / name, dtype=torch.float32).eval()
-        texts = nn.functional.normalize(judge.get_text_features(input_ids=tokens.input_ids[1:], attention_mask=tokens.attention_mask[1:]).pooler_output, dim=-1)
-        for what, pixels in shown.items():
-            normal = (pixels - torch.tensor(MEAN)[:, None, None]) / torch.tensor(SPREAD)[:, None, None]
-            images = nn.functional.normalize(judge.get_image_features(pixel_values=normal).pooler_output, dim=-1)
-            named = (images @ texts.T).argmax(dim=1)
-            found[f"{name}: {what}"] = round(float((named == torch.arange(len(named)) % 16).float().mean()), 3)
-    return found
-
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -369,7 +275,7 @@ def main() -> None:
     words = parser.parse_args()
     quiet_libraries()
     Builder(words.output, half=words.half, scale=words.scale).build()
-    found = measure(words.output)
+    found = measure_models(words.output)
     (words.output / "measured.json").write_text(json.dumps(found, indent=1) + "\n")
     print(json.dumps(found, indent=1))
 

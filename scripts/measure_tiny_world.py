@@ -26,11 +26,13 @@ from magic_cli.configuration.composing import find_config_dir
 from magic_cli.data.images import open_image
 from magic_cli.data.interleaved import InterleavedItem, read_interleaved
 from magic_cli.decoding.prompts import Prompt
+from magic_cli.interleaved.drawing import Drawing, to_images
 from magic_cli.interleaved.folders import TINY_FOLDER
 from magic_cli.interleaved.loading import load_interleaved_model
 from magic_cli.interleaved.model import InterleavedModel
 from magic_cli.interleaved.prompts import Context, PromptSettings, step_prompt
 from magic_cli.interleaved.settings import DiffusionPart, InterleavedModelSettings, LanguagePart, MapperSettings, Sampler, VisionPart
+from magic_cli.interleaved.training.text_conditions import TextConditions
 from magic_cli.interleaved.vision import prepare_pixels
 from magic_cli.interleaved.vokens import IMAGE_SLOT
 from magic_cli.models.work_counts import Work
@@ -196,6 +198,24 @@ def measure_history(model: InterleavedModel, questions: Sequence[Asked], seen: d
                 to = [shares(one, [(colour, kind[1]) for colour, kind in zip(others, wanted, strict=True)]) for one in named]
                 found[f"{what}, {name}"]["colour of the swapped"] = round(sum(one["colour"] for one in to) / len(to), 3)
     return found
+
+
+@torch.no_grad()
+def measure_models(models: Path) -> dict[str, Any]:
+    """How good the models are that vokens build on: real pictures, those through the autoencoder, and those drawn from the text encoder's conditions."""
+    rng = random.Random(99)
+    kinds = world.KINDS * 4
+    real = [world.picture(*kind, rng) for kind in kinds]
+    drawing = Drawing.load(models / "diffusion", torch.float32)
+    squares = torch.from_numpy(np.stack([drawing.prepare(image) for image in real]))
+    shown = {"real": real, "vae": to_images(drawing.decode(drawing.encode(squares, torch.Generator().manual_seed(0))))}
+    texts = TextConditions.load(models / "diffusion", 16, torch.float32)
+    context, nothing = texts(CAPTIONS).repeat(4, 1, 1), texts([""])
+    for guidance in (1.0, 2.0, 3.0, 7.5):
+        generators = [torch.Generator().manual_seed(i) for i in range(len(kinds))]
+        pixels = drawing.draw(context, nothing, generators, guidance=guidance, steps=20, sampler=Sampler.ddim)
+        shown[f"drawn, guidance {guidance:g}"] = to_images(pixels)
+    return {f"{name}: {what}": shares(judge.name(images), kinds)["joint"] for name, judge in judges(models).items() for what, images in shown.items()}
 
 
 def main() -> None:

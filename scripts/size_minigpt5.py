@@ -50,7 +50,7 @@ def kept_bytes(run: Callable[[], Any], own: nn.Module) -> int:
 
 def flops(run: Callable[[], Any]) -> int:
     """Multiplications and additions of a run forward."""
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+    with FlopCounterMode(display=False) as counter:
         run()
     return counter.get_total_flops()
 
@@ -66,7 +66,7 @@ def main() -> None:
     with torch.device("meta"):
         writer = architecture.language_model().to(torch.bfloat16).requires_grad_(False)
         reader = ImageReader(architecture.vision(), HIDDEN).requires_grad_(False)
-        unet, vae = (part.to(torch.bfloat16).requires_grad_(False) for part in (architecture.unet(), architecture.vae()))
+        unet, vae = (part.bfloat16().requires_grad_(False) for part in (architecture.unet(), architecture.vae()))
         texts = architecture.text_encoder()
         mapper = VokenMapper(HIDDEN, WIDTH, NUM_VOKENS, MapperSettings())
         embedded = torch.empty(batch, tokens, HIDDEN, dtype=torch.bfloat16, requires_grad=True)
@@ -77,13 +77,19 @@ def main() -> None:
         reader.vision_model.to(torch.bfloat16)
 
         def write() -> Any:
-            return writer.model(inputs_embeds=embedded, use_cache=False).last_hidden_state
+            mask = torch.zeros(batch, 1, tokens, tokens, dtype=torch.bfloat16)  # given, since making it would look at values
+            return writer.model(inputs_embeds=embedded, attention_mask=mask, use_cache=False).last_hidden_state
+
+        def look() -> Any:
+            seen = reader.vision_model(pixel_values=pixels.bfloat16()).last_hidden_state
+            queries = reader.query_tokens.expand(len(pixels), -1, -1)
+            return reader.language_projection(reader.qformer(query_embeds=queries, encoder_hidden_states=seen.float()).last_hidden_state)
 
         def draw() -> Any:
             return unet(latents, times, encoder_hidden_states=conditions).sample
 
         kept = {"language model": kept_bytes(write, writer), "UNet": kept_bytes(draw, unet), "mapper": kept_bytes(lambda: mapper(features), mapper)}
-        work = {"language model": flops(write), "UNet": flops(draw), "mapper": flops(lambda: mapper(features)), "reader": flops(lambda: reader(pixels))}
+        work = {"language model": flops(write), "UNet": flops(draw), "mapper": flops(lambda: mapper(features)), "reader": flops(look)}
         work["VAE encoder"] = flops(lambda: vae.encode(torch.empty(batch, 3, 512, 512, dtype=torch.bfloat16)).latent_dist.mean)
         work["VAE decoder"] = flops(lambda: vae.decode(latents).sample)
     parameters = {

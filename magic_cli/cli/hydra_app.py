@@ -25,7 +25,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from magic_cli.configuration import composing
 from magic_cli.terminal import streams as terminal
-from magic_cli.cli.command_table import Command
+from magic_cli.cli.command import Command
 from magic_cli.configuration.files import find_config_dir, groups
 from magic_cli.errors import MagicError, SettingsError, nearest
 from magic_cli.configuration.known_settings import meant

@@ -17,7 +17,8 @@ from typing import Any
 from magic_cli import __version__
 from magic_cli.terminal import streams as terminal
 from magic_cli.cli.command_help import command_help, overview
-from magic_cli.cli.command_table import COMMANDS, Command, Flag
+from magic_cli.cli.command import Command, Flag
+from magic_cli.cli.command_table import COMMANDS
 from magic_cli.errors import MagicError, SettingsError, nearest
 
 USER_FAULT, BUG, INTERRUPTED, TERMINATED = 2, 1, 128 + signal.SIGINT, 128 + signal.SIGTERM

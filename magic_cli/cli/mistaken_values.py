@@ -7,7 +7,7 @@ import re
 import shlex
 from pathlib import Path
 
-from magic_cli.cli.command_table import Command, Flag
+from magic_cli.cli.command import Command, Flag
 from magic_cli.configuration.files import find_config_dir, groups
 from magic_cli.data.images import IMAGE_SUFFIXES
 from magic_cli.errors import SettingsError

@@ -88,3 +88,11 @@ def test_colour_comes_from_the_picture_of_the_past(measuring, world, model, judg
         assert found[f"true, {name}"]["colour"] >= 0.6, found
         assert found[f"blank, {name}"]["colour"] <= 0.45, found
         assert found[f"swapped, {name}"]["colour of the swapped"] >= 0.5, found
+
+
+@pytest.mark.slow
+def test_models_are_built_from_nothing_when_hardly_trained(measuring, tmp_path):
+    builder = importlib.import_module("build_tiny_world")
+    builder.Builder(tmp_path, half=True, scale=0.001).build()
+    built = {file.relative_to(tmp_path) for file in tmp_path.rglob("*.safetensors")}
+    assert built == {file.relative_to(TINY_FOLDER) for file in TINY_FOLDER.rglob("*.safetensors")} - {Path("vokens/vokens.safetensors")}

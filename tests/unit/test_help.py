@@ -37,7 +37,7 @@ WITH_SETTINGS = [name for name, command in COMMANDS.items() if command.settings_
 # what a user must give, here for each option that needs something
 NEEDED = {"files": ["dataset.paths=[a.jpg]"], "photos": ["dataset.root=."], "coco_captions": ["dataset.annotations=a", "dataset.root=."],
           "title": ["dataset.title=[a]"], "titles": ["dataset.titles=a.txt"], "parts": ["dataset.parts=[a]"], "items": ["dataset.items=a.jsonl"],
-          "minigpt5_7b": ["interleaved_model.vision.projection=null"]}  # fmt: skip
+          "minigpt5_7b": ["interleaved_model.vision.projection=null"], "mls": ["interleaved_model.vokens=tiny"]}  # fmt: skip
 NEEDED_BY = {"caption": NEEDED["files"], "story": NEEDED["title"], "human-eval": ["action=score"], "finetune-lm": ["dataset.path=a"],
              "interleave": NEEDED["parts"], "retrieve-images": ["action=build", "files=[a]", "index=b"]}  # fmt: skip
 
@@ -97,7 +97,7 @@ def test_help_lists_the_options_that_the_command_accepts(name, capsys, composed)
         for option in (*accepted, *refused):
             needs_own = group == "dataset" and name != "finetune-lm"
             needed = NEEDED.get(option, []) if needs_own else [] if folder == "experiment" and name != "finetune-lm" else NEEDED_BY.get(name, [])
-            needed = [*needed, *(NEEDED.get(option, []) if group == "interleaved_model" else [])]
+            needed = [*needed, *(NEEDED.get(option, []) if group in ("interleaved_model", "stage") else [])]
             try:
                 composed(name, [f"{group}={option}", *needed], checked=True)
                 is_accepted = True

@@ -125,6 +125,8 @@ TEXTS_OF = {
     "retrieve-images": ["index", "output"],
     "bench": ["photos", "output"],
     "finetune-lm": ["fresh.tokenizer", "dataset.path", "run.dir"],
+    "interleave": ["interleaved_model.vokens", "interleaved_model.vision.projection", "dataset.root", "prompt.template"],
+    "train-vokens": ["interleaved_model.vokens", "interleaved_model.diffusion.path", "dataset.path", "dataset.validation", "run.dir"],
 }  # fmt: skip
 
 
