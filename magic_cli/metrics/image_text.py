@@ -36,13 +36,15 @@ class Encoder(Protocol):
 class ImageTextFeatures:
     """Features of images and texts by one model; what was asked for once is remembered. Safe to share between threads."""
 
-    def __init__(self, load: Callable[[], Encoder], *, batch_size: int = 32) -> None:
+    def __init__(self, load: Callable[[], Encoder], *, batch_size: int = 32, name: str = "") -> None:
         """The model is loaded when features are first asked for.
 
         Args:
             load: Gives the model.
             batch_size: Images encoded at once.
+            name: What measures whose name holds the model's call it.
         """
+        self.name = name
         self._load, self._batch_size = load, batch_size
         self._model: Encoder | None = None
         self._failure: MagicError | None = None
@@ -62,18 +64,16 @@ class ImageTextFeatures:
                 ``kill_all`` was called since the work began.
         """
         with self._lock:
-            return _remember(self._images, files, self._encode_images, self._batch_size, unit="image", kills=kills)
+            return remember(self._images, files, self._encode_images, self._batch_size, unit="image", kills=kills)
 
     def of_texts(self, texts: Sequence[str], *, kills: int) -> np.ndarray:
         """As ``of_images``, of texts."""
         with self._lock:
-            return _remember(self._texts, texts, self._encode_texts, _TEXTS_AT_ONCE, unit="text", kills=kills)
+            return remember(self._texts, texts, self._encode_texts, _TEXTS_AT_ONCE, unit="text", kills=kills)
 
     def _encode_images(self, files: Sequence[Path]) -> Tensor:
         model = self._encoder()
-        with ThreadPoolExecutor() as readers:
-            images = list(readers.map(_open, files))
-        return model.encode_images(images)
+        return model.encode_images(open_all(files))
 
     def _encode_texts(self, texts: Sequence[str]) -> Tensor:
         return self._encoder().encode_texts(texts)
@@ -110,7 +110,7 @@ class FeatureMetric(Metric):
         return self._features
 
 
-def _remember(
+def remember(
     known: dict[Any, np.ndarray],
     things: Sequence[Any],
     encode: Callable[[list[Any]], Tensor],
@@ -129,10 +129,20 @@ def _remember(
             features = encode(batch).float().cpu().numpy()
             for thing, row in zip(batch, features, strict=True):
                 if not np.isfinite(row).all() or not row.any():
-                    raise MagicError(f"the image-text model gives no usable features for {thing}; try run.dtype=float32")
+                    raise MagicError(f"the model gives no usable features for {thing}; try run.dtype=float32")
                 known[thing] = row
             bar.update(len(batch))
     return np.stack([known[thing] for thing in things])
+
+
+def open_all(files: Sequence[Path]) -> list[Image]:
+    """The images of files, read side by side.
+
+    Raises:
+        MagicError: One cannot be read.
+    """
+    with ThreadPoolExecutor() as readers:
+        return list(readers.map(_open, files))
 
 
 def _open(file: Path) -> Image:

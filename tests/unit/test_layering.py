@@ -58,7 +58,7 @@ LAYERS = {
     "models": ("errors", "decoding.protocols", "decoding.prompts", "terminal.progress", *READERS),
     "data": ("errors", "terminal.wording", "decoding.text"),
     "image_features": ("models", "data.images", "data.paths", "errors"),
-    "metrics": ("data.images", "data.paths", "errors", "terminal", *READERS),
+    "metrics": ("data.answers", "data.images", "data.paths", "errors", "terminal", *READERS),
     "reports": ("data", "errors", "terminal"),
     "evaluation": ("data", "metrics", "models", "reports", "errors", "files", "provenance", "terminal"),
     "human_eval": ("data", "metrics", "evaluation.settings", "errors", "terminal"),
