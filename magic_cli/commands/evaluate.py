@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from magic_cli.errors import SettingsError
+from magic_cli.evaluation.answers import with_answer_metrics
 from magic_cli.evaluation.comparing import check_comparable, compare
 from magic_cli.evaluation.corpora import find_systems
 from magic_cli.evaluation.evaluate import evaluate, prepare
@@ -34,6 +35,9 @@ def run(settings: EvaluateSettings) -> int:
     if nobody_has_chosen(settings) and all(system.writes_stories for system in systems):
         settings = with_story_metrics(settings)
         print(f"magic: these are stories, scored by {', '.join(settings.metrics.names)}; choose others with --metrics", file=sys.stderr)
+    if nobody_has_chosen(settings) and all(system.answers for system in systems):
+        settings = with_answer_metrics(settings, systems)
+        print(f"magic: these are texts and images in turn, scored by {', '.join(settings.metrics.names)}; choose others with --metrics", file=sys.stderr)
     if settings.compare and (len(systems) < 2 or not settings.bootstrap.samples):
         names = ", ".join(system.name for system in systems)
         raise SettingsError(f"--compare needs two systems or more and bootstrap.samples of at least 1, got {len(systems)} ({names}) and {settings.bootstrap.samples}")

@@ -52,25 +52,26 @@ def answers_of(record: Mapping[str, Any], folder: Path, place: str) -> tuple[Ans
 def _answer(step: Any, folder: Path, place: str) -> Answer:
     if not isinstance(step, Mapping) or not isinstance(step.get("text"), str):
         raise MagicError(f"{place}: must be an answer with a text, got {str(step)[:60]!r}")
-    for key in ("image", "image_sha256", "caption"):
+    for key in ("image", "image_sha256"):
         if step.get(key) is not None and not isinstance(step[key], str):
             raise MagicError(f"{place}: {key} must be a text, got {str(step[key])[:60]!r}")
-    texts, image = _truth(step.get("target"), place)
+    texts, image, caption = _truth(step.get("target"), place)
     return Answer(
         text=step["text"],
         image=folder / step["image"] if step.get("image") else None,
         true_text=" ".join(texts) or None,
         true_image=Path(image) if image else None,
-        description=step.get("caption") or " ".join(texts) or None,
+        description=caption or " ".join(texts) or None,
         digest=step.get("image_sha256"),
     )
 
 
-def _truth(parts: Any, place: str) -> tuple[Sequence[str], str | None]:
-    """Texts and image of a true answer."""
+def _truth(parts: Any, place: str) -> tuple[Sequence[str], str | None, str | None]:
+    """Texts, image and the image's caption of a true answer."""
     if parts is None:
-        return [], None
+        return [], None, None
     if not isinstance(parts, list) or not all(isinstance(part, Mapping) and isinstance(part.get("text", part.get("image")), str) for part in parts):
         raise MagicError(f"{place}: target must be a list of texts and images, got {str(parts)[:60]!r}")
-    images = [part["image"] for part in parts if "image" in part]
-    return [part["text"].strip() for part in parts if "text" in part], images[0] if images else None
+    texts = [part["text"].strip() for part in parts if "text" in part]
+    image = next((part for part in parts if "image" in part), {})
+    return texts, image.get("image"), image.get("caption")

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from magic_cli.data.answers import answers_of
 from magic_cli.data.image_names import is_image_name
 from magic_cli.data.json_files import read_growing_lines, read_records
 from magic_cli.data.listed_texts import texts_of
@@ -102,8 +103,11 @@ def _read_run(folder: Path) -> System:
         failures, unfinished_failures = read_growing_lines(folder / "failures.jsonl", setting="systems", hint=_REMOVE_LINE)
         unfinished += unfinished_failures
     manifest = _manifest(folder / "manifest.json")
+    are_answers = bool(records) and "steps" in records[0]
+    text = "text" if are_answers else "story" if records and "story" in records[0] else "caption"
     return replace(
-        _system(records, lines, "id", "story" if records and "story" in records[0] else "caption", is_own=True),
+        _system(records, lines, "id", text, is_own=True),
+        answers={record["id"]: answers_of(record, folder, f"{lines} (id {record['id']!r})") for record in records} if are_answers else {},
         name=folder.resolve().name,
         source=folder,
         manifest=manifest,

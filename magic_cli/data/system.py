@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from magic_cli.data.answers import Answer
+
 
 @dataclass(frozen=True)
 class System:
@@ -37,6 +39,8 @@ class System:
     """Title that each story was written for; empty: these are captions."""
     ranks: dict[str, int] = field(default_factory=dict)
     """Of stories: which of its title's images each was written for, from 1 for the best; not there: written without one."""
+    answers: dict[str, tuple[Answer, ...]] = field(default_factory=dict)
+    """The answers to each item's steps, if these are items of texts and images."""
     title_ids: dict[str, str] = field(default_factory=dict)
     """Id of the title of each story that has a rank."""
     failed_ranks: tuple[int, ...] = ()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
 from magic_cli.data.image_lookup import ImageLookup
@@ -11,24 +11,13 @@ from magic_cli.data.paths import named_paths
 from magic_cli.data.predictions import System, read_system
 from magic_cli.data.references import ReferenceSet
 from magic_cli.errors import MagicError, SettingsError
+from magic_cli.evaluation.answers import answers_corpus
+from magic_cli.evaluation.coverage import Coverage, run_notes, wanted
 from magic_cli.evaluation.found_images import find_images
 from magic_cli.evaluation.matching import Match, match_references
 from magic_cli.metrics.base import Corpus
 from magic_cli.metrics.text import one_line
 from magic_cli.terminal.wording import counted
-
-
-@dataclass(frozen=True)
-class Coverage:
-    """What of a system's output is scored, and what is not."""
-
-    n: int
-    """Captions scored; empty ones are among them and score 0."""
-    missing: int
-    """Images with references, or of the run, that have no caption."""
-    dropped: int = 0
-    """Captions without references, left out because ``unmatched=drop``."""
-    notes: tuple[str, ...] = field(default=())
 
 
 def find_systems(patterns: Sequence[str], *, id_key: str | None, caption_key: str | None) -> list[System]:
@@ -97,6 +86,8 @@ def build_corpus(
     Raises:
         MagicError: A caption has no references that are needed, two captions belong to one image, or a name fits two images.
     """
+    if system.answers:
+        return answers_corpus(system, references)
     match = _own(system, needs_references) if references is None else match_references(system, references, drop_unmatched=drop_unmatched)
     found = match.items
     if not found:
@@ -115,17 +106,9 @@ def build_corpus(
         image_folder=images.root if images else None,
         titles=tuple(one_line(system.titles[found[item]]) for item in ids) if system.writes_stories else (),
     )
-    total = len(references.captions) if references else max(len(ids) + system.failed, _wanted(system))
+    total = len(references.captions) if references else max(len(ids) + system.failed, wanted(system))
     dropped = len(system.captions) - len(ids)
-    return corpus, Coverage(len(ids), total - len(ids), dropped=dropped, notes=(*match.notes, *_notes(system)))
-
-
-def _wanted(system: System) -> int:
-    """Images that a run is to caption, those left out on purpose apart; 0 if it is not known."""
-    if system.rank is not None:
-        return system.planned or 0
-    counts = (system.manifest or {}).get("counts", {})
-    return system.planned - counts.get("skipped", 0) if system.planned is not None else 0
+    return corpus, Coverage(len(ids), total - len(ids), dropped=dropped, notes=(*match.notes, *run_notes(system)))
 
 
 def _own(system: System, needs_references: bool) -> Match:
@@ -137,13 +120,3 @@ def _own(system: System, needs_references: bool) -> Match:
     if without:
         raise MagicError(f"{system.source}: {counted(len(without), 'caption has', 'captions have')} no references, e.g. id {without[0]!r}; give them with --references FILE")
     return Match({item: item for item in system.captions})
-
-
-def _notes(system: System) -> tuple[str, ...]:
-    notes = []
-    if system.manifest is not None and system.manifest.get("status") != "complete":
-        notes.append(f"the run is {system.manifest.get('status')}, not complete")
-    if system.failed:
-        item, text = ("title", "story") if system.writes_stories else ("image", "caption")
-        notes.append(counted(system.failed, f"{item} of the run has no {text}", f"{item}s of the run have no {text}"))
-    return tuple(notes)

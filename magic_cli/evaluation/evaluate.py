@@ -13,13 +13,15 @@ from magic_cli.data.image_lookup import ImageLookup
 from magic_cli.data.predictions import System
 from magic_cli.data.references import read_references
 from magic_cli.errors import SettingsError
-from magic_cli.evaluation.corpora import Coverage, build_corpus, of_split
+from magic_cli.evaluation.corpora import build_corpus, of_split
+from magic_cli.evaluation.coverage import Coverage
 from magic_cli.evaluation.image_text import ConfiguredModel
 from magic_cli.evaluation.result_folders import METRICS, PER_ITEM, check_folder, digest, output_folder, owner, read_earlier, read_earlier_items, unwritable
 from magic_cli.evaluation.results import per_item, summarize
 from magic_cli.evaluation.scoring import run_metrics
 from magic_cli.evaluation.settings import ScoringSettings, Unmatched
-from magic_cli.evaluation.encoders import connect_text_models
+from magic_cli.evaluation.encoders import connect_image_networks, connect_text_models
+from magic_cli.evaluation.step_wise import StepWise
 from magic_cli.metrics.base import Corpus, Metric, Scores
 from magic_cli.metrics.image_text import FeatureMetric
 from magic_cli.files import json_lines, write_atomically
@@ -129,6 +131,8 @@ def evaluate(prepared: Sequence[Prepared], settings: ScoringSettings) -> list[Ev
     model = ConfiguredModel(settings)
     model.connect(metrics)
     connect_text_models(metrics, settings)
+    connect_image_networks(metrics, settings)
+    metrics = [StepWise(metric, settings.metrics.tokenize) if metric.needs_tokens and any(one.corpus.answers for one in prepared) else metric for metric in metrics]
     corpora, outcome = run_metrics(metrics, [one.corpus for one in prepared], settings.metrics.tokenize)
     facts = {
         "tools": {metric.name: _tool(metric, model) for metric in metrics if metric.name in outcome.scores},
@@ -171,7 +175,7 @@ def _only_common(built: Sequence[tuple[Corpus, Coverage]]) -> list[tuple[Corpus,
     for corpus, coverage in built:
         places = {item: i for i, item in enumerate(corpus.ids)}
         rows = [places[item] for item in order]
-        names = ("ids", "captions", "references", "images", *(["titles"] if corpus.titles else []))
+        names = ("ids", "captions", "references", *(name for name in ("images", "titles", "answers") if getattr(corpus, name)))
         columns = {name: tuple(getattr(corpus, name)[i] for i in rows) for name in names}
         kept.append((replace(corpus, **columns), replace(coverage, n=len(rows), dropped=coverage.dropped + coverage.n - len(rows))))
     return kept

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import PurePath
 from typing import Any
 
 from magic_cli.errors import MagicError
@@ -27,7 +28,7 @@ class ConfiguredModel:
         """Let these metrics share the model and its features."""
         chosen = [metric for metric in metrics if isinstance(metric, FeatureMetric)]
         if chosen:
-            features = ImageTextFeatures(self._load, batch_size=self._settings.run.batch_size)
+            features = ImageTextFeatures(self._load, batch_size=self._settings.run.batch_size, name=PurePath(self._settings.image_text_model.source).name)
             for metric in chosen:
                 metric.connect(features)
 

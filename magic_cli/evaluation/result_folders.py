@@ -38,7 +38,7 @@ def _how(settings: ScoringSettings) -> str:
 
 def digest(corpus: Corpus) -> str:
     """SHA-256 of the ids, captions and references that are scored."""
-    items = [corpus.ids, corpus.captions, corpus.references]
+    items = [corpus.ids, corpus.captions, corpus.references, *([[answer.facts for answer in answers] for answers in corpus.answers])]
     return hashlib.sha256(json.dumps(items).encode()).hexdigest()
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from magic_cli import __version__
 from magic_cli.data.predictions import System
-from magic_cli.evaluation.corpora import Coverage
+from magic_cli.evaluation.coverage import Coverage
 from magic_cli.metrics.base import Corpus, Scores
 from magic_cli.metrics.text import says_something
 
@@ -36,7 +36,7 @@ def summarize(
         "source": str(system.source),
         "image_rank": system.rank,
         "references": str(references or system.source),
-        "texts": "stories" if corpus.titles else "captions",
+        "texts": "stories" if corpus.titles else "answers" if corpus.answers else "captions",
         "n": coverage.n,
         "missing": coverage.missing,
         "dropped": coverage.dropped,

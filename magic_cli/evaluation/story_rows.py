@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from magic_cli.data.system import System
-from magic_cli.evaluation.corpora import Coverage, find_systems
+from magic_cli.evaluation.corpora import find_systems
+from magic_cli.evaluation.coverage import Coverage
 from magic_cli.evaluation.evaluate import Evaluation, evaluate, prepare
 from magic_cli.evaluation.results import summarize
 from magic_cli.evaluation.settings import ScoringSettings

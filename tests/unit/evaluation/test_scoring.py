@@ -10,7 +10,7 @@ import pytest
 from magic_cli.data.predictions import System
 from magic_cli.errors import MagicError, SettingsError
 from magic_cli.evaluation import evaluate as evaluate_module
-from magic_cli.evaluation.corpora import Coverage
+from magic_cli.evaluation.coverage import Coverage
 from magic_cli.evaluation.results import empty_captions, per_item, summarize
 from magic_cli.evaluation.scoring import run_metrics
 from magic_cli.metrics.java.runtime import kill_all
