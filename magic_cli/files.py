@@ -77,12 +77,13 @@ def append_bytes(file: Path, data: bytes) -> None:
         os.fsync(stream.fileno())
 
 
-def write_atomically(file: Path, text: str) -> None:
+def write_atomically(file: Path, content: str | bytes) -> None:
     """Replace a file so that a reader, or a crash, sees either the old or the new one."""
     temporary = file.with_name(f".{file.name}.tmp")
     # a file name that is no UTF-8 holds lone surrogates; backslashreplace writes them as JSON's own \uXXXX escapes
-    with temporary.open("w", encoding="utf-8", errors="backslashreplace") as stream:
-        stream.write(text)
+    data = content.encode("utf-8", errors="backslashreplace") if isinstance(content, str) else content
+    with temporary.open("wb") as stream:
+        stream.write(data)
         stream.flush()
         os.fsync(stream.fileno())
     temporary.replace(file)

@@ -70,6 +70,14 @@ def tiny_clip_folder(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def interleaved_folder(tmp_path_factory) -> Path:
+    """A tiny random model that reads and writes texts and images, in the folders of its parts."""
+    from tests.interleaved_models import build_interleaved_folders
+
+    return build_interleaved_folders(tmp_path_factory.mktemp("interleaved") / "model")
+
+
+@pytest.fixture(scope="session")
 def tiny_photos(tmp_path_factory) -> Path:
     """A folder of six small jpg files."""
     return tiny_models.build_photos(tmp_path_factory.mktemp("photos"))

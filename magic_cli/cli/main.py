@@ -268,7 +268,7 @@ def _check_flag(name: str, value: str, command: Command, given: list[str]) -> No
         raise SettingsError(f"{name} needs a value, got an empty one")
     if name in given and not command.flags[name].is_list:
         raise SettingsError(f"{name} was given twice; give one value, or several with -m as {name} a,b")
-    choosers = {"images": {"--image", "--images", "--dataset"}, "titles": {"--title", "--titles", "--dataset"}}
+    choosers = {"images": {"--image", "--images", "--dataset"}, "titles": {"--title", "--titles", "--dataset"}, "items": {"--part", "--items"}}
     for other in given:
         for chosen, flags in choosers.items():
             if other != name and {other, name} <= flags:

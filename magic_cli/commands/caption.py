@@ -78,10 +78,11 @@ class CaptionTask(WritingTask):
     def label(self, failure: Mapping[str, Any]) -> str:
         return failure["image"]
 
-    def line(self, item: ImageRecord, text: str) -> tuple[str, str]:
-        return item.id, text
+    def line(self, item: ImageRecord, prediction: Mapping[str, Any]) -> tuple[str, str]:
+        return item.id, prediction["caption"]
 
-    def exports(self, items: Sequence[ImageRecord], texts: Mapping[str, str]) -> dict[str, Any]:
+    def exports(self, items: Sequence[ImageRecord], predictions: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+        texts = self.texts_of(predictions)
         return {"coco_results.json": coco_results(items, texts), "released_format.json": released_format(items, texts)}
 
 

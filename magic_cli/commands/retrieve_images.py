@@ -116,7 +116,7 @@ def _write_sheet(results: Sequence[dict[str, Any]], folder: Path, settings: Retr
     if settings.contact_sheet == NONE:
         (folder / SHEET).unlink(missing_ok=True)  # of an earlier start
         return
-    from magic_cli.retrieval.contact_sheet import contact_sheet
+    from magic_cli.reports.contact_sheet import contact_sheet
 
     shown = results[: settings.contact_sheet_queries]
     page = contact_sheet(shown, folder, total=len(results), embedded=settings.contact_sheet == EMBEDDED)

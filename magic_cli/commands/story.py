@@ -90,8 +90,8 @@ class StoryTask(WritingTask):
     def label(self, failure: Mapping[str, Any]) -> str:
         return f"{failure['title']!r} (id {failure['id']})"
 
-    def line(self, item: StoryRecord, text: str) -> tuple[str, str]:
-        return item.title, text
+    def line(self, item: StoryRecord, prediction: Mapping[str, Any]) -> tuple[str, str]:
+        return item.title, prediction["story"]
 
-    def exports(self, items: Sequence[StoryRecord], texts: Mapping[str, str]) -> dict[str, Any]:
-        return {"released_format.json": released_stories(items, texts, method=method_name(self.settings.decoding))}
+    def exports(self, items: Sequence[StoryRecord], predictions: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+        return {"released_format.json": released_stories(items, self.texts_of(predictions), method=method_name(self.settings.decoding))}

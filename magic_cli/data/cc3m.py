@@ -82,12 +82,12 @@ class Cc3mDataset(InterleavedDataset):
         return items, left_out
 
     def _items(self, number: int, caption: str, image: Path) -> list[InterleavedItem]:
-        target = (Part(image=image),)
-        items = [InterleavedItem(f"cc3m_{number}", (Step((Part(caption),), target, caption),))]
+        target = (Part(image=image, caption=caption),)
+        items = [InterleavedItem(f"cc3m_{number}", (Step((Part(caption),), target),))]
         if self.instructions is not None and number % self.instructions == 0:
             words = random.Random(f"{self.seed} {number}").choice(INSTRUCTIONS)
             told = Part(f"{_SYSTEM}###Human: {words} {caption} ###Assistant:")
-            items.append(InterleavedItem(f"cc3m_{number}_instruction", (Step((told,), target, caption),)))
+            items.append(InterleavedItem(f"cc3m_{number}_instruction", (Step((told,), target),)))
         return items
 
     def _rows(self) -> Iterator[tuple[int, str, Path]]:

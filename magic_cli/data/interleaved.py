@@ -15,6 +15,7 @@ HINT = (
     "(docs/interleaved.md)"
 )
 _PART = 'a part is {"text": TEXT} or {"image": FILE}'
+_KEYS = {"text": {"text", "once"}, "image": {"image", "once", "caption"}}
 
 
 @dataclass(frozen=True)
@@ -26,11 +27,13 @@ class Part:
     """File; exactly one of text and image is there."""
     once: bool = False
     """Said in its own step only: what follows does not look back on it."""
+    caption: str | None = None
+    """What an image shows, for training; the model is not told."""
 
     def as_record(self) -> dict[str, Any]:
         """As it stands in a file of items."""
         content = {"text": self.text} if self.image is None else {"image": str(self.image)}
-        return content | ({"once": True} if self.once else {})
+        return content | ({"once": True} if self.once else {}) | ({} if self.caption is None else {"caption": self.caption})
 
 
 @dataclass(frozen=True)
@@ -40,8 +43,11 @@ class Step:
     parts: tuple[Part, ...]
     target: tuple[Part, ...] | None = None
     """Texts and at most one image; None: not known."""
-    caption: str | None = None
-    """What the target's image shows, in words; None: nobody says it."""
+
+    @property
+    def caption(self) -> str | None:
+        """What the target's image shows, in words; None: there is none, or nobody says it."""
+        return next((part.caption for part in self.target or () if part.image is not None), None)
 
 
 @dataclass(frozen=True)
@@ -53,6 +59,11 @@ class InterleavedItem:
     steps: tuple[Step, ...]
     past: tuple[Part, ...] = ()
     """What stands before the first step: looked back on, and no answer to anything."""
+
+    @property
+    def path(self) -> None:
+        """No one image is what it is about."""
+        return None
 
     def history(self, number: int, answers: Sequence[Sequence[Part]]) -> list[Part]:
         """What the step with this number (from 0) looks back on: all steps before it with these answers."""
@@ -121,11 +132,8 @@ def _step(row: Any, place: str, folder: Path, *, may_be_empty: bool) -> Step:
     parts = tuple(_parts(row.get("parts", []), f"{place} parts", folder))
     if not parts and not may_be_empty:
         raise MagicError(f"{place}: has no parts, and nothing comes before it; {_PART}")
-    caption = row.get("caption")
-    if caption is not None and (not isinstance(caption, str) or not caption.strip()):
-        raise MagicError(f"{place}: caption must be a text that is not empty, got {str(caption)[:60]!r}")
     if row.get("target") is None:
-        return Step(parts, caption=caption)
+        return Step(parts)
     target = tuple(_parts(row["target"], f"{place} target", folder))
     if sum(part.image is not None for part in target) > 1:
         raise MagicError(f"{place}: its target has several images; a step answers with one at most, write a step for each")
@@ -133,7 +141,7 @@ def _step(row: Any, place: str, folder: Path, *, may_be_empty: bool) -> Step:
         raise MagicError(f"{place}: once belongs to parts, not to the target; leave it out")
     if not target:
         raise MagicError(f"{place}: its target is empty; leave it out where the truth is not known")
-    return Step(parts, target, caption)
+    return Step(parts, target)
 
 
 def _parts(rows: Any, place: str, folder: Path) -> Iterator[Part]:
@@ -141,16 +149,17 @@ def _parts(rows: Any, place: str, folder: Path) -> Iterator[Part]:
         raise MagicError(f"{place}: must be a list, got {str(rows)[:60]!r}; {_PART}")
     for number, row in enumerate(rows, start=1):
         where = f"{place} number {number}"
-        if not isinstance(row, Mapping) or ("text" in row) == ("image" in row) or not row.keys() <= {"text", "image", "once"}:
+        kind = "text" if isinstance(row, Mapping) and "text" in row else "image"
+        if not isinstance(row, Mapping) or kind not in row or not row.keys() <= _KEYS[kind]:
             raise MagicError(f"{where}: {_PART}, got {str(row)[:60]!r}")
         if not isinstance(row.get("once", False), bool):
             raise MagicError(f"{where}: once must be true or false, got {str(row['once'])[:60]!r}")
-        kind = "text" if "text" in row else "image"
-        if not isinstance(row[kind], str) or not row[kind].strip():
-            raise MagicError(f"{where}: its {kind} must be a text that is not empty, got {str(row[kind])[:60]!r}")
-        yield part_of(kind, row[kind], folder, once=row.get("once", False))
+        for key in row.keys() - {"once"}:
+            if not isinstance(row[key], str) or not row[key].strip():
+                raise MagicError(f"{where}: its {key} must be a text that is not empty, got {str(row[key])[:60]!r}")
+        yield part_of(kind, row[kind], folder, once=row.get("once", False), caption=row.get("caption"))
 
 
-def part_of(kind: str, value: str, folder: Path, *, once: bool = False) -> Part:
+def part_of(kind: str, value: str, folder: Path, **more: Any) -> Part:
     """A part from its kind and value; images lie in ``folder`` unless their path is absolute."""
-    return Part(text=whole_characters(value), once=once) if kind == "text" else Part(image=folder / value, once=once)
+    return Part(text=whole_characters(value), **more) if kind == "text" else Part(image=folder / value, **more)

@@ -115,12 +115,12 @@ class VistDataset(InterleavedDataset):
 
     def _step(self, story: str, scenes: Sequence[tuple[Scene, Part, Part]], row: tuple[VistTask, int]) -> Step:
         task, number = row
-        scene, text, image = scenes[number]
+        _, text, image = scenes[number]
         words = Part(random.Random(f"{self.seed} {_row_id(story, scenes, row)}").choice(WORDS[task]), once=True)
         if task is VistTask.generation:
-            return Step((words, text), (image,), scene.text)
+            return Step((words, text), (image,))
         if task is VistTask.multimodal:
-            return Step((words,), (text, image), scene.text)
+            return Step((words,), (text, image))
         return Step((words, Part(image=image.image, once=True)), (text,))
 
 
@@ -133,7 +133,7 @@ def _with_images(scenes: Sequence[Scene], find: FindImage) -> list[tuple[Scene, 
         image = find(scene.image_id)
         if isinstance(image, str):
             return f"scene {scene.index}: {image}"
-        found.append((scene, Part(scene.text), Part(image=image)))
+        found.append((scene, Part(scene.text), Part(image=image, caption=scene.text)))
     return found or "has no scenes"
 
 

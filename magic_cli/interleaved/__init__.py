@@ -1,1 +1,1 @@
-"""MiniGPT-5 (Zheng et al. 2023): a language model that writes texts and, through vokens, draws images."""
+"""MiniGPT-5: a language model that writes text and images in turn, by tokens whose hidden states condition a diffusion model."""

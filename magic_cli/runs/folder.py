@@ -6,7 +6,7 @@
     failures.jsonl      items that cannot be done, with the reason
     dropped.jsonl       predictions of items that are no longer asked for
     trace.jsonl         with run.trace=true, every step's candidates and scores
-    coco_results.json, released_format.json   exports, written when all is done
+    coco_results.json, released_format.json, index.html   exports, written when all is done
 """
 
 from __future__ import annotations
@@ -25,8 +25,9 @@ from magic_cli.files import locked
 from magic_cli.files import append_lines, json_lines, recover_lines, write_atomically
 from magic_cli.provenance import differences, provenance, read_manifest
 
+PAGE = "index.html"
 FAILURES, DROPPED, TRACE, SETTINGS = "failures.jsonl", "dropped.jsonl", "trace.jsonl", "settings.yaml"
-EXPORTS = ("coco_results.json", "released_format.json")
+EXPORTS = ("coco_results.json", "released_format.json", PAGE)
 
 _REMOVE_LINE = "remove that line, its item is then done again"
 _WITHOUT_TRACE = f"delete {TRACE}, the texts stay, or set another run.dir"
@@ -260,11 +261,12 @@ class RunFolder:
         self._note_traces(steps)
 
     def finish(self, exports: dict[str, Any]) -> None:
-        """Mark the run complete and write its exports (file name -> JSON document)."""
+        """Mark the run complete and write its exports (file name -> JSON document, or text)."""
         if self._claim(self.predictions):
             self._write_settings()
         for name, document in exports.items():
-            write_atomically(self.path / name, json.dumps(document, ensure_ascii=False, indent=1) + "\n")
+            text = document if isinstance(document, str) else json.dumps(document, ensure_ascii=False, indent=1) + "\n"
+            write_atomically(self.path / name, text)
         self.manifest["status"] = "complete"
 
     def write_manifest(self) -> None:

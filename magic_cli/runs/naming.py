@@ -31,7 +31,7 @@ def each_repeat(settings: Any) -> list[Any]:
     if not isinstance(run, RunSettings) or run.repeats == 1:
         return [settings]
     count, first = run.repeats, run.repeat
-    if not settings.decoding.is_sampled:
+    if not settings.is_sampled:
         raise SettingsError(
             f"run.repeats={count}: decoding={method_name(settings.decoding)} is not sampled, so all runs would be the same; leave "
             f"run.repeats out, or choose a sampled method ({', '.join(sampled_methods())})"

@@ -50,7 +50,7 @@ STORY_DATASETS: dict[str, type[StoryDataset]] = {
     "titles": TitleFile,
 }
 
-TASKS = ("caption", "story")
+TASKS = ("caption", "story", "interleave")
 
 TITLE = "{title}"
 """Where a story's prompt takes the title."""
@@ -103,19 +103,27 @@ class RunSettings(MachineSettings):
             require("workers", self.workers, at_least=0, limit=MOST_PROCESSES, prefix="run")
 
 
-@dataclass
-class WritingSettings:
-    """What ``magic caption`` and ``magic story`` need alike."""
+class RunOfTexts:
+    """What the settings of all commands that write texts can say; they have ``dataset``, ``decoding``, ``rules``, ``run`` and ``task``."""
 
-    dataset: Any
-    language_model: Any
-    image_text_model: Any
-    decoding: Any
-    run: RunSettings = field(default_factory=RunSettings)
-    rules: RuleSettings = field(default_factory=RuleSettings)
-    prompt: str | None = None
-    task: str = ""
-    """Picks the values that models recommend; fixed."""
+    @property
+    def is_sampled(self) -> bool:
+        """Whether the seed can change a result."""
+        return self.decoding.is_sampled
+
+    @property
+    def models(self) -> dict[str, Any]:
+        """Where the models that may take part come from, as the manifest names them."""
+        raise NotImplementedError(f"{type(self).__name__}.models")
+
+    def check_task(self, name: str) -> None:
+        """Refuse another task than the command's.
+
+        Raises:
+            SettingsError: It is another.
+        """
+        if self.task != name:
+            raise SettingsError(f"task={self.task} is fixed by the command; leave it out")
 
     def check_rules(self) -> None:
         """Refuse rules that the method cannot go by, or that leave a text no room.
@@ -136,14 +144,32 @@ class WritingSettings:
 
 
 @dataclass
+class WritingSettings(RunOfTexts):
+    """What ``magic caption`` and ``magic story`` need alike."""
+
+    dataset: Any
+    language_model: Any
+    image_text_model: Any
+    decoding: Any
+    run: RunSettings = field(default_factory=RunSettings)
+    rules: RuleSettings = field(default_factory=RuleSettings)
+    prompt: str | None = None
+    task: str = ""
+    """Picks the values that models recommend; fixed."""
+
+    @property
+    def models(self) -> dict[str, Any]:
+        return {"language_model": self.language_model, "image_text_model": self.image_text_model}
+
+
+@dataclass
 class CaptionSettings(WritingSettings):
     """Everything ``magic caption`` needs. ``prompt`` are words that open every caption, after the start token."""
 
     task: str = "caption"
 
     def __post_init__(self) -> None:
-        if self.task != "caption":
-            raise SettingsError(f"task={self.task} is fixed by the command; leave it out")
+        self.check_task("caption")
         if not isinstance(self.dataset, Dataset):
             raise SettingsError(f"dataset={self.dataset.name} holds titles, not images: write stories for them with `magic story`")
         if self.prompt is not None and not self.decoding.needs_language_model:
@@ -164,8 +190,7 @@ class StorySettings(WritingSettings):
     task: str = "story"
 
     def __post_init__(self) -> None:
-        if self.task != "story":
-            raise SettingsError(f"task={self.task} is fixed by the command; leave it out")
+        self.check_task("story")
         if not isinstance(self.dataset, StoryDataset):
             raise SettingsError(f"dataset={self.dataset.name} holds images, not titles: caption them with `magic caption`")
         if not self.decoding.needs_language_model:
@@ -202,16 +227,20 @@ _WITHOUT_EFFECT = {
     ),  # fmt: skip
     "language_model": ("recommended",),  # already resolved into the settings that use it
     "image_text_model": ("recommended",),
+    "interleaved_model": ("recommended",),
+    "page": ("kind", "items"),
 }
 
 
 def settings_that_matter(settings: Any) -> dict[str, Any]:
     """The settings that can change results: what identifies a run."""
     plain = as_plain(settings)
-    for group, names in _WITHOUT_EFFECT.items():
-        for name in names:
+    for group in _WITHOUT_EFFECT.keys() & plain.keys():
+        for name in _WITHOUT_EFFECT[group]:
             del plain[group][name]
-    if not settings.decoding.is_sampled:
+        if not plain[group]:
+            del plain[group]
+    if not settings.is_sampled:
         del plain["run"]["seed"], plain["run"]["repeat"]
     if not settings.decoding.needs_image:
         del plain["image_text_model"]

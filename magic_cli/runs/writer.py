@@ -132,7 +132,7 @@ class Writer:
         batches = [items[i : i + size] for i in range(0, len(items), size)]
         with progress(len(items), task.texts, task.unit) as bar, self._recording():
             to_read = self._begin(batches)
-            paths = [item.path for number in sorted(to_read) for item in batches[number] if item.path is not None]
+            paths = [path for number in sorted(to_read) for item in batches[number] for path in task.images(item)]
             workers = choose_workers(self.settings.run.workers) if len(to_read) > 1 else 0
             with ImageStream(self.reader, paths, workers=workers, ahead=_BATCHES_AHEAD * size) as images:
                 for number, batch in enumerate(batches):
@@ -141,7 +141,7 @@ class Writer:
                     for item in batch:
                         if item.id in self.run.predictions:
                             with bar.paused():
-                                print_line(*task.line(item, self.run.predictions[item.id][task.text]))
+                                print_line(*task.line(item, self.run.predictions[item.id]))
                     bar.update(len(batch))
 
     def _begin(self, batches: Sequence[Sequence[Item]]) -> set[int]:
@@ -152,8 +152,8 @@ class Writer:
         pending = [item for batch in batches for item in batch if item.id not in self.run.predictions]
         reasons = []
         for item in pending:
-            outcome = self._without_image() if item.path is None else self.reader.read(item.path)
-            if not isinstance(outcome, UnreadableImage):
+            outcome = self._judge(item, [self.reader.read(path) for path in self.task.images(item)])
+            if not isinstance(outcome, _FAULTS):
                 self._load(item)
                 open_ids = {item.id for item in pending}
                 return {i for i, batch in enumerate(batches) if any(item.id in open_ids for item in batch)}
@@ -162,12 +162,14 @@ class Writer:
         return set()
 
     def _take(self, images: ImageStream, batch: Sequence[Item]) -> list[Outcome]:
-        """The next images of the stream, for those items of the batch that have one."""
+        """The next images of the stream, for those items of the batch that have some."""
         with self.work.phase("waiting_for_images"):
-            read = iter(images.take(sum(item.path is not None for item in batch)))
-        return [self._without_image() if item.path is None else next(read) for item in batch]
+            return [self._judge(item, images.take(len(self.task.images(item)))) for item in batch]
 
-    def _without_image(self) -> UnreadableImage | None:
+    def _judge(self, item: Item, images: Sequence[ReadImage | UnreadableImage]) -> Outcome:
+        """What comes of an item whose images are read."""
+        if images:
+            return images[0]
         return UnreadableImage("there is no image for it") if self.settings.decoding.needs_image else None
 
     def _write_batch(self, batch: Sequence[Item], images: Sequence[Outcome]) -> None:

@@ -13,20 +13,25 @@ from magic_cli.runs import settings as settings_module
 from magic_cli.cli.command_table import COMMANDS
 from magic_cli.configuration.composing import to_settings
 from magic_cli.evaluation.settings import EvaluateSettings, TableSettings
+from magic_cli.interleaved.run_settings import INTERLEAVED_DATASETS
 from magic_cli.metrics.settings import METRICS, MetricsSettings
 from magic_cli.retrieval.image_settings import RetrieveImagesSettings
 from magic_cli.training.settings import FinetuneSettings
 
 CONFIGS = composing.find_config_dir()
-GROUPS = ("dataset", "decoding", "language_model", "image_text_model", "run", "rules", "experiment", "metrics", "machine", "training_texts", "prompt_form")
+GROUPS = ("dataset", "decoding", "language_model", "image_text_model", "run", "rules", "experiment", "metrics", "machine", "training_texts",
+          "interleaved_model", "prompt_form")  # fmt: skip
 SCORING = ("metrics", "machine")
-ELSEWHERE = (*SCORING, "prompt_form")  # composed by commands of their own
+OF_INTERLEAVE = ("interleaved_model", "prompt_form")
 FILES = sorted(CONFIGS.rglob("*.yaml"))
 FINETUNING = [f for f in FILES if f.parent.name == "training_texts" or (f.parent.name == "experiment" and f.stem.startswith("finetune_"))]
 # values that a user must give
 NEEDED = {"photos": ["dataset.root=."], "files": ["dataset.paths=[a.jpg]"], "coco_captions": ["dataset.annotations=a", "dataset.root=."],
-          "title": ["dataset.title=[a]"], "titles": ["dataset.titles=a.txt"]}  # fmt: skip
+          "title": ["dataset.title=[a]"], "titles": ["dataset.titles=a.txt"], "parts": ["dataset.parts=[a]"], "items": ["dataset.items=a.jsonl"],
+          "minigpt5_7b": ["interleaved_model.vision.projection=null"]}  # fmt: skip
 OF_STORIES = ("title", "titles", "rocstories", "simctg_rocstories")
+OF_ITEMS = ("parts", "items")
+NEEDED_BY = {"caption": "files", "story": "title", "interleave": "parts"}
 
 
 def group_of(file: Path) -> str:
@@ -36,14 +41,15 @@ def group_of(file: Path) -> str:
 
 def name_of(file: Path) -> str:
     """``group=option``, as it is typed."""
-    return f"{group_of(file)}={file.relative_to(CONFIGS / group_of(file)).with_suffix('').as_posix()}"
+    group = {"prompt_form": "prompt_form@prompt"}.get(group_of(file), group_of(file))
+    return f"{group}={file.relative_to(CONFIGS / group_of(file)).with_suffix('').as_posix()}"
 
 
 def command_of(file: Path) -> str:
     """The command that a config file is chosen for: an experiment says it."""
     if group_of(file) == "experiment":
         return yaml.safe_load(file.read_text())["task"]
-    return "story" if file.stem in OF_STORIES else "caption"
+    return "story" if file.stem in OF_STORIES else "interleave" if file.stem in OF_ITEMS or group_of(file) in OF_INTERLEAVE else "caption"
 
 
 def test_all_files_are_in_known_groups():
@@ -52,14 +58,14 @@ def test_all_files_are_in_known_groups():
     assert {file.parent.name for file in FILES if group_of(file) == "experiment"} <= {"table1", "table2", "table3", "experiment"}
 
 
-@pytest.mark.parametrize("file", [f for f in FILES if f.parent != CONFIGS and group_of(f) not in ELSEWHERE and f not in FINETUNING], ids=name_of)
+@pytest.mark.parametrize("file", [f for f in FILES if f.parent != CONFIGS and group_of(f) not in SCORING and f not in FINETUNING], ids=name_of)
 def test_config_composes_and_converts(file: Path):
     composing.register()
     command = COMMANDS[command_of(file)]
     module, _, settings_class = command.settings_class.rpartition(".")
     overrides = [name_of(file), *NEEDED.get(file.stem, [])]
     if group_of(file) not in ("dataset", "experiment"):
-        overrides += NEEDED["title" if command.name == "story" else "files"]
+        overrides += NEEDED[NEEDED_BY[command.name]]
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
         settings = to_settings(compose(command.name, overrides), getattr(importlib.import_module(module), settings_class))
     assert not settings.decoding.needs_language_model or settings.decoding.decoding_len >= 2
@@ -151,7 +157,7 @@ def test_every_method_and_dataset_class_has_a_config():
     assert {f.stem for f in (CONFIGS / "decoding").glob("*.yaml")} == set(settings_module.DECODING_METHODS)
     used = {line.split("/")[-1].split("@")[0] for f in (CONFIGS / "dataset").glob("*.yaml")
             for line in f.read_text().splitlines() if "/schema/dataset/" in line}  # fmt: skip
-    assert used == {*settings_module.DATASETS, *settings_module.STORY_DATASETS}
+    assert used == {*settings_module.DATASETS, *settings_module.STORY_DATASETS, *INTERLEAVED_DATASETS}
 
 
 def test_user_experiment_works_from_another_folder(tmp_path, monkeypatch, capsys):

@@ -7,6 +7,7 @@ import pytest
 
 from magic_cli.benchmark.settings import BenchSettings, GrowthSettings, SearchSettings, ZeroCapSettings
 from magic_cli.data.datasets import PhotoFolder
+from magic_cli.data.interleaved_datasets import PartList
 from magic_cli.data.story_datasets import TitleList
 from magic_cli.data.training_texts import SourceKind, TextDataset, TextSource
 from magic_cli.decoding.beam import BeamSearch
@@ -17,6 +18,9 @@ from magic_cli.decoding.zerocap.method import ZeroCap
 from magic_cli.errors import SettingsError
 from magic_cli.evaluation.settings import BootstrapSettings, EvaluateSettings
 from magic_cli.human_eval.settings import HumanEvalAction, HumanEvalSettings
+from magic_cli.interleaved.prompts import PromptSettings
+from magic_cli.interleaved.run_settings import InterleaveSettings, PageSettings
+from magic_cli.interleaved.settings import DiffusionPart, InterleavedModelSettings, LanguagePart, VisionPart
 from magic_cli.metrics.settings import METRICS, MetricsSettings
 from magic_cli.models.settings import ImageTextModelSettings, MachineSettings
 from magic_cli.retrieval.clipre import CaptionRetrieval
@@ -26,6 +30,8 @@ from magic_cli.runs.settings import DECODING_METHODS, RunSettings
 from magic_cli.training.settings import FreshModel, ObjectiveSettings, OptimizerSettings, TrainingRunSettings, ValidateSettings
 
 BUNDLED = TextSource(kind=SourceKind.bundled_coco)
+MODEL = InterleavedModelSettings("x", LanguagePart(name="x"), VisionPart(name="x"), DiffusionPart(name="x"))
+INTERLEAVE = InterleaveSettings(PartList("parts", parts=["a"]), MODEL, None, NucleusSampling(16), PromptSettings())
 VALID = [
     MagicSearch(16, k=5, alpha=0.1, beta=1.0), ContrastiveSearch(16, k=5, alpha=0.1), GreedySearch(16), BeamSearch(16), TopKSampling(16),
     NucleusSampling(16), TypicalSampling(16), CaptionRetrieval(), ZeroCap(), Rerank(16, base=TopKSampling(16)), RunSettings(), MachineSettings(),
@@ -33,7 +39,7 @@ VALID = [
     RetrieveImagesSettings(None, RetrieveImagesAction.query, queries=["a"], index="x"), FreshModel(), ObjectiveSettings(), OptimizerSettings(),
     ValidateSettings(), TrainingRunSettings(), TextDataset(train=[BUNDLED], held_out=1.0), BUNDLED, BootstrapSettings(), EvaluateSettings(None),
     HumanEvalSettings(HumanEvalAction.make, files=["x"]), MetricsSettings(), *(metric() for metric in METRICS.values()), BenchSettings(),
-    GrowthSettings(),
+    GrowthSettings(), INTERLEAVE, PageSettings(), PartList("parts", parts=["a"]),
 ]  # fmt: skip
 CHECKED_LATER = {
     ("TextSource", "held_out"), ("TextDataset", "held_out"),  # a share, or any whole number of texts

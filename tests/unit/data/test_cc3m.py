@@ -22,7 +22,7 @@ def source(item):
 def test_table_with_crlf_gives_bare_captions(tmp_path):
     items = Cc3mDataset("cc3m", captions=str(cc3m_table(tmp_path))).load()
     assert [source(item) for item in items] == ["burning candle 0 in the aquarium with small fish", "burning candle 1 in the aquarium with small fish"]
-    assert items[1].steps[0].target == (Part(image=tmp_path / "val/000000001.jpg"),)
+    assert items[1].steps[0].target == (Part(image=tmp_path / "val/000000001.jpg", caption=source(items[1])),)
     assert items[1].steps[0].caption == source(items[1]) and items[1].id == "cc3m_1"
 
 

@@ -46,9 +46,9 @@ def test_history_leaves_out_what_is_said_once_and_takes_any_answers(tmp_path):
 
 def test_given_past_stands_before_the_first_step(tmp_path):
     past = [{"text": "It rained."}, {"image": "0.jpg"}]
-    [item] = read(tmp_path, {"id": "a", "history": past, "parts": [], "target": [{"image": "1.jpg"}], "caption": "a wet dog"})
+    [item] = read(tmp_path, {"id": "a", "history": past, "parts": [], "target": [{"image": "1.jpg", "caption": "a wet dog"}]})
     assert item.past == (Part("It rained."), Part(image=tmp_path / "0.jpg")) and item.steps[0].caption == "a wet dog"
-    assert item.history(0, []) == list(item.past) and item.history(1, item.truth(1)) == [*item.past, Part(image=tmp_path / "1.jpg")]
+    assert item.history(0, []) == list(item.past) and item.history(1, item.truth(1)) == [*item.past, Part(image=tmp_path / "1.jpg", caption="a wet dog")]
 
 
 def test_gzipped_list_is_read_like_lines(tmp_path):
@@ -71,7 +71,7 @@ def test_gzipped_list_is_read_like_lines(tmp_path):
         ({"parts": [{"image": 3}]}, "record 1 parts number 1: its image must be a text that is not empty, got '3'"),
         ({"parts": [{"text": "a", "once": "yes"}]}, "record 1 parts number 1: once must be true or false, got 'yes'"),
         ({"parts": [{"text": "a"}], "history": [{"text": ""}]}, "record 1 history number 1: its text must be a text that is not empty"),
-        ({"parts": [{"text": "a"}], "caption": " "}, "record 1: caption must be a text that is not empty"),
+        ({"parts": [{"image": "a", "caption": " "}]}, "record 1 parts number 1: its caption must be a text that is not empty"),
         ({"parts": [{"text": "a"}], "target": []}, "record 1: its target is empty; leave it out"),
         ({"parts": [{"text": "a"}], "target": [{"image": "a"}, {"image": "b"}]}, "record 1: its target has several images"),
         ({"parts": [{"text": "a"}], "target": [{"text": "a", "once": True}]}, "record 1: once belongs to parts"),
@@ -90,7 +90,7 @@ def test_repeated_id_is_refused(tmp_path):
 
 
 def test_parts_of_the_command_line_keep_their_order():
-    dataset = PartList("parts", parts=["Look:", "image:a.jpg", "text:image:b", "text:"[:0] + "so"], num_steps=3)
+    dataset = PartList("parts", parts=["Look:", "image:a.jpg", "text:image:b", "so"], num_steps=3)
     [item] = dataset.load()
     assert item.steps[0].parts == (Part("Look:"), Part(image=Path("a.jpg")), Part("image:b"), Part("so"))
     assert item.steps[1] == item.steps[2] and item.steps[1].parts == (Part("What happens next?", once=True),)
