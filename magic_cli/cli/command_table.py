@@ -150,6 +150,8 @@ COMMANDS = {
             flags={
                 "--part": Flag("dataset.parts", "a text, or image:FILE, to go on from (repeat for more, in their order)", "TEXT", also="dataset=parts", is_list=True),
                 "--items": Flag("dataset.items", "JSON lines of items or stories", "FILE", True, "dataset=items"),
+                "--dataset": Flag("dataset", "a dataset's own layout: vist, mmdialog, cc3m"),
+                "--experiment": Flag("experiment", "one row of a table, e.g. minigpt5/vist_both", instead=_OWN_EXPERIMENT),
                 "--decoding": Flag("decoding", "how words are chosen"),
                 "--base": Flag("decoding@decoding.base", "who writes the candidates of rerank: top_k, nucleus or typical"),
                 "--interleaved-model": Flag("interleaved_model", "who writes, looks and draws"),
@@ -162,6 +164,7 @@ COMMANDS = {
                 'magic interleave --part "Look:" --part image:circle.png --part "Tell me the next scene with image." dataset.num_steps=5 history=self',
                 "magic interleave --items stories.jsonl history=self guidance=3 steps=20 scheduler=ddim",
                 "magic interleave -m --items stories.jsonl context=none,text,image,both",
+                "magic interleave --dataset vist dataset.annotations=val_cleaned.json dataset.limit=100",
             ),
         ),
         Command(
@@ -198,7 +201,7 @@ COMMANDS = {
             name="table",
             summary="the paper's tables: measured numbers beside the printed ones; and the points of a sweep",
             settings_class="magic_cli.evaluation.settings.TableSettings",
-            words=Words("words", "NUMBER [RUN...]", "1, 2, 3, all or sweep; then run folders, prediction files, or folders of them"),
+            words=Words("words", "NUMBER [RUN...]", "1, 2, 3, all, vist, mmdialog, cc3m or sweep; then run folders, prediction files, or folders of them"),
             flags={
                 "--metric": Flag("metric", "of a sweep: cider, or another measure that the runs were evaluated by"),
                 "--plot": Flag("plot", "of a sweep: draw a heat map and lines, too", value="true"),
@@ -218,6 +221,7 @@ COMMANDS = {
                 "magic table all released/ --format markdown",
                 "magic table 1 --row coco/magic=preds.json --format latex",
                 "magic table 3 runs/story --retrieved retrieved.jsonl --human-scores scored.json",
+                "magic table vist --row vist_both/minigpt5_lora=RUN metrics.fid.weights=FILE",
                 "magic table sweep 'runs/caption/coco-magic-*' --metric bleu_4 --plot",
             ),
         ),

@@ -65,6 +65,15 @@ class InterleavedItem:
         """No one image is what it is about."""
         return None
 
+    def as_record(self) -> dict[str, Any]:
+        """As it stands in a file of items."""
+        steps = [
+            {"parts": [part.as_record() for part in step.parts]} | ({} if step.target is None else {"target": [part.as_record() for part in step.target]})
+            for step in self.steps
+        ]
+        past = {"history": [part.as_record() for part in self.past]} if self.past else {}
+        return {"id": self.id, **past, **(steps[0] if len(steps) == 1 else {"steps": steps})}
+
     def history(self, number: int, answers: Sequence[Sequence[Part]]) -> list[Part]:
         """What the step with this number (from 0) looks back on: all steps before it with these answers."""
         past = zip(self.steps[:number], answers, strict=True)

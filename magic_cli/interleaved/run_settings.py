@@ -6,7 +6,10 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
+from magic_cli.data.cc3m import Cc3mDataset
 from magic_cli.data.interleaved_datasets import InterleavedDataset, ItemFile, PartList
+from magic_cli.data.mmdialog import MmDialogDataset
+from magic_cli.data.vist import VistDataset
 from magic_cli.decoding.method import MOST_TOKENS
 from magic_cli.decoding.rule_settings import RuleSettings
 from magic_cli.decoding.zerocap.settings import ZeroCapSettings
@@ -17,7 +20,9 @@ from magic_cli.interleaved.settings import InterleavedModelSettings, Sampler
 from magic_cli.runs.settings import RunOfTexts, RunSettings, method_name
 
 PROMPT_FORMS = {"parts": PromptSettings, "dialogue": DialoguePrompt}
-INTERLEAVED_DATASETS: dict[str, type[InterleavedDataset]] = {"parts": PartList, "items": ItemFile}
+INTERLEAVED_DATASETS: dict[str, type[InterleavedDataset]] = {
+    "parts": PartList, "items": ItemFile, "vist": VistDataset, "mmdialog": MmDialogDataset, "cc3m": Cc3mDataset,
+}  # fmt: skip
 
 
 class History(Enum):
@@ -103,6 +108,8 @@ class InterleaveSettings(RunOfTexts):
             raise SettingsError(f"decoding={method_name(self.decoding)} reads no prompts with images; name another method, such as nucleus")
         if isinstance(self.prompt, DialoguePrompt) and self.context is not Context.both:
             raise SettingsError(f"context={self.context.value}: a dialogue's turns are told by their texts, so all of it must be seen; leave context out")
+        if isinstance(self.prompt, DialoguePrompt) and self.context is not Context.both:
+            raise SettingsError(f"context={self.context.value}: in a dialogue each text opens a turn, so none can be left out; set context=both, or another prompt_form")
         require("guidance", self.guidance, at_least=1, limit=1000)
         require("steps", self.steps, at_least=1, at_most=1000)
         require("max_new_tokens", self.max_new_tokens, at_least=1, at_most=MOST_TOKENS)
