@@ -119,6 +119,7 @@ def test_every_text_setting_arrives_letter_for_letter(name):
 TEXTS_OF = {
     "caption": ["run.image_cache", "run.objective", "prompt", "decoding.folder", "decoding.end_token", "dataset.root", "dataset.annotations", "language_model.path"],
     "story": ["dataset.titles", "dataset.retrieved", "image_text_model.pretrained"],
+    "interleave": ["dataset.items", "dataset.annotations", "dataset.conversations", "dataset.captions", "dataset.root"],
     "evaluate": ["metrics.spice.cache", "spice.cache", "metrics.clip_score.prefix", "id_key", "references", "split"],
     "table": ["human_scores", "metrics.java_home"],
     "human-eval": ["key", "images"],
