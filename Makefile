@@ -10,16 +10,19 @@ BUILD_TOOLS = setuptools|hatchling|editables|packaging|pathspec|pluggy|trove-cla
 # A file's tests stay together: some share what takes long to make. tests/conftest.py says how many processes.
 ON_ALL_CORES = --numprocesses auto --dist loadfile
 
-.PHONY: demo test test-fast wheel clean
+.PHONY: demo test test-all test-fast wheel clean
 
 demo: $(READY)  ## caption the sample photos with the embedded models
 	$(VENV)/bin/magic caption --images data/photos
 
-test: $(READY)  ## the whole test suite, offline, on all cores
+test: $(READY)  ## the test suite, offline, on all cores, in a quarter of an hour
+	$(VENV)/bin/python -m pytest $(ON_ALL_CORES) -m "not long"
+
+test-all: $(READY)  ## with the long tests: many kills, full-size shapes, whole scripts
 	$(VENV)/bin/python -m pytest $(ON_ALL_CORES)
 
 test-fast: $(READY)  ## without the slow tests
-	$(VENV)/bin/python -m pytest $(ON_ALL_CORES) -m "not slow"
+	$(VENV)/bin/python -m pytest $(ON_ALL_CORES) -m "not slow and not long"
 
 wheel: $(READY)  ## dist/magic-*.whl
 	$(VENV)/bin/python -m build --wheel --no-isolation

@@ -1,17 +1,68 @@
-"""Files that no crash leaves half-written: append, replace, recover; and the lock of a run folder."""
+"""Files that no crash leaves half-written: append, replace, recover; locks, which no crash leaves behind; and what tells files apart."""
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
+import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from magic_cli.data.json_text import JSONFault, parse_object
 from magic_cli.errors import MagicError
+
+
+_LOCK_SECONDS = 0.2
+
+
+class Busy(Exception):
+    """Another process holds a lock."""
+
+
+@contextlib.contextmanager
+def hold(lock: Path, *, tell: Callable[[str], None] | None = None, check: Callable[[], None] | None = None) -> Iterator[None]:
+    """Hold a lock file for this process alone; the kernel lets go of it, however the process dies.
+
+    Args:
+        lock: Made if it is not there; while it is held, it names the process.
+        tell: Called once with the number of the process that holds it, which is then waited for; None: it is not waited for.
+        check: Called while waiting; raises what ends the wait.
+
+    Raises:
+        Busy: Another process holds it, and is not waited for.
+        OSError: The file cannot be written.
+    """
+    with lock.open("a+", encoding="ascii") as file:
+        is_told = False
+        while not _try_lock(file):
+            if tell is None:
+                raise Busy
+            if not is_told:
+                file.seek(0)
+                tell(file.read() or "?")
+                is_told = True
+            if check is not None:
+                check()
+            time.sleep(_LOCK_SECONDS)
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        try:
+            yield
+        finally:
+            file.truncate(0)
+
+
+def _try_lock(file: IO[str]) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 @contextlib.contextmanager
@@ -24,12 +75,10 @@ def locked(path: Path) -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         try:
             path.mkdir(parents=True, exist_ok=True)
-            lock = stack.enter_context((path / ".lock").open("w"))
+            stack.enter_context(hold(path / ".lock"))
         except OSError as error:
             raise MagicError(f"run.dir={path}: cannot be written ({error.strerror}); set run.dir to another folder") from error
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the kernel lets go of it however we die
-        except BlockingIOError:
+        except Busy:
             raise MagicError(f"run.dir={path}: another process is working on this run; wait for it, or set another run.dir") from None
         yield
 
@@ -59,6 +108,19 @@ def recover_lines(file: Path, *, remedy: str = "remove that line, its item is th
     return records
 
 
+def recover_items(file: Path, remedy: str) -> list[dict[str, Any]]:
+    """The records of a file of items, each with its ``id``; an unfinished line at the end is cut off.
+
+    Raises:
+        MagicError: A line is damaged; says the remedy.
+    """
+    records = recover_lines(file, remedy=remedy)
+    for number, record in enumerate(records, start=1):
+        if not isinstance(record.get("id"), str):
+            raise MagicError(f"{file} line {number}: has no id that is a text; {remedy}")
+    return records
+
+
 def append_lines(file: Path, records: Sequence[dict[str, Any]]) -> None:
     """Append records as JSON lines in one write, synced to disk."""
     if records:
@@ -77,12 +139,13 @@ def append_bytes(file: Path, data: bytes) -> None:
         os.fsync(stream.fileno())
 
 
-def write_atomically(file: Path, text: str) -> None:
+def write_atomically(file: Path, content: str | bytes) -> None:
     """Replace a file so that a reader, or a crash, sees either the old or the new one."""
     temporary = file.with_name(f".{file.name}.tmp")
     # a file name that is no UTF-8 holds lone surrogates; backslashreplace writes them as JSON's own \uXXXX escapes
-    with temporary.open("w", encoding="utf-8", errors="backslashreplace") as stream:
-        stream.write(text)
+    data = content.encode("utf-8", errors="backslashreplace") if isinstance(content, str) else content
+    with temporary.open("wb") as stream:
+        stream.write(data)
         stream.flush()
         os.fsync(stream.fileno())
     temporary.replace(file)
@@ -91,3 +154,9 @@ def write_atomically(file: Path, text: str) -> None:
 def json_lines(records: Iterable[dict[str, Any]]) -> str:
     """Records as JSON, one a line."""
     return "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
+
+
+def sha256(file: Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

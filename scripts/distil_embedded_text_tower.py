@@ -1,6 +1,6 @@
 """Distil the embedded matcher's text side into a small causal tower of CLIP's architecture, so that texts are scored as they grow.
 
-    python scripts/distil_embedded_text_tower.py --photos DIR --output magic_cli/models/embedded/matcher/text_tower
+    python scripts/distil_embedded_text_tower.py --photos DIR --matcher build/matcher --output build/matcher/text_tower
 
 The teacher is MiniLM under the matcher's text head; the tower learns to put a text where the teacher puts it, so that the head
 for photos stays as it is. It begins as the embedded language model, whose blocks are CLIP's and whose tokens it shares, and
@@ -36,11 +36,11 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from tqdm import tqdm
 from train_embedded_matcher import Photo, evaluate, load_photos, print_table
 from transformers import AutoModelForCausalLM, AutoTokenizer, CLIPTextModelWithProjection
+from unfinished_text import NextWords
 
 from magic_cli.data.bundled_coco import load_bundled_coco_captions
-from magic_cli.models.embedded.matcher import HEADS, SHIPPED, EmbeddedMatcher
+from magic_cli.models.embedded.image_text_model import HEADS, EmbeddedImageTextModel
 from magic_cli.models.embedded.text_tower import TextTower
-from magic_cli.models.embedded.unfinished_text import NextWords
 from magic_cli.models.sources import EMBEDDED_FOLDER, sha256
 from magic_cli.training.batching import BatchPlan
 from magic_cli.training.checkpoints import Checkpoints
@@ -115,7 +115,7 @@ def kept(file: Path, make: Callable[[], Tensor]) -> Tensor:
     return torch.load(file, weights_only=True)
 
 
-def teach(teacher: EmbeddedMatcher, texts: Sequence[str], folder: Path) -> Tensor:
+def teach(teacher: EmbeddedImageTextModel, texts: Sequence[str], folder: Path) -> Tensor:
     """Where the teacher puts each text, (U, E) float16; MiniLM's features stay in ``folder``."""
     embeddings = []
     for start in tqdm(range(0, len(texts), PART), desc="teacher"):
@@ -212,7 +212,7 @@ def choose_landmarks(photos: Sequence[Photo], count: int) -> list[Photo]:
 
 def distil(arguments: argparse.Namespace, photos: Sequence[Photo], recipe: Recipe) -> None:
     """Ask the teacher, train, write the tower."""
-    teacher = EmbeddedMatcher.load(arguments.matcher, teacher=True, dtype=getattr(torch, arguments.dtype))
+    teacher = EmbeddedImageTextModel.load(arguments.matcher, teacher=True, dtype=getattr(torch, arguments.dtype))
     heads = sha256(arguments.matcher / HEADS)
     texts, marks = gather(photos), choose_landmarks(photos, recipe.landmarks)
 
@@ -241,7 +241,7 @@ def main() -> None:
     """Distil, then measure what was written."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--photos", type=Path, required=True)
-    parser.add_argument("--matcher", type=Path, default=SHIPPED, help="folder of the heads to distil from")
+    parser.add_argument("--matcher", type=Path, required=True, help="folder of the heads to distil from")
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--cache", type=Path, default=Path("build/distilled"))
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="bfloat16", help="in which the teacher computes")
@@ -252,9 +252,9 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     photos = load_photos(arguments.photos)
     distil(arguments, photos, Recipe(steps=arguments.steps))
-    matcher = EmbeddedMatcher.load(arguments.matcher, teacher=True)
-    sizes, tower = matcher.prepare_image.sizes, TextTower.load(arguments.output, heads=arguments.matcher / HEADS)
-    print_table(evaluate(EmbeddedMatcher(matcher.heads, sizes, tower=tower), photos))
+    matcher = EmbeddedImageTextModel.load(arguments.matcher, teacher=True)
+    tower = TextTower.load(arguments.output, heads=arguments.matcher / HEADS)
+    print_table(evaluate(EmbeddedImageTextModel(matcher.heads, matcher.photos, tower=tower), photos))
 
 
 if __name__ == "__main__":

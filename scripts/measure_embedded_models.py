@@ -20,7 +20,7 @@ from magic_cli.cli.main import INTERRUPTED
 from magic_cli.cli.main import main as magic
 from magic_cli.data.bundled_coco import load_bundled_coco_captions
 from magic_cli.data.images import open_image
-from magic_cli.models.embedded.matcher import EmbeddedMatcher
+from magic_cli.models.embedded.image_text_model import EmbeddedImageTextModel
 
 SETS = {"coco_karpathy_test": None, "flickr8k": 200}
 """Photo sets, and how many of their test photos are captioned here (None: all)."""
@@ -49,7 +49,7 @@ def run(words: list[str], folder: Path) -> list[dict]:
     return [json.loads(line) for line in (folder / "predictions.jsonl").read_text().splitlines()]
 
 
-def retrieve(records: list[dict], captions: list[str], texts: torch.Tensor, matcher: EmbeddedMatcher) -> dict[str, str]:
+def retrieve(records: list[dict], captions: list[str], texts: torch.Tensor, matcher: EmbeddedImageTextModel) -> dict[str, str]:
     """The best of ``captions`` for every photo."""
     found = {}
     for record in records:
@@ -68,7 +68,7 @@ def main() -> None:
     args = parser.parse_args()
     matcher, captions, texts = None, [], None
     if args.retrieval_captions:
-        matcher = EmbeddedMatcher.load()
+        matcher = EmbeddedImageTextModel.load()
         everything = [c for group in load_bundled_coco_captions().values() for c in group]
         captions = random.Random(0).sample(everything, args.retrieval_captions)
         texts = torch.nn.functional.normalize(matcher.encode_texts(captions), dim=-1)

@@ -31,8 +31,8 @@ def stock(file: Path) -> dict[str, float]:
 
     system = read_system(file)
     tokenizer = PTBTokenizer()
-    gold = tokenizer.tokenize({i: [{"caption": c} for c in texts] for i, texts in system.references.items()})
-    ours = tokenizer.tokenize({i: [{"caption": c}] for i, c in system.captions.items()})
+    gold = tokenizer.tokenize({item.id: [{"caption": text} for text in item.references] for item in system.items if item.references})
+    ours = tokenizer.tokenize({item.id: [{"caption": item.text}] for item in system.items})
     bleu = Bleu(4).compute_score(gold, ours, verbose=0)[0]
     found = {f"bleu_{n}": value for n, value in enumerate(bleu, start=1)}
     for name, scorer in (("meteor", Meteor()), ("rouge_l", Rouge()), ("cider", Cider())):

@@ -26,11 +26,11 @@ from magic_cli.data.bundled_coco import load_bundled_coco_captions
 from magic_cli.data.image_folders import find_images
 from magic_cli.data.images import open_image, quiet_pillow
 from magic_cli.models.settings import Family, ImageTextModelSettings
-from magic_cli.models.embedded.matcher import EmbeddedMatcher
+from magic_cli.models.embedded.image_text_model import EmbeddedImageTextModel
 from magic_cli.models.sources import EMBEDDED_FOLDER
 from magic_cli.retrieval import approximate, search
 from magic_cli.retrieval.bank import list_images
-from magic_cli.retrieval.caption_retriever import build_text_features, encode_by_length
+from magic_cli.retrieval.caption_index import build_text_features, encode_by_length
 from magic_cli.retrieval.captions import load_captions, texts_digest
 from magic_cli.retrieval.clipre import CaptionRetrieval
 from magic_cli.retrieval.features import Features
@@ -72,9 +72,9 @@ def main() -> None:
 
 def of_captions(args: argparse.Namespace) -> tuple[Features, np.ndarray]:
     """Features of COCO's first training captions, and of photos as queries."""
-    matcher, settings = EmbeddedMatcher.load(), CaptionRetrieval(limit=args.count or 100_000)
-    texts, folder = load_captions(settings), args.folder / f"captions-{args.count or 100_000}"
-    build_text_features(folder, texts, matcher, {"kind": "texts", "texts": texts_digest(texts)}, dtype=settings.features)
+    matcher, settings = EmbeddedImageTextModel.load(), CaptionRetrieval(limit=args.count or 100_000)
+    texts, folder = load_captions(settings).texts, args.folder / f"captions-{args.count or 100_000}"
+    build_text_features(settings, folder, texts, matcher, {"kind": "texts", "texts": texts_digest(texts)})
     photos = find_images(args.photos).paths
     photos = random.Random(0).sample(photos, min(args.queries, len(photos)))
     queries = [matcher.encode_images([open_image(photo)]) for photo in photos]
@@ -90,7 +90,7 @@ def of_images(args: argparse.Namespace) -> tuple[Features, np.ndarray]:
     features = build_index(settings, list_images(settings.files, limit=None))
     captions = [caption for captions in load_bundled_coco_captions().values() for caption in captions]
     texts = random.Random(0).sample(captions, args.queries)
-    return features, encode_by_length(EmbeddedMatcher.load(), texts)
+    return features, encode_by_length(EmbeddedImageTextModel.load(), texts)
 
 
 def of_vectors(args: argparse.Namespace) -> tuple[Features, np.ndarray]:

@@ -20,13 +20,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from http_requests import Failed, Limits
+from image_shards import ImageShards
 from PIL import Image
+from polite_download import Downloader
 
 from magic_cli import __version__
-from magic_cli.data.image_shards import ImageShards
 from magic_cli.data.images import UnreadableImage, open_image, quiet_pillow
-from magic_cli.data.http_requests import Failed, Limits
-from magic_cli.data.polite_download import Downloader
 from magic_cli.errors import MagicError
 from magic_cli.terminal.progress import progress
 
@@ -113,7 +113,7 @@ def bring(shards: ImageShards, args: argparse.Namespace) -> Counter[str]:
         if not lacking[shard]:
             shards.finish(shard, stops[shard])
 
-    def tasks() -> Iterator[tuple[Row, str]]:
+    def files() -> Iterator[tuple[Row, str]]:
         rows = itertools.islice(read_rows(args.tsv), args.limit)
         for shard, chunk in enumerate(iter(lambda: list(itertools.islice(rows, args.rows_per_shard)), [])):
             stops[shard] = chunk[-1].number + 1
@@ -133,7 +133,7 @@ def bring(shards: ImageShards, args: argparse.Namespace) -> Counter[str]:
     names = ("workers", "per_host", "delay", "timeout", "max_bytes", "attempts", "longest_wait")
     limits = Limits(user_agent(args.contact), **{name: getattr(args, name) for name in names})
     with progress(args.limit, "download", "row") as bar:
-        for row, failure in Downloader(limits, lambda row, data: keep(shards, row, data, args.side)).run(tasks()):
+        for row, failure in Downloader(limits, lambda row, data: keep(shards, row, data, args.side)).run(files()):
             settle(row, failure)
     return counts
 

@@ -40,8 +40,10 @@ are not to be compared with the paper's.
   {similarity:.3f} (`training.json`).
 - **Limits:** English, the everyday scenes and phrasing of COCO and Flickr8k, about 15 words. It repeats their biases about people. No
   stories.
-- **Licence:** the weights are MIT like the rest of magic; COCO's captions are licensed CC BY 4.0 by the COCO Consortium; Flickr8k's
-  keep their own terms.
+- **Licence and terms:** we add none to MIT, like the rest of magic, and cannot lift those of the texts: COCO's captions are CC BY 4.0 by
+  the COCO Consortium; Flickr8k's are given by its owners (University of Illinois) for research and teaching that is not commercial.
+  Whether such terms reach weights that were learned from a text is not settled; who needs to be sure uses these weights for research and
+  teaching only, or trains others with the command below.
 
 Rebuild it (resumes when started again; the shipped weights' first stage was trained by an earlier loop with the same settings, so a
 rebuilt model is its like, not the same to the bit):

@@ -1,7 +1,9 @@
 """Train the embedded image-text matcher: projection heads on two frozen networks, from captioned photos.
 
-    python scripts/train_embedded_matcher.py --photos data/photos --output magic_cli/models/embedded/matcher
-    python scripts/train_embedded_matcher.py --photos data/photos --output magic_cli/models/embedded/matcher --evaluate-only
+    python scripts/train_embedded_matcher.py --photos DIR --output build/matcher
+    python scripts/train_embedded_matcher.py --photos DIR --output magic_cli/models/embedded/matcher --evaluate-only
+
+The first of three steps to the shipped matcher: distil_embedded_text_tower.py and finetune_embedded_matcher.py go on from it.
 
 ``--photos`` holds ``flickr8k/`` and ``coco/`` (``coco_karpathy_test/`` is only measured, where present), each with
 ``captions.json`` (COCO format, a ``split`` per image) and ``images/``. Only the split ``train`` is trained on, with ``--half``
@@ -27,12 +29,13 @@ from torch import Tensor
 from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
+from unfinished_text import NextWords, draw_prefixes
 
 from magic_cli.data.json_files import read_json_object
 from magic_cli.models.embedded.backbones import IMAGE_FEATURES, PhotoBackbone, TextBackbone, photo_pixels
-from magic_cli.models.embedded.heads import HeadShape, MatcherHeads
-from magic_cli.models.embedded.matcher import SHIPPED, EmbeddedMatcher, save_heads
-from magic_cli.models.embedded.unfinished_text import NextWords, draw_prefixes
+from magic_cli.models.embedded.heads import HeadShape, ProjectionHeads
+from magic_cli.models.embedded.image_text_model import EmbeddedImageTextModel, save_heads
+from magic_cli.models.sources import EMBEDDED_TERMS
 
 IMAGE_SIZES = (224, 288)
 CAPTIONS = 5  # of each photo; one COCO photo has a sixth
@@ -211,7 +214,7 @@ def choose_word(images: Tensor, texts: Tensor, scale: Tensor) -> Tensor:
     return functional.cross_entropy(logits, torch.zeros(len(images), dtype=torch.long))
 
 
-def batch_loss(heads: MatcherHeads, features: Features, rows: Tensor, recipe: Recipe) -> Tensor:
+def batch_loss(heads: ProjectionHeads, features: Features, rows: Tensor, recipe: Recipe) -> Tensor:
     """One random view, one blend of captions, one prefix and one next word of each photo in ``rows``."""
 
     def pick(count: int) -> Tensor:
@@ -231,10 +234,10 @@ def batch_loss(heads: MatcherHeads, features: Features, rows: Tensor, recipe: Re
     )
 
 
-def train(features: Features, shape: HeadShape, recipe: Recipe) -> MatcherHeads:
+def train(features: Features, shape: HeadShape, recipe: Recipe) -> ProjectionHeads:
     """Fit the heads; returns their running average, which is steadier than the last step."""
     torch.manual_seed(recipe.seed)
-    heads = MatcherHeads(shape, image_dropout=recipe.image_dropout, text_dropout=recipe.text_dropout)
+    heads = ProjectionHeads(shape, image_dropout=recipe.image_dropout, text_dropout=recipe.text_dropout)
     heads.image.fit_standardisation(features.views.float().flatten(0, 1))
     # Finished and unfinished texts alike: decoding scores both.
     heads.text.fit_standardisation(torch.cat([features.captions.flatten(0, 1), features.prefixes.flatten(0, 2)]).float())
@@ -274,7 +277,7 @@ def recalls(images: Tensor, texts: Tensor) -> dict[str, float]:
     return {f"R@{depth}": round(100 * (rank < depth).float().mean().item(), 2) for depth in (1, 5, 10)}
 
 
-def evaluate(matcher: EmbeddedMatcher, photos: list[Photo]) -> dict[str, dict[str, float]]:
+def evaluate(matcher: EmbeddedImageTextModel, photos: list[Photo]) -> dict[str, dict[str, float]]:
     """Recall on every held-out set, and next-word choice on flickr8k val, through the matcher's public methods."""
     table = {}
     for source, split in MEASURED:
@@ -289,7 +292,7 @@ def evaluate(matcher: EmbeddedMatcher, photos: list[Photo]) -> dict[str, dict[st
     return table
 
 
-def next_word(matcher: EmbeddedMatcher, images: Tensor, photos: list[Photo]) -> dict[str, float]:
+def next_word(matcher: EmbeddedImageTextModel, images: Tensor, photos: list[Photo]) -> dict[str, float]:
     """How well photos (R, E) of flickr8k val tell the true next word from five others; chance is 17 % and 0 nats."""
     candidates = [photo for photo in photos if photo.trains or photo.selects]
     where = [row for row, photo in enumerate(candidates) if photo.selects]
@@ -312,7 +315,7 @@ def main() -> None:
     """Train (unless asked not to), then measure what was written."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--photos", type=Path, required=True)
-    parser.add_argument("--output", type=Path, default=SHIPPED)
+    parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--cache", type=Path, default=Path("build/embedded_matcher"))
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32", help="for making training features")
     parser.add_argument("--threads", type=int, default=1)
@@ -330,8 +333,9 @@ def main() -> None:
         notes = {"training": {**asdict(recipe), "photos": len(features.views), "half": arguments.half, "seconds": round(time.perf_counter() - start)}}
         save_heads(heads, {**asdict(shape), "image_sizes": IMAGE_SIZES, **notes}, arguments.output)
     # new heads have no tower yet: until it is distilled, MiniLM and the text head read texts
-    table = evaluate(EmbeddedMatcher.load(arguments.output, teacher=not arguments.evaluate_only), photos)
-    (arguments.output / "recall.json").write_text(json.dumps(table, indent=2) + "\n", encoding="utf-8")
+    table = evaluate(EmbeddedImageTextModel.load(arguments.output, teacher=not arguments.evaluate_only), photos)
+    document = {"weights": EMBEDDED_TERMS, "split": "only the split train was learned from", "text_to_image_recall": table}
+    (arguments.output / "recall.json").write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
     print_table(table)
 
 

@@ -70,6 +70,14 @@ def tiny_clip_folder(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def interleaved_folder(tmp_path_factory) -> Path:
+    """A tiny random model that reads and writes texts and images, in the folders of its parts."""
+    from tests.interleaved_models import build_interleaved_folders
+
+    return build_interleaved_folders(tmp_path_factory.mktemp("interleaved") / "model")
+
+
+@pytest.fixture(scope="session")
 def tiny_photos(tmp_path_factory) -> Path:
     """A folder of six small jpg files."""
     return tiny_models.build_photos(tmp_path_factory.mktemp("photos"))
@@ -107,9 +115,9 @@ def language_model(make_language_model):
 def loaded_clip(tiny_clip_folder):
     """The tiny CLIP model behind its adapter."""
     from magic_cli.models.image_text.huggingface_clip import load_huggingface
-    from magic_cli.models.work_counts import Work
+    from magic_cli.models.work_counter import WorkCounter
 
-    options = {"device": torch.device("cpu"), "dtype": torch.float32, "work": Work()}
+    options = {"device": torch.device("cpu"), "dtype": torch.float32, "work": WorkCounter()}
     return load_huggingface(tiny_clip_folder, family="huggingface_clip", **options)
 
 

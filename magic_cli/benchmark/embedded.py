@@ -11,15 +11,15 @@ from magic_cli.benchmark.comparison import Step
 from magic_cli.benchmark.measure import Side, measure_in_turn
 from magic_cli.benchmark.models import embedded_language_model
 from magic_cli.benchmark.settings import BenchSettings
-from magic_cli.benchmark.workloads import Workload
+from magic_cli.benchmark.workloads import Workload, prepared
 from magic_cli.data.image_folders import find_images
 from magic_cli.data.images import UnreadableImage, open_image
 from magic_cli.decoding.text import CaptionFormat
 from magic_cli.errors import SettingsError
-from magic_cli.models.embedded.matcher import EmbeddedMatcher
+from magic_cli.models.embedded.image_text_model import EmbeddedImageTextModel
 from magic_cli.models.language.language_model import HuggingFaceLanguageModel
 from magic_cli.models.loading import resolve_device
-from magic_cli.models.work_counts import Work
+from magic_cli.models.work_counter import WorkCounter
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -39,19 +39,18 @@ def measure_embedded(settings: BenchSettings, step: Step) -> dict[str, Any]:
         SettingsError: There are no photos, or one cannot be read.
     """
     files = photo_files(settings.photos)
-    work, device = Work(), resolve_device(settings.run.device)
+    work, device = WorkCounter(), resolve_device(settings.run.device)
     network, tokenizer = embedded_language_model()
     model = HuggingFaceLanguageModel(network.to(device), tokenizer, work=work)
-    matcher = EmbeddedMatcher.load(device=device, work=work)
+    scorer = EmbeddedImageTextModel.load(device=device, work=work)
     photos = [_opened(file) for file in files[: settings.texts]]
     start = time.perf_counter()
-    features = matcher.encode_images(photos)
+    features = scorer.encode_images(photos)
     image_seconds = (time.perf_counter() - start) / len(photos)
     step()
     images = features[list(islice(cycle(range(len(photos))), settings.texts))]
     prompts = [model.encode_prompt(None)] * settings.texts
-    workload = Workload(model, matcher, images, prompts, settings.captions.method(), CaptionFormat(model), work, Work())
-    workload.prepare()
+    workload = prepared(Workload(model, scorer, images, prompts, settings.captions.method(), CaptionFormat(model), work))
     written = workload.decode(settings.batch_sizes[-1])  # warms up
     step()
     sides = {size: Side(lambda _, size=size: workload.decode(size), settings.texts, work) for size in settings.batch_sizes}

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from magic_cli.benchmark.machine import Disturbance
-from magic_cli.models.work_counts import Work
+from magic_cli.models.work_counter import WorkCounter
 
 COUNTS = ("lm_positions", "head_rows", "texts_encoded", "text_tokens", "steps_remembered")
 PHASES = ("language_model", "image_text_model", "text")
@@ -41,12 +41,12 @@ class Side:
 
     run: Callable[[int], Any]
     texts: int
-    work: Work | None = None
+    work: WorkCounter | None = None
     samples: list[Sample] = field(default_factory=list)
 
     def measure(self, repeat: int) -> None:
         """Run once more and remember how it went."""
-        work = self.work or Work()
+        work = self.work or WorkCounter()
         counts, phases = dict(work.counts), dict(work.seconds)
         with Disturbance() as disturbance:
             start = time.perf_counter()

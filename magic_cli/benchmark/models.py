@@ -8,7 +8,7 @@ Three language models and two image-text models; all compute what the real ones 
     model = HuggingFaceLanguageModel(network, tokenizer, work=work)
     model.prepare(decoding_len=16, num_candidates=45)
     generate(model, MagicSearch(decoding_len=16, k=45, alpha=0.1, beta=2.0), [[model.start_id]] * 8,
-             guidance=Guidance(clip, random_images(8)), is_settled=CaptionFormat(model).is_settled)
+             guidance=Guidance(clip, random_images(8)), text_format=CaptionFormat(model))
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from magic_cli.benchmark.widening import forbid, widen
 from magic_cli.models.image_text.huggingface_clip import HuggingFaceClip
 from magic_cli.models.loading import quiet_libraries
 from magic_cli.models.sources import EMBEDDED_FOLDER
-from magic_cli.models.work_counts import Work
+from magic_cli.models.work_counter import WorkCounter
 
 VOCABULARY_SIZE = 50259
 PROJECTION = 512
@@ -76,7 +76,7 @@ def endless_language_model(*, seed: int = 0, dtype: torch.dtype = torch.float32)
 
 
 def random_clip(
-    *, seed: int = 0, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu", work: Work | None = None
+    *, seed: int = 0, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu", work: WorkCounter | None = None
 ) -> HuggingFaceClip:
     """CLIP ViT-B/32 with random weights and OpenAI's tokenizer.
 

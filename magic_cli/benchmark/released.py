@@ -7,7 +7,7 @@ quick as code of that kind can be (candidates in one batch, no gradients, fused 
 
     encode_texts = clip_text_encoder(clip.model.text_model, clip.model.text_projection, clip.tokenizer, work)
     search = ReleasedSearch(network, tokenizer, encode_texts, work=work)
-    ids = search.generate([start_id], image, k=45, alpha=0.1, beta=2.0, decoding_len=16)
+    ids = search.generate([start_id], image, MagicSearch(k=45, alpha=0.1, beta=2.0, decoding_len=16))
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from magic_cli.models.language.tokens import clean_up_spaces
-from magic_cli.models.work_counts import Work
+from magic_cli.models.work_counter import WorkCounter
 
 WINDOW = 60
 """Only so many last tokens are scored against the image."""
@@ -40,38 +40,34 @@ class ReleasedSearch:
     """
 
     def __init__(
-        self, network: Any, tokenizer: Any, encode_texts: EncodeTexts, *, logit_scale: float = 100.0, work: Work | None = None
+        self, network: Any, tokenizer: Any, encode_texts: EncodeTexts, *, logit_scale: float = 100.0, work: WorkCounter | None = None
     ) -> None:
         self.network, self.tokenizer, self.encode_texts = network, tokenizer, encode_texts
         self.logit_scale = logit_scale
-        self.work = work or Work()
+        self.work = work or WorkCounter()
 
     @torch.inference_mode()
-    def generate(
-        self, prompt: Sequence[int], image: Tensor, *, k: int, alpha: float, beta: float, decoding_len: int
-    ) -> list[int]:
+    def generate(self, prompt: Sequence[int], image: Tensor, method: Any) -> list[int]:
         """Exactly ``decoding_len - len(prompt)`` token ids for one image.
 
         Args:
             prompt: Token ids, at least one.
             image: (E,) feature.
-            k: Candidates a step.
-            alpha: Weight of the degeneration penalty.
-            beta: Weight of the magic score.
-            decoding_len: Tokens in all, prompt included.
+            method: Whose settings count: ``k`` candidates a step, weights ``alpha`` of the degeneration penalty and ``beta`` of
+                the magic score, ``decoding_len`` tokens in all, prompt included.
         """
         from transformers import DynamicCache
 
         cache, generated = DynamicCache(), []
         logits, history = self._read(torch.tensor([list(prompt)], device=self.network.device), cache)  # (1, V), (1, T, H)
-        for _ in range(decoding_len - len(prompt)):
-            candidates = logits[0].topk(k).indices
+        for _ in range(method.decoding_len - len(prompt)):
+            candidates = logits[0].topk(method.k).indices
             confidence = logits[0].softmax(dim=-1)[candidates]
-            cache.batch_repeat_interleave(k)
+            cache.batch_repeat_interleave(method.k)
             all_logits, states = self._read(candidates[:, None], cache)  # (k, V), (k, 1, H)
             penalty = (normalize(states[:, 0].float(), dim=-1) @ normalize(history[0].float(), dim=-1).T).amax(dim=-1)
             magic = self._magic_score([[*generated, i] for i in candidates.tolist()], image)
-            score = (1 - alpha) * confidence - alpha * penalty + beta * magic
+            score = (1 - method.alpha) * confidence - method.alpha * penalty + method.beta * magic
             best = score.argmax()
             generated.append(int(candidates[best]))
             cache.batch_select_indices(best[None])
@@ -96,7 +92,7 @@ class ReleasedSearch:
         return (self.logit_scale * (features @ normalize(image.float(), dim=-1))).softmax(dim=-1)
 
 
-def clip_text_encoder(text_model: Any, project: Any, tokenizer: Any, work: Work) -> EncodeTexts:
+def clip_text_encoder(text_model: Any, project: Any, tokenizer: Any, work: WorkCounter) -> EncodeTexts:
     """Whole texts through CLIP's text tower, padded to the longest of the call.
 
     Args:

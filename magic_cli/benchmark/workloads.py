@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -23,7 +23,7 @@ from magic_cli.models.image_text.image_text_model import ImageTextModel
 from magic_cli.models.language.language_model import HuggingFaceLanguageModel
 from magic_cli.models.fast.lean_modules import make_lean, packed
 from magic_cli.models.loading import resolve_device
-from magic_cli.models.work_counts import Work
+from magic_cli.models.work_counter import WorkCounter
 
 _TITLE_WORDS = 4
 _NETWORKS = {"natural": models.widened_language_model, "random": models.random_language_model}
@@ -50,8 +50,8 @@ class Workload:
     prompts: list[list[int]]
     method: MagicSearch
     text_format: TextFormat
-    work: Work
-    released_work: Work
+    work: WorkCounter
+    released_work: WorkCounter = field(default_factory=WorkCounter)
 
     @cached_property
     def packed_text_model(self) -> torch.nn.Module:
@@ -71,8 +71,7 @@ class Workload:
         ``step_memory``: MiB for steps of the texts before; 0: none.
         """
         memory, is_exact = StepMemory(step_memory << 20) if step_memory else None, self.model.network.model.dtype == torch.float32
-        settled = {"is_settled": self.text_format.is_settled} if until_settled else {}
-        options = Options(memory=memory, settle_ties=is_exact, **settled)
+        options = Options(memory=memory, settle_ties=is_exact, text_format=self.text_format if until_settled else None)
         ids: list[list[int]] = []
         end = len(self.prompts) if number is None else number
         for start in range(0, end, batch_size):
@@ -92,15 +91,7 @@ class Workload:
         text_model = self.packed_text_model if lean else clip.text_model
         encode = clip_text_encoder(text_model, clip.text_projection, self.scorer.tokenizer, work)
         search = ReleasedSearch(network, self.model.tokenizer, encode, logit_scale=self.scorer.logit_scale, work=work)
-        method = self.method
-        return search.generate(
-            self.prompts[index],
-            self.images[index],
-            k=method.k,
-            alpha=method.alpha,
-            beta=method.beta,
-            decoding_len=method.decoding_len,
-        )
+        return search.generate(self.prompts[index], self.images[index], self.method)
 
     def texts(self, ids: Sequence[Sequence[int]]) -> list[str]:
         """The texts that a user gets."""
@@ -118,7 +109,7 @@ def build_captions(settings: BenchSettings, language_model: str, *, dtype: str |
     model, scorer, work = _models(settings, _NETWORKS[language_model], dtype)
     images = models.random_images(settings.texts, seed=settings.seed).to(scorer.model.device)
     prompts = [[model.start_id]] * settings.texts
-    return _workload(model, scorer, images, prompts, settings.captions.method(), CaptionFormat(model), work)
+    return prepared(Workload(model, scorer, images, prompts, settings.captions.method(), CaptionFormat(model), work))
 
 
 def build_stories(settings: BenchSettings) -> Workload:
@@ -130,14 +121,20 @@ def build_stories(settings: BenchSettings) -> Workload:
     images = models.random_images(settings.texts, seed=settings.seed).to(scorer.model.device)
     [separator] = model.token_texts([model.end_id])
     prompts = [model.encode(story_prompt(title, separator)) for title in titles(settings.texts)]
-    return _workload(model, scorer, images, prompts, settings.stories.method(), StoryFormat(model), work)
+    return prepared(Workload(model, scorer, images, prompts, settings.stories.method(), StoryFormat(model), work))
 
 
 def build_endless(settings: BenchSettings, number: int) -> Workload:
     """Natural text that goes on for as many tokens as are asked for: ``number`` captions without end-of-text."""
     model, scorer, work = _models(settings, models.endless_language_model, None)
     images = models.random_images(number, seed=settings.seed).to(scorer.model.device)
-    return _workload(model, scorer, images, [[model.start_id]] * number, settings.captions.method(), CaptionFormat(model), work)
+    return prepared(Workload(model, scorer, images, [[model.start_id]] * number, settings.captions.method(), CaptionFormat(model), work))
+
+
+def prepared(workload: Workload) -> Workload:
+    """The workload, its model made ready for its method."""
+    workload.prepare()
+    return workload
 
 
 def titles(number: int) -> list[str]:
@@ -146,17 +143,11 @@ def titles(number: int) -> list[str]:
     return [" ".join(texts[0].rstrip(".").split()[:_TITLE_WORDS]) for texts in captions]
 
 
-def _models(settings: BenchSettings, build: Any, dtype: str | None) -> tuple[HuggingFaceLanguageModel, ImageTextModel, Work]:
-    work, device = Work(), resolve_device(settings.run.device)
+def _models(settings: BenchSettings, build: Any, dtype: str | None) -> tuple[HuggingFaceLanguageModel, ImageTextModel, WorkCounter]:
+    work, device = WorkCounter(), resolve_device(settings.run.device)
     torch_dtype = getattr(torch, dtype or settings.run.dtype.value)
     network, tokenizer = build(seed=settings.seed, dtype=torch_dtype)
     network = network.to(device)
     make_lean(network)  # as when it is loaded from files; the released algorithm runs on it, too
     model = HuggingFaceLanguageModel(network, tokenizer, work=work)
     return model, models.random_clip(seed=settings.seed, dtype=torch_dtype, device=device, work=work), work
-
-
-def _workload(model, scorer, images, prompts, method, text_format, work) -> Workload:
-    workload = Workload(model, scorer, images, prompts, method, text_format, work, Work())
-    workload.prepare()
-    return workload

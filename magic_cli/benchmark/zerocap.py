@@ -14,7 +14,7 @@ from magic_cli.benchmark.measure import Side, measure_in_turn
 from magic_cli.benchmark.settings import BenchSettings
 from magic_cli.benchmark.workloads import Workload, build_captions
 from magic_cli.decoding.zerocap.method import ZeroCap
-from magic_cli.models.work_counts import Work
+from magic_cli.models.work_counter import WorkCounter
 
 _SIDES = 4
 _WARM_UPS = 3
@@ -74,4 +74,4 @@ def compare_with_magic(workload: Workload, settings: BenchSettings, step: Step) 
 
 def _with(workload: Workload, method: ZeroCap) -> Workload:
     """The same texts by ZeroCap."""
-    return replace(workload, method=method, released_work=Work())
+    return replace(workload, method=method, released_work=WorkCounter())

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from magic_cli import __version__
-from magic_cli.cli.command_table import COMMANDS, Command, Flag
+from magic_cli.cli.command import Command, Flag
+from magic_cli.cli.command_table import COMMANDS
 from magic_cli.configuration.files import Group, groups
 from magic_cli.cli.settings_help import describe_settings
 

@@ -2,77 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-
-
-@dataclass(frozen=True)
-class Flag:
-    """A command-line flag that stands for a setting."""
-
-    setting: str
-    """What it sets, as in ``setting=value``."""
-    help: str
-    metavar: str = "NAME"
-    is_path: bool = False
-    also: str | None = None
-    """An override that comes with it."""
-    is_list: bool = False
-    """May be repeated; the values are collected."""
-    value: str | None = None
-    """What it sets; None: the word that follows the flag."""
-    instead: Mapping[str, str] = field(default_factory=dict)
-    """Of a flag that chooses a group's option: what to type when the value is a ``folder``, a ``file``, an ``image`` or
-    a ``hub`` id, with {} for it."""
-
-
-@dataclass(frozen=True)
-class Words:
-    """What a command makes of the words that are neither flags nor settings."""
-
-    setting: str
-    """The list that they are."""
-    metavar: str
-    help: str
-
-
-@dataclass(frozen=True)
-class Action:
-    """The first word of a command that does one of several things."""
-
-    setting: str
-    """What it sets."""
-    choices: tuple[str, ...]
-    help: str
-
-
-@dataclass(frozen=True)
-class Command:
-    """What the command line knows of a command before it is imported."""
-
-    name: str
-    summary: str
-    examples: tuple[str, ...]
-    words: Words | None = None
-    action: Action | None = None
-    flags: dict[str, Flag] = field(default_factory=dict)
-    settings_class: str | None = None
-    """Its full name; None: the command takes no settings, and its flags are arguments of ``run``."""
-    renamed: dict[str, str] = field(default_factory=dict)
-    """Settings groups as the user types them, where Hydra has another name."""
-
-    resumes: bool = False
-    """Whether a command that was stopped goes on where it stopped when it is started again."""
-
-    @property
-    def when_repeated(self) -> str:
-        """What happens when a stopped command is started again, for messages."""
-        return "the same command goes on where it stopped" if self.resumes else "the same command starts from the beginning"
-
-    @property
-    def module(self) -> str:
-        return f"magic_cli.commands.{self.name.replace('-', '_')}"
-
+from magic_cli.cli.command import Action, Command, Flag, Words
 
 _OWN_LANGUAGE_MODEL = {
     "folder": "language_model.path={}", "file": "language_model.path={}", "hub": "--language-model gpt2 language_model.name={}",
@@ -142,6 +72,32 @@ COMMANDS = {
             ),
         ),
         Command(
+            name="interleave",
+            summary="write texts and draw images in turn: one step, or an illustrated story",
+            resumes=True,
+            settings_class="magic_cli.interleaved.run_settings.InterleaveSettings",
+            renamed={"prompt_form": "prompt_form@prompt"},
+            flags={
+                "--part": Flag("dataset.parts", "a text, or image:FILE, to go on from (repeat for more, in their order)", "TEXT", also="dataset=parts", is_list=True),
+                "--items": Flag("dataset.items", "JSON lines of items or stories", "FILE", True, "dataset=items"),
+                "--dataset": Flag("dataset", "a dataset's own layout: vist, mmdialog, cc3m"),
+                "--experiment": Flag("experiment", "one row of a table, e.g. minigpt5/vist_both", instead=_OWN_EXPERIMENT),
+                "--decoding": Flag("decoding", "how words are chosen"),
+                "--base": Flag("decoding@decoding.base", "who writes the candidates of rerank: top_k, nucleus or typical"),
+                "--interleaved-model": Flag("interleaved_model", "who writes, looks and draws"),
+                "--vokens": Flag("interleaved_model.vokens", "what `magic train-vokens` wrote", "FOLDER", True),
+                "--image-text-model": Flag("image_text_model", "who guides magic and rerank", instead=_OWN_IMAGE_TEXT_MODEL),
+                "--run-dir": Flag("run.dir", "where the run is written", "FOLDER", True),
+            },
+            examples=(
+                'magic interleave --part "draw a red circle" guidance=3',
+                'magic interleave --part "a circle" --part image:circle.png --part "what comes next ?" dataset.num_steps=5 "dataset.again=what comes next ?" history=self',
+                "magic interleave --items stories.jsonl --vokens vokens/ history=self guidance=3 steps=20 scheduler=ddim",
+                "magic interleave -m --items stories.jsonl context=none,text,image,both",
+                "magic interleave --dataset vist dataset.annotations=val_cleaned.json dataset.limit=100",
+            ),
+        ),
+        Command(
             name="evaluate",
             summary="score captions and stories of any tool: BLEU to SPICE, CLIPScore, MAUVE",
             settings_class="magic_cli.evaluation.settings.EvaluateSettings",
@@ -175,7 +131,7 @@ COMMANDS = {
             name="table",
             summary="the paper's tables: measured numbers beside the printed ones; and the points of a sweep",
             settings_class="magic_cli.evaluation.settings.TableSettings",
-            words=Words("words", "NUMBER [RUN...]", "1, 2, 3, all or sweep; then run folders, prediction files, or folders of them"),
+            words=Words("words", "NUMBER [RUN...]", "1, 2, 3, all, vist, mmdialog, cc3m or sweep; then run folders, prediction files, or folders of them"),
             flags={
                 "--metric": Flag("metric", "of a sweep: cider, or another measure that the runs were evaluated by"),
                 "--plot": Flag("plot", "of a sweep: draw a heat map and lines, too", value="true"),
@@ -195,6 +151,7 @@ COMMANDS = {
                 "magic table all released/ --format markdown",
                 "magic table 1 --row coco/magic=preds.json --format latex",
                 "magic table 3 runs/story --retrieved retrieved.jsonl --human-scores scored.json",
+                "magic table vist --row vist_both/minigpt5_lora=RUN metrics.fid.weights=FILE",
                 "magic table sweep 'runs/caption/coco-magic-*' --metric bleu_4 --plot",
             ),
         ),
@@ -277,6 +234,27 @@ COMMANDS = {
                 "magic finetune-lm --texts my.txt --language-model embedded --output my_model",
                 "magic finetune-lm dataset=bundled_coco fresh.layers=4 optimizer.lr=1e-3 objective.margin=0",
                 "accelerate launch -m magic_cli finetune-lm experiment=finetune_flickr30k run.dtype=bfloat16",
+            ),
+        ),
+        Command(
+            name="train-vokens",
+            summary="teach a language model to draw: vokens and mapper (stage=uas), then texts and images in turn (stage=mls)",
+            resumes=True,
+            settings_class="magic_cli.interleaved.training.settings.TrainVokensSettings",
+            renamed={"prompt_form": "prompt_form@prompt"},
+            flags={
+                "--items": Flag("dataset.path", "training items: JSON lines of texts and images", "FILE", True),
+                "--validation": Flag("dataset.validation", "items that choose the best checkpoint", "FILE", True),
+                "--vokens": Flag("interleaved_model.vokens", "what is gone on from: the folder of stage one", "FOLDER", True),
+                "--interleaved-model": Flag("interleaved_model", "who writes, looks and draws"),
+                "--adapter": Flag("adapter.kind", "stage two: lora or prefix"),
+                "--output": Flag("run.dir", "the run's folder, in the end that of the trained vokens", "FOLDER", True),
+            },
+            examples=(
+                "magic train-vokens stage=uas --items captions.jsonl --output aligned",
+                "magic train-vokens stage=mls --vokens aligned --items stories.jsonl --output story_model",
+                "magic train-vokens stage=mls --vokens aligned --items stories.jsonl --adapter prefix optimizer.steps=800",
+                "accelerate launch -m magic_cli train-vokens stage=uas --items cc3m.jsonl --interleaved-model minigpt5_7b run.dtype=bfloat16",
             ),
         ),
         Command(

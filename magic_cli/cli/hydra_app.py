@@ -25,7 +25,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from magic_cli.configuration import composing
 from magic_cli.terminal import streams as terminal
-from magic_cli.cli.command_table import Command
+from magic_cli.cli.command import Command
 from magic_cli.configuration.files import find_config_dir, groups
 from magic_cli.errors import MagicError, SettingsError, nearest
 from magic_cli.configuration.known_settings import meant
@@ -52,7 +52,7 @@ def run(command: Command, flags: list[str], overrides: list[str]) -> int:
     statuses = ExitStatuses(_SWEEPS if any(override.startswith("hydra/launcher=") for override in overrides) else None)
     talk = SweepTalk()
 
-    def task(config: DictConfig) -> float:
+    def task_function(config: DictConfig) -> float:
         try:
             status, objective = _run_point(command, config, talk)
         except BrokenPipeError as error:  # raised below: Hydra would report it as a failed job
@@ -64,7 +64,7 @@ def run(command: Command, flags: list[str], overrides: list[str]) -> int:
     try:
         if not {"-c", "--cfg", "-i", "--info", "--hydra-help"} & set(flags):
             talk = _check_all_points(command, config_name, flags, overrides)
-        main = hydra.main(version_base="1.3", config_path=str(find_config_dir()), config_name=config_name)(task)
+        main = hydra.main(version_base="1.3", config_path=str(find_config_dir()), config_name=config_name)(task_function)
         sys.argv = ["magic", *flags, *overrides]
         main()
         worst = statuses.worst()
@@ -159,7 +159,7 @@ def _check_all_points(command: Command, config_name: str, flags: list[str], over
             except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
                 raise _unreadable_settings(error, directories) from error
             except ValueError as error:  # Hydra's answer to group=null
-                raise SettingsError(f"{' '.join(point)}: {str(error).splitlines()[0]}; a settings group must be one of its options") from error
+                raise _no_option(point) from error
             settings = composing.to_settings(config, settings_class)
             check_objective(settings, searches.hydra.sweeper if searches else None)
             checked.append(settings)
@@ -172,6 +172,13 @@ def _check_all_points(command: Command, config_name: str, flags: list[str], over
     require_objectives(checked)
     varying = [override.get_key_element() for override in OverridesParser.create().parse_overrides(overrides) if override.is_sweep_override()]
     return SweepTalk(varying, None if searches else len(points))
+
+
+def _no_option(overrides: list[str]) -> SettingsError:
+    """A settings group that was given null or a number."""
+    parsed = OverridesParser.create().parse_overrides(overrides)
+    wrong = [one.input_line for one in parsed if one.key_or_group in _groups() and not isinstance(one.value(), str | list)]
+    return SettingsError(f"{' '.join(wrong or overrides)}: a settings group must be one of its options; to leave it as it is, leave it out")
 
 
 def _unreadable_settings(error: Exception, directories: list[str]) -> MagicError:
@@ -255,6 +262,8 @@ def _one_line(error: Exception, root: Exception, overrides: list[str], command: 
         return f"{key} must be {_KINDS.get(wanted, wanted)}, got {value!r}"
     if match := re.match(r"Invalid value '(.*)', expected one of \[(.*)\]", first):
         return f"{key}: {nearest(match[1], match[2].split(', '))}, got {match[1]!r}"
+    if "is not a ListConfig" in first or "Cannot merge DictConfig with ListConfig" in first:
+        return f"{key} must be a list, got {given.get(key, '')!r}; write {key}=[...]"
     if "is not Optional" in first:
         return f"{key} must not be null"
     if key and key in given:

@@ -17,7 +17,8 @@ from typing import Any
 from magic_cli import __version__
 from magic_cli.terminal import streams as terminal
 from magic_cli.cli.command_help import command_help, overview
-from magic_cli.cli.command_table import COMMANDS, Command, Flag
+from magic_cli.cli.command import Command, Flag
+from magic_cli.cli.command_table import COMMANDS
 from magic_cli.errors import MagicError, SettingsError, nearest
 
 USER_FAULT, BUG, INTERRUPTED, TERMINATED = 2, 1, 128 + signal.SIGINT, 128 + signal.SIGTERM
@@ -26,6 +27,10 @@ _HYDRA_SWITCHES = {"-m", "--multirun", "--resolve", "--hydra-help"}
 _HYDRA_OPTIONS = {"-c", "--cfg", "-p", "--package", "-cd", "--config-dir", "-i", "--info"}
 _CONFIG_VIEWS = ("job", "hydra", "all")
 _SWEEP_FUNCTION = re.compile(r"(?:choice|glob|shuffle|sort|tag)\(.*\)")
+_QUOTED = r"""(?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")"""
+_QUOTED_VALUE = re.compile(_QUOTED, re.DOTALL)
+"""A value that the user has quoted for Hydra, as in ``name='"a,b"'``; ``'a' or 'b'`` is a text with quotes."""
+_QUOTED_VALUES = re.compile(rf"{_QUOTED}(?:\s*,\s*{_QUOTED})*", re.DOTALL)
 _REFUSED = {"--experimental-rerun": "it unpickles files; start the same command again instead"}
 
 
@@ -231,7 +236,7 @@ def quote(text: str) -> str:
 def _flag_value(flag: Flag, value: str, is_sweep: bool) -> str:
     if not flag.is_path and flag.metavar != "TEXT":
         return value
-    return quote(value) if value == "null" else _quote_value(value, is_sweep)  # who wants none leaves the flag out
+    return _values(value) if is_sweep else quote(value)  # null, too: who wants none leaves the flag out
 
 
 def _quote_override(override: str, command: Command, is_sweep: bool) -> str:
@@ -255,11 +260,14 @@ def _settings_of(command: Command) -> dict[str, bool]:
 
 
 def _quote_value(value: str, is_sweep: bool) -> str:
-    if value in ("null", "") or (len(value) > 1 and value[0] in "'\"" and value[-1] == value[0]):
+    if value in ("null", "") or (_QUOTED_VALUES if is_sweep else _QUOTED_VALUE).fullmatch(value):
         return value
-    if is_sweep and "," in value and not os.path.exists(value):
-        return ",".join(quote(part.strip()) for part in value.split(","))  # several values to sweep over
-    return quote(value)
+    return _values(value) if is_sweep else quote(value)
+
+
+def _values(value: str) -> str:
+    """Several values to sweep over, parted by commas, or one, if a file is called so."""
+    return quote(value) if os.path.exists(value) else ",".join(quote(part.strip()) for part in value.split(","))
 
 
 def _check_flag(name: str, value: str, command: Command, given: list[str]) -> None:
@@ -268,7 +276,7 @@ def _check_flag(name: str, value: str, command: Command, given: list[str]) -> No
         raise SettingsError(f"{name} needs a value, got an empty one")
     if name in given and not command.flags[name].is_list:
         raise SettingsError(f"{name} was given twice; give one value, or several with -m as {name} a,b")
-    choosers = {"images": {"--image", "--images", "--dataset"}, "titles": {"--title", "--titles", "--dataset"}}
+    choosers = {"images": {"--image", "--images", "--dataset"}, "titles": {"--title", "--titles", "--dataset"}, "items": {"--part", "--items"}}
     for other in given:
         for chosen, flags in choosers.items():
             if other != name and {other, name} <= flags:

@@ -7,12 +7,12 @@ import re
 import shlex
 from pathlib import Path
 
-from magic_cli.cli.command_table import Command, Flag
+from magic_cli.cli.command import Command, Flag
 from magic_cli.configuration.files import find_config_dir, groups
 from magic_cli.data.images import IMAGE_SUFFIXES
 from magic_cli.errors import SettingsError
 
-_READ_BY_MODELS = ("prompt", "title", "queries", "start_token", "end_token")
+_READ_BY_MODELS = ("prompt", "title", "parts", "again", "template", "system", "queries", "start_token", "end_token")
 """Settings that are text; those that name files may hold any bytes."""
 _NO_UTF8 = re.compile("[\ud800-\udfff]")
 _HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+")

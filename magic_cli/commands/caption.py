@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from magic_cli.data.image_names import identities
 from magic_cli.data.records import ImageRecord
 from magic_cli.errors import SettingsError
 from magic_cli.reports.exports import coco_results, released_format
-from magic_cli.runs.settings import CaptionSettings, method_name
+from magic_cli.runs.choices import method_name
+from magic_cli.runs.settings import CaptionSettings
 from magic_cli.runs.run import write_texts
 from magic_cli.runs.kinds import WritingTask
 
@@ -59,7 +61,13 @@ class CaptionTask(WritingTask):
         return CaptionFormat(model, stop)
 
     def prompt(self, model: Tokens, item: ImageRecord) -> list[int]:
-        return model.encode_prompt(self.settings.prompt)
+        ids = model.encode_prompt(self.settings.prompt)
+        if fault := self.settings.room_fault(len(ids)):
+            raise SettingsError(fault)
+        return ids
+
+    def image_names(self, item: ImageRecord) -> tuple[str, ...]:
+        return identities(item.image_name, item.image_id)
 
     def describe(self, item: ImageRecord) -> dict[str, Any]:
         return {"id": item.id, "image": str(item.path)}
@@ -78,10 +86,11 @@ class CaptionTask(WritingTask):
     def label(self, failure: Mapping[str, Any]) -> str:
         return failure["image"]
 
-    def line(self, item: ImageRecord, text: str) -> tuple[str, str]:
-        return item.id, text
+    def line(self, item: ImageRecord, prediction: Mapping[str, Any]) -> tuple[str, str]:
+        return item.id, prediction["caption"]
 
-    def exports(self, items: Sequence[ImageRecord], texts: Mapping[str, str]) -> dict[str, Any]:
+    def exports(self, items: Sequence[ImageRecord], predictions: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+        texts = self.texts_of(predictions)
         return {"coco_results.json": coco_results(items, texts), "released_format.json": released_format(items, texts)}
 
 

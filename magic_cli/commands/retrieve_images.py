@@ -14,7 +14,7 @@ from magic_cli.data.images import UnreadableImage, quiet_pillow
 from magic_cli.data.paths import make_output
 from magic_cli.errors import MagicError
 from magic_cli.retrieval.image_settings import EMBEDDED, NONE, RELEASED, RetrieveImagesAction, RetrieveImagesSettings
-from magic_cli.retrieval.query_identity import MANIFEST, RESULTS, question, refuse_other_results
+from magic_cli.retrieval.query_identity import MANIFEST, RESULTS, query_identity, refuse_other_results
 from magic_cli.files import json_lines, write_atomically
 from magic_cli.provenance import provenance
 from magic_cli.terminal.wording import counted
@@ -63,9 +63,9 @@ def _query(settings: RetrieveImagesSettings) -> int:
     features = Features(settings.index_folder, "index", check=False)  # only its manifest counts here; ImageIndex checks its files
     if (kind := features.manifest["identity"].get("kind")) != "images":
         raise MagicError(f"index={settings.index}: holds {kind or 'something else'}, not images; name an index that `magic retrieve-images build` made")
-    asked = question(settings, queries, features.digest)
-    folder = settings.output_folder(asked)
-    refuse_other_results(folder, asked)
+    identity = query_identity(settings, queries, features.digest)
+    folder = settings.output_folder(identity)
+    refuse_other_results(folder, identity)
 
     from magic_cli.retrieval.image_index import ImageIndex, describe
 
@@ -75,7 +75,7 @@ def _query(settings: RetrieveImagesSettings) -> int:
     make_output(folder)
     results = [{**query, "images": [_named(item, folder) for item in items]} for query, items in zip(queries, found, strict=True)]
     manifest = {
-        **provenance(), "question": asked, "index": describe(index, settings), "model": index.model_facts, "search": asdict(settings.search),
+        **provenance(), "question": identity, "index": describe(index, settings), "model": index.model_facts, "search": asdict(settings.search),
         "queries": len(queries), "seconds": {name: round(value, 6) for name, value in seconds.items()},
     }  # fmt: skip
     write_atomically(folder / MANIFEST, json.dumps(manifest, indent=2) + "\n")  # first: after a kill it is known what the results answer
@@ -116,7 +116,7 @@ def _write_sheet(results: Sequence[dict[str, Any]], folder: Path, settings: Retr
     if settings.contact_sheet == NONE:
         (folder / SHEET).unlink(missing_ok=True)  # of an earlier start
         return
-    from magic_cli.retrieval.contact_sheet import contact_sheet
+    from magic_cli.reports.contact_sheet import contact_sheet
 
     shown = results[: settings.contact_sheet_queries]
     page = contact_sheet(shown, folder, total=len(results), embedded=settings.contact_sheet == EMBEDDED)

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from magic_cli.data.stories import StoryRecord
 from magic_cli.decoding.text import StoryFormat, story_prompt
 from magic_cli.reports.exports import released_stories
-from magic_cli.runs.settings import TITLE, StorySettings, method_name
+from magic_cli.runs.choices import method_name
+from magic_cli.runs.settings import TITLE, StorySettings
 from magic_cli.terminal.wording import counted
 from magic_cli.runs.run import write_texts
 from magic_cli.runs.kinds import Unwritable, WritingTask
@@ -67,6 +68,8 @@ class StoryTask(WritingTask):
             ids = model.encode_prompt(template.replace(TITLE, item.title))
         if len(ids) >= length:
             raise Unwritable(f"its prompt has {counted(len(ids), 'token')}, and decoding.decoding_len={length} counts them; raise it, or shorten the title")
+        if fault := self.settings.room_fault(len(ids)):
+            raise Unwritable(fault)
         return ids
 
     def describe(self, item: StoryRecord) -> dict[str, Any]:
@@ -90,8 +93,8 @@ class StoryTask(WritingTask):
     def label(self, failure: Mapping[str, Any]) -> str:
         return f"{failure['title']!r} (id {failure['id']})"
 
-    def line(self, item: StoryRecord, text: str) -> tuple[str, str]:
-        return item.title, text
+    def line(self, item: StoryRecord, prediction: Mapping[str, Any]) -> tuple[str, str]:
+        return item.title, prediction["story"]
 
-    def exports(self, items: Sequence[StoryRecord], texts: Mapping[str, str]) -> dict[str, Any]:
-        return {"released_format.json": released_stories(items, texts, method=method_name(self.settings.decoding))}
+    def exports(self, items: Sequence[StoryRecord], predictions: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+        return {"released_format.json": released_stories(items, self.texts_of(predictions), method=method_name(self.settings.decoding))}

@@ -9,13 +9,15 @@ from typing import Any
 
 from magic_cli.commands.evaluate import DONE, NOT_ALL_RUN, tell_not_run
 from magic_cli.errors import SettingsError
+from magic_cli.evaluation.answer_rows import measure_answers
 from magic_cli.evaluation.corpora import find_systems
 from magic_cli.evaluation.evaluate import evaluate, prepare
 from magic_cli.evaluation.settings import TableSettings
 from magic_cli.evaluation.human_scores import add_human_scores
-from magic_cli.evaluation.story_rows import measure_stories, without_story_metrics
+from magic_cli.evaluation.stories import without_story_metrics
+from magic_cli.evaluation.story_rows import measure_stories
 from magic_cli.metrics.settings import MEASURES
-from magic_cli.reports.paper import PaperTable, load_paper
+from magic_cli.reports.paper import MINIGPT5, PaperTable, load_paper
 from magic_cli.reports.paper_tables import build_tables
 from magic_cli.reports.row_files import locate, split_words
 from magic_cli.reports.sweep import read_sweep
@@ -34,6 +36,8 @@ def run(settings: TableSettings) -> int:
     """
     if settings.words[:1] == [SWEEP]:
         return show_sweep(settings)
+    if settings.words[:1] and settings.words[0] in load_paper(MINIGPT5).tables:
+        return show_answers(settings)
     numbers, places = split_words(settings.words)
     tables = load_paper().chosen(numbers)
     located = locate(places, settings.rows)
@@ -49,6 +53,25 @@ def run(settings: TableSettings) -> int:
             raise SettingsError(f"human_scores={settings.human_scores}: belongs to table 3, not to {_numbers(tables)}")
         measured = add_human_scores(measured, Path(settings.human_scores).expanduser())
     built = build_tables(numbers, measured)
+    print(render(built, settings.format.value), end="", flush=True)
+    return tell_not_run([document for runs in measured.values() for document in runs], built, settings)
+
+
+def show_answers(settings: TableSettings) -> int:
+    """Score the rows' runs and print tables of MiniGPT-5; a row's run is named with ``--row``, since no settings tell it for sure.
+
+    Returns:
+        0, or 3 if a metric that was asked for could not run.
+    """
+    paper = load_paper(MINIGPT5)
+    if unknown := [word for word in settings.words if word not in paper.tables]:
+        raise SettingsError(f"{unknown[0]}: name the row of a run, as in --row vist_both/minigpt5_lora={unknown[0]} (rows: {', '.join(paper.rows)})")
+    sections = {section for table in paper.chosen(settings.words) for section in table.sections}
+    rows = locate([], settings.rows, paper).rows
+    if others := [row for row in rows.values() if row.partition("/")[0] not in sections]:
+        raise SettingsError(f"--row {others[0]}: belongs to another table than {', '.join(settings.words)}")
+    measured = measure_answers(rows, settings) if rows else {}
+    built = build_tables(settings.words, measured, paper)
     print(render(built, settings.format.value), end="", flush=True)
     return tell_not_run([document for runs in measured.values() for document in runs], built, settings)
 

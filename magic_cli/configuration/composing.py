@@ -15,23 +15,37 @@ from magic_cli.configuration.files import find_config_dir
 from magic_cli.data.training_texts import TextDataset
 from magic_cli.decoding.rule_settings import RuleSettings
 from magic_cli.errors import SettingsError
+from magic_cli.guides.settings import GuidesSettings
 from magic_cli.evaluation.settings import DEFAULT_SCORER, EvaluateSettings, TableSettings
 from magic_cli.human_eval.settings import HumanEvalSettings
+from magic_cli.interleaved.run_settings import INTERLEAVED_DATASETS, PROMPT_FORMS, InterleaveSettings
 from magic_cli.configuration.known_settings import known_settings, meant
+from magic_cli.interleaved.settings import InterleavedModelSettings
+from magic_cli.interleaved.training.settings import TrainVokensSettings
 from magic_cli.metrics.settings import MetricsSettings
 from magic_cli.models.settings import ImageTextModelSettings, LanguageModelSettings, MachineSettings
 from magic_cli.retrieval.image_settings import RetrieveImagesSettings
-from magic_cli.runs.settings import DATASETS, DECODING_METHODS, STORY_DATASETS, TASKS, CaptionSettings, RunSettings, StorySettings
+from magic_cli.runs.choices import DATASETS, DECODING_METHODS, STORY_DATASETS, TASKS
+from magic_cli.runs.settings import CaptionSettings, RunSettings, StorySettings
 from magic_cli.training.settings import FinetuneSettings
+
+_OPTIONAL = ("prompt", "memory_unsure", "memory_sure")
+"""Values that a model need not recommend."""
 
 # what a setting can be whose class the chosen option decides
 _CHOSEN: dict[str, tuple[type, ...]] = {
     "decoding": tuple(DECODING_METHODS.values()),
     "decoding.base": tuple(DECODING_METHODS.values()),
-    "dataset": (*DATASETS.values(), *STORY_DATASETS.values(), TextDataset),
+    "dataset": (*DATASETS.values(), *STORY_DATASETS.values(), *INTERLEAVED_DATASETS.values(), TextDataset),
+    "prompt": tuple(PROMPT_FORMS.values()),
     "language_model": (LanguageModelSettings,),
     "image_text_model": (ImageTextModelSettings,),
+    "interleaved_model": (InterleavedModelSettings,),
 }
+
+
+_NAMES = ("language_model.path", "language_model.name", "interleaved_model.name")
+"""Where a model that recommends values is named."""
 
 
 def settings_of(settings_class: type) -> dict[str, bool]:
@@ -47,28 +61,38 @@ def register() -> None:
     store = ConfigStore.instance()
     store.store(group="schema", name="caption", node=CaptionSettings)
     store.store(group="schema", name="story", node=StorySettings)
+    store.store(group="schema", name="interleave", node=InterleaveSettings)
     store.store(group="schema", name="evaluate", node=EvaluateSettings)
     store.store(group="schema", name="table", node=TableSettings)
     store.store(group="schema", name="human_eval", node=HumanEvalSettings)
     store.store(group="schema", name="bench", node=BenchSettings)
     store.store(group="schema", name="retrieve_images", node=RetrieveImagesSettings)
     store.store(group="schema", name="finetune_lm", node=FinetuneSettings)
+    store.store(group="schema", name="train_vokens", node=TrainVokensSettings)
     store.store(group="schema/training_texts", name="any", node=TextDataset)
     store.store(group="schema/run", name="default", node=RunSettings)
     store.store(group="schema/rules", name="default", node=RuleSettings)
+    store.store(group="schema/guides", name="default", node=GuidesSettings)
     store.store(group="schema/machine", name="default", node=MachineSettings)
     store.store(group="schema/metrics", name="default", node=MetricsSettings)
     store.store(group="schema/language_model", name="any", node=LanguageModelSettings)
     store.store(group="schema/image_text_model", name="any", node=ImageTextModelSettings)
+    store.store(group="schema/interleaved_model", name="any", node=InterleavedModelSettings)
     store.store(group="schema/image_text_model", name="of_runs", node=DEFAULT_SCORER)
-    for group, classes in (("decoding", DECODING_METHODS), ("dataset", {**DATASETS, **STORY_DATASETS})):
+    datasets = {**DATASETS, **STORY_DATASETS, **INTERLEAVED_DATASETS}
+    for group, classes in (("decoding", DECODING_METHODS), ("dataset", datasets), ("prompt_form", PROMPT_FORMS)):
         for name, settings_class in classes.items():
             store.store(group=f"schema/{group}", name=name, node=settings_class)
     OmegaConf.register_new_resolver("recommended", _recommended, replace=True)
 
 
-def _recommended(key: str, *, _root_: Any) -> Any:
-    """The value that the chosen models recommend for this task: the image-text model's wins over the language model's."""
+def _recommended(key: str, otherwise: Any = None, *, _root_: Any) -> Any:
+    """The value that the chosen models recommend for this task: the image-text model's wins over the language model's.
+
+    Args:
+        key: Of a setting.
+        otherwise: What holds where none recommends any; None: that is an error.
+    """
     from omegaconf import OmegaConf
 
     if key == "prompt" and (OmegaConf.select(_root_, "decoding.prompt") is not None or not _needs_language_model(_root_)):
@@ -76,13 +100,13 @@ def _recommended(key: str, *, _root_: Any) -> Any:
     task = OmegaConf.select(_root_, "task")
     if task not in TASKS:
         raise SettingsError(f"task={task} is fixed by the command; leave it out")
-    for group in ("image_text_model", "language_model"):
+    for group in ("image_text_model", "language_model", "interleaved_model"):
         value = OmegaConf.select(_root_, f"{group}.recommended.{task}.{key}")
         if value is not None:
             return value
-    if key == "prompt":
-        return None
-    name = OmegaConf.select(_root_, "language_model.path") or OmegaConf.select(_root_, "language_model.name")
+    if key in _OPTIONAL or otherwise is not None:
+        return otherwise
+    name = next(filter(None, (OmegaConf.select(_root_, place) for place in _NAMES)), "the model")
     raise SettingsError(f"decoding.{key}: {name} recommends none for {task}; set decoding.{key}=...")
 
 

@@ -54,13 +54,20 @@ def meant(typed: str, known: Iterable[str], siblings: Iterable[str]) -> str:
     'did you mean metrics.spice.cache?'
     >>> meant("decoding.aplha", ["decoding.alpha", "decoding.k"], ["alpha", "k"])
     'did you mean alpha? (alpha, k)'
+    >>> meant("decoding.temperature", ["decoding.k", "guides.memory.temperature"], ["k"])
+    'allowed: k'
     """
     known, siblings, parts = list(known), list(siblings), typed.split(".")
     endings = [".".join(parts[start:]) for start in range(len(parts))]
     if not difflib.get_close_matches(parts[-1], siblings, n=1):  # a slip elsewhere
         endings += difflib.get_close_matches(parts[-1], [name.rpartition(".")[2] for name in known], n=1)
     for ending in endings:
-        if found := sorted(name for name in known if f".{name}".endswith(f".{ending}")):
+        found = sorted(name for name in known if f".{name}".endswith(f".{ending}"))
+        if "." not in ending and len(parts) > 1 and any(name.startswith(f"{parts[0]}.") for name in known):
+            # the group is there: another may be meant, but no part of another
+            found = [name for name in found if name.count(".") < len(parts)]
+        if found:
+            found = [name for name in found if name.count(".") == min(other.count(".") for other in found)]
             *others, last = found[:_SHOWN] + (["..."] if len(found) > _SHOWN else [])
             return f"did you mean {', '.join(others)} or {last}?" if others else f"did you mean {last}?"
     return nearest(parts[-1], siblings)

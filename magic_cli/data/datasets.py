@@ -13,10 +13,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from magic_cli.data.annotations import AnnotatedImage, coco_images, karpathy_images
 from magic_cli.data.image_folders import ImageFolder, find_images
 from magic_cli.data.images import IMAGE_SUFFIXES
 from magic_cli.data.json_files import read_json
-from magic_cli.data.paths import other_kind
+from magic_cli.data.paths import expanded, other_kind
 from magic_cli.data.records import ImageRecord, check_unique
 from magic_cli.errors import MOST_ITEMS, MagicError, SettingsError, require
 
@@ -86,7 +87,7 @@ class PhotoFiles(Dataset):
             raise SettingsError("nothing to caption: give --image FILE, --images FOLDER or --dataset NAME (see magic caption --help)")
 
     def read(self) -> list[ImageRecord]:
-        paths = list(dict.fromkeys(Path(path).expanduser() for path in self.paths))
+        paths = list(dict.fromkeys(expanded(path, "dataset.paths") for path in self.paths))
         for path in paths:
             if os.path.isdir(path):
                 raise SettingsError(f"dataset.paths: {path} is a folder; for all photos in it, type --images {path}")
@@ -130,7 +131,7 @@ class PhotoFolder(Dataset):
             raise MagicError(f"dataset.root={self.root}: cannot be read ({error.strerror}); mend its permissions, or name another folder") from error
 
     def hint(self) -> str:
-        if Path(self.root).suffix.lower() in IMAGE_SUFFIXES and os.path.isfile(Path(self.root).expanduser()):
+        if Path(self.root).suffix.lower() in IMAGE_SUFFIXES and os.path.isfile(expanded(self.root, "dataset.root")):
             return f"for one photo, type --image {self.root}"
         return f"set dataset.root to a folder with image files ({', '.join(sorted(IMAGE_SUFFIXES))})"
 
@@ -158,11 +159,7 @@ class AnnotatedDataset(Dataset):
     def read(self) -> list[ImageRecord]:
         document = read_json(Path(self.annotations), setting="dataset.annotations", hint=self.hint())
         root = existing_folder(self.root, self.hint())
-        try:
-            records = self.parse(document, root)
-        except (KeyError, TypeError, AttributeError) as error:
-            problem = f"no key {error}" if isinstance(error, KeyError) else str(error)
-            raise MagicError(f"dataset.annotations={self.annotations}: not as expected ({problem}); see data/README.md for the format") from error
+        records = self.parse(document, root)
         splits = sorted({str(record.split) for record in records})
         if self.split is not None:
             chosen = [record for record in records if record.split == self.split]
@@ -170,6 +167,10 @@ class AnnotatedDataset(Dataset):
                 raise SettingsError(f"dataset.split must be one of {', '.join(splits)} or null, got {self.split!r}")
             records = chosen
         return records
+
+    def place(self) -> str:
+        """What error messages call the file."""
+        return f"dataset.annotations={self.annotations}"
 
     def parse(self, document: Any, root: Path) -> list[ImageRecord]:
         """Records of the whole document."""
@@ -184,23 +185,20 @@ class KarpathyDataset(AnnotatedDataset):
     """COCO or Flickr30k with Karpathy's splits (``dataset_coco.json``, ``dataset_flickr30k.json``)."""
 
     def parse(self, document: Any, root: Path) -> list[ImageRecord]:
-        records = []
-        subfolders = {image.get("filepath", "") for image in document["images"]}
+        images = list(karpathy_images(document, self.place(), needs=("filename",)))
+        subfolders = {_subfolder(image) for image in images}
         folders = {name: root / name if (root / name).is_dir() else root for name in subfolders}
-        for image in document["images"]:
-            folder = folders[image.get("filepath", "")]
-            coco_id = image.get("cocoid")
-            records.append(
-                ImageRecord(
-                    id=Path(image["filename"]).stem if coco_id is None else str(coco_id),
-                    path=folder / image["filename"],
-                    image_name=image["filename"],
-                    split=image["split"],
-                    references=tuple(sentence["raw"] for sentence in image["sentences"]),
-                    image_id=coco_id,
-                )
+        return [
+            ImageRecord(
+                id=image.id,
+                path=folders[_subfolder(image)] / image.file_name,
+                image_name=image.file_name,
+                split=image.split,
+                references=image.captions,
+                image_id=image.record.get("cocoid"),
             )
-        return records
+            for image in images
+        ]
 
     def hint(self) -> str:
         return (
@@ -214,20 +212,27 @@ class CocoCaptionsDataset(AnnotatedDataset):
     """A COCO-format captions JSON with a folder of images; images may carry a ``split``."""
 
     def parse(self, document: Any, root: Path) -> list[ImageRecord]:
-        captions: dict[int, list[str]] = {}
-        for annotation in document["annotations"]:
-            captions.setdefault(annotation["image_id"], []).append(annotation["caption"])
+        images = [image for image in coco_images(document, self.place()) if image.record]
+        unnamed = [image.id for image in images if not image.file_name]
+        if unnamed:
+            raise MagicError(f"{self.place()}: image {unnamed[0]} has no file_name; see data/README.md for the format")
         return [
             ImageRecord(
-                id=str(image["id"]),
-                path=root / image["file_name"],
-                image_name=image["file_name"],
-                split=image.get("split"),
-                references=tuple(captions.get(image["id"], ())),
-                image_id=image["id"],
+                id=image.id,
+                path=root / image.file_name,
+                image_name=image.file_name,
+                split=image.split,
+                references=image.captions,
+                image_id=image.record["id"],
             )
-            for image in document["images"]
+            for image in images
         ]
+
+
+def _subfolder(image: AnnotatedImage) -> str:
+    """Karpathy's folder of an image, below the folder of all."""
+    folder = image.record.get("filepath", "")
+    return folder if isinstance(folder, str) else ""
 
 
 def existing_folder(folder: str, hint: str) -> Path:
@@ -236,7 +241,7 @@ def existing_folder(folder: str, hint: str) -> Path:
     Raises:
         MagicError: It does not exist.
     """
-    path = Path(folder).expanduser()
+    path = expanded(folder, "dataset.root")
     try:
         kind = other_kind(path)
     except PermissionError as error:

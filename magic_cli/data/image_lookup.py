@@ -9,6 +9,7 @@ from pathlib import Path
 
 from magic_cli.data.image_folders import find_images
 from magic_cli.data.image_names import NamedImages
+from magic_cli.data.paths import expanded
 from magic_cli.errors import SettingsError
 
 
@@ -29,11 +30,11 @@ class ImageLookup:
         Raises:
             SettingsError: There is no such folder.
         """
-        self.root = Path(folder).expanduser()
+        self.root = expanded(folder, "images")
         self.unread: list[str] = []
-        if self.root.is_file():
+        if os.path.isfile(self.root):
             raise SettingsError(f"images={folder}: is a file; name the folder that holds it: --images {self.root.parent}")
-        if not self.root.is_dir():
+        if not os.path.isdir(self.root):
             raise SettingsError(f"images={folder}: no such folder (looked at {self.root.absolute()})")
 
     def find(self, name: str) -> tuple[Path, ...]:

@@ -51,6 +51,65 @@ def aliases(name: str) -> list[str]:
     return list(dict.fromkeys(found))
 
 
+def identities(file_name: str | None, number: int | str | None = None) -> tuple[str, ...]:
+    """What tells an image from others, whichever file speaks of it: names that two files have in common mean one image.
+
+    Args:
+        file_name: Its file's name; None: not known.
+        number: What its data set calls it. Counts only without a COCO number in the name: some number their images anew.
+
+    >>> identities("val2014/COCO_val2014_000000391895.jpg", 7)
+    ('name:COCO_val2014_000000391895', 'coco:391895')
+    >>> identities("cat.jpg"), identities("cat.jpg", 7), identities(None, 391895), identities(None)
+    (('name:cat',), ('name:cat', 'id:7'), ('id:391895', 'coco:391895'), ())
+    """
+    names = []
+    if file_name:
+        stem = file_name.replace("\\", "/").rpartition("/")[2]
+        stem = stem.rpartition(".")[0] if is_image_name(stem) else stem
+        names.append(f"name:{unicodedata.normalize('NFC', stem)}")
+        if (match := _NUMBER.fullmatch(stem)) and match[1]:
+            return (*names, f"coco:{int(match[1])}")
+    if number is not None and number != "":
+        names.append(f"id:{number}")
+        if not file_name and str(number).isdecimal():
+            names.append(f"coco:{int(number)}")
+    return tuple(names)
+
+
+def contradicted(name: str, known: Iterable[str]) -> str | None:
+    r"""The name among an image's that fits only without its folder, or its suffix, which is another; None: one fits, or none is alike.
+
+    >>> contradicted("val/a.jpg", ["7", "train/a.jpg"]), contradicted("a.png", ["sub/a.jpg"])
+    ('train/a.jpg', 'sub/a.jpg')
+    >>> contradicted("D:\\x\\val\\a.JPG", ["val/a.jpeg"]), contradicted("val/a.jpg", ["a"]), contradicted("val/7.jpg", ["train/8.jpg"])
+    (None, None, None)
+    """
+    folders, stem, suffix = _parts(name)
+    first = None
+    for other in known:
+        its_folders, its_stem, its_suffix = _parts(other)
+        if its_stem != stem:
+            continue
+        differ = suffix and its_suffix and suffix != its_suffix
+        both = zip(reversed(folders), reversed(its_folders), strict=False)
+        # of absolute paths those parts may differ that other machines have otherwise
+        shared = list(both) if not {name[:1], other[:1]} & {"/", "\\"} and ":" not in name + other else list(both)[:1]
+        if not differ and all(one == its for one, its in shared):
+            return None
+        first = first or other
+    return first
+
+
+def _parts(name: str) -> tuple[list[str], str, str]:
+    """Folders, stem and suffix of a name; of the ways to write one suffix the shortest."""
+    *folders, stem = [part for part in unicodedata.normalize("NFC", name).replace("\\", "/").split("/") if part not in ("", ".")] or [""]
+    if not is_image_name(stem):
+        return folders, stem, ""
+    stem, _, suffix = stem.rpartition(".")
+    return folders, stem, {"jpeg": "jpg", "jfif": "jpg", "tiff": "tif"}.get(suffix.lower(), suffix.lower())
+
+
 class NamedImages:
     """Images by all their names."""
 

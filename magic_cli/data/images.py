@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".jfif", ".ppm", ".avif"})
 
 _LONGEST_SIDES = 100
+_PAGE_QUALITY = 80
 
 
 def quiet_pillow() -> None:
@@ -115,9 +116,27 @@ def jpeg_uri(path: Path, *, side: int, quality: int) -> str:
     """
     image = open_image(path)
     image.thumbnail((side, side))
+    return _uri(image, "JPEG", quality=quality)
+
+
+def image_uri(path: Path, *, side: int) -> str:
+    """As ``jpeg_uri``, but an image that is smaller than ``side`` anyway comes without loss, as PNG.
+
+    Raises:
+        UnreadableImage: As ``open_image``.
+    """
+    image = open_image(path)
+    if max(image.size) < side:
+        return _uri(image, "PNG")
+    image.thumbnail((side, side))
+    return _uri(image, "JPEG", quality=_PAGE_QUALITY)
+
+
+def _uri(image: Image, kind: str, **options: int) -> str:
     stream = io.BytesIO()
-    image.save(stream, format="JPEG", quality=quality)
-    return f"data:image/jpeg;base64,{base64.b64encode(stream.getvalue()).decode()}"
+    image.info.clear()  # what a file says of itself, some formats write into the next
+    image.save(stream, format=kind, **options)
+    return f"data:image/{kind.lower()};base64,{base64.b64encode(stream.getvalue()).decode()}"
 
 
 def _to_rgb(image: Image) -> Image:

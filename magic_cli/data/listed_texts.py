@@ -29,8 +29,8 @@ def texts_of(value: Any) -> Any:
 
     >>> texts_of("['a small dog']"), texts_of([[{"generated_text": "a dog"}]]), texts_of("b'a dog'")
     (['a small dog'], ['a dog'], 'a dog')
-    >>> texts_of("[UNK] a dog"), texts_of('"Stop" (a sign)')
-    ('[UNK] a dog', '"Stop" (a sign)')
+    >>> texts_of("[UNK] a dog"), texts_of('"Stop" (a sign)'), texts_of("[2]")
+    ('[UNK] a dog', '"Stop" (a sign)', '[2]')
     >>> texts_of("['a dog' 'a cat']")
     Traceback (most recent call last):
         ...
@@ -61,7 +61,8 @@ def _unprinted(text: str) -> Any:
     if not (_PRINTED.fullmatch(stripped) or (stripped.startswith("[") and stripped.endswith("]"))):
         return text
     try:
-        return parse_json(stripped)
+        value = parse_json(stripped)
+        return value if _may_hold_texts(value) else text
     except JSONFault:
         pass  # not JSON: Python prints lists otherwise
     try:
@@ -75,7 +76,12 @@ def _unprinted(text: str) -> Any:
         return text
     if _has_neighbours(stripped):  # Python would join them; numpy prints lists so
         raise ValueError("no comma between two texts")
-    return value
+    return value if _may_hold_texts(value) else text
+
+
+def _may_hold_texts(value: Any) -> bool:
+    """Whether something printed is more than numbers, as in a caption ``[2]``, or nothing, ``[]``."""
+    return not isinstance(value, list | tuple) or any(not isinstance(entry, int | float) for entry in value)
 
 
 def _has_neighbours(text: str) -> bool:

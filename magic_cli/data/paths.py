@@ -7,7 +7,7 @@ import os
 import stat
 from pathlib import Path
 
-from magic_cli.errors import MagicError
+from magic_cli.errors import MagicError, SettingsError
 
 _KINDS = {stat.S_IFDIR: "folder", stat.S_IFIFO: "named pipe", stat.S_IFSOCK: "socket", stat.S_IFCHR: "device", stat.S_IFBLK: "device"}
 
@@ -17,10 +17,31 @@ def user_cache(name: str) -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache").absolute() / "magic" / name
 
 
-def named_paths(word: str) -> list[Path]:
-    """What a path or a pattern (``*``, ``?``, ``**``) names, sorted; empty if there is no such thing. ``~`` is expanded."""
-    path = Path(word).expanduser()
-    return [path] if path.exists() else sorted(map(Path, glob.glob(str(path), recursive=True)))
+def expanded(path: str | Path, setting: str) -> Path:
+    """A path as the user typed it, with ``~`` and ``~name`` expanded.
+
+    Args:
+        path: The path.
+        setting: What the user calls it, for the error message.
+
+    Raises:
+        SettingsError: There is no such user.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        user = Path(path).parts[0]
+        raise SettingsError(f"{setting}={path}: there is no user {user[1:]!r} whose folder {user} could be; write ./{path} for a file of this name") from None
+
+
+def named_paths(word: str, *, setting: str = "path") -> list[Path]:
+    """What a path or a pattern (``*``, ``?``, ``**``) names, sorted; empty if there is no such thing. ``~`` is expanded.
+
+    Raises:
+        SettingsError: As ``expanded``.
+    """
+    path = expanded(word, setting)  # os.path, since pathlib raises where a name is too long
+    return [path] if os.path.exists(path) else sorted(map(Path, glob.glob(str(path), recursive=True)))
 
 
 def other_kind(path: Path) -> str | None:

@@ -5,27 +5,21 @@ The kind of file is told by its content, not by its name; data/README.md lists t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from magic_cli.data.answers import answers_of
 from magic_cli.data.image_names import is_image_name
 from magic_cli.data.json_files import read_growing_lines, read_records
-from magic_cli.data.listed_texts import texts_of
+from magic_cli.data.record_fields import CAPTION_KEYS, ID_KEYS, REFERENCE_KEYS, column_word, first_key, item_id, one_text, several_texts
+from magic_cli.data.record_images import guessed_image, named_image
 from magic_cli.data.run_files import read_manifest
 from magic_cli.data.story_files import is_story_file, read_story_file
-from magic_cli.data.system import System
-from magic_cli.data.text_tables import CAPTION_KEYS, ID_KEYS, REFERENCE_KEYS, column_word
+from magic_cli.data.system import Item, System
 from magic_cli.errors import MagicError
 
-IMAGE_KEYS = ("image", "image_path", "image_name", "file_name", "filename")
-"""Where a record names its image; where it has none of these, any other text that ends as an image file does."""
-_LONGEST_PATH = 4096  # what is longer is an image's content
-_LAST_WHOLE = 2**53
-"""Above it a decimal number may have lost the last digits of a whole one."""
-_FOLDER_KEYS = ("file_path", "filepath")
-_OTHER_TEXTS = (*CAPTION_KEYS, *REFERENCE_KEYS, *ID_KEYS[:4], "title")
 _LISTS = ("annotations", "predictions", "results", "data", "images")
 
 _REMOVE_LINE = "remove the damaged line, and start the run's command again"
@@ -55,41 +49,46 @@ def _system(
     records: Iterable[Mapping[str, Any]], path: Path, id_key: str | None, caption_key: str | None, *, is_own: bool = False
 ) -> System:
     """What records say; ``is_own``: a run folder's, whose captions stand as they were written, whatever they look like."""
-    captions: dict[str, str] = {}
-    references: dict[str, tuple[str, ...]] = {}
-    images: dict[str, str] = {}
-    splits: dict[str, str] = {}
-    titles: dict[str, str] = {}
-    ranks: dict[str, int] = {}
-    title_ids: dict[str, str] = {}
+    items: dict[str, Item] = {}
     keys: tuple[str, str] | None = None
     for number, record in enumerate(records, start=1):
         place = f"{path} record {number}"
-        item = _id(record, place, id_key)
-        if item in captions:
-            raise MagicError(f"{place}: the id {item!r} stands twice; keep one caption for each image")
-        captions[item] = record[caption_key] if is_own and isinstance(record.get(caption_key), str) else _caption(record, place, item, caption_key)
-        if key := first_key(record, REFERENCE_KEYS):
-            references[item] = reference_texts(record[key], f"{place} (id {item!r}), {key}")
-        if (key := image_key(record)) and (key in IMAGE_KEYS or not is_image_name(item)):
-            images[item] = image_path(record, key)
+        name = _id(record, place, id_key)
+        if name in items:
+            raise MagicError(f"{place}: the id {name!r} stands twice; keep one caption for each image")
+        text = record[caption_key] if is_own and isinstance(record.get(caption_key), str) else _caption(record, place, name, caption_key)
+        key, image = named_image(record) or (None, name if is_image_name(name) else None)
+        if key is not None:
             keys = keys or (id_key or first_key(record, ID_KEYS), key)
-        elif is_image_name(item):
-            images[item] = item
-        if isinstance(record.get("split"), str):
-            splits[item] = record["split"]
-        if record.get("title") is not None and "story" in record:
-            titles[item] = _title(record["title"], place, item)
-            if type(record.get("rank")) is int:
-                ranks[item], title_ids[item] = record["rank"], str(record.get("title_id", item))
-    if not captions:
+        items[name] = Item(
+            name, text, _references(record, place, name),
+            image=image,
+            guessed_image=guessed_image(record) if image is None else None,
+            image_sha256=record["image_sha256"] if is_own and isinstance(record.get("image_sha256"), str) else None,
+            split=record["split"] if isinstance(record.get("split"), str) else None,
+            **_story(record, place, name),
+        )  # fmt: skip
+    if not items:
         raise MagicError(f"{path}: holds no captions; {_HINT}")
-    if titles and (without := [item for item in captions if item not in titles]):
+    without = [item.id for item in items.values() if item.title is None]
+    if without and len(without) < len(items):
         raise MagicError(f"{path} (id {without[0]!r}): no title, while others have one; add it, or leave the record out")
-    return System(
-        system_name(path), path, captions, references, images, splits=splits, titles=titles, ranks=ranks, title_ids=title_ids,
-        keys=keys, ids_are_chosen=id_key is not None and not is_own,
-    )  # fmt: skip
+    return System(system_name(path), path, tuple(items.values()), keys=keys, ids_are_chosen=id_key is not None and not is_own)
+
+
+def _references(record: Mapping[str, Any], place: str, item: str) -> tuple[str, ...]:
+    key = first_key(record, REFERENCE_KEYS)
+    return several_texts(record[key], f"{place} (id {item!r}), {key}") if key else ()
+
+
+def _story(record: Mapping[str, Any], place: str, item: str) -> dict[str, Any]:
+    """What only stories have, of a record that is one."""
+    if record.get("title") is None or "story" not in record:
+        return {}
+    title = _title(record["title"], place, item)
+    if type(record.get("rank")) is not int:
+        return {"title": title}
+    return {"title": title, "rank": record["rank"], "title_id": str(record.get("title_id", item))}
 
 
 def _read_run(folder: Path) -> System:
@@ -102,8 +101,14 @@ def _read_run(folder: Path) -> System:
         failures, unfinished_failures = read_growing_lines(folder / "failures.jsonl", setting="systems", hint=_REMOVE_LINE)
         unfinished += unfinished_failures
     manifest = _manifest(folder / "manifest.json")
+    are_answers = bool(records) and "steps" in records[0]
+    text = "text" if are_answers else "story" if records and "story" in records[0] else "caption"
+    system = _system(records, lines, "id", text, is_own=True)
+    if are_answers:
+        steps = (answers_of(record, folder, f"{lines} (id {record['id']!r})") for record in records)
+        system = replace(system, items=tuple(replace(item, answers=answers) for item, answers in zip(system.items, steps, strict=True)))
     return replace(
-        _system(records, lines, "id", "story" if records and "story" in records[0] else "caption", is_own=True),
+        system,
         name=folder.resolve().name,
         source=folder,
         manifest=manifest,
@@ -151,28 +156,7 @@ def _id(record: Mapping[str, Any], place: str, wanted: str | None) -> str:
     if key is None:
         looked_for = wanted or ", ".join(ID_KEYS)
         raise MagicError(f"{place}: no id (looked for {looked_for}; the record has {_some(record)}); set id_key=...")
-    value = record[key]
-    if isinstance(value, float) and value.is_integer() and abs(value) <= _LAST_WHOLE:  # a table program has been here
-        value = int(value)
-    if isinstance(value, bool) or not isinstance(value, str | int):
-        raise MagicError(f"{place}: {key} must be a text or a whole number, got {str(value)[:60]!r}")
-    return str(value)
-
-
-def image_key(record: Mapping[str, Any]) -> str | None:
-    """Where a record names its image; None if it does not."""
-    texts = {key: value.strip() for key, value in record.items() if isinstance(value, str) and len(value) <= _LONGEST_PATH}
-    named = next((key for key in IMAGE_KEYS if texts.get(key)), None)
-    return named or next((key for key, text in texts.items() if key not in _OTHER_TEXTS and is_image_name(text)), None)
-
-
-def image_path(record: Mapping[str, Any], key: str) -> str:
-    """The image file under a key, in the folder that the released files and Karpathy's name beside it."""
-    name = record[key].strip()
-    folder = next((record[other] for other in _FOLDER_KEYS if isinstance(record.get(other), str) and record[other]), None)
-    if folder is None or key in _FOLDER_KEYS:
-        return name
-    return folder if is_image_name(folder) else f"{folder}/{name}"
+    return item_id(record[key], f"{place}: {key}")
 
 
 def record_id(record: Mapping[str, Any], place: str) -> str:
@@ -192,46 +176,13 @@ def _caption(record: Mapping[str, Any], place: str, item: str, wanted: str | Non
     if key is None:
         looked_for = wanted or ", ".join(CAPTION_KEYS)
         raise MagicError(f"{place} (id {item!r}): no caption (looked for {looked_for}; the record has {_some(record)}); set caption_key=...")
-    value = _texts(record[key], f"{place} (id {item!r}), {key}")
-    if isinstance(value, list) and len(value) == 1:
-        [value] = value
-    if value is None:
-        raise MagicError(f"{place} (id {item!r}): the {key} is null; write a caption, or leave the record out")
-    if not isinstance(value, str):
-        found = f"{len(value)} of them" if isinstance(value, list) else repr(value)[:60]
-        raise MagicError(f"{place} (id {item!r}): {key} must be one caption, got {found}")
-    return value
+    return one_text(record[key], f"{place} (id {item!r}), {key}")
 
 
 def _title(value: Any, place: str, item: str) -> str:
     if not isinstance(value, str):
         raise MagicError(f"{place} (id {item!r}): the title must be a text, got {str(value)[:60]!r}")
     return value
-
-
-def reference_texts(value: Any, place: str) -> tuple[str, ...]:
-    """References of one item, given as a text, a list of texts, or a list of ``{"caption"}`` or ``{"raw"}``; also as printed.
-
-    Raises:
-        MagicError: Anything else; names the place.
-    """
-    if value is None:
-        raise MagicError(f"{place}: is null; write its references, or leave the record out")
-    found = _texts(value, place)
-    texts = [found] if isinstance(found, str) else found
-    if not isinstance(texts, list) or not texts:
-        raise MagicError(f"{place}: must be a list of captions, got {str(value)[:60]!r}")
-    for text in texts:
-        if not isinstance(text, str):
-            raise MagicError(f"{place}: every reference must be a text, got {str(text)[:60]!r}")
-    return tuple(texts)
-
-
-def _texts(value: Any, place: str) -> Any:
-    try:
-        return texts_of(value)
-    except ValueError as error:
-        raise MagicError(f"{place}: looks like a printed list of captions but is none ({error}), got {str(value)[:60]!r}; mend the record") from error
 
 
 def system_name(path: Path) -> str:
@@ -242,11 +193,6 @@ def system_name(path: Path) -> str:
     """
     name = Path(path.name.removesuffix(".gz"))
     return name.stem if name.suffix in (".json", ".jsonl", ".tsv", ".csv", ".txt") else name.name
-
-
-def first_key(record: Mapping[str, Any], keys: Sequence[str]) -> str | None:
-    """The first of these keys that a record has a value for; None if it has none."""
-    return next((key for key in keys if record.get(key) is not None), None)
 
 
 def _named(record: Mapping[str, Any], wanted: str) -> str | None:

@@ -7,12 +7,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from magic_cli.data.annotations import coco_images, is_coco, karpathy_image
 from magic_cli.data.image_names import NamedImages, is_image_name
 from magic_cli.data.json_files import read_records
-from magic_cli.data.predictions import IMAGE_KEYS, first_key, image_key, image_path, record_id, records_of, reference_texts
-from magic_cli.data.text_tables import ID_KEYS, REFERENCE_KEYS
+from magic_cli.data.predictions import record_id, records_of
+from magic_cli.data.record_fields import ID_KEYS, REFERENCE_KEYS, first_key, several_texts
+from magic_cli.data.record_images import guessed_image, named_image
 from magic_cli.errors import MagicError, SettingsError
 
+_Row = tuple[str, tuple[str, ...], Mapping[str, Any]]
+"""An id, its references, and the record that says more of its image."""
 _HINT = "give a COCO or Karpathy annotation file, JSON lines {id, references} or an object {id: [captions]} (data/README.md shows each)"
 
 
@@ -24,14 +28,21 @@ class ReferenceSet:
     captions: dict[str, tuple[str, ...]]
     image_names: dict[str, str] = field(default_factory=dict)
     """Image file of the ids for which the file names one."""
+    guessed_names: dict[str, str] = field(default_factory=dict)
+    """Of the other ids, an image file under a key that need not mean the image."""
 
     def __post_init__(self) -> None:
-        named = ((item, [self.image_names[item]] if item in self.image_names else []) for item in self.captions)
-        object.__setattr__(self, "_named", NamedImages(named))
+        for name, known in (("_named", self.image_names), ("_guessed", self.guessed_names)):
+            named = ((item, [known[item]] if item in known else []) for item in self.captions)
+            object.__setattr__(self, name, NamedImages(named))
 
     def find(self, name: str) -> tuple[str, ...]:
         """The ids of the images that go by a name: one, several if it does not tell them apart, or none."""
         return self._named.find(name)
+
+    def guess(self, name: str) -> tuple[str, ...]:
+        """As ``find``, and then by names that need not mean the image."""
+        return self.find(name) or self._guessed.find(name)
 
     def image_name(self, item: str) -> str | None:
         """The image file of an id, where the file names one, or the id is one."""
@@ -51,7 +62,7 @@ def read_references(path: Path, *, split: str | None = None) -> ReferenceSet:
         SettingsError: No image is of this split.
     """
     document = read_records(path, setting="references", hint=_HINT)
-    rows = list(_coco(document, path) if _is_coco(document) else _records(document, path))
+    rows = list(_coco(document, path) if is_coco(document) else _records(document, path))
     if split is not None:
         splits = sorted({record["split"] for _, _, record in rows if isinstance(record.get("split"), str)})
         if not splits:
@@ -61,53 +72,43 @@ def read_references(path: Path, *, split: str | None = None) -> ReferenceSet:
             raise SettingsError(f"split={split}: {path} has the splits {', '.join(splits)}")
     captions: dict[str, tuple[str, ...]] = {}
     names: dict[str, str] = {}
+    guesses: dict[str, str] = {}
     for number, (item, texts, record) in enumerate(rows, start=1):
         if item in captions:
             raise MagicError(f"{path} record {number}: the id {item!r} stands twice; give all references of an image in one record")
         captions[item] = texts
-        if name := _image_name(record, item):
+        if name := _image_name(record):
             names[item] = name
+        elif not is_image_name(item) and (guess := guessed_image(record)):
+            guesses[item] = guess
     if not captions:
         raise MagicError(f"references={path}: holds no references; {_HINT}")
-    return ReferenceSet(path, captions, names)
+    return ReferenceSet(path, captions, names, guesses)
 
 
-def _is_coco(document: Any) -> bool:
-    return isinstance(document, Mapping) and isinstance(document.get("annotations"), list)
+def _coco(document: Mapping[str, Any], path: Path) -> Iterator[_Row]:
+    """Images without captions are left out, as pycocotools does."""
+    for image in coco_images(document, str(path)):
+        if image.captions:
+            yield image.id, image.captions, image.record
 
 
-def _coco(document: Mapping[str, Any], path: Path) -> Iterator[tuple[str, tuple[str, ...], Mapping[str, Any]]]:
-    """COCO's annotation file: captions apart from images. Images without captions are left out, as pycocotools does."""
-    captions: dict[str, list[str]] = {}
-    for number, annotation in enumerate(document["annotations"], start=1):
-        if not isinstance(annotation, Mapping) or not isinstance(annotation.get("caption"), str) or "image_id" not in annotation:
-            raise MagicError(f"{path} annotation {number}: needs image_id and caption, got {str(annotation)[:80]!r}")
-        captions.setdefault(str(annotation["image_id"]), []).append(annotation["caption"])
-    images: dict[str, Mapping[str, Any]] = {}
-    for number, image in enumerate(document.get("images") or [], start=1):
-        if not isinstance(image, Mapping) or "id" not in image:
-            raise MagicError(f"{path} image {number}: needs an id, got {str(image)[:80]!r}")
-        images[str(image["id"])] = image
-    for item in dict.fromkeys([*images, *captions]):
-        if item in captions:
-            yield item, tuple(captions[item]), images.get(item, {})
-
-
-def _records(document: Any, path: Path) -> Iterator[tuple[str, tuple[str, ...], Mapping[str, Any]]]:
-    rows: list[tuple[str, tuple[str, ...], Mapping[str, Any]]] = []
+def _records(document: Any, path: Path) -> Iterator[_Row]:
+    rows: list[_Row] = []
     single: set[str] = set()
     for number, record in enumerate(records_of(document, path), start=1):
         place = f"{path} record {number}"
         if "sentences" in record:  # Karpathy's
-            by_name = "cocoid" not in record and isinstance(record.get("filename"), str)
-            item = Path(record["filename"]).stem if by_name else record_id(record, place)
-            rows.append((item, reference_texts(record["sentences"], f"{place} (id {item!r}), sentences"), record))
+            image = karpathy_image(record, place)
+            if not image.captions:
+                raise MagicError(f"{place} (id {image.id!r}): its sentences are none; write its references, or leave the record out")
+            rows.append((image.id or record_id(record, place), image.captions, record))
             continue
         item = record_id(record, place)
         if key := first_key(record, REFERENCE_KEYS):
-            rows.append((item, reference_texts(record[key], f"{place} (id {item!r}), {key}"), record))
+            rows.append((item, several_texts(record[key], f"{place} (id {item!r}), {key}"), record))
         elif "caption" in record:  # one reference a record, or all in one
-            rows.append((item, reference_texts(record["caption"], f"{place} (id {item!r}), caption"), record))
+            rows.append((item, several_texts(record["caption"], f"{place} (id {item!r}), caption"), record))
             single.add(item)
         else:
             raise MagicError(f"{place} (id {item!r}): no references (looked for {', '.join(REFERENCE_KEYS)}, caption); {_HINT}")
@@ -124,13 +125,13 @@ def _records(document: Any, path: Path) -> Iterator[tuple[str, tuple[str, ...], 
         yield item, tuple(texts), record
 
 
-def _images_of_numbered_rows(rows: Sequence[tuple[str, tuple[str, ...], Mapping[str, Any]]]) -> list[str] | None:
+def _images_of_numbered_rows(rows: Sequence[_Row]) -> list[str] | None:
     """The image of each row, where ``id`` is a running number of the rows and an image has several; None where ids are images'."""
-    names = [_image_name(record, item) if first_key(record, ID_KEYS) == "id" else None for item, _, record in rows]
+    names = [_image_name(record) if first_key(record, ID_KEYS) == "id" else None for item, _, record in rows]
     has_several = len({item for item, _, _ in rows}) == len(rows) and len(set(names)) < len(rows)
     return names if has_several and None not in names else None
 
 
-def _image_name(record: Mapping[str, Any], item: str) -> str | None:
-    key = image_key(record)
-    return image_path(record, key) if key and (key in IMAGE_KEYS or not is_image_name(item)) else None
+def _image_name(record: Mapping[str, Any]) -> str | None:
+    named = named_image(record)
+    return named[1] if named else None

@@ -11,8 +11,9 @@ from magic_cli.data.json_files import read_json_object
 from magic_cli.errors import MagicError
 
 METRICS, PER_ITEM, COMPARISON = "metrics.json", "per_item.jsonl", "comparison.json"
-PREDICTIONS = "predictions.jsonl"
 """What an evaluation writes into a run folder."""
+PREDICTIONS = "predictions.jsonl"
+"""What a run itself writes there, item by item."""
 
 Form = tuple[str, Callable[[Any], bool]]
 """What a value must be, in words, and the test of it."""

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from magic_cli.data.json_files import holds_json, parse_records, read_records
 from magic_cli.data.text_files import read_text, text_lines
-from magic_cli.data.text_tables import is_named_csv, is_story_header
+from magic_cli.data.text_tables import is_named_csv, is_story_header, titled_rows
 from magic_cli.errors import MagicError
 
 _TITLES_HINT = 'give a ROCStories file (one title<TAB>story a line) or JSON lines {"title", "story"?, "id"?, "image"?} (data/README.md)'
@@ -45,8 +46,12 @@ def read_titles(path: Path, *, images: str | None = None) -> list[StoryRecord]:
         MagicError: Not such a file, an empty title, or an id twice; names the line.
     """
     text = read_text(path, setting="dataset.titles", hint=_TITLES_HINT)
+    document: Any = None
     if holds_json(text) or is_named_csv(path):
         document = parse_records(text, path, setting="dataset.titles", hint=_TITLES_HINT)
+    elif not any(is_story_header(line) for _, line in islice(text_lines(text), 1)):
+        document = titled_rows(text, f"dataset.titles={path}", ("title",))
+    if document is not None:
         rows = document if isinstance(document, list) else [document]
         folder = Path(images).expanduser() if images else path.parent
         records = [_of_json(row, f"dataset.titles={path} record {number}", number, folder) for number, row in enumerate(rows, start=1)]

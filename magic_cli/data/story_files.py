@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from magic_cli.data.system import System
+from magic_cli.data.system import Item, System
 from magic_cli.errors import MagicError
 
 _HINT = (
@@ -29,12 +29,7 @@ def read_story_file(document: Mapping[str, Any], path: Path, name: str) -> Syste
     records = document["evaluation_result"]
     if not isinstance(records, list) or not records:
         raise MagicError(f"{path}: no evaluation_result with stories; {_HINT}")
-    captions: dict[str, str] = {}
-    references: dict[str, tuple[str, ...]] = {}
-    images: dict[str, str] = {}
-    titles: dict[str, str] = {}
-    ranks: dict[str, int] = {}
-    title_ids: dict[str, str] = {}
+    items: list[Item] = []
     for number, record in enumerate(records, start=1):
         try:
             human, generated, prefix = record["reference_continuation_text"], dict(record["generated_result"]), record["prefix_text"]
@@ -45,13 +40,13 @@ def read_story_file(document: Mapping[str, Any], path: Path, name: str) -> Syste
             raise MagicError(f"{path} record {number}: a story must be a text, got {str([human, *stories.values()])[:60]}; {_HINT}")
         if not stories:
             raise MagicError(f"{path} record {number}: has no story; {_HINT}")
+        title = prefix.partition("<|endoftext|>")[0].strip()
         for rank, story in stories.items():
-            item = f"{number}#{rank}"
-            captions[item], ranks[item], title_ids[item] = story, rank, str(number)
-            titles[item] = prefix.partition("<|endoftext|>")[0].strip()
-            if human:
-                references[item] = (human,)
             image = generated[str(rank - 1)].get("image_name")
-            if isinstance(image, str):
-                images[item] = image
-    return System(name, path, captions, references, images, titles=titles, ranks=ranks, title_ids=title_ids)
+            items.append(
+                Item(
+                    f"{number}#{rank}", story, (human,) if human else (),
+                    image=image if isinstance(image, str) else None, title=title, rank=rank, title_id=str(number),
+                )
+            )  # fmt: skip
+    return System(name, path, tuple(items))

@@ -2,9 +2,38 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from magic_cli.data.answers import Answer
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One caption, or one story, and what its file says of it."""
+
+    id: str
+    text: str
+    references: tuple[str, ...] = ()
+    """Empty: the file has none."""
+    image: str | None = None
+    """Image file as it is named there; None: it names none."""
+    guessed_image: str | None = None
+    """Image file under a key that need not mean the item's image; it counts only where no id and no name does."""
+    image_sha256: str | None = None
+    """Of the image file as a run of ours has read it; None: not known."""
+    split: str | None = None
+    title: str | None = None
+    """What a story was written for; None: this is a caption."""
+    rank: int | None = None
+    """Of a story: which of its title's images it was written for, from 1 for the best; None: it was written without one."""
+    title_id: str | None = None
+    """Id of the title of a story that has a rank."""
+    answers: tuple[Answer, ...] = ()
+    """To each step of an item of texts and images; ``text`` is then their whole text."""
+    retrieved: Path | None = None
+    """Image file that was found for a story without one; it lies where this says, whatever folder has the others."""
 
 
 @dataclass(frozen=True)
@@ -13,14 +42,8 @@ class System:
 
     name: str
     source: Path
-    captions: dict[str, str]
-    """Caption, or story, of each id, in the file's order."""
-    references: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    """References of the ids for which the file has them."""
-    images: dict[str, str] = field(default_factory=dict)
-    """Image file of the ids for which the file names one, as it stands there."""
-    retrieved: dict[str, Path] = field(default_factory=dict)
-    """Image files that were found for stories without one; they lie where this says, whatever folder has the others."""
+    items: tuple[Item, ...]
+    """In the file's order; each id stands once. Either all have a title, or none has."""
     keys: tuple[str, str] | None = None
     """Under which keys the first record that names an image has its id and its image; None: there is no such record."""
     ids_are_chosen: bool = False
@@ -29,16 +52,8 @@ class System:
     """manifest.json of a run folder."""
     failed: int = 0
     """Items of a run folder that are known to have no text: failed ones, and one whose line is half-written."""
-    splits: dict[str, str] = field(default_factory=dict)
-    """Split of the ids for which the file says it."""
     planned: int | None = None
     """Items that a run is to write for, where its manifest says it."""
-    titles: dict[str, str] = field(default_factory=dict)
-    """Title that each story was written for; empty: these are captions."""
-    ranks: dict[str, int] = field(default_factory=dict)
-    """Of stories: which of its title's images each was written for, from 1 for the best; not there: written without one."""
-    title_ids: dict[str, str] = field(default_factory=dict)
-    """Id of the title of each story that has a rank."""
     failed_ranks: tuple[int, ...] = ()
     """Rank of each failed story that has one."""
     skipped_ranks: tuple[int, ...] = ()
@@ -47,6 +62,11 @@ class System:
     """The one rank of all its stories, once they have been parted by rank."""
 
     @property
+    def writes_answers(self) -> bool:
+        """Whether these are items of texts and images, with answers to their steps."""
+        return any(item.answers for item in self.items)
+
+    @property
     def writes_stories(self) -> bool:
         """Whether these are stories, not captions."""
-        return bool(self.titles)
+        return any(item.title is not None for item in self.items)

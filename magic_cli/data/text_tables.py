@@ -5,28 +5,24 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
-from magic_cli.data.images import IMAGE_SUFFIXES
+from magic_cli.data.image_names import is_image_name
 from magic_cli.data.listed_texts import texts_of
+from magic_cli.data.record_fields import CAPTION_KEYS, ID_KEYS, REFERENCE_KEYS, column_word
 from magic_cli.data.text_files import text_lines
 from magic_cli.errors import MagicError
 from magic_cli.terminal.wording import counted
 
-# Of two ids in one record the earlier word's counts: beside an image's id, `id` is a running number of the caption.
-ID_KEYS = (
-    "image_id", "img_id", "cocoid", "id", "image_key", "image_name", "file_name", "filename", "image", "image_path",
-)  # fmt: skip
-CAPTION_KEYS = ("caption", "prediction", "pred", "generated_caption", "generated_text", "hypothesis", "text", "story")
-REFERENCE_KEYS = ("references", "captions", "refs", "gts", "reference")
-
 _COLUMNS = {*ID_KEYS, *CAPTION_KEYS, *REFERENCE_KEYS, "split", "title"}
+_TEXTS = {*CAPTION_KEYS, *REFERENCE_KEYS}
 _DELIMITERS = "\t|;,"
 _QUOTING = ";,"
+_QUOTED = re.compile(r'"(?:[^"]|"")*"')
 _NUMBERED = re.compile(r"(.+\.\w+)#\d+")
 
 
@@ -43,17 +39,24 @@ class _Layout:
     def is_header(self, names: Sequence[str]) -> bool:
         words = set(names)
         if self.has_tabs:  # a first caption is not lost because it is the one word "text"
-            return names[0] in {*ID_KEYS, *CAPTION_KEYS} or self.names_both(names)
+            is_texts = names[-1] in _TEXTS and not (names[0].isdigit() or is_image_file(names[0]))
+            return is_texts or names[0] in {*ID_KEYS, *CAPTION_KEYS} or self.names_both(names)
         return bool(words & _COLUMNS) if len(names) > 1 else names[0] in {*CAPTION_KEYS, *REFERENCE_KEYS, "title"}
 
     def names_both(self, names: Sequence[str]) -> bool:
         """Whether a line names a column of images and one of texts, as no plain text does."""
-        return not {*ID_KEYS}.isdisjoint(names) and not {*CAPTION_KEYS, *REFERENCE_KEYS}.isdisjoint(names)
+        return not {*ID_KEYS}.isdisjoint(names) and not _TEXTS.isdisjoint(names)
 
-    def rows(self, text: str, place: str) -> Iterator[tuple[int, list[str]]]:
-        """Cells of each row that is not blank, with the number of its first line."""
+    def rows(self, text: str, place: str, *, is_titled: bool) -> Iterator[tuple[int, list[str]]]:
+        """Cells of each row that is not blank, with the number of its first line.
+
+        With tabs and bars a cell may begin with a quote of its own; one that a table program has quoted has its quotes doubled.
+        Without a header it may be quoted speech, so there only a cell with a doubled quote is taken for such a one.
+        """
         if self.delimiter not in _QUOTING:
-            yield from ((number, line.split(self.delimiter)) for number, line in text_lines(text))
+            for number, line in text_lines(text):
+                cells = line.split(self.delimiter)
+                yield number, [unquoted(cell) if is_titled or '""' in cell.strip()[1:-1] else cell for cell in cells]
             return
         reader = csv.reader(io.StringIO(text), delimiter=self.delimiter, skipinitialspace=self.spaced, strict=True)
         before = 0
@@ -86,7 +89,7 @@ class _Layout:
 def parse_table(text: str, place: str, hint: str) -> list[dict[str, Any]]:
     """Records of a table: the columns that its header line names, or ``{"id", "caption"}`` of two columns with a tab between.
 
-    Columns are parted by tabs, ``|``, ``;`` or ``,``; only with the last two can cells be quoted. Names of columns that the
+    Columns are parted by tabs, ``|``, ``;`` or ``,``; only with the last two can quoted cells hold them. Names of columns that the
     readers know come back in the readers' spelling (``Image ID`` as ``image_id``). Captions and references may be lists, as
     JSON or as Python prints them, of texts or of ``{"caption"}``, as some captioners write; ``#0`` behind an image's name is
     cut off.
@@ -95,7 +98,8 @@ def parse_table(text: str, place: str, hint: str) -> list[dict[str, Any]]:
         MagicError: The text is no such table; names the line.
     """
     layout, first = _layout(text)
-    rows = layout.rows(text, place)
+    is_titled = layout.has_tabs and layout.is_header([_column(unquoted(cell)) for cell in first.split(layout.delimiter)])
+    rows = layout.rows(text, place, is_titled=is_titled)
     top = next(rows)
     names = [_column(cell) for cell in top[1]]
     if layout.is_header(names):
@@ -106,11 +110,30 @@ def parse_table(text: str, place: str, hint: str) -> list[dict[str, Any]]:
         names, rows = ["id", "caption"], chain([top], rows)
     else:
         raise MagicError(f"{place}: neither JSON nor a table of captions (first line {first[:60]!r}); {hint}")
+    return _records(layout, names, rows, place)
+
+
+def _records(layout: _Layout, names: Sequence[str], rows: Iterable[tuple[int, list[str]]], place: str) -> list[dict[str, Any]]:
     records = []
     for number, cells in rows:
         line = f"{place} line {number}"
         records.append(_record(names, layout.fitted(cells, names, line), line))
     return records
+
+
+def columns_of_images(lines: Sequence[str]) -> str | None:
+    """What parts the columns of lines that all begin with an image file, perhaps below a header; None if they do not.
+
+    >>> columns_of_images(["filename,description", "a.jpg,a dog"]), columns_of_images(["a.jpg is a file, I say"])
+    (',', None)
+    """
+    below = lines[1:] or lines
+    return next((sign for sign in _DELIMITERS if all(sign in line and is_image_file(line.partition(sign)[0]) for line in below)), None)
+
+
+def is_text_header(line: str) -> bool:
+    """Whether a line is nothing but the name of a column of texts."""
+    return column_word(unquoted(line)) in _TEXTS
 
 
 def has_header(text: str, *, surely: bool) -> bool:
@@ -128,14 +151,33 @@ def has_header(text: str, *, surely: bool) -> bool:
     return layout.names_both(names) if surely else layout.is_header(names)
 
 
-def is_image_name(cell: str) -> bool:
-    """Whether a cell is the name of an image, or at least one word, as ids are.
+def is_image_file(cell: str) -> bool:
+    """Whether a cell names an image file, perhaps with the number of its caption behind.
 
-    >>> [is_image_name(cell) for cell in ("my dog.jpg#0", "391895", "The Cake")]
+    >>> [is_image_file(cell) for cell in ("my dog.jpg#0", '"my dog.JPG"', "391895")]
     [True, True, False]
     """
-    name = cell.strip().rpartition("#")[0] or cell.strip()
-    return " " not in name or name.lower().endswith(tuple(IMAGE_SUFFIXES))
+    name = unquoted(cell).strip()
+    return is_image_name(name.rpartition("#")[0] or name)
+
+
+def may_be_id(cell: str) -> bool:
+    """Whether a cell may be the id of an image: the name of its file, or at least one word.
+
+    >>> [may_be_id(cell) for cell in ("my dog.jpg#0", "391895", "The Cake")]
+    [True, True, False]
+    """
+    return " " not in (cell.strip().rpartition("#")[0] or cell.strip()) or is_image_file(cell)
+
+
+def unquoted(cell: str) -> str:
+    """What a cell holds that a table program has quoted; any other as it is.
+
+    >>> unquoted('"a ""big"" dog"'), unquoted('"Stop" and "go"')
+    ('a "big" dog', '"Stop" and "go"')
+    """
+    stripped = cell.strip()
+    return stripped[1:-1].replace('""', '"') if _QUOTED.fullmatch(stripped) else cell
 
 
 def is_named_csv(path: Path) -> bool:
@@ -152,20 +194,32 @@ def is_story_header(line: str) -> bool:
     return [column_word(cell) for cell in line.split("\t")] == ["title", "story"]
 
 
+def titled_rows(text: str, place: str, columns: Sequence[str]) -> list[dict[str, Any]] | None:
+    """The records of a file that may be nothing but lines, if its first line names columns; None if it is a text as the others.
+
+    Args:
+        text: What the file holds.
+        place: The file, for error messages.
+        columns: Words of which a header has one, beside other words of columns; one that stands alone is the first or second.
+
+    Raises:
+        MagicError: A row has not as many cells as the header; names the line.
+    """
+    layout, first = _layout(text)
+    names = [column_word(unquoted(cell)) for cell in first.split(layout.delimiter)]
+    if set(columns).isdisjoint(names) or not set(names) <= {*_COLUMNS, *columns}:
+        return None
+    if len(names) > 1:
+        rows = layout.rows(text, place, is_titled=True)
+        return _records(layout, names, islice(rows, 1, None), place)
+    return [{names[0]: unquoted(line).strip()} for _, line in islice(text_lines(text), 1, None)] if names[0] in columns[:2] else None
+
+
 def _layout(text: str) -> tuple[_Layout, str]:
     """How the columns are parted, by the first line, which comes along."""
     first = next((line for _, line in text_lines(text)), "")
     delimiter = next((sign for sign in _DELIMITERS if sign in first), ",")
     return _Layout(delimiter, spaced=delimiter in _QUOTING and f"{delimiter} " in first), first
-
-
-def column_word(name: str) -> str:
-    """A column's name as the key that it means.
-
-    >>> column_word("Image ID")
-    'image_id'
-    """
-    return name.strip().lower().replace(" ", "_")
 
 
 def _column(name: str) -> str:

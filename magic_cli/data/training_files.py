@@ -5,26 +5,18 @@ Each reader gives groups of texts that belong together (the captions of one imag
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from enum import Enum
 from pathlib import Path
 from typing import Any
 
+from magic_cli.data.annotations import AnnotatedImage, coco_images, karpathy_images
 from magic_cli.data.bundled_coco import load_bundled_coco_captions
 from magic_cli.data.json_files import holds_json, parse_records, read_json
 from magic_cli.data.predictions import read_system
+from magic_cli.data.record_fields import ID_KEYS, column_word, item_id, record_texts
 from magic_cli.data.text_files import read_text, text_lines
-from magic_cli.data.text_tables import (
-    CAPTION_KEYS,
-    ID_KEYS,
-    REFERENCE_KEYS,
-    column_word,
-    has_header,
-    is_image_name,
-    is_named_csv,
-    is_story_header,
-    parse_table,
-)
+from magic_cli.data.text_tables import columns_of_images, has_header, is_named_csv, is_story_header, is_text_header, may_be_id, parse_table, unquoted
 from magic_cli.errors import MagicError, SettingsError
 
 Groups = list[list[str]]
@@ -74,30 +66,23 @@ def _bundled(path: Path, split: str | None) -> Groups:
 
 def _karpathy(path: Path, split: str | None) -> Groups:
     document = read_json(path, setting=_SETTING, hint="name Karpathy's JSON file, from his caption_datasets.zip; scripts/prepare_coco.py brings it")
-    with _Expecting(path):
-        images = [(image["split"], [sentence["raw"] for sentence in image["sentences"]]) for image in document["images"]]
-    return _of_split(images, split, path)
+    return _of_split(karpathy_images(document, f"{_SETTING}={path}"), split, path)
 
 
 def _coco_captions(path: Path, split: str | None) -> Groups:
     document = read_json(path, setting=_SETTING, hint=HINT)
-    with _Expecting(path):
-        captions: dict[Any, list[str]] = {}
-        for annotation in document["annotations"]:
-            captions.setdefault(annotation["image_id"], []).append(annotation["caption"])
-        images = [(image.get("split"), captions.get(image["id"], [])) for image in document["images"]]
-    return _of_split(images, split, path)
+    return _of_split(coco_images(document, f"{_SETTING}={path}"), split, path)
 
 
-def _of_split(images: Sequence[tuple[str | None, list[str]]], split: str | None, path: Path) -> Groups:
-    chosen = [captions for of, captions in images if split is None or of == split]
-    if not chosen:
-        known = ", ".join(sorted({str(of) for of, _ in images}))
-        raise SettingsError(f"{_SETTING}={path}: no images of split {split!r}; it has {known or 'no images'}")
-    for number, text in ((number, text) for number, texts in enumerate(chosen, start=1) for text in texts):
-        if not isinstance(text, str):
-            raise MagicError(f"{_SETTING}={path} image {number}: a caption must be a text, got {str(text)[:60]!r}; see data/README.md for the format")
-    return chosen
+def _of_split(images: Iterable[AnnotatedImage], split: str | None, path: Path) -> Groups:
+    groups, known = [], set()
+    for image in images:
+        known.add(str(image.split))
+        if split is None or image.split == split:
+            groups.append(list(image.captions))
+    if not groups:
+        raise SettingsError(f"{_SETTING}={path}: no images of split {split!r}; it has {', '.join(sorted(known)) or 'no images'}")
+    return groups
 
 
 def _stories(path: Path, split: str | None) -> Groups:
@@ -144,11 +129,15 @@ def read_plain(path: Path, form: TextForm, *, setting: str = _SETTING) -> Groups
         return [[line] for line in lines[is_story_header(lines[0]) :]]
     is_table = is_named_csv(path) or has_header(text, surely=not name.endswith(".tsv"))
     if not is_table and form is TextForm.caption and all("\t" in line.strip() for line in lines):
-        is_table = all(is_image_name(line.partition("\t")[0]) for line in lines)
+        is_table = all(may_be_id(line.partition("\t")[0]) for line in lines)
         if not is_table:
             of_stories = ", or for title<TAB>story set dataset.form=story" if setting == _SETTING else ""
             raise MagicError(f"{place}: its lines have columns; {_COLUMNS_HINT}{of_stories}")
-    return _of_records(parse_table(text, place, _COLUMNS_HINT), place, form) if is_table else [[line] for line in lines]
+    if is_table:
+        return _of_records(parse_table(text, place, _COLUMNS_HINT), place, form)
+    if (sign := columns_of_images(lines)) is not None:
+        raise MagicError(f"{place}: its lines are columns parted by {sign!r}, the first of image files; {_COLUMNS_HINT}")
+    return [[unquoted(line)] for line in lines[1:]] if is_text_header(lines[0]) else [[line] for line in lines]
 
 
 def _run(folder: Path, form: TextForm, setting: str) -> Groups:
@@ -156,12 +145,12 @@ def _run(folder: Path, form: TextForm, setting: str) -> Groups:
     if not (folder / "predictions.jsonl").is_file():
         raise MagicError(f"{setting}={folder}: is a folder, and no run folder (it has no predictions.jsonl); {HINT}")
     system = read_system(folder)
-    if form is TextForm.story and not system.titles:
+    if form is TextForm.story and not system.writes_stories:
         raise MagicError(f"{setting}={folder}: is a run of captions, which have no titles; set dataset.form=caption")
     groups: dict[str, list[str]] = {}
-    for item, text in system.captions.items():
-        text = f"{system.titles[item]}\t{text}" if form is TextForm.story else text
-        groups.setdefault(system.title_ids.get(item, item), []).append(text)
+    for item in system.items:
+        text = f"{item.title}\t{item.text}" if form is TextForm.story else item.text
+        groups.setdefault(item.title_id or item.id, []).append(text)
     return list(groups.values())
 
 
@@ -173,56 +162,28 @@ def _of_records(document: Any, place: str, form: TextForm) -> Groups:
         )
     groups: dict[Any, list[str]] = {}
     for number, record in enumerate(document if isinstance(document, list) else [document], start=1):
-        groups.setdefault(_image_of(record) or number, []).extend(_texts_of(record, f"{place} record {number}", form))
+        where = f"{place} record {number}"
+        groups.setdefault(_image_of(record, where) or number, []).extend(_texts_of(record, where, form))
     return list(groups.values())
 
 
-def _image_of(record: Any) -> str | None:
+def _image_of(record: Any, place: str) -> str | None:
     """What tells the record's image from others; None where it names none."""
     keys = ID_KEYS if isinstance(record, Mapping) else ()
-    return next((f"{key}={record[key]}" for key in keys if isinstance(record.get(key), str | int) and record[key] != ""), None)
+    key = next((key for key in keys if isinstance(record.get(key), str | int | float) and record[key] != ""), None)
+    return None if key is None else f"{key}={item_id(record[key], f'{place}: {key}')}"
 
 
 def _texts_of(record: Any, place: str, form: TextForm) -> list[str]:
-    if isinstance(record, str):
-        return [record]
-    fields = {column_word(str(key)): value for key, value in record.items()} if isinstance(record, Mapping) else {}
-    found = {key: texts for key in (*REFERENCE_KEYS, *CAPTION_KEYS) if (texts := _listed(fields.get(key)))}
-    if not found:
-        known = ", ".join((*CAPTION_KEYS, *REFERENCE_KEYS))
-        raise MagicError(f"{place}: has no text under {known}; see data/README.md")
-    key, *others = found
-    if others and key in CAPTION_KEYS:
-        raise MagicError(f"{place}: has {' and '.join(found)}, and it is not known which is the text; keep one of them")
-    if any(text.startswith(("http://", "https://")) and " " not in text for text in found[key]):
-        raise MagicError(f"{place}: holds an address, not a text ({found[key][0][:60]!r}); {_COLUMNS_HINT}")
-    title = fields.get("title")
+    _, texts = record_texts(record, place)
+    if any(text.startswith(("http://", "https://")) and " " not in text for text in texts):
+        raise MagicError(f"{place}: holds an address, not a text ({texts[0][:60]!r}); {_COLUMNS_HINT}")
+    title = next((value for key, value in record.items() if column_word(str(key)) == "title"), None) if isinstance(record, Mapping) else None
     if form is TextForm.story and isinstance(title, str):
-        return [f"{' '.join(title.split())}\t{text}" for text in found[key]]
-    return found[key]
-
-
-def _listed(value: Any) -> list[str]:
-    """A text or a list of texts as a list; empty if it is neither."""
-    texts = [value] if isinstance(value, str) else value
-    return texts if isinstance(texts, list) and all(isinstance(text, str) for text in texts) else []
+        return [f"{' '.join(title.split())}\t{text}" for text in texts]
+    return list(texts)
 
 
 def flatten(groups: Iterable[list[str]]) -> list[str]:
     """The texts of all groups."""
     return [text for group in groups for text in group]
-
-
-class _Expecting:
-    """Turns what a document of another shape raises into one line."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: Any, error: Any, traceback: Any) -> None:
-        if isinstance(error, KeyError | TypeError | AttributeError):
-            problem = f"no key {error}" if isinstance(error, KeyError) else str(error)
-            raise MagicError(f"{_SETTING}={self.path}: not as expected ({problem}); see data/README.md for the format") from error

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -11,7 +11,7 @@ from magic_cli.decoding.guides import Steering
 from magic_cli.decoding.method import DecodingMethod
 from magic_cli.decoding.prompts import Prompt
 from magic_cli.decoding.protocols import LanguageModelState
-from magic_cli.decoding.request import Request
+from magic_cli.decoding.request import Request, Written
 from magic_cli.decoding.rules import apply_rules
 from magic_cli.decoding.step import Choice, Step
 
@@ -23,6 +23,10 @@ class Row:
     prompt: int
     generator: torch.Generator
     generated: list[int] = field(default_factory=list)
+
+    def and_then(self, token: int) -> Row:
+        """The same with one token more."""
+        return Row(self.prompt, self.generator, [*self.generated, token])
 
 
 def open_rows(method: DecodingMethod, request: Request) -> list[Row]:
@@ -58,7 +62,7 @@ class Batch:
 
     def step(self) -> Step:
         """What may come next."""
-        prompts, generated = [self._prompt(row).ids for row in self.rows], [row.generated for row in self.rows]
+        prompts, generated = [self._prompt(row).words for row in self.rows], [row.generated for row in self.rows]
         options = self.request.options
         return Step(
             model=self.request.model,
@@ -68,9 +72,10 @@ class Batch:
             generated=generated,
             remaining=[remaining(self.method, self.request, row) for row in self.rows],
             generators=[row.generator for row in self.rows],
+            ends=ends(self.request, self.rows),
             steering=self.steering,
             lazy=self._lazy,
-            ends=None if options.on_step is not None else lambda row, token: ends(self.method, self.request, self.rows[row], token),
+            is_last=None if options.on_step is not None else lambda row, token: is_done(self.method, self.request, self.rows[row].and_then(token)),
         )
 
     def append(self, choice: Choice, tokens: Sequence[int]) -> None:
@@ -81,12 +86,12 @@ class Batch:
             for row, parent, token in zip(self.rows, parents, tokens, strict=True)
         ]
 
-    def retire(self, choice: Choice, results: dict[int, list[int]], *, reread: bool) -> None:
+    def retire(self, choice: Choice, results: dict[int, Written], *, reread: bool) -> None:
         """Take the finished texts over into the results, and go on with the other rows.
 
         Args:
             choice: The step's.
-            results: Generated tokens by the prompt's index.
+            results: What was written, by the prompt's index.
             reread: Whether tokens were added that are not the choice's own, so that the texts must be read anew.
         """
         keep = self._finish(choice, results)
@@ -97,17 +102,19 @@ class Batch:
             self.steering.select(torch.tensor(keep, device=self.state.logits.device))
         self.state = self._read() if reread else self._advance(choice, keep, num_rows)
 
-    def _finish(self, choice: Choice, results: dict[int, list[int]]) -> list[int]:
+    def _finish(self, choice: Choice, results: dict[int, Written]) -> list[int]:
         """Indices of the rows that go on."""
         if choice.finished is not None:
             width = self.method.rows_per_prompt
             for group, generated in choice.finished.items():
-                results[self.rows[group * width].prompt] = generated
+                results[self.rows[group * width].prompt] = Written(generated)
             return [i for i in range(len(self.rows)) if i // width not in choice.finished]
         keep = []
         for i, row in enumerate(self.rows):
             if is_done(self.method, self.request, row):
-                results[row.prompt] = row.generated
+                # the state ends before the last token, so its last rows are those that the tokens were chosen from
+                hidden = self.state.hidden[i, -len(row.generated) :].clone() if self.request.options.with_hidden else None
+                results[row.prompt] = Written(row.generated, hidden)
             else:
                 keep.append(i)
         return keep
@@ -155,14 +162,14 @@ def steering(request: Request, rows: Sequence[Row]) -> Steering | None:
 
 def remaining(method: DecodingMethod, request: Request, row: Row) -> int:
     """Tokens that the row may still get."""
-    return method.decoding_len - len(request.prompts[row.prompt].ids) - len(row.generated)
+    return request.room(method.decoding_len, row.prompt) - len(row.generated)
 
 
 def is_done(method: DecodingMethod, request: Request, row: Row) -> bool:
     """Whether the row's text has ended."""
-    return remaining(method, request, row) == 0 or request.options.is_settled(row.generated)
+    return remaining(method, request, row) == 0 or request.text_format.is_settled(row.generated)
 
 
-def ends(method: DecodingMethod, request: Request, row: Row, token: int) -> bool:
-    """Whether the row's text would end with this token."""
-    return is_done(method, request, Row(row.prompt, row.generator, [*row.generated, token]))
+def ends(request: Request, rows: Sequence[Row]) -> Callable[[int, int], bool]:
+    """``Step.ends`` of these rows."""
+    return lambda row, token: request.text_format.has_ended([*rows[row].generated, token])

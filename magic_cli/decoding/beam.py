@@ -50,7 +50,7 @@ class _Beams:
         width, logits = self.method.num_beams, step.logits
         num_groups, vocab_size = len(self.scores), logits.shape[-1]
         totals = logits.log_softmax(dim=-1) + torch.tensor(self.scores, device=logits.device).view(-1, 1)
-        # so many that, all ends apart, as many texts as there are beams can go on
+        # so many that, all end tokens apart, as many texts as there are beams can go on
         wanted = min((1 + len(step.model.end_ids)) * width, width * vocab_size)
         best = totals.view(num_groups, -1).topk(wanted, dim=-1)  # (R, V) -> (G, wanted)
         tokens, parents, done = [], [], {}
@@ -75,13 +75,17 @@ class _Beams:
         width, first = self.method.num_beams, group * self.method.num_beams
         length = len(step.generated[first]) + 1
         last_step = step.remaining[first] == 1
-        running, finished = [], self.finished[group]
+        running, ended, finished = [], [], self.finished[group]
         for rank, (score, parent, token) in enumerate(ranked):
-            if token in step.model.end_ids or last_step:
+            if rank >= width and len(running) == width:
+                break
+            if last_step or step.ends(parent, token):
+                ended.append((score + _NEVER, parent, token))
                 if rank < width:  # a worse text than the beam holds may not win by ending early
                     finished.append((score / length**self.method.length_penalty, [*step.generated[parent], token]))
             elif len(running) < width:
                 running.append((score, parent, token))
+        running += ended[: width - len(running)]  # where stop texts end more than those that were looked at, as rows that cannot win
         finished.sort(key=lambda entry: -entry[0])
         del finished[width:]
         if not last_step and len(finished) == width:

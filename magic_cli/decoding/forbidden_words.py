@@ -182,6 +182,8 @@ class WordWatch:
         """The last bytes of the text: as many as a word can reach back, however many spaces it has."""
         parts, size = [], 0
         for token in chain(reversed(generated), reversed(prompt)):
+            if token >= len(self.texts):
+                continue  # the model reads it, but never writes it
             parts.append(self.texts[token])
             size += self._sizes[token]
             if size >= self._window:

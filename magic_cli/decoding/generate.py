@@ -20,7 +20,7 @@ from magic_cli.errors import SettingsError
 
 @torch.inference_mode()
 def generate(
-    model: LanguageModel,
+    model: LanguageModel | None,
     method: Method,
     prompts: Sequence[Prompt | Sequence[int]],
     guides: Sequence[Guide] = (),
@@ -29,9 +29,9 @@ def generate(
     """Continue every prompt.
 
     Args:
-        model: The language model that writes.
+        model: The language model that writes; None: the method needs none.
         method: Decoding method; ``method.decoding_len`` counts the prompt.
-        prompts: B prompts, each at least one token long; lengths may differ.
+        prompts: B prompts, each at least one token long, empty where no language model takes part; lengths may differ.
         guides: What steers the texts, for methods that look at images.
         options: How they are written.
 
@@ -62,11 +62,16 @@ def write_by_steps(method: DecodingMethod, request: Request) -> list[Written]:
         tokens, overruled = decide(batch, step, choice)
         batch.append(choice, tokens)
         batch.retire(choice, results, reread=overruled)
-    return [Written(results[index]) for index in range(len(request.prompts))]
+    return [results[index] for index in range(len(request.prompts))]
 
 
 def _with_hidden(request: Request, written: Sequence[Written]) -> list[Written]:
-    """The same with last-layer hidden states: read once more as a whole, so that every method has them."""
-    texts = [Prompt([*prompt.ids, *one.ids], prompt.vectors) for prompt, one in zip(request.prompts, written, strict=True)]
+    """The same with the hidden states that the tokens were chosen from; what the loop did not bring along is read once more."""
+    unread = [index for index, one in enumerate(written) if one.hidden is None]
+    if not unread:
+        return list(written)
+    prompts = [request.prompts[index] for index in unread]
+    texts = [Prompt([*prompt.ids, *written[index].ids[:-1]], prompt.vectors) for index, prompt in zip(unread, prompts, strict=True)]
     hidden = request.model.prefill(texts).hidden  # (B, T, H), left-padded
-    return [replace(one, hidden=hidden[row, hidden.shape[1] - len(one.ids) :].clone()) for row, one in enumerate(written)]
+    read = {index: hidden[row, hidden.shape[1] - len(written[index].ids) :].clone() for row, index in enumerate(unread)}
+    return [replace(one, hidden=read.get(index, one.hidden)) for index, one in enumerate(written)]

@@ -80,6 +80,44 @@ class _MatchedRows:
         self.vectors = self.vectors[rows]
 
 
+@dataclass
+class ScaledGuide:
+    """Another guide whose score counts in full for some prompts, and less for others."""
+
+    guide: Guide
+    factors: Tensor
+    """(B,) in [0, 1]."""
+
+    @property
+    def weight(self) -> float:
+        return self.guide.weight
+
+    @property
+    def scorer(self) -> ImageTextScorer:
+        return self.guide.scorer
+
+    @property
+    def group(self) -> str:
+        return self.guide.group
+
+    def open(self, prompt_of_row: Tensor) -> _ScaledRows:
+        return _ScaledRows(self.guide.open(prompt_of_row), self.factors[prompt_of_row.to(self.factors.device)])
+
+
+class _ScaledRows:
+    """Rows of another guide, each with its factor (R,)."""
+
+    def __init__(self, rows: OpenGuide, factors: Tensor) -> None:
+        self._rows, self._factors = rows, factors
+
+    def score(self, features: Tensor, forbidden: Tensor | None) -> Tensor:
+        return self._factors[:, None] * self._rows.score(features, forbidden)
+
+    def select(self, rows: Tensor) -> None:
+        self._factors = self._factors[rows]
+        self._rows.select(rows)
+
+
 class Steering:
     """All guides of a batch, bound to its rows; each distinct scorer reads the texts once.
 

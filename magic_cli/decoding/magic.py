@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING
 
@@ -11,6 +11,7 @@ from magic_cli.decoding.guides import Guide, ImageGuide
 from magic_cli.decoding.method import MOST_TOKENS, MOST_VOCABULARY, DecodingMethod, check_vocabulary, require, require_weight
 from magic_cli.decoding.protocols import ImageTextScorer, Vocabulary
 from magic_cli.decoding.step import Candidates, Choice, Step
+from magic_cli.errors import SettingsError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -89,21 +90,25 @@ class MagicSearch(ContrastiveSearch):
         clip_text: Text that is scored against the image.
         clip_text_window: Only so many last tokens of that text are scored, 1 to 32,768 (released code: 60).
         similarity: Image-text match inside the softmax.
+        guides: What steers: ``image``, and others that the group ``guides`` has settings of.
     """
 
     beta: float
     clip_text: ClipText = ClipText.generated
     clip_text_window: int = 60
     similarity: Similarity = Similarity.scaled_cosine
+    guides: list[str] = field(default_factory=lambda: ["image"])
 
     def __post_init__(self) -> None:
         super().__post_init__()
         require_weight("beta", self.beta, limit=1000)
         require("clip_text_window", self.clip_text_window, at_least=1, limit=MOST_TOKENS)
+        if "image" not in self.guides or len(set(self.guides)) < len(self.guides):
+            raise SettingsError(f"decoding.guides must name image, and each guide once, got [{', '.join(self.guides)}]")
 
     @property
     def needs_image(self) -> bool:
-        return self.beta > 0
+        return self.beta > 0 or len(self.guides) > 1
 
     def image_guide(self, scorer: ImageTextScorer, vectors: Tensor) -> Guide:
         return ImageGuide(scorer, vectors, self.beta, self.similarity.value)

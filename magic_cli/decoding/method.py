@@ -7,11 +7,12 @@ be told as one step after the other is a ``WholeTexts``, too: it writes whole te
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Self
 
 from magic_cli import errors
 from magic_cli.decoding.guides import Guide, ImageGuide
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 
 class Method:
     """Base of all methods, those that find texts instead of writing them included."""
+
+    guides: Sequence[str] = ("image",)
+    """Names of what steers the texts, where the method looks at images."""
 
     @property
     def needs_image(self) -> bool:
@@ -46,6 +50,22 @@ class Method:
     def is_sampled(self) -> bool:
         """Whether the seed matters."""
         return False
+
+    def load(self) -> Self:
+        """What decodes by these settings: a copy, which may hold what ``open`` needs. Called once a run, before torch and the models.
+
+        Raises:
+            MagicError: Files that the method reads are missing or damaged.
+        """
+        return copy.copy(self)
+
+    def open(self, viewers: Any) -> dict[str, Any]:
+        """Get ready to decode, when the models are there: by name, what the manifest says of it under ``models``.
+
+        Args:
+            viewers: The image-text models of the run (``image_features.viewers.Viewers``).
+        """
+        return {}
 
     def check(self, model: Vocabulary, prompts: Sequence[Sequence[int]]) -> None:
         """Refuse what the method cannot do with a language model, or with these prompts; here: nothing."""

@@ -15,7 +15,7 @@ class Prompt:
     """What one text continues."""
 
     ids: Sequence[int]
-    """Token ids, at least one. Where a vector stands, the id only fills the place."""
+    """Token ids, at least one. Where a vector stands, the id only fills the place: any number will do."""
     vectors: Mapping[int, Tensor] = field(default_factory=dict)
     """``{place: (D,) input embedding}`` instead of the token's own; places count from 0."""
 
@@ -23,6 +23,16 @@ class Prompt:
         outside = [place for place in self.vectors if not 0 <= place < len(self.ids)]
         if outside:
             raise ValueError(f"vectors stand at places 0 to {len(self.ids) - 1} of a prompt, got {outside[0]}")
+
+    @property
+    def words(self) -> list[int]:
+        """Its real tokens: what methods and rules read."""
+        return [token for place, token in enumerate(self.ids) if place not in self.vectors]
+
+    @property
+    def readable(self) -> list[int]:
+        """All ids, with one that every model has where a vector stands."""
+        return [0 if place in self.vectors else token for place, token in enumerate(self.ids)]
 
     @classmethod
     def of(cls, prompt: Prompt | Sequence[int]) -> Prompt:

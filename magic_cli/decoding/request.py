@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from magic_cli.decoding.guides import Guide, ImageGuide
 from magic_cli.decoding.prompts import Prompt
 from magic_cli.decoding.protocols import LanguageModel
+from magic_cli.decoding.text import EveryToken, TextFormat
 from magic_cli.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -27,12 +28,14 @@ class Options:
     """How texts are written.
 
     Attributes:
-        is_settled: Whether a row's generated tokens already decide its text, so that it may stop.
+        text_format: What texts are written: when one has ended or is settled, so that it may stop, and what of it is returned. None: each
+            gets all the tokens that there is room for.
         seeds: One for every prompt, of sampled methods (0 unless given). A row draws from its own generator, so neither batching nor
             order changes what it draws.
         rules: On the next token; every method goes by them, in this order.
         on_step: Called as ``on_step(prompt index, step index, details)`` after each choice; what was not evaluated is None.
-        with_hidden: Whether the last-layer hidden states of what was written are wanted, too.
+        new_tokens: At most so many tokens are written for a prompt, at least 1; None: as many as ``decoding_len`` leaves room for.
+        with_hidden: Whether the last-layer hidden states that the tokens were chosen from are wanted, too.
         lazy: Look only at candidates that can still win; gives the same tokens.
         memory: Steps of earlier calls with the same method, rules and models, which are not computed again; takes up this call's.
         settle_ties: Compute a choice that rounding may decide once more, for its row alone: whatever the batch, ``lazy`` and
@@ -40,10 +43,11 @@ class Options:
             of ``scoring.py``. Made for float32: coarser numbers are full of ties.
     """
 
-    is_settled: Callable[[list[int]], bool] = lambda generated: False
+    text_format: TextFormat | None = None
     seeds: Sequence[int] | None = None
     rules: Sequence[Rule] = ()
     on_step: OnStep | None = None
+    new_tokens: int | None = None
     with_hidden: bool = False
     lazy: bool = True
     memory: StepMemory | None = None
@@ -54,15 +58,36 @@ class Options:
 class Request:
     """All that a method works from, checked."""
 
-    model: LanguageModel
+    model: LanguageModel | None
     prompts: list[Prompt]
     guides: Sequence[Guide]
     """Present if the method needs an image."""
     options: Options = field(default_factory=Options)
 
+    def __post_init__(self) -> None:
+        count = len(self.prompts)
+        lengths = {"seeds": len(self.options.seeds) if self.options.seeds is not None else count}
+        lengths |= {f"vectors of guide {number}": len(guide.vectors) for number, guide in enumerate(self.guides, 1) if isinstance(guide, ImageGuide)}
+        for name, length in lengths.items():
+            if length != count:
+                raise SettingsError(f"generate: there must be as many {name} as prompts, which are {count}, got {length}")
+        empty = [number for number, prompt in enumerate(self.prompts, start=1) if not prompt.ids]
+        if empty and self.model is not None:
+            raise SettingsError(f"generate: prompt {empty[0]} has no tokens; begin it with the model's start token")
+
+    def room(self, decoding_len: int, index: int) -> int:
+        """Tokens that may be written for one prompt, of a method with this ``decoding_len``."""
+        room = decoding_len - len(self.prompts[index].ids)
+        return room if self.options.new_tokens is None else min(room, self.options.new_tokens)
+
+    @property
+    def text_format(self) -> TextFormat:
+        """How texts end, and what of them is returned."""
+        return self.options.text_format or EveryToken(self.model)
+
     def seed(self, index: int) -> int:
         """Of one prompt."""
-        return self.options.seeds[index] if self.options.seeds else 0
+        return 0 if self.options.seeds is None else self.options.seeds[index]
 
     def image_guide(self, method: str) -> ImageGuide:
         """The one guide of a method that compares whole texts with an image.
@@ -82,7 +107,8 @@ class Written:
     ids: list[int]
     """Generated token ids, prompt excluded."""
     hidden: Tensor | None = None
-    """(T, H) last-layer hidden states of these tokens, where they were asked for."""
+    """(T, H) last-layer hidden states that these tokens were chosen from, where they were asked for: of the prompt's last token and
+    of all generated ones but the last."""
     text: str | None = None
     """The text itself, of methods that find texts instead of writing tokens."""
     details: dict[str, Any] = field(default_factory=dict)

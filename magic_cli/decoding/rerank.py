@@ -11,7 +11,6 @@ from magic_cli.decoding.magic import ClipText
 from magic_cli.decoding.method import DecodingMethod, WholeTexts, refuse_nan, require
 from magic_cli.decoding.protocols import Vocabulary
 from magic_cli.decoding.request import Request, Written
-from magic_cli.decoding.text import until_end
 from magic_cli.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -25,7 +24,7 @@ class Rerank(DecodingMethod, WholeTexts):
     Attributes:
         base: The sampled method that writes the candidates; ``decoding_len`` of both is the same.
         num: Candidates, 1 to 1000; of equal ones only the first counts.
-        clip_text: Text that is scored against the image.
+        clip_text: Text that is scored against the image, as much of it as is returned.
     """
 
     base: Any
@@ -85,7 +84,8 @@ class Rerank(DecodingMethod, WholeTexts):
         """
         from magic_cli.decoding import scoring
 
-        texts = [" ".join(text.split()) for text in request.model.decode([self._words(request, index, ids) for ids in candidates])]
+        lead = request.prompts[index].words if self.clip_text is ClipText.prefix_and_generated else []
+        texts = [request.text_format.cut(lead, ids) for ids in candidates]
         places = {text: place for place, text in reversed(list(enumerate(texts)))}  # the first of equal texts
         distinct = sorted(places, key=places.__getitem__)
         features = guide.scorer.open_texts(1).encode([distinct])
@@ -105,11 +105,6 @@ class Rerank(DecodingMethod, WholeTexts):
                     "token_ids": ids,
                 })
         return candidates[best]
-
-    def _words(self, request: Request, index: int, generated: list[int]) -> list[int]:
-        """The tokens whose text is scored, as far as the first end-of-text."""
-        words = request.prompts[index].ids if self.clip_text is ClipText.prefix_and_generated else []
-        return [*words, *until_end(generated, request.model.end_ids)]
 
 
 def candidate_seed(seed: int, number: int) -> int:

@@ -26,14 +26,18 @@ class RuleSettings:
         repetition_penalty: Makes tokens of the prompt and of the text so far less likely if greater than 1; 0.001 to 1000,
             1 is off.
         forbidden_words: Words and phrases that no text gets, whatever their case and their spelling in tokens.
-        min_length: No text ends before so many tokens, prompt not counted; 0 to 32,768.
-        stop_texts: A text ends before the first of these that is written; upper and lower case differ.
+        min_length: No text ends before so many tokens, prompt not counted, by whatever may end it: an end token, a stop text that
+            begins earlier, a story's fifth sentence; 0 to 32,768.
+        stop_texts: A text ends before the first of these that is written; upper and lower case differ. As in forbidden_words, ``\\n``
+            is a line break and ``\\t`` a tab.
+        repetition_in_prompt: Whether repetition_penalty counts the prompt's tokens, too.
     """
 
     repetition_penalty: float = 1.0
     forbidden_words: list[str] = field(default_factory=list)
     min_length: int = 0
     stop_texts: list[str] = field(default_factory=list)
+    repetition_in_prompt: bool = True
 
     def __post_init__(self) -> None:
         if not math.isfinite(self.repetition_penalty):
@@ -43,7 +47,10 @@ class RuleSettings:
         for name, entries in (("forbidden_words", self.forbidden_words), ("stop_texts", self.stop_texts)):
             if isinstance(entries, str):
                 raise SettingsError(f"rules.{name} must be a list, got {entries!r}; write rules.{name}=[{entries}]")
-            for place, entry in enumerate(entries, start=1):
+            # the command line hands these on as they are typed
+            read = [entry.replace("\\n", "\n").replace("\\t", "\t") if isinstance(entry, str) else entry for entry in entries]
+            setattr(self, name, read)
+            for place, entry in enumerate(read, start=1):
                 # a line break is a text to stop at, but no word
                 if not isinstance(entry, str) or not (entry if name == "stop_texts" else entry.strip()):
                     wrong = f"got {entry!r} as number {place}; leave it out"
@@ -55,15 +62,33 @@ class RuleSettings:
         return self == RuleSettings()
 
     def build(self, model: LanguageModel) -> tuple[list[Rule], StopTexts | None]:
-        """The rules that are set, in the order in which they apply, and the texts to stop at, if any."""
+        """The rules that are set, in the order in which they apply, and what ends a text beside its end token, if anything is set.
+
+        Raises:
+            SettingsError: A text could never be found, since it holds a special token.
+        """
         from magic_cli.decoding import rules
         from magic_cli.decoding.token_texts import token_texts
 
+        for name, entries in (("forbidden_words", self.forbidden_words), ("stop_texts", self.stop_texts)):
+            for entry in entries:
+                if special := model.special_ids.intersection(model.encode(entry)):
+                    [told] = model.token_texts([min(special)])
+                    raise SettingsError(f"rules.{name}: {entry!r} holds the model's special token {told!r}, which stands in no text; leave it out")
+
         built: list[Rule] = []
         if self.repetition_penalty != 1:
-            built.append(rules.RepetitionPenalty(self.repetition_penalty))
+            built.append(rules.RepetitionPenalty(self.repetition_penalty, of_prompt=self.repetition_in_prompt))
         if self.min_length:
             built.append(rules.MinimumLength(self.min_length, model.end_ids))
         if self.forbidden_words:
             built.append(rules.ForbiddenWords(self.forbidden_words, token_texts(model)))
-        return built, rules.StopTexts(self.stop_texts, model.decode) if self.stop_texts else None
+        stops = self.stop_texts or self.min_length
+        return built, rules.StopTexts([as_decoded(model, text) for text in self.stop_texts], model.decode, min_length=self.min_length) if stops else None
+
+
+def as_decoded(model: LanguageModel, text: str) -> str:
+    """A text as it reads inside what a model writes: without spaces that the clean-up of decoded text removes (" ." is ".")."""
+    anchor = "x"  # some tokenizers change the beginning of a text
+    [whole] = model.decode([model.encode(anchor + text)])
+    return whole.removeprefix(anchor) if whole.startswith(anchor) and len(whole) > len(anchor) else text

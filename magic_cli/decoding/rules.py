@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from itertools import chain
+from os.path import commonprefix
 from typing import Protocol
 
 import torch
@@ -29,20 +30,22 @@ class Rule(Protocol):
 
 
 class RepetitionPenalty:
-    """Makes every token of the prompt and of the text so far less likely (Keskar et al. 2019, CTRL, section 4.1).
+    """Makes every token of the text so far less likely, and of the prompt (Keskar et al. 2019, CTRL, section 4.1).
 
     As Hugging Face's ``generate`` does it: a positive score is divided by the penalty, a negative one is multiplied; how often
     a token occurred does not matter.
 
     Args:
         penalty: Greater than 0; 1 changes nothing, below 1 repetitions are favoured.
+        of_prompt: Whether the prompt's tokens count. Hugging Face's ``generate`` does not see those of a prompt of vectors.
     """
 
-    def __init__(self, penalty: float) -> None:
-        self.penalty = penalty
+    def __init__(self, penalty: float, *, of_prompt: bool = True) -> None:
+        self.penalty, self.of_prompt = penalty, of_prompt
 
     def __call__(self, logits: Tensor, prompts: Sequence[Sequence[int]], generated: Sequence[Sequence[int]]) -> Tensor:
-        used = [(row, token) for row, ids in enumerate(zip(prompts, generated, strict=True)) for token in chain(*ids)]
+        texts = zip(prompts, generated, strict=True) if self.of_prompt else zip(generated, strict=True)
+        used = [(row, token) for row, ids in enumerate(texts) for token in chain(*ids) if token < logits.shape[1]]
         if not used:
             return logits.clone()
         place = torch.tensor(used, device=logits.device).unbind(dim=1)
@@ -71,6 +74,10 @@ class MinimumLength:
             if len(ids) < self.num_tokens:
                 result[row, [i for i in self.end_ids if i < logits.shape[1]]] = -torch.inf
         return result
+
+    def and_for(self, end_id: int) -> MinimumLength:
+        """The same for one more token, that ends the texts of one method."""
+        return MinimumLength(self.num_tokens, {*self.end_ids, end_id})
 
 
 class ForbiddenWords:
@@ -116,10 +123,13 @@ class ForcedSequences:
     Args:
         sequences: Not empty ones.
         begin_at: After so many generated tokens the first token of a sequence must come, unless one is under way; None: never.
+        once: At most one sequence is written, and its tokens stand nowhere else; else they are words like others, too.
     """
 
-    def __init__(self, sequences: Sequence[Sequence[int]], *, begin_at: int | None = None) -> None:
-        self.sequences, self.begin_at = [list(sequence) for sequence in sequences], begin_at
+    def __init__(self, sequences: Sequence[Sequence[int]], *, begin_at: int | None = None, once: bool = False) -> None:
+        self.sequences, self.begin_at, self.once = [list(sequence) for sequence in sequences], begin_at, once
+        self._first = {sequence[0] for sequence in self.sequences}
+        self._later = {token for sequence in self.sequences for token in sequence[1:]} - self._first
 
     def __call__(self, logits: Tensor, prompts: Sequence[Sequence[int]], generated: Sequence[Sequence[int]]) -> Tensor:
         result = logits.clone()
@@ -129,6 +139,9 @@ class ForcedSequences:
                 kept = result[row, allowed]
                 result[row] = -torch.inf
                 result[row, allowed] = kept
+            elif self.once:
+                is_written = not self._first.isdisjoint(ids)
+                result[row, sorted(self._later | self._first if is_written else self._later)] = -torch.inf
         return result
 
     def _allowed(self, generated: Sequence[int]) -> list[int] | None:
@@ -146,25 +159,32 @@ class ForcedSequences:
 
 
 class StopTexts:
-    """Texts that end what is written: the text is settled once it holds one, and is cut before it.
+    """What ends a text beside its end token: texts to stop at, before which it is cut, but none before so many tokens.
 
     Args:
-        texts: Not empty ones; upper and lower case differ.
+        texts: Not empty ones; upper and lower case differ. One that begins within the first ``min_length`` tokens ends nothing.
         decode: Token id lists -> their texts, as ``LanguageModel.decode``.
+        min_length: Tokens that a text has at least, prompt not counted.
     """
 
-    def __init__(self, texts: Sequence[str], decode: Callable[[Sequence[Sequence[int]]], list[str]]) -> None:
-        self.texts, self._decode = list(texts), decode
+    def __init__(self, texts: Sequence[str], decode: Callable[[Sequence[Sequence[int]]], list[str]], *, min_length: int = 0) -> None:
+        self.texts, self._decode, self.min_length = list(texts), decode, min_length
 
     def is_settled(self, generated: Sequence[int]) -> bool:
         """Whether the generated tokens hold a stop text."""
-        [text] = self._decode([list(generated)])
-        return any(stop in text for stop in self.texts)
+        return bool(self.texts) and len(generated) > self.min_length and self._find([], generated)[1] is not None
 
-    def cut(self, text: str) -> str:
-        """What stands before the earliest stop text, without white space at its end; a text without one as it is."""
-        places = [text.index(stop) for stop in self.texts if stop in text]
-        return text[: min(places)].rstrip() if places else text
+    def text(self, lead: Sequence[int], generated: Sequence[int]) -> str:
+        """The text of ``lead`` and of the generated tokens before the earliest stop text, without white space at its end."""
+        text, place = self._find(lead, generated)
+        return text if place is None else text[:place].rstrip()
+
+    def _find(self, lead: Sequence[int], generated: Sequence[int]) -> tuple[str, int | None]:
+        """The whole text, and where the earliest stop text begins."""
+        whole, untouched = self._decode([[*lead, *generated], [*lead, *generated[: self.min_length]]])
+        start = len(commonprefix([whole, untouched]))  # what follows may have changed the end of it
+        places = [place for stop in self.texts if (place := whole.find(stop, start)) >= 0]
+        return whole, min(places, default=None)
 
 
 def apply_rules(

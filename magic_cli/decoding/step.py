@@ -81,17 +81,20 @@ class Step:
     logits: Tensor
     """(R, V) scores of the next token, after all rules; -inf: may not come next."""
     prompts: list[Sequence[int]]
+    """Tokens of the rows' prompts; what stands there as a vector is none."""
     generated: list[list[int]]
     """Tokens after the prompt, one list a row."""
     remaining: list[int]
     """Tokens each row may still get, this one included; at least 1."""
     generators: list[Generator]
+    ends: Callable[[int, int], bool]
+    """``ends(row, token)``: whether the row's text comes to its end with this token, which is an end token or completes a stop text."""
     steering: Steering | None = None
     """The guides, bound to the rows; None: nothing steers them."""
     lazy: bool = True
     """Whether candidates that can no longer win need not be looked at."""
-    ends: Callable[[int, int], bool] | None = None
-    """``ends(row, token)``: whether the row's text ends with this token; None: a sole candidate is looked at, too, for a trace."""
+    is_last: Callable[[int, int], bool] | None = None
+    """``is_last(row, token)``: whether no token follows this one; None: a sole candidate is looked at, too, for a trace."""
 
     def candidates(self, k: int) -> Candidates:
         """The ``k`` likeliest next tokens of each row, best first."""
@@ -140,7 +143,7 @@ class Step:
         from magic_cli.decoding import scoring
         from magic_cli.decoding.shortcuts import laziness
 
-        found.wanted = laziness.wanted(found.ids, found.can_win, self.ends) if self.lazy else None
+        found.wanted = laziness.wanted(found.ids, found.can_win, self.is_last) if self.lazy else None
         hidden = self.peek(found.ids, found.wanted)
         return scoring.degeneration_penalty(hidden, self.state.hidden, self.state.valid)
 

@@ -16,10 +16,16 @@ STORY_SENTENCES = 5
 
 
 class TextFormat(Protocol):
-    """How one kind of text starts, when it is settled, and what of it is returned."""
+    """How one kind of text ends, and what of it is returned."""
+
+    def has_ended(self, generated: Sequence[int]) -> bool:
+        """Whether the text has come to its end, by an end token or a text to stop at: no method goes on from there."""
 
     def is_settled(self, generated: Sequence[int]) -> bool:
-        """Whether further tokens can no longer change the returned text."""
+        """Whether further tokens can no longer change the returned text. Beam search goes on: they change how likely the text is."""
+
+    def cut(self, lead: Sequence[int], generated: Sequence[int]) -> str:
+        """The text of ``lead``, and of what was generated behind it as much as is returned."""
 
     def text(self, prompt: Sequence[int], generated: Sequence[int]) -> str:
         """The text that is returned to the user."""
@@ -32,38 +38,57 @@ class CaptionFormat:
     model: LanguageModel
     stop: StopTexts | None = None
 
-    def is_settled(self, generated: Sequence[int]) -> bool:
+    def has_ended(self, generated: Sequence[int]) -> bool:
         return not self.model.end_ids.isdisjoint(generated) or (self.stop is not None and self.stop.is_settled(generated))
 
-    def text(self, prompt: Sequence[int], generated: Sequence[int]) -> str:
+    def is_settled(self, generated: Sequence[int]) -> bool:
+        return self.has_ended(generated)
+
+    def cut(self, lead: Sequence[int], generated: Sequence[int]) -> str:
         words = until_end(generated, self.model.end_ids)
-        [text] = self.model.decode([[*prompt, *words]])
-        if self.stop is not None:  # what the prompt says stops nothing
-            lead = len(self.model.decode([prompt])[0])
-            text = text[:lead] + self.stop.cut(text[lead:])
+        text = self.model.decode([[*lead, *words]])[0] if self.stop is None else self.stop.text(lead, words)
         return " ".join(text.split())
+
+    def text(self, prompt: Sequence[int], generated: Sequence[int]) -> str:
+        return self.cut(prompt, generated)
 
 
 @dataclass
-class StoryFormat:
-    """A story: five sentences between the separator after the title and the next end-of-text, or the first text to stop at."""
+class StoryFormat(CaptionFormat):
+    """A story: five sentences between the separator after the title and the next end-of-text, or the first text to stop at.
 
-    model: LanguageModel
-    stop: StopTexts | None = None
+    Where a text may not end before so many tokens, the sentence that they reach into is the last if it is not among the first five.
+    """
 
     def is_settled(self, generated: Sequence[int]) -> bool:
-        if not self.model.end_ids.isdisjoint(generated):
+        if self.has_ended(generated):
             return True
-        if self.stop is not None and self.stop.is_settled(generated):
-            return True
-        # a piece after the fifth full stop exists, so the first five can no longer change
-        return self.model.decode([list(generated)])[0].count(".") >= STORY_SENTENCES
+        if self.stop is not None and len(generated) < self.stop.min_length:
+            return False
+        # a piece after the last full stop exists, so what stands before can no longer change
+        return self.model.decode([list(generated)])[0].count(".") >= self._num_sentences(generated)
+
+    def cut(self, lead: Sequence[int], generated: Sequence[int]) -> str:
+        story = first_sentences(super().cut([], generated), self._num_sentences(generated))
+        opening = " ".join(self.model.decode([lead])[0].split()) if lead else ""
+        return f"{opening} {story}" if opening else story
 
     def text(self, prompt: Sequence[int], generated: Sequence[int]) -> str:
-        [story] = self.model.decode([until_end(generated, self.model.end_ids)])
-        if self.stop is not None:
-            story = self.stop.cut(story)
-        return first_sentences(" ".join(story.split()))
+        return self.cut([], generated)
+
+    def _num_sentences(self, generated: Sequence[int]) -> int:
+        if self.stop is None or not self.stop.min_length:
+            return STORY_SENTENCES
+        least = self.model.decode([generated[: self.stop.min_length]])[0].rstrip()
+        return max(STORY_SENTENCES, least.count(".") + (not least.endswith(".")))
+
+
+@dataclass
+class EveryToken(CaptionFormat):
+    """As a caption, but a text gets all the tokens that there is room for, whatever they are; for measurements."""
+
+    def is_settled(self, generated: Sequence[int]) -> bool:
+        return False
 
 
 def story_prompt(title: str, separator: str) -> str:
@@ -75,8 +100,8 @@ def story_prompt(title: str, separator: str) -> str:
     return f"{title} {separator}"
 
 
-def first_sentences(story: str) -> str:
-    """The first five sentences by the rule of the released evaluation: only '.' ends a sentence.
+def first_sentences(story: str, number: int = STORY_SENTENCES) -> str:
+    """The first sentences by the rule of the released evaluation: only '.' ends a sentence.
 
     >>> first_sentences("One. Two. Three. Four. Five. Six.")
     'One. Two. Three. Four. Five.'
@@ -84,8 +109,8 @@ def first_sentences(story: str) -> str:
     'One! Two'
     """
     pieces = story.split(".")
-    kept = ".".join(pieces[:STORY_SENTENCES]).strip(".")
-    return f"{kept}." if len(pieces) > STORY_SENTENCES else kept
+    kept = ".".join(pieces[:number]).strip(".")
+    return f"{kept}." if len(pieces) > number else kept
 
 
 def until_end(ids: Sequence[int], end_ids: frozenset[int]) -> list[int]:

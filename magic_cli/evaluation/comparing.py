@@ -65,7 +65,10 @@ def _check_pair(first: Corpus, second: Corpus) -> None:
     for item, mine, other in zip(first.ids, first.references, second.references, strict=True):
         if mine and other and mine != other:
             raise SettingsError(f"--compare: {first.name} and {second.name} have other references for {item!r}; give both the same with --references")
-    if not first.titles:
+    for item, mine, other in zip(first.ids, first.answers, second.answers, strict=False):
+        if [answer.true_image and answer.true_image.resolve() for answer in mine] != [answer.true_image and answer.true_image.resolve() for answer in other]:
+            raise SettingsError(f"--compare: {first.name} and {second.name} have other true images for {item!r}; compare runs on the same items")
+    if not first.titles and not first.answers:
         _check_same_images(first, second)
 
 

@@ -3,32 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from magic_cli.data.image_lookup import ImageLookup
 from magic_cli.data.paths import named_paths
-from magic_cli.data.predictions import System, read_system
+from magic_cli.data.predictions import read_system
 from magic_cli.data.references import ReferenceSet
+from magic_cli.data.system import System
 from magic_cli.errors import MagicError, SettingsError
-from magic_cli.evaluation.found_images import find_images
+from magic_cli.evaluation.answers import answers_corpus
+from magic_cli.evaluation.coverage import Coverage, run_notes, wanted
+from magic_cli.evaluation.found_images import images_of_captions
 from magic_cli.evaluation.matching import Match, match_references
 from magic_cli.metrics.base import Corpus
-from magic_cli.metrics.text import one_line
+from magic_cli.metrics.text import collapsed, says_something
 from magic_cli.terminal.wording import counted
+
+_NOTHING = frozenset({"nan", "NaN", "None", "null", "NULL", "<NA>"})
 
 
 @dataclass(frozen=True)
-class Coverage:
-    """What of a system's output is scored, and what is not."""
+class Prepared:
+    """A system's captions, matched with their references and not scored yet."""
 
-    n: int
-    """Captions scored; empty ones are among them and score 0."""
-    missing: int
-    """Images with references, or of the run, that have no caption."""
-    dropped: int = 0
-    """Captions without references, left out because ``unmatched=drop``."""
-    notes: tuple[str, ...] = field(default=())
+    system: System
+    corpus: Corpus
+    coverage: Coverage
+    references: Path
+    """Where they come from."""
+    folder: Path
+    """Where the results will be written."""
 
 
 def find_systems(patterns: Sequence[str], *, id_key: str | None, caption_key: str | None) -> list[System]:
@@ -42,7 +47,7 @@ def find_systems(patterns: Sequence[str], *, id_key: str | None, caption_key: st
         raise SettingsError("systems is empty; name a run folder or a prediction file, as in `magic evaluate RUN`")
     paths: list[Path] = []
     for pattern in patterns:
-        found = named_paths(pattern)
+        found = named_paths(pattern, setting="systems")
         if not found:
             raise SettingsError(f"systems={pattern}: no such file or folder (looked at {Path(pattern).expanduser().absolute()})")
         paths += found
@@ -71,12 +76,12 @@ def of_split(system: System, split: str) -> System:
     Raises:
         SettingsError: It says none, or has none of this split.
     """
-    if not system.splits:
+    splits = {item.split for item in system.items if item.split is not None}
+    if not splits:
         raise SettingsError(f"split={split}: {system.source} has no splits; give references that have, or leave split out")
-    captions = {item: caption for item, caption in system.captions.items() if system.splits.get(item) == split}
-    if not captions:
-        raise SettingsError(f"split={split}: {system.source} has the splits {', '.join(sorted(set(system.splits.values())))}")
-    return replace(system, captions=captions, planned=None)
+    if split not in splits:
+        raise SettingsError(f"split={split}: {system.source} has the splits {', '.join(sorted(splits))}")
+    return replace(system, items=tuple(item for item in system.items if item.split == split), planned=None)
 
 
 def build_corpus(
@@ -97,53 +102,51 @@ def build_corpus(
     Raises:
         MagicError: A caption has no references that are needed, two captions belong to one image, or a name fits two images.
     """
+    if system.writes_answers:
+        return answers_corpus(system, references)
     match = _own(system, needs_references) if references is None else match_references(system, references, drop_unmatched=drop_unmatched)
     found = match.items
     if not found:
         where = references.source if references else system.source
-        nothing = "its caption has no" if len(system.captions) == 1 else f"none of its {len(system.captions)} captions has"
+        nothing = "its caption has no" if len(system.items) == 1 else f"none of its {len(system.items)} captions has"
         raise MagicError(f"{system.source}: {nothing} references in {where}; compare the ids")
-    ids = list(found)
+    images_found = images_of_captions(system, found, references, images)
+    digests = tuple(item.image_sha256 if item.retrieved is None else None for item in found.values())
     corpus = Corpus(
         name=system.name,
-        ids=tuple(ids),
-        captions=tuple(one_line(system.captions[found[item]]) for item in ids),
-        references=tuple(
-            tuple(map(one_line, references.captions[item] if references else system.references.get(item, ()))) for item in ids
-        ),
-        images=find_images(system, found, references, images),
+        ids=tuple(found),
+        captions=tuple(collapsed(item.text) for item in found.values()),
+        references=tuple(tuple(map(collapsed, references.captions[target] if references else item.references)) for target, item in found.items()),
+        images=images_found.files,
+        image_digests=digests if any(digests) else (),
         image_folder=images.root if images else None,
-        titles=tuple(one_line(system.titles[found[item]]) for item in ids) if system.writes_stories else (),
+        titles=tuple(collapsed(item.title) for item in found.values() if item.title is not None),
     )
-    total = len(references.captions) if references else max(len(ids) + system.failed, _wanted(system))
-    dropped = len(system.captions) - len(ids)
-    return corpus, Coverage(len(ids), total - len(ids), dropped=dropped, notes=(*match.notes, *_notes(system)))
-
-
-def _wanted(system: System) -> int:
-    """Images that a run is to caption, those left out on purpose apart; 0 if it is not known."""
-    if system.rank is not None:
-        return system.planned or 0
-    counts = (system.manifest or {}).get("counts", {})
-    return system.planned - counts.get("skipped", 0) if system.planned is not None else 0
+    total = len(references.captions) if references else max(len(found) + system.failed, wanted(system))
+    dropped = len(system.items) - len(found)
+    notes = (*match.notes, *images_found.notes, *run_notes(system), *_wordless(corpus))
+    return corpus, Coverage(len(found), total - len(found), dropped=dropped, notes=notes)
 
 
 def _own(system: System, needs_references: bool) -> Match:
-    without = [item for item in system.captions if not system.references.get(item)] if needs_references else []
-    if without and len(without) == len(system.captions):
+    without = [item.id for item in system.items if not item.references] if needs_references else []
+    if without and len(without) == len(system.items):
         raise MagicError(
             f"{system.source}: has no references; give them with --references FILE, or score by what needs none: --metrics clip_score,repetition"
         )
     if without:
         raise MagicError(f"{system.source}: {counted(len(without), 'caption has', 'captions have')} no references, e.g. id {without[0]!r}; give them with --references FILE")
-    return Match({item: item for item in system.captions})
+    return Match({item.id: item for item in system.items})
 
 
-def _notes(system: System) -> tuple[str, ...]:
+def _wordless(corpus: Corpus) -> list[str]:
+    """References without a word, which no caption can fit, and captions that are what programs write for nothing."""
     notes = []
-    if system.manifest is not None and system.manifest.get("status") != "complete":
-        notes.append(f"the run is {system.manifest.get('status')}, not complete")
-    if system.failed:
-        item, text = ("title", "story") if system.writes_stories else ("image", "caption")
-        notes.append(counted(system.failed, f"{item} of the run has no {text}", f"{item}s of the run have no {text}"))
-    return tuple(notes)
+    without = [item for item, texts in zip(corpus.ids, corpus.references, strict=True) if texts and not any(map(says_something, texts))]
+    if without:
+        notes.append(f"{counted(len(without), 'item has', 'items have')} no reference with a word, e.g. id {without[0]!r}")
+    for what, texts in (("caption", corpus.captions), ("reference", tuple(text for texts in corpus.references for text in texts))):
+        nothing = [text for text in texts if text in _NOTHING]
+        if nothing:
+            notes.append(f"{counted(len(nothing), f'{what} is', f'{what}s are')} {nothing[0]!r}, as programs write where there is none, and scored as that word")
+    return notes

@@ -10,50 +10,35 @@ from pathlib import Path
 from typing import Any
 
 from magic_cli.data.image_lookup import ImageLookup
-from magic_cli.data.predictions import System
 from magic_cli.data.references import read_references
+from magic_cli.data.system import System
 from magic_cli.errors import SettingsError
-from magic_cli.evaluation.corpora import Coverage, build_corpus, of_split
-from magic_cli.evaluation.image_text import ConfiguredModel
-from magic_cli.evaluation.result_folders import METRICS, PER_ITEM, check_folder, digest, output_folder, owner, read_earlier, read_earlier_items, unwritable
+from magic_cli.evaluation.corpora import Prepared, build_corpus, of_split
+from magic_cli.evaluation.coverage import Coverage
+from magic_cli.evaluation.models import MetricModels
+from magic_cli.evaluation.result_folders import METRICS, PER_ITEM, check_folder, digest, image_digest, output_folder, owner, read_earlier, read_earlier_items, unwritable
 from magic_cli.evaluation.results import per_item, summarize
 from magic_cli.evaluation.scoring import run_metrics
 from magic_cli.evaluation.settings import ScoringSettings, Unmatched
-from magic_cli.evaluation.encoders import connect_text_models
+from magic_cli.evaluation.step_wise import StepWise
 from magic_cli.metrics.base import Corpus, Metric, Scores
-from magic_cli.metrics.clip_score import ImageTextMetric
+from magic_cli.metrics.image_text import FeatureMetric
 from magic_cli.files import json_lines, write_atomically
 
 
 @dataclass(frozen=True)
-class Prepared:
-    """A system's captions, matched with their references and not scored yet."""
+class Evaluation(Prepared):
+    """One system's captions with their scores."""
 
-    system: System
-    corpus: Corpus
-    coverage: Coverage
-    references: Path
-    """Where they come from."""
-    folder: Path
-    """Where the results will be written."""
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """One system's scores."""
-
-    system: System
-    corpus: Corpus
     scores: tuple[Scores, ...]
     document: dict[str, Any]
     """What metrics.json holds of this evaluation."""
-    folder: Path
 
     def write(self) -> bool:
         """Write metrics.json and per_item.jsonl, each atomically; other measures of the same captions are kept.
 
         Returns:
-            Whether scores of other captions or references stood there, which are replaced.
+            Whether scores of other captions, references or images stood there, which are replaced.
 
         Raises:
             MagicError: They cannot be written.
@@ -71,8 +56,9 @@ class Evaluation:
             raise unwritable(self.folder, error) from error
 
     def _same_items(self, earlier: dict[str, Any] | None) -> dict[str, Any] | None:
-        """An earlier metrics.json of the very same captions and references; None if it is of others."""
-        is_same = earlier is not None and earlier["identity"]["items"] == self.document["identity"]["items"]
+        """An earlier metrics.json of the very same captions, references and images; None if it is of others."""
+        before, now = (earlier or {}).get("identity", {}), self.document["identity"]
+        is_same = earlier is not None and before["items"] == now["items"] and before.get("images", now.get("images")) == now.get("images", before.get("images"))
         return earlier if is_same and (self.folder / PER_ITEM).is_file() else None
 
     def _merged_items(self, items: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -81,12 +67,14 @@ class Evaluation:
 
 
 def _merged(earlier: dict[str, Any], document: dict[str, Any]) -> dict[str, Any]:
-    """The new document, with what only the earlier one has."""
+    """The new document, with what only the earlier one has, but for intervals by another bootstrap, of which the new one says nothing."""
     merged = dict(document)
+    if earlier.get("bootstrap") != document["bootstrap"]:
+        earlier = earlier | {"metrics": {key: score | {"interval": None} for key, score in earlier["metrics"].items()}}
     for key in ("metrics", "tools", "settings"):
         merged[key] = earlier[key] | document[key]
     merged["image_text_model"] = document["image_text_model"] or earlier.get("image_text_model")
-    merged["identity"] = document["identity"] | {"metrics": merged["settings"]}
+    merged["identity"] = {key: earlier["identity"][key] for key in ("images",) if key in earlier["identity"]} | document["identity"] | {"metrics": merged["settings"]}
     measured = {name for name in merged["tools"] if name not in document["not_run"]}
     merged["not_run"] = {name: why for name, why in (earlier["not_run"] | document["not_run"]).items() if name not in measured}
     return merged
@@ -126,35 +114,38 @@ def evaluate(prepared: Sequence[Prepared], settings: ScoringSettings) -> list[Ev
         MagicError: No metric could run, or evaluation was stopped.
     """
     metrics = settings.metrics.chosen()
-    model = ConfiguredModel(settings)
-    model.connect(metrics)
-    connect_text_models(metrics, settings)
+    models = MetricModels(settings)
+    models.connect(metrics)
+    if any(one.corpus.answers for one in prepared):
+        metrics = [StepWise(metric, settings.metrics.tokenize) if metric.needs_tokens else metric for metric in metrics]
     corpora, outcome = run_metrics(metrics, [one.corpus for one in prepared], settings.metrics.tokenize)
     facts = {
-        "tools": {metric.name: _tool(metric, model) for metric in metrics if metric.name in outcome.scores},
-        "image_text_model": model.facts or None,
+        "tools": {metric.name: _tool(metric, models) for metric in metrics if metric.name in outcome.scores},
+        "image_text_model": models.image_text_facts or None,
         "settings": settings.metrics.described(),
         "bootstrap": asdict(settings.bootstrap),
         "seconds": outcome.seconds,
         "evaluated": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
+    looked_at = any(isinstance(metric, FeatureMetric) and metric.name in outcome.scores for metric in metrics)
     evaluations = []
     for i, (one, corpus) in enumerate(zip(prepared, corpora, strict=True)):
         scores = tuple(score for of_corpora in outcome.scores.values() for score in of_corpora[i])
+        one = replace(one, corpus=corpus)
+        identity = {"items": digest(corpus), "owner": owner(one.system), "metrics": settings.metrics.described()}
         document = summarize(
-            one.system, corpus, one.coverage, scores,
-            references=one.references,
+            one, scores,
             intervals=_intervals(scores, settings),
             not_run=outcome.not_run,
-            facts={"identity": {"items": digest(corpus), "owner": owner(one.system), "metrics": settings.metrics.described()}, **facts},
+            facts={"identity": identity | ({"images": image_digest(corpus)} if looked_at else {}), **facts},
         )  # fmt: skip
-        evaluations.append(Evaluation(one.system, corpus, scores, document, one.folder))
+        evaluations.append(Evaluation(**vars(one), scores=scores, document=document))
     return evaluations
 
 
-def _tool(metric: Metric, model: ConfiguredModel) -> dict[str, Any]:
+def _tool(metric: Metric, models: MetricModels) -> dict[str, Any]:
     """What computed a metric; other metrics of the same file may be by another model."""
-    return metric.facts() | ({"image_text_model": model.facts} if isinstance(metric, ImageTextMetric) else {})
+    return metric.facts() | ({"image_text_model": models.image_text_facts} if isinstance(metric, FeatureMetric) else {})
 
 
 def _only_common(built: Sequence[tuple[Corpus, Coverage]]) -> list[tuple[Corpus, Coverage]]:
@@ -171,7 +162,7 @@ def _only_common(built: Sequence[tuple[Corpus, Coverage]]) -> list[tuple[Corpus,
     for corpus, coverage in built:
         places = {item: i for i, item in enumerate(corpus.ids)}
         rows = [places[item] for item in order]
-        names = ("ids", "captions", "references", "images", *(["titles"] if corpus.titles else []))
+        names = ("ids", "captions", "references", *(name for name in ("images", "titles", "image_digests", "answers") if getattr(corpus, name)))
         columns = {name: tuple(getattr(corpus, name)[i] for i in rows) for name in names}
         kept.append((replace(corpus, **columns), replace(coverage, n=len(rows), dropped=coverage.dropped + coverage.n - len(rows))))
     return kept

@@ -2,39 +2,48 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 from magic_cli.data.image_lookup import ImageLookup
+from magic_cli.data.image_names import aliases, contradicted
 from magic_cli.data.references import ReferenceSet
-from magic_cli.data.system import System
+from magic_cli.data.system import Item, System
 from magic_cli.errors import SettingsError
+from magic_cli.evaluation.matching import note_of_others
 
 
-def find_images(
-    system: System, items: Mapping[str, str], references: ReferenceSet | None, folder: ImageLookup | None
-) -> tuple[Path | None, ...]:
+class FoundImages(NamedTuple):
+    """Of each item the file; None: nobody names one. And what the user should know of how they were found."""
+
+    files: tuple[Path | None, ...]
+    notes: list[str]
+
+
+def images_of_captions(
+    system: System, items: Mapping[str, Item], references: ReferenceSet | None, folder: ImageLookup | None
+) -> FoundImages:
     """Image files of a system's captions; one that is not found below the folder stands there under the name that was looked for.
 
     Args:
         system: What a captioner wrote.
-        items: ``{id in the corpus: id of the caption}``.
+        items: Its caption of each id of the corpus.
         references: May name the images that the system does not.
         folder: Where they are looked for; None: where the files say.
-
-    Returns:
-        For each item its file; None: nobody names one.
 
     Raises:
         SettingsError: A name fits two files, two names find the same file, or a subfolder may hide what is missing.
     """
     found: list[Path | None] = []
     owners: dict[Path, str] = {}
+    others: list[tuple[str, str]] = []
     for target, item in items.items():
-        if item in system.retrieved:
-            found.append(system.retrieved[item])
+        if item.retrieved is not None:
+            found.append(item.retrieved)
             continue
-        names = _names(system, item, references, target, with_ids=folder is not None)
+        names = _names(item, references, target, with_ids=folder is not None)
         if not names or folder is None:
             found.append(Path(names[0]) if names else None)
             continue
@@ -45,15 +54,24 @@ def find_images(
                 "files are called, or leave out the caption whose image is not there"
             )
         found.append(file or folder.root / names[0])
-    if folder is not None and folder.unread and any(file is not None and not file.exists() for file in found):
+        if file is not None and file.is_relative_to(folder.root) and (other := _contradicted(names, file.relative_to(folder.root).as_posix())):
+            others.append(other)
+    if folder is not None and folder.unread and any(file is not None and not os.path.exists(file) for file in found):
         raise SettingsError(f"images={folder.root}: cannot read {', '.join(folder.unread)}; mend the permissions, or name another folder")
-    return tuple(found)
+    return FoundImages(tuple(found), note_of_others(others, f"another folder or suffix below {folder.root}") if folder else [])
 
 
-def _names(system: System, item: str, references: ReferenceSet | None, target: str, *, with_ids: bool) -> list[str]:
-    """Names of an image's file or, for want of those, ids that its file may be called after; a story's id is its title's."""
-    named = [name for name in (system.images.get(item), references.image_name(target) if references else None) if name]
-    return named or ([item, target] if with_ids and not system.writes_stories else [])
+def _contradicted(names: list[str], file: str) -> tuple[str, str] | None:
+    """The name that a file below the folder was found by, and the file, where its folder or suffix is another."""
+    name = next((name for name in names if contradicted(name, [file])), None)
+    return None if name is None or any(file in aliases(other) for other in names) else (name, file)
+
+
+def _names(item: Item, references: ReferenceSet | None, target: str, *, with_ids: bool) -> list[str]:
+    """Names of an image's file or, for want of those, ids that its file may be called after (a story's id is its title's), then guesses."""
+    named = [name for name in (item.image, references.image_name(target) if references else None) if name]
+    guessed = [name for name in (item.guessed_image, references.guessed_names.get(target) if references else None) if name]
+    return named or [*([item.id, target] if with_ids and item.title is None else []), *guessed]
 
 
 def _find(system: System, names: list[str], folder: ImageLookup) -> Path | None:

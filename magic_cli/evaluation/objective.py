@@ -13,7 +13,7 @@ from magic_cli.evaluation.evaluate import evaluate, prepare
 from magic_cli.evaluation.settings import ScoringSettings
 from magic_cli.metrics.base import Corpus, Measure
 from magic_cli.metrics.settings import MEASURES, METRICS, MetricsSettings
-from magic_cli.metrics.encoders import TextModelMetric
+from magic_cli.metrics.encoders import EncoderMetric
 from magic_cli.models.sources import locate
 
 
@@ -47,7 +47,7 @@ def require_measurable(settings: Any) -> None:
         scoring.metrics.require([corpus])
         if scoring.metrics.needs_images() and not settings.decoding.needs_image:  # else the run itself begins with the model
             locate(settings.image_text_model)
-        if isinstance(metric, TextModelMetric) and (model := getattr(metric, "model", None)) is not None:
+        if isinstance(metric, EncoderMetric) and (model := getattr(metric, "model", None)) is not None:
             locate(model)
     except MagicError as reason:
         raise MagicError(f"run.objective={key}: {reason}") from reason

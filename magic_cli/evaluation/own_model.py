@@ -56,6 +56,9 @@ def with_own_model(settings: ScoringSettings, systems: Sequence[System]) -> tupl
 
     Returns:
         The settings, and a warning where the runs were made with different models, so that the default stays.
+
+    Raises:
+        MagicError: A run's manifest is damaged.
     """
     if not settings.metrics.needs_images() or settings.image_text_model != DEFAULT_SCORER:
         return settings, None
@@ -68,15 +71,24 @@ def with_own_model(settings: ScoringSettings, systems: Sequence[System]) -> tupl
 
 
 def _own(system: System) -> OwnImageTextModel | None:
-    """What a run's manifest says of its image-text model; None: it had none, or this is no run."""
+    """What a run's manifest says of its image-text model; None: it had none, or this is no run.
+
+    Raises:
+        MagicError: The manifest is damaged.
+    """
     manifest = system.manifest or {}
     identity, used = (manifest.get(key) for key in ("identity", "models"))
     values = identity.get("image_text_model") if isinstance(identity, dict) else None
     if not isinstance(values, dict) or values.get("family") not in Family.__members__:
         return None
     facts = used.get("image_text_model") if isinstance(used, dict) else None
-    known = {key: values.get(key) for key in ("name", "path", "pretrained", "logit_scale")}
+    known = {key: values.get(key) for key in ("name", "path", "pretrained", "revision", "logit_scale")}
+    for key, value in known.items():
+        kinds, what = (int | float, "a number") if key == "logit_scale" else (str, "a text")
+        if value is not None and (isinstance(value, bool) or not isinstance(value, kinds)):
+            got = f"identity.image_text_model.{key} must be {what} or null, got {str(value)[:60]!r}"
+            raise MagicError(f"{system.source / 'manifest.json'}: {got}; {_CHOOSE}, or write the run anew")
     return OwnImageTextModel(
-        **known, revision=values.get("revision") or "main", family=Family[values["family"]], run=str(system.source),
+        **known | {"revision": known["revision"] or "main"}, family=Family[values["family"]], run=str(system.source),
         files=facts.get("files") if isinstance(facts, dict) else None,
     )  # fmt: skip

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from magic_cli.data.json_files import read_growing_lines
+from magic_cli.data.paths import expanded
 from magic_cli.data.run_files import METRICS, PER_ITEM, PREDICTIONS, read_scores
 from magic_cli.data.system import System
 from magic_cli.errors import MagicError, SettingsError
@@ -21,7 +22,7 @@ def output_folder(system: System, corpus: Corpus, settings: ScoringSettings, num
     """The run folder itself, or ``output``, or a folder named after the file and a hash of what is scored, and how."""
     name = system.name.replace("/", "-")
     if settings.output:
-        folder = Path(settings.output).expanduser()
+        folder = expanded(settings.output, "output")
         return folder / name if num_systems > 1 else folder
     if system.manifest is not None:
         return system.source if system.rank in (None, 1) else system.source / f"image_{system.rank}"
@@ -33,13 +34,20 @@ def _how(settings: ScoringSettings) -> str:
     how: list[Any] = [settings.metrics.described(), asdict(settings.bootstrap), settings.run.dtype.value]
     if settings.metrics.needs_images():
         how.append({key: value for key, value in vars(settings.image_text_model).items() if key != "recommended"})
+        if settings.images:
+            how.append(str(expanded(settings.images, "images").resolve()))
     return json.dumps(how, sort_keys=True, default=str)
 
 
 def digest(corpus: Corpus) -> str:
     """SHA-256 of the ids, captions and references that are scored."""
-    items = [corpus.ids, corpus.captions, corpus.references]
+    items = [corpus.ids, corpus.captions, corpus.references, *([[answer.facts for answer in answers] for answers in corpus.answers])]
     return hashlib.sha256(json.dumps(items).encode()).hexdigest()
+
+
+def image_digest(corpus: Corpus) -> str:
+    """SHA-256 of where the images are that are looked at."""
+    return hashlib.sha256(json.dumps([file and str(file.resolve()) for file in corpus.images]).encode(errors="surrogateescape")).hexdigest()
 
 
 def owner(system: System) -> str:

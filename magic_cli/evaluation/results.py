@@ -6,12 +6,10 @@ import math
 import platform
 from collections.abc import Mapping, Sequence
 from importlib import metadata
-from pathlib import Path
 from typing import Any
 
 from magic_cli import __version__
-from magic_cli.data.predictions import System
-from magic_cli.evaluation.corpora import Coverage
+from magic_cli.evaluation.corpora import Prepared
 from magic_cli.metrics.base import Corpus, Scores
 from magic_cli.metrics.text import says_something
 
@@ -20,23 +18,21 @@ _RUN_FACTS = ("identity", "magic", "git_revision", "models", "counts", "sessions
 
 
 def summarize(
-    system: System,
-    corpus: Corpus,
-    coverage: Coverage,
+    prepared: Prepared,
     scores: Sequence[Scores],
     *,
-    references: Path | None,
     intervals: Mapping[str, tuple[float, float]],
     not_run: Mapping[str, str],
     facts: Mapping[str, Any],
 ) -> dict[str, Any]:
     """The document of metrics.json: values in their own range (tables print them times ``scale``), n, versions, settings."""
+    system, corpus, coverage = prepared.system, prepared.corpus, prepared.coverage
     return {
         "system": system.name,
         "source": str(system.source),
         "image_rank": system.rank,
-        "references": str(references or system.source),
-        "texts": "stories" if corpus.titles else "captions",
+        "references": str(prepared.references),
+        "texts": "stories" if corpus.titles else "answers" if corpus.answers else "captions",
         "n": coverage.n,
         "missing": coverage.missing,
         "dropped": coverage.dropped,

@@ -1,18 +1,24 @@
-"""Stories made ready for scoring: parted by the rank of their image, images found for methods that saw none, people's own."""
+"""Stories made ready for scoring: parted by image, images found for methods that saw none, people's own, and the metrics they have."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+from magic_cli.data.paths import expanded
 from magic_cli.data.stories import read_retrieved
-from magic_cli.data.system import System
+from magic_cli.data.system import Item, System
 from magic_cli.errors import SettingsError
 from magic_cli.evaluation.settings import ScoringSettings
+from magic_cli.metrics.settings import MetricsSettings
 
 HUMAN = "human"
 TOP_RANK = 1
+STORY_METRICS = ("repetition", "coherence", "mauve", "clip_score")
+"""The paper's."""
+_OF_STORIES_ONLY = ("coherence", "coherence_minilm", "mauve")
 
 
 def story_systems(systems: Sequence[System], settings: ScoringSettings) -> list[System]:
@@ -28,33 +34,29 @@ def story_systems(systems: Sequence[System], settings: ScoringSettings) -> list[
 
 
 def _parts(system: System, ranks: Sequence[int]) -> list[System]:
-    if not system.ranks:
+    written = ranks_of(system)
+    if not written:
         return [system]
-    known = sorted(set(system.ranks.values()) | set(system.failed_ranks))
+    known = sorted({*written, *system.failed_ranks})
     for rank in ranks:
         if rank not in known:
             raise SettingsError(f"image_ranks={rank}: {system.source} has stories for the images {', '.join(map(str, known))} of a title")
     return [of_rank(system, rank) for rank in ranks]
 
 
+def ranks_of(system: System) -> list[int]:
+    """The ranks of the images that its stories were written for, from the best; none: they were written without."""
+    return sorted({item.rank for item in system.items if item.rank is not None})
+
+
 def of_rank(system: System, rank: int) -> System:
     """The stories for the images of one rank, under the ids of their titles."""
-    chosen = {item: system.title_ids[item] for item, other in system.ranks.items() if other == rank}
-
-    def of(values: dict) -> dict:
-        return {title: values[item] for item, title in chosen.items() if item in values}
-
+    chosen = {item.title_id: item for item in system.items if item.rank == rank}
     by_rank = (system.manifest or {}).get("stories_by_rank", {})
     return replace(
         system,
         name=system.name if rank == TOP_RANK else f"{system.name}-image-{rank}",
-        captions=of(system.captions),
-        references=of(system.references),
-        images=of(system.images),
-        titles=of(system.titles),
-        splits=of(system.splits),
-        ranks={},
-        title_ids={},
+        items=tuple(replace(item, id=title, rank=None, title_id=None) for title, item in chosen.items()),
         failed=system.failed_ranks.count(rank),
         failed_ranks=(),
         planned=by_rank[str(rank)] - system.skipped_ranks.count(rank) if str(rank) in by_rank else None,
@@ -70,15 +72,10 @@ def human_systems(systems: Sequence[System]) -> list[System]:
     """
     found: dict[tuple[str, ...], System] = {}
     for system in systems:
-        if not system.writes_stories or not system.references:
-            continue
-        texts = {item: references[0] for item, references in system.references.items()}
-        human = System(
-            HUMAN if not found else f"{HUMAN}-{system.name}", system.source, texts,
-            images={item: system.images[item] for item in texts if item in system.images},
-            titles={item: system.titles[item] for item in texts},
-        )  # fmt: skip
-        found.setdefault(tuple(texts.values()), human)
+        told = tuple(Item(i.id, i.references[0], image=i.image, guessed_image=i.guessed_image, title=i.title) for i in system.items if i.title is not None and i.references)
+        if told:
+            name = HUMAN if not found else f"{HUMAN}-{system.name}"
+            found.setdefault(tuple(item.text for item in told), System(name, system.source, told))
     if not found:
         raise SettingsError("human=true: no system brings stories that people wrote; leave human out, or name a run on titles with stories")
     return list(found.values())
@@ -88,9 +85,37 @@ def with_retrieved(systems: Sequence[System], settings: ScoringSettings) -> list
     """Stories that were written without an image get the best one of their title, from the file ``retrieved``."""
     if not settings.retrieved:
         return list(systems)
-    retrieved = read_retrieved(Path(settings.retrieved).expanduser(), setting="retrieved")
+    retrieved = read_retrieved(expanded(settings.retrieved, "retrieved"), setting="retrieved")
     best = {title: images[0].absolute() for title, images in retrieved.items() if images}
-    return [
-        replace(system, retrieved={item: best[title] for item, title in system.titles.items() if title in best and item not in system.images})
-        for system in systems
-    ]
+    return [replace(system, items=tuple(_with_image(item, best) for item in system.items)) for system in systems]
+
+
+def _with_image(item: Item, best: Mapping[str, Path]) -> Item:
+    return replace(item, retrieved=best.get(item.title)) if item.title is not None and not (item.image or item.guessed_image) else item
+
+
+def for_stories(settings: ScoringSettings) -> ScoringSettings:
+    """The settings with the metrics that stories have: the paper's if nobody has chosen, else those of the chosen ones that apply."""
+    if nobody_has_chosen(settings):
+        return with_story_metrics(settings)
+    return _with_metrics(settings, [name for name in settings.metrics.names if name in (*STORY_METRICS, *_OF_STORIES_ONLY)] or ["repetition"])
+
+
+def nobody_has_chosen(settings: ScoringSettings) -> bool:
+    """Whether the metrics are the default ones, which are those of captions."""
+    return settings.metrics.names == MetricsSettings().names
+
+
+def with_story_metrics(settings: Any) -> Any:
+    """The settings with the paper's metrics of stories."""
+    return _with_metrics(settings, STORY_METRICS)
+
+
+def without_story_metrics(settings: Any) -> Any:
+    """The settings for captions: without the metrics that only stories have."""
+    kept = [name for name in settings.metrics.names if name not in _OF_STORIES_ONLY]
+    return _with_metrics(settings, kept) if kept else settings
+
+
+def _with_metrics(settings: Any, names: Sequence[str]) -> Any:
+    return replace(settings, metrics=replace(settings.metrics, names=list(names)))

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from magic_cli.data.system import System
-from magic_cli.evaluation.corpora import Coverage, find_systems
+from magic_cli.evaluation.corpora import find_systems
 from magic_cli.evaluation.evaluate import Evaluation, evaluate, prepare
 from magic_cli.evaluation.results import summarize
 from magic_cli.evaluation.settings import ScoringSettings
-from magic_cli.evaluation.stories import TOP_RANK, human_systems, of_rank, with_retrieved
+from magic_cli.evaluation.stories import TOP_RANK, for_stories, human_systems, of_rank, ranks_of, with_retrieved
 from magic_cli.metrics.repetition import Repetition
-from magic_cli.metrics.settings import MetricsSettings
 
 HUMAN, MAGIC, MAGIC_MEAN, MAGIC_EVERY_NGRAM = "story/human", "story/magic", "story/magic_mean", "story/magic_every_ngram"
-STORY_METRICS = ("repetition", "coherence", "mauve", "clip_score")
-_OF_STORIES_ONLY = ("coherence", "coherence_minilm", "mauve")
 
 
 def measure_stories(rows: dict[Path, str], settings: ScoringSettings) -> dict[str, list[dict[str, Any]]]:
@@ -35,11 +31,11 @@ def measure_stories(rows: dict[Path, str], settings: ScoringSettings) -> dict[st
     Raises:
         MagicError: Files cannot be read, or hold no stories.
     """
-    settings = _of_stories(settings)
+    settings = for_stories(settings)
     systems = find_systems([str(path) for path in rows], id_key=settings.id_key, caption_key=settings.caption_key)
     by_source = {path.resolve(): row for path, row in rows.items()}
     parts = [(by_source[system.source.resolve()], part) for system in systems for part in _parts(system, by_source)]
-    if HUMAN not in rows.values() and (tops := [part for _, part in parts if part.references]):
+    if HUMAN not in rows.values() and (tops := [part for _, part in parts if any(item.references for item in part.items)]):
         parts.append((HUMAN, human_systems(tops[:1])[0]))
     evaluations = evaluate(prepare(with_retrieved([part for _, part in parts], settings), settings), settings)
     measured: dict[str, list[dict[str, Any]]] = {}
@@ -57,43 +53,14 @@ def measure_stories(rows: dict[Path, str], settings: ScoringSettings) -> dict[st
 
 def _parts(system: System, rows: dict[Path, str]) -> list[System]:
     """MAGIC's stories by the rank of their image, other methods' of the top one."""
-    if not system.ranks:
+    ranks = ranks_of(system)
+    if not ranks:
         return [system]
-    ranks = sorted(set(system.ranks.values()))
     return [of_rank(system, rank) for rank in (ranks if rows[system.source.resolve()] == MAGIC else ranks[:1])]
 
 
 def _every_ngram(evaluation: Evaluation) -> dict[str, Any]:
     metric = Repetition(last_ngram=True)
     [scores] = metric.score([evaluation.corpus])
-    counts = {key: evaluation.document[key] for key in ("n", "missing", "dropped")}
-    return summarize(
-        evaluation.system, evaluation.corpus, Coverage(**counts), scores,
-        references=None, intervals={}, not_run={}, facts={"tools": {metric.name: metric.facts()}},
-    )  # fmt: skip
-
-
-def _of_stories(settings: ScoringSettings) -> ScoringSettings:
-    if nobody_has_chosen(settings):
-        return with_story_metrics(settings)
-    return _with_metrics(settings, [name for name in settings.metrics.names if name in (*STORY_METRICS, *_OF_STORIES_ONLY)] or ["repetition"])
-
-
-def nobody_has_chosen(settings: ScoringSettings) -> bool:
-    """Whether the metrics are the default ones, which are those of captions."""
-    return settings.metrics.names == MetricsSettings().names
-
-
-def with_story_metrics(settings: Any) -> Any:
-    """The settings with the paper's metrics of stories."""
-    return _with_metrics(settings, STORY_METRICS)
-
-
-def without_story_metrics(settings: Any) -> Any:
-    """The settings for captions: without the metrics that only stories have."""
-    kept = [name for name in settings.metrics.names if name not in _OF_STORIES_ONLY]
-    return _with_metrics(settings, kept) if kept else settings
-
-
-def _with_metrics(settings: Any, names: Sequence[str]) -> Any:
-    return replace(settings, metrics=replace(settings.metrics, names=list(names)))
+    coverage = replace(evaluation.coverage, notes=())  # they stand with the stories' other row
+    return summarize(replace(evaluation, coverage=coverage), scores, intervals={}, not_run={}, facts={"tools": {metric.name: metric.facts()}})

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from magic_cli.data.images import UnreadableImage
 from magic_cli.image_features.cache import FeatureCache, FeatureFile, cache_name
-from magic_cli.image_features.reading import ImageReader, ReadImage, cannot_take, is_worker_death
+from magic_cli.image_features.reading import ImageReader, Look, ReadImage, cannot_take, is_worker_death
 
 if TYPE_CHECKING:
     from magic_cli.models.image_text.image_text_model import ImageTextModel
@@ -30,23 +30,27 @@ def connect(
     dtype: torch.dtype,
     cache: Path | None,
 ) -> tuple[ImageReader, ImageEncoder]:
-    """Both ends of the way from image files to features: a reader that prepares for the model, and its encoder.
+    """Both ends of the way from image files to features: a reader that prepares for the model, too, and its encoder.
 
     Args:
-        reader: How files are read.
+        reader: How files are read, and for which models already.
         model: The model.
         facts: What ``load_image_text_model`` says of it.
         device: Where it is.
         dtype: Type of its weights.
         cache: Folder in which features are kept; None: they are not.
     """
-    reader = replace(reader, prepare=model.prepare_image)
+    place = len(reader.looks)
     if cache is None:
-        return reader, ImageEncoder(model, device=device)
+        return _with(reader, Look(model.prepare_image)), ImageEncoder(model, place, device=device)
     how_read = {"apply_exif_orientation": reader.apply_exif_orientation, "skip_greyscale": reader.skip_greyscale}
     file = FeatureFile(cache / cache_name(facts, device=device.type, dtype=str(dtype), **how_read))
-    reader = replace(reader, features=replace(file, timeout_seconds=_LOOK_UP_SECONDS))
-    return reader, ImageEncoder(model, device=device, cache=FeatureCache(file))
+    look = Look(model.prepare_image, replace(file, timeout_seconds=_LOOK_UP_SECONDS))
+    return _with(reader, look), ImageEncoder(model, place, device=device, cache=FeatureCache(file))
+
+
+def _with(reader: ImageReader, look: Look) -> ImageReader:
+    return replace(reader, looks=(*reader.looks, look))
 
 
 class ImageEncoder:
@@ -54,12 +58,13 @@ class ImageEncoder:
 
     Args:
         model: The model.
+        place: Which of an image's views is the model's.
         device: Where features are wanted.
         cache: Where features are kept; None: nowhere.
     """
 
-    def __init__(self, model: ImageTextModel, *, device: torch.device, cache: FeatureCache | None = None) -> None:
-        self._model, self._device, self._cache = model, device, cache
+    def __init__(self, model: ImageTextModel, place: int = 0, *, device: torch.device, cache: FeatureCache | None = None) -> None:
+        self._model, self._place, self._device, self._cache = model, place, device, cache
 
     def encode(self, images: Sequence[ReadImage]) -> list[Tensor | UnreadableImage]:
         """Features (E,) float32, not normalised, or why an image has none.
@@ -67,8 +72,9 @@ class ImageEncoder:
         What an earlier call kept is found here, also if the image was read ahead of it: so an interrupted run that goes on
         encodes the same images together as one that was not interrupted, to the last bit.
         """
-        known = {image.digest: image.feature for image in images if image.feature is not None}
-        prepared = {image.digest: image.prepared for image in images if image.digest not in known}
+        views = [(image.digest, image.views[self._place]) for image in images]
+        known = {digest: view.feature for digest, view in views if view.feature is not None}
+        prepared = {digest: view.prepared for digest, view in views if digest not in known}
         if self._cache is not None:
             known |= self._cache.look_up(list(prepared))
         self._model.work.add("images_cached", len(known))

@@ -37,18 +37,62 @@ _START_METHOD = "fork" if sys.platform == "linux" else None  # at once and in sh
 
 
 @dataclass(frozen=True)
+class View:
+    """An image as one image-text model needs it.
+
+    Attributes:
+        feature: (E,) float32 from the cache; None if it holds none, and the image has to be encoded.
+        prepared: The image as ``ImageTextModel.prepare_image`` gives it; None if there is a feature.
+    """
+
+    feature: np.ndarray | None = None
+    prepared: Any = None
+
+
+@dataclass(frozen=True)
 class ReadImage:
     """An image file that could be read.
 
     Attributes:
         digest: SHA-256 of the file.
-        feature: (E,) float32 from the cache; None if it holds none, and the image has to be encoded.
-        prepared: The image as ``ImageTextModel.prepare_image`` gives it; None if there is a feature, or nothing to prepare for.
+        views: For each of the reader's looks, in their order.
     """
 
     digest: str
-    feature: np.ndarray | None = None
-    prepared: Any = None
+    views: tuple[View, ...] = ()
+
+
+@dataclass(frozen=True)
+class Look:
+    """How images are made ready for one image-text model.
+
+    Attributes:
+        prepare: Turns an RGB image into what the model encodes.
+        features: Where features of images may lie that it encoded before.
+    """
+
+    prepare: Callable[[Image], Any]
+    features: FeatureFile | None = None
+
+    def kept(self, digest: str) -> np.ndarray | None:
+        """The feature of an image, if there is one already."""
+        if self.features is None:
+            return None
+        try:
+            return self.features.select([digest]).get(digest)
+        except (sqlite3.Error, OSError):
+            return None  # the main process looks again before it encodes, meets the same trouble and tells
+
+    def at(self, image: Image) -> View:
+        """The image, prepared.
+
+        Raises:
+            UnreadableImage: The model cannot take it.
+        """
+        try:
+            return View(prepared=self.prepare(image))
+        except (ValueError, MemoryError, RuntimeError) as error:
+            raise cannot_take(error) from error
 
 
 @dataclass(frozen=True)
@@ -57,17 +101,15 @@ class ImageReader:
 
     Attributes:
         apply_exif_orientation, skip_greyscale: As in ``open_image``.
-        prepare: Turns an RGB image into what the image-text model encodes; None if no model will look at it.
-        features: Where features of images may lie that were encoded before.
+        looks: One for each image-text model that will look at the images; may be none.
     """
 
     apply_exif_orientation: bool = True
     skip_greyscale: bool = False
-    prepare: Callable[[Image], Any] | None = None
-    features: FeatureFile | None = None
+    looks: tuple[Look, ...] = ()
 
     def read(self, path: Path) -> ReadImage | UnreadableImage:
-        """Digest of the file and either its feature from the cache, then it is not decoded, or the prepared image."""
+        """Digest of the file, and for each look its feature from the cache or the prepared image; decoded only if one has none."""
         try:
             return self._read(path)
         except UnreadableImage as reason:
@@ -81,13 +123,13 @@ class ImageReader:
         except OSError as error:
             self._open(path)  # says what is wrong in the same words as for other damaged files
             raise UnreadableImage(f"vanished while it was read ({error.strerror})") from error
-        if (feature := self._kept_feature(digest)) is not None:
-            return ReadImage(digest, feature)
-        image = self._open(path)
-        prepared = self._prepare(image)
+        kept = self._kept(digest)
+        if not self._is_wanted(kept):
+            return self._look(digest, kept, None)
+        read = self._look(digest, kept, self._open(path))
         if _changed(path, before):  # the digest might belong to another picture
             raise UnreadableImage("changed while it was read")
-        return ReadImage(digest, prepared=prepared)
+        return read
 
     def read_bytes(self, data: bytes, name: str) -> ReadImage:
         """As ``read``, of a file's content.
@@ -96,26 +138,22 @@ class ImageReader:
             UnreadableImage: It cannot be read.
         """
         digest = hashlib.sha256(data).hexdigest()
-        if (feature := self._kept_feature(digest)) is not None:
-            return ReadImage(digest, feature)
-        return ReadImage(digest, prepared=self._prepare(self._open(ImageBytes(data, name))))
+        kept = self._kept(digest)
+        return self._look(digest, kept, self._open(ImageBytes(data, name)) if self._is_wanted(kept) else None)
 
     def _open(self, path: Path | ImageBytes) -> Image:
         return open_image(path, apply_exif_orientation=self.apply_exif_orientation, skip_greyscale=self.skip_greyscale)
 
-    def _kept_feature(self, digest: str) -> np.ndarray | None:
-        if self.features is None:
-            return None
-        try:
-            return self.features.select([digest]).get(digest)
-        except (sqlite3.Error, OSError):
-            return None  # the main process looks again before it encodes, meets the same trouble and tells
+    def _kept(self, digest: str) -> list[np.ndarray | None]:
+        return [look.kept(digest) for look in self.looks]
 
-    def _prepare(self, image: Image) -> Any:
-        try:
-            return None if self.prepare is None else self.prepare(image)
-        except (ValueError, MemoryError, RuntimeError) as error:
-            raise cannot_take(error) from error
+    def _is_wanted(self, kept: Sequence[np.ndarray | None]) -> bool:
+        """Whether the image itself must be decoded: if only to see that it can be, where no model looks."""
+        return not kept or any(feature is None for feature in kept)
+
+    def _look(self, digest: str, kept: Sequence[np.ndarray | None], image: Image | None) -> ReadImage:
+        pairs = zip(self.looks, kept, strict=True)
+        return ReadImage(digest, tuple(look.at(image) if feature is None else View(feature) for look, feature in pairs))
 
 
 def _changed(path: Path, before: os.stat_result) -> bool:

@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from magic_cli.data.answers import Answer
 from magic_cli.errors import MagicError
 
 
@@ -56,10 +57,14 @@ class Corpus:
     metrics may cache by value."""
     images: tuple[Path | None, ...] = ()
     """(N,) image files, None where not known; empty if no image is known."""
+    image_digests: tuple[str | None, ...] = ()
+    """(N,) SHA-256 of the image files as the captioner has read them, None where not known; empty if none is known."""
     image_folder: Path | None = None
     """Where the image files were looked for; None: where the files of captions or references say."""
     titles: tuple[str, ...] = ()
     """(N,) titles, if these are stories; their one reference, where there is any, is what a person wrote for the title."""
+    answers: tuple[tuple[Answer, ...], ...] = ()
+    """(N,) the answers to each item's steps, if these are items of texts and images; ``captions`` are then their whole texts."""
     tokenized: Tokenized | None = None
     """After the PTB tokenizer; None until ``ptb.tokenize`` has run, or where no metric needs it."""
 

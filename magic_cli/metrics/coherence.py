@@ -14,11 +14,11 @@ import numpy as np
 
 from magic_cli.metrics.base import Corpus, Measure, MetricUnavailable, Scores
 from magic_cli.metrics.text import says_something
-from magic_cli.metrics.encoders import TextModel, TextModelMetric
+from magic_cli.metrics.encoders import EncoderMetric, EncoderSource
 
 
 @dataclass
-class SimCseModel(TextModel):
+class SimCseModel(EncoderSource):
     """SimCSE, or another model of the hub whose pooled output is a sentence embedding."""
 
     name: str | None = "princeton-nlp/sup-simcse-bert-base-uncased"
@@ -27,7 +27,7 @@ class SimCseModel(TextModel):
     instead: ClassVar[str] = "measure coherence_minilm, another model's, which needs no hub"
 
 
-class TitleCoherence(TextModelMetric):
+class TitleCoherence(EncoderMetric):
     """Mean cosine between the embeddings of title and story; a story that says nothing scores 0."""
 
     needs_references: ClassVar[bool] = False
@@ -39,7 +39,7 @@ class TitleCoherence(TextModelMetric):
 
     def score(self, corpora: Sequence[Corpus]) -> list[list[Scores]]:
         self.require(corpora)
-        encoder = self.text_model()
+        encoder = self.encoder()
         texts = list(dict.fromkeys(text for corpus in corpora for text in (*corpus.titles, *corpus.captions)))
         rows = dict(zip(texts, _unit(encoder.encode(texts)), strict=True))
         results = []

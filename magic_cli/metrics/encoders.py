@@ -3,46 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
-from magic_cli.errors import MagicError, SettingsError
+from magic_cli.errors import MagicError
 from magic_cli.metrics.base import Metric, MetricUnavailable
+from magic_cli.models.settings import ModelSource
 
 
-@dataclass
-class TextModel:
-    """Where a metric's text model comes from: ``path`` if it is set, else ``name``.
+class EncoderSource(ModelSource):
+    """Where a metric's encoder comes from."""
 
-    Attributes:
-        name: Hub id.
-        path: Local folder; wins over ``name``.
-        revision: Branch, tag or commit on the hub.
-    """
-
-    name: str | None = None
-    path: str | None = None
-    revision: str = "main"
-
-    group: ClassVar[str]
-    """The setting, as the user types it."""
+    path_is: ClassVar[str] = "folder"
     instead: ClassVar[str]
     """What the user can do without such a model."""
-
-    def __post_init__(self) -> None:
-        if not self.name and not self.path:
-            raise SettingsError(f"{self.group}.path or {self.group}.name must name a model")
-        if self.path and not Path(self.path).expanduser().exists():
-            place = Path(self.path).expanduser().absolute()
-            raise SettingsError(f"{self.group}.path={self.path}: no such folder (looked at {place}); correct the path, or set it to null to use {self.name}")
-
-    @property
-    def source(self) -> str:
-        """What a loader is given."""
-        return str(Path(self.path).expanduser()) if self.path else str(self.name)
 
 
 class SentenceEncoder(Protocol):
@@ -62,8 +37,8 @@ class TokenEncoder(Protocol):
         """(N, H) float32 last-layer states of the last token of each text."""
 
 
-class TextModelMetric(Metric):
-    """Base of the metrics that need a text model; they score only after ``connect``."""
+class EncoderMetric(Metric):
+    """Base of the metrics that need an encoder; they score only after ``connect``."""
 
     _load: Callable[[], tuple[Any, dict[str, Any]]] | None = None
     _loaded: tuple[Any, dict[str, Any]] | None = None
@@ -72,8 +47,8 @@ class TextModelMetric(Metric):
         """Use what ``load`` gives, when the first text is encoded: the model, and what metrics.json says of it."""
         self._load = load
 
-    def text_model(self) -> Any:
-        """The model.
+    def encoder(self) -> Any:
+        """The encoder.
 
         Raises:
             MetricUnavailable: There is none, or it cannot be had.

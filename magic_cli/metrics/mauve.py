@@ -15,14 +15,14 @@ import numpy as np
 
 from magic_cli.errors import SettingsError, require
 from magic_cli.metrics.base import Corpus, Measure, MetricUnavailable, Scores
-from magic_cli.metrics.encoders import TextModel, TextModelMetric, TokenEncoder
+from magic_cli.metrics.encoders import EncoderMetric, EncoderSource, TokenEncoder
 from magic_cli.terminal.wording import counted
 
 FEWEST_TEXTS, FEWEST_SEEDS = 10, 5
 
 
 @dataclass
-class FeaturizerModel(TextModel):
+class FeaturizerModel(EncoderSource):
     """The language model whose hidden states are compared."""
 
     name: str | None = "gpt2"
@@ -32,7 +32,7 @@ class FeaturizerModel(TextModel):
 
 
 @dataclass
-class Mauve(TextModelMetric):
+class Mauve(EncoderMetric):
     """MAUVE of the stories against the human ones of the same titles, titles left out, with the paper's settings.
 
     Attributes:
@@ -89,7 +89,7 @@ class Mauve(TextModelMetric):
 
     def score(self, corpora: Sequence[Corpus]) -> list[list[Scores]]:
         self.require(corpora)
-        encoder = self.text_model()
+        encoder = self.encoder()
         results = []
         for corpus in corpora:
             values = self.of_features(*self._features(corpus, encoder)) if all(corpus.references) else [np.nan]

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from magic_cli.metrics.base import Corpus, Tokenized
 from magic_cli.metrics.java.runtime import Java, JavaFailed, JavaProgram, find_java, no_room, run_java, temporary_folder, tool_file
-from magic_cli.metrics.text import one_line
+from magic_cli.metrics.text import collapsed
 from magic_cli.terminal.wording import counted
 
 _PUNCTUATION = frozenset("'' ' `` ` -LRB- -RRB- -LCB- -RCB- . ? ! , : - -- ... ;".split())
@@ -92,6 +92,6 @@ def _write_texts(folder: Path, texts: Sequence[tuple[str, ...]]) -> None:
     (folder / _SEPARATOR).write_text("\n", encoding="ascii")
     pairs = []
     for number, text in enumerate(texts):
-        (folder / f"text-{number}").write_text("\n".join(map(one_line, text)), encoding="utf-8", newline="\n")
+        (folder / f"text-{number}").write_text("\n".join(map(collapsed, text)), encoding="utf-8", newline="\n")
         pairs += [f"text-{number} {_OUTPUT}", f"{_SEPARATOR} {_OUTPUT}"]
     (folder / _LIST).write_text("\n".join(pairs) + "\n", encoding="ascii")

@@ -10,17 +10,32 @@ from magic_cli.errors import MOST_SECONDS, SettingsError, nearest, require
 from magic_cli.metrics.base import Corpus, Measure, Metric
 from magic_cli.metrics.bleu import Bleu
 from magic_cli.metrics.cider import Cider
-from magic_cli.metrics.clip_score import ClipScore, ImageTextMetric, RefClipScore
+from magic_cli.metrics.clip_score import ClipScore, RefClipScore
+from magic_cli.metrics.clip_similarity import ClipI, ClipT
 from magic_cli.metrics.coherence import Coherence, MiniLmCoherence
+from magic_cli.metrics.frechet import Fid, FidImageText, FidTorchvision, StoryFid, StoryFidImageText
+from magic_cli.metrics.image_text import FeatureMetric
+from magic_cli.metrics.inception_score import InceptionScore, InceptionScoreTorchvision
 from magic_cli.metrics.mauve import Mauve
 from magic_cli.metrics.meteor import Meteor
+from magic_cli.metrics.mm_relevance import MmRelevanceMiniGpt5, MmRelevanceMmDialog
 from magic_cli.metrics.ptb import require_tokenizer, tokenize
 from magic_cli.metrics.repetition import Repetition
 from magic_cli.metrics.rouge import RougeL
+from magic_cli.metrics.rouge_f import RougeF
+from magic_cli.metrics.sentence_bert import SentenceBert
+from magic_cli.metrics.sentence_bleu import BleuCharacters, BleuWords
 from magic_cli.metrics.spice import Spice
 
+OF_ANSWERS: tuple[type[Metric], ...] = (
+    ClipI, ClipT, FidImageText, StoryFidImageText, Fid, StoryFid, InceptionScore, FidTorchvision, InceptionScoreTorchvision,
+    BleuWords, BleuCharacters, RougeF, SentenceBert, MmRelevanceMiniGpt5, MmRelevanceMmDialog,
+)  # fmt: skip
+"""The metrics of ``magic interleave``."""
+
 METRICS: dict[str, type[Metric]] = {
-    metric.name: metric for metric in (Bleu, Meteor, RougeL, Cider, Spice, ClipScore, RefClipScore, Repetition, Coherence, MiniLmCoherence, Mauve)
+    metric.name: metric
+    for metric in (Bleu, Meteor, RougeL, Cider, Spice, ClipScore, RefClipScore, Repetition, Coherence, MiniLmCoherence, Mauve, *OF_ANSWERS)
 }
 
 MEASURES: dict[str, tuple[str, Measure]] = {measure.key: (name, measure) for name, metric in METRICS.items() for measure in metric.measures}
@@ -51,6 +66,21 @@ class MetricsSettings:
     coherence: Coherence = field(default_factory=Coherence)
     coherence_minilm: MiniLmCoherence = field(default_factory=MiniLmCoherence)
     mauve: Mauve = field(default_factory=Mauve)
+    clip_i: ClipI = field(default_factory=ClipI)
+    clip_t: ClipT = field(default_factory=ClipT)
+    fid_image_text: FidImageText = field(default_factory=FidImageText)
+    story_fid_image_text: StoryFidImageText = field(default_factory=StoryFidImageText)
+    fid: Fid = field(default_factory=Fid)
+    story_fid: StoryFid = field(default_factory=StoryFid)
+    inception_score: InceptionScore = field(default_factory=InceptionScore)
+    fid_torchvision_inception_v3: FidTorchvision = field(default_factory=FidTorchvision)
+    inception_score_torchvision_inception_v3: InceptionScoreTorchvision = field(default_factory=InceptionScoreTorchvision)
+    bleu_words: BleuWords = field(default_factory=BleuWords)
+    bleu_characters: BleuCharacters = field(default_factory=BleuCharacters)
+    rouge_f: RougeF = field(default_factory=RougeF)
+    sentence_bert: SentenceBert = field(default_factory=SentenceBert)
+    mm_relevance_minigpt5: MmRelevanceMiniGpt5 = field(default_factory=MmRelevanceMiniGpt5)
+    mm_relevance_mmdialog: MmRelevanceMmDialog = field(default_factory=MmRelevanceMmDialog)
 
     def __post_init__(self) -> None:
         require("tokenizer_timeout", self.tokenizer_timeout, above=0, limit=MOST_SECONDS, prefix="metrics")
@@ -68,7 +98,7 @@ class MetricsSettings:
 
     def needs_images(self) -> bool:
         """Whether a chosen metric looks at images."""
-        return any(isinstance(metric, ImageTextMetric) for metric in self.chosen())
+        return any(isinstance(metric, FeatureMetric) for metric in self.chosen())
 
     def described(self) -> dict[str, dict[str, Any]]:
         """For each chosen metric the settings that can change a score."""

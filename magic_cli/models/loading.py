@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,12 +13,13 @@ import torch
 from magic_cli.errors import MagicError
 from magic_cli.models.language.bodies import OTHER_MODEL, causal_faults, find_body, num_embeddings
 from magic_cli.models.faults import Fault, ModelFault, refuse, some
-from magic_cli.models.language.gguf_files import SMOLLM2, SUFFIX, forget_quantisation, gguf_source, no_progress, require_smollm2
-from magic_cli.models.sources import EMBEDDED, describe_source, embedded_folder, fetch, weights_digest
+from magic_cli.models.language.gguf_files import SUFFIX, forget_quantisation, gguf_source, no_progress
+from magic_cli.models.reading import instead_of, model_folder, reading, tell
+from magic_cli.models.sources import describe_source, fetch, weights_digest
 from magic_cli.models.tokenizers import beyond_faults, read_tokenizer, tokens_beyond
 from magic_cli.models.language.tokens import DEFAULT_START_TOKEN, Tokens
 from magic_cli.models.weights import number_faults, read_pretrained
-from magic_cli.models.work_counts import Work
+from magic_cli.models.work_counter import WorkCounter
 
 if TYPE_CHECKING:
     from magic_cli.models.image_text.image_text_model import ImageTextModel
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 Check = Callable[[Tokens], None]
 _HUB_PREFIX = "hf-hub:"
-_POOLER = r"(^|\.)pooler\."
 
 
 def resolve_device(name: str) -> torch.device:
@@ -61,7 +60,7 @@ def quiet_libraries() -> None:
 
 
 def load_language_model(
-    settings: Any, *, device: torch.device, dtype: torch.dtype, work: Work, check: Check | None = None
+    settings: Any, *, device: torch.device, dtype: torch.dtype, work: WorkCounter, check: Check | None = None
 ) -> tuple[HuggingFaceLanguageModel, dict[str, Any]]:
     """The language model of ``LanguageModelSettings`` and its description for the manifest.
 
@@ -79,17 +78,17 @@ def load_language_model(
     from magic_cli.models.fast.lean_modules import make_lean
 
     model, tokenizer, description = read_causal_model(settings, dtype=dtype, check=check)
-    with _reading(settings):
+    with reading(settings):
         model = model.to(device)
         make_lean(model)
     refuse_unfit(settings, model)
-    with _reading(settings):
+    with reading(settings):
         language_model = HuggingFaceLanguageModel(
             model, tokenizer, start_token=settings.start_token, clean_up_spaces=settings.clean_up_spaces, work=work
         )
     if beyond := tokens_beyond(tokenizer, language_model.network.num_embeddings):
         tokens = some([repr(token) for token in beyond])
-        _tell(settings, [f"the model has no embeddings for {tokens}; a text with such a token is refused"])
+        tell(settings, [f"the model has no embeddings for {tokens}; a text with such a token is refused"])
         description["tokens_beyond_embeddings"] = beyond
     return language_model, description
 
@@ -111,8 +110,8 @@ def read_causal_model(
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
     quiet_libraries()
-    place = _folder(settings)
-    with _reading(settings):
+    place = model_folder(settings)
+    with reading(settings):
         is_gguf = place.suffix == SUFFIX and place.is_file()
         where = gguf_source(place) if is_gguf else {"pretrained_model_name_or_path": place}
         options = {} if is_gguf else {"trust_remote_code": settings.trust_remote_code}
@@ -129,7 +128,7 @@ def read_causal_model(
         refuse([*of_weights, *faults])
         if is_gguf:
             forget_quantisation(model)
-    _tell(settings, fit.notes())
+    tell(settings, fit.notes())
     return model, tokenizer, describe_source(settings, place) | fit.facts()
 
 
@@ -149,7 +148,7 @@ def refuse_unfit(settings: Any, model: Any) -> None:
     Raises:
         ModelFault: It is such a model.
     """
-    with _reading(settings):
+    with reading(settings):
         refuse(causal_faults(model, find_body(model)))
 
 
@@ -162,7 +161,9 @@ def _tokens(settings: Any, folder: Path, tokenizer: Any) -> Tokens:
     return Tokens(tokenizer, config, generation, start_token=settings.start_token, clean_up_spaces=settings.clean_up_spaces)
 
 
-def load_image_text_model(settings: Any, *, device: torch.device, dtype: torch.dtype, work: Work) -> tuple[ImageTextModel, dict[str, Any]]:
+def load_image_text_model(
+    settings: Any, *, device: torch.device, dtype: torch.dtype, work: WorkCounter
+) -> tuple[ImageTextModel, dict[str, Any]]:
     """The image-text model of ``ImageTextModelSettings`` and its description for the manifest.
 
     Raises:
@@ -171,9 +172,9 @@ def load_image_text_model(settings: Any, *, device: torch.device, dtype: torch.d
     quiet_libraries()
     model, description = _FAMILIES[settings.family.value](settings, device=device, dtype=dtype, work=work)
     if dtype == torch.float16:  # what was finite when it was read may be too large for it
-        with _reading(settings):
-            refuse(number_faults(getattr(model, "model", torch.nn.Module())))
-    _tell(settings, model.fit.notes())
+        with reading(settings):
+            refuse(number_faults(model.network))
+    tell(settings, model.fit.notes())
     if settings.logit_scale is not None:
         model.logit_scale = settings.logit_scale
     return model, description | model.fit.facts() | {"family": settings.family.value, "logit_scale": model.logit_scale}
@@ -182,8 +183,8 @@ def load_image_text_model(settings: Any, *, device: torch.device, dtype: torch.d
 def _load_huggingface(settings: Any, **options: Any) -> tuple[ImageTextModel, dict[str, Any]]:
     from magic_cli.models.image_text.huggingface_clip import load_huggingface
 
-    folder = _folder(settings)
-    with _reading(settings):
+    folder = model_folder(settings)
+    with reading(settings):
         model = load_huggingface(folder, family=settings.family.value, **options)
     return model, describe_source(settings, folder)
 
@@ -192,7 +193,7 @@ def _load_openai(settings: Any, **options: Any) -> tuple[ImageTextModel, dict[st
     from magic_cli.models.image_text.openai_clip import load_openai_clip, weights_file
 
     file = weights_file(settings.source)
-    with _reading(settings):
+    with reading(settings):
         model = load_openai_clip(file, **options)
     return model, describe_source(settings, file)
 
@@ -201,10 +202,11 @@ def _load_open_clip(settings: Any, **options: Any) -> tuple[ImageTextModel, dict
     from magic_cli.models.image_text.open_clip_model import load_open_clip
 
     if not settings.path and settings.name.startswith(_HUB_PREFIX):
-        folder = fetch(settings.name.removeprefix(_HUB_PREFIX), revision=settings.revision, setting=settings.group)
-        with _reading(settings):
+        name = settings.name.removeprefix(_HUB_PREFIX)
+        folder = fetch(name, revision=settings.revision, setting=settings.group, instead=instead_of(settings))
+        with reading(settings):
             return load_open_clip(str(folder), pretrained=None, **options), describe_source(settings, folder)
-    with _reading(settings):
+    with reading(settings):
         model = load_open_clip(settings.source, pretrained=None if settings.path else settings.pretrained, **options)
     if settings.path:
         return model, describe_source(settings, Path(settings.source))
@@ -213,35 +215,12 @@ def _load_open_clip(settings: Any, **options: Any) -> tuple[ImageTextModel, dict
 
 
 def _load_embedded(settings: Any, **options: Any) -> tuple[ImageTextModel, dict[str, Any]]:
-    from magic_cli.models.embedded.matcher import EmbeddedMatcher
+    from magic_cli.models.embedded.image_text_model import EmbeddedImageTextModel
 
-    folder = _folder(settings)
-    with _reading(settings):
-        model = EmbeddedMatcher.load(folder, **options)
+    folder = model_folder(settings)
+    with reading(settings):
+        model = EmbeddedImageTextModel.load(folder, **options)
     return model, describe_source(settings, folder)
-
-
-def load_text_model(source: Any, *, device: torch.device) -> tuple[Any, Any, dict[str, Any], tuple[str, ...]]:
-    """A metric's text model, its tokenizer, its description for metrics.json, and the weights that its pooler lacks.
-
-    Args:
-        source: A ``metrics.text_models.TextModel``.
-        device: Where it runs, in float32.
-
-    Raises:
-        MagicError: It cannot be had or read, weights are missing or no numbers, or the tokenizer is missing or not the model's.
-    """
-    from transformers import AutoModel, AutoTokenizer
-
-    quiet_libraries()
-    folder = _folder(source) if source.path else fetch(source.name, revision=source.revision, setting=source.group, instead=source.instead)
-    where = {"pretrained_model_name_or_path": folder}
-    with _reading(source):
-        tokenizer, faults = read_tokenizer(folder, lambda: AutoTokenizer.from_pretrained(folder))
-        model, fit, of_weights = read_pretrained(AutoModel, where, is_body=True, optional=_POOLER, dtype=torch.float32)
-        refuse([*of_weights, *(faults or beyond_faults(tokenizer, num_embeddings(model)))])
-    _tell(source, fit.notes())
-    return model.to(device), tokenizer, describe_source(source, folder) | fit.facts(), fit.lacking
 
 
 _FAMILIES = {
@@ -251,63 +230,3 @@ _FAMILIES = {
     "open_clip": _load_open_clip,
     "embedded": _load_embedded,
 }
-
-
-def _folder(settings: Any) -> Path:
-    """The local folder, or GGUF file, that a model is read from; a hub model is fetched first."""
-    if settings.path:
-        folder = Path(settings.source)
-        if folder.is_file() and folder.suffix == SUFFIX and settings.group == "language_model":
-            return folder
-        if not (folder / "config.json").is_file():
-            raise MagicError(f"{settings.group}.path={settings.path}: has no config.json; name a folder that save_pretrained wrote")
-        return folder
-    if settings.name == EMBEDDED:
-        return embedded_folder(settings)
-    if settings.name == SMOLLM2:
-        return require_smollm2(settings)
-    return fetch(settings.name, revision=settings.revision, setting=settings.group)
-
-
-def _tell(settings: Any, notes: list[str]) -> None:
-    """What the user must know of a model that is used, a line each on stderr."""
-    for note in notes:
-        print(f"magic: {_place(settings)}: {note}", file=sys.stderr)
-
-
-def _place(settings: Any) -> str:
-    """The setting that names a model, as the user types it."""
-    if settings.path:
-        return f"{settings.group}.path={settings.path}"
-    is_choice = settings.name in (EMBEDDED, SMOLLM2)
-    return f"{settings.group}={settings.name}" if is_choice else f"{settings.group}.name={settings.name}"
-
-
-@contextmanager
-def _reading(settings: Any) -> Iterator[None]:
-    """Turn what a library raises over model files into one line that names the setting."""
-    logging.disable(logging.ERROR)  # libraries log the error that they raise, too
-    try:
-        yield
-    except ModelFault as fault:
-        raise fault.at(_place(settings)) from None
-    except (MagicError, torch.OutOfMemoryError):
-        raise
-    except Exception as error:  # each library and file format raises its own kinds
-        group, place = settings.group, _place(settings)
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        reason = f"{type(error).__name__}: {' '.join(lines)[:160]}"
-        instead = getattr(settings, "instead", f"use {group}=embedded")
-        if settings.path:
-            raise MagicError(
-                f"{place}: cannot be loaded ({reason}); name a complete model of this kind, or {instead}"
-            ) from error
-        if settings.name == EMBEDDED:
-            raise MagicError(f"{place}: cannot be loaded ({reason}); reinstall magic") from error
-        tried = "the cache and the hub" if getattr(settings, "pretrained", None) else "its files"
-        raise MagicError(
-            f"{place}: cannot be loaded from {tried} ({reason}); without network set {group}.path to a local "
-            f"folder or file of it, or {instead}"
-        ) from error
-    finally:
-        logging.disable(logging.NOTSET)

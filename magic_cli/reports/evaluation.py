@@ -33,11 +33,11 @@ def evaluation_table(documents: Sequence[Mapping[str, Any]], *, confidence: floa
 def _notes(documents: Sequence[Mapping[str, Any]]) -> list[str]:
     notes = []
     for document in documents:
-        are_stories = document.get("texts") == "stories"
-        counts = [f"{counted(document['n'], 'story' if are_stories else 'caption')} scored"]
-        counts += [f"{counted(document[key], noun)} {words}" for key, (noun, words) in (_STORY_COUNTS if are_stories else _COUNTS).items() if document[key]]
+        noun, told = _KINDS.get(document.get("texts"), _KINDS["captions"])
+        counts = [f"{counted(document['n'], noun)} scored"]
+        counts += [f"{counted(document[key], noun)} {words}" for key, (noun, words) in told.items() if document[key]]
         notes.append(f"{document['system']}: {'; '.join([*counts, *document['notes']])}")
-    notes += dict.fromkeys(_model_note(document) for document in documents if _JUDGED & document["metrics"].keys())
+    notes += dict.fromkeys(_model_note(document) for document in documents if (_JUDGED | _JUDGED_ANSWERS) & document["metrics"].keys())
     for name, reason in dict.fromkeys((name, why) for document in documents for name, why in document["not_run"].items()):
         notes.append(f"{name} not run: {reason}")
     if any("cider" in document["metrics"] for document in documents):
@@ -48,10 +48,12 @@ def _notes(documents: Sequence[Mapping[str, Any]]) -> list[str]:
 def _model_note(document: Mapping[str, Any]) -> str:
     model = document["image_text_model"] or {}
     of_run = f", which {model['of_run']} was made with; another judge: --image-text-model NAME" if "of_run" in model else ""
-    return f"CLIPScore is by {model.get('source') or model.get('name')}{of_run}."
+    what = "CLIPScore is" if _JUDGED & document["metrics"].keys() else "CLIP-I, CLIP-T and MM-Relevance are"
+    return f"{what} by {model.get('source') or model.get('name')}{of_run}."
 
 
 _JUDGED = {"clip_score", "ref_clip_score"}
+_JUDGED_ANSWERS = {"clip_i", "clip_t", "mm_relevance_minigpt5", "mm_relevance_mmdialog"}
 _COUNTS = {
     "missing": ("image", "without a caption (not scored)"),
     "dropped": ("caption", "left out (unmatched=drop, only_common=true)"),
@@ -62,6 +64,13 @@ _STORY_COUNTS = {
     "dropped": ("story", "left out (unmatched=drop, only_common=true)"),
     "empty": ("story", "empty or punctuation only (score 0)"),
 }
+_ANSWER_COUNTS = {
+    "missing": ("item", "without an answer (not scored)"),
+    "dropped": ("item", "left out (only_common=true)"),
+    "empty": ("item", "without a text"),
+}
+_KINDS = {"captions": ("caption", _COUNTS), "stories": ("story", _STORY_COUNTS), "answers": ("item", _ANSWER_COUNTS)}
+"""What is scored: what one is called, and what is said of those that are not scored or empty."""
 
 
 def _records(documents: Sequence[Mapping[str, Any]], measures: Sequence[str]) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""The numbers that measured ones are compared with, read from paper.yaml. Numbers stay text: their digits are their precision."""
+"""The numbers that measured ones are compared with, read from paper.yaml (MAGIC) and minigpt5.yaml. Numbers stay text: their digits are their precision."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any
 from magic_cli.errors import SettingsError, nearest
 
 ALL_TABLES = "all"
+MAGIC, MINIGPT5 = "paper", "minigpt5"
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,8 @@ class PaperRow:
     """Of a sampled method: what is known of each of the authors' runs."""
     tokens: Mapping[str, int]
     """What BLEU counts, where known: ``captions`` and ``references`` (nearest in length)."""
+    is_listed: bool = False
+    """Whether it is shown though nothing is known of it and nothing measured."""
 
     @property
     def section(self) -> str:
@@ -145,11 +148,15 @@ class Paper:
 
 
 @cache
-def load_paper() -> Paper:
-    """Everything that is known of the paper's tables."""
+def load_paper(name: str = MAGIC) -> Paper:
+    """Everything that is known of a paper's tables.
+
+    Args:
+        name: ``paper`` (MAGIC's) or ``minigpt5``.
+    """
     import yaml
 
-    text = files("magic_cli.reports").joinpath("paper.yaml").read_text(encoding="utf-8")
+    text = files("magic_cli.reports").joinpath(f"{name}.yaml").read_text(encoding="utf-8")
     document = yaml.load(text, Loader=yaml.BaseLoader)  # keeps 11.90 as it is written; makes nothing but text, lists and dicts
     sources = {name: Source(name, **facts) for name, facts in document["sources"].items()}
     return Paper(
@@ -176,4 +183,4 @@ def _row(row_id: str, facts: dict[str, Any], sources: Mapping[str, Source]) -> P
     runs = [{m: Expected(text, sources["rescored"]) for m, text in run.items()} for run in facts.get("released_runs", [])]
     n = int(facts["n"]) if "n" in facts else None
     tokens = {name: int(text) for name, text in facts.get("tokens", {}).items()}
-    return PaperRow(row_id, facts["title"], n, int(facts.get("runs", 1)), cells, tuple(runs), tokens)
+    return PaperRow(row_id, facts["title"], n, int(facts.get("runs", 1)), cells, tuple(runs), tokens, is_listed="listed" in facts)

@@ -13,24 +13,25 @@ from magic_cli.reports.tables import Cell, Column, Row, Table
 _MEASURED, _DEVIATION, _EXPECTED, _DIFFERENCE = "measured", "std. dev.", "expected", "diff."
 
 
-def build_tables(numbers: Sequence[str], measured: Measured) -> list[Table]:
-    """The paper's tables; cells of which nothing is known stay blank.
+def build_tables(numbers: Sequence[str], measured: Measured, paper: Paper | None = None) -> list[Table]:
+    """A paper's tables; cells of which nothing is known stay blank.
 
     Args:
-        numbers: ``1``, ``2``, ``3`` or ``all``.
+        numbers: ``1``, ``2``, ``3`` or ``all``; of another paper the names of its tables.
         measured: Documents of metrics.json by row id; several for one row are the runs of a sampled method and are averaged.
+        paper: Whose tables; None: MAGIC's.
 
     Raises:
         SettingsError: An unknown table or row.
         MagicError: One run twice, or several systems for the row of a method that is not sampled.
     """
-    paper = load_paper()
+    paper = paper or load_paper()
     check_rows(paper, measured)
     return [_build(paper, table, measured) for table in paper.chosen(numbers)]
 
 
 def _build(paper: Paper, table: PaperTable, measured: Measured) -> Table:
-    shown = [row for row in paper.rows.values() if row.section in table.sections and (row.cells or measured.get(row.id))]
+    shown = [row for row in paper.rows.values() if row.section in table.sections and (row.cells or row.is_listed or measured.get(row.id))]
     lines: list[Row] = []
     records: list[dict[str, Any]] = []
     was_measured = False

@@ -10,7 +10,7 @@ from pathlib import Path
 from magic_cli.data.paths import named_paths
 from magic_cli.data.run_files import read_manifest
 from magic_cli.errors import SettingsError
-from magic_cli.reports.paper import ALL_TABLES, load_paper
+from magic_cli.reports.paper import ALL_TABLES, Paper, load_paper
 from magic_cli.reports.paper_rows import recognise
 
 
@@ -38,17 +38,18 @@ def split_words(words: Sequence[str]) -> tuple[list[str], list[str]]:
     return numbers, list(words[len(numbers) :])
 
 
-def locate(places: Sequence[str], pairs: Sequence[str]) -> Located:
+def locate(places: Sequence[str], pairs: Sequence[str], paper: Paper | None = None) -> Located:
     """The rows' files.
 
     Args:
         places: Run folders, prediction files, folders of them, patterns.
         pairs: ``ROW=FILE``; they win over what a file seems to be.
+        paper: Whose rows; None: MAGIC's, the only one whose runs are known by their settings.
 
     Raises:
         SettingsError: Nothing is there, a row is not known, or it is not known which row a file is.
     """
-    located = Located({path: row for path, row in map(_pair, pairs)})
+    located = Located({path: row for path, row in (_pair(pair, paper or load_paper()) for pair in pairs)})
     if len(located.rows) < len(pairs):
         raise SettingsError("--row: a file was given for two rows; each file is one row")
     named = {path.resolve() for path in located.rows}
@@ -89,12 +90,12 @@ def is_run(path: Path) -> bool:
     return (path / "manifest.json").is_file() and (path / "predictions.jsonl").is_file()
 
 
-def _pair(pair: str) -> tuple[Path, str]:
+def _pair(pair: str, paper: Paper) -> tuple[Path, str]:
     row, equals, place = pair.partition("=")
     path = Path(place).expanduser()
     if not equals or not place:
         raise SettingsError(f"--row {pair}: must be ROW=FILE, as in --row coco/magic=preds.json")
-    row = load_paper().row(row).id
+    row = paper.row(row).id
     if not path.exists():
         raise SettingsError(f"--row {pair}: no such file or folder (looked at {path.absolute()})")
     return path, row

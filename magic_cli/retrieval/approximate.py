@@ -9,15 +9,12 @@ In memory while it is built: 2 E + 8 bytes a feature for ivf, 2 E + 8 m + 8 byte
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import hashlib
 import json
 import math
 import os
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +23,10 @@ import numpy as np
 
 from magic_cli.data.json_text import JSONFault, parse_object
 from magic_cli.errors import MagicError
+from magic_cli.files import hold, write_atomically
 from magic_cli.models.sources import sha256
 from magic_cli.retrieval.features import Features
 from magic_cli.retrieval.settings import IndexSettings
-from magic_cli.files import write_atomically
 from magic_cli.terminal.wording import counted
 
 _SAMPLE_PER_CELL = 64  # features that train a cell; k-means gains little from more
@@ -50,7 +47,7 @@ class Approximate:
         self.file = index_file(features, settings)
         if not is_current(self.file, features):
             _refuse_read_only(self.file, settings)
-            with _alone(features.folder):
+            with hold(features.folder / ".lock", tell=lambda _: None):  # FeatureWriter's; points of a sweep run side by side
                 if not is_current(self.file, features, tell=False):  # another process may have built it meanwhile
                     print(f"magic: building {self.file.name} over {counted(features.rows, 'feature')}", file=sys.stderr)
                     build(features, settings, self.file)
@@ -67,14 +64,6 @@ class Approximate:
     def top(self, queries: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
         """As ``search.Candidates``."""
         return self._index.search(queries, count)
-
-
-@contextlib.contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Hold a folder's lock, which ``FeatureWriter`` holds, too; wait for it where points of a sweep run side by side."""
-    with (folder / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # the kernel lets go of it however we die
-        yield
 
 
 def _refuse_read_only(file: Path, settings: IndexSettings) -> None:

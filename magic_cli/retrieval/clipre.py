@@ -1,40 +1,37 @@
 """CLIPRe, the paper's retrieval baseline: the training caption that fits the image best, word for word.
 
-No language model takes part. The settings are here; what uses models is in caption_retriever.py.
+No language model takes part. The settings are the method; what uses models is in caption_index.py.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar, Self
 
-from magic_cli.errors import MOST_ITEMS, SettingsError, require
-from magic_cli.retrieval.settings import IndexSettings, check_choice
+from magic_cli.decoding.method import WholeTexts
+from magic_cli.decoding.request import Request, Written
+from magic_cli.errors import MagicError, require
+from magic_cli.retrieval.settings import COCO, IndexSettings, check_captions, check_choice
 
-COCO = "coco"
 RELEASED, FULL = "released-128", "full"
-RELEASED_CAPTIONS = 128
+_RELEASED_CAPTIONS = 128
+_DECIMALS = 6
 
 
 @dataclass
-class CaptionRetrieval(IndexSettings):
-    """Settings of CLIPRe.
+class CaptionRetrieval(IndexSettings, WholeTexts):
+    """CLIPRe.
 
     Attributes:
-        captions: What runs and tables call the captions: ``coco`` for COCO's training captions, which need no file.
-        captions_file: Karpathy JSON, COCO captions JSON, JSON lines or plain lines; null: COCO's training captions that
-            travel inside pycocoevalcap.
-        split: Split of a Karpathy file, or of a COCO captions JSON whose images have splits.
+        captions, captions_file, split, limit, folder: As in ``CaptionSource``.
         index: ``full``, or ``released-128``: the released loop never advanced, so that it knew the first 128 captions only.
-        limit: Only the first so many captions, at least 1; null: all.
         top_m: So many best captions, with scores, are kept in predictions.jsonl, at least 1.
-        folder: Folder of the index; null: one for each model and set of captions below the user's cache.
     """
 
     setting: ClassVar[str] = "decoding"
+    label: ClassVar[str] = "decoding=clipre"
     needs_image: ClassVar[bool] = True
     needs_language_model: ClassVar[bool] = False
-    is_sampled: ClassVar[bool] = False
     without_effect: ClassVar[tuple[str, ...]] = ("folder", "memory_gib")
     """Settings that cannot change a caption."""
 
@@ -50,9 +47,41 @@ class CaptionRetrieval(IndexSettings):
         super().__post_init__()
         check_choice("decoding.index", self.index, (FULL, RELEASED))
         require("top_m", self.top_m, at_least=1, limit=1_000_000, prefix="decoding")
-        if self.limit is not None:
-            require("limit", self.limit, at_least=1, limit=MOST_ITEMS, prefix="decoding")
-        if self.captions_file is None and self.captions != COCO:
-            raise SettingsError(
-                f"decoding.captions={self.captions}: set decoding.captions_file to their file; only {COCO}'s training captions come along"
-            )
+        check_captions(self)
+
+    @property
+    def most(self) -> int | None:
+        return self.limit if self.index == FULL else min(self.limit or _RELEASED_CAPTIONS, _RELEASED_CAPTIONS)
+
+    def load(self) -> Self:
+        from magic_cli.retrieval.caption_index import CaptionIndex
+
+        loaded = super().load()
+        loaded._index = CaptionIndex(self)
+        return loaded
+
+    def open(self, viewers: Any) -> dict[str, Any]:
+        self._work = viewers.where.work
+        with self._work.phase("index"):
+            return {"captions": self._index.open(viewers.list[0], viewers.where)}
+
+    def write(self, request: Request) -> list[Written]:
+        """The best caption of every image, and the ``top_m`` best with their cosines.
+
+        Raises:
+            MagicError: An approximate index finds nothing.
+        """
+        with self._work.phase("retrieval"):
+            scores, numbers = self._index.best(request.image_guide("decoding=clipre").vectors, self.top_m)
+        if numbers[:, 0].min() < 0:
+            raise MagicError("decoding.nprobe, decoding.ef: the index finds no caption for an image; set them higher")
+        return [self._written(*found) for found in zip(numbers, scores, strict=True)]
+
+    def _written(self, numbers: Any, scores: Any) -> Written:
+        texts = self._index.captions.texts
+        best = [
+            {"caption": texts[number], "score": round(float(score), _DECIMALS)}
+            for number, score in zip(numbers, scores, strict=True)
+            if number >= 0
+        ]
+        return Written([], text=best[0]["caption"], details={"retrieved": best})

@@ -18,13 +18,13 @@ from magic_cli.image_features.reading import ImageReader, ImageStream, ReadImage
 from magic_cli.models.loading import load_image_text_model, resolve_device
 from magic_cli.terminal.progress import progress
 from magic_cli.retrieval.bank import Bank, BankImage, BankReader
-from magic_cli.retrieval.caption_retriever import encode_by_length
+from magic_cli.retrieval.caption_index import encode_by_length
 from magic_cli.retrieval.features import Features
 from magic_cli.retrieval.image_settings import RetrieveImagesSettings
 from magic_cli.retrieval.search import open_search
 from magic_cli.retrieval.store import FeatureWriter
 from magic_cli.provenance import differences
-from magic_cli.models.work_counts import Work
+from magic_cli.models.work_counter import WorkCounter
 
 if TYPE_CHECKING:
     from magic_cli.models.image_text.image_text_model import ImageTextModel
@@ -103,7 +103,7 @@ def _load(settings: RetrieveImagesSettings) -> tuple[ImageTextModel, dict[str, A
     if settings.run.threads is not None:
         torch.set_num_threads(settings.run.threads)
     where = {"device": resolve_device(settings.run.device), "dtype": getattr(torch, settings.run.dtype.value)}
-    model, facts = load_image_text_model(settings.image_text_model, **where, work=Work())
+    model, facts = load_image_text_model(settings.image_text_model, **where, work=WorkCounter())
     return model, {**facts, "logit_scale": None}, where  # the temperature changes no feature
 
 

@@ -96,11 +96,11 @@ class RetrieveImagesSettings:
         """The folder of the index."""
         return Path(str(self.index)).expanduser()
 
-    def output_folder(self, question: Mapping[str, Any]) -> Path:
-        """Where a query's results go: ``output``, or a folder named after the index, with a hash of what is asked."""
+    def output_folder(self, identity: Mapping[str, Any]) -> Path:
+        """Where a query's results go: ``output``, or a folder named after the index, with a hash of the query's identity."""
         if self.output:
             return Path(self.output).expanduser()
-        asked = self._asked() | {"question": question}
+        asked = self._asked() | {"question": identity}
         name = hashlib.sha256(json.dumps(asked, sort_keys=True, default=str).encode()).hexdigest()[:8]
         return Path("runs", "retrieve-images", f"{self.index_folder.name}-{name}")
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from magic_cli.data.json_files import holds_json, parse_records
 from magic_cli.data.paths import named_paths
+from magic_cli.data.record_fields import first_key, item_id, one_text
 from magic_cli.data.story_files import is_story_file
 from magic_cli.data.text_files import read_text, text_lines
-from magic_cli.data.text_tables import is_named_csv, is_story_header
+from magic_cli.data.text_tables import is_named_csv, is_story_header, titled_rows
 from magic_cli.errors import MagicError
 
 _KEYS = ("query", "title", "prefix_text", "text", "caption")
@@ -26,7 +28,7 @@ def load_queries(files: Sequence[str], texts: Sequence[str]) -> list[dict[str, s
     """
     found = [{"id": str(number), "query": text} for number, text in enumerate(texts, start=1)]
     for word in files:
-        paths = named_paths(word)
+        paths = named_paths(word, setting="files")
         if not paths:
             raise MagicError(f"{word}: no such file (looked at {Path(word).expanduser().absolute()}); {_HINT}")
         for path in paths:
@@ -55,10 +57,14 @@ def released_title(title: str) -> str:
 def _of_file(path: Path, *, first: int) -> list[dict[str, str]]:
     is_named_json = path.name.removesuffix(".gz").endswith((".json", ".jsonl"))
     text = read_text(path, setting="files", hint=_HINT)
-    if not is_named_json and not holds_json(text) and not is_named_csv(path):
+    records: Any = None
+    if is_named_json or holds_json(text) or is_named_csv(path):
+        records = parse_records(text, path, setting="files", hint=_HINT)
+    elif not any(is_story_header(line) for _, line in islice(text_lines(text), 1)):
+        records = titled_rows(text, f"files={path}", _KEYS)
+    if records is None:
         lines = [line for number, line in text_lines(text) if number > 1 or not is_story_header(line)]
         return [{"id": str(first + i), "query": line.partition("\t")[0]} for i, line in enumerate(lines)]
-    records = parse_records(text, path, setting="files", hint=_HINT)
     records = records["evaluation_result"] if is_story_file(records) else records
     records = records if isinstance(records, list) else [records]
     return [_of_record(record, first + i, f"{path} record {i + 1}") for i, record in enumerate(records)]
@@ -67,7 +73,8 @@ def _of_file(path: Path, *, first: int) -> list[dict[str, str]]:
 def _of_record(record: Any, number: int, place: str) -> dict[str, str]:
     if isinstance(record, str):
         return {"id": str(number), "query": record}
-    text = next((record[key] for key in _KEYS if key in record), None) if isinstance(record, dict) else None
-    if not isinstance(text, str):
+    key = first_key(record, _KEYS) if isinstance(record, dict) else None
+    if key is None:
         raise MagicError(f"{place}: has no query ({', '.join(_KEYS)}); {_HINT}")
-    return {"id": str(record.get("id", number)), "query": text.partition(_SEPARATOR)[0]}
+    text = one_text(record[key], f"{place}, {key}")
+    return {"id": item_id(number if record.get("id") is None else record["id"], f"{place}: id"), "query": text.partition(_SEPARATOR)[0]}

@@ -1,4 +1,4 @@
-"""What a query asks: results of one question are never written over those of another."""
+"""What identifies a query: its results are never written over those of another."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from magic_cli.provenance import differences
 RESULTS, MANIFEST = "retrieved.jsonl", "manifest.json"
 
 
-def question(settings: RetrieveImagesSettings, queries: Sequence[Mapping[str, str]], index_digest: str) -> dict[str, Any]:
+def query_identity(settings: RetrieveImagesSettings, queries: Sequence[Mapping[str, str]], index_digest: str) -> dict[str, Any]:
     """All that decides what is found, as the manifest keeps it; the image-text model is the index's own."""
     return {
         "queries": hashlib.sha256(json.dumps(queries).encode()).hexdigest(),
@@ -27,8 +27,8 @@ def question(settings: RetrieveImagesSettings, queries: Sequence[Mapping[str, st
     }
 
 
-def refuse_other_results(folder: Path, asked: Mapping[str, Any]) -> None:
-    """Make sure that a folder holds no results but those of the same question, which are written anew.
+def refuse_other_results(folder: Path, identity: Mapping[str, Any]) -> None:
+    """Make sure that a folder holds no results but those of the same query, which are written anew.
 
     Raises:
         MagicError: It holds others, or what another command wrote.
@@ -40,9 +40,9 @@ def refuse_other_results(folder: Path, asked: Mapping[str, Any]) -> None:
         before = None
     except (ValueError, RecursionError, KeyError, TypeError) as error:
         raise MagicError(f"{manifest}: does not say what was asked, so it is of something else and would be overwritten; set --output to another folder") from error
-    if not results.exists() or before == asked:
+    if not results.exists() or before == identity:
         return
     if before is None:
         raise MagicError(f"{results}: is there, with no {MANIFEST} that says what it answers; set --output to another folder, or move it away")
-    changed = "; ".join(differences(before, asked))
+    changed = "; ".join(differences(before, identity))
     raise MagicError(f"{results}: answers another question ({changed}); set --output to another folder, or delete this file")

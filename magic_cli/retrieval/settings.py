@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
-from magic_cli.errors import SettingsError, nearest, require
+from magic_cli.errors import MOST_ITEMS, SettingsError, nearest, require
 
 KINDS = ("exact", "ivf", "hnsw")
 FEATURE_TYPES = ("float16", "float32")
@@ -79,3 +79,45 @@ def check_choice(name: str, value: str, known: tuple[str, ...]) -> None:
     """
     if value not in known:
         raise SettingsError(f"{name}={value!r} is unknown; {nearest(str(value), known)}")
+
+
+COCO = "coco"
+"""What the captions are called that travel with pycocoevalcap."""
+
+
+class CaptionSource(Protocol):
+    """Which captions an index is made of: settings of whatever looks captions up, beside ``IndexSettings``."""
+
+    setting: str
+    """What the user calls the group, as in ``decoding.captions_file``."""
+    label: str
+    """What a message begins with that tells of the index."""
+    captions: str
+    """What runs and tables call the captions: ``coco`` for COCO's training captions, which need no file."""
+    captions_file: str | None
+    """Karpathy JSON, COCO captions JSON, JSON lines, a table or plain lines; None: the captions that travel with pycocoevalcap."""
+    split: str
+    """Split of a Karpathy file, or of a COCO captions JSON whose images have splits."""
+    limit: int | None
+    """Only the first so many captions, at least 1; None: all."""
+    folder: str | None
+    """Folder of the index; None: one for each model and set of captions below the user's cache."""
+
+    @property
+    def most(self) -> int | None:
+        """Only the first so many captions; None: all."""
+
+
+def check_captions(settings: CaptionSource) -> None:
+    """Refuse what cannot name captions.
+
+    Raises:
+        SettingsError: One line with the setting.
+    """
+    name = settings.setting
+    if settings.limit is not None:
+        require("limit", settings.limit, at_least=1, limit=MOST_ITEMS, prefix=name)
+    if settings.captions_file is None and settings.captions != COCO:
+        raise SettingsError(
+            f"{name}.captions={settings.captions}: set {name}.captions_file to their file; only {COCO}'s training captions come along"
+        )

@@ -10,7 +10,7 @@ import tarfile
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 from magic_cli.data.image_folders import is_hidden, is_of_macos
 from magic_cli.data.images import IMAGE_SUFFIXES
@@ -75,7 +75,7 @@ def shard_images(shard: Path) -> tuple[list[ShardImage], list[str]]:
         if suffix in IMAGE_SUFFIXES and member.kind != _FOLDER:
             if any(map(is_hidden, path.parts)):
                 hidden += [] if is_of_macos(path.name) else [member.name]
-            elif not links.is_known(member):
+            elif not links.is_known(member) and links.is_last(member):
                 images.append(links.image(member))
         elif not suffix and member.kind == _LINK and not is_hidden(path.name) and not links.leads_to_folder(member):
             image = links.image(member)
@@ -84,28 +84,52 @@ def shard_images(shard: Path) -> tuple[list[ShardImage], list[str]]:
 
 
 def _members(shard: Path) -> Iterator[_Member]:
-    end = shard.stat().st_size
-    with tarfile.open(shard, "r:") as archive:
-        for member in archive:
-            archive.members = []  # it would remember them all
-            kind = _KINDS.get(member.type) or _ODD.get(member.type, f"of a type that is not known ({member.type!r})")
-            if member.issparse():
-                kind = "stored with holes; pack the shard without --sparse"
-            elif kind == _FILE and member.offset_data + member.size > end:
-                raise tarfile.ReadError("it is cut off")
-            yield _Member(member.name, kind, member.offset_data, member.size, member.linkname)
-        _check_end(archive)
+    """The members of a tar file, and of those that ``cat`` has put behind it; of one that ``tar -r`` has added anew, all of them."""
+    end, start = shard.stat().st_size, 0
+    earlier: set[str] = set()
+    with shard.open("rb") as stream:
+        while start is not None:
+            stream.seek(start)
+            found: set[str] = set()
+            with tarfile.open(fileobj=stream, mode="r:") as archive:
+                for member in archive:
+                    archive.members = []  # it would remember them all
+                    one = _member(member, end)
+                    if one.kind != _FOLDER:
+                        found.add(_path(one.name))
+                        if _path(one.name) in earlier:
+                            raise tarfile.ReadError(f"of several archives one behind the other, two hold {one.name}, so unpack each by itself")
+                    yield one
+                start = _next_archive(archive, stream)
+            earlier |= found
 
 
-def _check_end(archive: tarfile.TarFile) -> None:
-    """Make sure that the list of members ended where the archive says so: at a header that is cut off or damaged it just stops.
+def _member(member: tarfile.TarInfo, end: int) -> _Member:
+    kind = _KINDS.get(member.type) or _ODD.get(member.type, f"of a type that is not known ({member.type!r})")
+    if member.issparse():
+        kind = "stored with holes; pack the shard without --sparse"
+    elif kind == _FILE and member.offset_data + member.size > end:
+        raise tarfile.ReadError("it is cut off")
+    return _Member(member.name, kind, member.offset_data, member.size, member.linkname)
+
+
+def _next_archive(archive: tarfile.TarFile, stream: BinaryIO) -> int | None:
+    """Where another archive begins behind the end of this one; None: there is none.
+
+    The list of members must have ended where the archive says so: at a header that is cut off or damaged it just stops.
 
     Raises:
         tarfile.ReadError: It ended elsewhere, so images may be missing.
     """
-    archive.fileobj.seek(archive.offset)
-    if archive.fileobj.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
-        raise tarfile.ReadError(f"it is cut off or damaged at byte {archive.offset}")
+    place = archive.offset
+    stream.seek(place)
+    if stream.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+        raise tarfile.ReadError(f"it is cut off or damaged at byte {place}")
+    while block := stream.read(tarfile.BLOCKSIZE):
+        place += tarfile.BLOCKSIZE
+        if block.strip(b"\0"):
+            return place
+    return None
 
 
 def _packed_with(shard: Path) -> str | None:
@@ -137,6 +161,10 @@ class _Links:
     def is_known(self, member: _Member) -> bool:
         """Whether a link is nothing but a file of the same name once more."""
         return _leads_to_itself(member) and _path(member.name) in self._by_path
+
+    def is_last(self, member: _Member) -> bool:
+        """Whether no later member has the same path, as after ``tar -r``: unpacking keeps the last one."""
+        return self._by_path.get(_path(member.name), member) is member
 
     def image(self, member: _Member) -> ShardImage:
         """Where the bytes of a member are, or why it has none."""

@@ -10,7 +10,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import sys
@@ -22,8 +21,8 @@ import numpy as np
 
 from magic_cli.data.json_text import parse_json
 from magic_cli.errors import MagicError
+from magic_cli.files import append_bytes, append_lines, hold, recover_lines, write_atomically
 from magic_cli.models.sources import sha256
-from magic_cli.files import append_bytes, append_lines, recover_lines, write_atomically
 from magic_cli.provenance import differences
 
 MANIFEST, ITEMS, FAILURES, PROGRESS = "manifest.json", "items.jsonl", "failures.jsonl", "progress.jsonl"
@@ -80,10 +79,9 @@ class FeatureWriter:
         """Hold the folder until the stack closes, and take up the build where it stopped, if another process has not finished it."""
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            lock = stack.enter_context((self.folder / ".lock").open("w"))
+            stack.enter_context(hold(self.folder / ".lock", tell=self._tell_of_wait))
         except OSError as error:
             raise MagicError(f"{self._place}: cannot be written ({error.strerror}); set {self._setting} to another folder") from error
-        self._wait_for(lock)
         manifest = read_manifest(self.folder, self._setting)
         self.is_complete = self._is_complete(manifest)
         if manifest is None:
@@ -113,12 +111,8 @@ class FeatureWriter:
     def inputs_done(self) -> int:
         return self._state["inputs"]
 
-    def _wait_for(self, lock: Any) -> None:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the kernel lets go of it however we die
-        except BlockingIOError:
-            print(f"magic: {self._place}: another process builds it; waiting", file=sys.stderr)
-            fcntl.flock(lock, fcntl.LOCK_EX)
+    def _tell_of_wait(self, _: str) -> None:
+        print(f"magic: {self._place}: another process builds it; waiting", file=sys.stderr)
 
     def _recover(self) -> None:
         """Take the files back to the last batch that was written whole."""

@@ -6,7 +6,7 @@
     failures.jsonl      items that cannot be done, with the reason
     dropped.jsonl       predictions of items that are no longer asked for
     trace.jsonl         with run.trace=true, every step's candidates and scores
-    coco_results.json, released_format.json   exports, written when all is done
+    coco_results.json, released_format.json, index.html   exports, written when all is done
 """
 
 from __future__ import annotations
@@ -21,12 +21,13 @@ from typing import Any
 
 from magic_cli.data.run_files import COMPARISON, METRICS, PER_ITEM, PREDICTIONS
 from magic_cli.errors import MagicError
-from magic_cli.files import locked
-from magic_cli.files import append_lines, json_lines, recover_lines, write_atomically
+from magic_cli.files import append_lines, json_lines, locked, recover_items, write_atomically
+from magic_cli.models.sources import only_read
 from magic_cli.provenance import differences, provenance, read_manifest
 
+PAGE = "index.html"
 FAILURES, DROPPED, TRACE, SETTINGS = "failures.jsonl", "dropped.jsonl", "trace.jsonl", "settings.yaml"
-EXPORTS = ("coco_results.json", "released_format.json")
+EXPORTS = ("coco_results.json", "released_format.json", PAGE)
 
 _REMOVE_LINE = "remove that line, its item is then done again"
 _WITHOUT_TRACE = f"delete {TRACE}, the texts stay, or set another run.dir"
@@ -91,7 +92,7 @@ class RunFolder:
     def _read_predictions(self) -> None:
         file = self.path / PREDICTIONS
         self.predictions = {}
-        for number, record in enumerate(read_items(file, _REMOVE_LINE), start=1):
+        for number, record in enumerate(recover_items(file, _REMOVE_LINE), start=1):
             if record["id"] in self.predictions:
                 raise MagicError(f"{file} line {number}: the id {record['id']!r} stands here twice; remove one of the lines")
             self.predictions[record["id"]] = record
@@ -150,7 +151,7 @@ class RunFolder:
 
     def _read_traces(self) -> None:
         file = self.path / TRACE
-        steps = read_items(file, _WITHOUT_TRACE)
+        steps = recover_items(file, _WITHOUT_TRACE)
         kept = [step for step in steps if step["id"] in self.predictions]
         if len(kept) < len(steps):
             write_atomically(file, json_lines(kept))
@@ -170,7 +171,7 @@ class RunFolder:
         """
         before = self.manifest.get("models")
         if before is not None:
-            self._refuse(differences(before, models))
+            self._refuse(differences({name: only_read(facts) for name, facts in before.items()}, models))
         self.manifest["models"] = models
         self.write_manifest()
 
@@ -181,7 +182,7 @@ class RunFolder:
             MagicError: They differ.
         """
         for model, digests in files.items():
-            self._refuse(differences(self.manifest["models"][model].get("files"), digests, model))
+            self._refuse(differences(only_read(self.manifest["models"][model]).get("files"), digests, model))
 
     def _refuse(self, changes: Iterator[str]) -> None:
         changed = "; ".join(changes)
@@ -207,13 +208,19 @@ class RunFolder:
 
     def dropped(self) -> dict[str, dict[str, Any]]:
         """Predictions that were dropped, by id; of several the last."""
-        return {record["id"]: record for record in read_items(self.path / DROPPED, f"delete {DROPPED}, or set another run.dir")}
+        return {record["id"]: record for record in recover_items(self.path / DROPPED, f"delete {DROPPED}, or set another run.dir")}
 
     def take_back(self, records: Sequence[dict[str, Any]]) -> None:
         """Make dropped records predictions again."""
-        ids = {record["id"] for record in records}
         self.add_predictions(records)
-        write_atomically(self.path / DROPPED, json_lines(record for item, record in self.dropped().items() if item not in ids))
+        self.forget_dropped({record["id"] for record in records})
+
+    def forget_dropped(self, ids: Collection[str]) -> None:
+        """Leave these out of dropped.jsonl, since they are predictions again."""
+        dropped = self.dropped()
+        kept = [record for item, record in dropped.items() if item not in ids]
+        if len(kept) < len(dropped):
+            write_atomically(self.path / DROPPED, json_lines(kept))
 
     def replace(self, records: Sequence[dict[str, Any]]) -> None:
         """Put predictions in the places of those of the same ids."""
@@ -260,11 +267,13 @@ class RunFolder:
         self._note_traces(steps)
 
     def finish(self, exports: dict[str, Any]) -> None:
-        """Mark the run complete and write its exports (file name -> JSON document)."""
+        """Mark the run complete and write its exports (file name -> JSON document, or text)."""
         if self._claim(self.predictions):
             self._write_settings()
         for name, document in exports.items():
-            write_atomically(self.path / name, json.dumps(document, ensure_ascii=False, indent=1) + "\n")
+            text = document if isinstance(document, str) else json.dumps(document, ensure_ascii=False, indent=1) + "\n"
+            write_atomically(self.path / name, text)
+        self.forget_dropped(self.predictions)
         self.manifest["status"] = "complete"
 
     def write_manifest(self) -> None:
@@ -278,16 +287,3 @@ class RunFolder:
         }
         self.manifest["sessions"][-1]["seconds"] = round(time.time() - self._started, 3)
         write_atomically(self.path / "manifest.json", json.dumps(self.manifest, indent=2, default=str) + "\n")
-
-
-def read_items(file: Path, remedy: str) -> list[dict[str, Any]]:
-    """The records of a file of items, each with its ``id``; an unfinished line at the end is cut off.
-
-    Raises:
-        MagicError: A line is damaged; says the remedy.
-    """
-    records = recover_lines(file, remedy=remedy)
-    for number, record in enumerate(records, start=1):
-        if not isinstance(record.get("id"), str):
-            raise MagicError(f"{file} line {number}: has no id that is a text; {remedy}")
-    return records

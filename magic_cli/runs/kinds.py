@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
+from magic_cli.data.image_names import identities
+
 if TYPE_CHECKING:
     from magic_cli.decoding.rules import StopTexts
     from magic_cli.decoding.text import TextFormat
@@ -54,6 +56,10 @@ class WritingTask:
         """
         raise NotImplementedError(f"{type(self).__name__}.items")
 
+    def images(self, item: Item) -> Sequence[Path]:
+        """The images that must be read before the item is written."""
+        return [] if item.path is None else [item.path]
+
     def facts(self, items: Sequence[Item]) -> dict[str, Any]:
         """What the manifest says of the items, beside their number."""
         raise NotImplementedError(f"{type(self).__name__}.facts")
@@ -73,6 +79,10 @@ class WritingTask:
             Unwritable: The item cannot be written about; the others can.
         """
         raise NotImplementedError(f"{type(self).__name__}.prompt")
+
+    def image_names(self, item: Item) -> tuple[str, ...]:
+        """What tells the item's image from others (``data.image_names.identities``)."""
+        return identities(item.path.name)
 
     def describe(self, item: Item) -> dict[str, Any]:
         """The item as failures.jsonl names it."""
@@ -99,10 +109,14 @@ class WritingTask:
         """How the user knows the item of a line of failures.jsonl."""
         raise NotImplementedError(f"{type(self).__name__}.label")
 
-    def line(self, item: Item, text: str) -> tuple[str, str]:
+    def line(self, item: Item, prediction: Mapping[str, Any]) -> tuple[str, str]:
         """What stdout shows: name of the item and its text."""
         raise NotImplementedError(f"{type(self).__name__}.line")
 
-    def exports(self, items: Sequence[Item], texts: Mapping[str, str]) -> dict[str, Any]:
-        """Files for other tools, written when all is done: ``{file name: JSON document}``."""
+    def texts_of(self, predictions: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+        """The texts alone."""
+        return {item: prediction[self.text] for item, prediction in predictions.items()}
+
+    def exports(self, items: Sequence[Item], predictions: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+        """Files for other tools and for people, written when all is done: ``{file name: JSON document, or text}``."""
         raise NotImplementedError(f"{type(self).__name__}.exports")

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from magic_cli.errors import SettingsError
-from magic_cli.runs.settings import DECODING_METHODS, RunSettings, method_name, settings_hash
+from magic_cli.runs.choices import DECODING_METHODS, method_name
+from magic_cli.runs.identity import settings_hash
+from magic_cli.runs.settings import RunSettings
 
 
 def run_folder(settings: Any) -> Path:
@@ -31,7 +33,7 @@ def each_repeat(settings: Any) -> list[Any]:
     if not isinstance(run, RunSettings) or run.repeats == 1:
         return [settings]
     count, first = run.repeats, run.repeat
-    if not settings.decoding.is_sampled:
+    if not settings.is_sampled:
         raise SettingsError(
             f"run.repeats={count}: decoding={method_name(settings.decoding)} is not sampled, so all runs would be the same; leave "
             f"run.repeats out, or choose a sampled method ({', '.join(sampled_methods())})"

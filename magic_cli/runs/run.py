@@ -10,7 +10,7 @@ from magic_cli.data.images import quiet_pillow
 from magic_cli.errors import MagicError
 from magic_cli.models.sources import describe_source, local_files, sha256
 from magic_cli.runs.naming import run_folder
-from magic_cli.runs.settings import as_plain, settings_that_matter
+from magic_cli.runs.identity import as_plain, settings_that_matter
 from magic_cli.terminal.wording import counted
 from magic_cli.runs.folder import DROPPED, PREDICTIONS, RunFolder
 from magic_cli.runs.kinds import Item, WritingTask
@@ -19,10 +19,15 @@ from magic_cli.runs.writer import Writer
 DONE, SOME_FAILED = 0, 3
 
 
-def write_texts(settings: Any, task: WritingTask) -> int:
+def write_texts(settings: Any, task: WritingTask, writer: type[Writer] = Writer) -> int:
     """Write every text of a task into its run folder; returns 0, or 3 if some could not be written.
 
     Texts go to stdout as ``name<TAB>text``, in the order of the task's items, those of an earlier start included.
+
+    Args:
+        settings: Of the command.
+        task: What is written.
+        writer: Who writes it.
     """
     quiet_pillow()
     items = task.items()
@@ -31,11 +36,11 @@ def write_texts(settings: Any, task: WritingTask) -> int:
     ) as run:
         run.manifest |= task.facts(items)
         _check_unchanged(settings, task, run, items)
-        for note in task.notes():
+        for note in [*task.notes(), *settings.notes()]:
             _tell(note)
-        Writer(settings, task, run).write(items)
+        writer(settings, task, run).write(items)
         done = [item for item in items if item.id in run.predictions]
-        run.finish(task.exports(done, {item.id: run.predictions[item.id][task.text] for item in done}))
+        run.finish(task.exports(done, {item.id: run.predictions[item.id] for item in done}))
     return _report(task, run)
 
 
@@ -45,7 +50,7 @@ def _check_unchanged(settings: Any, task: WritingTask, run: RunFolder, items: Se
     Raises:
         MagicError: A local model's files have changed.
     """
-    groups = {"language_model": settings.language_model, "image_text_model": settings.image_text_model}
+    groups = settings.models
     sources = {name: local_files(group) for name, group in groups.items() if name in run.manifest.get("models", {})}
     run.check_model_files({name: describe_source(groups[name], path)["files"] for name, path in sources.items() if path is not None})
     _check_texts(task, run)

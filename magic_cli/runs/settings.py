@@ -6,51 +6,19 @@ typo, a wrong type or a value out of range is refused before anything heavy load
 
 from __future__ import annotations
 
-import hashlib
-import json
-from dataclasses import asdict, dataclass, field
-from enum import Enum
+from dataclasses import dataclass, field
 from typing import Any
 
-from magic_cli.data.datasets import CocoCaptionsDataset, Dataset, KarpathyDataset, PhotoFiles, PhotoFolder
-from magic_cli.data.story_datasets import StoryDataset, TitleFile, TitleList
-from magic_cli.decoding.beam import BeamSearch
-from magic_cli.decoding.magic import ContrastiveSearch, MagicSearch
-from magic_cli.decoding.method import DecodingMethod
-from magic_cli.decoding.rerank import Rerank
+from magic_cli.data.datasets import Dataset
+from magic_cli.data.story_datasets import StoryDataset
 from magic_cli.decoding.rule_settings import RuleSettings
-from magic_cli.decoding.sampling import GreedySearch, NucleusSampling, TopKSampling, TypicalSampling
-from magic_cli.decoding.zerocap.method import ZeroCap
 from magic_cli.errors import MOST_ITEMS, MOST_SEED, SettingsError, require
-from magic_cli.models.settings import MOST_MIB, MOST_PROCESSES, MachineSettings
-from magic_cli.retrieval.clipre import CaptionRetrieval
-
-DECODING_METHODS: dict[str, type[DecodingMethod] | type[CaptionRetrieval]] = {
-    "magic": MagicSearch,
-    "contrastive": ContrastiveSearch,
-    "greedy": GreedySearch,
-    "beam": BeamSearch,
-    "top_k": TopKSampling,
-    "nucleus": NucleusSampling,
-    "typical": TypicalSampling,
-    "clipre": CaptionRetrieval,
-    "zerocap": ZeroCap,
-    "rerank": Rerank,
-}
-
-DATASETS: dict[str, type[Dataset]] = {
-    "files": PhotoFiles,
-    "photos": PhotoFolder,
-    "karpathy": KarpathyDataset,
-    "coco_captions": CocoCaptionsDataset,
-}
-
-STORY_DATASETS: dict[str, type[StoryDataset]] = {
-    "title": TitleList,
-    "titles": TitleFile,
-}
-
-TASKS = ("caption", "story")
+from magic_cli.guides.base import GuideSettings
+from magic_cli.guides.settings import GuidesSettings
+from magic_cli.models.settings import MOST_MIB, MOST_PROCESSES, MachineSettings, ModelSource
+from magic_cli.runs.choices import method_name
+from magic_cli.runs.identity import settings_hash
+from magic_cli.terminal.wording import counted
 
 TITLE = "{title}"
 """Where a story's prompt takes the title."""
@@ -103,19 +71,27 @@ class RunSettings(MachineSettings):
             require("workers", self.workers, at_least=0, limit=MOST_PROCESSES, prefix="run")
 
 
-@dataclass
-class WritingSettings:
-    """What ``magic caption`` and ``magic story`` need alike."""
+class RunOfTexts:
+    """What the settings of all commands that write texts can say; they have ``dataset``, ``decoding``, ``rules``, ``run`` and ``task``."""
 
-    dataset: Any
-    language_model: Any
-    image_text_model: Any
-    decoding: Any
-    run: RunSettings = field(default_factory=RunSettings)
-    rules: RuleSettings = field(default_factory=RuleSettings)
-    prompt: str | None = None
-    task: str = ""
-    """Picks the values that models recommend; fixed."""
+    @property
+    def is_sampled(self) -> bool:
+        """Whether the seed can change a result."""
+        return self.decoding.is_sampled
+
+    @property
+    def models(self) -> dict[str, Any]:
+        """Where the models that may take part come from, as the manifest names them."""
+        raise NotImplementedError(f"{type(self).__name__}.models")
+
+    def check_task(self, name: str) -> None:
+        """Refuse another task than the command's.
+
+        Raises:
+            SettingsError: It is another.
+        """
+        if self.task != name:
+            raise SettingsError(f"task={self.task} is fixed by the command; leave it out")
 
     def check_rules(self) -> None:
         """Refuse rules that the method cannot go by, or that leave a text no room.
@@ -130,9 +106,57 @@ class WritingSettings:
                 f"rules.min_length must be below decoding.decoding_len={self.decoding.decoding_len}, got {self.rules.min_length}; lower it, or raise the latter"
             )
 
+    @property
+    def chosen_guides(self) -> dict[str, GuideSettings]:
+        """What steers beside the image, by name."""
+        return {}
+
+    def notes(self) -> list[str]:
+        """What the user should know of settings that change nothing."""
+        return []
+
+    def room_fault(self, prompt_length: int) -> str | None:
+        """Why a text after so many tokens cannot get its minimum length; None: it can."""
+        length = self.decoding.decoding_len
+        room, least = length - prompt_length, self.rules.min_length
+        if room <= 0 or room >= least:  # a prompt that fills all is refused by itself
+            return None
+        return (
+            f"rules.min_length={least}: the prompt has {counted(prompt_length, 'token')}, and decoding.decoding_len={length} counts them, which leaves room "
+            f"for {room}; lower it, or raise the latter"
+        )
+
     def claim(self) -> tuple[str, str] | None:
         """The run folder that was named, and what identifies the run that may use it; None if none was named."""
         return (self.run.dir, settings_hash(self)) if self.run.dir else None
+
+
+@dataclass
+class WritingSettings(RunOfTexts):
+    """What ``magic caption`` and ``magic story`` need alike."""
+
+    dataset: Any
+    language_model: Any
+    image_text_model: Any
+    decoding: Any
+    run: RunSettings = field(default_factory=RunSettings)
+    rules: RuleSettings = field(default_factory=RuleSettings)
+    guides: GuidesSettings = field(default_factory=GuidesSettings)
+    prompt: str | None = None
+    task: str = ""
+    """Picks the values that models recommend; fixed."""
+
+    @property
+    def models(self) -> dict[str, Any]:
+        of_guides = {guide.setting: guide for guide in self.chosen_guides.values() if isinstance(guide, ModelSource)}
+        return {"language_model": self.language_model, "image_text_model": self.image_text_model, **of_guides}
+
+    @property
+    def chosen_guides(self) -> dict[str, GuideSettings]:
+        return self.guides.chosen(self.decoding)
+
+    def notes(self) -> list[str]:
+        return self.guides.notes(self.decoding.guides)
 
 
 @dataclass
@@ -142,8 +166,7 @@ class CaptionSettings(WritingSettings):
     task: str = "caption"
 
     def __post_init__(self) -> None:
-        if self.task != "caption":
-            raise SettingsError(f"task={self.task} is fixed by the command; leave it out")
+        self.check_task("caption")
         if not isinstance(self.dataset, Dataset):
             raise SettingsError(f"dataset={self.dataset.name} holds titles, not images: write stories for them with `magic story`")
         if self.prompt is not None and not self.decoding.needs_language_model:
@@ -151,6 +174,7 @@ class CaptionSettings(WritingSettings):
                 f"prompt={self.prompt!r}: decoding={method_name(self.decoding)} finds whole captions and opens none with a prompt; leave prompt out"
             )
         self.check_rules()
+        self.guides.check(self.decoding)
 
 
 @dataclass
@@ -164,8 +188,7 @@ class StorySettings(WritingSettings):
     task: str = "story"
 
     def __post_init__(self) -> None:
-        if self.task != "story":
-            raise SettingsError(f"task={self.task} is fixed by the command; leave it out")
+        self.check_task("story")
         if not isinstance(self.dataset, StoryDataset):
             raise SettingsError(f"dataset={self.dataset.name} holds images, not titles: caption them with `magic caption`")
         if not self.decoding.needs_language_model:
@@ -173,63 +196,4 @@ class StorySettings(WritingSettings):
         if self.prompt is not None and TITLE not in self.prompt:
             raise SettingsError(f"prompt={self.prompt!r}: must contain {TITLE}, where the title belongs; null: title and end-of-text")
         self.check_rules()
-
-
-def as_plain(settings: Any) -> dict[str, Any]:
-    """Settings as dicts, lists and scalars, for YAML and JSON; ``decoding.method`` names the method."""
-    return _plain(asdict(settings)) | {"decoding": _plain_method(settings.decoding)}
-
-
-def _plain_method(method: DecodingMethod) -> dict[str, Any]:
-    """A method's settings with its name; the same for a method that is one of them."""
-    inner = {name: _plain_method(value) for name, value in vars(method).items() if isinstance(value, DecodingMethod)}
-    return {"method": method_name(method), **_plain(asdict(method)), **inner}
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    return value.value if isinstance(value, Enum) else value
-
-
-# What cannot change a result, so that a run goes on after it is changed.
-_WITHOUT_EFFECT = {
-    "run": (
-        "dir", "batch_size", "device", "threads", "trace", "lazy", "step_memory", "compile", "workers", "cache_images", "image_cache",
-        "repeats", "objective",
-    ),  # fmt: skip
-    "language_model": ("recommended",),  # already resolved into the settings that use it
-    "image_text_model": ("recommended",),
-}
-
-
-def settings_that_matter(settings: Any) -> dict[str, Any]:
-    """The settings that can change results: what identifies a run."""
-    plain = as_plain(settings)
-    for group, names in _WITHOUT_EFFECT.items():
-        for name in names:
-            del plain[group][name]
-    if not settings.decoding.is_sampled:
-        del plain["run"]["seed"], plain["run"]["repeat"]
-    if not settings.decoding.needs_image:
-        del plain["image_text_model"]
-    if not settings.decoding.needs_language_model:
-        del plain["language_model"], plain["prompt"]
-    for name in settings.decoding.without_effect:
-        del plain["decoding"][name]
-    if settings.rules.is_default:  # runs of before there were rules go on
-        del plain["rules"]
-    return plain
-
-
-def settings_hash(settings: Any) -> str:
-    """Eight hexadecimal digits that name the settings which can change results."""
-    text = json.dumps(settings_that_matter(settings), sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:8]
-
-
-def method_name(method: DecodingMethod | CaptionRetrieval) -> str:
-    """The name under which the user chose a method."""
-    return next(name for name, method_class in DECODING_METHODS.items() if type(method) is method_class)
+        self.guides.check(self.decoding)

@@ -8,6 +8,7 @@ and emoji are written with, are shown as they are.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import sys
@@ -20,11 +21,12 @@ _UNSAFE = (
     *range(0x20), *range(0x7F, 0xA0),  # control characters
     0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x2070),  # writing direction
     0x2028, 0x2029,  # line and paragraph separators
-    0x200B, *range(0x2060, 0x2066), 0xFEFF, *range(0xFFF9, 0xFFFC),  # letters that are not seen
+    0x115F, 0x1160, 0x180E, 0x200B, *range(0x2060, 0x2066), 0x3164, 0xFEFF, 0xFFA0, *range(0xFFF9, 0xFFFC),  # letters that are not seen
+    *range(0xE0000, 0xE0080),  # tags: plain text that is not seen
     *range(0xD800, 0xE000),  # bytes of a file name that are no UTF-8
 )  # fmt: skip
 # JSON knows \u only, and writes control characters below 32 so itself: JSON on stdout stays JSON, with the same text in it
-_LINE = {number: f"\\x{number:02x}" if number < 0x20 else f"\\u{number:04x}" for number in _UNSAFE}
+_LINE = {number: f"\\x{number:02x}" if number < 0x20 else json.dumps(chr(number))[1:-1] if number > 0xFFFF else f"\\u{number:04x}" for number in _UNSAFE}
 _TEXT = {number: escape for number, escape in _LINE.items() if chr(number) not in "\n\t"}
 _CURSOR = re.compile(r"(?:[\r\n]|\x1b\[A)*")
 """What tqdm writes to move between its bars, and nothing else."""

@@ -15,7 +15,9 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from magic_cli.training.settings import Averaging, Grouping
 from magic_cli.training.simctg import IGNORED
+from magic_cli.training.task import TrainingSettings
 
 _MOST_PADDING = 0.08
 _TRIED_UPDATES = 50
@@ -64,6 +66,16 @@ def fewest_parts(lengths: Sequence[int], batch_size: int, at_least: int, seed: i
     while 2 * parts <= batch_size and _padding(BatchPlan(lengths, batch_size, parts, seed)) > _MOST_PADDING:
         parts *= 2
     return parts
+
+
+def plan_of(settings: TrainingSettings, lengths: Sequence[int]) -> BatchPlan:
+    """How samples of these lengths are dealt to updates; the released averaging is of random micro-batches, so it gets these."""
+    run = settings.run
+    size = run.batch_size * run.accumulation
+    if run.grouping is Grouping.none or settings.averaging is Averaging.micro_batches:
+        return BatchPlan(lengths, size, run.accumulation, run.seed, by_length=False)
+    parts = run.parts or fewest_parts(lengths, size, run.accumulation, run.seed)
+    return BatchPlan(lengths, size, parts, run.seed)
 
 
 def _padding(plan: BatchPlan) -> float:

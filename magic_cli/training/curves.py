@@ -21,8 +21,19 @@ def check_plotting() -> None:
         raise MagicError("the curve needs matplotlib; pip install matplotlib") from error
 
 
-def plot_curve(lines: Sequence[dict[str, Any]], file: Path) -> None:
-    """Draw the lines of metrics.jsonl: loss of training and validation over steps, and the token similarity beneath."""
+TOKEN_LOSS, SIMILARITY = "loss of a token (nats)", ("token_similarity", "token similarity")
+
+
+def plot_curve(lines: Sequence[dict[str, Any]], file: Path, *, loss: str = TOKEN_LOSS, beneath: tuple[str, str] = SIMILARITY) -> None:
+    """Draw the lines of metrics.jsonl: loss of training and validation over steps, and another number of the validation beneath.
+
+    Args:
+        lines: Of metrics.jsonl.
+        file: The picture, a png.
+        loss: What the loss is called.
+        beneath: Name of the other number, and what it is called.
+    """
+    name, called = beneath
     from matplotlib.figure import Figure
 
     training = [line for line in lines if "loss" in line]
@@ -32,10 +43,10 @@ def plot_curve(lines: Sequence[dict[str, Any]], file: Path) -> None:
     above.plot([line["step"] for line in training], [line["loss"] for line in training], label="training")
     steps = [line["step"] for line in measured]
     above.plot(steps, [line["validation"]["loss"] for line in measured], marker="o", label="validation")
-    above.set_ylabel("loss of a token (nats)")
+    above.set_ylabel(loss)
     above.legend()
-    below.plot(steps, [line["validation"]["token_similarity"] for line in measured], marker="o", color="tab:green")
-    below.set_ylabel("token similarity")
+    below.plot(steps, [line["validation"][name] for line in measured], marker="o", color="tab:green")
+    below.set_ylabel(called)
     below.set_xlabel("step")
     temporary = file.with_name(f".{file.name}.tmp")
     figure.savefig(temporary, format="png", dpi=120, metadata={"Software": None})

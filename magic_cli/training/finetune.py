@@ -2,36 +2,29 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import os
 import shutil
 import sys
-from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-
 from magic_cli.data.training_texts import TextForm
-from magic_cli.errors import SettingsError
-from magic_cli.models.loading import resolve_device
-from magic_cli.training.starting_model import TOKENIZER_FILE, begin, start_id
 from magic_cli.training.checkpoints import Checkpoints, naming_full_disk, replace_files, take_weights
-from magic_cli.training.curves import check_plotting, plot_curve
+from magic_cli.training.curves import plot_curve
 from magic_cli.training.folder import CURVE, TrainingFolder
+from magic_cli.training.language_task import LanguageTask
 from magic_cli.training.loop import Loop, total_steps
 from magic_cli.training.samples import Samples, encode
+from magic_cli.training.session import in_session
 from magic_cli.training.settings import FinetuneSettings, as_plain, identity
+from magic_cli.training.starting_model import TOKENIZER_FILE, begin, start_id
 from magic_cli.training.weight_updates import Updater
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
-_DEVICE = "ACCELERATE_TORCH_DEVICE"
 _FEW_UPDATES, _SOME_UPDATES = 100, 500
-_PRECISION = {"float32": "no", "bfloat16": "bf16", "float16": "fp16"}
 
 
 def finetune(settings: FinetuneSettings, training: list[str], measured: list[str]) -> dict[str, Any] | None:
@@ -48,64 +41,8 @@ def finetune(settings: FinetuneSettings, training: list[str], measured: list[str
     Raises:
         MagicError: Something is the user's to mend.
     """
-    check_plotting()
-    if settings.run.threads is not None:
-        torch.set_num_threads(settings.run.threads)
-    accelerator = make_accelerator(settings)
     folder = TrainingFolder(settings.run_folder, settings=as_plain(settings), identity=identity(settings))
-    with contextlib.ExitStack() as stack:
-        if accelerator.is_main_process:
-            stack.enter_context(folder)
-        accelerator.wait_for_everyone()
-        if not accelerator.is_main_process:
-            folder.look()
-        if folder.is_complete:
-            return None
-        return _carry_out(settings, accelerator, folder, (training, measured))
-
-
-def make_accelerator(settings: FinetuneSettings) -> Accelerator:
-    """The accelerator of a run's device, precision and trackers; ``accelerate launch`` adds more processes.
-
-    Raises:
-        SettingsError: A device or tracker is not there, or accumulation cannot be shared by the processes.
-    """
-    from accelerate import Accelerator
-    from accelerate.state import AcceleratorState
-    from accelerate.tracking import get_available_trackers
-
-    device = resolve_device(settings.run.device)
-    known = sorted(str(getattr(tracker, "value", tracker)) for tracker in get_available_trackers())
-    for name in settings.run.trackers:
-        if name not in known:
-            raise SettingsError(f"run.trackers: {name!r} is not installed here (installed: {', '.join(known) or 'none'}); pip install {name}")
-    AcceleratorState._reset_state(reset_partial_state=True)  # device and precision of an earlier point of a sweep
-    with _naming(device):
-        accelerator = Accelerator(
-            cpu=device.type == "cpu", mixed_precision=_PRECISION[settings.run.dtype.value], log_with=settings.run.trackers or None,
-            project_dir=str(settings.run_folder),
-        )  # fmt: skip
-    if settings.run.accumulation % accelerator.num_processes:
-        raise SettingsError(
-            f"run.accumulation must be a multiple of the {accelerator.num_processes} processes, got {settings.run.accumulation}"
-        )
-    return accelerator
-
-
-@contextlib.contextmanager
-def _naming(device: torch.device) -> Iterator[None]:
-    """Tell ``accelerate`` which of several CUDA devices is meant, if one is."""
-    if device.type != "cuda" or device.index is None:
-        yield
-        return
-    before = os.environ.get(_DEVICE)
-    os.environ[_DEVICE] = str(device)
-    try:
-        yield
-    finally:
-        del os.environ[_DEVICE]
-        if before is not None:
-            os.environ[_DEVICE] = before
+    return in_session(settings, folder, lambda accelerator: _carry_out(settings, accelerator, folder, (training, measured)))
 
 
 def _carry_out(
@@ -128,9 +65,9 @@ def _carry_out(
     if is_first:
         for note in plan_notes(settings, samples, measured, total):
             print(f"magic: {note}", file=sys.stderr)
-    updater = Updater(model, settings, accelerator, total)
+    updater = Updater(LanguageTask(model, settings, samples, measured), settings, accelerator, total)
     checkpoints = Checkpoints(path / "checkpoints", settings.run.keep)
-    loop = Loop(settings, folder if is_first else None, updater, samples, measured)
+    loop = Loop(settings, folder if is_first else None, updater)
     loop.run(checkpoints)
     if settings.run.trackers:
         accelerator.end_training()

@@ -18,8 +18,8 @@ from typing import Any
 
 from magic_cli.data.json_files import read_json_lines
 from magic_cli.errors import MagicError
-from magic_cli.files import locked
-from magic_cli.files import append_lines, write_atomically
+from magic_cli.files import append_lines, locked, write_atomically
+from magic_cli.models.sources import only_read
 from magic_cli.provenance import differences, provenance, read_manifest
 
 METRICS, REPORT, CURVE = "metrics.jsonl", "report.json", "curve.png"
@@ -85,7 +85,7 @@ class TrainingFolder:
             MagicError: The run was begun with others.
         """
         before = self.manifest.setdefault("source", source)
-        if changed := "; ".join(differences(before, source)):
+        if changed := "; ".join(differences(only_read(before), source)):
             raise MagicError(f"run.dir={self.path}: was begun with another model or other texts ({changed}); set another run.dir, or delete this folder")
         self._write_manifest()
 

@@ -6,16 +6,13 @@ import math
 import time
 from typing import TYPE_CHECKING, Any
 
-
 from magic_cli.errors import MagicError
 from magic_cli.terminal.progress import Progress, progress as show
-from magic_cli.training.batching import BatchPlan, fewest_parts
 from magic_cli.training.checkpoints import Checkpoints
 from magic_cli.training.folder import TrainingFolder
-from magic_cli.training.measuring import measure
-from magic_cli.training.samples import Samples
-from magic_cli.training.settings import Averaging, FinetuneSettings, Grouping, Selection
-from magic_cli.training.weight_updates import Updater, counts
+from magic_cli.training.settings import Selection
+from magic_cli.training.task import TrainingSettings
+from magic_cli.training.weight_updates import Updater
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -30,20 +27,15 @@ class Loop:
     Args:
         settings: Of the command.
         folder: Of the run; None in processes other than the first, which write nothing.
-        updater: Model and optimizer.
-        samples: Training samples.
-        measured: Samples that choose the best checkpoint.
+        updater: What is trained, and its optimizer.
     """
 
-    def __init__(
-        self, settings: FinetuneSettings, folder: TrainingFolder | None, updater: Updater, samples: Samples, measured: Samples
-    ) -> None:
-        self.settings, self.folder, self.updater, self.measured = settings, folder, updater, measured
+    def __init__(self, settings: TrainingSettings, folder: TrainingFolder | None, updater: Updater) -> None:
+        self.settings, self.folder, self.updater, self.task = settings, folder, updater, updater.task
         self.accelerator: Accelerator = updater.accelerator
-        self.rows = samples.rows
-        self.plan = plan_of(settings, samples)
+        nothing = [0] * len(self.task.weights)
         self.progress: dict[str, Any] = {
-            "step": 0, "sums": [0.0, 0.0], "tokens": 0, "units": 0, "all_tokens": 0, "all_cells": 0, "seconds": 0.0, "best": None, "before": None,
+            "step": 0, "sums": [0.0 for _ in nothing], "counts": nothing, "all_tokens": 0, "all_cells": 0, "seconds": 0.0, "best": None, "before": None,
         }  # fmt: skip
 
     def run(self, checkpoints: Checkpoints) -> None:
@@ -60,7 +52,7 @@ class Loop:
                 progress["seconds"] = seconds_before + time.monotonic() - began
                 if line is not None:
                     speed = (progress["all_tokens"] - tokens_before) / (progress["seconds"] - seconds_before)
-                    bar.note(f"loss {line['loss']:.3f}, perplexity {line['perplexity']:.1f}, {speed:.0f} tokens/s")
+                    bar.note(f"{self.task.note(line)}, {speed:.0f} tokens/s")
                 if step % self.settings.validate.every == 0 or is_last:
                     self._measure(checkpoints, is_last)
                 if (step % run.checkpoint_every == 0 or is_last) and is_first:
@@ -74,8 +66,9 @@ class Loop:
         if self.accelerator.is_main_process:
             self.folder.cut_metrics(saved["metrics_bytes"] if saved else 0)
             if saved is None:
-                self.progress["before"] = measure(self.updater.objective, self.measured)
-                self._note({"step": 0, "validation": self.progress["before"]})
+                self.progress["before"] = self.task.measure()
+                if self.progress["before"]:
+                    self._note({"step": 0, "validation": self.progress["before"]})
         self.accelerator.wait_for_everyone()
 
     def _save(self, checkpoints: Checkpoints) -> None:
@@ -85,29 +78,25 @@ class Loop:
     def _update(self) -> dict[str, Any] | None:
         """One update; returns the line for metrics.jsonl where one is due."""
         progress = self.progress
-        batches = [[self.rows[i] for i in indices] for indices in self.plan.micro_batches(progress["step"])]
-        tokens, units = counts(batches, self.updater.objective.per_sequence)
+        batches = self.task.micro_batches(progress["step"])
+        counts, sizes = ([of(batch) for batch in batches] for of in (self.task.counts, self.task.size))
         sums, rate = self.updater.update(progress["step"], batches)
         progress["step"] += 1
         progress["sums"] = [before + new for before, new in zip(progress["sums"], sums.tolist(), strict=True)]
-        progress["tokens"] += sum(tokens)
-        progress["units"] += sum(units)
-        progress["all_tokens"] += sum(tokens)
-        progress["all_cells"] += sum(len(rows) * (max(map(len, rows)) - 1) for rows in batches)
+        progress["counts"] = [before + sum(new) for before, *new in zip(progress["counts"], *counts, strict=True)]
+        progress["all_tokens"] += sum(tokens for tokens, _ in sizes)
+        progress["all_cells"] += sum(cells for _, cells in sizes)
         if progress["step"] % self.settings.run.log_every and progress["step"] < self.updater.total:
             return None
         return self._log(rate)
 
     def _log(self, rate: float) -> dict[str, Any]:
         progress = self.progress
-        loss = progress["sums"][0] / progress["tokens"]
-        _check_finite(loss, progress["step"])
-        line = {"step": progress["step"], "loss": loss, "perplexity": math.exp(min(loss, 700))}
-        if self.settings.margin:
-            line["contrastive"] = progress["sums"][1] / max(1, progress["units"])
+        line = {"step": progress["step"], **self.task.line(progress["sums"], progress["counts"])}
+        _check_finite(line["loss"], progress["step"])
         line |= {"learning_rate": rate, "tokens": progress["all_tokens"]}
         self._note(line)
-        progress |= {"sums": [0.0, 0.0], "tokens": 0, "units": 0}
+        progress |= {"sums": [0.0] * len(self.task.weights), "counts": [0] * len(self.task.weights)}
         return line
 
     def _note(self, line: dict[str, Any]) -> None:
@@ -118,14 +107,15 @@ class Loop:
     def _measure(self, checkpoints: Checkpoints, is_last: bool) -> None:
         """Measure, and keep the model if it is the best so far."""
         if self.accelerator.is_main_process:
-            found = measure(self.updater.objective, self.measured)
-            _check_finite(found["loss"], self.progress["step"])
-            self._note({"step": self.progress["step"], "validation": found})
+            found = self.task.measure()
+            if found:
+                _check_finite(found["loss"], self.progress["step"])
+                self._note({"step": self.progress["step"], "validation": found})
             best = self.progress["best"]
             chosen = is_last if self.settings.validate.select_on is Selection.last else best is None or found["loss"] < best["loss"]
             if chosen:
                 self.progress["best"] = {"step": self.progress["step"], **found}
-                checkpoints.save_best({"model": self.updater.objective.model.state_dict(), "best": self.progress["best"]})
+                checkpoints.save_best({"model": self.task.state(), "best": self.progress["best"]})
         self.accelerator.wait_for_everyone()
 
 
@@ -134,17 +124,7 @@ def _check_finite(loss: float, step: int) -> None:
         raise MagicError(f"the loss is no number any more at step {step}; lower optimizer.lr, or set optimizer.clip_norm")
 
 
-def plan_of(settings: FinetuneSettings, samples: Samples) -> BatchPlan:
-    """How samples are dealt to updates; the released averaging is of random micro-batches, so it gets these."""
-    run, lengths = settings.run, [len(row) for row in samples.rows]
-    size = run.batch_size * run.accumulation
-    if run.grouping is Grouping.none or settings.objective.averaging is Averaging.micro_batches:
-        return BatchPlan(lengths, size, run.accumulation, run.seed, by_length=False)
-    parts = run.parts or fewest_parts(lengths, size, run.accumulation, run.seed)
-    return BatchPlan(lengths, size, parts, run.seed)
-
-
-def total_steps(settings: FinetuneSettings, num_samples: int) -> int:
+def total_steps(settings: TrainingSettings, num_samples: int) -> int:
     """Updates of the whole run."""
     if settings.optimizer.steps is not None:
         return settings.optimizer.steps

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from magic_cli.models.language.bodies import find_body, num_embeddings
+from magic_cli.models.language.bodies import find_body, is_plain_head, num_embeddings
 from magic_cli.training.simctg import IGNORED, contrastive_loss, token_loss
 
 
@@ -62,11 +62,7 @@ def _in_eval_mode(model: nn.Module) -> Iterator[None]:
 
 @torch.no_grad()
 def _head_is_plain(model: Any, body: nn.Module) -> bool:
-    """Whether ``head(hidden)`` gives the model's own logits."""
-    head = model.get_output_embeddings()
+    """Whether the head alone gives the model's own logits."""
     ids = torch.arange(min(8, num_embeddings(model)), device=model.device)[None]
-    hidden = body(ids, use_cache=False).last_hidden_state
-    if hidden.shape[-1] != head.weight.shape[-1]:
-        return False
-    own, plain = model(ids, use_cache=False).logits, head(hidden)
-    return bool(torch.allclose(own, plain, rtol=1e-4, atol=1e-4 * float(own.abs().amax())))
+    hidden, own = body(ids, use_cache=False).last_hidden_state, model(ids, use_cache=False).logits
+    return is_plain_head(model.get_output_embeddings(), hidden, own, tolerance=1e-4)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from enum import Enum
 from pathlib import Path
@@ -158,6 +159,10 @@ class OptimizerSettings:
         if self.dropout is not None:
             require("dropout", self.dropout, at_least=0, below=1, prefix="optimizer")
 
+    def warmup_of(self, total: int) -> int:
+        """Steps over which the learning rate rises, of ``total``."""
+        return int(self.warmup * total)
+
 
 @dataclass
 class ValidateSettings:
@@ -246,33 +251,45 @@ class FinetuneSettings:
         return self.objective.margin
 
     @property
+    def averaging(self) -> Averaging:
+        """How micro-batches of one update are averaged."""
+        return self.objective.averaging
+
+    @property
     def run_folder(self) -> Path:
         """``run.dir``, or a folder named after the dataset, with a hash of all settings that matter."""
         if self.run.dir:
             return Path(self.run.dir).expanduser()
-        text = json.dumps(identity(self), sort_keys=True)
-        return Path("runs", "finetune-lm", f"{self.dataset.name}-{hashlib.sha256(text.encode()).hexdigest()[:8]}")
+        return named_run("finetune-lm", self.dataset.name, identity(self))
 
     def claim(self) -> tuple[str, str] | None:
         """The run folder that was named, and what identifies the run that may use it; None if none was named."""
         return (self.run.dir, json.dumps(identity(self), sort_keys=True)) if self.run.dir else None
 
 
-def as_plain(settings: FinetuneSettings) -> dict[str, Any]:
-    """Settings as dicts, lists and scalars."""
+def as_plain(settings: Any) -> dict[str, Any]:
+    """Settings of a command as dicts, lists and scalars."""
     return json.loads(json.dumps(asdict(settings), default=lambda choice: choice.value))
 
 
-_WITHOUT_EFFECT = {
-    "run": ("dir", "device", "threads", "checkpoint_every", "keep", "trackers"),
-    "language_model": ("recommended", "look_ahead", "clean_up_spaces"),
-}
+WITHOUT_EFFECT = ("dir", "device", "threads", "checkpoint_every", "keep", "trackers")
+"""Settings of ``run`` that cannot change what is trained."""
 
 
 def identity(settings: FinetuneSettings) -> dict[str, Any]:
     """The settings that can change the weights: what identifies a run."""
-    plain = as_plain(settings)
-    for group, names in _WITHOUT_EFFECT.items():
-        for name in names:
-            del plain[group][name]
-    return plain
+    return without(as_plain(settings), {"run": WITHOUT_EFFECT, "language_model": ("recommended", "look_ahead", "clean_up_spaces")})
+
+
+def without(plain: dict[str, Any], names: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+    """Plain settings without some of each group."""
+    return {
+        group: {name: value for name, value in values.items() if name not in names[group]} if group in names else values
+        for group, values in plain.items()
+    }
+
+
+def named_run(command: str, name: str, identity: dict[str, Any]) -> Path:
+    """The folder of a run that was given none: ``runs/<command>/<name>-<hash of the settings that matter>``."""
+    digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:8]
+    return Path("runs", command, f"{name}-{digest}")

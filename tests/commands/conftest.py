@@ -1,4 +1,6 @@
-"""What tests of commands that write captions share."""
+"""What tests of commands share."""
+
+import shutil
 
 import pytest
 
@@ -15,3 +17,15 @@ def models(tiny_language_model_folder, tiny_clip_folder):
 def in_tmp_path(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def model(tiny_clip_folder):
+    """Words of ``magic retrieve-images``: the model of an index, and where it lies."""
+    return ["image_text_model=clip_vit_b32", f"image_text_model.path={tiny_clip_folder}", "run.threads=1", "--index", "bank"]
+
+
+@pytest.fixture
+def photos(tiny_photos, tmp_path):
+    """A folder of photos that a test may change."""
+    return shutil.copytree(tiny_photos, tmp_path / "photos")

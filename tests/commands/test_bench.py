@@ -73,6 +73,7 @@ def test_growth_without_matplotlib_is_refused_before_anything_is_measured(tmp_pa
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_all_other_parts_are_measured_at_the_paper_s_shapes(tmp_path, capsys):
     stories = ["stories.k=2", "stories.decoding_len=14"]
     growth = ["growth.k=[2,3]", "growth.tokens=[1,2]", "growth.batch=[1]"]

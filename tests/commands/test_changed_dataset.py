@@ -51,6 +51,7 @@ def test_removed_photo_leaves_the_run_and_is_back_when_it_is(trace, tiny_photos,
     assert ("1 caption taken back from out/dropped.jsonl, " + names[0] in capsys.readouterr().err) == (not trace)
     again = {record["id"]: record for record in lines(tmp_path / "out" / "predictions.jsonl")}
     assert set(again) == set(names) and again[names[0]] == whole[0] and again[names[1]]["caption"] == again[names[2]]["caption"]
+    assert lines(tmp_path / "out" / "dropped.jsonl") == [], "all are predictions again"
     found = held(tmp_path / "out")
     assert found.pop("counts") == 6 and all(sorted(ids) == names for ids in found.values())
 

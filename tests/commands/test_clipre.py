@@ -189,7 +189,7 @@ def test_unknown_captions_without_a_file_are_refused(words, capsys):
 @pytest.mark.slow
 def test_killed_run_goes_on_and_ends_byte_identical(words, tmp_path):
     import magic_cli.cli.hydra_app  # noqa: F401 - imported before forking
-    import magic_cli.retrieval.caption_retriever  # noqa: F401
+    import magic_cli.retrieval.caption_index  # noqa: F401
 
     (tmp_path / "captions.txt").write_text("\n".join(f"{caption} {number}" for number in range(300) for caption in CAPTIONS))
     words = [*words[:-1], "run.batch_size=2"]

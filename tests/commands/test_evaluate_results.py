@@ -66,10 +66,52 @@ def test_another_system_s_scores_are_not_overwritten(files, capsys, run_folder):
     assert (files / "out" / "metrics.json").read_bytes() == before
     assert "in place of" not in evaluate(capsys, "good.json", *scored).err  # the same again
     shutil.copy("poor.json", "good.json")
-    assert "in place of the scores of other captions or references" in evaluate(capsys, "good.json", *scored).err
+    assert "in place of the scores of other captions, references or images" in evaluate(capsys, "good.json", *scored).err
     run = run_folder("mine")
     assert "output=mine: is the run folder of other captions than poor.json" in refused(capsys, "poor.json", "--references", "refs.json", *FAST, "--output", "mine")
     assert not (run / "metrics.json").exists()
+
+
+def test_scores_by_other_images_do_not_stand_beside_these(files, capsys, run_folder, tiny_photos):
+    run_folder("mine")
+    for name in ("one", "two"):
+        shutil.copytree(tiny_photos, files / name)
+    without = ["mine", "bootstrap.samples=0", "--output", "out", "--metrics"]
+    evaluate(capsys, *without, "clip_score,repetition", "--images", "one")
+    first = document(files / "out")
+    assert "in place of" not in evaluate(capsys, *without, "repetition", "--images", "two").err  # looks at none
+    assert document(files / "out")["identity"] == first["identity"]
+    evaluate(capsys, *without, "clip_score", "--images", "two", "--image-text-model", "clip_vit_b32", status=3)
+    assert document(files / "out")["metrics"].keys() == first["metrics"].keys()  # what did not run replaces nothing
+    assert "in place of the scores of other captions, references or images" in evaluate(capsys, *without, "clip_score", "--images", "two").err
+    assert document(files / "out")["metrics"].keys() == {"clip_score"}
+    (files / "preds.json").write_text(json.dumps({photo.stem: "a photo" for photo in tiny_photos.iterdir()}))
+    for name in ("one", "two"):
+        evaluate(capsys, "mine", "preds.json", "--images", name, "--metrics", "clip_score", "bootstrap.samples=0")
+    assert len(list((files / "runs" / "evaluate").iterdir())) == 2
+
+
+def test_intervals_by_another_bootstrap_do_not_stand_beside_these(files, capsys):
+    scored = ["good.json", "--references", "refs.json", "--output", "out", "--metrics"]
+    evaluate(capsys, *scored, "bleu", "bootstrap.confidence=0.5")
+    evaluate(capsys, *scored, "rouge_l")
+    metrics = document(files / "out")["metrics"]
+    assert metrics["bleu_1"]["interval"] is None and metrics["bleu_1"]["value"] == pytest.approx(1) and metrics["rouge_l"]["interval"] is not None
+    evaluate(capsys, *scored, "bleu")
+    assert all(document(files / "out")["metrics"][name]["interval"] for name in ("bleu_1", "rouge_l"))
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "part"), [("name", 5, "name must be a text or null, got '5'"), ("path", [1], "path must be a text"), ("revision", {}, "revision must be a text"),
+                               ("logit_scale", "x", "logit_scale must be a number or null")],
+)  # fmt: skip
+def test_manifest_whose_model_is_damaged_is_refused(files, capsys, run_folder, key, value, part):
+    run = run_folder("mine")
+    manifest = json.loads((run / "manifest.json").read_text())
+    manifest["identity"]["image_text_model"][key] = value
+    (run / "manifest.json").write_text(json.dumps(manifest))
+    err = refused(capsys, "mine", "--metrics", "clip_score")
+    assert f"mine/manifest.json: identity.image_text_model.{part}" in err and "choose one with --image-text-model" in err
 
 
 def test_systems_of_the_same_name_from_two_places_do_not_share_a_folder(files, capsys):

@@ -107,6 +107,16 @@ def test_tokens_are_added_to_a_model_that_lacks_them_in_the_paper_s_order(tmp_pa
     assert AutoTokenizer.from_pretrained("out").convert_tokens_to_ids([tiny_models.START, tiny_models.PAD]) == [size, size + 1]
 
 
+def test_texts_longer_than_the_model_s_positions_are_refused_whatever_its_config_calls_them(tmp_path, network_and_tokenizer, capsys):
+    from transformers import MptConfig, MptForCausalLM
+
+    tokenizer = network_and_tokenizer[1]
+    MptForCausalLM(MptConfig(d_model=32, n_heads=4, n_layers=1, max_seq_len=16, vocab_size=len(tokenizer))).save_pretrained("mpt")
+    tokenizer.save_pretrained("mpt")
+    assert main(["finetune-lm", "--texts", "texts.txt", *SMALL, "language_model.path=mpt", "run.max_length=40", "--output", "out"]) == 2
+    assert capsys.readouterr().err.splitlines()[-1] == "magic: run.max_length must be at most 15 with this model's 16 positions, got 40"
+
+
 @pytest.mark.slow
 def test_killed_run_ends_with_the_same_bytes(adapt, tmp_path, tiny_language_model_folder, capsys):
     assert adapt("whole") == 0

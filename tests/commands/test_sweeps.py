@@ -45,6 +45,7 @@ def runs(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_joblib_runs_points_in_other_processes_and_their_statuses_arrive(words, tiny_photos, tmp_path):
     pytest.importorskip("hydra_plugins.hydra_joblib_launcher", reason="the extra `joblib`")
     photos = tmp_path / "photos"

@@ -7,7 +7,8 @@ import pytest
 import yaml
 
 from magic_cli.cli.main import main
-from magic_cli.runs.settings import _WITHOUT_EFFECT, RunSettings
+from magic_cli.runs.identity import _WITHOUT_EFFECT
+from magic_cli.runs.settings import RunSettings
 from tests.files import lines
 
 pytestmark = pytest.mark.usefixtures("in_tmp_path")

@@ -1,6 +1,7 @@
 """Every config file composes into checked settings; none is left out."""
 
 import importlib
+import json
 from dataclasses import asdict
 from pathlib import Path
 
@@ -9,23 +10,32 @@ import yaml
 from hydra import compose, initialize_config_dir
 
 from magic_cli.configuration import composing
-from magic_cli.runs import settings as settings_module
+from magic_cli.runs import choices
 from magic_cli.cli.command_table import COMMANDS
 from magic_cli.configuration.composing import to_settings
 from magic_cli.evaluation.settings import EvaluateSettings, TableSettings
+from magic_cli.guides.settings import GuidesSettings
+from magic_cli.interleaved.run_settings import INTERLEAVED_DATASETS
+from magic_cli.interleaved.training.settings import TrainVokensSettings
 from magic_cli.metrics.settings import METRICS, MetricsSettings
 from magic_cli.retrieval.image_settings import RetrieveImagesSettings
 from magic_cli.training.settings import FinetuneSettings
 
 CONFIGS = composing.find_config_dir()
-GROUPS = ("dataset", "decoding", "language_model", "image_text_model", "run", "rules", "experiment", "metrics", "machine", "training_texts")
+GROUPS = ("dataset", "decoding", "language_model", "image_text_model", "run", "rules", "guides", "experiment", "metrics", "machine", "training_texts",
+          "interleaved_model", "prompt_form", "stage")  # fmt: skip
 SCORING = ("metrics", "machine")
+OF_INTERLEAVE = ("interleaved_model", "prompt_form")
 FILES = sorted(CONFIGS.rglob("*.yaml"))
 FINETUNING = [f for f in FILES if f.parent.name == "training_texts" or (f.parent.name == "experiment" and f.stem.startswith("finetune_"))]
+OF_VOKENS = [f for f in FILES if f.parent.name == "stage" or (f.parent.name == "experiment" and f.stem.startswith("tiny_"))]
 # values that a user must give
 NEEDED = {"photos": ["dataset.root=."], "files": ["dataset.paths=[a.jpg]"], "coco_captions": ["dataset.annotations=a", "dataset.root=."],
-          "title": ["dataset.title=[a]"], "titles": ["dataset.titles=a.txt"]}  # fmt: skip
+          "title": ["dataset.title=[a]"], "titles": ["dataset.titles=a.txt"], "parts": ["dataset.parts=[a]"], "items": ["dataset.items=a.jsonl"],
+          "minigpt5_7b": ["interleaved_model.vision.projection=null"]}  # fmt: skip
 OF_STORIES = ("title", "titles", "rocstories", "simctg_rocstories")
+OF_ITEMS = ("parts", "items", "vist", "vist_train", "mmdialog", "mmdialog_train", "cc3m", "cc3m_train")
+NEEDED_BY = {"caption": "files", "story": "title", "interleave": "parts"}
 
 
 def group_of(file: Path) -> str:
@@ -35,36 +45,37 @@ def group_of(file: Path) -> str:
 
 def name_of(file: Path) -> str:
     """``group=option``, as it is typed."""
-    return f"{group_of(file)}={file.relative_to(CONFIGS / group_of(file)).with_suffix('').as_posix()}"
+    group = {"prompt_form": "prompt_form@prompt"}.get(group_of(file), group_of(file))
+    return f"{group}={file.relative_to(CONFIGS / group_of(file)).with_suffix('').as_posix()}"
 
 
 def command_of(file: Path) -> str:
     """The command that a config file is chosen for: an experiment says it."""
     if group_of(file) == "experiment":
         return yaml.safe_load(file.read_text())["task"]
-    return "story" if file.stem in OF_STORIES else "caption"
+    return "story" if file.stem in OF_STORIES else "interleave" if file.stem in OF_ITEMS or group_of(file) in OF_INTERLEAVE else "caption"
 
 
 def test_all_files_are_in_known_groups():
     assert len(FILES) > 30
     assert {group_of(file) for file in FILES} == {*GROUPS, ""}
-    assert {file.parent.name for file in FILES if group_of(file) == "experiment"} <= {"table1", "table2", "table3", "experiment"}
+    assert {file.parent.name for file in FILES if group_of(file) == "experiment"} <= {"table1", "table2", "table3", "minigpt5", "experiment"}
 
 
-@pytest.mark.parametrize("file", [f for f in FILES if f.parent != CONFIGS and group_of(f) not in SCORING and f not in FINETUNING], ids=name_of)
+@pytest.mark.parametrize("file", [f for f in FILES if f.parent != CONFIGS and group_of(f) not in SCORING and f not in [*FINETUNING, *OF_VOKENS]], ids=name_of)
 def test_config_composes_and_converts(file: Path):
     composing.register()
     command = COMMANDS[command_of(file)]
     module, _, settings_class = command.settings_class.rpartition(".")
     overrides = [name_of(file), *NEEDED.get(file.stem, [])]
     if group_of(file) not in ("dataset", "experiment"):
-        overrides += NEEDED["title" if command.name == "story" else "files"]
+        overrides += NEEDED[NEEDED_BY[command.name]]
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
         settings = to_settings(compose(command.name, overrides), getattr(importlib.import_module(module), settings_class))
     assert not settings.decoding.needs_language_model or settings.decoding.decoding_len >= 2
 
 
-@pytest.mark.parametrize("file", [f for f in FILES if group_of(f) == "experiment" and f not in FINETUNING], ids=name_of)
+@pytest.mark.parametrize("file", [f for f in FILES if group_of(f) == "experiment" and f not in [*FINETUNING, *OF_VOKENS]], ids=name_of)
 def test_experiment_names_its_source_and_its_command(file: Path):
     text = file.read_text(encoding="utf-8")
     assert "\n# Source: " in text and f"run by `magic {command_of(file)}`" in text
@@ -88,6 +99,28 @@ def test_finetuning_config_composes_and_converts(file: Path):
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
         settings = to_settings(compose("finetune_lm", [f"{group}={file.stem}", "dataset.path=a"]), FinetuneSettings)
     assert settings.dataset.train and settings.optimizer.lr == {"finetune_embedded": 1.5e-3, "finetune_embedded_adapted": 6e-4}.get(file.stem, 2e-5)
+
+
+@pytest.mark.parametrize("file", OF_VOKENS, ids=lambda f: f"{f.parent.name}={f.stem}")
+def test_voken_config_composes_and_converts(file: Path):
+    composing.register()
+    stage = file.stem.removeprefix("tiny_")
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        words = [f"stage={stage}", "interleaved_model.vokens=tiny" if stage == "mls" else "dataset.path=a"]
+        words += [f"experiment={file.stem}"] if file.parent.name == "experiment" else []
+        settings = to_settings(compose("train_vokens", words), TrainVokensSettings)
+    assert settings.stage.value == stage and settings.adapter.kind.value == {"uas": "none", "mls": "lora"}[stage]
+
+
+def test_every_setting_of_training_vokens_has_its_default_in_the_config():
+    composing.register()
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        settings = to_settings(compose("train_vokens", ["stage=mls", "interleaved_model.vokens=tiny"]), TrainVokensSettings)
+    shown = yaml.safe_load((CONFIGS / "train_vokens.yaml").read_text())
+    for group in ("dataset", "adapter", "objective", "optimizer", "validate", "run"):
+        values = asdict(getattr(settings, group))
+        assert set(shown[group]) == set(values), group
+        assert values == asdict(type(getattr(settings, group))()), group
 
 
 def test_every_finetuning_setting_has_its_default_in_the_config():
@@ -120,7 +153,7 @@ def test_every_setting_of_every_metric_has_its_default_in_the_config():
     for name in METRICS:
         fields = {key for key in asdict(getattr(defaults, name)) if name not in ("bleu", "rouge_l", "cider")}
         assert set(shown.get(name, {})) == fields, name
-        for key in fields - {"java_home", "prefix"}:
+        for key in fields - {"java_home", "prefix", "weights"}:
             assert shown[name][key] == asdict(getattr(defaults, name))[key], f"{name}.{key}"
 
 
@@ -147,10 +180,23 @@ def test_every_setting_of_image_retrieval_has_its_default_in_the_config():
 
 
 def test_every_method_and_dataset_class_has_a_config():
-    assert {f.stem for f in (CONFIGS / "decoding").glob("*.yaml")} == set(settings_module.DECODING_METHODS)
+    methods = {f.stem: yaml.safe_load(f.read_text())["defaults"] for f in (CONFIGS / "decoding").glob("*.yaml")}
+    assert set(methods) >= set(choices.DECODING_METHODS)
+    ready_made = {name: defaults for name, defaults in methods.items() if name not in choices.DECODING_METHODS}
+    assert all(defaults[0] in choices.DECODING_METHODS for defaults in ready_made.values()), "each is a method with other values"
     used = {line.split("/")[-1].split("@")[0] for f in (CONFIGS / "dataset").glob("*.yaml")
             for line in f.read_text().splitlines() if "/schema/dataset/" in line}  # fmt: skip
-    assert used == {*settings_module.DATASETS, *settings_module.STORY_DATASETS}
+    assert used == {*choices.DATASETS, *choices.STORY_DATASETS, *INTERLEAVED_DATASETS}
+
+
+def test_every_setting_of_every_guide_has_its_default_in_the_config():
+    shown = yaml.safe_load((CONFIGS / "guides" / "default.yaml").read_text())
+    del shown["defaults"]
+    defaults = json.loads(json.dumps(asdict(GuidesSettings()), default=lambda choice: choice.value))
+    del defaults["second_model"]["recommended"]
+    assert [shown["memory"].pop(name) for name in ("unsure", "sure")] == ["${recommended:memory_unsure}", "${recommended:memory_sure}"]
+    assert [defaults["memory"].pop(name) for name in ("unsure", "sure")] == [None, None]
+    assert shown == defaults
 
 
 def test_user_experiment_works_from_another_folder(tmp_path, monkeypatch, capsys):

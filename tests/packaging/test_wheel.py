@@ -50,7 +50,7 @@ def test_wheel_holds_the_embedded_weights_and_little_else(wheel):
     embedded = {name: size for name, size in sizes.items() if "/models/embedded/" in name}
     for name in ("language_model/model.safetensors", "language_model/tokenizer.json", "matcher/heads.safetensors", "matcher/text_tower/model.safetensors", "matcher/README.md"):
         assert any(file.endswith(name) for file in embedded), name
-    assert sum(embedded.values()) < 25e6
+    assert sum(embedded.values()) < 36e6 and sum(sizes.values()) < 52e6  # weights of the whole project: 48 MB
     assert not any(name.startswith(("tests", "scripts", "data")) for name in sizes)
 
 
@@ -64,7 +64,7 @@ def test_installed_command_composes_its_own_configs_anywhere(installed, tmp_path
 
 
 def test_installed_command_captions_a_photo(installed, tmp_path):
-    command = [installed, "caption", "--image", str(ROOT / "data" / "photos" / "cat.jpg"), "run.threads=1", "run.image_cache=images"]
+    command = [installed, "caption", "--image", str(ROOT / "data" / "unfamiliar_photos" / "cat.jpg"), "run.threads=1", "run.image_cache=images"]
     answer = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
     assert answer.returncode == 0, answer.stderr
     name, caption = answer.stdout.strip().split("\t")

@@ -26,6 +26,13 @@ def below_minimum(generated: list[int], num_tokens: int, end_ids: set[int]) -> s
     return set(end_ids) if len(generated) < num_tokens else set()
 
 
+def has_ended(read: Callable[[list[int]], str], generated: list[int], stop_texts: list[str], min_length: int, end_ids: set[int]) -> bool:
+    """Whether a text holds an end token, or a stop text that begins behind its first tokens."""
+    text = read([token for token in generated if token not in end_ids])
+    behind = text[len(read(generated[:min_length])) :] if len(generated) > min_length else ""
+    return bool(end_ids.intersection(generated)) or any(stop in behind for stop in stop_texts)
+
+
 def forced(generated: list[int], sequences: list[list[int]], begin_at: int | None) -> set[int] | None:
     """The tokens of which one must come next; None: all may."""
     matches = []  # (tokens that stand at the end, token that follows)

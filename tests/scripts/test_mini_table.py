@@ -1,23 +1,24 @@
 """scripts/mini_table.py: the methods side by side on real photos."""
 
-import importlib
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+import measure_embedded_models
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_rows_of_the_sample_photos_hold_their_scores_and_seconds(tmp_path):
     root = tmp_path / "photos" / "coco_karpathy_test"
     (root / "images").mkdir(parents=True)
     for name in ("cat.jpg", "coffee.jpg"):
-        (root / "images" / name).write_bytes((ROOT / "data" / "photos" / name).read_bytes())
+        (root / "images" / name).write_bytes((ROOT / "data" / "unfamiliar_photos" / name).read_bytes())
     document = {
         "images": [{"id": i, "file_name": name, "split": "test"} for i, name in enumerate(("cat.jpg", "coffee.jpg"))],
         "annotations": [{"image_id": 0, "caption": "a cat looks at the camera"}, {"image_id": 1, "caption": "a cup of coffee on a table"}],
@@ -34,11 +35,9 @@ def test_rows_of_the_sample_photos_hold_their_scores_and_seconds(tmp_path):
 
 
 def test_ctrl_c_ends_the_script_and_not_only_one_method(monkeypatch):
-    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
-    shared = importlib.import_module("measure_embedded_models")
-    monkeypatch.setattr(shared, "magic", lambda words: 130)
+    monkeypatch.setattr(measure_embedded_models, "magic", lambda words: 130)
     with pytest.raises(SystemExit) as stop:
-        shared.quietly(["caption"])
+        measure_embedded_models.quietly(["caption"])
     assert stop.value.code == 130
-    monkeypatch.setattr(shared, "magic", lambda words: 3)
-    assert shared.quietly(["evaluate"]) == 3
+    monkeypatch.setattr(measure_embedded_models, "magic", lambda words: 3)
+    assert measure_embedded_models.quietly(["evaluate"]) == 3

@@ -91,6 +91,7 @@ def test_mistakes_are_one_line_and_status_2(words, message, recorder, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_rows_of_tiny_models_stand_in_the_real_table(tiny_photos, tiny_language_model_folder, tmp_path):
     data = tmp_path / "data" / "coco"
     data.mkdir(parents=True)

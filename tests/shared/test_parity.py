@@ -17,7 +17,7 @@ from magic_cli.decoding.magic import MagicSearch
 from magic_cli.decoding.text import CaptionFormat, StoryFormat, story_prompt
 from magic_cli.models.image_text.huggingface_clip import load_huggingface
 from magic_cli.models.language.language_model import HuggingFaceLanguageModel
-from magic_cli.models.work_counts import Work
+from magic_cli.models.work_counter import WorkCounter
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared"
 PHOTOS = {"captions": SHARED / "data" / "photos" / "coco_test", "stories": SHARED / "data" / "photos" / "story"}
@@ -37,7 +37,7 @@ def language_model():
 
 @pytest.fixture(scope="module")
 def parity_clip():
-    options = {"device": torch.device("cpu"), "dtype": torch.float32, "work": Work()}
+    options = {"device": torch.device("cpu"), "dtype": torch.float32, "work": WorkCounter()}
     return load_huggingface(SHARED / "parity" / "clip", family="huggingface_clip", **options)
 
 
@@ -83,8 +83,9 @@ def differing(language_model, parity_clip, image_features, monkeypatch):
             language_model.prepare(decoding_len=method.decoding_len, num_candidates=method.k, look_ahead=look_ahead)
             prompts = [prompt_of(language_model, case) for case in cases]
             images = torch.stack([image_features[kind, case["photo"]] for case in cases])
-            is_settled = text_format.is_settled if stop else (lambda generated: False)
-            results = generate(language_model, method, prompts, guidance=Guidance(parity_clip, images), is_settled=is_settled)
+            results = generate(
+                language_model, method, prompts, guidance=Guidance(parity_clip, images), text_format=text_format if stop else None
+            )
             for case, prompt, ids in zip(cases, prompts, results, strict=True):
                 same = text_format.text(prompt, ids) == case["text" if kind == "captions" else "story"]
                 if not stop and "token_ids" in case:

@@ -7,25 +7,44 @@ import pytest
 
 from magic_cli.benchmark.settings import BenchSettings, GrowthSettings, SearchSettings, ZeroCapSettings
 from magic_cli.data.datasets import PhotoFolder
+from magic_cli.data.interleaved_datasets import PartList
 from magic_cli.data.story_datasets import TitleList
 from magic_cli.data.training_texts import SourceKind, TextDataset, TextSource
 from magic_cli.decoding.beam import BeamSearch
 from magic_cli.decoding.magic import ContrastiveSearch, MagicSearch
 from magic_cli.decoding.rerank import Rerank
+from magic_cli.decoding.rule_settings import RuleSettings
 from magic_cli.decoding.sampling import GreedySearch, NucleusSampling, TopKSampling, TypicalSampling
 from magic_cli.decoding.zerocap.method import ZeroCap
 from magic_cli.errors import SettingsError
 from magic_cli.evaluation.settings import BootstrapSettings, EvaluateSettings
+from magic_cli.guides.memory import Memory
+from magic_cli.guides.second_model import SecondModel
 from magic_cli.human_eval.settings import HumanEvalAction, HumanEvalSettings
+from magic_cli.interleaved.prompts import PromptSettings
+from magic_cli.interleaved.run_settings import InterleaveSettings, PageSettings
+from magic_cli.interleaved.settings import AdapterSettings, DiffusionPart, InterleavedModelSettings, LanguagePart, MapperSettings, VisionPart
+from magic_cli.interleaved.training.settings import (
+    Stage,
+    TrainVokensSettings,
+    VokenItems,
+    VokenObjectiveSettings,
+    VokenOptimizerSettings,
+    VokenRunSettings,
+)
 from magic_cli.metrics.settings import METRICS, MetricsSettings
 from magic_cli.models.settings import ImageTextModelSettings, MachineSettings
 from magic_cli.retrieval.clipre import CaptionRetrieval
 from magic_cli.retrieval.image_settings import ReadingMachineSettings, RetrieveImagesAction, RetrieveImagesSettings
 from magic_cli.retrieval.settings import IndexSettings
-from magic_cli.runs.settings import DECODING_METHODS, RunSettings
+from magic_cli.runs.choices import DECODING_METHODS
+from magic_cli.runs.settings import RunSettings
 from magic_cli.training.settings import FreshModel, ObjectiveSettings, OptimizerSettings, TrainingRunSettings, ValidateSettings
 
 BUNDLED = TextSource(kind=SourceKind.bundled_coco)
+MODEL = InterleavedModelSettings("x", LanguagePart(name="x"), VisionPart(name="x"), DiffusionPart(name="x"))
+TRAIN_VOKENS = TrainVokensSettings(Stage.mls, MODEL, PromptSettings(), one_stage=True)
+INTERLEAVE = InterleaveSettings(PartList("parts", parts=["a"]), MODEL, None, NucleusSampling(16), PromptSettings())
 VALID = [
     MagicSearch(16, k=5, alpha=0.1, beta=1.0), ContrastiveSearch(16, k=5, alpha=0.1), GreedySearch(16), BeamSearch(16), TopKSampling(16),
     NucleusSampling(16), TypicalSampling(16), CaptionRetrieval(), ZeroCap(), Rerank(16, base=TopKSampling(16)), RunSettings(), MachineSettings(),
@@ -33,11 +52,14 @@ VALID = [
     RetrieveImagesSettings(None, RetrieveImagesAction.query, queries=["a"], index="x"), FreshModel(), ObjectiveSettings(), OptimizerSettings(),
     ValidateSettings(), TrainingRunSettings(), TextDataset(train=[BUNDLED], held_out=1.0), BUNDLED, BootstrapSettings(), EvaluateSettings(None),
     HumanEvalSettings(HumanEvalAction.make, files=["x"]), MetricsSettings(), *(metric() for metric in METRICS.values()), BenchSettings(),
-    GrowthSettings(),
+    GrowthSettings(), Memory(unsure=-0.1, sure=0.2), SecondModel(logit_scale=1.0), RuleSettings(),
+    INTERLEAVE, PageSettings(), PartList("parts", parts=["a"]), MapperSettings(), AdapterSettings(), VokenItems(),
+    VokenObjectiveSettings(), VokenOptimizerSettings(), VokenRunSettings(), TRAIN_VOKENS,
 ]  # fmt: skip
 CHECKED_LATER = {
     ("TextSource", "held_out"), ("TextDataset", "held_out"),  # a share, or any whole number of texts
-    ("TrainingRunSettings", "parts"),  # bound to the batch size
+    ("TrainingRunSettings", "parts"), ("VokenRunSettings", "parts"),  # bound to the batch size
+    ("VokenItems", "held_out"),  # a share, or any whole number of items
     ("EvaluateSettings", "image_ranks"),  # compared with those of the stories
 }  # fmt: skip
 HUGE = {int: (10**12, 2**63), float: (1e39, float("inf"), float("nan"))}
@@ -75,7 +97,7 @@ def test_number_that_float32_cannot_tell_from_zero_is_refused_or_harmless(case):
     settings, name, _, _ = NUMBERS[case]
     harmless = {
         "p", "mass", "fusion_factor", "grad_norm_factor", "dropout", "margin", "beta1", "beta2", "warmup", "floor",
-        "weight_decay", "length_penalty", "epochs", "confidence", "memory_gib", "timeout", "tokenizer_timeout", "explained_variance",
+        "weight_decay", "length_penalty", "epochs", "confidence", "memory_gib", "timeout", "tokenizer_timeout", "explained_variance", "unsure", "sure",
     }  # fmt: skip
     if name in harmless:
         dataclasses.replace(settings, **{name: 1e-46})

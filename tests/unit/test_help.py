@@ -36,9 +36,10 @@ CHOICE = re.compile(r"  ([\w@]+)(?:: (\w+)|=\.\.\.)(?: +# (.+))?")
 WITH_SETTINGS = [name for name, command in COMMANDS.items() if command.settings_class]
 # what a user must give, here for each option that needs something
 NEEDED = {"files": ["dataset.paths=[a.jpg]"], "photos": ["dataset.root=."], "coco_captions": ["dataset.annotations=a", "dataset.root=."],
-          "title": ["dataset.title=[a]"], "titles": ["dataset.titles=a.txt"]}  # fmt: skip
+          "title": ["dataset.title=[a]"], "titles": ["dataset.titles=a.txt"], "parts": ["dataset.parts=[a]"], "items": ["dataset.items=a.jsonl"],
+          "minigpt5_7b": ["interleaved_model.vision.projection=null"], "mls": ["interleaved_model.vokens=tiny"]}  # fmt: skip
 NEEDED_BY = {"caption": NEEDED["files"], "story": NEEDED["title"], "human-eval": ["action=score"], "finetune-lm": ["dataset.path=a"],
-             "retrieve-images": ["action=build", "files=[a]", "index=b"]}  # fmt: skip
+             "interleave": NEEDED["parts"], "retrieve-images": ["action=build", "files=[a]", "index=b"]}  # fmt: skip
 
 
 def help_of(name, capsys):
@@ -96,6 +97,7 @@ def test_help_lists_the_options_that_the_command_accepts(name, capsys, composed)
         for option in (*accepted, *refused):
             needs_own = group == "dataset" and name != "finetune-lm"
             needed = NEEDED.get(option, []) if needs_own else [] if folder == "experiment" and name != "finetune-lm" else NEEDED_BY.get(name, [])
+            needed = [*needed, *(NEEDED.get(option, []) if group in ("interleaved_model", "stage") else [])]
             try:
                 composed(name, [f"{group}={option}", *needed], checked=True)
                 is_accepted = True
@@ -116,7 +118,8 @@ def test_help_shows_every_setting_that_the_defaults_select(name, capsys):
         del set_there["defaults"]
         rows = filter(None, map(SETTING.fullmatch, section.splitlines()))
         shown = flat({row[1]: yaml.safe_load(row[2]) for row in rows})
-        there = {key: value for key, value in flat(set_there).items() if not (own and f"run.{key}" in own)}  # the command's own win
+        packages = ("run", file.partition("/")[0])
+        there = {key: value for key, value in flat(set_there).items() if not any(f"{package}.{key}" in own for package in packages)}  # the command's own win
         own = own or there
         assert list(shown.values()) == list(there.values())
         for full_name, name_in_file in zip(shown, there, strict=True):

@@ -4,7 +4,9 @@ import re
 import shlex
 from pathlib import Path
 
-from magic_cli.cli.main import translate
+import pytest
+
+from magic_cli.cli.main import main, translate
 from magic_cli.cli.command_table import COMMANDS
 
 README = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
@@ -19,6 +21,16 @@ def test_example_of_a_new_method_runs():
     method = names["MinPSampling"](decoding_len=16, min_p=0.5)
     kept = method.restrict(torch.tensor([[0.0, -0.1, -5.0]]))
     assert kept.isfinite().tolist() == [[True, True, False]]
+
+
+def test_captions_of_the_sample_photos_are_those_that_readme_prints(tmp_path, monkeypatch, capsys):
+    pytest.importorskip("efficientnet_lite_pytorch", reason="needs the extra `embedded`")
+    [printed] = re.findall(r"```\n\$ magic caption --images data/photos\n(.*?)```", README, re.DOTALL)
+    demo = (Path(__file__).resolve().parents[2] / "Makefile").read_text()
+    assert "magic caption --images data/photos\n" in demo, "what make demo runs"
+    monkeypatch.chdir(Path(__file__).resolve().parents[2])
+    assert main(["caption", "--images", "data/photos", "run.threads=1", f"run.dir={tmp_path / 'run'}", "run.cache_images=false"]) == 0
+    assert capsys.readouterr().out == printed
 
 
 def test_every_command_line_of_the_readme_is_understood():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -12,6 +13,10 @@ from magic_cli.decoding.shortcuts.memory import Evidence
 from magic_cli.decoding.step import Candidates, Choice, Step
 from magic_cli.decoding.tracing import as_lists, report
 
+if TYPE_CHECKING:
+    from magic_cli.decoding.guides import Steering
+    from magic_cli.decoding.protocols import LanguageModelState
+
 
 def decide(batch: Batch, step: Step, choice: Choice) -> tuple[list[int], bool]:
     """The next token of every row, and whether one is not the choice's own.
@@ -20,7 +25,7 @@ def decide(batch: Batch, step: Step, choice: Choice) -> tuple[list[int], bool]:
         MagicError: A model computes NaN.
     """
     options = batch.request.options
-    tokens, close = read(step, choice)
+    tokens, close = read(choice, step.steering, step.state)
     if options.memory is not None:
         _remember(batch, choice)
     details, own = None if options.on_step is None else as_lists(choice), list(tokens)
@@ -34,32 +39,37 @@ def decide(batch: Batch, step: Step, choice: Choice) -> tuple[list[int], bool]:
     return tokens, tokens != own
 
 
-def read(step: Step, choice: Choice) -> tuple[list[int], list[int]]:
+def read(choice: Choice, steering: Steering | None, state: LanguageModelState | None) -> tuple[list[int], list[int]]:
     """The chosen tokens on the host, and the rows whose choice is close, in one transfer with whether a model gave NaN.
+
+    Args:
+        choice: What was chosen.
+        steering: The guides that took part.
+        state: The language model's state that it was chosen from; None: it was remembered.
 
     Raises:
         MagicError: One did.
     """
     found, num_rows = choice.candidates, len(choice.tokens)
     close = torch.zeros_like(choice.tokens) if found is None or found.close is None else found.close
-    faulty = _faulty(step, found)
+    faulty = _faulty(found, steering, state)
     numbers = torch.cat([choice.tokens, close.to(choice.tokens), *(flag.to(choice.tokens)[None] for flag in faulty.values())]).tolist()
     for model, is_faulty in zip(faulty, numbers[2 * num_rows :], strict=True):
         refuse_nan(model, bool(is_faulty))
     return numbers[:num_rows], [row for row, flag in enumerate(numbers[num_rows : 2 * num_rows]) if flag]
 
 
-def _faulty(step: Step, found: Candidates | None) -> dict[str, Tensor]:
+def _faulty(found: Candidates | None, steering: Steering | None, state: LanguageModelState | None) -> dict[str, Tensor]:
     """Whether a model gave NaN in a step, () bool each, by the settings group that names it."""
     flags = {}
-    if step.state is not None:
-        flag = step.state.logits.isnan().any()
+    if state is not None:
+        flag = state.logits.isnan().any()
         if found is not None and found.penalty is not None:
             unknown = found.penalty.isnan()
             flag = flag | (unknown if found.wanted is None else unknown & found.wanted).any()
         flags["language_model"] = flag
     if found is not None and found.f:
-        flags |= step.steering.faulty(found.f)
+        flags |= steering.faulty(found.f)
     return flags
 
 
@@ -78,7 +88,7 @@ def _decide_alone(batch: Batch, index: int) -> Choice:
     alone = Batch.alone(batch.method, batch.request, batch.rows[index])
     step = alone.step()
     choice = batch.method.begin(1).step(step)
-    read(step, choice)
+    read(choice, step.steering, step.state)
     if batch.request.options.memory is not None:
         _remember(alone, choice, alone=True)
     return choice

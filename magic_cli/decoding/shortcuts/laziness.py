@@ -40,20 +40,20 @@ def sole(possible: Tensor) -> Tensor:
     return possible & (possible.sum(dim=1, keepdim=True) == 1)
 
 
-def wanted(ids: Tensor, possible: Tensor, ends: Callable[[int, int], bool] | None) -> Tensor:
+def wanted(ids: Tensor, possible: Tensor, is_last: Callable[[int, int], bool] | None) -> Tensor:
     """(R, K) bool: candidates whose hidden states are to be known, for their penalty or because the text goes on from them.
 
     Args:
         ids: (R, K) the candidates.
         possible: (R, K) bool: those that can win.
-        ends: ``ends(row, token)``: whether the row's text ends with this token; None: it may always go on.
+        is_last: ``is_last(row, token)``: whether no token follows this one; None: one may always do.
     """
-    if ends is None:
+    if is_last is None:
         return possible
     rows, columns = sole(possible).nonzero(as_tuple=True)
     if not len(rows):
         return possible
     chosen = possible.clone()
     tokens = ids[rows, columns].tolist()
-    chosen[rows, columns] = chosen.new_tensor([not ends(row, token) for row, token in zip(rows.tolist(), tokens, strict=True)])
+    chosen[rows, columns] = chosen.new_tensor([not is_last(row, token) for row, token in zip(rows.tolist(), tokens, strict=True)])
     return chosen

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor
 
-from magic_cli.decoding.batch import Row, is_done, steering
+from magic_cli.decoding.batch import Row, ends, is_done, remaining, steering
 from magic_cli.decoding.method import DecodingMethod
-from magic_cli.decoding.request import Request
+from magic_cli.decoding.request import Request, Written
 from magic_cli.decoding.shortcuts.deciding import read
 from magic_cli.decoding.shortcuts.memory import Evidence
 from magic_cli.decoding.step import Candidates, Step
 from magic_cli.decoding.tracing import as_lists, report
+
+
+_COMPUTED = ("state", "logits", "generators", "peek")
+"""What a step has from the language model, and a row's own generator, which a step that is taken again would have moved on."""
 
 
 class NotRemembered(Exception):
@@ -22,9 +27,17 @@ class NotRemembered(Exception):
 
 @dataclass
 class RememberedStep(Step):
-    """A step of one row, of which all that does not depend on the guides is remembered."""
+    """A step of one row, of which all that does not depend on the guides is remembered.
+
+    A method that asks for more has it computed: whatever it asks for of ``_COMPUTED`` raises ``NotRemembered``.
+    """
 
     evidence: Evidence | None = None
+
+    def __getattribute__(self, name: str) -> Any:
+        if name in _COMPUTED:
+            raise NotRemembered
+        return super().__getattribute__(name)
 
     def candidates(self, k: int) -> Candidates:
         return self.evidence.as_candidates()
@@ -35,25 +48,25 @@ class RememberedStep(Step):
         return found.penalty
 
 
-def go_on_from_memory(method: DecodingMethod, request: Request, rows: Sequence[Row], results: dict[int, list[int]]) -> list[Row]:
+def go_on_from_memory(method: DecodingMethod, request: Request, rows: Sequence[Row], results: dict[int, Written]) -> list[Row]:
     """Let rows grow as far as their steps are remembered; returns those that are not finished by it, the others are among the results."""
     if request.options.memory is None:
         return list(rows)
     return [row for row in rows if not _follow(method, request, row, results)]
 
 
-def _follow(method: DecodingMethod, request: Request, row: Row, results: dict[int, list[int]]) -> bool:
+def _follow(method: DecodingMethod, request: Request, row: Row, results: dict[int, Written]) -> bool:
     options, prompt, bound = request.options, request.prompts[row.prompt], steering(request, [row])
     while not prompt.vectors and (evidence := options.memory.get(prompt.ids, row.generated)) is not None:
         step = RememberedStep(
-            request.model, state=None, logits=None, prompts=[prompt.ids], generated=[row.generated], remaining=[], generators=[],
-            steering=bound, lazy=options.lazy, evidence=evidence,
+            request.model, state=None, logits=None, prompts=[prompt.ids], generated=[row.generated], remaining=[remaining(method, request, row)],
+            generators=[], ends=ends(request, [row]), steering=bound, lazy=options.lazy, evidence=evidence,
         )  # fmt: skip
         try:
             choice = method.begin(1).step(step)
         except NotRemembered:
             break
-        tokens, close = read(step, choice)
+        tokens, close = read(choice, bound, None)
         if close and not evidence.alone and options.settle_ties:
             break
         options.memory.met += 1
@@ -61,6 +74,6 @@ def _follow(method: DecodingMethod, request: Request, row: Row, results: dict[in
             report(options.on_step, [row], choice, tokens, as_lists(choice))
         row.generated = [*row.generated, *tokens]
         if is_done(method, request, row):
-            results[row.prompt] = row.generated
+            results[row.prompt] = Written(row.generated)
             return True
     return False

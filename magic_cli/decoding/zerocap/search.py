@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
@@ -11,11 +12,11 @@ from torch import Tensor
 from magic_cli.decoding.method import refuse_nan
 from magic_cli.decoding.protocols import ContextModel
 from magic_cli.decoding.request import Request
-from magic_cli.decoding.rules import apply_rules
+from magic_cli.decoding.rules import MinimumLength, apply_rules
 from magic_cli.decoding.text import until_end
 from magic_cli.decoding.zerocap.prompt import end_token, lead_tokens
 from magic_cli.decoding.zerocap.settings import ZeroCapSettings
-from magic_cli.decoding.zerocap.shifting import Shifted, fuse, image_targets, make_less_likely, shift
+from magic_cli.decoding.zerocap.shifting import Shifted, Steps, fuse, image_targets, make_less_likely, shift
 from magic_cli.decoding.zerocap.text_cosines import TextCosines
 from magic_cli.errors import MagicError
 
@@ -56,6 +57,8 @@ class ZeroCapSearch:
             raise MagicError("decoding=zerocap reads no prompts with vectors (images) in them; use decoding=magic, nucleus or another method")
         self.lead = lead_tokens(self.model, method.prompt, self.prompt.ids)
         self.end = end_token(self.model, method.end_token)
+        # "." is no end token of the model
+        self.rules = [rule.and_for(self.end) if isinstance(rule, MinimumLength) else rule for rule in request.options.rules]
         self.cosines: TextCosines | None = None
         if method.needs_image:
             guide = request.image_guide("decoding=zerocap")
@@ -64,7 +67,7 @@ class ZeroCapSearch:
     def run(self) -> list[int]:
         """Generated token ids: up to the end token, or as many as there is room for."""
         beams = [_Beam([], 0.0, stopped=False, parent=0)]
-        for step in range(self.method.decoding_len - len(self.prompt.ids)):
+        for step in range(self.request.room(self.method.decoding_len, self.index)):
             running = [beam for beam in beams if not beam.stopped]
             shifted = self._shift([beam.generated for beam in running])
             log_p = self._log_p(shifted, [beam.generated for beam in running], step)
@@ -86,11 +89,7 @@ class ZeroCapSearch:
             lambda moved: model.logits_on_context(last, moved),
             context,
             (lambda log_p: self._targets(texts, log_p)) if method.shifts else None,
-            iterations=method.num_iterations,
-            clip_scale=method.clip_scale,
-            ce_scale=method.ce_scale,
-            step_size=method.step_size,
-            norm_factor=method.grad_norm_factor,
+            Steps(method.num_iterations, method.clip_scale, method.ce_scale, method.step_size, method.grad_norm_factor),
         )
 
     def _targets(self, texts: list[list[int]], log_p: Tensor) -> Tensor:
@@ -117,8 +116,8 @@ class ZeroCapSearch:
         forbidden = forbidden_tokens(self.model).to(logits.device)[None] & ~is_end
         logits = make_less_likely(logits, is_end, method.first_end_factor if step == 0 else 1 / method.end_factor)
         logits = make_less_likely(logits, forbidden, method.forbidden_factor)
-        log_p = fuse(logits, shifted.log_p0, method.fusion_factor)
-        return apply_rules(self.request.options.rules, log_p, [self.prompt.ids] * len(texts), texts)
+        logits = apply_rules(self.rules, logits, [self.prompt.ids] * len(texts), texts)
+        return fuse(logits, shifted.log_p0, method.fusion_factor)
 
     def _grow(self, beams: list[_Beam], log_p: Tensor) -> list[_Beam]:
         """The best texts by length-averaged log p, of the stopped ones and of all continuations of the others."""
@@ -127,8 +126,10 @@ class ZeroCapSearch:
         best = log_p.topk(min(self.method.num_beams, log_p.shape[1]), dim=-1)
         for row, (beam, gains, tokens) in enumerate(zip(running, best.values.tolist(), best.indices.tolist(), strict=True)):
             for gain, token in zip(gains, tokens, strict=True):
+                if gain == -math.inf:  # a rule forbids it
+                    continue
                 generated = [*beam.generated, token]
-                stopped = token == self.end or self.request.options.is_settled(generated)
+                stopped = token == self.end or self.request.text_format.is_settled(generated)
                 pool.append(_Beam(generated, beam.log_p + gain, stopped, parent=row))
         return sorted(pool, key=lambda beam: -beam.average)[: self.method.num_beams]
 
@@ -136,7 +137,7 @@ class ZeroCapSearch:
         """Of several beams the one that fits the image best."""
         if len(beams) == 1:
             return beams[0].generated
-        fits = self.cosines.of_texts(self.model.decode([until_end(beam.generated, self.model.end_ids) for beam in beams])).tolist()
+        fits = self.cosines.of_texts([self.request.text_format.cut([], beam.generated) for beam in beams]).tolist()
         return beams[fits.index(max(fits))].generated
 
     def _report(self, step: int, beams: list[_Beam], log_p: Tensor, shifted: Shifted) -> None:
@@ -146,13 +147,14 @@ class ZeroCapSearch:
         for row, beam in enumerate(beams):
             if len(beam.generated) != step + 1:
                 continue  # it had stopped before
+            allowed = int(best.values[beam.parent].isfinite().sum())
             self.request.options.on_step(self.index, step, {
                 "choice": beam.generated[-1],
                 "row": row,
                 "parent": beam.parent,
                 "average_log_p": beam.average,
-                "token_ids": best.indices[beam.parent].tolist(),
-                "p": best.values[beam.parent].exp().tolist(),
+                "token_ids": best.indices[beam.parent, :allowed].tolist(),
+                "p": best.values[beam.parent, :allowed].exp().tolist(),
                 "image_loss": [losses["image_loss"][beam.parent] for losses in shifted.losses],
                 "divergence": [losses["divergence"][beam.parent] for losses in shifted.losses],
             })

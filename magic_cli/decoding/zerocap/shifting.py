@@ -59,16 +59,29 @@ class Shifted:
     """For every iteration the image loss and the divergence of each row."""
 
 
+@dataclass(frozen=True)
+class Steps:
+    """The gradient steps of ``shift``.
+
+    Attributes:
+        iterations: How many.
+        clip_scale: Weight of the image loss.
+        ce_scale: Weight of the divergence.
+        step_size, norm_factor: See ``gradient_step``.
+    """
+
+    iterations: int
+    clip_scale: float
+    ce_scale: float
+    step_size: float
+    norm_factor: float
+
+
 def shift(
     logits_on: Callable[[list[Tensor]], Tensor],
     context: Sequence[Tensor],
     targets: Callable[[Tensor], Tensor] | None,
-    *,
-    iterations: int,
-    clip_scale: float,
-    ce_scale: float,
-    step_size: float,
-    norm_factor: float,
+    how: Steps,
 ) -> Shifted:
     """Move a context by gradient steps, and read the next token's scores on it.
 
@@ -76,11 +89,7 @@ def shift(
         logits_on: Context -> scores (R, V), differentiable.
         context: Where it starts.
         targets: log p (R, V) -> what the image would say (R, V); None: the image has no say.
-        iterations: Gradient steps.
-        clip_scale: Weight of the image loss.
-        ce_scale: Weight of the divergence.
-        step_size: See ``gradient_step``.
-        norm_factor: See ``gradient_step``.
+        how: The gradient steps.
     """
     if targets is None:  # nothing would move: the divergence alone is smallest where it starts
         logits = logits_on(list(context))
@@ -89,7 +98,7 @@ def shift(
         context = [tensor.clone() for tensor in context]  # tensors of inference mode cannot take part
         deltas = [torch.zeros_like(tensor, dtype=torch.promote_types(tensor.dtype, torch.float32)) for tensor in context]
         log_p0, losses = None, []
-        for _ in range(iterations):
+        for _ in range(how.iterations):
             deltas = [delta.requires_grad_() for delta in deltas]
             logits = logits_on([(tensor + delta).to(tensor.dtype) for tensor, delta in zip(context, deltas, strict=True)])
             log_p = logits.log_softmax(dim=-1)
@@ -98,9 +107,9 @@ def shift(
                 wanted = targets(log_p.detach())
             by_image, by_model = image_loss(log_p, wanted.clone()), divergence(logits, log_p0)
             losses.append({"image_loss": by_image.tolist(), "divergence": by_model.tolist()})
-            gradients = torch.autograd.grad((clip_scale * by_image + ce_scale * by_model).sum(), deltas)
+            gradients = torch.autograd.grad((how.clip_scale * by_image + how.ce_scale * by_model).sum(), deltas)
             deltas = [
-                gradient_step(delta.detach(), gradient, step_size=step_size, norm_factor=norm_factor)
+                gradient_step(delta.detach(), gradient, step_size=how.step_size, norm_factor=how.norm_factor)
                 for delta, gradient in zip(deltas, gradients, strict=True)
             ]
         with torch.no_grad():
@@ -114,5 +123,6 @@ def make_less_likely(logits: Tensor, chosen: Tensor, factor: float) -> Tensor:
 
 
 def fuse(logits: Tensor, log_p0: Tensor, fusion_factor: float) -> Tensor:
-    """Log probabilities (R, V) of ``softmax(logits) ** fusion * p0 ** (1 - fusion)``, renormalised."""
-    return (fusion_factor * logits.log_softmax(dim=-1) + (1 - fusion_factor) * log_p0).log_softmax(dim=-1)
+    """Log probabilities (R, V) of ``softmax(logits) ** fusion * p0 ** (1 - fusion)``, renormalised; logits of -inf stay -inf."""
+    fused = fusion_factor * logits.log_softmax(dim=-1) + (1 - fusion_factor) * log_p0
+    return fused.masked_fill(logits == -torch.inf, -torch.inf).log_softmax(dim=-1)

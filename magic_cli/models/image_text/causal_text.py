@@ -16,10 +16,11 @@ import torch
 from torch import Tensor, nn
 
 from magic_cli.models.fast.compiling import compiled
+from magic_cli.models.faults import Fault, ModelFault
 from magic_cli.models.fast.lean_modules import linear, packed, use_lean_activations
 from magic_cli.models.image_text.text_plan import Earlier, TextPlan
 from magic_cli.models.fast.tree_attention import TreeAttention
-from magic_cli.models.work_counts import Work
+from magic_cli.models.work_counter import WorkCounter
 
 
 @dataclass
@@ -90,10 +91,16 @@ def packed_attention_block(block: nn.Module) -> Block:
 def cut_at_end(ids: Sequence[int], end_id: int) -> list[int]:
     """Token ids up to and including the first end token (which is where CLIP pools).
 
+    Raises:
+        ModelFault: There is none, since the tokenizer is not the model's.
+
     >>> cut_at_end([1, 5, 2, 7, 2, 0], end_id=2)
     [1, 5, 2]
     """
     ids = list(ids)
+    if end_id not in ids:
+        remedy = "give it its own tokenizer (of CLIP's kind, which puts a start and an end token around every text)"
+        raise ModelFault([Fault("tokenizer", f"its tokenizer ends no text with the end token, whose id is {end_id}", remedy)])
     return ids[: ids.index(end_id) + 1]
 
 
@@ -108,7 +115,7 @@ class IncrementalTexts:
     """
 
     def __init__(
-        self, tower: CausalTextTower, tokenize: Callable[[list[str]], list[list[int]]], num_rows: int, work: Work
+        self, tower: CausalTextTower, tokenize: Callable[[list[str]], list[list[int]]], num_rows: int, work: WorkCounter
     ) -> None:
         self.tower, self.tokenize, self.work = tower, tokenize, work
         context_length, width = tower.positions.shape

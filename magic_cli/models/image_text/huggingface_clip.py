@@ -18,7 +18,7 @@ from magic_cli.models.image_text.image_text_model import ImageTextModel, pad_tok
 from magic_cli.models.fast.lean_modules import linear, use_lean_activations
 from magic_cli.models.tokenizers import beyond_faults, read_tokenizer
 from magic_cli.models.weights import read_pretrained
-from magic_cli.models.work_counts import Work
+from magic_cli.models.work_counter import WorkCounter
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -36,6 +36,7 @@ class HuggingFaceClip(ImageTextModel):
     def __init__(self, model: Any, tokenizer: Any, image_processor: Any, **options: Any) -> None:
         super().__init__(**options)
         self.model, self.tokenizer, self.image_processor = model.eval(), tokenizer, image_processor
+        self.network = model
         self.prepare_image = ProcessImage(image_processor)
         self.adopt_tower(self.read_tower(), dtype=model.dtype)
 
@@ -105,7 +106,7 @@ def _read_block(layer: Any) -> Block:
     )
 
 
-def load_huggingface(folder: Path, *, family: str, device: torch.device, dtype: torch.dtype, work: Work) -> HuggingFaceClip:
+def load_huggingface(folder: Path, *, family: str, device: torch.device, dtype: torch.dtype, work: WorkCounter) -> HuggingFaceClip:
     """Load CLIP or SigLIP (``family``: ``huggingface_clip`` or ``siglip``) from a folder that ``save_pretrained`` wrote.
 
     Raises:

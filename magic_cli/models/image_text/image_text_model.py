@@ -13,7 +13,7 @@ from torch import Tensor
 
 from magic_cli.models.image_text.causal_text import CausalTextTower, IncrementalTexts
 from magic_cli.models.weights import Fit
-from magic_cli.models.work_counts import Work
+from magic_cli.models.work_counter import WorkCounter
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -41,16 +41,18 @@ class ImageTextModel:
         text_tower: The causal text tower if the incremental path agrees with the model's own encoder, else None.
         prepare_image: RGB image -> what ``embed_images`` takes, as numpy arrays. It holds no weights and can be pickled, so
             that images are prepared in other processes.
+        network: The module that holds all its weights.
         fit: How the weights of its files fitted it.
     """
 
     fit = Fit()
     text_tower: CausalTextTower | None = None
     prepare_image: Callable[[Image], Any]
+    network: torch.nn.Module
 
-    def __init__(self, *, logit_scale: float, work: Work | None = None) -> None:
+    def __init__(self, *, logit_scale: float, work: WorkCounter | None = None) -> None:
         self.logit_scale = logit_scale
-        self.work = work or Work()
+        self.work = work or WorkCounter()
 
     def encode_images(self, images: Sequence[Image]) -> Tensor:
         """Projected features (B, E) in float32 of RGB images, not normalised."""
@@ -97,6 +99,7 @@ class ImageTextModel:
         """Use ``tower`` for growing texts if it gives the same features as the model's own encoder."""
         if tower is None:
             return
+        self.embed_texts(["a"])  # a tokenizer that is not the model's is a fault, and no reason to take the plain path
         try:
             tower = tower.packed()
             error = self._tower_error(tower)
@@ -110,7 +113,7 @@ class ImageTextModel:
 
     def _tower_error(self, tower: CausalTextTower) -> float:
         """Largest difference from the model's own features over the probe, relative to the largest feature."""
-        session = IncrementalTexts(tower, self.tokenize, len(_PROBE_STEPS[0]), Work())
+        session = IncrementalTexts(tower, self.tokenize, len(_PROBE_STEPS[0]), WorkCounter())
         error = 0.0
         for texts in _PROBE_STEPS:
             plain = torch.stack([self.embed_texts(row) for row in texts]).float()

@@ -15,7 +15,7 @@ from magic_cli.models.faults import Fault, refuse
 from magic_cli.models.image_text.image_text_model import ImageTextModel, TransformImage, read_logit_scale, stack_images
 from magic_cli.models.tokenizers import beyond_faults
 from magic_cli.models.weights import number_faults, strict_faults
-from magic_cli.models.work_counts import Work
+from magic_cli.models.work_counter import WorkCounter
 
 
 class OpenClip(ImageTextModel):
@@ -30,6 +30,7 @@ class OpenClip(ImageTextModel):
     def __init__(self, model: Any, preprocess: Any, tokenizer: Any, **options: Any) -> None:
         super().__init__(**options)
         self.model, self.prepare_image, self.tokenizer = model.eval(), TransformImage(preprocess), tokenizer
+        self.network = model
         self.dtype = model.logit_scale.dtype
         self.adopt_tower(self._tower(), dtype=self.dtype)
 
@@ -65,7 +66,7 @@ class OpenClip(ImageTextModel):
         )
 
 
-def load_open_clip(source: str, *, pretrained: str | None, device: torch.device, dtype: torch.dtype, work: Work) -> OpenClip:
+def load_open_clip(source: str, *, pretrained: str | None, device: torch.device, dtype: torch.dtype, work: WorkCounter) -> OpenClip:
     """Load an OpenCLIP model.
 
     Args:

@@ -18,7 +18,7 @@ from magic_cli.models.image_text.causal_text import CausalTextTower, cut_at_end,
 from magic_cli.models.faults import ModelFault, refuse
 from magic_cli.models.image_text.image_text_model import ImageTextModel, TransformImage, read_logit_scale, stack_images
 from magic_cli.models.weights import Fit, flat, is_known_prefix, missing_fault, number_faults, strict_faults, strip_prefix
-from magic_cli.models.work_counts import Work
+from magic_cli.models.work_counter import WorkCounter
 
 
 def import_clip() -> Any:
@@ -42,6 +42,7 @@ class OpenAIClip(ImageTextModel):
     def __init__(self, model: Any, preprocess: Any, **options: Any) -> None:
         super().__init__(**options)
         self.model, self.prepare_image = model.eval(), TransformImage(preprocess)
+        self.network = model
         self.clip = import_clip()
         self.end_id = model.vocab_size - 1  # its tokenizer's end token is the last one
         self.adopt_tower(self._tower(), dtype=model.dtype)
@@ -99,7 +100,7 @@ _PARTS = ("token_embedding.weight", "positional_embedding", "ln_final.weight", "
 _NOT_WEIGHTS = ("input_resolution", "context_length", "vocab_size")
 
 
-def load_openai_clip(file: Path, *, device: torch.device, dtype: torch.dtype, work: Work) -> OpenAIClip:
+def load_openai_clip(file: Path, *, device: torch.device, dtype: torch.dtype, work: WorkCounter) -> OpenAIClip:
     """Load a published ``.pt`` archive, or a state dict in ``.safetensors`` or ``.pt``.
 
     Raises:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -43,6 +44,22 @@ class WholeModel(nn.Module):
 def num_embeddings(model: nn.Module) -> int:
     """How many token ids a model can read: 0 up to this."""
     return model.get_input_embeddings().weight.shape[0]
+
+
+def is_plain_head(head: nn.Module, hidden: Tensor, own: Tensor, *, tolerance: float, score: Callable[[Tensor], Tensor] | None = None) -> bool:
+    """Whether ``head(hidden)`` gives a model's own logits (not so for scaled or soft-capped heads).
+
+    Args:
+        head: Its output head.
+        hidden: (..., H) hidden states of its body.
+        own: (..., V) logits that the model itself gives there.
+        tolerance: Difference that rounding explains, relative to the largest logit.
+        score: Applies the head; None: the head itself.
+    """
+    if hidden.shape[-1] != head.weight.shape[-1]:
+        return False  # something stands between body and head
+    plain = (score or head)(hidden)
+    return bool(torch.allclose(plain, own, rtol=0, atol=tolerance * float(own.abs().amax())))
 
 
 def takes_positions(body: nn.Module) -> bool:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from magic_cli.errors import MagicError
 from magic_cli.models.language.network import Network
-from magic_cli.models.language.tokens import most_positions
+from magic_cli.models.language.positions import usable_positions
 
 
 def read_context(network: Network, ids: Tensor) -> list[Tensor]:
@@ -25,7 +25,7 @@ def read_context(network: Network, ids: Tensor) -> list[Tensor]:
     Raises:
         MagicError: The model keeps something else, or has no position left for the token that follows.
     """
-    limit = most_positions(network.model.config)
+    limit = usable_positions(network.model)
     if limit is not None and ids.shape[1] >= limit:
         raise MagicError(f"decoding.decoding_len: the text outgrows the language model's {limit} positions; lower it")
     _, cache = network.hidden(ids.to(network.device), cache=_new_cache(), use_cache=True)

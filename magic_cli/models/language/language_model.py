@@ -15,7 +15,7 @@ from magic_cli.models.language.network import Network
 from magic_cli.models.language.probe import choose_look_ahead
 from magic_cli.models.tokenizers import require_embeddable
 from magic_cli.models.language.tokens import Tokens
-from magic_cli.models.work_counts import Work
+from magic_cli.models.work_counter import WorkCounter
 
 
 class HuggingFaceLanguageModel(Tokens):
@@ -31,11 +31,11 @@ class HuggingFaceLanguageModel(Tokens):
     """
 
     def __init__(
-        self, model: Any, tokenizer: Any, *, start_token: str | None = None, clean_up_spaces: bool = True, work: Work | None = None
+        self, model: Any, tokenizer: Any, *, start_token: str | None = None, clean_up_spaces: bool = True, work: WorkCounter | None = None
     ) -> None:
         options = {"start_token": start_token, "clean_up_spaces": clean_up_spaces}
         super().__init__(tokenizer, model.config, getattr(model, "generation_config", None), **options)
-        self.work = work or Work()
+        self.work = work or WorkCounter()
         self.network = Network(model.eval(), self.work)
         self.vocab_size = self.network.head.weight.shape[0]
         self._way: LookAhead | None = None
@@ -44,7 +44,7 @@ class HuggingFaceLanguageModel(Tokens):
         """Choose how candidates are looked at (see ``probe.choose_look_ahead``); returns the chosen way's name."""
         if num_candidates > self.vocab_size:
             raise MagicError(f"decoding.k must be at most the vocabulary size {self.vocab_size}, got {num_candidates}")
-        self.network.work = Work()  # the probe is no part of the run
+        self.network.work = WorkCounter()  # the probe is no part of the run
         self._way = choose_look_ahead(
             self.network, decoding_len=decoding_len, num_candidates=num_candidates, wanted=look_ahead
         )

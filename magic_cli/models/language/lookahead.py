@@ -96,7 +96,7 @@ class LookAhead:
 
     def prefill(self, prompts: Sequence[Prompt]) -> State:
         """Read B prompts, left-padded to the longest."""
-        ids, valid = left_pad([prompt.ids for prompt in prompts], self.network.device)
+        ids, valid = left_pad([prompt.readable for prompt in prompts], self.network.device)
         positions = (valid.cumsum(dim=1) - 1).clamp(min=0)
         cache = self._new_cache()
         mask = self._prefill_mask(valid)

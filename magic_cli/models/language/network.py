@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -14,7 +14,7 @@ from magic_cli.models.language.bodies import find_body, num_embeddings, takes_po
 from magic_cli.models.fast.compiling import compiled
 from magic_cli.models.fast.lean_gpt2 import LeanGPT2
 from magic_cli.models.fast.lean_modules import unpack_products
-from magic_cli.models.work_counts import Work
+from magic_cli.models.work_counter import WorkCounter
 
 
 class Network:
@@ -31,12 +31,14 @@ class Network:
         ModelFault: It gives no hidden states, or has no output head.
     """
 
-    def __init__(self, model: torch.nn.Module, work: Work) -> None:
+    def __init__(self, model: torch.nn.Module, work: WorkCounter) -> None:
         self.model, self.body, self.work = model, find_body(model), work
         self.head = model.get_output_embeddings()
         self.num_embeddings = num_embeddings(model)
         self.takes_positions = takes_positions(self.body)
         self.lean = LeanGPT2.of(self.body)
+        self.prefix: Sequence[tuple[Tensor, Tensor]] | None = None
+        """Keys and values (1, heads, n, d) of each layer that come before every text, as prefix tuning learns them."""
         self.head_is_plain = True
         """Whether ``head(hidden)`` are the model's own logits; the probe clears it for scaled or capped heads."""
 
@@ -48,6 +50,11 @@ class Network:
         """Run the forward pass through torch.compile from now on."""
         unpack_products(self.body)  # the compiler packs for itself
         self.body, self.lean = compiled(self.body), None
+
+    def begin_with(self, prefix: Sequence[tuple[Tensor, Tensor]]) -> None:
+        """Let keys and values (1, heads, n, d) of each layer come before every text; a token's place is counted behind them."""
+        where = {"device": self.model.device, "dtype": self.model.dtype}
+        self.prefix = [(keys.to(**where), values.to(**where)) for keys, values in prefix]
 
     def embed(self, ids: Tensor) -> Tensor:
         """Input embeddings (B, T, D) of ``ids`` (B, T), as vectors in a prompt stand beside them."""
@@ -70,6 +77,7 @@ class Network:
         """
         with self.work.phase("language_model"):
             self.work.add("lm_positions", ids.numel())
+            mask, positions, cache = self._behind_prefix(ids, mask, positions, cache)
             if self.lean is not None and cache is not None and mask is not None and mask.dim() == 4 and "inputs_embeds" not in options:
                 return self.lean(ids, mask, positions, cache), cache
             out = self.body(**self._inputs(ids, mask, positions, options), past_key_values=cache)
@@ -86,9 +94,25 @@ class Network:
         with self.work.phase("language_model"):
             self.work.add("lm_positions", ids.numel())
             self.work.add("head_rows", ids.shape[0])
+            mask, positions, cache = self._behind_prefix(ids, mask, positions, cache)
             out = self.model(**self._inputs(ids, mask, positions, options), past_key_values=cache)
         logits = out.logits[:, -1]
         return logits.to(torch.promote_types(logits.dtype, torch.float32))
+
+    def _behind_prefix(self, ids: Tensor, mask: Tensor | None, positions: Tensor | None, cache: Any) -> tuple[Tensor | None, Tensor | None, Any]:
+        """Mask, positions and cache of a pass over ``ids`` (B, T), with the prefix before it, if there is one."""
+        if self.prefix is None:
+            return mask, positions, cache
+        from transformers import DynamicCache
+
+        cache = DynamicCache() if cache is None else cache
+        if cache.get_seq_length() == 0:
+            for layer, (keys, values) in enumerate(self.prefix):
+                cache.update(*(part.expand(ids.shape[0], -1, -1, -1) for part in (keys, values)), layer)
+        length = self.prefix[0][0].shape[2]
+        if mask is not None:  # an additive one has four dimensions, and 0 where a token is seen
+            mask = torch.nn.functional.pad(mask, (length, 0), value=1 if mask.dim() == 2 else 0)
+        return mask, None if positions is None else positions + length, cache
 
     def _inputs(self, ids: Tensor, mask: Tensor | None, positions: Tensor | None, options: Mapping[str, Any]) -> dict[str, Any]:
         inputs = dict(options) if "inputs_embeds" in options else {"input_ids": ids, **options}

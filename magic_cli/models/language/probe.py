@@ -9,10 +9,11 @@ from torch import Tensor
 
 from magic_cli.decoding.prompts import Prompt
 from magic_cli.errors import MagicError
+from magic_cli.models.language.bodies import is_plain_head
 from magic_cli.models.language.lookahead import LookAhead, RepeatedCache, TreeStep
 from magic_cli.models.language.recompute import Recompute
 from magic_cli.models.language.network import Network
-from magic_cli.models.language.tokens import most_positions
+from magic_cli.models.language.positions import usable_positions
 
 log = logging.getLogger(__name__)
 
@@ -129,13 +130,10 @@ def _tolerance(network: Network) -> float:
 
 
 def _head_is_plain(network: Network, tokens: Tensor) -> bool:
-    """Whether ``head(hidden)`` gives the model's own logits (not so for scaled or soft-capped heads)."""
+    """Whether the head alone gives the model's own logits."""
     hidden, _ = network.hidden(tokens[None], use_cache=False)
-    if hidden.shape[-1] != network.head.weight.shape[-1]:
-        return False  # something stands between body and head
     own = network.own_logits(tokens[None], use_cache=False)
-    plain = network.logits(hidden[:, -1])
-    return bool(torch.allclose(plain, own, rtol=0, atol=_tolerance(network) * float(own.abs().amax())))
+    return is_plain_head(network.head, hidden[:, -1], own, tolerance=_tolerance(network), score=network.logits)
 
 
 def _within_context(network: Network, decoding_len: int) -> int:
@@ -144,7 +142,7 @@ def _within_context(network: Network, decoding_len: int) -> int:
     Raises:
         MagicError: ``decoding.decoding_len`` exceeds the model's positions.
     """
-    limit = most_positions(network.model.config)
+    limit = usable_positions(network.model)
     if limit is not None and decoding_len > limit:
         raise MagicError(f"decoding.decoding_len must be at most the language model's {limit} positions, got {decoding_len}")
     return max(3, decoding_len)

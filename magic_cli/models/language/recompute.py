@@ -17,7 +17,7 @@ class Recompute(LookAhead):
     name = "recompute"
 
     def prefill(self, prompts: Sequence[Prompt]) -> State:
-        ids, valid = left_pad([prompt.ids for prompt in prompts], self.network.device)
+        ids, valid = left_pad([prompt.readable for prompt in prompts], self.network.device)
         vectors, hidden = self._vectors(prompts, ids), None
         for rows, tokens, instead in self._same_length(ids, valid, vectors):
             part, _ = self.network.hidden(tokens, use_cache=False, **instead)

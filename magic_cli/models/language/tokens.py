@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from magic_cli.errors import MagicError
+from magic_cli.models.language.positions import most_positions
 
 DEFAULT_START_TOKEN = "<-start_of_text->"
 
@@ -115,13 +116,6 @@ class Tokens:
     def _decode(self, sequences: list[list[int]]) -> list[str]:
         texts = self.tokenizer.batch_decode(sequences, skip_special_tokens=False, clean_up_tokenization_spaces=False)
         return [clean_up_spaces(text) for text in texts] if self._clean_up else texts
-
-
-def most_positions(config: Any) -> int | None:
-    """Most tokens that a model with this config reads; None: it names no limit (XLNet's is -1)."""
-    config = config.get_text_config()
-    limits = (getattr(config, name, None) for name in ("max_position_embeddings", "n_positions", "max_seq_len"))
-    return next((limit for limit in limits if isinstance(limit, int) and limit > 0), None)
 
 
 def _control_ids(tokenizer: Any, vocabulary: dict[str, int]) -> frozenset[int]:

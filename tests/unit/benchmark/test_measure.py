@@ -9,7 +9,7 @@ import pytest
 
 from magic_cli.benchmark.machine import Disturbance
 from magic_cli.benchmark.measure import Side, measure_in_turn
-from magic_cli.models.work_counts import Work
+from magic_cli.models.work_counter import WorkCounter
 
 
 def test_sides_take_turns_and_know_the_repeat():
@@ -21,7 +21,7 @@ def test_sides_take_turns_and_know_the_repeat():
 
 
 def test_summary_holds_medians_a_text_and_the_work_of_each_run():
-    work, pauses = Work(), iter([0.0, 0.2, 0.02])
+    work, pauses = WorkCounter(), iter([0.0, 0.2, 0.02])
 
     def run(repeat):
         work.add("lm_positions", 10)

@@ -50,7 +50,7 @@ def test_path_arrives_letter_for_letter_when_it_has_odd_letters(name):
         assert config.run.dir == name
 
 
-@pytest.mark.parametrize("prompt", ["A man, smiling", "A man's dog", "Question: what (a)?", 'say "hello"', "[x] ${y} = 1", "ends with '"])
+@pytest.mark.parametrize("prompt", ["A man, smiling", "A man's dog", "Question: what (a)?", 'say "hello"', "[x] ${y} = 1", "ends with '", "'a' or 'b'", '"Stop", he said, "now"'])
 @pytest.mark.parametrize("spelling", ["--prompt={}", "prompt={}"])
 def test_prompt_arrives_letter_for_letter(prompt, spelling):
     from hydra import compose, initialize_config_dir
@@ -61,6 +61,13 @@ def test_prompt_arrives_letter_for_letter(prompt, spelling):
     _, overrides = translate(["--image", "a.jpg", spelling.format(prompt)], CAPTION)
     with initialize_config_dir(str(composing.find_config_dir()), version_base="1.3"):
         assert compose("caption", overrides).prompt == prompt
+
+
+def test_quotes_of_a_flag_s_value_are_its_own_and_those_of_a_setting_hydra_s():
+    assert translate(["--prompt", "'Hello'"], CAPTION)[1] == [f"prompt={quote(chr(39) + 'Hello' + chr(39))}"] == ["prompt='\\'Hello\\''"]
+    assert translate(["prompt='Hello'"], CAPTION)[1] == ["prompt='Hello'"]
+    assert translate(["-m", "prompt='a, b','c'"], CAPTION)[1] == ["prompt='a, b','c'"]
+    assert translate(["-m", "--prompt", "'a',b"], CAPTION)[1] == ["prompt='\\'a\\'','b'"]
 
 
 @pytest.mark.parametrize(("command", "flag", "setting"), [("caption", "--prompt", "prompt"), ("story", "--prompt", "prompt"), ("caption", "--run-dir", "run.dir")])
@@ -125,6 +132,8 @@ TEXTS_OF = {
     "retrieve-images": ["index", "output"],
     "bench": ["photos", "output"],
     "finetune-lm": ["fresh.tokenizer", "dataset.path", "run.dir"],
+    "interleave": ["interleaved_model.vokens", "interleaved_model.vision.projection", "dataset.items", "dataset.annotations", "dataset.root", "prompt.template"],
+    "train-vokens": ["interleaved_model.vokens", "interleaved_model.diffusion.path", "dataset.path", "dataset.validation", "run.dir"],
 }  # fmt: skip
 
 

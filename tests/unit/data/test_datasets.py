@@ -57,6 +57,27 @@ def test_coco_captions_are_grouped_by_image(tmp_path):
         load("tset")
 
 
+def test_coco_captions_belong_to_their_image_however_its_id_is_written(tmp_path):
+    def load(images, annotations):
+        (tmp_path / "captions.json").write_text(json.dumps({"images": images, "annotations": annotations}))
+        photo(tmp_path / "c.jpg")
+        return CocoCaptionsDataset(name="x", annotations=str(tmp_path / "captions.json"), root=str(tmp_path)).load()
+
+    image = {"id": "3", "file_name": "c.jpg"}
+    [record] = load([image], [{"image_id": 3, "caption": "one"}, {"image_id": 3.0, "caption": "['two', 'three']"}, {"image_id": 4, "caption": "of none"}])
+    assert (record.references, record.image_id) == (("one", "two", "three"), "3")
+    for images, annotation, part in [
+        ([image], {"image_id": 3, "caption": 5}, "annotation 1, caption: must be a text or a list of texts, got '5'"),
+        ([image], {"image_id": 3}, "annotation 1: needs image_id and caption"),
+        ([{"id": 3}], {"image_id": 3, "caption": "a"}, "image 3 has no file_name"),
+        ([{"file_name": "c.jpg"}], {"image_id": 3, "caption": "a"}, "image 1: needs an id"),
+        ([image, {"id": 3, "file_name": "d.jpg"}], {"image_id": 3, "caption": "a"}, "image 2: the id '3' stands for both c.jpg and d.jpg"),
+    ]:
+        with pytest.raises(MagicError, match=part) as caught:
+            load(images, [annotation])
+        assert str(caught.value).startswith("dataset.annotations=") and "\n" not in str(caught.value)
+
+
 def test_photo_folder_is_sorted_and_recursive(tmp_path):
     for name in ("b.JPG", "a/z.png", "notes.txt"):
         photo(tmp_path / name) if not name.endswith("txt") else (tmp_path / name).write_text("no image")

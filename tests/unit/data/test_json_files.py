@@ -134,7 +134,7 @@ def test_record_and_document_and_file_have_a_largest_size(tmp_path, monkeypatch)
     for name, number in {"one": 1, "first": 1, "second": 2}.items():
         assert f"{name}.jsonl line {number}: is one record of more than 1 MB" in fault(read_system, tmp_path / f"{name}.jsonl")
     (tmp_path / "document.json").write_text(f"[{lines}]")
-    assert len(read_system(tmp_path / "document.json").captions) == 1
+    assert len(read_system(tmp_path / "document.json").items) == 1
     monkeypatch.setattr(json_files, "LARGEST_DOCUMENT", 1 << 20)
     assert "document.json: is one JSON document of more than 1 MB; write JSON lines" in fault(read_system, tmp_path / "document.json")
     monkeypatch.setattr(json_files, "MOST_VALUES", 1_000_000)

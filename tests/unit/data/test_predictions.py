@@ -1,6 +1,6 @@
 """Files of captions and references, in the forms in which people have them, and what is wrong with them."""
 
-import gzip
+import csv
 import json
 
 import pytest
@@ -8,20 +8,10 @@ import pytest
 from magic_cli.data.json_files import read_records
 from magic_cli.data.predictions import read_system
 from magic_cli.data.references import read_references
-from magic_cli.errors import MagicError, SettingsError
+from magic_cli.errors import MagicError
 from magic_cli.evaluation.corpora import build_corpus
-
-
-def written(tmp_path, name, document):
-    path = tmp_path / name
-    if isinstance(document, str):
-        text = document
-    elif name.endswith((".jsonl", ".jsonl.gz")):
-        text = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in document)
-    else:
-        text = json.dumps(document, ensure_ascii=False)
-    path.write_bytes(gzip.compress(text.encode()) if name.endswith(".gz") else text.encode())
-    return path
+from tests.files import written
+from tests.systems import by_id
 
 
 CAPTIONS = {"391895": "A man rides.", "60623": "Ein Kind ißt Kuchen — 子供"}
@@ -55,7 +45,7 @@ FORMS = {
 @pytest.mark.parametrize("name", FORMS)
 def test_captions_are_read_when_the_form_is_known(tmp_path, name):
     system = read_system(written(tmp_path, name, FORMS[name]))
-    assert system.captions == (CAPTIONS if not name.startswith("one_") else {"391895": "A man rides."})
+    assert by_id(system) == (CAPTIONS if not name.startswith("one_") else {"391895": "A man rides."})
     assert system.name == name.split(".")[0]
 
 
@@ -67,7 +57,7 @@ def test_captions_are_read_when_the_form_is_known(tmp_path, name):
         ([{"id": 1, "caption": "a"}, {"id": 2, "caption": None}], ("record 2", "id '2'", "the caption is null")),
         ([{"id": 1, "caption": 3}], ("record 1", "got 3")),
         ([{"id": 1, "caption": ["a", "b"]}], ("record 1", "got 2 of them")),
-        ({"1": ["a"], "2": ["b", "c"]}, ("record 2", "id '2'", "caption must be one caption, got 2 of them")),
+        ({"1": ["a"], "2": ["b", "c"]}, ("record 2", "id '2'", "caption must be one text, got 2 of them")),
         ({"1": []}, ("got 0 of them",)),
         ({"evaluation_result": [{}]}, ("record 1", "give a released story file")),
         ([{"id": 1, "caption": "a", "prediction": "b"}], ("caption and prediction", "caption_key=")),
@@ -121,21 +111,21 @@ def test_gzip_that_is_damaged_is_refused(tmp_path, damage):
 
 def test_keys_can_be_named(tmp_path):
     path = written(tmp_path, "preds.json", [{"nr": 7, "caption": "gold", "out": "mine"}])
-    assert read_system(path, id_key="nr", caption_key="out").captions == {"7": "mine"}
+    assert by_id(read_system(path, id_key="nr", caption_key="out")) == {"7": "mine"}
     with pytest.raises(MagicError, match="looked for answer"):
         read_system(path, id_key="nr", caption_key="answer")
 
 
     table = written(tmp_path, "preds.csv", "image,caption,My Model\n7,gold,mine\n")
-    assert read_system(table, id_key="Image", caption_key="My model").captions == {"7": "mine"}
+    assert by_id(read_system(table, id_key="Image", caption_key="My model")) == {"7": "mine"}
 
 
 def test_commas_of_a_caption_that_comes_last_are_kept(tmp_path):
     table = 'image, caption\n1, a dog, brown, runs\n2, "a ""big"" dog, red"\n3, say "no", dog\n'
     expected = {"1": "a dog, brown, runs", "2": 'a "big" dog, red', "3": 'say "no", dog'}
-    assert read_system(written(tmp_path, "preds.csv", table)).captions == expected
-    assert read_system(written(tmp_path, "tight.csv", "image,caption\n1,one,two, three\n")).captions == {"1": "one,two, three"}
-    assert read_system(written(tmp_path, "bars.csv", 'image| caption\n1| " a dog | runs\n')).captions == {"1": '" a dog | runs'}
+    assert by_id(read_system(written(tmp_path, "preds.csv", table))) == expected
+    assert by_id(read_system(written(tmp_path, "tight.csv", "image,caption\n1,one,two, three\n"))) == {"1": "one,two, three"}
+    assert by_id(read_system(written(tmp_path, "bars.csv", 'image| caption\n1| " a dog | runs\n'))) == {"1": '" a dog | runs'}
 
 
 def test_line_and_paragraph_separators_within_a_caption_part_nothing(tmp_path):
@@ -143,14 +133,14 @@ def test_line_and_paragraph_separators_within_a_caption_part_nothing(tmp_path):
     for name, pattern in {"p.tsv": "{}\t{}\r\n", "p.csv": "{},{}\r\n", "p.jsonl": '{{"id": "{}", "caption": "{}"}}\r\n'}.items():
         header = "image,caption\r\n" if name == "p.csv" else ""
         lines = "".join(pattern.format(i, c.replace("\x0b", "\\u000b") if "json" in name else c) for i, c in expected.items())
-        assert read_system(written(tmp_path, name, header + lines)).captions == expected
-    assert read_system(written(tmp_path, "lines.csv", 'image,caption\n1,"two\nlines"\n')).captions == {"1": "two\nlines"}
+        assert by_id(read_system(written(tmp_path, name, header + lines))) == expected
+    assert by_id(read_system(written(tmp_path, "lines.csv", 'image,caption\n1,"two\nlines"\n'))) == {"1": "two\nlines"}
 
 
 def test_splits_are_kept_where_the_file_says_them(tmp_path):
-    assert read_system(written(tmp_path, "released.json", FORMS["released.json.gz"])).splits == dict.fromkeys(CAPTIONS, "test")
-    assert read_system(written(tmp_path, "preds.csv", "image,Split,caption\n1,val,a\n")).splits == {"1": "val"}
-    assert read_system(written(tmp_path, "plain.jsonl", FORMS["plain.jsonl"])).splits == {}
+    assert by_id(read_system(written(tmp_path, "released.json", FORMS["released.json.gz"])), "split") == dict.fromkeys(CAPTIONS, "test")
+    assert by_id(read_system(written(tmp_path, "preds.csv", "image,Split,caption\n1,val,a\n")), "split") == {"1": "val"}
+    assert by_id(read_system(written(tmp_path, "plain.jsonl", FORMS["plain.jsonl"])), "split") == {}
 
 
 def test_file_of_one_line_is_parsed_once(tmp_path, monkeypatch):
@@ -181,13 +171,13 @@ def test_run_that_is_still_written_is_read_up_to_its_last_whole_line(tmp_path):
     folder = run_folder(tmp_path, cut, failures=reason, manifest='{"counts": {"planned": 5, "skipped": 1}}')
     system = read_system(folder)
     assert (system.name, system.source, system.failed, system.planned) == ("run", folder, 2, 5)
-    assert (system.captions, system.splits, system.images) == ({"1": "ein Käse"}, {"1": "val"}, {"1": "a.jpg"})
+    assert (by_id(system), by_id(system, "split"), by_id(system, "image")) == ({"1": "ein Käse"}, {"1": "val"}, {"1": "a.jpg"})
     assert (folder / "predictions.jsonl").read_bytes() == cut  # reading never truncates
 
 
 def test_whole_last_line_counts_though_its_line_break_is_missing(tmp_path):
     system = read_system(run_folder(tmp_path, (FIRST + FIRST.replace('"1"', '"2"')).rstrip("\n")))
-    assert (list(system.captions), system.failed, system.planned, system.manifest) == (["1", "2"], 0, None, None)
+    assert (list(by_id(system)), system.failed, system.planned, system.manifest) == (["1", "2"], 0, None, None)
 
 
 @pytest.mark.parametrize(
@@ -208,86 +198,6 @@ def test_one_line_names_the_file_when_a_run_folder_is_damaged(tmp_path, files, p
     assert "\n" not in str(caught.value)
     for part in parts:
         assert part in str(caught.value)
-
-
-REFERENCES = {"391895": ("one", "two"), "60623": ("three",)}
-REFERENCE_FORMS = {
-    "coco.json": {
-        "images": [{"id": int(i), "file_name": f"COCO_val2014_{int(i):012d}.jpg"} for i in REFERENCES] + [{"id": 5, "file_name": "no_captions.jpg"}],
-        "annotations": [{"id": 9, "image_id": int(i), "caption": c} for i, texts in REFERENCES.items() for c in texts],
-    },
-    "karpathy.json": {
-        "images": [
-            {"cocoid": int(i), "filename": f"COCO_val2014_{int(i):012d}.jpg", "filepath": "val2014", "split": "test", "sentences": [{"raw": c} for c in texts]}
-            for i, texts in REFERENCES.items()
-        ]
-    },
-    "lines.jsonl": [{"id": i, "references": list(texts)} for i, texts in REFERENCES.items()],
-    "object.json": {i: list(texts) for i, texts in REFERENCES.items()},
-    "one_a_record.json": [{"image_id": int(i), "caption": c} for i, texts in REFERENCES.items() for c in texts],
-    "annotations.json": [
-        {"image_id": int(i), "id": 10 * place + n, "caption": c}
-        for place, (i, texts) in enumerate(REFERENCES.items())
-        for n, c in enumerate(texts)
-    ],
-    "gts_of_pycocoevalcap.json": {i: [{"image_id": int(i), "caption": c} for c in texts] for i, texts in REFERENCES.items()},
-    "all_in_one.json": [{"image_id": int(i), "caption": list(texts)} for i, texts in REFERENCES.items()],
-    "json_cells.tsv": "".join(f"{i}\t{json.dumps([{'caption': c} for c in texts])}\n" for i, texts in REFERENCES.items()),
-    "quoted_lists.csv": 'ID,References\n391895,"[""one"", ""two""]"\n60623,"[""three""]"\n',
-    "token.txt": "".join(f"{i}.jpg#{n}\t{c}\n" for i, texts in REFERENCES.items() for n, c in enumerate(texts)),
-    "captions.txt": "image,caption\n" + "".join(f"{i}.jpg,{c}\n" for i, texts in REFERENCES.items() for c in texts),
-    "results.csv": "image_name| comment_number| comment\n"
-    + "".join(f"{i}.jpg| {n}| {c}\n" for i, texts in REFERENCES.items() for n, c in enumerate(texts)),
-    "released.json": [{"split": "test", "image_name": i, "captions": list(texts), "prediction": "x"} for i, texts in REFERENCES.items()],
-}
-
-
-@pytest.mark.parametrize("name", REFERENCE_FORMS)
-def test_references_are_read_when_the_form_is_known(tmp_path, name):
-    found = read_references(written(tmp_path, name, REFERENCE_FORMS[name]))
-    assert {item.removesuffix(".jpg"): texts for item, texts in found.captions.items()} == REFERENCES
-    assert len(found.find("60623.jpg")) == len(found.find("391895")) == 1
-
-
-@pytest.mark.parametrize("name", ["391895", "val2014/COCO_val2014_000000391895.jpg", "COCO_val2014_000000391895", "000000391895.jpg", "391895.0"])
-def test_image_is_found_by_any_of_its_names(tmp_path, name):
-    assert read_references(written(tmp_path, "coco.json", REFERENCE_FORMS["coco.json"])).find(name) == ("391895",)
-
-
-def test_name_that_fits_two_images_finds_both(tmp_path):
-    references = read_references(written(tmp_path, "refs.json", {"a/cat.jpg": ["x"], "b/cat.jpg": ["y"]}))
-    assert references.find("cat.jpg") == ("a/cat.jpg", "b/cat.jpg")
-    assert references.find("b/cat.jpg") == references.find("/photos/b/cat.JPG") == ("b/cat.jpg",)
-
-
-def test_split_keeps_its_images_and_names_the_others(tmp_path):
-    path = written(tmp_path, "refs.json", REFERENCE_FORMS["karpathy.json"])
-    assert len(read_references(path, split="test").captions) == 2
-    with pytest.raises(SettingsError, match="split=val.*has the splits test"):
-        read_references(path, split="val")
-    with pytest.raises(SettingsError, match=r"split=val: .*object.json has no splits"):
-        read_references(written(tmp_path, "object.json", REFERENCE_FORMS["object.json"]), split="val")
-
-
-@pytest.mark.parametrize(
-    ("document", "part"),
-    [
-        ([{"id": 1, "references": []}], "must be a list of captions"),
-        ([{"id": 1, "references": ["a", None]}], "every reference must be a text"),
-        ([{"id": 1, "references": ["a"]}, {"id": 1, "references": ["b"]}], "stands twice"),
-        ([{"id": 1}], "no references"),
-        ({"annotations": [{"image_id": 1}]}, "needs image_id and caption"),
-        ({"annotations": []}, "holds no references"),
-        ({"annotations": [], "images": ["a"]}, "image 1: needs an id"),
-        ([{"id": 1, "caption": None}], "caption: is null"),
-        ([{"sentences": [{"raw": "a"}]}], "record 1: no id"),
-        ({"evaluation_result": []}, "is a released story file.*give it as a system"),
-        ("image,references\n1,\"['a' 'b']\"\n", "line 2: looks like a printed list .*no comma"),
-    ],
-)
-def test_one_line_names_the_fault_when_references_are_wrong(tmp_path, document, part):
-    with pytest.raises(MagicError, match=part):
-        read_references(written(tmp_path, "refs.json", document))
 
 
 def test_baseline_of_ai3611_is_scored_as_its_readme_describes(tmp_path):
@@ -332,3 +242,31 @@ def test_output_of_oscar_and_ofa_is_scored_as_coco_eval_describes(tmp_path, name
     assert corpus.references == (("a label 0", "a label 2"), ("a label 1", "a label 3"))
     assert [image.name for image in corpus.images] == [f"COCO_val2014_{int(i):012d}.jpg" for i in OFA_ROWS]
     assert (coverage.n, coverage.missing, coverage.dropped) == (2, 0, 0)
+
+
+QUOTED = ["['a dog', \"it's a dog\"]", 'a "big" dog', '"Stop" and "go"', "plain, with commas"]
+
+
+@pytest.mark.parametrize("quoting", [csv.QUOTE_MINIMAL, csv.QUOTE_ALL])
+@pytest.mark.parametrize("header", [["image", "captions"], ["image", "score", "captions"], ["Image ID", "References"]])
+def test_cells_that_a_table_program_has_quoted_are_unquoted_between_tabs_as_between_commas(tmp_path, quoting, header):
+    for delimiter, name in (("\t", "refs.tsv"), (",", "refs.csv")):
+        with (tmp_path / name).open("w", newline="") as stream:
+            writer = csv.writer(stream, delimiter=delimiter, quoting=quoting)
+            writer.writerow(header)
+            writer.writerows([f"{i}.jpg", *["0.5"] * (len(header) - 2), text] for i, text in enumerate(QUOTED))
+        texts = [("a dog", "it's a dog"), *((text,) for text in QUOTED[1:])]
+        assert read_references(tmp_path / name).captions == {f"{i}.jpg": text for i, text in enumerate(texts)}
+
+
+def test_quotes_of_a_caption_in_a_table_without_header_are_its_own_unless_they_are_doubled(tmp_path):
+    table = 'a.jpg\t"Stop"\nb.jpg\t"a ""big"" dog"\nc.jpg\t"Stop" and "go"\n'
+    assert by_id(read_system(written(tmp_path, "p.tsv", table))) == {"a.jpg": '"Stop"', "b.jpg": 'a "big" dog', "c.jpg": '"Stop" and "go"'}
+
+
+def test_header_of_a_table_with_tabs_is_known_by_its_last_column(tmp_path):
+    path = written(tmp_path, "p.tsv", "name\tcaption\na.jpg\ta dog\n")
+    with pytest.raises(MagicError, match="record 1: no id .*set id_key"):
+        read_system(path)
+    assert by_id(read_system(path, id_key="name")) == {"a.jpg": "a dog"}
+    assert by_id(read_system(written(tmp_path, "q.tsv", "a.jpg\ttext\n7\tcaption\n"))) == {"a.jpg": "text", "7": "caption"}

@@ -7,6 +7,7 @@ import re
 import pytest
 
 from magic_cli.data.stories import read_titles
+from magic_cli.data.training_files import read_groups
 from magic_cli.data.training_texts import SourceKind, TextDataset, TextForm, TextSource, hold_out
 from magic_cli.errors import MagicError, SettingsError
 from magic_cli.retrieval.captions import load_captions
@@ -164,10 +165,47 @@ def test_names_in_a_json_document_are_no_texts(tmp_path, content, part):
         TextDataset(train=[source("text", file)], held_out=1).training_and_validation()
 
 
+@pytest.mark.parametrize(
+    ("record", "texts"),
+    [
+        ({"image": "a.jpg", "caption": "['a small dog runs']"}, ["a small dog runs"]),
+        ({"image": "a.jpg", "caption": "x", "captions": [{"raw": "a dog"}, "a pup"]}, ["a dog", "a pup"]),
+        ({"captions": [{"caption": "a dog"}]}, ["a dog"]),
+        ({"caption": [["a dog"]], "references": []}, ["a dog"]),
+        ({"text": "[2]"}, ["[2]"]),
+    ],
+)
+def test_texts_are_read_as_captions_are(tmp_path, record, texts):
+    file = written(tmp_path, "a.jsonl", json.dumps(record))
+    assert TextDataset(train=[source("text", file)], held_out=1).read([source("text", file)]) == texts
+
+
+@pytest.mark.parametrize(
+    ("record", "part"),
+    [
+        ({"caption": "x", "captions": [{"score": 1}]}, "record 1, captions: every entry must be a text"),
+        ({"caption": "x", "references": 5}, "record 1, references: must be a text or a list of texts, got '5'"),
+        ({"caption": "['a' 'b']"}, "record 1, caption: looks like a printed list of texts but is none (no comma between two texts)"),
+    ],
+)
+def test_texts_that_cannot_be_read_are_not_left_out_in_silence(tmp_path, record, part):
+    file = written(tmp_path, "a.jsonl", json.dumps(record))
+    with pytest.raises(MagicError, match=re.escape(part)):
+        TextDataset(train=[source("text", file)], held_out=1).training_and_validation()
+
+
+def test_rows_of_one_image_are_one_group_however_its_id_is_written(tmp_path):
+    coco = {"images": [{"id": "1", "file_name": "1.jpg", "split": "train"}], "annotations": [{"image_id": 1, "caption": "A bus."}, {"image_id": 1.0, "caption": "Red bus."}]}
+    file = written(tmp_path, "coco.json", coco)
+    assert read_groups(SourceKind.coco_captions, file, "train", TextForm.caption) == [["A bus.", "Red bus."]]
+    records = written(tmp_path, "a.jsonl", "".join(json.dumps({"image_id": i, "caption": f"text {i}"}) + "\n" for i in (1, "1", 1.0, 2)))
+    assert read_groups(SourceKind.text, records, None, TextForm.caption) == [["text 1", "text 1", "text 1.0"], ["text 2"]]
+
+
 def test_half_characters_do_not_reach_the_tokenizer(tmp_path):
     file = written(tmp_path, "texts.jsonl", '{"text": "a \\ud83d dog"}\n{"text": "a \\ud83d\\ude00 cat"}\n')
     assert TextDataset(train=[source("text", file)], held_out=1).read([source("text", file)]) == ["a \ufffd dog", "a \U0001f600 cat"]
-    assert load_captions(CaptionRetrieval(captions="mine", captions_file=str(file))) == ["a \ufffd dog", "a \U0001f600 cat"]
+    assert load_captions(CaptionRetrieval(captions="mine", captions_file=str(file))).texts == ["a \ufffd dog", "a \U0001f600 cat"]
 
 
 def test_one_json_object_is_one_group_of_texts(tmp_path):
@@ -200,6 +238,9 @@ TABLES = {
     "lines.txt": '{"caption": "A dog, red."}\n{"caption": "A cat."}\n',
     "plain.txt": "A dog, red.\nA\tcat.\n",
     "plain.tsv": "A dog, red.\nA cat.\n",
+    "named.tsv": "name\tcaption\na.jpg\tA dog, red.\nb.jpg\tA cat.\n",
+    "quoted.tsv": 'name\tcaption\na.jpg\t"[\'A dog, red.\']"\nb.jpg\t"A cat."\n',
+    "headed.txt": "caption\nA dog, red.\n\"A cat.\"\n",
     "excel.txt": ("image\tcaption\na.jpg\tA dog, red.\nb.jpg\tA cat.\n").encode("utf-16"),
 }
 
@@ -210,7 +251,7 @@ def test_only_texts_are_trained_on_when_a_file_has_columns(tmp_path, name):
     (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
     dataset = TextDataset(train=[source("text", tmp_path / name)], held_out=1)
     assert dataset.read(dataset.train) == CAPTIONS
-    assert load_captions(CaptionRetrieval(captions="mine", captions_file=str(tmp_path / name))) == CAPTIONS
+    assert load_captions(CaptionRetrieval(captions="mine", captions_file=str(tmp_path / name))).texts == CAPTIONS
 
 
 @pytest.mark.parametrize(
@@ -223,6 +264,9 @@ def test_only_texts_are_trained_on_when_a_file_has_columns(tmp_path, name):
         ("a.csv", "image,captions\n1,\"['a', {[]: 1}]\"\n", "line 2: looks like a printed list of captions but is none"),
         ("a.tsv", "1\tA dog\t0.5\n", "line 1: has 3 cells for the 2 columns id, caption"),
         ("a.tsv", "1\thttp://a/b.jpg\n", "record 1: holds an address, not a text"),
+        ("a.txt", "filename,description\na.jpg,A dog\nb.jpg,A cat\n", "its lines are columns parted by ',', the first of image files; name the columns in a header line"),
+        ("a.txt", "a.jpg,A dog\nb.jpg,A cat\n", "its lines are columns parted by ','"),
+        ("a.txt", "a.jpg#0|A dog\n", "its lines are columns parted by '|'"),
         ("a.txt", "The Cake\tAnna baked.\nA Day\tIt rained.\n", "its lines have columns; name the columns in a header line, one of them caption or text, or for"),
     ],
 )
@@ -254,6 +298,26 @@ def test_stories_are_read_by_the_names_of_their_columns(tmp_path, name):
         [record] = read_titles(file)
         assert (record.title, record.reference) == ("The Cake", "Anna baked, twice.")
     assert [query["query"] for query in load_queries([str(file)], [])] == ["The Cake"]
+
+
+@pytest.mark.parametrize(
+    ("text", "titles", "ids"),
+    [
+        ("id\ttitle\n7\tThe Cake\n8\tA Day\n", ["The Cake", "A Day"], ["7", "8"]),
+        ("Title\nThe Cake\nA Day, long\n", ["The Cake", "A Day, long"], ["1", "2"]),
+        ("title,story\nThe Cake,\"Anna baked, twice.\"\nA Day,It rained.\n", ["The Cake", "A Day"], ["1", "2"]),
+        ("Title\tStory\nThe Cake\tAnna baked.\nA Day\n", ["The Cake", "A Day"], ["2", "3"]),
+        ("The Title, a story\nA Day\n", ["The Title, a story", "A Day"], ["1", "2"]),
+        ("Story\nText\n", ["Story", "Text"], ["1", "2"]),
+    ],
+)
+def test_header_of_titles_and_queries_is_none_of_them(tmp_path, text, titles, ids):
+    file = written(tmp_path, "titles.txt", text)
+    assert [(record.id, record.title) for record in read_titles(file)] == list(zip(ids, titles, strict=True))
+    queries = load_queries([str(file)], [])
+    assert [query["query"] for query in queries] == titles
+    if ids[0] == "7":
+        assert [query["id"] for query in queries] == ids
 
 
 def test_run_folders_are_texts(tmp_path):

@@ -8,6 +8,7 @@ import torch
 from magic_cli.decoding.beam import BeamSearch
 from tests.decoding import Guidance, generate
 from magic_cli.decoding.sampling import GreedySearch
+from magic_cli.decoding.text import CaptionFormat
 
 PROMPTS = ["", "A man", "Two dogs are running over the green", "A plate of food with broccoli and meat.", "The man wasn't"]
 
@@ -48,7 +49,7 @@ def test_beams_stay_the_same_when_look_ahead_way_changes(make_language_model, la
 
 def test_one_beam_is_greedy_until_end_of_text_when_length_penalty_is_one(language_model):
     prompts = [[language_model.start_id, *language_model.encode(text)] for text in PROMPTS]
-    greedy = generate(language_model, GreedySearch(24), prompts, is_settled=lambda ids: language_model.end_id in ids)
+    greedy = generate(language_model, GreedySearch(24), prompts, text_format=CaptionFormat(language_model))
     assert generate(language_model, BeamSearch(24, num_beams=1), prompts) == greedy
 
 

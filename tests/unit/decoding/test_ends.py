@@ -69,7 +69,7 @@ def test_texts_are_the_same_when_ends_have_other_names(models, clip, image_featu
     for model in models:
         prompts = [[model.start_id, *model.encode(words)] for words in ("", "A man", "A", "The", "Two dogs", "")]
         written = generate(
-            model, METHODS[name], prompts, guidance=Guidance(clip, image_features), seeds=range(6), is_settled=text_format(model).is_settled
+            model, METHODS[name], prompts, guidance=Guidance(clip, image_features), seeds=range(6), text_format=text_format(model)
         )
         texts.append([text_format(model).text(prompt, ids) for prompt, ids in zip(prompts, written, strict=True)])
         tokens.append(written)

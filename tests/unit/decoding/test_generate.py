@@ -36,12 +36,12 @@ def prompts(language_model):
 @each_method
 def test_batch_equals_batches_of_one_when_prompts_are_ragged(language_model, clip, image_features, prompts, method):
     seeds = [11, 12, 13, 14, 15, 16]
-    settled = CaptionFormat(language_model).is_settled
-    together = generate(language_model, method, prompts, guidance=Guidance(clip, image_features), seeds=seeds, is_settled=settled)
+    caption = CaptionFormat(language_model)
+    together = generate(language_model, method, prompts, guidance=Guidance(clip, image_features), seeds=seeds, text_format=caption)
     alone = [
         generate(
             language_model, method, [prompt], guidance=Guidance(clip, image_features[i : i + 1]), seeds=[seeds[i]],
-            is_settled=settled,
+            text_format=caption,
         )[0]  # fmt: skip
         for i, prompt in enumerate(prompts)
     ]
@@ -71,7 +71,7 @@ def test_caption_stays_the_same_when_decoding_stops_at_end_of_text(language_mode
     caption, prompt = CaptionFormat(language_model), [language_model.start_id]
     options = {"guidance": Guidance(clip, image_features), "seeds": range(6)}
     full = generate(language_model, METHODS[name], [prompt] * 6, **options)
-    stopped = generate(language_model, METHODS[name], [prompt] * 6, is_settled=caption.is_settled, **options)
+    stopped = generate(language_model, METHODS[name], [prompt] * 6, text_format=caption, **options)
     assert [caption.text(prompt, ids) for ids in stopped] == [caption.text(prompt, ids) for ids in full]
     for whole, part in zip(full, stopped, strict=True):
         assert whole[: len(part)] == part
@@ -80,9 +80,9 @@ def test_caption_stays_the_same_when_decoding_stops_at_end_of_text(language_mode
 
 def test_decoding_stops_early_when_some_captions_end(language_model, clip, image_features):
     """Without this the test above would compare full-length runs with each other."""
-    settled = CaptionFormat(language_model).is_settled
+    caption = CaptionFormat(language_model)
     prompts, guidance = [[language_model.start_id]] * 6, Guidance(clip, image_features)
-    results = generate(language_model, METHODS["magic"], prompts, guidance=guidance, is_settled=settled)
+    results = generate(language_model, METHODS["magic"], prompts, guidance=guidance, text_format=caption)
     lengths = [len(ids) for ids in results]
     assert min(lengths) < LENGTH - 1 == max(lengths)
 
@@ -94,7 +94,7 @@ def test_story_stays_the_same_when_decoding_stops_at_its_fifth_sentence(make_lan
     prompts = [model.encode(story_prompt(title, "<|endoftext|>")) for title in titles]
     method = TopKSampling(100, k=30)
     full = generate(model, method, prompts, seeds=range(12))
-    stopped = generate(model, method, prompts, seeds=range(12), is_settled=story.is_settled)
+    stopped = generate(model, method, prompts, seeds=range(12), text_format=story)
     for prompt, whole, part in zip(prompts, full, stopped, strict=True):
         assert story.text(prompt, part) == story.text(prompt, whole) == reference.story(model.tokenizer, [*prompt, *whole])
     ends = [model.end_id in part for part in stopped]

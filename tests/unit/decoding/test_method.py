@@ -71,7 +71,7 @@ def test_image_is_needed_only_when_beta_is_positive():
 
 
 def sequences(model, *, prompt=(), generated=(), candidates=(), window=60, include_prompt=False):
-    step = Step(model, None, None, [list(prompt)], [list(generated)], [1], [])
+    step = Step(model, None, None, [list(prompt)], [list(generated)], [1], [], lambda row, token: False)
     return candidate_sequences(step, [list(candidates)], window=window, include_prompt=include_prompt)
 
 

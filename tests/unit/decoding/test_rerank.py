@@ -25,8 +25,7 @@ def prompts(language_model):
 
 
 def write(model, clip, images, prompts, method, seeds, **options):
-    settled = CaptionFormat(model).is_settled
-    return generate(model, method, prompts, guidance=Guidance(clip, images), seeds=seeds, is_settled=settled, **options)
+    return generate(model, method, prompts, guidance=Guidance(clip, images), seeds=seeds, text_format=CaptionFormat(model), **options)
 
 
 @each_base
@@ -36,7 +35,7 @@ def test_best_of_the_base_s_own_texts_is_taken(language_model, clip, image_featu
     for prompt, seed, image, ids in zip(prompts, [5, 6, 7], image_features, written, strict=False):
         texts = {}
         for number in range(NUM):
-            alone = generate(language_model, base, [prompt], seeds=[candidate_seed(seed, number)], is_settled=caption.is_settled)[0]
+            alone = generate(language_model, base, [prompt], seeds=[candidate_seed(seed, number)], text_format=caption)[0]
             texts[caption.text(prompt, alone)] = alone
         assert len(texts) > 3
         fits = {t: float(torch.cosine_similarity(clip.encode_texts([t])[0], image, dim=0)) for t in texts}
@@ -56,7 +55,7 @@ def test_batch_equals_items_one_by_one(language_model, clip, image_features, pro
 def test_one_candidate_is_the_base_with_that_seed(language_model, clip, image_features, prompts):
     method = Rerank(LENGTH, base=BASES["top_k"], num=1)
     seeds = [candidate_seed(seed, 0) for seed in (5, 6, 7)]
-    plain = generate(language_model, BASES["top_k"], prompts, seeds=seeds, is_settled=CaptionFormat(language_model).is_settled)
+    plain = generate(language_model, BASES["top_k"], prompts, seeds=seeds, text_format=CaptionFormat(language_model))
     assert write(language_model, clip, image_features[:3], prompts, method, [5, 6, 7]) == plain
 
 

@@ -100,6 +100,14 @@ def test_repetition_penalty_keeps_scores_when_there_is_no_token_yet():
     assert RepetitionPenalty(2.0)(torch.ones(1, 4), [[]], [[]]).tolist() == [[1.0] * 4]
 
 
+def test_repetition_penalty_leaves_the_prompt_alone_when_it_does_not_count():
+    logits, (prompts, generated) = random_logits(20), random_rows(20, len(TOKENS), seed=5)
+    expected = RepetitionPenalty(2.0)(logits, [[]] * 20, generated)
+    assert torch.equal(RepetitionPenalty(2.0, of_prompt=False)(logits, prompts, generated), expected)
+    [rule], _ = RuleSettings(repetition_penalty=2.0, repetition_in_prompt=False).build(None)
+    assert torch.equal(rule(logits, prompts, generated), expected)
+
+
 def test_minimum_length_equals_its_twin_when_lengths_differ():
     rule, (_, generated) = RULES["minimum_length"], random_rows(20, len(TOKENS), seed=6)
     assert {len(ids) for ids in generated} > {2, 3}
@@ -130,15 +138,31 @@ def test_forced_sequence_is_written_to_its_end_and_keeps_its_scores():
     assert forbidden_by(rule, text, vocab_size=len(TOKENS)) == set()
 
 
+@pytest.mark.parametrize(("text", "forbidden"), [([], {6, 7}), ([1, 2], {6, 7}), ([1, 5], set(range(len(TOKENS))) - {6}), ([1, 5, 6, 7, 2], {5, 6, 7})])
+def test_tokens_of_a_sequence_stand_nowhere_else_when_it_is_written_once(text, forbidden):
+    assert forbidden_by(ForcedSequences([[5, 6, 7]], once=True), text, vocab_size=len(TOKENS)) == forbidden
+
+
 def test_stop_text_settles_and_cuts_at_the_earliest(language_model):
-    stop = StopTexts([" bus", " on top"], language_model.decode)
-    ids = language_model.encode("A cat sitting on top of a bus.")
+    stop, encode = StopTexts([" bus", " on top"], language_model.decode), language_model.encode
+    ids = encode("A cat sitting on top of a bus.")
     lengths = [n for n in range(len(ids) + 1) if stop.is_settled(ids[:n])]
     assert lengths == list(range(lengths[0], len(ids) + 1)) and " on top" in language_model.decode([ids[: lengths[0]]])[0]
-    assert stop.cut("A cat sitting on top of a bus.") == "A cat sitting"
-    assert stop.cut("A bus  \n on top") == "A"
-    assert stop.cut(" A dog. ") == " A dog. "
-    assert StopTexts(["."], language_model.decode).cut(".") == ""
+    assert stop.text([], ids) == "A cat sitting"
+    assert stop.text([], encode("A bus  \n on top")) == "A"
+    assert stop.text([], encode(" A dog. ")) == " A dog. "
+    assert stop.text(encode("A bus on top"), encode(" of a bus.")) == "A bus on top of a", "what the prompt says stops nothing"
+    assert StopTexts(["."], language_model.decode).text([], encode(".")) == ""
+
+
+@pytest.mark.parametrize(("min_length", "kept"), [(0, "A dog"), (2, "A dog"), (3, "A dog. A cat"), (7, "A dog. A cat"), (8, "A dog. A cat. A bus")])
+def test_stop_text_that_begins_before_the_minimum_length_ends_nothing(language_model, min_length, kept):
+    stop = StopTexts(["."], language_model.decode, min_length=min_length)
+    ids = language_model.encode("A dog. A cat. A bus. A")
+    assert language_model.decode([[token] for token in ids[:8]]) == ["A", " dog", ".", " ", "A", " c", "at", "."]
+    assert stop.text([], ids) == kept
+    first = next(n for n in range(len(ids) + 1) if stop.is_settled(ids[:n]))
+    assert first > min_length and all(stop.is_settled(ids[:n]) for n in range(first, len(ids) + 1))
 
 
 def test_rules_apply_in_order_and_none_gives_the_scores_themselves():
@@ -194,6 +218,35 @@ def test_settings_build_the_rules_that_are_set(language_model):
     out = apply_rules(rules, torch.ones(1, language_model.vocab_size), [[language_model.start_id]], [[]])
     assert out[0, language_model.end_id] == -INF and out[0, language_model.start_id] == pytest.approx(1 / 1.2)
     assert out[0, language_model.encode(" cat")[0]] == (-INF if len(language_model.encode(" cat")) == 1 else 1)
+
+
+@pytest.mark.parametrize(("typed", "read"), [("\\n", "\n"), ("a\\tb", "a\tb"), ("\n", "\n"), (" on", " on")])
+def test_line_breaks_and_tabs_are_read_as_they_are_typed(typed, read):
+    given = [typed]
+    assert RuleSettings(stop_texts=given).stop_texts == [read] and given == [typed]
+
+
+@pytest.mark.parametrize(("stop", "kept"), [(" .", "A dog"), (".", "A dog"), (" on", "A dog. A cat"), ("n't", "A dog. A cat on a bus. A"), ("\\n", "A dog. A cat on")])
+def test_stop_text_is_found_as_the_model_s_text_is_cleaned_up(language_model, stop, kept):
+    text = "A dog . A cat on a bus. A" if stop != "\\n" else "A dog . A cat on\n a bus"
+    _, stops = RuleSettings(stop_texts=[stop]).build(language_model)
+    assert stops.text([], language_model.encode(text)) == kept
+
+
+@pytest.mark.parametrize("name", ["stop_texts", "forbidden_words"])
+def test_special_token_is_no_text(language_model, name):
+    with pytest.raises(SettingsError) as error:
+        RuleSettings(**{name: ["a", "b <|endoftext|>"]}).build(language_model)
+    assert str(error.value) == (
+        f"rules.{name}: 'b <|endoftext|>' holds the model's special token '<|endoftext|>', which stands in no text; leave it out"
+    )
+
+
+def test_prompt_s_tokens_that_the_model_never_writes_are_no_candidates():
+    """Some models read more ids than they score."""
+    logits = random_logits(1)
+    for rule in (RULES["repetition_penalty"], RULES["forbidden_words"]):
+        assert torch.equal(rule(logits, [[len(TOKENS) + 3, 1]], [[]]), rule(logits, [[1]], [[]]))
 
 
 def test_settings_need_no_torch_when_imported():

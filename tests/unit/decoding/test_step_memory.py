@@ -1,5 +1,7 @@
 """Steps that texts which begin alike share are computed once, and what rounding may decide is decided one way."""
 
+from dataclasses import dataclass
+
 import pytest
 import torch
 
@@ -7,7 +9,9 @@ from magic_cli.decoding import scoring
 from tests.decoding import Guidance, generate
 from magic_cli.decoding.magic import ClipText, ContrastiveSearch, MagicSearch
 from magic_cli.decoding.sampling import GreedySearch
+from magic_cli.decoding.rules import StopTexts
 from magic_cli.decoding.shortcuts.memory import Evidence, StepMemory
+from magic_cli.decoding.text import CaptionFormat
 from magic_cli.errors import MagicError
 from magic_cli.models.language.language_model import HuggingFaceLanguageModel
 
@@ -108,8 +112,27 @@ def test_nothing_is_computed_again_when_no_image_tells_texts_apart(make_language
     model.work.counts.clear()
     assert generate(model, method, [[model.start_id]] * 3, memory=memory) == first * 3
     assert model.work.counts["lm_positions"] == 0 and memory.met == 3 * len(first[0])
-    stop = first[0][: LENGTH // 2]
-    assert generate(model, method, [[model.start_id]], memory=memory, is_settled=lambda generated: generated == stop) == [stop]
+    words = model.decode([first[0][: LENGTH // 2]])[0]
+    [part] = generate(model, method, [[model.start_id]], memory=memory, text_format=CaptionFormat(model, StopTexts([words[-5:]], model.decode)))
+    assert 0 < len(part) <= LENGTH // 2 and part == first[0][: len(part)] and model.work.counts["lm_positions"] == 0
+
+
+@dataclass
+class Adaptive(ContrastiveSearch):
+    """Weighs the penalty by the entropy of the next token, for which it reads all scores."""
+
+    def step(self, step):
+        entropy = torch.distributions.Categorical(logits=step.logits).entropy().mean().item()
+        alpha, found = min(1.0, self.alpha * entropy), step.candidates(self.k)
+        penalty = step.look_ahead(found, scoring.combine(found.confidence, None, None, alpha=alpha), alpha=alpha)
+        return step.best(found, scoring.combine(found.confidence, penalty, None, alpha=alpha))
+
+
+def test_method_that_asks_for_more_than_is_remembered_has_it_computed(language_model):
+    method, memory, prompts = Adaptive(12, k=4, alpha=0.1), StepMemory(ROOM), [[language_model.start_id]]
+    plain = generate(language_model, method, prompts)
+    assert [generate(language_model, method, prompts, memory=memory) for _ in range(2)] == [plain] * 2
+    assert memory.met == 0
 
 
 class Unsteady:

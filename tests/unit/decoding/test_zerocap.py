@@ -105,9 +105,9 @@ def test_context_stays_where_it_is_when_only_the_divergence_counts(language_mode
         context = language_model.read_context(ids[:, :-1])
         own = language_model.network.own_logits(ids)
     logits_on = lambda moved: language_model.logits_on_context(ids[:, -1], moved)  # noqa: E731
-    sizes = {"iterations": 3, "ce_scale": 0.2, "step_size": 0.3, "norm_factor": 0.9}
-    never = shifting.shift(logits_on, context, None, clip_scale=0.0, **sizes)
-    flat = shifting.shift(logits_on, context, torch.zeros_like, clip_scale=0.0, **sizes)
+    how = shifting.Steps(iterations=3, clip_scale=0.0, ce_scale=0.2, step_size=0.3, norm_factor=0.9)
+    never = shifting.shift(logits_on, context, None, how)
+    flat = shifting.shift(logits_on, context, torch.zeros_like, how)
     assert torch.equal(flat.logits, never.logits) and [losses["divergence"] for losses in flat.losses] == [[0.0]] * 3
     assert torch.allclose(flat.logits, own, atol=1e-4)
 

@@ -5,16 +5,17 @@ from pathlib import Path
 import pytest
 
 from magic_cli.data.image_lookup import ImageLookup
-from magic_cli.data.predictions import System
 from magic_cli.data.references import ReferenceSet
+from magic_cli.data.system import Item, System
 from magic_cli.errors import MagicError, SettingsError
 from magic_cli.evaluation.corpora import build_corpus, distinct_names, find_systems
 
 REFERENCES = ReferenceSet(Path("refs.json"), {"1": ("one", "eins"), "2": ("two",), "3": ("three",)}, {"2": "val2014/COCO_val2014_000000000002.jpg"})
 
 
-def system(captions, **fields):
-    return System("mine", Path("preds.json"), captions, **fields)
+def system(captions, references=(), images=(), **fields):
+    items = tuple(Item(i, text, dict(references).get(i, ()), image=dict(images).get(i)) for i, text in captions.items())
+    return System("mine", Path("preds.json"), items, **fields)
 
 
 def build(captions, references=REFERENCES, images=None, drop=False, **fields):

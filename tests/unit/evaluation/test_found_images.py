@@ -9,8 +9,10 @@ from magic_cli.data.predictions import read_system
 from magic_cli.data.references import read_references
 from magic_cli.errors import SettingsError
 from magic_cli.evaluation.corpora import build_corpus
+from magic_cli.files import sha256
 from magic_cli.metrics.base import MetricUnavailable
-from magic_cli.metrics.clip_score import ClipScore, ImageTextFeatures
+from magic_cli.metrics.clip_score import ClipScore
+from magic_cli.metrics.image_text import ImageTextFeatures
 
 
 @pytest.fixture
@@ -149,3 +151,44 @@ def test_folder_that_is_none_or_cannot_be_read_is_said(tmp_path, photos, monkeyp
     assert found(tmp_path, folder, {"cat": "x"}).images == (folder / "cat.jpg",)
     with pytest.raises(SettingsError, match=r"cannot read .*sub \(Permission denied\)"):
         found(tmp_path, folder, {"cat": "x", "dog": "y"})
+
+
+@pytest.mark.parametrize(
+    ("file", "prediction", "name"),
+    [("train/1.jpg", {"val/1.jpg": "x"}, "val/1.jpg"), ("1.png", {"1.jpg": "x"}, "1.jpg"), ("train/1.jpg", [{"id": 7, "image": "/old/val/1.jpg", "caption": "x"}], "/old/val/1.jpg")],
+)
+def test_file_with_another_folder_or_suffix_is_told(tmp_path, photos, file, prediction, name):
+    folder = photos(file)
+    (tmp_path / "preds").write_text(json.dumps(prediction))
+    lookup = ImageLookup(str(folder))
+    corpus, coverage = build_corpus(read_system(tmp_path / "preds"), None, images=lookup, drop_unmatched=False, needs_references=False)
+    assert corpus.images == (folder / file,)
+    assert coverage.notes == (f"1 image has another folder or suffix below {folder}: {name!r} is taken for {file!r}",)
+
+
+def test_image_under_a_key_that_may_mean_anything_is_the_last_that_is_looked_for(tmp_path, photos):
+    folder = photos("1.png", "4.png")
+    references = [{"image_id": 1, "image": "1.png", "references": ["r"]}]
+    assert found(tmp_path, folder, [{"image_id": 1, "caption": "x", "heatmap": "4.png"}], references).images == (folder / "1.png",)
+    assert found(tmp_path, folder, [{"image_id": 1, "caption": "x", "heatmap": "4.png"}]).images == (folder / "1.png",)
+    assert found(tmp_path, folder, [{"image_id": "seven", "caption": "x", "shown": "4.png"}]).images == (folder / "4.png",)
+
+
+def test_photo_that_has_changed_since_it_was_captioned_is_not_scored(tmp_path, photos):
+    folder = photos("a.jpg", "b.jpg")
+    run = tmp_path / "run"
+    run.mkdir()
+    records = [{"id": name, "image": str(folder / name), "image_sha256": sha256(folder / name), "caption": "x"} for name in ("a.jpg", "b.jpg")]
+    (run / "predictions.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    metric = ClipScore()
+    for system, images in ((run, None), (run, ImageLookup(str(folder))), (run / "predictions.jsonl", None)):
+        (folder / "b.jpg").write_bytes(b"")
+        corpus = build_corpus(read_system(system), None, images=images, drop_unmatched=False, needs_references=False)[0]
+        metric.require([corpus])
+        (folder / "b.jpg").write_bytes(b"another photo")
+        if system != run:
+            metric.require([corpus])  # a file of captions says nothing of what it was made from
+            continue
+        with pytest.raises(MetricUnavailable) as caught:
+            metric.require([corpus])
+        assert f"1 of the 2 files of run has changed since ({folder / 'b.jpg'}); start the run's command again" in str(caught.value)

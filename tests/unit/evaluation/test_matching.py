@@ -144,3 +144,84 @@ def test_run_folder_is_told_how_to_say_what_counts(tmp_path):
     (run / "predictions.jsonl").write_text('{"id": "0", "image": "a.jpg", "caption": "a dog"}\n{"id": "1", "image": "z.jpg", "caption": "b"}\n')
     with pytest.raises(MagicError, match=r"evaluate .*run/predictions.jsonl with id_key=id for the ids, or id_key=image"):
         build_corpus(read_system(run), read_references(written(tmp_path / "refs.json", NOCAPS)), images=None, drop_unmatched=False)
+
+
+@pytest.mark.parametrize("key", ["heatmap", "mask", "overlay_png", "attention_image_2"])
+def test_file_under_a_key_that_may_mean_anything_contradicts_no_id(tmp_path, key):
+    names = list(CAPTIONS)
+    predictions = [{"image_id": i, "caption": CAPTIONS[name], key: names[3 - i]} for i, name in enumerate(names)]
+    references = [{"image_id": i, "image": name, "caption": CAPTIONS[name]} for i, name in enumerate(names)]
+    found, coverage = matched(tmp_path, predictions, references)
+    assert found == RIGHT and coverage.notes == ()
+    assert matched(tmp_path, references, [{"image_id": i, key: names[3 - i], "references": [CAPTIONS[name]]} for i, name in enumerate(names)])[0] == RIGHT
+
+
+@pytest.mark.parametrize("key", ["file", "path", "photo", "img", "img_path", "imageFile", "file_path"])
+def test_file_under_a_key_that_means_the_image_decides(tmp_path, key):
+    predictions = [{"id": i, "caption": CAPTIONS[name], key: name} for i, name in enumerate(CAPTIONS)]
+    assert matched(tmp_path, predictions, NOCAPS)[0] == RIGHT
+
+
+def test_file_under_a_key_that_may_mean_anything_finds_what_no_id_does(tmp_path):
+    predictions = [{"id": f"row {i}", "prompt": "describe z.jpg", "caption": caption} | {"source": name} for i, (name, caption) in enumerate(CAPTIONS.items())]
+    assert matched(tmp_path, [{key: value for key, value in record.items() if key != "prompt"} for record in predictions], NOCAPS)[0] == RIGHT
+    references = [{"id": f"r{i}", "shown": name, "references": [CAPTIONS[name]]} for i, name in enumerate(SHUFFLED)]
+    assert matched(tmp_path, rows(CAPTIONS), references)[0] == RIGHT
+
+
+MIXED = [{"id": 1, "image": "COCO_val2014_000000000007.jpg", "caption": "two men"}, {"id": 5, "image": "COCO_val2014_000000000002.jpg", "caption": "a bus"}]
+
+
+def test_ids_are_row_numbers_as_soon_as_a_name_finds_what_its_id_does_not(tmp_path):
+    references = {"1": ["a dog"], "2": ["a bus"]}
+    found, coverage = matched(tmp_path, MIXED, references, drop=True)
+    assert found == {"a bus": ("a bus",)} and (coverage.n, coverage.dropped, coverage.missing) == (1, 1, 1)
+    assert coverage.notes[0].startswith("matched by image name, not by id: id '5' is not in ") and "000000000002.jpg' is" in coverage.notes[0]
+    with pytest.raises(MagicError, match=r"but 'COCO_val2014_000000000007.jpg' is not there, so say which counts: id_key=id for the ids"):
+        matched(tmp_path, MIXED, references)
+    with pytest.raises(MagicError, match="but id '1' has no image name"):
+        matched(tmp_path, [{"id": 1, "caption": "two men"}, MIXED[1]], references, drop=True)
+    found, coverage = matched(tmp_path, MIXED, references, id_key="id", drop=True)
+    assert found == {"two men": ("a dog",)} and "as id_key says, though image names find 1 more" in coverage.notes[0]
+
+
+def test_names_may_find_some_and_confirm_the_ids_of_others(tmp_path):
+    references = {"1": ["a dog"], "2": ["a bus"]}
+    predictions = [{"id": 1, "image": "COCO_val2014_000000000001.jpg", "caption": "one"}, {"id": "x", "image": "COCO_val2014_000000000002.jpg", "caption": "two"}]
+    found, coverage = matched(tmp_path, predictions, references)
+    assert found == {"one": ("a dog",), "two": ("a bus",)} and coverage.notes == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "known", "is_told"),
+    [
+        ("val/a.jpg", "train/a.jpg", True),
+        ("val/a", "train/a", True),
+        ("x/val/a.jpg", "y/val/a.jpg", True),
+        ("/old/val/a.jpg", "train/a.jpg", True),
+        ("a.png", "a.jpg", True),
+        ("val/a.jpg", "a.jpg", False),
+        ("a.jpg", "train/a.jpg", False),
+        ("/old/val/a.JPEG", "/new/val/a.jpg", False),
+        ("C:\\old\\val\\a.jpg", "val/a.jpg", False),
+        ("a", "val/a.jpg", False),
+    ],
+)
+def test_name_that_fits_only_without_its_folder_or_suffix_is_told(tmp_path, name, known, is_told):
+    references = [{"id": 1, "image": known, "references": ["r"]}]
+    told = [f"1 image has another folder or suffix in {tmp_path / 'refs.json'}: {name!r} is taken for {known!r}"]
+    for prediction in ({name: "p"}, [{"id": "x", "image": name, "caption": "p"}]):
+        found, coverage = matched(tmp_path, prediction, references)
+        assert found == {"p": ("r",)} and coverage.notes == (tuple(told) if is_told else ()), prediction
+    assert matched(tmp_path, [{"id": 1, "image": name, "caption": "p"}], references)[1].notes == ()  # the id says the same
+
+
+def test_references_without_a_word_and_captions_of_an_empty_cell_are_told(tmp_path):
+    predictions = "image,caption\na.jpg,nan\nb.jpg,a nan bread\nc.jpg,None\n"
+    references = {"a.jpg": ["", " "], "b.jpg": ["nan", "a"], "c.jpg": ["", "a dog"]}
+    found, coverage = matched(tmp_path, predictions, references)
+    assert coverage.notes == (
+        "1 item has no reference with a word, e.g. id 'a.jpg'",
+        "2 captions are 'nan', as programs write where there is none, and scored as that word",
+        "1 reference is 'nan', as programs write where there is none, and scored as that word",
+    )

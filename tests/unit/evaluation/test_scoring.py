@@ -7,10 +7,11 @@ from typing import ClassVar
 import numpy as np
 import pytest
 
-from magic_cli.data.predictions import System
+from magic_cli.data.system import Item, System
 from magic_cli.errors import MagicError, SettingsError
 from magic_cli.evaluation import evaluate as evaluate_module
-from magic_cli.evaluation.corpora import Coverage
+from magic_cli.evaluation.corpora import Prepared
+from magic_cli.evaluation.coverage import Coverage
 from magic_cli.evaluation.results import empty_captions, per_item, summarize
 from magic_cli.evaluation.scoring import run_metrics
 from magic_cli.metrics.java.runtime import kill_all
@@ -121,10 +122,9 @@ def test_metrics_in_python_stop_when_everything_is_stopped():
 def test_document_holds_counts_values_and_what_did_not_run():
     corpora, outcome = run_metrics([Length(), Absent()], [CORPUS], tokenized)
     scores = outcome.scores["length"][0]
-    system = System("mine", Path("preds.json"), {"1": "a cat", "2": "..."})
-    document = summarize(
-        system, corpora[0], Coverage(2, 3), scores, references=Path("refs.json"), intervals={"length": (3.5, 4.5)}, not_run=outcome.not_run, facts={}
-    )
+    system = System("mine", Path("preds.json"), (Item("1", "a cat"), Item("2", "...")))
+    prepared = Prepared(system, corpora[0], Coverage(2, 3), references=Path("refs.json"), folder=Path("scores"))
+    document = summarize(prepared, scores, intervals={"length": (3.5, 4.5)}, not_run=outcome.not_run, facts={})
     assert (document["n"], document["missing"], document["empty"]) == (2, 3, 1)
     assert document["metrics"]["length"]["value"] == 4.0 and document["metrics"]["length"]["interval"] == [3.5, 4.5]
     assert document["not_run"] == {"absent": "no such tool; install it"}

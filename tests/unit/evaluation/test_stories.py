@@ -15,6 +15,7 @@ from magic_cli.evaluation.settings import EvaluateSettings, ScoringSettings
 from magic_cli.evaluation.stories import of_rank, story_systems
 from magic_cli.evaluation.story_rows import measure_stories
 from magic_cli.metrics.settings import MetricsSettings
+from tests.systems import by_id
 
 HUMAN_STORY = "we went home . we went home"
 
@@ -98,8 +99,8 @@ def test_run_is_parted_by_image_and_what_is_missing_is_counted_for_each(tmp_path
     system = read_system(run_folder(tmp_path, records, failures, stories_by_rank={"1": 4, "2": 3}))
     first, second = story_systems([system], settings(image_ranks=[1, 2]))
     assert (first.name, second.name) == ("run", "run-image-2")
-    assert list(first.captions.values()) == ["Story 1#1.", "Story 2#1.", "Story 3#1."] and list(first.captions) == ["1", "2", "3"]
-    assert first.titles["2"] == "Title 2" and first.references["3"] == ("Told.",) and second.images == {"1": "2.jpg"}
+    assert [(item.id, item.text) for item in first.items] == [("1", "Story 1#1."), ("2", "Story 2#1."), ("3", "Story 3#1.")]
+    assert first.items[1].title == "Title 2" and first.items[2].references == ("Told.",) and by_id(second, "image") == {"1": "2.jpg"}
     corpora = [build_corpus(one, None, images=None, drop_unmatched=False) for one in (first, second)]
     assert [(coverage.n, coverage.missing) for _, coverage in corpora] == [(3, 1), (1, 2)]
     assert corpora[0][0].titles == ("Title 1", "Title 2", "Title 3")
@@ -110,12 +111,12 @@ def test_run_is_parted_by_image_and_what_is_missing_is_counted_for_each(tmp_path
 
 def test_stories_without_image_get_the_best_retrieved_one(tmp_path):
     system = read_system(run_folder(tmp_path, [prediction("1"), prediction("2")]))
-    assert system.images == {} and system.ranks == {}
+    assert by_id(system, "image") == by_id(system, "rank") == {}
     file = tmp_path / "found" / "retrieved.jsonl"
     file.parent.mkdir()
     file.write_text(json.dumps({"id": "x", "query": "Title  2", "images": [{"image": "best.jpg"}, {"image": "second.jpg"}]}) + "\n")
     [found] = story_systems([system], settings(retrieved=str(file)))
-    assert found.retrieved == {"2": tmp_path / "found" / "best.jpg"}
+    assert by_id(found, "retrieved") == {"2": tmp_path / "found" / "best.jpg"}
 
 
 def test_retrieved_images_are_found_where_their_file_says_beside_a_folder_of_others(tmp_path):
@@ -134,8 +135,8 @@ def test_retrieved_images_are_found_where_their_file_says_beside_a_folder_of_oth
 def test_people_s_stories_are_a_system_with_the_same_titles_and_images(tmp_path):
     system = read_system(write(tmp_path / "m.json", record("a b", title="One"), record("c d", human="they slept", title="Two")))
     written, human = story_systems([system], settings(human=True))
-    assert (human.name, list(human.captions.values())) == ("human", [HUMAN_STORY, "they slept"])
-    assert human.titles == written.titles and human.images == written.images == {"1": "0.jpg", "2": "0.jpg"}
+    assert (human.name, [item.text for item in human.items]) == ("human", [HUMAN_STORY, "they slept"])
+    assert by_id(human, "title") == by_id(written, "title") and by_id(human, "image") == by_id(written, "image") == {"1": "0.jpg", "2": "0.jpg"}
     captions = tmp_path / "captions.json"
     captions.write_text(json.dumps({"1": "a cat"}))
     with pytest.raises(SettingsError, match="human=true: no system brings stories"):
@@ -153,7 +154,7 @@ def test_stories_without_references_are_scored_by_metrics_that_need_none(tmp_pat
 
 def test_titles_may_repeat(tmp_path):
     system = of_rank(read_system(write(tmp_path / "m.json", record("a b"), record("c d"))), 1)
-    assert system.captions == {"1": "a b", "2": "c d"} and set(system.titles.values()) == {"Home"}
+    assert by_id(system) == {"1": "a b", "2": "c d"} and {item.title for item in system.items} == {"Home"}
 
 
 @pytest.mark.parametrize("ranks", [[], [0], [1, 1]])

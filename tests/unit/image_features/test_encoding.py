@@ -6,7 +6,7 @@ import torch
 from magic_cli.data.images import UnreadableImage
 from magic_cli.image_features.encoding import connect
 from magic_cli.image_features.reading import ImageReader
-from magic_cli.models.work_counts import Work
+from magic_cli.models.work_counter import WorkCounter
 
 FACTS = {"family": "huggingface_clip", "files": {"model.safetensors": "ab"}}
 
@@ -16,7 +16,7 @@ def connected(clip, tmp_path, monkeypatch):
     """Connect the tiny CLIP, with new counts: ``(reader, encoder)``."""
 
     def make(cache=tmp_path / "cache"):
-        monkeypatch.setattr(clip, "work", Work())
+        monkeypatch.setattr(clip, "work", WorkCounter())
         return connect(ImageReader(), clip, FACTS, device=torch.device("cpu"), dtype=torch.float32, cache=cache)
 
     return make
@@ -52,7 +52,7 @@ def test_nothing_is_written_without_a_cache(connected, files, tmp_path):
 def test_odd_image_fails_alone_and_the_others_are_kept(connected, clip, files, monkeypatch):
     reader, encoder = connected()
     read = [reader.read(file) for file in files]
-    odd, embed = read[2].prepared, clip.embed_images
+    odd, embed = read[2].views[0].prepared, clip.embed_images
 
     def picky(prepared):
         if any(image is odd for image in prepared):
@@ -64,7 +64,7 @@ def test_odd_image_fails_alone_and_the_others_are_kept(connected, clip, files, m
     assert [isinstance(feature, UnreadableImage) for feature in features] == [False, False, True, False, False, False]
     assert str(features[2]) == "the image-text model cannot take it (ValueError: cannot)"
     reader, _ = connected()
-    assert [reader.read(file).feature is None for file in files] == [False, False, True, False, False, False]
+    assert [reader.read(file).views[0].feature is None for file in files] == [False, False, True, False, False, False]
 
 
 def test_death_of_a_reading_process_is_no_fault_of_the_image(connected, clip, files, monkeypatch):

@@ -16,7 +16,7 @@ from magic_cli.data.images import SkippedImage, UnreadableImage
 from magic_cli.errors import MagicError, SettingsError
 from magic_cli.image_features import reading
 from magic_cli.image_features.cache import FeatureFile
-from magic_cli.image_features.reading import ImageReader, ImageStream, ReadImage, choose_workers
+from magic_cli.image_features.reading import ImageReader, ImageStream, Look, ReadImage, choose_workers
 from magic_cli.runs.settings import RunSettings
 
 
@@ -58,7 +58,7 @@ def read_all(reader, paths, *, size=4, **options):
 
 
 def plain(image):
-    return str(image) if isinstance(image, UnreadableImage) else (image.digest, image.prepared.tolist())
+    return str(image) if isinstance(image, UnreadableImage) else (image.digest, image.views[0].prepared.tolist())
 
 
 def wait_until(condition, *, seconds):
@@ -77,10 +77,10 @@ def is_running(pid):
 
 @pytest.mark.parametrize("workers", [1, 3])
 def test_images_come_in_order_whoever_reads_them(paths, clip, workers):
-    reader = ImageReader(prepare=clip.prepare_image)
+    reader = ImageReader(looks=(Look(clip.prepare_image),))
     expected = [reader.read(path) for path in paths]
     assert [plain(image) for image in read_all(reader, paths, workers=workers)] == [plain(image) for image in expected]
-    assert expected[0].digest == hashlib.sha256(paths[0].read_bytes()).hexdigest() and expected[0].prepared.shape == (3, 32, 32)
+    assert expected[0].digest == hashlib.sha256(paths[0].read_bytes()).hexdigest() and expected[0].views[0].prepared.shape == (3, 32, 32)
     assert "identify" in str(expected[7]) and str(expected[20]) == "no such file"
     assert multiprocessing.active_children() == []
 
@@ -88,31 +88,31 @@ def test_images_come_in_order_whoever_reads_them(paths, clip, workers):
 @pytest.mark.slow
 def test_images_are_the_same_when_processes_are_spawned(paths, clip, monkeypatch):
     monkeypatch.setattr(reading, "_START_METHOD", "spawn")
-    reader = ImageReader(prepare=clip.prepare_image)
+    reader = ImageReader(looks=(Look(clip.prepare_image),))
     assert [plain(image) for image in read_all(reader, paths, workers=1)] == [plain(reader.read(path)) for path in paths]
 
 
 def test_cached_image_is_not_decoded(paths, tally, tmp_path):
     features = FeatureFile(tmp_path / "cache.sqlite")
-    reader = ImageReader(prepare=tally, features=features)
+    reader = ImageReader(looks=(Look(tally, features),))
     digest = hashlib.sha256(paths[7].read_bytes()).hexdigest()
     features.insert({digest: np.arange(3, dtype=np.float32)})
     image = reader.read(paths[7])  # no picture at all
-    assert image.digest == digest and image.feature.tolist() == [0, 1, 2] and tally.count == 0
-    assert reader.read(paths[0]).feature is None and tally.count == 1
+    assert image.digest == digest and image.views[0].feature.tolist() == [0, 1, 2] and tally.count == 0
+    assert reader.read(paths[0]).views[0].feature is None and tally.count == 1
 
 
 def test_reading_goes_on_when_the_cache_is_damaged(paths, tally, tmp_path):
     (tmp_path / "cache.sqlite").write_text("no database" * 1000)
-    image = ImageReader(prepare=tally, features=FeatureFile(tmp_path / "cache.sqlite")).read(paths[0])
-    assert image.feature is None and image.prepared is not None
+    image = ImageReader(looks=(Look(tally, FeatureFile(tmp_path / "cache.sqlite")),)).read(paths[0])
+    assert image.views[0].feature is None and image.views[0].prepared is not None
 
 
 @pytest.mark.parametrize(("workers", "size"), [(0, 2), (1, 2), (3, 2), (2, 1)])
 def test_no_more_than_two_batches_are_ahead(tiny_photos, tally, workers, size):
     paths = sorted(tiny_photos.iterdir()) * 20
     most = size * 2 + max(0, workers - 1) if workers else 0
-    with ImageStream(ImageReader(prepare=tally), paths, workers=workers, ahead=2 * size) as images:
+    with ImageStream(ImageReader(looks=(Look(tally),)), paths, workers=workers, ahead=2 * size) as images:
         for taken in (size, 2 * size, 3 * size):
             images.take(size)
             wait_until(lambda taken=taken: tally.count >= taken + (2 * size if workers else 0), seconds=60)
@@ -127,7 +127,7 @@ def test_image_that_changes_while_it_is_read_is_refused(paths, tmp_path):
     def replace(image):
         photo.write_bytes(paths[1].read_bytes())
 
-    assert str(ImageReader(prepare=replace).read(photo)) == "changed while it was read"
+    assert str(ImageReader(looks=(Look(replace),)).read(photo)) == "changed while it was read"
 
 
 def test_reasons_keep_their_kind_and_no_image(tmp_path):
@@ -142,7 +142,7 @@ def test_preparation_that_fails_is_the_reason(paths):
     def fail(image):
         raise ValueError("too odd")
 
-    assert str(ImageReader(prepare=fail).read(paths[0])) == "the image-text model cannot take it (ValueError: too odd)"
+    assert str(ImageReader(looks=(Look(fail),)).read(paths[0])) == "the image-text model cannot take it (ValueError: too odd)"
 
 
 @pytest.mark.parametrize("moment", ["taking", "elsewhere"])
@@ -150,7 +150,7 @@ def test_killed_process_is_one_clear_line(tiny_photos, tally, moment):
     paths = sorted(tiny_photos.iterdir()) * 50
     began = time.monotonic()
     with pytest.raises(MagicError, match=r"^run\.workers=2: .*ended from outside.*run\.workers=0.*$"), \
-            ImageStream(ImageReader(prepare=Tally(tally.folder, 0.02)), paths, workers=2, ahead=4) as images:  # fmt: skip
+            ImageStream(ImageReader(looks=(Look(Tally(tally.folder, 0.02)),)), paths, workers=2, ahead=4) as images:  # fmt: skip
         images.take(2)
         os.kill(multiprocessing.active_children()[0].pid, signal.SIGKILL)
         if moment == "elsewhere":
@@ -168,7 +168,7 @@ def test_no_process_and_no_lock_outlives_a_killed_parent(tiny_photos, tally, tmp
         try:
             lock = (tmp_path / "lock").open("w")
             fcntl.flock(lock, fcntl.LOCK_EX)
-            with ImageStream(ImageReader(prepare=tally), paths, workers=3, ahead=6) as images:
+            with ImageStream(ImageReader(looks=(Look(tally),)), paths, workers=3, ahead=6) as images:
                 images.take(6)
                 pids = " ".join(str(process.pid) for process in multiprocessing.active_children())
                 (tmp_path / "pids.part").write_text(pids)
@@ -222,5 +222,5 @@ def test_negative_number_of_workers_is_refused():
 def test_read_image_is_small_when_sent(paths, clip):
     import pickle
 
-    image = ImageReader(prepare=clip.prepare_image).read(paths[0])
+    image = ImageReader(looks=(Look(clip.prepare_image),)).read(paths[0])
     assert isinstance(image, ReadImage) and len(pickle.dumps(image)) < 3 * 32 * 32 * 4 + 500

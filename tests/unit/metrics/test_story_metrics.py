@@ -10,7 +10,7 @@ import torch
 
 from magic_cli.errors import MagicError, SettingsError
 from magic_cli.evaluation.settings import ScoringSettings
-from magic_cli.evaluation.encoders import connect_text_models
+from magic_cli.evaluation.models import MetricModels
 from magic_cli.metrics.base import Corpus, MetricUnavailable
 from magic_cli.metrics.clip_score import ClipScore
 from magic_cli.metrics.coherence import Coherence, MiniLmCoherence, SimCseModel
@@ -48,7 +48,7 @@ def bert_folder(tmp_path_factory):
 
 
 def connected(metric):
-    connect_text_models([metric], ScoringSettings(image_text_model=None))
+    MetricModels(ScoringSettings(image_text_model=None)).connect([metric])
     return metric
 
 
@@ -144,7 +144,7 @@ def test_mauve_equals_the_package_s_own_call_on_twin_features(mauve_metric, told
     network = network_and_tokenizer[0].transformer
     pairs = reference.cut_pairs(tokenizer, told.captions, [texts[0] for texts in told.references], 24)
     assert all(len(human) <= len(written) <= 24 for written, human in pairs) and any(len(w) == 24 for w, _ in pairs)
-    human, written = mauve_metric._features(told, mauve_metric.text_model())
+    human, written = mauve_metric._features(told, mauve_metric.encoder())
     assert np.allclose(written, [reference.last_state(network, ids) for ids, _ in pairs], atol=1e-4)
     assert np.allclose(human, [reference.last_state(network, ids) for _, ids in pairs], atol=1e-4)
     [[score, deviation]] = mauve_metric.score([told])
@@ -160,7 +160,7 @@ def test_mauve_equals_the_package_s_own_call_on_twin_features(mauve_metric, told
 def test_features_equal_those_of_the_package(mauve_metric, told):
     from mauve.utils import featurize_tokens_from_model
 
-    encoder = mauve_metric.text_model()
+    encoder = mauve_metric.encoder()
     ids = encoder.token_ids(told.captions, 24)
     theirs = featurize_tokens_from_model(encoder._model, [torch.tensor([one]) for one in ids], batch_size=4)
     assert np.allclose(encoder.encode_ids(ids), theirs.numpy(), atol=1e-4)

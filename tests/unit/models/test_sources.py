@@ -11,7 +11,7 @@ from magic_cli.errors import MagicError
 from magic_cli.models.settings import Family, ImageTextModelSettings, LanguageModelSettings
 from magic_cli.models.loading import load_image_text_model, load_language_model, resolve_device
 from magic_cli.models.sources import describe_source, fetch, weights_digest
-from magic_cli.models.work_counts import Work
+from magic_cli.models.work_counter import WorkCounter
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 OPTIONS = {"device": torch.device("cpu"), "dtype": torch.float32}
@@ -75,7 +75,7 @@ def test_error_names_revision_when_only_another_one_is_cached(hub_cache, unreach
 
 def test_language_model_is_loaded_from_cache_when_named(hub_cache, unreachable, tiny_language_model_folder):
     snapshot = put_into_cache(hub_cache, "somebody/tiny", tiny_language_model_folder)
-    model, description = load_language_model(LanguageModelSettings(name="somebody/tiny"), work=Work(), **OPTIONS)
+    model, description = load_language_model(LanguageModelSettings(name="somebody/tiny"), work=WorkCounter(), **OPTIONS)
     assert model.prepare(decoding_len=16, num_candidates=5) == "tree"
     assert (description["name"], description["revision"], description["commit"]) == ("somebody/tiny", "main", COMMIT)
     assert description["files"]["model.safetensors"] == sha256(snapshot / "model.safetensors")
@@ -85,7 +85,7 @@ def test_language_model_is_loaded_from_cache_when_named(hub_cache, unreachable, 
 def test_image_text_model_is_loaded_from_cache_when_named(hub_cache, unreachable, tiny_clip_folder, images):
     put_into_cache(hub_cache, "somebody/clip", tiny_clip_folder)
     settings = ImageTextModelSettings(name="somebody/clip", logit_scale=50.0)
-    model, description = load_image_text_model(settings, work=Work(), **OPTIONS)
+    model, description = load_image_text_model(settings, work=WorkCounter(), **OPTIONS)
     assert description["commit"] == COMMIT
     assert (description["family"], description["logit_scale"], model.logit_scale) == ("huggingface_clip", 50.0, 50.0)
     assert model.encode_images(images).shape == (6, 24)
@@ -122,10 +122,10 @@ def test_digest_of_weights_changes_when_one_weight_does():
 @pytest.mark.parametrize("damage", ["truncated", "garbage", "missing_weights", "missing_config", "broken_json"])
 def test_one_line_names_the_setting_when_model_files_are_damaged(tiny_language_model_folder, tiny_clip_folder, tmp_path, damage):
     def language_model(folder):
-        load_language_model(LanguageModelSettings(path=str(folder)), work=Work(), **OPTIONS)
+        load_language_model(LanguageModelSettings(path=str(folder)), work=WorkCounter(), **OPTIONS)
 
     def image_text_model(folder):
-        load_image_text_model(ImageTextModelSettings(path=str(folder)), work=Work(), **OPTIONS)
+        load_image_text_model(ImageTextModelSettings(path=str(folder)), work=WorkCounter(), **OPTIONS)
 
     for source, load, setting in (
         (tiny_language_model_folder, language_model, "language_model"),
@@ -156,7 +156,7 @@ def test_family_names_its_own_file_kinds_when_openai_weights_are_damaged(tmp_pat
     (tmp_path / "tiny.safetensors").write_bytes(b"\0" * 100)
     settings = ImageTextModelSettings(path=str(tmp_path / "tiny.safetensors"), family=Family.openai_clip)
     with pytest.raises(MagicError) as refused:
-        load_image_text_model(settings, work=Work(), **OPTIONS)
+        load_image_text_model(settings, work=WorkCounter(), **OPTIONS)
     assert one_line(refused).startswith(f"image_text_model.path={tmp_path / 'tiny.safetensors'}: cannot be loaded")
 
 
@@ -166,3 +166,15 @@ def test_device_is_refused_when_machine_has_none(monkeypatch):
     with pytest.raises(MagicError, match="^run.device=cuda: torch sees 0 CUDA devices here; set run.device=cpu or auto$"):
         resolve_device("cuda")
     assert resolve_device("auto") == torch.device("cpu")
+
+
+def test_what_a_training_run_notes_in_its_model_s_folder_is_no_part_of_the_model(tiny_language_model_folder, tmp_path):
+    folder = shutil.copytree(tiny_language_model_folder, tmp_path / "model")
+    settings = LanguageModelSettings(path=str(folder))
+    before = describe_source(settings, folder)
+    (folder / "checkpoints" / "best").mkdir(parents=True)
+    for name in ("checkpoints/best/model.safetensors", "settings.yaml", "manifest.json", "metrics.jsonl", "report.json", "curve.png", "README.md"):
+        (folder / name).write_bytes(b"x")
+    assert describe_source(settings, folder) == before
+    (folder / "modeling_own.py").write_bytes(b"x")
+    assert describe_source(settings, folder) != before

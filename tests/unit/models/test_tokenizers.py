@@ -11,13 +11,13 @@ from magic_cli.models.settings import LanguageModelSettings
 from magic_cli.models.faults import ModelFault
 from magic_cli.models.loading import load_language_model, read_causal_model
 from magic_cli.models.tokenizers import num_ids, read_tokenizer
-from magic_cli.models.work_counts import Work
+from magic_cli.models.work_counter import WorkCounter
 from tests.model_folders import remove_tokenizer
 
 
 def load(folder, **options):
     settings = LanguageModelSettings(path=str(folder), **options)
-    return load_language_model(settings, device=torch.device("cpu"), dtype=torch.float32, work=Work())
+    return load_language_model(settings, device=torch.device("cpu"), dtype=torch.float32, work=WorkCounter())
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from magic_cli.models.settings import LanguageModelSettings
 from magic_cli.models.faults import ModelFault
 from magic_cli.models.loading import load_language_model, read_causal_model
 from magic_cli.models.weights import number_faults
-from magic_cli.models.work_counts import Work
+from magic_cli.models.work_counter import WorkCounter
 from tests.model_folders import change_config, copy_with, with_nan, with_prefix, without, write_weights
 
 
@@ -131,7 +131,7 @@ def test_forms_that_published_files_have_are_no_fault(tiny_language_model_folder
 def test_left_over_weights_are_one_warning_and_in_the_manifest(tiny_language_model_folder, tmp_path, capsys):
     folder = copy_with(tiny_language_model_folder, tmp_path / "model", lambda weights: weights | {"value.w": torch.ones(2), "value.b": torch.ones(1)})
     settings = LanguageModelSettings(path=str(folder))
-    _, facts = load_language_model(settings, device=torch.device("cpu"), dtype=torch.float32, work=Work())
+    _, facts = load_language_model(settings, device=torch.device("cpu"), dtype=torch.float32, work=WorkCounter())
     assert facts["left_over_weights"] == ["value.b", "value.w"]
     assert capsys.readouterr().err == f"magic: language_model.path={folder}: weights in its files for which the model has no place are not used: value.b, value.w\n"
 

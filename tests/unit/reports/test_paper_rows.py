@@ -12,7 +12,8 @@ from magic_cli.errors import MagicError, SettingsError
 from magic_cli.reports.paper import load_paper
 from magic_cli.reports.paper_rows import recognise
 from magic_cli.reports.row_files import locate, split_words
-from magic_cli.runs.settings import CaptionSettings, StorySettings, settings_that_matter
+from magic_cli.runs.identity import settings_that_matter
+from magic_cli.runs.settings import CaptionSettings, StorySettings
 
 CONFIGS = composing.find_config_dir()
 EXPERIMENTS = sorted(f"{file.parent.name}/{file.stem}" for file in (CONFIGS / "experiment").glob("table*/*.yaml"))

@@ -41,6 +41,8 @@ def test_words_come_before_files_and_ids_go_on(tmp_path):
         ("a.txt", "\tstory without title\n", "query 1 is empty"),
         ("a.json", '{"evaluation_result": 3}', "record 1: has no query"),
         ("a.jsonl", '{"titel": "x"}\n', "record 1: has no query"),
+        ("a.jsonl", '{"caption": "[\'a\', \'b\']"}\n', "record 1: caption must be one text, got 2 of them"),
+        ("a.jsonl", '{"id": [1], "query": "a"}\n', "record 1: id must be a text or a whole number"),
     ],
 )
 def test_bad_queries_are_refused(name, text, message, tmp_path):

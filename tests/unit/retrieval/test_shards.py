@@ -109,6 +109,35 @@ def test_file_with_holes_is_named(tmp_path):
     assert found(tmp_path / "s.tar") == {"holes.jpg": "stored with holes; pack the shard without --sparse"}
 
 
+def joined(tmp_path, *members):
+    """A shard of several archives, one behind the other, as ``cat`` joins them."""
+    data = b"".join(shard(tmp_path / "part.tar", member).read_bytes() for member in members)
+    (tmp_path / "part.tar").unlink()
+    (tmp_path / "s.tar").write_bytes(data)
+    return tmp_path / "s.tar"
+
+
+def test_archives_one_behind_the_other_are_all_read(tmp_path):
+    path = joined(tmp_path, ("cat.jpg", CAT), ("sub/dog.jpg", DOG), ("link.jpg", LINK, "cat.jpg"))
+    assert found(path) == {"cat.jpg": CAT, "sub/dog.jpg": DOG, "link.jpg": CAT}
+    path.write_bytes(path.read_bytes() + bytes(512) + b"more that is no archive" * 50)
+    with pytest.raises(MagicError, match="s.tar: is no whole tar file"):
+        shard_images(path)
+    with pytest.raises(MagicError, match="of several archives one behind the other, two hold ./cat.jpg, so unpack each by itself"):
+        shard_images(joined(tmp_path, ("cat.jpg", CAT), ("./cat.jpg", DOG)))
+
+
+def test_member_that_was_added_anew_is_the_last_one(tmp_path):
+    path = shard(tmp_path / "s.tar", ("cat.jpg", CAT), ("dog.jpg", DOG), ("link.jpg", LINK, "cat.jpg"))
+    with tarfile.open(path, "a") as archive:
+        info = tarfile.TarInfo("./cat.jpg")
+        info.size = 3
+        archive.addfile(info, io.BytesIO(b"new"))
+    images, _ = shard_images(path)
+    assert [image.name for image in images] == ["dog.jpg", "link.jpg", "./cat.jpg"]
+    assert found(path) == {"dog.jpg": DOG, "link.jpg": b"new", "./cat.jpg": b"new"}
+
+
 def pack(path):
     path.write_bytes(gzip.compress(path.read_bytes()))
 

@@ -31,6 +31,19 @@ def test_predictions_are_continued_when_a_run_is_opened_again(tmp_path):
     assert manifest["counts"] == {"planned": 2, "predictions": 2, "failures": 0, "skipped": 0}
 
 
+def test_files_that_loading_does_not_read_may_go(tmp_path):
+    """An earlier start recorded them, too."""
+    read, notes = {"model.safetensors": "1", "tokenizer.json": "2"}, {"checkpoints/best/model.safetensors": "3", "report.json": "4"}
+    with open_run(tmp_path / "r") as run:
+        run.use_models({"language_model": {"name": None, "files": {**read, **notes}}})
+        run.add_predictions([{"id": "a", "caption": "x"}])
+    with open_run(tmp_path / "r") as run:
+        run.check_model_files({"language_model": read})
+        run.use_models({"language_model": {"name": None, "files": read}})
+    with pytest.raises(MagicError, match="was begun with other model files"), open_run(tmp_path / "r") as run:
+        run.check_model_files({"language_model": {"tokenizer.json": "2"}})
+
+
 @pytest.mark.parametrize("tail", [b'{"id": "b", "cap', b'{"id": "b"}', "{\"id\": \"é".encode()[:-1], b"\0\0\0\0"])
 def test_unfinished_line_is_cut_off(tmp_path, tail):
     file = tmp_path / "predictions.jsonl"

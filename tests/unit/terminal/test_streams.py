@@ -16,7 +16,7 @@ from tqdm import tqdm
 from magic_cli.terminal import streams as terminal
 from magic_cli.cli.main import main
 
-UNSAFE = [*map(chr, (*range(9), 0x0B, 0x0C, *range(0x0E, 0x20), 0x7F, 0x80, 0x85, 0x9B, 0x9F)), *"\u061c\u200b\u200e\u200f\u2028\u2029\u202a\u202e\u2060\u2066\u2069\ufeff",
+UNSAFE = [*map(chr, (*range(9), 0x0B, 0x0C, *range(0x0E, 0x20), 0x7F, 0x80, 0x85, 0x9B, 0x9F)), *"\u061c\u200b\u200e\u200f\u2028\u2029\u202a\u202e\u2060\u2066\u2069\ufeff\u3164\u1160\U000e0041",
           "\udce9"]  # fmt: skip
 FORGED = "a\x1b[31mb\r\nmagic: done\t\u202egpj.jpg"
 SHOWN = "a\\x1b[31mb\\x0d\\x0amagic: done\\x09\\u202egpj.jpg"
@@ -47,7 +47,7 @@ def test_no_unsafe_letter_reaches_a_stream(letter):
     with guarded() as streams:
         print(f"a{letter}b\tc\nd")
         print(f"a{letter}b", file=sys.stderr)
-        escape = f"\\x{ord(letter):02x}" if letter < " " else f"\\u{ord(letter):04x}"
+        escape = f"\\x{ord(letter):02x}" if letter < " " else "\\udb40\\udc41" if letter > "\uffff" else f"\\u{ord(letter):04x}"
         assert streams("stdout") == f"a{escape}b\tc\nd\n" and streams("stderr") == f"a{escape}b\n"
 
 

@@ -3,8 +3,10 @@
 import pytest
 import torch
 
-from magic_cli.training.finetune import make_accelerator
+from magic_cli.training.language_task import LanguageTask
 from magic_cli.training.objective import Objective
+from magic_cli.training.samples import Samples
+from magic_cli.training.session import make_accelerator
 from magic_cli.training.settings import Averaging, Normalisation, OptimizerSettings, Shape
 from magic_cli.training.weight_updates import Updater, rate_factor
 from tests.reference import training as slow
@@ -13,7 +15,8 @@ from tests.reference import training as slow
 def updated(make_model, settings, micro_batches):
     """The model after one update."""
     model = make_model()
-    Updater(model, settings, make_accelerator(settings), total=10).update(0, micro_batches)
+    task = LanguageTask(model, settings, Samples([], 0, 0, 0), Samples([], 0, 0, 0))
+    Updater(task, settings, make_accelerator(settings), total=10).update(0, micro_batches)
     return model
 
 

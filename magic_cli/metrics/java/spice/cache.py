@@ -7,19 +7,18 @@ Java. Both are checked when used: LMDB itself would read a damaged file without 
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import logging
-import os
 import sqlite3
 import time
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from pathlib import Path
 
 import numpy as np
 
+from magic_cli.files import hold
 from magic_cli.metrics.java.runtime import JavaFailed
 from magic_cli.metrics.java.process import num_kills
 from magic_cli.metrics.java.spice.counts import COUNTS_SHAPE
@@ -36,7 +35,6 @@ _TABLES = (
     "CREATE TABLE IF NOT EXISTS scores (pair BLOB PRIMARY KEY, counts BLOB NOT NULL, checksum INTEGER NOT NULL) WITHOUT ROWID",
 )
 _AT_ONCE = 500
-_LOCK_SECONDS = 0.2
 
 
 class CacheUnusable(Exception):
@@ -183,7 +181,7 @@ def open_cache(folder: Path, *, deadline: float) -> Iterator[SpiceCache]:
     with ExitStack() as stack:
         with _unusable_if_it_fails():
             folder.mkdir(parents=True, exist_ok=True)
-            stack.enter_context(_locked(folder, deadline))
+            stack.enter_context(_lock(folder, deadline))
             cache = stack.enter_context(closing(SpiceCache(folder)))
         yield cache
 
@@ -199,31 +197,22 @@ def _unusable_if_it_fails() -> Iterator[None]:
         raise CacheUnusable(str(error)) from error
 
 
-@contextmanager
-def _locked(folder: Path, deadline: float) -> Iterator[None]:
-    num_kills_before, began, is_waiting = num_kills(), time.monotonic(), False
-    with (folder / "lock").open("a+", encoding="ascii") as file:
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                pass  # the common case of a lock: someone else has it
-            if not is_waiting:
-                file.seek(0)
-                log.warning("SPICE: waiting for process %s, which uses its cache %s", file.read() or "?", folder)
-                is_waiting = True
-            if num_kills() > num_kills_before:
-                raise JavaFailed("SPICE: stopped")
-            if time.monotonic() > deadline:
-                waited = time.monotonic() - began
-                remedy = "wait for it, or raise metrics.spice.timeout, or set metrics.spice.keep_cache=false"
-                raise JavaFailed(f"SPICE: its cache {folder} was in use by another process for {waited:.0f} seconds; {remedy}")
-            time.sleep(_LOCK_SECONDS)
-        file.truncate(0)
-        file.write(str(os.getpid()))
-        file.flush()
-        yield
+def _lock(folder: Path, deadline: float) -> AbstractContextManager[None]:
+    num_kills_before, began = num_kills(), time.monotonic()
+
+    def check() -> None:
+        if num_kills() > num_kills_before:
+            raise JavaFailed("SPICE: stopped")
+        if time.monotonic() > deadline:
+            waited = time.monotonic() - began
+            remedy = "wait for it, or raise metrics.spice.timeout, or set metrics.spice.keep_cache=false"
+            raise JavaFailed(f"SPICE: its cache {folder} was in use by another process for {waited:.0f} seconds; {remedy}")
+
+    return hold(
+        folder / "lock",
+        tell=lambda process: log.warning("SPICE: waiting for process %s, which uses its cache %s", process, folder),
+        check=check,
+    )
 
 
 def _key(text: str) -> bytes:

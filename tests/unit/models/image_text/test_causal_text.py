@@ -1,6 +1,7 @@
 """Incremental text features equal the model's own, whatever becomes of the text from step to step."""
 
 import random
+import shutil
 
 import pytest
 import torch
@@ -9,9 +10,13 @@ from tests.unit.models.growing import GROWING, largest_difference
 from transformers import CLIPModel
 
 from magic_cli.models.fast import tree_attention
+from magic_cli.models.faults import ModelFault
 from magic_cli.models.image_text.causal_text import IncrementalTexts, cut_at_end
 from magic_cli.models.image_text.huggingface_clip import HuggingFaceClip
 from magic_cli.models.image_text.image_text_model import PlainTexts, pad_tokens
+from magic_cli.models.loading import load_image_text_model
+from magic_cli.models.settings import Family, ImageTextModelSettings
+from magic_cli.models.work_counter import WorkCounter
 
 CLOSE = 1e-5
 
@@ -127,6 +132,15 @@ def test_own_features_stay_the_same_when_batch_has_longer_texts(clip):
 def test_tokens_end_at_first_end_token_when_cut():
     assert cut_at_end([1, 5, 2, 7, 2, 0], end_id=2) == [1, 5, 2]
     assert cut_at_end([1, 2], end_id=2) == [1, 2]
+
+
+def test_tokenizer_that_puts_no_end_token_is_refused_when_the_model_is_loaded(tiny_clip_folder, tiny_language_model_folder, tmp_path):
+    folder = shutil.copytree(tiny_clip_folder, tmp_path / "clip", ignore=shutil.ignore_patterns("tokenizer*"))
+    for file in tiny_language_model_folder.glob("tokenizer*"):
+        shutil.copy(file, folder)
+    settings = ImageTextModelSettings(path=str(folder), family=Family.huggingface_clip)
+    with pytest.raises(ModelFault, match="clip: its tokenizer ends no text with the end token, whose id is 0; give it its own tokenizer"):
+        load_image_text_model(settings, device=torch.device("cpu"), dtype=torch.float32, work=WorkCounter())
 
 
 def test_rows_are_padded_with_end_token_when_shorter():

@@ -13,14 +13,14 @@ from magic_cli.models.image_text.causal_text import IncrementalTexts
 from magic_cli.models.faults import ModelFault
 from magic_cli.models.image_text.huggingface_clip import load_huggingface
 from magic_cli.models.loading import load_image_text_model
-from magic_cli.models.work_counts import Work
+from magic_cli.models.work_counter import WorkCounter
 from tests.model_folders import copy_with, remove_tokenizer, with_nan, with_prefix, without
 
 CPU = torch.device("cpu")
 
 
 def load(folder, dtype=torch.float32):
-    return load_huggingface(folder, family="huggingface_clip", device=CPU, dtype=dtype, work=Work())
+    return load_huggingface(folder, family="huggingface_clip", device=CPU, dtype=dtype, work=WorkCounter())
 
 
 def test_tower_is_picked_up_when_model_is_clip(clip):
@@ -99,7 +99,7 @@ def test_folder_with_other_weights_is_refused(tiny_clip_folder, tmp_path, change
 
 def test_known_prefix_is_taken_off_and_the_rest_is_told(clip, tiny_clip_folder, tmp_path, capsys):
     folder = copy_with(tiny_clip_folder, tmp_path / "clip", lambda weights: with_prefix("module.")(weights) | {"loss.w": torch.ones(1)})
-    model, facts = load_image_text_model(ImageTextModelSettings(path=str(folder)), device=CPU, dtype=torch.float32, work=Work())
+    model, facts = load_image_text_model(ImageTextModelSettings(path=str(folder)), device=CPU, dtype=torch.float32, work=WorkCounter())
     wanted = CLIPModel.from_pretrained(tiny_clip_folder).state_dict()
     assert all(torch.equal(weight, wanted[name]) for name, weight in model.model.state_dict().items())
     assert torch.allclose(model.encode_texts(["two men"]), clip.encode_texts(["two men"]), atol=1e-5)
@@ -116,7 +116,7 @@ def test_folder_without_tokenizer_or_of_another_family_is_refused(tiny_clip_fold
     folder = shutil.copytree(tiny_clip_folder, tmp_path / "clip")
     settings = ImageTextModelSettings(path=str(folder), family=Family.siglip)
     with pytest.raises(ModelFault, match=r"^image_text_model.path=.*/clip: its config.json says model_type 'clip', and 'siglip' is needed; set .*family=huggingface_clip"):
-        load_image_text_model(settings, device=CPU, dtype=torch.float32, work=Work())
+        load_image_text_model(settings, device=CPU, dtype=torch.float32, work=WorkCounter())
     with pytest.raises(ModelFault, match="model_type 'gpt2', and 'clip' is needed; name a model of clip or siglip"):
         load(tiny_language_model_folder)
     remove_tokenizer(folder)
@@ -138,6 +138,6 @@ def test_numbers_too_large_for_float16_are_refused_when_they_are_made_narrow(tin
         return weights | {"text_projection.weight": weights["text_projection.weight"] * 1e6}
 
     settings = ImageTextModelSettings(path=str(copy_with(tiny_clip_folder, tmp_path / "clip", change)))
-    load_image_text_model(settings, device=CPU, dtype=torch.float32, work=Work())
+    load_image_text_model(settings, device=CPU, dtype=torch.float32, work=WorkCounter())
     with pytest.raises(ModelFault, match="NaN or infinity in text_projection.weight; load it with run.dtype=float32"):
-        load_image_text_model(settings, device=CPU, dtype=torch.float16, work=Work())
+        load_image_text_model(settings, device=CPU, dtype=torch.float16, work=WorkCounter())

@@ -10,7 +10,7 @@ from magic_cli.errors import MagicError
 from magic_cli.models.image_text.causal_text import IncrementalTexts
 from magic_cli.models.faults import ModelFault
 from magic_cli.models.image_text.openai_clip import import_clip, load_openai_clip, weights_file
-from magic_cli.models.work_counts import Work
+from magic_cli.models.work_counter import WorkCounter
 from tests.model_folders import with_nan, with_prefix, without, write_weights
 
 CPU = torch.device("cpu")
@@ -43,7 +43,7 @@ def file(original, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def model(file):
-    return load_openai_clip(file, device=CPU, dtype=torch.float32, work=Work())
+    return load_openai_clip(file, device=CPU, dtype=torch.float32, work=WorkCounter())
 
 
 def test_tower_is_picked_up_when_model_is_loaded(model):
@@ -70,13 +70,13 @@ def test_features_equal_package_when_model_is_loaded(model, original, images):
 
 def test_features_stay_the_same_when_file_is_a_pickled_state_dict(model, original, tmp_path):
     torch.save(original.state_dict(), tmp_path / "tiny.pt")
-    other = load_openai_clip(tmp_path / "tiny.pt", device=CPU, dtype=torch.float32, work=Work())
+    other = load_openai_clip(tmp_path / "tiny.pt", device=CPU, dtype=torch.float32, work=WorkCounter())
     assert torch.equal(other.encode_texts(TEXTS), model.encode_texts(TEXTS))
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_features_stay_close_when_weights_are_half_as_wide(model, file, images, dtype):
-    half = load_openai_clip(file, device=CPU, dtype=dtype, work=Work())
+    half = load_openai_clip(file, device=CPU, dtype=dtype, work=WorkCounter())
     cosine = torch.nn.functional.cosine_similarity
     assert cosine(half.encode_texts(TEXTS), model.encode_texts(TEXTS)).min() > 0.99
     assert cosine(half.encode_images(images), model.encode_images(images)).min() > 0.99
@@ -93,7 +93,7 @@ def test_file_is_refused_when_it_is_an_unknown_torchscript_archive(tmp_path):
 
     torch.jit.script(Evil()).save(str(tmp_path / "ViT-B-32.pt"))
     with pytest.raises(MagicError, match=r"SHA-256 [0-9a-f]{12}\.\.\. is none of OpenAI's published archives") as refused:
-        load_openai_clip(tmp_path / "ViT-B-32.pt", device=CPU, dtype=torch.float32, work=Work())
+        load_openai_clip(tmp_path / "ViT-B-32.pt", device=CPU, dtype=torch.float32, work=WorkCounter())
     assert "\n" not in str(refused.value)
 
 
@@ -106,7 +106,7 @@ def test_pickle_is_refused_when_it_would_run_code(tmp_path):
 
     (tmp_path / "weights.pt").write_bytes(pickle.dumps(Evil()))
     with pytest.raises(MagicError, match="is no plain state dict"):
-        load_openai_clip(tmp_path / "weights.pt", device=CPU, dtype=torch.float32, work=Work())
+        load_openai_clip(tmp_path / "weights.pt", device=CPU, dtype=torch.float32, work=WorkCounter())
     assert not (tmp_path / "ran").exists()
 
 
@@ -127,7 +127,7 @@ def changed(file, folder, change):
     from safetensors.torch import load_file
 
     write_weights(folder / "changed.safetensors", change(load_file(file)))
-    return load_openai_clip(folder / "changed.safetensors", device=CPU, dtype=torch.float32, work=Work())
+    return load_openai_clip(folder / "changed.safetensors", device=CPU, dtype=torch.float32, work=WorkCounter())
 
 
 @pytest.mark.parametrize(
@@ -158,5 +158,5 @@ def test_known_prefix_is_taken_off_and_other_weights_are_left_over(model, file, 
 
 def test_checkpoint_with_the_state_dict_inside_is_read(model, original, tmp_path):
     torch.save({"epoch": 3, "state_dict": with_prefix("module.")(original.state_dict())}, tmp_path / "epoch_3.pt")
-    other = load_openai_clip(tmp_path / "epoch_3.pt", device=CPU, dtype=torch.float32, work=Work())
+    other = load_openai_clip(tmp_path / "epoch_3.pt", device=CPU, dtype=torch.float32, work=WorkCounter())
     assert torch.allclose(other.encode_texts(TEXTS), model.encode_texts(TEXTS), atol=1e-5) and other.fit.stripped == "state_dict.module."

@@ -28,7 +28,7 @@ from magic_cli.models.loading import load_language_model
 from magic_cli.models.language.network import Network
 from magic_cli.models.language.probe import choose_look_ahead
 from magic_cli.training.objective import Objective
-from magic_cli.models.work_counts import Work
+from magic_cli.models.work_counter import WorkCounter
 from tests.tiny_models import randomise
 
 SMALL = {"vocab_size": 99, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64, "max_position_embeddings": 64}
@@ -56,7 +56,7 @@ def test_body_gives_the_states_of_a_causal_model(name):
     assert causal_faults(model, body) == []
     states = body(ids, use_cache=False).last_hidden_state
     assert torch.allclose(states, model(ids, output_hidden_states=True).hidden_states[-1], atol=1e-5)
-    choose_look_ahead(Network(model, Work()), decoding_len=12, num_candidates=4)
+    choose_look_ahead(Network(model, WorkCounter()), decoding_len=12, num_candidates=4)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
@@ -77,12 +77,12 @@ def test_rounding_is_not_taken_for_looking_ahead(network_and_tokenizer, dtype):
 
 def test_whole_model_is_the_body_where_no_part_is(network_and_tokenizer, monkeypatch):
     model, _ = network_and_tokenizer
-    plain = Network(model, Work())
+    plain = Network(model, WorkCounter())
     states = bodies._states
     monkeypatch.setattr(bodies, "_states", lambda part, ids: states(part, ids) if isinstance(part, WholeModel) else None)
     body = find_body(model)
     assert isinstance(body, WholeModel) and takes_positions(body)
-    network = Network(model, Work())
+    network = Network(model, WorkCounter())
     ids = torch.tensor([[5, 60, 7, 80]])
     with torch.no_grad():
         assert torch.allclose(network.hidden(ids)[0], plain.hidden(ids)[0], atol=1e-5)
@@ -110,5 +110,5 @@ def test_folder_of_another_kind_is_one_line(network_and_tokenizer, tmp_path, mod
     network_and_tokenizer[1].save_pretrained(tmp_path)
     settings = LanguageModelSettings(path=str(tmp_path))
     with pytest.raises(ModelFault, match=f"^language_model.path={tmp_path}: .*{line}") as refused:
-        load_language_model(settings, device=torch.device("cpu"), dtype=torch.float32, work=Work())
+        load_language_model(settings, device=torch.device("cpu"), dtype=torch.float32, work=WorkCounter())
     assert "\n" not in str(refused.value)

@@ -8,7 +8,7 @@ from transformers import AutoModelForCausalLM, GPTNeoXConfig, LlamaConfig, Mamba
 from magic_cli.errors import MagicError
 from magic_cli.models.language.context import logits_on_context, read_context
 from magic_cli.models.language.network import Network
-from magic_cli.models.work_counts import Work
+from magic_cli.models.work_counter import WorkCounter
 
 SIZES = {"vocab_size": 60, "hidden_size": 32, "num_hidden_layers": 2}
 HEADS = {"num_attention_heads": 4, "intermediate_size": 48, "max_position_embeddings": 32}
@@ -20,7 +20,7 @@ CONFIGS = {
 
 
 def network_of(config) -> Network:
-    return Network(randomise(AutoModelForCausalLM.from_config(config), seed=3), Work())
+    return Network(randomise(AutoModelForCausalLM.from_config(config), seed=3), WorkCounter())
 
 
 @pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS.keys())

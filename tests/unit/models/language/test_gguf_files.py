@@ -12,7 +12,7 @@ from magic_cli.models.settings import LanguageModelSettings
 from magic_cli.models.language import gguf_files
 from magic_cli.models.faults import ModelFault
 from magic_cli.models.loading import load_language_model, read_causal_model
-from magic_cli.models.work_counts import Work
+from magic_cli.models.work_counter import WorkCounter
 from tests import tiny_models
 
 gguf = pytest.importorskip("gguf")
@@ -105,7 +105,7 @@ def test_weights_and_tokenizer_come_back_and_a_saved_copy_is_plain(network, file
 
 
 def test_model_of_a_file_decodes_by_the_tree_and_its_file_is_recorded(file):
-    model, facts = load_language_model(settings(path=str(file)), device=torch.device("cpu"), dtype=torch.float32, work=Work())
+    model, facts = load_language_model(settings(path=str(file)), device=torch.device("cpu"), dtype=torch.float32, work=WorkCounter())
     assert model.prepare(decoding_len=16, num_candidates=5, look_ahead="auto") == "tree"
     assert list(facts["files"]) == ["tiny model.gguf"] and len(facts["files"]["tiny model.gguf"]) == 64
 

@@ -251,13 +251,20 @@ def test_rotary_embedding_is_no_reason_to_recompute_when_the_run_stays_below_its
         model.prepare(decoding_len=11, num_candidates=NUM_CANDIDATES, look_ahead="tree")
 
 
-def test_model_that_cannot_read_as_many_tokens_as_it_says_is_one_line(tokenizer):
-    """RoBERTa's first two positions are no tokens'."""
+def test_positions_that_are_no_tokens_do_not_count(tokenizer):
+    """RoBERTa's first two are its padding's."""
     config = transformers.RobertaConfig(**_NEOX, intermediate_size=48, is_decoder=True, bos_token_id=0, eos_token_id=0)
     model = HuggingFaceLanguageModel(transformers.AutoModelForCausalLM.from_config(config).eval(), tokenizer)
     assert model.prepare(decoding_len=62, num_candidates=4)
-    with pytest.raises(MagicError, match=r"^language_model: the model cannot read 64 tokens \(.*\); lower decoding.decoding_len") as refused:
-        model.prepare(decoding_len=64, num_candidates=4)
+    with pytest.raises(MagicError, match="^decoding.decoding_len must be at most the language model's 62 positions, got 63$"):
+        model.prepare(decoding_len=63, num_candidates=4)
+
+
+def test_model_that_cannot_read_as_many_tokens_as_it_says_is_one_line(build):
+    model = build("gpt2")
+    model.network.model.config.n_positions = 1000
+    with pytest.raises(MagicError, match=r"^language_model: the model cannot read 900 tokens \(.*\); lower decoding.decoding_len") as refused:
+        model.prepare(decoding_len=900, num_candidates=4)
     assert "\n" not in str(refused.value)
 
 

@@ -1,0 +1,16 @@
+"""magic interleave: write texts and draw images in turn, for one step or a whole story, into a run folder like caption's."""
+
+from __future__ import annotations
+
+from magic_cli.interleaved.run_settings import InterleaveSettings
+from magic_cli.interleaved.task import InterleavedTask
+from magic_cli.interleaved.writer import InterleavedWriter
+from magic_cli.runs.run import write_texts
+
+
+def run(settings: InterleaveSettings) -> int:
+    """Answer every step of every item; returns 0, or 3 if some items could not be written.
+
+    Answers go to stdout as ``id<TAB>text [image]``, in the dataset's order, those of an earlier start included.
+    """
+    return write_texts(settings, InterleavedTask(settings), InterleavedWriter)

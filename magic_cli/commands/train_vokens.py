@@ -1,0 +1,35 @@
+"""magic train-vokens: teach a language model to answer with images, in two stages, into a folder of what was trained."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from magic_cli.interleaved.training.settings import TrainVokensSettings
+from magic_cli.terminal.streams import print_line
+from magic_cli.terminal.wording import counted
+
+DONE = 0
+
+
+def run(settings: TrainVokensSettings) -> int:
+    """Train a stage; its folder goes to stdout, what came of it to stderr.
+
+    Started again after it was stopped, by whatever, it goes on from its last checkpoint to the same bytes.
+    """
+    training, measured = settings.dataset.training_and_validation()
+
+    from magic_cli.interleaved.training.run import train_vokens  # imports torch: a missing file is said before
+
+    report = train_vokens(settings, training, measured)
+    if report is not None:
+        print(f"magic: {counted(report['steps'], 'step')}, {report['padding']:.1%} padding{_change(report)}", file=sys.stderr)
+    print_line(str(settings.run_folder))
+    return DONE
+
+
+def _change(report: dict[str, Any]) -> str:
+    before, after = report["before"], report["after"]
+    names = [name for name in before if name.endswith("loss")]
+    changes = ", ".join(f"{name.replace('_', ' ')} {before[name]:.4g} -> {after[name]:.4g}" for name in names)
+    return f"; {report['selected_on']} items: {changes} (step {after['step']})" if changes else ""

@@ -1,0 +1,146 @@
+"""MMDialog (Feng et al. 2023): dialogues whose turns have a text and perhaps an image, as MiniGPT-5 trains on them and is tested on them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from magic_cli.data.interleaved import InterleavedItem, Part, Step
+from magic_cli.data.interleaved_datasets import InterleavedDataset
+from magic_cli.data.json_files import whole_characters
+from magic_cli.data.json_text import JSONFault, parse_object
+from magic_cli.data.text_files import read_text, text_lines
+from magic_cli.errors import MOST_ITEMS, MagicError, SettingsError, require
+
+HINT = "set dataset.conversations to a conversations file of MMDialog, one dialogue a line, with the images beside it (data/README.md)"
+BROKEN = frozenset({"-3872362534310063124", "3713630103994725971"})
+"""Images that the released code leaves out."""
+_TEXT, _MEDIA = "__TEXT__", "__MEDIA__"
+
+
+class _Cut(Exception):
+    """A dialogue ends before a turn; the message is the reason."""
+
+
+@dataclass
+class MmDialogDataset(InterleavedDataset):
+    """Dialogues, each one item: it begins with the first turn, and each later turn, of either speaker, is a step.
+
+    A dialogue ends before the first turn that has no text, a text ending in ``.jpg``, too long a text, or an image that is not there.
+
+    Attributes:
+        conversations: The file, one dialogue a line.
+        root: Folder of the images, ``<key>.jpg``; null: that of the file.
+        max_tokens: Longest text of a turn in the language model's tokens; null: any. The released code trains with 50.
+        max_words: Longest text of a turn in words, at spaces; null: any. Until March 2024 the released code trained with 20.
+        released: Read only the first element of a turn as its text and the second as its image, as the released code does.
+    """
+
+    conversations: str | None = None
+    root: str | None = None
+    max_tokens: int | None = None
+    max_words: int | None = None
+    released: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.conversations:
+            raise SettingsError(f"dataset.conversations is not set; {HINT}")
+        for setting in ("max_tokens", "max_words"):
+            if getattr(self, setting) is not None:
+                require(setting, getattr(self, setting), at_least=1, limit=MOST_ITEMS, prefix="dataset")
+        self._count_tokens: Callable[[str], int] | None = None
+
+    def connect(self, count_tokens: Callable[[str], int]) -> None:
+        """Count tokens by this, which ``max_tokens`` needs; before the first ``read``."""
+        self._count_tokens = count_tokens
+
+    def read(self) -> list[InterleavedItem]:
+        return self._found[0]
+
+    def left_out(self) -> list[tuple[str, str]]:
+        return self._found[1]
+
+    @cached_property
+    def _found(self) -> tuple[list[InterleavedItem], list[tuple[str, str]]]:
+        """The items; and the turns before which dialogues end, ``<dialogue>_<turn>``."""
+        if self.max_tokens is not None and self._count_tokens is None:
+            raise SettingsError(f"dataset.max_tokens={self.max_tokens} counts tokens of the model that is trained; for other commands set it to null")
+        file = Path(self.conversations).expanduser()
+        root = Path(self.root).expanduser() if self.root else file.parent
+        items: dict[str, InterleavedItem] = {}
+        left_out = []
+        for number, dialogue, turns in _dialogues(file):
+            place = f"dataset.conversations={file} line {number}"
+            if dialogue in items:
+                raise MagicError(f"{place}: the conversation_id {dialogue!r} stands twice; ids must differ")
+            kept: list[tuple[Part, ...]] = []
+            try:
+                for turn in turns:
+                    kept.append(self._turn(turn, root, f"{place} turn {len(kept)}"))
+            except _Cut as reason:
+                left_out.append((f"{dialogue}_{len(kept)}", f"the dialogue ends before this turn: {reason}"))
+            if len(kept) > 1:
+                first, *others = kept
+                items[dialogue] = InterleavedItem(dialogue, tuple(Step((), turn) for turn in others), first)
+                if len(items) == self.limit:
+                    break
+        return list(items.values()), left_out
+
+    def _turn(self, turn: Any, root: Path, place: str) -> tuple[Part, ...]:
+        """A turn's text and, where it has one, its image.
+
+        Raises:
+            _Cut: The dialogue ends before it.
+            MagicError: It is not as expected.
+        """
+        text, key = _content(turn, place, released=self.released)
+        if not (text if self.released else text.strip()):
+            raise _Cut("it has no text")
+        if text.endswith(".jpg"):
+            raise _Cut("its text ends in .jpg")
+        if self.max_words is not None and (words := len(text.split(" "))) > self.max_words:
+            raise _Cut(f"its text has {words} words, and dataset.max_words={self.max_words}")
+        if self.max_tokens is not None and (tokens := self._count_tokens(text)) > self.max_tokens:
+            raise _Cut(f"its text has {tokens} tokens, and dataset.max_tokens={self.max_tokens}")
+        if key is None:
+            return (Part(text),)
+        if key in BROKEN:
+            raise _Cut(f"its image {key} is one that the released code leaves out")
+        image = root / f"{key}.jpg"
+        if not image.is_file():
+            raise _Cut(f"no image {image}")
+        return (Part(text), Part(image=image))
+
+
+def _dialogues(file: Path) -> Iterator[tuple[int, str, Sequence[Any]]]:
+    """Line, id and turns of each dialogue; what else a line holds, such as negative candidates, is not kept."""
+    for number, line in text_lines(read_text(file, setting="dataset.conversations", hint=HINT)):
+        place = f"dataset.conversations={file} line {number}"
+        try:
+            record = parse_object(line)
+        except JSONFault as fault:
+            raise MagicError(f"{place}: {fault.problem}; {HINT}") from None
+        dialogue, turns = record.get("conversation_id"), record.get("conversation")
+        if isinstance(dialogue, bool) or not isinstance(dialogue, int | str) or not isinstance(turns, list):
+            raise MagicError(f"{place}: needs a conversation_id and a list called conversation; {HINT}")
+        yield number, str(dialogue), turns
+
+
+def _content(turn: Any, place: str, *, released: bool) -> tuple[str, str | None]:
+    """Text of a turn, and the key of its image; keys are signed 64-bit numbers, written as texts."""
+    elements = turn.get("turn") if isinstance(turn, dict) else None
+    if not isinstance(elements, list) or not elements or not all(isinstance(element, dict) for element in elements):
+        raise MagicError(f'{place}: must be {{"turn": [{{"{_TEXT}": ...}}, {{"{_MEDIA}": ...}}?]}}, got {str(turn)[:60]!r}')
+    if released:
+        if not isinstance(elements[0].get(_TEXT), str) or len(elements) > 1 and elements[1].get(_MEDIA) is None:
+            raise MagicError(f"{place}: must begin with a text and go on with an image, as the released code needs it; set dataset.released=false")
+        return whole_characters(elements[0][_TEXT]), str(elements[1][_MEDIA]) if len(elements) > 1 else None
+    texts = [element[_TEXT] for element in elements if isinstance(element.get(_TEXT), str)]
+    keys = [str(element[_MEDIA]) for element in elements if isinstance(element.get(_MEDIA), str | int)]
+    if len(texts) + len(keys) < len(elements):
+        raise MagicError(f"{place}: each of its elements must be a {_TEXT} or a {_MEDIA}, got {str(elements)[:60]!r}")
+    return whole_characters(" ".join(text for text in texts if text.strip())), keys[0] if keys else None

@@ -1,0 +1,40 @@
+"""What of a system's output is scored, and what is not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from magic_cli.data.system import System
+from magic_cli.terminal.wording import counted
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """What of a system's output is scored, and what is not."""
+
+    n: int
+    """Captions scored; empty ones are among them and score 0."""
+    missing: int
+    """Images with references, or of the run, that have no caption."""
+    dropped: int = 0
+    """Captions without references, left out because ``unmatched=drop``."""
+    notes: tuple[str, ...] = field(default=())
+
+
+def wanted(system: System) -> int:
+    """Images that a run is to caption, those left out on purpose apart; 0 if it is not known."""
+    if system.rank is not None:
+        return system.planned or 0
+    counts = (system.manifest or {}).get("counts", {})
+    return system.planned - counts.get("skipped", 0) if system.planned is not None else 0
+
+
+def run_notes(system: System) -> tuple[str, ...]:
+    """What the user should know of a run before its scores."""
+    notes = []
+    if system.manifest is not None and system.manifest.get("status") != "complete":
+        notes.append(f"the run is {system.manifest.get('status')}, not complete")
+    if system.failed:
+        item, text = ("title", "story") if system.writes_stories else ("item", "answer") if system.writes_answers else ("image", "caption")
+        notes.append(counted(system.failed, f"{item} of the run has no {text}", f"{item}s of the run have no {text}"))
+    return tuple(notes)

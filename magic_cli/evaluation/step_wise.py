@@ -1,0 +1,66 @@
+"""Lets a metric of captions score the answers to steps, one by one, and gives their scores back item by item."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from magic_cli.metrics.answers import clean_text, mean_of_steps
+from magic_cli.metrics.base import Corpus, Metric, MetricUnavailable, Scores
+
+
+class StepWise(Metric):
+    """A metric of captions on the steps that have a true text; an item's sums are those of its steps, so that items are resampled."""
+
+    needs_tokens = False
+    needs_references = False
+
+    def __init__(self, metric: Metric, tokenize: Callable[[Sequence[Corpus]], list[Corpus]]) -> None:
+        """Nothing is scored yet.
+
+        Args:
+            metric: One that needs tokens.
+            tokenize: Fills ``Corpus.tokenized``.
+        """
+        self._metric, self._tokenize = metric, tokenize
+        self.name, self.measures, self.runs_outside = metric.name, metric.measures, metric.runs_outside
+
+    def score(self, corpora: Sequence[Corpus]) -> list[list[Scores]]:
+        parted = [_steps(corpus) for corpus in corpora]
+        if empty := next((corpus.name for corpus, (steps, _) in zip(corpora, parted, strict=True) if not steps.ids), None):
+            raise MetricUnavailable(f"{self.name} compares texts with true ones, and {empty} has none")
+        found = self._metric.score(self._tokenize([steps for steps, _ in parted]))
+        return [[_by_item(one, rows, len(corpus)) for one in scores] for corpus, (_, rows), scores in zip(corpora, parted, found, strict=True)]
+
+    def facts(self) -> dict[str, Any]:
+        return {**self._metric.facts(), "scored": "steps with a true text"}
+
+
+def _steps(corpus: Corpus) -> tuple[Corpus, list[int]]:
+    """Each step that has a true text as a caption with its reference, and the row of its item; captions stay as they are."""
+    if not corpus.answers:
+        return replace(corpus, images=()), list(range(len(corpus)))
+    found = [(row, number, answer) for row, answers in enumerate(corpus.answers) for number, answer in enumerate(answers, start=1) if clean_text(answer.true_text)]
+    steps = Corpus(
+        name=corpus.name,
+        ids=tuple(f"{corpus.ids[row]}#{number}" for row, number, _ in found),
+        captions=tuple(clean_text(answer.text) for _, _, answer in found),
+        references=tuple((clean_text(answer.true_text),) for _, _, answer in found),
+    )
+    return steps, [row for row, _, _ in found]
+
+
+def _by_item(scores: Scores, rows: Sequence[int], num_items: int) -> Scores:
+    """Scores of items from those of their steps."""
+    values: list[list[float]] = [[] for _ in range(num_items)]
+    for row, value in zip(rows, scores.per_item, strict=True):
+        values[row].append(float(value))
+    means = mean_of_steps(scores.measure, values)
+    if scores.combine is None:
+        return replace(means, overall=scores.overall)
+    statistics = np.zeros((num_items, scores.statistics.shape[1]))
+    np.add.at(statistics, list(rows), scores.statistics)
+    return Scores(scores.measure, scores.overall, means.per_item, statistics, scores.combine)

@@ -1,0 +1,61 @@
+"""What a memory of captions recalls for images, and how it is mixed with them. Shape letters: B images, n neighbours, E features."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from magic_cli.guides.base import Images
+from magic_cli.retrieval.caption_index import CaptionIndex
+
+@dataclass(frozen=True)
+class Recalled:
+    """What is recalled for B images.
+
+    Attributes:
+        memory: (B, E), of length 1; zero where nothing was recalled.
+        mean_cosines: Of each image its neighbours' mean cosine with it, in [-1, 1]; None: it has no neighbours.
+        images_excluded: How many of the images the index has captions of.
+        captions_excluded: How many captions these are; none of them took part.
+    """
+
+    memory: Tensor
+    mean_cosines: list[float | None]
+    images_excluded: int
+    captions_excluded: int
+
+
+def recall(index: CaptionIndex, images: Images, *, neighbours: int, temperature: float) -> Recalled:
+    """The memory of each image, which holds no caption of that image itself: its own, known by its names, are left out.
+
+    Each row is computed by itself, so that its numbers do not depend on the batch.
+    """
+    own = [index.captions.own(names) for names in images.names]
+    vectors = images.features[0]
+    scores, numbers = index.best(vectors, neighbours + max(map(len, own)))
+    memory, cosines = np.zeros(vectors.shape, np.float32), []
+    for row, barred in enumerate(own):
+        places = [place for place, number in enumerate(numbers[row]) if number >= 0 and number not in barred][:neighbours]
+        if places:
+            memory[row] = weighted_mean(scores[row, places], index.search.features.take(numbers[row, places]), temperature)
+        cosines.append(float(scores[row, places].mean()) if places else None)
+    return Recalled(torch.from_numpy(memory).to(vectors.device), cosines, sum(map(bool, own)), sum(map(len, own)))
+
+
+def weighted_mean(cosines: np.ndarray, features: np.ndarray, temperature: float) -> np.ndarray:
+    """softmax(cosines / temperature) (n,) mean of features (n, E), at length 1."""
+    weights = np.exp((cosines - cosines.max()) / temperature)
+    mean = (weights[:, None] * features.astype(np.float64)).sum(axis=0) / weights.sum()
+    length = np.linalg.norm(mean)
+    return mean / length if length else mean
+
+
+def mixed(images: Tensor, memory: Tensor, share: Tensor) -> Tensor:
+    """``(1 - share) images + share memory`` by directions, (B, E), each as long as the image's feature; without a share the image itself."""
+    unit = torch.nn.functional.normalize
+    weight = share[:, None]
+    direction = unit((1 - weight) * unit(images, dim=-1) + weight * memory, dim=-1)
+    return torch.where(weight > 0, images.norm(dim=-1, keepdim=True) * direction, images)

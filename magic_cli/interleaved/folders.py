@@ -1,0 +1,143 @@
+"""Weights in folders: safetensors only, and complete, of the right shapes, and finite."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from magic_cli.data.json_text import parse_json
+from magic_cli.errors import MagicError
+from magic_cli.interleaved.settings import TINY
+from magic_cli.models.faults import Fault, ModelFault, refuse, some
+from magic_cli.models.settings import ModelSource
+from magic_cli.models.sources import fetch
+from magic_cli.models.weights import missing_fault, number_faults, strict_faults
+
+TINY_FOLDER = Path(__file__).resolve().parent / "tiny"
+
+
+def part_folder(source: ModelSource, part: str) -> Path:
+    """The folder of a part: named, shipped with magic, or of the hub.
+
+    Args:
+        source: Where it comes from.
+        part: Its name among the shipped parts.
+
+    Raises:
+        MagicError: It cannot be had.
+    """
+    if source.path:
+        return Path(source.source)
+    if source.name == TINY:
+        return TINY_FOLDER / part
+    return fetch(source.name, revision=source.revision, setting=source.group, instead="use interleaved_model=tiny")
+
+
+def read_weights(place: Path, parts: tuple[str, ...] = ("",)) -> dict[str, Tensor]:
+    """The weights of a safetensors file, or of those in a folder.
+
+    Args:
+        place: File or folder.
+        parts: Only weights whose names begin with one of these are read; a ``model.`` before all names is taken off.
+
+    Raises:
+        MagicError: There are none.
+    """
+    from safetensors import safe_open
+
+    folder, names = (place.parent, [place.name]) if place.is_file() else (place, ["model.safetensors"])
+    if (index := place / "model.safetensors.index.json").is_file():
+        names = sorted(set(parse_json(index.read_bytes())["weight_map"].values()))
+    if not (folder / names[0]).is_file():
+        raise MagicError(f"no model.safetensors in {place}; other formats are not read, since they may run code: save it as safetensors")
+    weights = {}
+    for name in names:
+        with safe_open(folder / name, framework="pt") as file:
+            wanted = {key: key.removeprefix("model.") for key in file.keys() if key.removeprefix("model.").startswith(parts)}
+            weights |= {bare: file.get_tensor(key) for key, bare in wanted.items()}
+    return weights
+
+
+def require_fit(module: nn.Module, weights: Mapping[str, Tensor]) -> None:
+    """Give a module its weights, all of them.
+
+    Raises:
+        ModelFault: Some are missing, too many, of another shape, or no numbers.
+    """
+    try:
+        module.load_state_dict(weights)
+    except RuntimeError as error:
+        faults = strict_faults(error)
+        if not faults:
+            raise
+        raise ModelFault(faults) from None
+    refuse(number_faults(module))
+
+
+def require_names(own: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> None:
+    """Refuse weights of other names or shapes than one's own.
+
+    Raises:
+        ModelFault: They are.
+    """
+    if missing := [name for name in own if name not in given]:
+        raise ModelFault([missing_fault(missing, "weights")])
+    if left := [name for name in given if name not in own]:
+        raise ModelFault([Fault("weights", f"there is no place for {some(left)}", "name the weights of the same kind of model")])
+    for name, weight in own.items():
+        if weight.shape != given[name].shape:
+            text = f"{name} is {tuple(given[name].shape)} and not {tuple(weight.shape)}"
+            raise ModelFault([Fault("weights", text, "name the weights of the same kind of model")])
+
+
+def read_diffusers(model_class: Any, folder: Path, dtype: torch.dtype) -> Any:
+    """A model of diffusers, from safetensors, frozen.
+
+    Raises:
+        MagicError: The folder is not there, or its weights are missing, of another shape, or no numbers.
+    """
+    if not (folder / "config.json").is_file():
+        raise MagicError(f"has no {folder.name}/config.json; name a Stable Diffusion folder of diffusers")
+    model, loading = model_class.from_pretrained(
+        folder, torch_dtype=dtype, use_safetensors=True, output_loading_info=True, low_cpu_mem_usage=False, local_files_only=True
+    )
+    if missing := sorted(loading["missing_keys"]):
+        raise ModelFault([missing_fault(missing, f"of the weights of {folder.name}")])
+    refuse(number_faults(model))
+    return model.eval().requires_grad_(False)
+
+
+@contextmanager
+def naming(source: ModelSource) -> Iterator[None]:
+    """Turn what a library raises over the files of a part into one line that names its setting."""
+    place = f"{source.group}.path={source.path}" if source.path else f"{source.group}.name={source.name}"
+    try:
+        yield
+    except ModelFault as fault:
+        raise fault.at(place) from None
+    except MagicError as error:
+        text = str(error)
+        raise (error if text.startswith(source.group) else MagicError(f"{place}: {text}")) from None
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:  # each library and format raises its own kinds
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        reason = f"{type(error).__name__}: {' '.join(lines)[:160]}"
+        raise MagicError(f"{place}: cannot be loaded ({reason}); name a complete model of this kind, saved as safetensors") from error
+
+
+def require_extra(load: Callable[[], Any]) -> None:
+    """Say what to install where the optional libraries are missing.
+
+    Raises:
+        MagicError: They are.
+    """
+    try:
+        load()
+    except ImportError as error:
+        raise MagicError(f"text and images together need {error.name or 'diffusers'}; pip install 'magic[interleaved]'") from error

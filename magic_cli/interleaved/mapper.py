@@ -1,0 +1,50 @@
+"""From voken states to the conditions of a diffusion model."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from magic_cli.errors import SettingsError
+from magic_cli.interleaved.settings import MapperSettings
+
+
+class VokenMapper(nn.Module):
+    """A feature transformer: (B, n, D) states of the vokens -> (B, T, C) conditions, which take the place of a text encoder's.
+
+    The states go through two linear layers into the encoder; learnt queries go into the decoder. There are no masks and no positions.
+
+    Args:
+        hidden_size: D, of the language model.
+        width: C, of the diffusion model's conditions.
+        num_vokens: n.
+        settings: Shape.
+
+    Raises:
+        SettingsError: The heads do not divide C.
+    """
+
+    def __init__(self, hidden_size: int, width: int, num_vokens: int, settings: MapperSettings) -> None:
+        super().__init__()
+        if width % settings.heads:
+            raise SettingsError(f"interleaved_model.mapper.heads must divide the width of the conditions {width}, got {settings.heads}")
+        self.hidden_size, self.num_vokens, self.settings = hidden_size, num_vokens, settings
+        self.fc = nn.Sequential(nn.Linear(hidden_size, width), nn.GELU(), nn.Linear(width, width))
+        self.queries = nn.Parameter(torch.randn(1, settings.queries, width))
+        options = {"nhead": settings.heads, "dim_feedforward": settings.feed_forward * width, "dropout": 0.0, "batch_first": True, "norm_first": True}
+        layer = nn.TransformerEncoderLayer(width, **options)
+        # made apart only because nn.Transformer's own encoder warns of an optimisation that pre-norm layers cannot have
+        encoder = nn.TransformerEncoder(layer, settings.layers, nn.LayerNorm(width), enable_nested_tensor=False)
+        self.transformer = nn.Transformer(width, num_decoder_layers=settings.layers, custom_encoder=encoder, **options)
+        for weight in encoder.parameters():  # as nn.Transformer begins: copies of one layer would stay alike for long
+            if weight.dim() > 1:
+                nn.init.xavier_uniform_(weight)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(B, n, D) -> (B, T, C), in float32."""
+        queries = self.queries.expand(len(features), -1, -1)
+        return self.transformer(self.fc(features.to(self.queries.dtype)), queries)
+
+    def unconditional(self) -> Tensor:
+        """(1, T, C): the conditions of no image in particular, from states of zeros, for classifier-free guidance."""
+        return self(self.queries.new_zeros(1, self.num_vokens, self.hidden_size))

@@ -1,0 +1,132 @@
+"""From parts to what the language model reads: texts and images in their order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from string import Formatter
+
+from magic_cli.data.interleaved import InterleavedItem, Part
+from magic_cli.errors import SettingsError
+
+Piece = str | Path
+"""A stretch of text, or the file of an image."""
+
+_SLOT = "\0"
+_FIELDS = ("system", "history", "parts")
+
+
+class Context(Enum):
+    """Which kinds of parts of the history a step sees."""
+
+    none = "none"
+    text = "text"
+    image = "image"
+    both = "both"
+
+    def keeps(self, part: Part) -> bool:
+        """Whether it sees this part."""
+        return self is Context.both or self.value == ("text" if part.image is None else "image")
+
+
+@dataclass
+class PromptSettings:
+    """How parts become a prompt: source = system + history + what the step is told.
+
+    Attributes:
+        template: The whole, with {system}, {history} and {parts} in their places; {parts} must be there.
+        system: What stands for {system}.
+        between: What stands between two parts.
+        after_history: What stands behind the history, where there is one.
+        image: How an image stands in the text; {image} is the model's slot for it.
+    """
+
+    template: str = "{system}###Human: {history}{parts} ###Assistant:"
+    system: str = ""
+    between: str = " "
+    after_history: str = " "
+    image: str = "<Img>{image}</Img>"
+
+    def __post_init__(self) -> None:
+        names = _names("template", self.template)
+        unknown = [name for name in names if name not in _FIELDS]
+        if unknown:
+            raise SettingsError(f"prompt.template={self.template!r}: {{{unknown[0]}}} is unknown; it may hold {{system}}, {{history}} and {{parts}}")
+        if names.count("parts") != 1 or any(names.count(name) > 1 for name in names):
+            raise SettingsError(f"prompt.template={self.template!r}: must hold {{parts}} once, and {{system}} and {{history}} at most once")
+        check_image(self.image)
+
+    def render(self, parts: Sequence[Part], history: Sequence[Part]) -> list[Piece]:
+        """The prompt as texts and images in their order; no two texts stand side by side."""
+        behind = [self.after_history] if history else []
+        fields = {
+            "system": [self.system],
+            "history": [*pieces_of(history, self.between, self.image), *behind],
+            "parts": pieces_of(parts, self.between, self.image),
+        }
+        pieces: list[Piece] = []
+        for literal, name, _, _ in Formatter().parse(self.template):
+            pieces += [literal, *(fields[name] if name else ())]
+        return merged(pieces)
+
+
+def step_prompt(
+    item: InterleavedItem, number: int, answers: Sequence[Sequence[Part]], context: Context, settings: PromptSettings
+) -> list[Piece]:
+    """What the model reads for the step with this number (from 0), after these answers to the steps before it."""
+    history = [part for part in item.history(number, answers) if context.keeps(part)]
+    return settings.render(item.steps[number].parts, history)
+
+
+def check_image(image: str) -> None:
+    """Check how an image stands in the text.
+
+    Raises:
+        SettingsError: It has no place for the model's slot, or several.
+    """
+    if _names("image", image) != ["image"]:
+        raise SettingsError(f"prompt.image={image!r}: must hold {{image}} once, the model's slot for an image")
+
+
+def pieces_of(parts: Sequence[Part], between: str, image: str) -> list[Piece]:
+    """Parts with what stands between two of them, each image as ``image`` says."""
+    before, _, after = _literal(image).partition(_SLOT)
+    pieces: list[Piece] = []
+    for part in parts:
+        pieces += [between] if pieces else []
+        pieces += [part.text] if part.image is None else [before, part.image, after]
+    return pieces
+
+
+def _literal(image: str) -> str:
+    """The text around an image, with ``_SLOT`` for it."""
+    return "".join(literal + (_SLOT if name else "") for literal, name, _, _ in Formatter().parse(image))
+
+
+def merged(pieces: Sequence[Piece]) -> list[Piece]:
+    """The pieces without empty texts, and with no two texts side by side."""
+    joined: list[Piece] = []
+    for piece in pieces:
+        if isinstance(piece, str) and joined and isinstance(joined[-1], str):
+            joined[-1] += piece
+        elif piece != "":
+            joined.append(piece)
+    return joined
+
+
+def _names(setting: str, template: str) -> list[str]:
+    """The names in braces, in their order.
+
+    Raises:
+        SettingsError: Its braces do not fit together.
+    """
+    try:
+        found = list(Formatter().parse(template))
+    except ValueError as error:
+        raise SettingsError(f"prompt.{setting}={template!r}: {error}; a brace that is meant is written twice") from None
+    for _, name, form, conversion in found:
+        if name is not None and (form or conversion or not name.isidentifier()):
+            raise SettingsError(f"prompt.{setting}={template!r}: {{{name}}} must be a plain name")
+    return [name for _, name, _, _ in found if name is not None]

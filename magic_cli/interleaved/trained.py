@@ -1,0 +1,143 @@
+"""What was trained, as a folder: the vokens' rows, the mapper, and what adapts the language model; nothing of the frozen models.
+
+    vokens.json           number of vokens, shape of the mapper, kind of adapter, the stage that it went through last
+    vokens.safetensors    rows.input, rows.output, mapper.*, and adapter.*, in float32
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from magic_cli.data.json_text import JSONFault, parse_object
+from magic_cli.errors import MagicError, SettingsError
+from magic_cli.files import write_atomically
+from magic_cli.interleaved.adapters import Adapter, describe
+from magic_cli.interleaved.folders import TINY_FOLDER, read_weights, require_fit
+from magic_cli.interleaved.mapper import VokenMapper
+from magic_cli.interleaved.settings import GROUP, TINY, AdapterKind, AdapterSettings, MapperSettings
+from magic_cli.interleaved.vokens import NewRows, VokenIds
+from magic_cli.models.faults import ModelFault
+from magic_cli.models.sources import sha256
+
+CONFIG, WEIGHTS = "vokens.json", "vokens.safetensors"
+
+
+@dataclass
+class TrainedVokens:
+    """What a training left.
+
+    Attributes:
+        num_vokens: n.
+        mapper_settings: Shape of the mapper.
+        adapter_settings: Of the language model's adapter; its kind may be ``none``.
+        stage: Which stage it went through last.
+        weights: By their names in vokens.safetensors.
+        source: Name, and SHA-256 of its files, for manifests.
+    """
+
+    num_vokens: int
+    mapper_settings: MapperSettings
+    adapter_settings: AdapterSettings
+    stage: str
+    weights: dict[str, Tensor]
+    source: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def load(cls, place: str) -> TrainedVokens:
+        """Read a folder; ``tiny`` is the one that ships with magic.
+
+        Raises:
+            MagicError: It is no such folder, or damaged.
+        """
+        folder = TINY_FOLDER / "vokens" if place == TINY else Path(place).expanduser()
+        setting = f"{GROUP}.vokens={place}"
+        file = folder / CONFIG
+        if not file.is_file():
+            raise MagicError(f"{setting}: has no {CONFIG}; name the folder of a finished `magic train-vokens`")
+        try:
+            config = parse_object(file.read_bytes())
+            adapter = AdapterSettings(**config["adapter"] | {"kind": AdapterKind(config["adapter"]["kind"])})
+            mapper = MapperSettings(**config["mapper"])
+            weights = read_weights(folder / WEIGHTS)
+            number, stage = int(config["num_vokens"]), str(config["stage"])
+        except (JSONFault, KeyError, TypeError, ValueError, OSError) as error:
+            raise MagicError(f"{setting}: {file.name} or {WEIGHTS} cannot be read ({type(error).__name__}: {error}); train anew") from error
+        files = {name: sha256(folder / name) for name in (CONFIG, WEIGHTS)}
+        return cls(number, mapper, adapter, stage, weights, {"name": folder.name, "stage": stage, "files": files})
+
+    def save(self, folder: Path) -> None:
+        """Write the folder's two files."""
+        from safetensors.torch import save
+
+        config = {
+            "num_vokens": self.num_vokens, "mapper": asdict(self.mapper_settings), "adapter": describe(self.adapter_settings), "stage": self.stage,
+        }  # fmt: skip
+        folder.mkdir(parents=True, exist_ok=True)
+        weights = {name: weight.detach().float().cpu().contiguous() for name, weight in sorted(self.weights.items())}
+        write_atomically(folder / WEIGHTS, save(weights))
+        write_atomically(folder / CONFIG, json.dumps(config, indent=1) + "\n")
+
+    def part(self, name: str) -> dict[str, Tensor]:
+        """Weights of ``rows``, ``mapper`` or ``adapter``, under their own names."""
+        return {key.removeprefix(f"{name}."): weight for key, weight in self.weights.items() if key.startswith(f"{name}.")}
+
+    def give_rows(self, rows: NewRows) -> None:
+        """Let rows go on from the trained ones.
+
+        Raises:
+            MagicError: They are of another language model.
+        """
+        self._fit("the rows", lambda: require_fit(rows, self.part("rows")))
+
+    def give_mapper(self, mapper: VokenMapper) -> None:
+        """Let a mapper go on from the trained one.
+
+        Raises:
+            MagicError: It is of other models.
+        """
+        self._fit("the mapper", lambda: require_fit(mapper, self.part("mapper")))
+
+    def adapt(self, model: Any) -> Adapter | None:
+        """Put the trained adapter, if there is one, into a causal LM.
+
+        Raises:
+            MagicError: It is of another language model.
+        """
+        if self.adapter_settings.kind is AdapterKind.none:
+            return None
+        adapter = Adapter(model, self.adapter_settings)
+        self._fit("the adapter", lambda: adapter.take(self.part("adapter")))
+        return adapter
+
+    def settle(self, model: Any, ids: VokenIds, mapper: VokenMapper) -> list[tuple[Tensor, Tensor]] | None:
+        """Put all of it into the models for use without training; returns the prefix, if there is one (``Adapter.settle``).
+
+        Raises:
+            MagicError: It is of other models.
+        """
+        rows = NewRows(model, ids)
+        self.give_rows(rows)
+        rows.bake()
+        self.give_mapper(mapper)
+        adapter = self.adapt(model)
+        return adapter.settle() if adapter is not None else None
+
+    def _fit(self, what: str, give: Any) -> None:
+        try:
+            give()
+        except ModelFault as fault:
+            text = fault.faults[0].text
+            raise SettingsError(f"{GROUP}.vokens={self.source.get('name')}: {what} were trained with other models ({text}); name the models that it was trained with") from None
+
+
+def trained_weights(rows: NewRows, mapper: VokenMapper, adapter: Adapter | None) -> dict[str, Tensor]:
+    """All new parts under their names in vokens.safetensors."""
+    adapted: Mapping[str, Tensor] = adapter.parameters() if adapter is not None else {}
+    named = (("rows", rows.state_dict()), ("mapper", mapper.state_dict()), ("adapter", adapted))
+    return {f"{part}.{name}": weight for part, weights in named for name, weight in weights.items()}

@@ -1,0 +1,223 @@
+"""The loop of ``magic interleave``: all items of a batch take their steps together, images of a step are sampled together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from magic_cli.data.images import UnreadableImage
+from magic_cli.data.interleaved import InterleavedItem, Part
+from magic_cli.errors import MagicError, SettingsError
+from magic_cli.image_features.reading import Look, ReadImage
+from magic_cli.interleaved.pictures import picture_name, remove_others, save_picture
+from magic_cli.interleaved.prompts import Piece, step_prompt
+from magic_cli.interleaved.run_settings import ForceImage, History
+from magic_cli.runs.decoder import item_seed
+from magic_cli.runs.kinds import Unwritable
+from magic_cli.runs.choices import method_name
+from magic_cli.runs.writer import Outcome, Writer
+from magic_cli.terminal.wording import counted
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from magic_cli.decoding.guides import Guide
+    from magic_cli.decoding.prompts import Prompt
+    from magic_cli.decoding.request import OnStep
+    from magic_cli.interleaved.answers import Answer
+    from magic_cli.interleaved.viewing import Seen
+
+
+@dataclass
+class _Story:
+    """One item in the making."""
+
+    item: InterleavedItem
+    digests: dict[Path, str]
+    """SHA-256 of the images that were read for it."""
+    seen: dict[Path, Seen]
+    """What the models make of each image that its prompts hold."""
+    answers: list[Answer] = field(default_factory=list)
+    pictures: list[tuple[str, str] | None] = field(default_factory=list)
+    """Name and SHA-256 of each answer's image."""
+    trace: list[dict[str, Any]] = field(default_factory=list)
+    fault: Unwritable | None = None
+
+
+class InterleavedWriter(Writer):
+    """Writes texts and images; what belongs to reading, failing and going on is ``Writer``'s."""
+
+    def write(self, items: Sequence[InterleavedItem]) -> None:
+        self.run.add_failures([{"id": item, "reason": reason} for item, reason in self.settings.dataset.left_out()])
+        super().write(items)
+        records = [*self.run.predictions.values(), *self.run.dropped().values()]
+        remove_others(self.run.path, [step["image"] for record in records for step in record["steps"] if step["image"]])
+
+    def _load(self, first: InterleavedItem) -> None:
+        import torch
+
+        from magic_cli.decoding.request import Options
+        from magic_cli.interleaved.answers import Answering, Drawn
+        from magic_cli.interleaved.loading import load_interleaved_model
+        from magic_cli.interleaved.viewing import Viewer
+        from magic_cli.models.fast.compiling import require_compiler
+        from magic_cli.models.loading import load_image_text_model, resolve_device
+
+        settings = self.settings
+        if settings.run.threads is not None:
+            torch.set_num_threads(settings.run.threads)
+        device, dtype = resolve_device(settings.run.device), getattr(torch, settings.run.dtype.value)
+        self.model, models = load_interleaved_model(settings.interleaved_model, device=device, dtype=dtype, work=self.work)
+        scorer = None
+        if settings.decoding.needs_image:
+            scorer, models["image_text_model"] = load_image_text_model(settings.image_text_model, device=device, dtype=dtype, work=self.work)
+        self.run.use_models(models)
+        self.run.record(device=str(device), threads=torch.get_num_threads())
+        language_model = self.model.language_model
+        if settings.run.compile:
+            require_compiler(device)
+            language_model.compile()
+        settings.decoding.check(language_model, [])
+        self.model.drawing.check(settings.steps, settings.scheduler)
+        number = len(self.model.voken_ids)
+        if settings.force_image is not ForceImage.none and settings.max_new_tokens <= number:
+            raise SettingsError(f"max_new_tokens={settings.max_new_tokens}: an image takes {number} tokens, and force_image={settings.force_image.value} wants one; raise it")
+        way = language_model.prepare(
+            decoding_len=settings.decoding.decoding_len,
+            num_candidates=settings.decoding.num_candidates,
+            look_ahead=settings.interleaved_model.language_model.look_ahead.value,
+        )
+        self.run.record(look_ahead=way)
+        rules, stop = settings.rules.build(language_model)
+        lazy = device.type == "cpu" and not settings.run.trace if settings.run.lazy is None else settings.run.lazy
+        options = Options(rules=rules, lazy=lazy, settle_ties=settings.run.dtype.value == "float32")
+        self.answering = Answering(self.model, settings.decoding, options, stop, settings.force_image)
+        self.how = Drawn(settings.guidance, settings.steps, settings.scheduler)
+        self.viewer = Viewer(self.model, scorer, self.work)
+        self.reader = replace(self.reader, looks=(Look(self.viewer.prepare),))
+
+    def _judge(self, item: InterleavedItem, images: Sequence[ReadImage | UnreadableImage]) -> Outcome | list[ReadImage]:
+        """All images of an item, or why it cannot be written: the first that cannot be read."""
+        try:
+            self.task.refuse_unknown_past(item)
+        except Unwritable as reason:
+            return Unwritable(str(reason))
+        for path, image in zip(self.task.images(item), images, strict=True):
+            if isinstance(image, UnreadableImage):
+                return type(image)(f"{path}: {image}")
+        return list(images)
+
+    def _write_batch(self, batch: Sequence[InterleavedItem], images: Sequence[Any]) -> None:
+        self._fail(batch, images)
+        writable = [(item, outcome) for item, outcome in zip(batch, images, strict=True) if isinstance(outcome, list)]
+        if all(item.id in self.run.predictions for item, _ in writable):
+            return
+        stories = [self._begin_story(item, outcome) for item, outcome in writable]
+        for number in range(max(len(story.item.steps) for story in stories)):
+            going = [story for story in stories if story.fault is None and number < len(story.item.steps)]
+            self._take_step(going, number)
+        self._fail([story.item for story in stories], [story.fault for story in stories])
+        new = [story for story in stories if story.fault is None and story.item.id not in self.run.predictions]
+        self.run.add_trace([step for story in new for step in story.trace])  # item by item, wherever a kill may cut
+        self.run.add_predictions([self.task.record(story.item, story.answers, story.pictures, story.digests) for story in new])
+
+    def _begin_story(self, item: InterleavedItem, images: Sequence[ReadImage]) -> _Story:
+        paths = self.task.images(item)
+        seen = self.viewer.see([image.views[0].prepared for image in images])
+        return _Story(item, {path: image.digest for path, image in zip(paths, images, strict=True)}, dict(zip(paths, seen, strict=True)))
+
+    def _take_step(self, stories: Sequence[_Story], number: int) -> None:
+        """Write and draw the answers to one step of each story."""
+        ready: list[tuple[_Story, Prompt, Tensor | None]] = []
+        for story in stories:
+            try:
+                ready.append((story, *self._prompt(story, number)))
+            except Unwritable as reason:
+                story.fault = Unwritable(f"step {number + 1}: {reason}")
+        if not ready:
+            return
+        writing, prompts, features = zip(*ready, strict=True)
+        answers = self.answering.write(
+            prompts,
+            [self._seed(story, number, "text") for story in writing],
+            self._guides(features),
+            new_tokens=self.settings.max_new_tokens,
+            on_step=self._tracer(writing, number) if self.settings.run.trace else None,
+        )
+        self.work.add("tokens_written", sum(len(answer.ids) for answer in answers))
+        with self.work.phase("drawing"):
+            self.answering.draw(answers, [self._seed(story, number, "image") for story in writing], self.how)
+        for story, answer in zip(writing, answers, strict=True):
+            story.answers.append(answer)
+            story.pictures.append(self._keep(story, number, answer))
+
+    def _keep(self, story: _Story, number: int, answer: Answer) -> tuple[str, str] | None:
+        """Save an answer's image, and look at it if later steps will; returns its name and SHA-256."""
+        if answer.image is None:
+            return None
+        self.work.add("images_drawn", 1)
+        name = picture_name(story.item.id, number + 1)
+        digest = save_picture(self.run.path, name, answer.image)
+        is_looked_at = self.settings.history is History.self and number + 1 < len(story.item.steps)
+        if is_looked_at and self.settings.context.keeps(Part(image=Path(name))):
+            [story.seen[Path(name)]] = self.viewer.see([self.viewer.prepare(answer.image)])
+        return name, digest
+
+    def _seed(self, story: _Story, number: int, what: str) -> int:
+        """Depends on the item, its step and nothing that is computed."""
+        options = self.settings.run
+        return item_seed(options.seed, f"{story.item.id}\0{number}\0{what}", options.repeat)
+
+    def _guides(self, features: Sequence[Tensor | None]) -> list[Guide]:
+        """Of a method that looks at an image."""
+        import torch
+
+        if self.viewer.scorer is None:
+            return []
+        return [self.settings.decoding.image_guide(self.viewer.scorer, torch.stack(features))]
+
+    def _prompt(self, story: _Story, number: int) -> tuple[Prompt, Tensor | None]:
+        """What the language model reads before its answer, and the feature of the last image in it, of methods that look at one.
+
+        Raises:
+            Unwritable: It is too long, holds a token that stands for an image, or no image to look at.
+        """
+        answers = [self._answer_of(story, place) for place in range(number)]
+        pieces = step_prompt(story.item, number, answers, self.settings.context, self.settings.prompt)
+        self._refuse_reserved(pieces)
+        text = "".join(piece if isinstance(piece, str) else self.model.slot_text for piece in pieces)
+        images = [story.seen[piece] for piece in pieces if isinstance(piece, Path)]
+        if self.settings.decoding.needs_image and not images:
+            raise Unwritable(f"decoding={method_name(self.settings.decoding)} looks at the last image before the answer, and there is none")
+        try:
+            prompt = self.model.prompt(text, [image.vectors for image in images])
+        except MagicError as error:
+            raise Unwritable(str(error)) from error
+        room, length = self.settings.decoding.decoding_len, len(prompt.ids)
+        least = len(self.model.voken_ids) + 1
+        if length + least > room:
+            raise Unwritable(f"its prompt has {counted(length, 'token')}, which leaves no room for an answer in decoding.decoding_len={room}; shorten it, or see less: context=text, context=none")
+        return prompt, images[-1].feature if images else None
+
+    def _answer_of(self, story: _Story, number: int) -> tuple[Part, ...]:
+        """The answer to an earlier step as this story looks back on it."""
+        if self.settings.history is History.gt:
+            return story.item.steps[number].target
+        answer, picture = story.answers[number], story.pictures[number]
+        parts = [answer.before, None if picture is None else Path(picture[0]), answer.after]
+        return tuple(Part(image=part) if isinstance(part, Path) else Part(part) for part in parts if part)
+
+    def _refuse_reserved(self, pieces: Sequence[Piece]) -> None:
+        tokens = self.model.language_model.token_texts([*self.model.voken_ids, self.model.slot_id])
+        for token in tokens:
+            if any(token in piece for piece in pieces if isinstance(piece, str)):
+                raise Unwritable(f"a text holds {token!r}, which stands for an image; take it out")
+
+    def _tracer(self, stories: Sequence[_Story], number: int) -> OnStep:
+        def trace(index: int, step: int, details: dict[str, Any]) -> None:
+            texts = self.model.language_model.token_texts(details.get("token_ids", [details["choice"]]))
+            stories[index].trace.append({"id": stories[index].item.id, "answer": number + 1, "step": step, **details, "tokens": texts})
+
+        return trace

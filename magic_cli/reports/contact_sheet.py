@@ -1,0 +1,37 @@
+"""A page that shows queries beside the images that were found for them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from magic_cli.reports.pages import as_html, document, picture
+from magic_cli.terminal.wording import counted
+
+_STYLE = ".images { display: flex; flex-wrap: wrap; gap: .8rem } figure { width: 200px }\n"
+
+
+def contact_sheet(results: Sequence[Mapping[str, Any]], folder: Path, *, total: int, embedded: bool) -> str:
+    """The page as HTML.
+
+    Args:
+        results: Lines of retrieved.jsonl; the paths of images are absolute or relative to ``folder``.
+        folder: Where the page will lie.
+        total: Number of queries, of which these are the first.
+        embedded: Thumbnails inside the page, which can then be sent around; else links to the image files.
+    """
+    shown = counted(len(results), "query", "queries") if len(results) == total else f"the first {len(results)} of {total} queries"
+    sections = "\n".join(_section(result, folder, embedded) for result in results)
+    return document("Retrieved images", f"<p>{shown}; below each image its id and its cosine with the query.</p>\n{sections}", _STYLE)
+
+
+def _section(result: Mapping[str, Any], folder: Path, embedded: bool) -> str:
+    figures = "\n".join(_figure(image, folder, embedded) for image in result["images"])
+    return f'<section>\n<h2>{as_html(result["query"])}</h2>\n<div class="images">\n{figures}\n</div>\n</section>'
+
+
+def _figure(image: Mapping[str, Any], folder: Path, embedded: bool) -> str:
+    caption = f"<figcaption>{as_html(image['id'])}<br>{image['score']:.3f}</figcaption>"
+    shown = picture(folder / image["image"], folder, embedded=embedded)  # an absolute path stays as it is
+    return f"<figure>{shown}{caption}</figure>"

@@ -1,0 +1,109 @@
+"""An index of captions, built once for each model and set of captions: CLIPRe's, and a memory's."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from magic_cli.data.paths import user_cache
+from magic_cli.errors import MagicError
+from magic_cli.image_features.cache import cache_name
+from magic_cli.terminal.progress import progress
+from magic_cli.retrieval.captions import load_captions, texts_digest
+from magic_cli.retrieval.features import Features
+from magic_cli.retrieval.search import Search, open_search
+from magic_cli.retrieval.settings import CaptionSource
+from magic_cli.retrieval.store import FeatureWriter
+from magic_cli.terminal.wording import counted
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from magic_cli.image_features.viewers import Circumstances, Viewer
+    from magic_cli.models.image_text.image_text_model import ImageTextModel
+
+_TEXTS_A_BATCH = 2048  # written at once; a kill loses no more
+_TEXTS_AT_ONCE = 256  # encoded at once, of similar length, so that little is padding
+
+
+class CaptionIndex:
+    """Finds captions for image features. To be opened with a model before its first use.
+
+    Args:
+        settings: Which captions, which index (``IndexSettings``, too).
+
+    Attributes:
+        captions: Its captions; the numbers of a search count them.
+        search: Who looks.
+
+    Raises:
+        MagicError: The captions cannot be had.
+    """
+
+    search: Search
+
+    def __init__(self, settings: CaptionSource) -> None:
+        self._settings = settings
+        self.captions = load_captions(settings)
+
+    def open(self, viewer: Viewer, where: Circumstances) -> dict[str, Any]:
+        """Open the index, which is built first if it is not there; returns what the manifest says of the captions.
+
+        Args:
+            viewer: The image-text model whose features are looked up.
+            where: What it runs on.
+        """
+        settings, texts, facts = self._settings, self.captions.texts, viewer.facts
+        digest = texts_digest(texts)
+        circumstances = {"device": str(where.device), "dtype": str(where.dtype), "texts": digest}
+        folder = user_cache("captions") / Path(cache_name(facts, **circumstances, features=settings.features)).stem
+        if settings.folder:
+            folder = Path(settings.folder).expanduser()
+        identity = {"kind": "texts", "model": {**facts, "logit_scale": None}, **circumstances}
+        build_text_features(settings, folder, texts, viewer.model, identity)
+        self.search = open_search(Features(folder, f"{settings.setting}.folder"), settings, threads=where.threads)
+        return {"name": settings.captions, "count": len(texts), "sha256": digest}
+
+    def best(self, features: Tensor, count: int) -> tuple[np.ndarray, np.ndarray]:
+        """Cosines (B, count) and numbers of the best captions for features (B, E), as ``Search.best``."""
+        return self.search.best(features.float().cpu().numpy(), count)
+
+
+def build_text_features(settings: CaptionSource, folder: Path, texts: Sequence[str], model: ImageTextModel, identity: Mapping[str, Any]) -> None:
+    """Encode texts into a folder of features; what is done is not done again.
+
+    Raises:
+        MagicError: A text has no feature, or the folder belongs to something else.
+    """
+    with FeatureWriter(folder, f"{settings.setting}.folder", identity, dtype=settings.features) as store:
+        if store.is_complete:
+            return
+        done = store.inputs_done
+        rest = f"{len(texts) - done:,} of {len(texts):,}" if done else f"{len(texts):,}"
+        print(f"magic: {settings.label}: encoding {counted(rest, 'caption')}, once; the index is kept in {folder}", file=sys.stderr)
+        with progress(len(texts), "index", "text", done=done) as bar:
+            for start in range(done, len(texts), _TEXTS_A_BATCH):
+                batch = texts[start : start + _TEXTS_A_BATCH]
+                features = encode_by_length(model, batch)
+                lengths = np.linalg.norm(features, axis=1)
+                if not (np.isfinite(lengths) & (lengths > 0)).all():
+                    odd = batch[int(np.argmin(np.isfinite(lengths) & (lengths > 0)))]
+                    raise MagicError(f"{settings.setting}.captions: the image-text model gives no feature for {odd[:60]!r}; set run.dtype=float32")
+                store.add(features, [{"text": text} for text in batch], [], inputs=len(batch))
+                bar.update(len(batch))
+        store.finish()
+
+
+def encode_by_length(model: ImageTextModel, texts: Sequence[str]) -> np.ndarray:
+    """(N, E) float32 features in the order of the texts; those of similar length are encoded together."""
+    order = sorted(range(len(texts)), key=lambda i: (len(texts[i]), i))
+    rows: list[Any] = [None] * len(texts)
+    for start in range(0, len(order), _TEXTS_AT_ONCE):
+        part = order[start : start + _TEXTS_AT_ONCE]
+        for place, feature in zip(part, model.encode_texts([texts[i] for i in part]).cpu().numpy(), strict=True):
+            rows[place] = feature
+    return np.stack(rows)

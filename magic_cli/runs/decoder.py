@@ -1,0 +1,182 @@
+"""What a run decodes with: method, guides, models and rules, loaded once; and the texts of a batch."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from magic_cli.data.images import UnreadableImage
+from magic_cli.decoding.guides import Guide
+from magic_cli.decoding.shortcuts.memory import StepMemory
+from magic_cli.guides.base import Images
+from magic_cli.image_features.cache import cache_folder
+from magic_cli.image_features.reading import ImageReader, ReadImage
+from magic_cli.models.work_counter import WorkCounter
+from magic_cli.runs.folder import RunFolder
+from magic_cli.runs.kinds import Item, Unwritable, WritingTask
+
+if TYPE_CHECKING:
+    from magic_cli.decoding.request import OnStep, Options
+    from magic_cli.models.language.language_model import HuggingFaceLanguageModel
+
+Features = Sequence[Any]
+"""Of one image: (E,) by each image-text model."""
+
+
+def item_seed(seed: int, item: str, repeat: int) -> int:
+    """Seed of one item's generator, in [0, 2**63): depends on nothing but its arguments.
+
+    >>> item_seed(0, "cat.jpg", 1) == item_seed(0, "cat.jpg", 1) != item_seed(0, "cat.jpg", 2)
+    True
+    """
+    digest = hashlib.sha256(f"{seed}\0{item}\0{repeat}".encode(errors="surrogatepass")).digest()
+    return int.from_bytes(digest[:8], "big") >> 1
+
+
+class Decoder:
+    """The models of a run, and all that is set for decoding.
+
+    Args:
+        settings: Of the command.
+        task: What is written.
+        reader: How image files are read.
+        work: Where work is counted.
+    """
+
+    def __init__(self, settings: Any, task: WritingTask, reader: ImageReader, work: WorkCounter) -> None:
+        self.settings, self.task, self.work = settings, task, work
+        self._reader = reader
+        # before torch and the models: files may be missing
+        self.method = settings.decoding.load()
+        self.guides = [guide.load() for guide in settings.chosen_guides.values()]
+        self.language_model: HuggingFaceLanguageModel | None = None
+        self.memory: StepMemory | None = None
+
+    def load(self, run: RunFolder, first: Item) -> None:
+        """Load the models and make them ready; ``first`` is the first item that a text is to be written for.
+
+        Raises:
+            MagicError: They cannot be had, or cannot do what is asked.
+        """
+        import torch
+
+        from magic_cli.image_features.viewers import Circumstances, Viewers
+        from magic_cli.models.loading import load_language_model, resolve_device
+
+        settings = self.settings
+        if settings.run.threads is not None:
+            torch.set_num_threads(settings.run.threads)
+        where = {"device": resolve_device(settings.run.device), "dtype": getattr(torch, settings.run.dtype.value)}
+        cache = cache_folder(settings.run.image_cache) if settings.run.cache_images else None
+        self.viewers = Viewers(self._reader, Circumstances(**where, threads=settings.run.threads, cache=cache, work=self.work))
+        models: dict[str, Any] = {}
+        if self.method.needs_language_model:
+            self.language_model, models["language_model"] = load_language_model(
+                settings.language_model, **where, work=self.work, check=lambda tokens: self._check(tokens, first)
+            )
+        if self.method.needs_image:
+            models["image_text_model"] = self.viewers.add(settings.image_text_model).facts
+        models |= self.method.open(self.viewers)
+        models |= {guide.setting: guide.open(self.viewers) for guide in self.guides}
+        run.use_models(models)
+        run.record(device=str(where["device"]), threads=torch.get_num_threads())
+        if self.language_model is not None:
+            self._prepare(run, where["device"])
+
+    def _check(self, tokens: Any, item: Item) -> None:
+        """Refuse what the language model cannot do before its weights are read; ``tokens`` are its ``models.tokens.Tokens``."""
+        try:
+            prompts = [self.task.prompt(tokens, item)]
+        except Unwritable:  # other items may do
+            prompts = []
+        self.method.check(tokens, prompts)
+
+    def _prepare(self, run: RunFolder, device: Any) -> None:
+        """Make the language model and what looks at its texts ready to decode."""
+        from magic_cli.models.fast.compiling import require_compiler
+
+        settings = self.settings
+        if settings.run.compile:
+            require_compiler(device)
+            self.language_model.compile()
+            for viewer in self.viewers.list:
+                viewer.model.compile_text()
+        # a trace leaves nothing out unless that is asked for
+        self.lazy = device.type == "cpu" and not settings.run.trace if settings.run.lazy is None else settings.run.lazy
+        self.rules, stop = settings.rules.build(self.language_model)
+        self.format = self.task.text_format(self.language_model, stop)
+        # in 16 bits, a step that is found again in another batch would often have another winner
+        self.exact = settings.run.dtype.value == "float32"
+        # a trace is the same to the last digit, whatever interrupts its run; what is remembered depends on that. On a GPU the batch
+        # would wait while each row follows its remembered steps
+        remembers = self.exact and settings.run.step_memory and not settings.run.trace and device.type == "cpu"
+        self.memory = StepMemory(settings.run.step_memory << 20) if remembers else None
+        way = self.language_model.prepare(
+            decoding_len=self.method.decoding_len,
+            num_candidates=self.method.num_candidates,
+            look_ahead=settings.language_model.look_ahead.value,
+        )
+        run.record(look_ahead=way)
+        if self.viewers.list:
+            run.record(incremental_text=self.viewers.list[0].model.text_tower is not None)
+
+    def prompt(self, item: Item) -> list[int]:
+        """Token ids that the item's text continues; none where nothing is written.
+
+        Raises:
+            Unwritable: The item cannot be written about.
+        """
+        return [] if self.language_model is None else self.task.prompt(self.language_model, item)
+
+    def encode(self, images: Sequence[ReadImage | None]) -> list[Features | UnreadableImage]:
+        """Features of images by every model that looks at them, or why one has none."""
+        return self.viewers.encode(images)
+
+    def write(self, items: Sequence[Item], features: Sequence[Features], on_step: OnStep | None) -> list[dict[str, Any]]:
+        """One text for each item, as ``task.prediction`` takes it: ``text``, and how it came about.
+
+        Args:
+            items: What is written about.
+            features: Of each item's image.
+            on_step: Called after each choice, for a trace.
+        """
+        from magic_cli.decoding.generate import generate
+
+        prompts = [self.prompt(item) for item in items]
+        written = generate(self.language_model, self.method, prompts, self._guides(items, features), self._options(items, on_step))
+        if self.memory is not None and self.memory.met:
+            self.work.add("steps_remembered", self.memory.met - self.work.counts["steps_remembered"])
+        return [
+            {"text": self.format.text(prompt, one.ids), "token_ids": one.ids} if one.text is None else {"text": one.text, **one.details}
+            for prompt, one in zip(prompts, written, strict=True)
+        ]
+
+    def _guides(self, items: Sequence[Item], features: Sequence[Features]) -> list[Guide]:
+        """What steers the texts of a batch."""
+        import torch
+
+        if not self.viewers.list:
+            return []
+        seen = tuple(torch.stack(column) for column in zip(*features, strict=True))
+        images = Images(seen, [self.task.image_names(item) for item in items])
+        guides: list[Guide] = [self.method.image_guide(self.viewers.list[0].model, seen[0])]
+        for guide in self.guides:
+            guides = guide.steer(guides, images)
+        return guides
+
+    def _options(self, items: Sequence[Item], on_step: OnStep | None) -> Options:
+        from magic_cli.decoding.request import Options
+
+        if self.language_model is None:
+            return Options()
+        run = self.settings.run
+        return Options(
+            text_format=self.format,
+            seeds=[item_seed(run.seed, item.id, run.repeat) for item in items],
+            rules=self.rules,
+            on_step=on_step,
+            lazy=self.lazy,
+            memory=self.memory,
+            settle_ties=self.exact,
+        )

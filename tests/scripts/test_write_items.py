@@ -1,0 +1,48 @@
+"""scripts/write_items.py: every data set becomes a file of items that gives the same prompts."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tests.files import lines
+from tests.interleaved_files import cc3m_table, mmdialog, vist_released
+
+from magic_cli.data.cc3m import Cc3mDataset
+from magic_cli.data.interleaved import read_interleaved
+from magic_cli.data.mmdialog import MmDialogDataset
+from magic_cli.data.vist import VistDataset, VistTask
+
+SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "write_items.py"
+
+
+def write(*words, cwd):
+    return subprocess.run([sys.executable, str(SCRIPT), *map(str, words)], cwd=cwd, env=os.environ, capture_output=True, text=True, timeout=100)
+
+
+@pytest.mark.parametrize(
+    ("name", "make", "setting", "dataset", "left_out"),
+    [
+        ("vist_train", vist_released, "annotations", lambda file: VistDataset("vist", annotations=file, tasks=list(VistTask), apart=True), 1),
+        ("mmdialog", mmdialog, "conversations", lambda file: MmDialogDataset("mmdialog", conversations=file), 0),
+        ("cc3m_train", cc3m_table, "captions", lambda file: Cc3mDataset("cc3m", captions=file, instructions=100), 0),
+    ],
+)
+def test_file_of_items_gives_the_items_of_the_data_set(tmp_path, name, make, setting, dataset, left_out):
+    file = make(tmp_path)
+    done = write(f"dataset={name}", f"dataset.{setting}={file}", "--output", "items.jsonl", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert read_interleaved(tmp_path / "items.jsonl", setting="x") == dataset(str(file)).load()
+    assert len(lines(tmp_path / "items.left_out.jsonl")) == left_out
+
+
+def test_slips_are_one_line(tmp_path, tiny_language_model_folder):
+    file = mmdialog(tmp_path)
+    words = ["dataset=mmdialog_train", f"dataset.conversations={file}", "--output", "items.jsonl"]
+    done = write(*words, cwd=tmp_path)
+    assert done.returncode == 2 and "dataset.max_tokens=50 counts tokens of the model that is trained" in done.stderr
+    done = write(*words, "--tokenizer", tiny_language_model_folder, cwd=tmp_path)
+    assert done.returncode == 2 and "no items found" in done.stderr  # the first turn is too long
+    done = write("dataset=nothing", "--output", "items.jsonl", cwd=tmp_path)
+    assert done.returncode == 2 and "nothing" in done.stderr and done.stderr.count("\n") == 1
