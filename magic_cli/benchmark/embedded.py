@@ -14,6 +14,7 @@ from magic_cli.benchmark.settings import BenchSettings
 from magic_cli.benchmark.workloads import Workload, prepared
 from magic_cli.data.image_folders import find_images
 from magic_cli.data.images import UnreadableImage, open_image
+from magic_cli.data.paths import expanded
 from magic_cli.decoding.text import CaptionFormat
 from magic_cli.errors import SettingsError
 from magic_cli.models.embedded.image_text_model import EmbeddedImageTextModel
@@ -70,7 +71,7 @@ def photo_files(folder: str | None) -> list[Path]:
     Raises:
         SettingsError: There are none.
     """
-    root = Path(folder).expanduser() if folder else _SAMPLE_PHOTOS
+    root = expanded(folder) if folder else _SAMPLE_PHOTOS
     remedy = "set photos to a folder of photos, or parts without embedded"
     try:
         files = find_images(root).paths

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from magic_cli.benchmark.settings import BenchSettings
-from magic_cli.data.paths import make_output
+from magic_cli.data.paths import expanded, make_output
 from magic_cli.terminal.progress import Progress, progress
 from magic_cli.files import write_atomically
 from magic_cli.provenance import provenance
@@ -81,7 +81,7 @@ def _plain(settings: BenchSettings) -> dict[str, Any]:
 
 
 def _folder(settings: BenchSettings) -> Path:
-    folder = Path(settings.output).expanduser() if settings.output else Path("runs", "bench", time.strftime("%Y%m%d-%H%M%S"))
+    folder = expanded(settings.output) if settings.output else Path("runs", "bench", time.strftime("%Y%m%d-%H%M%S"))
     make_output(folder)
     return folder
 

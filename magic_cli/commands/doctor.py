@@ -13,6 +13,7 @@ from typing import Any
 
 from magic_cli import __version__
 from magic_cli.configuration.composing import find_config_dir
+from magic_cli.data.paths import expanded
 from magic_cli.errors import MagicError, SettingsError
 from magic_cli.metrics.base import MetricUnavailable
 from magic_cli.metrics.java.runtime import find_java
@@ -80,7 +81,7 @@ def _machine() -> Iterator[Finding]:
 
 def _model(place: str) -> Iterator[Finding]:
     """What loading a model finds."""
-    path = Path(place).expanduser()
+    path = expanded(place)
     if not path.exists():
         looked = f"looked at {path.absolute()}"
         raise SettingsError(f"--model {place}: no such file or folder ({looked}); name a model's folder, or its .gguf, .pt or .safetensors file")

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from magic_cli.data.json_files import read_json, read_json_object
-from magic_cli.data.paths import make_output, named_paths
+from magic_cli.data.paths import expanded, make_output, named_paths
 from magic_cli.errors import MagicError
 from magic_cli.human_eval.answers import read_ratings
 from magic_cli.human_eval.aspects import ASPECTS
@@ -45,7 +45,7 @@ def _make(settings: HumanEvalSettings) -> None:
     photos = _photos(items, settings)
     forms = make_forms(items, photos, annotators=settings.annotators, seed=settings.seed)
     key = make_key(forms, {system.name: str(system.source) for system in systems}, settings.seed)
-    folder = Path(settings.output).expanduser() if settings.output else Path("runs/human-eval") / key["study"][:8]
+    folder = expanded(settings.output) if settings.output else Path("runs/human-eval") / key["study"][:8]
     _write_study(folder, forms, key)
     _tell(systems, forms, photos=len(photos), left_out=left_out)
     for form in forms:
@@ -55,7 +55,7 @@ def _make(settings: HumanEvalSettings) -> None:
 
 def _photos(items: Sequence[Item], settings: HumanEvalSettings) -> dict[str, str]:
     """Data URI of the photo of every title that has one."""
-    folder = Path(settings.images).expanduser() if settings.images else None
+    folder = expanded(settings.images) if settings.images else None
     if folder is not None and not folder.is_dir():
         raise MagicError(f"images={folder}: no such folder (looked at {folder.absolute()})")
     may_lack = settings.missing_photos is MissingPhotos.without
@@ -89,7 +89,7 @@ def _tell(systems: Sequence[StorySystem], forms: Sequence[Form], *, photos: int,
 
 def _score(settings: HumanEvalSettings) -> None:
     """Print the tables and write scores.json."""
-    key_file = Path(settings.key).expanduser()
+    key_file = expanded(settings.key)
     key = read_json(key_file, setting="key", hint="name the key.json that `magic human-eval make` wrote")
     check_key(key, settings.key)
     paths = [Path(file) for file in _named(settings.files)]
@@ -100,7 +100,7 @@ def _score(settings: HumanEvalSettings) -> None:
     labels = {aspect.key: aspect.label for aspect in ASPECTS}
     as_json = settings.format.value == "json"
     print(text if as_json else render(human_eval_tables(document, labels), settings.format.value), end="", flush=True)
-    folder = Path(settings.output).expanduser() if settings.output else key_file.parent
+    folder = expanded(settings.output) if settings.output else key_file.parent
     make_output(folder)
     write_atomically(folder / _SCORES, text)
     print(f"magic: {folder / _SCORES}; `magic table 3` reads it", file=sys.stderr)

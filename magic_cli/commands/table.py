@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from magic_cli.commands.evaluate import DONE, NOT_ALL_RUN, tell_not_run
+from magic_cli.data.paths import expanded
 from magic_cli.errors import SettingsError
 from magic_cli.evaluation.answer_rows import measure_answers
 from magic_cli.evaluation.corpora import find_systems
@@ -51,7 +52,7 @@ def run(settings: TableSettings) -> int:
     if settings.human_scores:
         if "story" not in sections:
             raise SettingsError(f"human_scores={settings.human_scores}: belongs to table 3, not to {_numbers(tables)}")
-        measured = add_human_scores(measured, Path(settings.human_scores).expanduser())
+        measured = add_human_scores(measured, expanded(settings.human_scores))
     built = build_tables(numbers, measured)
     print(render(built, settings.format.value), end="", flush=True)
     return tell_not_run([document for runs in measured.values() for document in runs], built, settings)
@@ -87,7 +88,7 @@ def show_sweep(settings: TableSettings) -> int:
         check_plotting(sweep)
     print(render([sweep_table(sweep)], settings.format.value), end="", flush=True)
     if settings.plot:
-        for file in plot_sweep(sweep, Path(settings.output or Path("runs", SWEEP)).expanduser()):
+        for file in plot_sweep(sweep, expanded(settings.output or Path("runs", SWEEP))):
             print(f"magic: {file}", file=sys.stderr)
     problems = [f"{run.folder} {run.problem}" for point in sweep.points for run in point.runs if run.problem]
     for problem in problems:

@@ -14,7 +14,7 @@ from magic_cli.data.cc3m_shards import shard_rows
 from magic_cli.data.interleaved import InterleavedItem, Part, Step
 from magic_cli.data.interleaved_datasets import InterleavedDataset
 from magic_cli.data.json_files import whole_characters
-from magic_cli.data.paths import named_paths
+from magic_cli.data.paths import expanded, named_paths
 from magic_cli.data.text_files import read_text, text_lines
 from magic_cli.errors import MOST_ITEMS, MOST_SEED, MagicError, SettingsError, require
 
@@ -94,16 +94,16 @@ class Cc3mDataset(InterleavedDataset):
         """Number from 0, caption and image of each row."""
         files = named_paths(self.captions)
         if not files:
-            raise MagicError(f"dataset.captions={self.captions}: no such file (looked at {Path(self.captions).expanduser().absolute()}); {HINT}")
+            raise MagicError(f"dataset.captions={self.captions}: no such file (looked at {expanded(self.captions).absolute()}); {HINT}")
         are_shards = [file.suffix == ".tar" for file in files]
         if any(are_shards):
             if not all(are_shards):
                 raise MagicError(f"dataset.captions={self.captions}: names shards and other files ({files[are_shards.index(False)]}); name either")
-            yield from shard_rows(files, Path(self.root).expanduser() if self.root else files[0].parent / "unpacked")
+            yield from shard_rows(files, expanded(self.root, "dataset.root") if self.root else files[0].parent / "unpacked")
             return
         if len(files) > 1:
             raise MagicError(f"dataset.captions={self.captions}: names {len(files)} tables; name one")
-        root = Path(self.root).expanduser() if self.root else files[0].parent
+        root = expanded(self.root, "dataset.root") if self.root else files[0].parent
         for number, (caption, name) in enumerate(_table(files[0], released=self.released)):
             yield number, caption, root / name
 

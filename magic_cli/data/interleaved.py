@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from magic_cli.data.json_files import read_records, whole_characters
+from magic_cli.data.paths import expanded
 from magic_cli.errors import MagicError
 
 HINT = (
@@ -104,7 +105,7 @@ def read_interleaved(path: Path, *, setting: str, images: str | None = None) -> 
     """
     document = read_records(path, setting=setting, hint=HINT)
     rows = document if isinstance(document, list) else [document]
-    folder = Path(images).expanduser() if images else path.parent
+    folder = expanded(images) if images else path.parent
     items: dict[str, InterleavedItem] = {}
     for number, row in enumerate(rows, start=1):
         place = f"{setting}={path} record {number}"

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from magic_cli.data.interleaved import HINT, InterleavedItem, Part, Step, part_of, read_interleaved
+from magic_cli.data.paths import expanded
 from magic_cli.errors import MOST_ITEMS, MagicError, SettingsError, require
 
 IMAGE, TEXT = "image:", "text:"
@@ -102,10 +103,10 @@ class ItemFile(InterleavedDataset):
             raise SettingsError(f"dataset.items is not set; {HINT}")
 
     def read(self) -> list[InterleavedItem]:
-        return read_interleaved(Path(self.items).expanduser(), setting="dataset.items", images=self.root)
+        return read_interleaved(expanded(self.items, "dataset.items"), setting="dataset.items", images=self.root)
 
 
 def _part(word: str) -> Part:
     if word.startswith(IMAGE):
-        return part_of("image", str(Path(word.removeprefix(IMAGE)).expanduser()), Path())
+        return part_of("image", str(expanded(word.removeprefix(IMAGE))), Path())
     return part_of("text", word.removeprefix(TEXT), Path())

@@ -12,6 +12,7 @@ from magic_cli.data.interleaved import InterleavedItem, Part, Step
 from magic_cli.data.interleaved_datasets import InterleavedDataset
 from magic_cli.data.json_files import whole_characters
 from magic_cli.data.json_text import JSONFault, parse_object
+from magic_cli.data.paths import expanded
 from magic_cli.data.text_files import read_text, text_lines
 from magic_cli.errors import MOST_ITEMS, MagicError, SettingsError, require
 
@@ -69,8 +70,8 @@ class MmDialogDataset(InterleavedDataset):
         """The items; and the turns before which dialogues end, ``<dialogue>_<turn>``."""
         if self.max_tokens is not None and self._count_tokens is None:
             raise SettingsError(f"dataset.max_tokens={self.max_tokens} counts tokens of the model that is trained; for other commands set it to null")
-        file = Path(self.conversations).expanduser()
-        root = Path(self.root).expanduser() if self.root else file.parent
+        file = expanded(self.conversations, "dataset.conversations")
+        root = expanded(self.root, "dataset.root") if self.root else file.parent
         items: dict[str, InterleavedItem] = {}
         left_out = []
         for number, dialogue, turns in _dialogues(file):

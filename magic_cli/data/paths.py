@@ -17,12 +17,12 @@ def user_cache(name: str) -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache").absolute() / "magic" / name
 
 
-def expanded(path: str | Path, setting: str) -> Path:
+def expanded(path: str | Path, setting: str = "") -> Path:
     """A path as the user typed it, with ``~`` and ``~name`` expanded.
 
     Args:
         path: The path.
-        setting: What the user calls it, for the error message.
+        setting: What the user calls it, for the error message; "": nothing, a word of the command line.
 
     Raises:
         SettingsError: There is no such user.
@@ -31,7 +31,8 @@ def expanded(path: str | Path, setting: str) -> Path:
         return Path(path).expanduser()
     except RuntimeError:
         user = Path(path).parts[0]
-        raise SettingsError(f"{setting}={path}: there is no user {user[1:]!r} whose folder {user} could be; write ./{path} for a file of this name") from None
+        place = f"{setting}={path}" if setting else str(path)
+        raise SettingsError(f"{place}: there is no user {user[1:]!r} whose folder {user} could be; write ./{path} for a file of this name") from None
 
 
 def named_paths(word: str, *, setting: str = "path") -> list[Path]:

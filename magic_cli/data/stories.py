@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from magic_cli.data.json_files import holds_json, parse_records, read_records
+from magic_cli.data.paths import expanded
 from magic_cli.data.text_files import read_text, text_lines
 from magic_cli.data.text_tables import is_named_csv, is_story_header, titled_rows
 from magic_cli.errors import MagicError
@@ -53,7 +54,7 @@ def read_titles(path: Path, *, images: str | None = None) -> list[StoryRecord]:
         document = titled_rows(text, f"dataset.titles={path}", ("title",))
     if document is not None:
         rows = document if isinstance(document, list) else [document]
-        folder = Path(images).expanduser() if images else path.parent
+        folder = expanded(images) if images else path.parent
         records = [_of_json(row, f"dataset.titles={path} record {number}", number, folder) for number, row in enumerate(rows, start=1)]
     else:
         lines = [(number, line) for number, line in text_lines(text) if number > 1 or not is_story_header(line)]

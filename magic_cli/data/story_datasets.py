@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from magic_cli.data.images import UnreadableImage, require_file
+from magic_cli.data.paths import expanded
 from magic_cli.data.stories import StoryRecord, clean_title, for_each_image, read_retrieved, read_titles, with_images
 from magic_cli.errors import MOST_ITEMS, MagicError, SettingsError, require
 from magic_cli.terminal.wording import counted
@@ -52,7 +52,7 @@ class StoryDataset:
         if not needs_image:
             return records
         if self.retrieved:
-            records = with_images(records, read_retrieved(Path(self.retrieved).expanduser(), setting="dataset.retrieved"))
+            records = with_images(records, read_retrieved(expanded(self.retrieved), setting="dataset.retrieved"))
         elif not any(record.images for record in records):
             raise SettingsError(
                 f"dataset.retrieved is not set, and no title of dataset={self.name} names an image; give the file that `magic "
@@ -97,7 +97,7 @@ class TitleList(StoryDataset):
             clean_title(title, f"dataset.title={title!r}")
 
     def load(self, *, needs_image: bool) -> list[StoryRecord]:
-        image = Path(self.image).expanduser() if self.image else None
+        image = expanded(self.image, "dataset.image") if self.image else None
         if needs_image and image:
             try:
                 require_file(image)
@@ -107,7 +107,7 @@ class TitleList(StoryDataset):
 
     def read(self) -> list[StoryRecord]:
         titles = dict.fromkeys(clean_title(title, "dataset.title") for title in self.title)
-        images = (Path(self.image).expanduser(),) if self.image else ()
+        images = (expanded(self.image, "dataset.image"),) if self.image else ()
         return [StoryRecord(title, title, title, images=images) for title in titles]
 
     def hint(self) -> str:
@@ -132,7 +132,7 @@ class TitleFile(StoryDataset):
             raise SettingsError(f"dataset.titles is not set; {self.hint()}")
 
     def read(self) -> list[StoryRecord]:
-        return read_titles(Path(self.titles).expanduser(), images=self.root)
+        return read_titles(expanded(self.titles, "dataset.titles"), images=self.root)
 
     def hint(self) -> str:
         return "set dataset.titles to a file of title<TAB>story or of JSON lines, and dataset.retrieved to the images of its titles"

@@ -13,6 +13,7 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
+from magic_cli.data.paths import expanded
 from magic_cli.errors import MagicError
 
 LARGEST_FILE = 4 << 30
@@ -85,7 +86,7 @@ def read_bytes(path: Path, *, setting: str, hint: str) -> bytes:
     """
     place = named(setting, path)
     try:
-        path = path.expanduser()
+        path = expanded(path)
         _refuse_endless(path, place, hint)
         with path.open("rb") as stream:
             data = _limited(stream, place)

@@ -13,6 +13,7 @@ from typing import Any
 from magic_cli.data.annotations import AnnotatedImage, coco_images, karpathy_images
 from magic_cli.data.bundled_coco import load_bundled_coco_captions
 from magic_cli.data.json_files import holds_json, parse_records, read_json
+from magic_cli.data.paths import expanded
 from magic_cli.data.predictions import read_system
 from magic_cli.data.record_fields import ID_KEYS, column_word, item_id, record_texts
 from magic_cli.data.text_files import read_text, text_lines
@@ -116,8 +117,8 @@ def read_plain(path: Path, form: TextForm, *, setting: str = _SETTING) -> Groups
     Raises:
         MagicError: It is missing, or it is not plain which part of it is text; names the line.
     """
-    if path.expanduser().is_dir():
-        return _run(path.expanduser(), form, setting)
+    if expanded(path).is_dir():
+        return _run(expanded(path), form, setting)
     text, name = read_text(path, setting=setting, hint=HINT), path.name.removesuffix(".gz").lower()
     place = f"{setting}={path}"
     if name.endswith((".jsonl", ".json")) or holds_json(text):

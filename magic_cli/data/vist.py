@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import cached_property
-from pathlib import Path
 
 from magic_cli.data.interleaved import InterleavedItem, Part, Step
 from magic_cli.data.interleaved_datasets import InterleavedDataset
+from magic_cli.data.paths import expanded
 from magic_cli.data.vist_files import HINT, FindImage, Scene, mapped_images, named_images, read_stories
 from magic_cli.errors import MOST_SEED, SettingsError, require
 
@@ -86,9 +86,9 @@ class VistDataset(InterleavedDataset):
     @cached_property
     def _found(self) -> tuple[list[InterleavedItem], list[tuple[str, str]]]:
         """The items, and the stories that are left out."""
-        file = Path(self.annotations).expanduser()
+        file = expanded(self.annotations, "dataset.annotations")
         stories, is_released = read_stories(file, original=self.original_text)
-        root = Path(self.root).expanduser() if self.root else file.parent
+        root = expanded(self.root, "dataset.root") if self.root else file.parent
         find = mapped_images(file, root, self.mapping) if is_released else named_images(root)
         items: list[InterleavedItem] = []
         left_out = []

@@ -9,6 +9,7 @@ from typing import Any
 
 from magic_cli.data.image_folders import find_images
 from magic_cli.data.json_files import read_json, whole_characters
+from magic_cli.data.paths import expanded
 from magic_cli.errors import MagicError
 
 HINT = "set dataset.annotations to VIST's train|val|test.story-in-sequence.json, or to the released layout's val_cleaned.json (data/README.md)"
@@ -96,7 +97,7 @@ def mapped_images(annotations: Path, root: Path, mapping: str | None) -> FindIma
         MagicError: It is missing, or not as expected.
     """
     hint = "the released layout has it beside the stories; name it with dataset.mapping=FILE"
-    file = Path(mapping).expanduser() if mapping else annotations.with_name(annotations.name.replace(_CLEANED, _MAPPING))
+    file = expanded(mapping) if mapping else annotations.with_name(annotations.name.replace(_CLEANED, _MAPPING))
     if file == annotations:
         raise MagicError(f"dataset.mapping is not set, and {annotations.name} has no {_CLEANED!r} in its name to find it by; {hint}")
     places = read_json(file, setting="dataset.mapping", hint=hint)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from magic_cli.data.image_lookup import ImageLookup
-from magic_cli.data.paths import named_paths
+from magic_cli.data.paths import expanded, named_paths
 from magic_cli.data.predictions import read_system
 from magic_cli.data.references import ReferenceSet
 from magic_cli.data.system import System
@@ -49,7 +49,7 @@ def find_systems(patterns: Sequence[str], *, id_key: str | None, caption_key: st
     for pattern in patterns:
         found = named_paths(pattern, setting="systems")
         if not found:
-            raise SettingsError(f"systems={pattern}: no such file or folder (looked at {Path(pattern).expanduser().absolute()})")
+            raise SettingsError(f"systems={pattern}: no such file or folder (looked at {expanded(pattern).absolute()})")
         paths += found
     paths = list({path.resolve(): path for path in paths}.values())
     systems = [read_system(path, id_key=id_key, caption_key=caption_key) for path in paths]

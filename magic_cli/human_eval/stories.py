@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from magic_cli.data.json_files import read_growing_lines, read_records
+from magic_cli.data.paths import expanded
 from magic_cli.data.predictions import system_name
 from magic_cli.errors import MagicError, SettingsError
 
@@ -65,7 +66,7 @@ def read_systems(files: Sequence[str], named: Sequence[str], *, human: bool) -> 
         MagicError: A file is no story file, or two systems have one name.
     """
     pairs = [(None, file) for file in files] + [_split_name(word) for word in named]
-    systems = [_read_system(Path(file).expanduser(), name) for name, file in pairs]
+    systems = [_read_system(expanded(file), name) for name, file in pairs]
     if human:
         systems.append(_human(systems))
     for name, count in Counter(system.name for system in systems).items():

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from magic_cli.data.paths import user_cache
+from magic_cli.data.paths import expanded, user_cache
 from magic_cli.models.sources import EMBEDDED_PACKAGES
 
 log = logging.getLogger(__name__)
@@ -40,7 +40,7 @@ _AT_ONCE = 500
 def cache_folder(setting: str | None) -> Path:
     """The folder of the setting, or the user's: ``magic/images`` below XDG_CACHE_HOME, else below ~/.cache."""
     if setting:
-        return Path(setting).expanduser().absolute()
+        return expanded(setting).absolute()
     return user_cache("images")
 
 

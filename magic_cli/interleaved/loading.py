@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
 from typing import Any
 
 import torch
 
+from magic_cli.data.paths import expanded
 from magic_cli.interleaved.drawing import Drawing
 from magic_cli.interleaved.folders import naming, part_folder, require_extra
 from magic_cli.interleaved.mapper import VokenMapper
@@ -97,7 +97,7 @@ def read_parts(settings: InterleavedModelSettings, *, dtype: torch.dtype, seed: 
     width = language_model.get_input_embeddings().weight.shape[1]
     folder = part_folder(settings.vision, "vision")
     with naming(settings.vision):
-        projection = Path(settings.vision.projection).expanduser() if settings.vision.projection else None
+        projection = expanded(settings.vision.projection) if settings.vision.projection else None
         reader = ImageReader.load(folder, width, projection=projection, dtype=dtype)
         source["vision"] = describe_source(settings.vision, folder)
     folder = part_folder(settings.diffusion, "diffusion")

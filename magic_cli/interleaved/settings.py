@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum
-from pathlib import Path
 from typing import Any
 
+from magic_cli.data.paths import expanded
 from magic_cli.errors import SettingsError, require
 from magic_cli.models.settings import LanguageModelSettings, ModelSource
 
@@ -47,7 +47,7 @@ class VisionPart(ModelSource):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.projection and not Path(self.projection).expanduser().is_file():
+        if self.projection and not expanded(self.projection).is_file():
             raise SettingsError(
                 f"{self.group}.projection={self.projection}: no such file; name the safetensors file that scripts/convert_minigpt5.py made of "
                 "MiniGPT-4's checkpoint, or set null for the folder's own projection"
@@ -114,7 +114,7 @@ class InterleavedModelSettings:
 
     def __post_init__(self) -> None:
         require("num_vokens", self.num_vokens, at_least=1, limit=1024, prefix=GROUP)
-        if self.vokens and self.vokens != TINY and not Path(self.vokens).expanduser().is_dir():
+        if self.vokens and self.vokens != TINY and not expanded(self.vokens).is_dir():
             raise SettingsError(
                 f"{GROUP}.vokens={self.vokens}: no such folder; name the folder that `magic train-vokens` wrote, or set null for fresh vokens"
             )

@@ -15,6 +15,7 @@ from typing import Any
 from torch import Tensor
 
 from magic_cli.data.json_text import JSONFault, parse_object
+from magic_cli.data.paths import expanded
 from magic_cli.errors import MagicError, SettingsError
 from magic_cli.files import write_atomically
 from magic_cli.interleaved.adapters import Adapter, describe
@@ -55,7 +56,7 @@ class TrainedVokens:
         Raises:
             MagicError: It is no such folder, or damaged.
         """
-        folder = TINY_FOLDER / "vokens" if place == TINY else Path(place).expanduser()
+        folder = TINY_FOLDER / "vokens" if place == TINY else expanded(place)
         setting = f"{GROUP}.vokens={place}"
         file = folder / CONFIG
         if not file.is_file():

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
 
+from magic_cli.data.paths import expanded
 from magic_cli.errors import MagicError, SettingsError
 from magic_cli.metrics.base import Corpus, Metric, MetricUnavailable
 from magic_cli.metrics.image_text import open_all, remember
@@ -90,8 +91,8 @@ class ImageNetworkMetric(Metric):
     _network: NetworkFeatures | None = None
 
     def __post_init__(self) -> None:
-        if self.weights and not os.path.isfile(Path(self.weights).expanduser()):
-            raise SettingsError(f"metrics.{self.name}.weights={self.weights}: no such file (looked at {Path(self.weights).expanduser().absolute()})")
+        if self.weights and not os.path.isfile(expanded(self.weights)):
+            raise SettingsError(f"metrics.{self.name}.weights={self.weights}: no such file (looked at {expanded(self.weights).absolute()})")
 
     def connect(self, network: NetworkFeatures) -> None:
         """Use this network; metrics may share it."""

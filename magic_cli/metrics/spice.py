@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from magic_cli.data.paths import expanded
 from magic_cli.errors import MOST_SECONDS, MOST_THREADS, SettingsError, require
 from magic_cli.metrics.base import Corpus, Measure, Metric, MetricUnavailable, Scores
 from magic_cli.metrics.java.runtime import find_java, temporary_folder
@@ -96,7 +97,7 @@ class Spice(Metric):
 
     def cache_folder(self) -> Path:
         """Where parses and counts are kept; another version of SPICE or CoreNLP has another folder."""
-        folder = Path(self.cache).expanduser().absolute() if self.cache else spice_folder()
+        folder = expanded(self.cache).absolute() if self.cache else spice_folder()
         return folder / "spice-1.0-corenlp-3.6.0"
 
     def _count(self, tool: SpiceTool, pairs: Sequence[Pair]) -> dict[Pair, np.ndarray]:

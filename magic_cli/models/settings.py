@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum
-from pathlib import Path
 from typing import Any, ClassVar
 
+from magic_cli.data.paths import expanded
 from magic_cli.errors import MOST_THREADS, SettingsError, require
 
 MOST_SIDE_BY_SIDE = 65_536
@@ -63,14 +63,14 @@ class ModelSource:
     def __post_init__(self) -> None:
         if not self.name and not self.path:
             raise SettingsError(f"{self.group}.path or {self.group}.name must name a model")
-        if self.path and not Path(self.path).expanduser().exists():
-            place = Path(self.path).expanduser().absolute()
+        if self.path and not expanded(self.path, f"{self.group}.path").exists():
+            place = expanded(self.path, f"{self.group}.path").absolute()
             raise SettingsError(f"{self.group}.path={self.path}: no such {self.path_is} (looked at {place}); correct the path, or set it to null to use {self.name}")
 
     @property
     def source(self) -> str:
         """What a loader is given."""
-        return str(Path(self.path).expanduser()) if self.path else str(self.name)
+        return str(expanded(self.path, f"{self.group}.path")) if self.path else str(self.name)
 
 
 @dataclass

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from magic_cli.data.paths import named_paths
+from magic_cli.data.paths import expanded, named_paths
 from magic_cli.data.run_files import read_manifest
 from magic_cli.errors import SettingsError
 from magic_cli.reports.paper import ALL_TABLES, Paper, load_paper
@@ -54,7 +54,7 @@ def locate(places: Sequence[str], pairs: Sequence[str], paper: Paper | None = No
         raise SettingsError("--row: a file was given for two rows; each file is one row")
     named = {path.resolve() for path in located.rows}
     for place in places:
-        path, found = Path(place).expanduser(), named_paths(place)
+        path, found = expanded(place), named_paths(place)
         if not found:
             raise SettingsError(f"{place}: no such file or folder (looked at {path.absolute()}), and no number of a table")
         for candidate in (inner for outer in found for inner in candidates(outer)):
@@ -92,7 +92,7 @@ def is_run(path: Path) -> bool:
 
 def _pair(pair: str, paper: Paper) -> tuple[Path, str]:
     row, equals, place = pair.partition("=")
-    path = Path(place).expanduser()
+    path = expanded(place)
     if not equals or not place:
         raise SettingsError(f"--row {pair}: must be ROW=FILE, as in --row coco/magic=preds.json")
     row = paper.row(row).id

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from magic_cli.data.paths import named_paths
+from magic_cli.data.paths import expanded, named_paths
 from magic_cli.data.run_files import METRICS, read_manifest, read_scores
 from magic_cli.errors import MagicError, SettingsError, nearest
 from magic_cli.reports.paper_rows import flat
@@ -108,7 +108,7 @@ def read_sweep(places: Sequence[str], metric: str, *, measures: Sequence[str] = 
         if measures and metric not in {*measures, *known}:
             raise SettingsError(f"metric={metric}: no such measure; {nearest(metric, list(dict.fromkeys([*known, *measures])))}")
         had = f"evaluated by {', '.join(known)}" if known else "none is evaluated"
-        patterns = " ".join(place if is_run(Path(place).expanduser()) or "*" in place else f"'{place}/*'" for place in places)
+        patterns = " ".join(place if is_run(expanded(place)) or "*" in place else f"'{place}/*'" for place in places)
         raise SettingsError(
             f"metric={metric}: {'the run is not' if len(runs) == 1 else f'none of {len(runs)} runs is'} finished and evaluated by it ({had}); first run `magic evaluate {patterns}`, or "
             f"name another with --metric ({runs[0].folder} {runs[0].problem})"
@@ -130,7 +130,7 @@ def _folders(places: Sequence[str]) -> list[Path]:
         inside = [path for outer in found for path in candidates(outer) if is_run(path)]
         if not inside:
             what = "holds no run folder" if found else "no such file or folder"
-            raise SettingsError(f"{place}: {what} (looked at {Path(place).expanduser().absolute()})")
+            raise SettingsError(f"{place}: {what} (looked at {expanded(place).absolute()})")
         folders |= {path.resolve(): path for path in inside}
     return list(folders.values())
 

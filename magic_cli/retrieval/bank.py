@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from magic_cli.data.image_folders import find_images, named
 from magic_cli.data.images import IMAGE_SUFFIXES, UnreadableImage
-from magic_cli.data.paths import named_paths
+from magic_cli.data.paths import expanded, named_paths
 from magic_cli.data.text_files import read_text_lines
 from magic_cli.errors import MagicError
 from magic_cli.image_features.reading import ImageReader, ReadImage
@@ -123,7 +123,7 @@ def list_images(words: Sequence[str], *, limit: int | None) -> Bank:
 def _named(word: str) -> list[Path]:
     places = named_paths(word)
     if not places:
-        raise MagicError(f"{word}: no such file or folder (looked at {Path(word).expanduser().absolute()}); {_HINT}")
+        raise MagicError(f"{word}: no such file or folder (looked at {expanded(word).absolute()}); {_HINT}")
     return places
 
 
@@ -149,7 +149,7 @@ def _images_of(word: str, place: Path, notes: list[str], *, alone: bool) -> Iter
         raise MagicError(f"{word}: images in a packed archive cannot be found one by one; unpack it to a folder, or to a plain .tar")
     else:
         for line in read_text_lines(place, setting="files", hint=_HINT):
-            yield BankImage(line.strip(), str(place.parent / Path(line.strip()).expanduser()))
+            yield BankImage(line.strip(), str(place.parent / expanded(line.strip())))
 
 
 def _digest(images: Sequence[BankImage]) -> str:

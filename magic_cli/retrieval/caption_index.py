@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from magic_cli.data.paths import user_cache
+from magic_cli.data.paths import expanded, user_cache
 from magic_cli.errors import MagicError
 from magic_cli.image_features.cache import cache_name
 from magic_cli.terminal.progress import progress
@@ -62,7 +62,7 @@ class CaptionIndex:
         circumstances = {"device": str(where.device), "dtype": str(where.dtype), "texts": digest}
         folder = user_cache("captions") / Path(cache_name(facts, **circumstances, features=settings.features)).stem
         if settings.folder:
-            folder = Path(settings.folder).expanduser()
+            folder = expanded(settings.folder, f"{settings.setting}.folder")
         identity = {"kind": "texts", "model": {**facts, "logit_scale": None}, **circumstances}
         build_text_features(settings, folder, texts, viewer.model, identity)
         self.search = open_search(Features(folder, f"{settings.setting}.folder"), settings, threads=where.threads)

@@ -10,6 +10,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
+from magic_cli.data.paths import expanded
 from magic_cli.errors import MOST_ITEMS, SettingsError, require
 from magic_cli.models.settings import MOST_PROCESSES, MachineSettings
 from magic_cli.retrieval.settings import IndexSettings, check_choice
@@ -94,12 +95,12 @@ class RetrieveImagesSettings:
     @property
     def index_folder(self) -> Path:
         """The folder of the index."""
-        return Path(str(self.index)).expanduser()
+        return expanded(str(self.index))
 
     def output_folder(self, identity: Mapping[str, Any]) -> Path:
         """Where a query's results go: ``output``, or a folder named after the index, with a hash of the query's identity."""
         if self.output:
-            return Path(self.output).expanduser()
+            return expanded(self.output)
         asked = self._asked() | {"question": identity}
         name = hashlib.sha256(json.dumps(asked, sort_keys=True, default=str).encode()).hexdigest()[:8]
         return Path("runs", "retrieve-images", f"{self.index_folder.name}-{name}")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from magic_cli.data.json_files import holds_json, parse_records
-from magic_cli.data.paths import named_paths
+from magic_cli.data.paths import expanded, named_paths
 from magic_cli.data.record_fields import first_key, item_id, one_text
 from magic_cli.data.story_files import is_story_file
 from magic_cli.data.text_files import read_text, text_lines
@@ -30,7 +30,7 @@ def load_queries(files: Sequence[str], texts: Sequence[str]) -> list[dict[str, s
     for word in files:
         paths = named_paths(word, setting="files")
         if not paths:
-            raise MagicError(f"{word}: no such file (looked at {Path(word).expanduser().absolute()}); {_HINT}")
+            raise MagicError(f"{word}: no such file (looked at {expanded(word).absolute()}); {_HINT}")
         for path in paths:
             found += _of_file(path, first=len(found) + 1)
     queries = [{**entry, "query": " ".join(entry["query"].split())} for entry in found]

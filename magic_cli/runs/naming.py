@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from magic_cli.data.paths import expanded
 from magic_cli.errors import SettingsError
 from magic_cli.runs.choices import DECODING_METHODS, method_name
 from magic_cli.runs.identity import settings_hash
@@ -16,7 +17,7 @@ from magic_cli.runs.settings import RunSettings
 def run_folder(settings: Any) -> Path:
     """``run.dir``, or a folder named after what is run, with a hash of all settings that matter."""
     if settings.run.dir:
-        return Path(settings.run.dir).expanduser()
+        return expanded(settings.run.dir, "run.dir")
     return Path("runs", settings.task, f"{settings.dataset.name}-{method_name(settings.decoding)}-{settings_hash(settings)}")
 
 

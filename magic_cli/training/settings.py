@@ -11,6 +11,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
+from magic_cli.data.paths import expanded
 from magic_cli.errors import MOST_ITEMS, MOST_SEED, SettingsError, require
 from magic_cli.models.settings import MOST_SIDE_BY_SIDE, MachineSettings
 
@@ -86,7 +87,7 @@ class FreshModel:
         require("vocab_size", self.vocab_size, at_least=260, limit=1_000_000, prefix="fresh")
         if self.width % self.heads:
             raise SettingsError(f"fresh.width must be a multiple of fresh.heads={self.heads}, got {self.width}")
-        if self.tokenizer and not (Path(self.tokenizer).expanduser() / "tokenizer_config.json").is_file():
+        if self.tokenizer and not (expanded(self.tokenizer) / "tokenizer_config.json").is_file():
             raise SettingsError(f"fresh.tokenizer={self.tokenizer}: has no tokenizer_config.json; name a folder that save_pretrained wrote")
 
 
@@ -259,7 +260,7 @@ class FinetuneSettings:
     def run_folder(self) -> Path:
         """``run.dir``, or a folder named after the dataset, with a hash of all settings that matter."""
         if self.run.dir:
-            return Path(self.run.dir).expanduser()
+            return expanded(self.run.dir, "run.dir")
         return named_run("finetune-lm", self.dataset.name, identity(self))
 
     def claim(self) -> tuple[str, str] | None:

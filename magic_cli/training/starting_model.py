@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from magic_cli.data.paths import expanded
 from magic_cli.data.training_texts import TextForm
 from magic_cli.errors import MagicError, SettingsError
 from magic_cli.models.language.bodies import num_embeddings
@@ -77,7 +78,7 @@ def _tokenizer_of(fresh: FreshModel, texts: Sequence[str], kept: Path) -> Any:
     from transformers import AutoTokenizer, GPT2TokenizerFast
 
     if fresh.tokenizer:
-        folder = Path(fresh.tokenizer).expanduser()
+        folder = expanded(fresh.tokenizer)
         tokenizer, faults = read_tokenizer(folder, lambda: AutoTokenizer.from_pretrained(folder))
         if faults:
             raise ModelFault(faults, f"fresh.tokenizer={fresh.tokenizer}")

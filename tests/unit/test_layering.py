@@ -52,7 +52,7 @@ def breaches(layer: str, allowed: tuple[str, ...]) -> list[str]:
     ]
 
 
-READERS = ("data.json_text", "data.json_files", "data.text_files", "data.text_tables")
+READERS = ("data.paths", "data.json_text", "data.json_files", "data.text_files", "data.text_tables")
 LAYERS = {
     "decoding": ("errors",),
     "models": ("errors", "files", "decoding.protocols", "decoding.prompts", "terminal.progress", *READERS),

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from magic_cli.data.interleaved import InterleavedItem, read_interleaved
+from magic_cli.data.paths import expanded
 from magic_cli.errors import MOST_ITEMS, MagicError, SettingsError, require, require_weight
 from magic_cli.interleaved.settings import AdapterKind, AdapterSettings
 from magic_cli.training.settings import (
@@ -84,7 +85,7 @@ class VokenItems:
         return [item for i, item in enumerate(items) if i not in chosen], [item for i, item in enumerate(items) if i in chosen]
 
     def _read(self, name: str, path: str) -> list[InterleavedItem]:
-        file = Path(path).expanduser()
+        file = expanded(path)
         if not file.is_file():
             raise MagicError(f"dataset.{name}={path}: no such file; correct the path")
         return read_interleaved(file, setting=f"dataset.{name}", images=self.root)
@@ -225,7 +226,7 @@ class TrainVokensSettings:
     def run_folder(self) -> Path:
         """``run.dir``, or a folder named after stage and items, with a hash of all settings that matter."""
         if self.run.dir:
-            return Path(self.run.dir).expanduser()
+            return expanded(self.run.dir, "run.dir")
         return named_run("train-vokens", f"{self.stage.value}-{self.dataset.name}", identity(self))
 
     def claim(self) -> tuple[str, str] | None:

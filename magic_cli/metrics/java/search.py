@@ -10,6 +10,7 @@ import threading
 from dataclasses import dataclass
 from pathlib import Path
 
+from magic_cli.data.paths import expanded
 from magic_cli.metrics.base import MetricUnavailable
 from magic_cli.metrics.java.process import ChildProcess, JavaFailed
 
@@ -67,7 +68,7 @@ def _look_for_java(java_home: str | None, at_least: int) -> Java:
     for name, home in (("java_home", java_home), ("JAVA_HOME", os.environ.get("JAVA_HOME"))):
         if home:
             try:
-                return _try_java(Path(home).expanduser() / "bin" / "java", name, at_least)
+                return _try_java(expanded(home) / "bin" / "java", name, at_least)
             except _NoJava as problem:
                 remedy = f"set it to a Java of version {at_least} or newer, or unset it"
                 raise MetricUnavailable(f"{name}={home}: {problem}; {remedy}") from None

@@ -18,6 +18,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from zipfile import ZIP_DEFLATED, ZIP_STORED, BadZipFile, ZipFile, ZipInfo
 
+from magic_cli.data.paths import expanded
 from magic_cli.errors import MagicError
 from magic_cli.metrics.java.spice.download import download
 from magic_cli.metrics.java.spice.jar_files import CORENLP_JARS, VARIABLE, fetched_folder, missing_jars, spice_folder
@@ -98,7 +99,7 @@ def _fetch_from(source: str, target: Path) -> None:
                     raise
                 archive.unlink()
             else:
-                _copy_from(Path(source).expanduser(), target, Path(work))
+                _copy_from(expanded(source), target, Path(work))
     except OSError as error:
         raise MagicError(f"{error.filename or spice_folder()}: cannot be read or written ({error.strerror})") from error
 

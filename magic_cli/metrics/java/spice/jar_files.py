@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from magic_cli.data.paths import user_cache
+from magic_cli.data.paths import expanded, user_cache
 from magic_cli.metrics.base import MetricUnavailable
 from magic_cli.metrics.java.runtime import tool_file
 
@@ -37,7 +37,7 @@ def find_corenlp(lib: str | None = None) -> Path:
     """
     for name, named in (("metrics.spice.lib", lib), (VARIABLE, os.environ.get(VARIABLE))):
         if named:
-            folder = Path(named).expanduser().absolute()
+            folder = expanded(named).absolute()
             if missing := missing_jars(folder):
                 raise MetricUnavailable(f"{name}={named}: no {' and no '.join(missing)} there; {_HOW}")
             return folder
