@@ -7,12 +7,11 @@ import random
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 from magic_cli.data.cc3m_shards import shard_rows
 from magic_cli.data.interleaved import InterleavedItem, Part, Step
-from magic_cli.data.interleaved_datasets import InterleavedDataset
+from magic_cli.data.interleaved_datasets import Found, InterleavedDataset
 from magic_cli.data.json_files import whole_characters
 from magic_cli.data.paths import expanded, named_paths
 from magic_cli.data.text_files import read_text, text_lines
@@ -59,14 +58,7 @@ class Cc3mDataset(InterleavedDataset):
         if not self.captions:
             raise SettingsError(f"dataset.captions is not set; {HINT}")
 
-    def read(self) -> list[InterleavedItem]:
-        return self._found[0]
-
-    def left_out(self) -> list[tuple[str, str]]:
-        return self._found[1]
-
-    @cached_property
-    def _found(self) -> tuple[list[InterleavedItem], list[tuple[str, str]]]:
+    def find(self) -> Found:
         items: list[InterleavedItem] = []
         left_out = []
         for number, caption, image in self._rows():

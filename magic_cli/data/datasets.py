@@ -1,6 +1,6 @@
 """Where images come from. Each dataset is a dataclass of settings that loads its own records.
 
-To add a dataset: one class with ``load``, one line in ``runs/settings.py``, one YAML in ``configs/dataset/`` whose line
+To add a dataset: one class with ``load``, one line in ``runs/choices.py``, one YAML in ``configs/dataset/`` whose line
 ``# For: magic caption`` says which command takes it, one test.
 """
 
@@ -14,33 +14,18 @@ from pathlib import Path
 from typing import Any
 
 from magic_cli.data.annotations import AnnotatedImage, coco_images, karpathy_images
+from magic_cli.data.dataset_settings import DatasetSettings
 from magic_cli.data.image_folders import ImageFolder, find_images
 from magic_cli.data.images import IMAGE_SUFFIXES
 from magic_cli.data.json_files import read_json
 from magic_cli.data.paths import expanded, other_kind
 from magic_cli.data.records import ImageRecord, check_unique
-from magic_cli.errors import MOST_ITEMS, MagicError, SettingsError, require
+from magic_cli.errors import MagicError, SettingsError
 
 
 @dataclass
-class Dataset:
-    """Base of all datasets.
-
-    Attributes:
-        name: What runs and tables call it.
-        limit: Only the first so many images, at least 1; null: all.
-        skip_greyscale: Leave out single-channel images, as the released code does.
-        apply_exif_orientation: Turn photos upright that carry an EXIF orientation.
-    """
-
-    name: str
-    limit: int | None = None
-    skip_greyscale: bool = False
-    apply_exif_orientation: bool = True
-
-    def __post_init__(self) -> None:
-        if self.limit is not None:
-            require("limit", self.limit, at_least=1, limit=MOST_ITEMS, prefix="dataset")
+class Dataset(DatasetSettings):
+    """Base of all datasets of images."""
 
     def load(self) -> list[ImageRecord]:
         """The records, in a fixed order.

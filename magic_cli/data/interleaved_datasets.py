@@ -3,36 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
+from magic_cli.data.dataset_settings import DatasetSettings
 from magic_cli.data.interleaved import HINT, InterleavedItem, Part, Step, part_of, read_interleaved
 from magic_cli.data.paths import expanded
-from magic_cli.errors import MOST_ITEMS, MagicError, SettingsError, require
+from magic_cli.errors import MagicError, SettingsError, require
 
 IMAGE, TEXT = "image:", "text:"
 """What a part of the command line begins with; a part without is a text."""
 MOST_STEPS = 1000
 
 
+Found = tuple[list[InterleavedItem], list[tuple[str, str]]]
+"""Items; and the ids that there are none for, such as those whose image is missing, each with the reason."""
+
+
 @dataclass
-class InterleavedDataset:
-    """Base of all datasets of texts and images in turn.
-
-    Attributes:
-        name: What runs and tables call it.
-        limit: Only the first so many items, at least 1; null: all.
-        skip_greyscale: Refuse prompts with single-channel images.
-        apply_exif_orientation: Turn photos upright that carry an EXIF orientation.
-    """
-
-    name: str
-    limit: int | None = None
-    skip_greyscale: bool = False
-    apply_exif_orientation: bool = True
-
-    def __post_init__(self) -> None:
-        if self.limit is not None:
-            require("limit", self.limit, at_least=1, limit=MOST_ITEMS, prefix="dataset")
+class InterleavedDataset(DatasetSettings):
+    """Base of all datasets of texts and images in turn."""
 
     def load(self) -> list[InterleavedItem]:
         """The items, in a fixed order.
@@ -40,18 +30,22 @@ class InterleavedDataset:
         Raises:
             MagicError: Files are missing or malformed, or there is no item.
         """
-        items = self.read()[: self.limit]
+        items = self._found[0][: self.limit]
         if not items:
             raise MagicError(f"dataset={self.name}: no items found; {HINT}")
         return items
 
-    def read(self) -> list[InterleavedItem]:
-        """All items."""
-        raise NotImplementedError(f"{type(self).__name__}.read")
-
     def left_out(self) -> list[tuple[str, str]]:
-        """Ids that ``read`` gives no items for, such as those whose image is missing, each with the reason."""
-        return []
+        """Ids that there are no items for, each with the reason."""
+        return self._found[1]
+
+    @cached_property
+    def _found(self) -> Found:
+        return self.find()
+
+    def find(self) -> Found:
+        """All items, or at least the first ``limit``; and what is left out on the way. Called once."""
+        raise NotImplementedError(f"{type(self).__name__}.find")
 
 
 @dataclass
@@ -79,10 +73,10 @@ class PartList(InterleavedDataset):
         if self.num_steps > 1 and not self.again.strip():
             raise SettingsError(f"dataset.again={self.again!r}: must be a text that is not empty")
 
-    def read(self) -> list[InterleavedItem]:
+    def find(self) -> Found:
         first = Step(tuple(map(_part, self.parts)))
         later = Step((Part(self.again, once=True),))
-        return [InterleavedItem("parts", (first, *[later] * (self.num_steps - 1)))]
+        return [InterleavedItem("parts", (first, *[later] * (self.num_steps - 1)))], []
 
 
 @dataclass
@@ -102,8 +96,8 @@ class ItemFile(InterleavedDataset):
         if not self.items:
             raise SettingsError(f"dataset.items is not set; {HINT}")
 
-    def read(self) -> list[InterleavedItem]:
-        return read_interleaved(expanded(self.items, "dataset.items"), setting="dataset.items", images=self.root)
+    def find(self) -> Found:
+        return read_interleaved(expanded(self.items, "dataset.items"), setting="dataset.items", images=self.root), []
 
 
 def _part(word: str) -> Part:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from magic_cli.data.interleaved import InterleavedItem, Part, Step
-from magic_cli.data.interleaved_datasets import InterleavedDataset
+from magic_cli.data.interleaved_datasets import Found, InterleavedDataset
 from magic_cli.data.json_files import whole_characters
 from magic_cli.data.json_text import JSONFault, parse_object
 from magic_cli.data.paths import expanded
@@ -56,17 +55,10 @@ class MmDialogDataset(InterleavedDataset):
         self._count_tokens: Callable[[str], int] | None = None
 
     def connect(self, count_tokens: Callable[[str], int]) -> None:
-        """Count tokens by this, which ``max_tokens`` needs; before the first ``read``."""
+        """Count tokens by this, which ``max_tokens`` needs; before the items are asked for."""
         self._count_tokens = count_tokens
 
-    def read(self) -> list[InterleavedItem]:
-        return self._found[0]
-
-    def left_out(self) -> list[tuple[str, str]]:
-        return self._found[1]
-
-    @cached_property
-    def _found(self) -> tuple[list[InterleavedItem], list[tuple[str, str]]]:
+    def find(self) -> Found:
         """The items; and the turns before which dialogues end, ``<dialogue>_<turn>``."""
         if self.max_tokens is not None and self._count_tokens is None:
             raise SettingsError(f"dataset.max_tokens={self.max_tokens} counts tokens of the model that is trained; for other commands set it to null")

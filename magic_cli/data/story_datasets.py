@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 
+from magic_cli.data.dataset_settings import DatasetSettings
 from magic_cli.data.images import UnreadableImage, require_file
 from magic_cli.data.paths import expanded
 from magic_cli.data.stories import StoryRecord, clean_title, for_each_image, read_retrieved, read_titles, with_images
@@ -13,29 +14,20 @@ from magic_cli.terminal.wording import counted
 
 
 @dataclass
-class StoryDataset:
+class StoryDataset(DatasetSettings):
     """Base of all datasets of titles.
 
     Attributes:
-        name: What runs and tables call it.
         retrieved: File of ``magic retrieve-images query`` with the images of the titles.
         images_per_title: Stories of one title, one for each of its best images, at least 1.
-        limit: Only the first so many titles, at least 1; null: all.
-        skip_greyscale: Leave out single-channel images, as the released code does.
-        apply_exif_orientation: Turn photos upright that carry an EXIF orientation.
     """
 
-    name: str
     retrieved: str | None = None
     images_per_title: int = 3
-    limit: int | None = None
-    skip_greyscale: bool = False
-    apply_exif_orientation: bool = True
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require("images_per_title", self.images_per_title, at_least=1, limit=MOST_ITEMS, prefix="dataset")
-        if self.limit is not None:
-            require("limit", self.limit, at_least=1, limit=MOST_ITEMS, prefix="dataset")
 
     def load(self, *, needs_image: bool) -> list[StoryRecord]:
         """What stories are to be written for, in a fixed order.

@@ -6,10 +6,9 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from functools import cached_property
 
 from magic_cli.data.interleaved import InterleavedItem, Part, Step
-from magic_cli.data.interleaved_datasets import InterleavedDataset
+from magic_cli.data.interleaved_datasets import Found, InterleavedDataset
 from magic_cli.data.paths import expanded
 from magic_cli.data.vist_files import HINT, FindImage, Scene, mapped_images, named_images, read_stories
 from magic_cli.errors import MOST_SEED, SettingsError, require
@@ -77,14 +76,7 @@ class VistDataset(InterleavedDataset):
         if not self.apart and self.tasks not in ([VistTask.generation], [VistTask.multimodal]):
             raise SettingsError(f"dataset.tasks=[{', '.join(names)}]: a story is one item of generation or of multimodal; for others, or several, set dataset.apart=true")
 
-    def read(self) -> list[InterleavedItem]:
-        return self._found[0]
-
-    def left_out(self) -> list[tuple[str, str]]:
-        return self._found[1]
-
-    @cached_property
-    def _found(self) -> tuple[list[InterleavedItem], list[tuple[str, str]]]:
+    def find(self) -> Found:
         """The items, and the stories that are left out."""
         file = expanded(self.annotations, "dataset.annotations")
         stories, is_released = read_stories(file, original=self.original_text)

@@ -86,7 +86,7 @@ def test_long_first_turn_leaves_nothing_to_train_on(tmp_path):
     with pytest.raises(SettingsError, match="dataset.max_tokens=50 counts tokens of the model that is trained"):
         MmDialogDataset("mmdialog", conversations=file, max_tokens=50).load()
     dataset = MmDialogDataset("mmdialog", conversations=file, max_words=20)
-    assert dataset.read() == [] and "words, and dataset.max_words=20" in dataset.left_out()[0][1]
+    assert dataset.find()[0] == [] and "words, and dataset.max_words=20" in dataset.left_out()[0][1]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,28 @@
+"""What the settings of all datasets have in common, whatever a dataset holds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from magic_cli.errors import MOST_ITEMS, require
+
+
+@dataclass
+class DatasetSettings:
+    """Base of the datasets of images, of titles, and of texts and images in turn.
+
+    Attributes:
+        name: What runs and tables call it.
+        limit: Only the first so many items, at least 1; null: all.
+        skip_greyscale: Leave out single-channel images, as the released code does.
+        apply_exif_orientation: Turn photos upright that carry an EXIF orientation.
+    """
+
+    name: str
+    limit: int | None = None
+    skip_greyscale: bool = False
+    apply_exif_orientation: bool = True
+
+    def __post_init__(self) -> None:
+        if self.limit is not None:
+            require("limit", self.limit, at_least=1, limit=MOST_ITEMS, prefix="dataset")
