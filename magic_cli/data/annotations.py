@@ -43,12 +43,8 @@ def coco_images(document: Any, place: str) -> list[AnnotatedImage]:
         MagicError: It is not of this form, or two images have one id; says where.
     """
     captions: dict[str, list[str]] = {}
-    for number, annotation in enumerate(_list(document, "annotations", place), start=1):
-        where = f"{place} annotation {number}"
-        if not isinstance(annotation, Mapping) or "caption" not in annotation or "image_id" not in annotation:
-            raise MagicError(f"{where}: needs image_id and caption, got {str(annotation)[:80]!r}")
-        image = item_id(annotation["image_id"], f"{where}: image_id")
-        captions.setdefault(image, []).extend(several_texts(annotation["caption"], f"{where}, caption"))
+    for image, texts in coco_captions(document, place):
+        captions.setdefault(image, []).extend(texts)
     images: dict[str, AnnotatedImage] = {}
     for number, record in enumerate(_list(document, "images", place) if document.get("images") is not None else [], start=1):
         where = f"{place} image {number}"
@@ -60,6 +56,19 @@ def coco_images(document: Any, place: str) -> list[AnnotatedImage]:
             raise MagicError(f"{where}: the id {image!r} stands for both {images[image].file_name} and {found.file_name}; ids must differ")
         images[image] = found
     return [*images.values(), *(AnnotatedImage(image, tuple(texts)) for image, texts in captions.items() if image not in images)]
+
+
+def coco_captions(document: Any, place: str) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """The captions of a COCO captions file in its order, each with its image's id.
+
+    Raises:
+        MagicError: As ``coco_images``.
+    """
+    for number, annotation in enumerate(_list(document, "annotations", place), start=1):
+        where = f"{place} annotation {number}"
+        if not isinstance(annotation, Mapping) or "caption" not in annotation or "image_id" not in annotation:
+            raise MagicError(f"{where}: needs image_id and caption, got {str(annotation)[:80]!r}")
+        yield item_id(annotation["image_id"], f"{where}: image_id"), several_texts(annotation["caption"], f"{where}, caption")
 
 
 def karpathy_images(document: Any, place: str, *, needs: Sequence[str] = ()) -> Iterator[AnnotatedImage]:

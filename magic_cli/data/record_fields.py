@@ -85,12 +85,13 @@ def several_texts(value: Any, place: str) -> tuple[str, ...]:
     return tuple(texts)
 
 
-def record_texts(record: Any, place: str) -> tuple[str, tuple[str, ...]]:
+def record_texts(record: Any, place: str, *, otherwise: Sequence[str] = ()) -> tuple[str, tuple[str, ...]]:
     """The texts of a record from which nothing else is wanted: its references, else its caption; and under which key they stand.
 
     Args:
         record: An object, or the text itself, whose key is "".
         place: The record, for error messages.
+        otherwise: Keys that count where none of the usual ones is there.
 
     Raises:
         MagicError: It has none, two keys of captions, or no texts where texts should be.
@@ -99,6 +100,7 @@ def record_texts(record: Any, place: str) -> tuple[str, tuple[str, ...]]:
         return "", (record,)
     fields = {column_word(str(key)): value for key, value in record.items()} if isinstance(record, Mapping) else {}
     known = [key for key in (*REFERENCE_KEYS, *CAPTION_KEYS) if fields.get(key) is not None and fields[key] != []]
+    known = known or [key for key in otherwise if fields.get(key) is not None][:1]
     found = {key: several_texts(fields[key], f"{place}, {key}") for key in known}
     if not found:
         raise MagicError(f"{place}: has no text under {', '.join((*CAPTION_KEYS, *REFERENCE_KEYS))}; see data/README.md")

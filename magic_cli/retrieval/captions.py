@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from magic_cli.data.annotations import coco_captions, coco_images, is_coco, karpathy_images
 from magic_cli.data.bundled_coco import load_bundled_coco_captions
 from magic_cli.data.image_names import identities, is_image_name
 from magic_cli.data.json_files import read_json, read_records, whole_characters
-from magic_cli.data.text_tables import ID_KEYS
+from magic_cli.data.record_fields import ID_KEYS, item_id, record_texts
 from magic_cli.data.training_files import TextForm, flatten, read_plain
 from magic_cli.errors import MagicError, SettingsError
 from magic_cli.retrieval.settings import CaptionSource
 
-_KEYS = ("caption", "captions", "text", "raw", "sentence")
+_OTHER_KEYS = ("raw", "sentence")  # as in Karpathy's sentences
 _HINT = "see data/README.md for the formats"
 
 Named = tuple[tuple[str, ...], str]
@@ -92,68 +93,62 @@ class _Reader:
 
     def read(self, file: Path) -> Iterator[Named]:
         name, setting = file.name.removesuffix(".gz"), f"{self._setting}.captions_file"
+        place = f"{setting}={file}"
         if name.endswith(".jsonl"):
-            yield from self._of_records(read_records(file, setting=setting, hint=_HINT), file, _names_in)
-        elif not name.endswith(".json"):
-            yield from (((), text) for text in flatten(read_plain(file, TextForm.caption, setting=setting)))
-        else:
-            document = read_json(file, setting=setting, hint=_HINT)
-            if isinstance(document, list):
-                yield from self._of_records(document, file, _names_in)
-            elif isinstance(document, dict) and "annotations" in document:
-                yield from self._of_coco(document, file)
-            elif isinstance(document, dict) and "images" in document:
-                yield from self._of_karpathy(document, file)
-            else:
-                raise MagicError(f"{setting}={file}: neither Karpathy's nor COCO's format, nor a list of captions; {_HINT}")
+            return _of_records(read_records(file, setting=setting, hint=_HINT), place)
+        if not name.endswith(".json"):
+            return (((), text) for text in flatten(read_plain(file, TextForm.caption, setting=setting)))
+        document = read_json(file, setting=setting, hint=_HINT)
+        if isinstance(document, list):
+            return _of_records(document, place)
+        if is_coco(document):
+            return self._of_coco(document, place)
+        if isinstance(document, dict) and "images" in document:
+            return self._of_karpathy(document, place)
+        raise MagicError(f"{place}: neither Karpathy's nor COCO's format, nor a list of captions; {_HINT}")
 
-    def _of_coco(self, document: dict[str, Any], file: Path) -> Iterator[Named]:
+    def _of_coco(self, document: Any, place: str) -> Iterator[Named]:
         """Captions of a COCO captions file; where its images have splits, those of one split only, so that no test caption is found."""
-        try:
-            images = {image["id"] if image.get("split") else image.get("id"): image for image in document.get("images", [])}
-            split_of = {number: image["split"] for number, image in images.items() if image.get("split")}
-            annotations = document["annotations"]
-            if split_of:
-                self._check_split(set(split_of.values()))
-                annotations = [one for one in annotations if split_of.get(one["image_id"]) == self._split]
+        images = {image.id: image for image in coco_images(document, place)}
+        has_splits = self._check_split({image.split for image in images.values() if image.split})
+        for number, texts in coco_captions(document, place):
+            if not has_splits or images[number].split == self._split:
+                names = identities(images[number].file_name, number)
+                yield from ((names, text) for text in texts)
 
-            def names_in(record: Any) -> tuple[str, ...]:
-                number = record.get("image_id") if isinstance(record, Mapping) else None
-                return identities(images.get(number, {}).get("file_name"), number)
+    def _of_karpathy(self, document: Any, place: str) -> Iterator[Named]:
+        images = list(karpathy_images(document, place, needs=["split"]))
+        self._check_split({image.split for image in images})
+        for image in images:
+            if image.split == self._split:
+                names = identities(image.file_name, image.record.get("cocoid"))
+                yield from ((names, text) for text in image.captions)
 
-            yield from self._of_records(annotations, file, names_in)
-        except (KeyError, TypeError, AttributeError) as error:
-            raise MagicError(f"{self._setting}.captions_file={file}: not as COCO's files are ({error}); {_HINT}") from error
+    def _check_split(self, known: set[str]) -> bool:
+        """Whether there are splits.
 
-    def _of_karpathy(self, document: dict[str, Any], file: Path) -> Iterator[Named]:
-        try:
-            self._check_split({image["split"] for image in document["images"]})
-            for image in document["images"]:
-                if image["split"] == self._split:
-                    names = identities(image.get("filename"), image.get("cocoid"))
-                    yield from ((names, sentence["raw"]) for sentence in image["sentences"])
-        except (KeyError, TypeError) as error:
-            raise MagicError(f"{self._setting}.captions_file={file}: not as Karpathy's files are ({error}); {_HINT}") from error
-
-    def _check_split(self, known: set[str]) -> None:
-        if self._split not in known:
+        Raises:
+            SettingsError: There are, and the one that is asked for is none of them.
+        """
+        if known and self._split not in known:
             raise SettingsError(f"{self._setting}.split must be one of {', '.join(sorted(known))}, got {self._split!r}")
-
-    def _of_records(self, records: Any, file: Path, names_in: Callable[[Any], tuple[str, ...]]) -> Iterator[Named]:
-        """Captions of a list of texts, or of objects that have a caption or several."""
-        for number, record in enumerate(records if isinstance(records, list) else [records], start=1):
-            found = record
-            if isinstance(record, dict):
-                found = next((record[key] for key in _KEYS if key in record), None)
-            texts = found if isinstance(found, list) else [found]
-            if not all(isinstance(text, str) for text in texts):
-                raise MagicError(f"{self._setting}.captions_file={file} record {number}: has no caption ({', '.join(_KEYS)}); {_HINT}")
-            names = names_in(record)
-            yield from ((names, text) for text in texts)
+        return bool(known)
 
 
-def _names_in(record: Any) -> tuple[str, ...]:
+def _of_records(records: Any, place: str) -> Iterator[Named]:
+    """Captions of a list of texts, or of objects that have a caption or several."""
+    for number, record in enumerate(records if isinstance(records, list) else [records], start=1):
+        where = f"{place} record {number}"
+        _, texts = record_texts(record, where, otherwise=_OTHER_KEYS)
+        names = _names_in(record, where)
+        yield from ((names, text) for text in texts)
+
+
+def _names_in(record: Any, place: str) -> tuple[str, ...]:
     """The ``identities`` of a record's image; none if it names no image."""
     keys = ID_KEYS if isinstance(record, Mapping) else ()
-    found = next((record[key] for key in keys if isinstance(record.get(key), str | int) and record[key] != ""), None)
-    return identities(found, None) if isinstance(found, str) and is_image_name(found) else identities(None, found)
+    key = next((key for key in keys if record.get(key) not in (None, "")), None)
+    if key is None:
+        return ()
+    found = item_id(record[key], f"{place}: {key}")
+    return identities(found, None) if is_image_name(found) else identities(None, found)

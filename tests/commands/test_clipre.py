@@ -156,9 +156,9 @@ def test_captions_of_every_format_are_read(name, text, count, words, tmp_path, c
         ("missing.txt", None, "decoding.captions_file=missing.txt: no such file"),
         ("empty.txt", "\n \n", "decoding.captions_file=empty.txt: holds no captions"),
         ("odd.json", '{"a": 1}', "decoding.captions_file=odd.json: neither Karpathy's nor COCO's format"),
-        ("odd.jsonl", '{"caption": "A cat."}\n{"a": 1}\n', "decoding.captions_file=odd.jsonl record 2: has no caption"),
+        ("odd.jsonl", '{"caption": "A cat."}\n{"a": 1}\n', "decoding.captions_file=odd.jsonl record 2: has no text under caption, prediction"),
         ("c.json", '{"images": [{"id": 1, "split": "test"}], "annotations": []}', "decoding.split must be one of test, got 'train'"),
-        ("c.json", '{"images": [{"split": "test"}], "annotations": []}', "decoding.captions_file=c.json: not as COCO's files are ('id')"),
+        ("c.json", '{"images": [{"split": "test"}], "annotations": []}', "decoding.captions_file=c.json image 1: needs an id"),
         ("k.json", '{"images": [{"split": "val", "sentences": []}]}', "decoding.split must be one of val, got 'train'"),
     ],
 )  # fmt: skip

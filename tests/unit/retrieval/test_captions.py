@@ -40,5 +40,19 @@ def test_images_of_plain_lines_are_not_known(tmp_path):
 def test_wrong_annotation_is_named_by_its_place(tmp_path):
     file = tmp_path / "captions.json"
     file.write_text(json.dumps({"annotations": [{"image_id": 1, "caption": "A cat."}, {"image_id": 2}]}))
-    with pytest.raises(Exception, match="captions.json record 2: has no caption"):
+    with pytest.raises(Exception, match="captions.json annotation 2: needs image_id and caption"):
         load_captions(CaptionRetrieval(captions="mine", captions_file=str(file)))
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"annotations": [{"image_id": 2, "caption": "['a dog', 'a pup']"}, {"image_id": "1", "caption": "a cat"}, {"image_id": 2.0, "caption": "dogs"}]},
+        [{"image_id": 2, "caption": "['a dog', 'a pup']"}, {"image": "1.jpg", "sentence": "a cat"}, {"captions": [{"raw": "dogs"}]}],
+        ["a dog", "a pup", {"raw": "a cat"}, "dogs"],
+    ],
+)
+def test_captions_are_read_in_their_order_as_everywhere_else(tmp_path, document):
+    file = tmp_path / "captions.json"
+    file.write_text(json.dumps(document))
+    assert load_captions(CaptionRetrieval(captions="mine", captions_file=str(file))).texts == ["a dog", "a pup", "a cat", "dogs"]
