@@ -10,16 +10,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from magic_cli.data.training_texts import TextForm
-from magic_cli.training.checkpoints import Checkpoints, naming_full_disk, replace_files, take_weights
+from magic_cli.training.checkpoints import naming_full_disk, replace_files
 from magic_cli.training.curves import plot_curve
 from magic_cli.training.folder import CURVE, TrainingFolder
 from magic_cli.training.language_task import LanguageTask
-from magic_cli.training.loop import Loop, total_steps
+from magic_cli.training.loop import total_steps, train
 from magic_cli.training.samples import Samples, encode
 from magic_cli.training.session import in_session
 from magic_cli.training.settings import FinetuneSettings, as_plain, identity
 from magic_cli.training.starting_model import TOKENIZER_FILE, begin, start_id
-from magic_cli.training.weight_updates import Updater
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -48,9 +47,8 @@ def finetune(settings: FinetuneSettings, training: list[str], measured: list[str
 def _carry_out(
     settings: FinetuneSettings, accelerator: Accelerator, folder: TrainingFolder, texts: tuple[list[str], list[str]]
 ) -> dict[str, Any] | None:
-    path, is_first = settings.run_folder, accelerator.is_main_process
-    training = texts[0]
-    kept = path / "tokenizer"
+    training, is_first = texts[0], accelerator.is_main_process
+    kept = folder.path / "tokenizer"
     if is_first:
         model, tokenizer, source = begin(settings, training, kept)
         folder.use_source({"language_model": source, "texts_sha256": _digest(*texts)})
@@ -59,26 +57,17 @@ def _carry_out(
     if not is_first:
         model, tokenizer, _ = begin(settings, training, kept)
     samples, measured = (_encode(settings, tokenizer, part) for part in texts)
-    if settings.run.trackers:
-        accelerator.init_trackers("magic-finetune-lm", config={"settings": str(identity(settings))})
-    total = total_steps(settings, len(samples.rows))
     if is_first:
-        for note in plan_notes(settings, samples, measured, total):
+        for note in plan_notes(settings, samples, measured, total_steps(settings, len(samples.rows))):
             print(f"magic: {note}", file=sys.stderr)
-    updater = Updater(LanguageTask(model, settings, samples, measured), settings, accelerator, total)
-    checkpoints = Checkpoints(path / "checkpoints", settings.run.keep)
-    loop = Loop(settings, folder if is_first else None, updater)
-    loop.run(checkpoints)
-    if settings.run.trackers:
-        accelerator.end_training()
-    if not is_first:
+    trained = train(LanguageTask(model, settings, samples, measured), settings, accelerator, folder, name="magic-finetune-lm")
+    if trained is None:
         return None
-    best = checkpoints.load_best()
-    take_weights(model, best["model"], checkpoints.best)
+    progress, best = trained
     _export(model, kept, folder)
-    report = _report(settings, loop, samples, measured) | {"after": best["best"], "parameters": model.num_parameters()}
-    plot_curve(folder.read_metrics(), path / CURVE)
-    folder.finish(report, loop.progress["seconds"])
+    report = _report(settings, progress, samples, measured) | {"after": best, "parameters": model.num_parameters()}
+    plot_curve(folder.read_metrics(), folder.path / CURVE)
+    folder.finish(report, progress["seconds"])
     return report
 
 
@@ -149,9 +138,8 @@ def _export(model: Any, kept: Path, folder: TrainingFolder) -> None:
     replace_files(temporary, folder.path)
 
 
-def _report(settings: FinetuneSettings, loop: Loop, samples: Samples, measured: Samples) -> dict[str, Any]:
+def _report(settings: FinetuneSettings, progress: dict[str, Any], samples: Samples, measured: Samples) -> dict[str, Any]:
     """What a run was, and what came of it; no times, so that a resumed run writes the same bytes."""
-    progress = loop.progress
     return {
         "dataset": settings.dataset.name,
         "selected_on": settings.validate.select_on.value,

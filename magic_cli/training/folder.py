@@ -40,14 +40,14 @@ class TrainingFolder:
     def __init__(self, path: Path, *, settings: dict[str, Any], identity: dict[str, Any]) -> None:
         self.path = path
         self.manifest: dict[str, Any] = {}
-        self._settings, self._identity = settings, identity
+        self._settings, self.identity = settings, identity
         self._started = time.time()
 
     def __enter__(self) -> TrainingFolder:
         with contextlib.ExitStack() as stack:
             stack.enter_context(locked(self.path))
             if (self.path / "manifest.json").exists():
-                self.manifest = read_manifest(self.path, self._identity)
+                self.manifest = read_manifest(self.path, self.identity)
             elif any(not file.name.startswith(".") for file in self.path.iterdir()):
                 raise MagicError(f"run.dir={self.path}: holds other files, and no manifest.json of a run; set another run.dir")
             if not self.is_complete:
@@ -58,7 +58,7 @@ class TrainingFolder:
     def _begin(self) -> None:
         import yaml
 
-        self.manifest |= {**provenance(), "identity": self._identity, "status": "running"}
+        self.manifest |= {**provenance(), "identity": self.identity, "status": "running"}
         self.manifest.setdefault("sessions", []).append({"started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())})
         write_atomically(self.path / "settings.yaml", yaml.safe_dump(self._settings, sort_keys=False, allow_unicode=True))
         self._write_manifest()
@@ -71,7 +71,7 @@ class TrainingFolder:
 
     def look(self) -> None:
         """Read the manifest in a process that does not hold the folder."""
-        self.manifest = read_manifest(self.path, self._identity)
+        self.manifest = read_manifest(self.path, self.identity)
 
     @property
     def is_complete(self) -> bool:

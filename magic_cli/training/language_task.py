@@ -34,6 +34,7 @@ class LanguageTask:
 
     def __init__(self, model: Any, settings: FinetuneSettings, samples: Samples, measured: Samples) -> None:
         self.settings, self.samples, self.measured = settings, samples, measured
+        self.num_samples = len(samples.rows)
         per_sequence = settings.objective.normalisation is Normalisation.sequence
         self.module = Objective(model, margin=settings.margin, per_sequence=per_sequence)
         self._plan = plan_of(settings, [len(row) for row in samples.rows]) if samples.rows else None

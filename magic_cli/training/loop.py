@@ -11,7 +11,7 @@ from magic_cli.terminal.progress import Progress, progress as show
 from magic_cli.training.checkpoints import Checkpoints
 from magic_cli.training.folder import TrainingFolder
 from magic_cli.training.settings import Selection
-from magic_cli.training.task import TrainingSettings
+from magic_cli.training.task import Task, TrainingSettings
 from magic_cli.training.weight_updates import Updater
 
 if TYPE_CHECKING:
@@ -122,6 +122,36 @@ class Loop:
 def _check_finite(loss: float, step: int) -> None:
     if not math.isfinite(loss):
         raise MagicError(f"the loss is no number any more at step {step}; lower optimizer.lr, or set optimizer.clip_norm")
+
+
+def train(
+    task: Task, settings: TrainingSettings, accelerator: Accelerator, folder: TrainingFolder, *, name: str
+) -> tuple[dict[str, Any], dict[str, float]] | None:
+    """Carry out what is left of a run; the task then has its best weights.
+
+    Args:
+        task: What is trained.
+        settings: Of the command.
+        accelerator: Of this process.
+        folder: Of the run.
+        name: What trackers call the project.
+
+    Returns:
+        ``Loop.progress`` and the best measurement; None in processes other than the first.
+    """
+    if settings.run.trackers:
+        accelerator.init_trackers(name, config={"settings": str(folder.identity)})
+    is_first, checkpoints = accelerator.is_main_process, Checkpoints(folder.path / "checkpoints", settings.run.keep)
+    updater = Updater(task, settings, accelerator, total_steps(settings, task.num_samples))
+    loop = Loop(settings, folder if is_first else None, updater)
+    loop.run(checkpoints)
+    if settings.run.trackers:
+        accelerator.end_training()
+    if not is_first:
+        return None
+    best = checkpoints.load_best()
+    task.take(best["model"], checkpoints.best)
+    return loop.progress, best["best"]
 
 
 def total_steps(settings: TrainingSettings, num_samples: int) -> int:

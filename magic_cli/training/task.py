@@ -32,6 +32,8 @@ class Task(Protocol):
 
     module: nn.Module
     """Tensors of a micro-batch in, a tuple of L sums out; ``accelerate`` wraps it."""
+    num_samples: int
+    """For training."""
     weights: Sequence[float]
     """(L,) of each loss's mean in what is minimised."""
 

@@ -23,13 +23,11 @@ from magic_cli.interleaved.training.settings import Stage, TrainVokensSettings, 
 from magic_cli.interleaved.training.task import VokenTask
 from magic_cli.interleaved.training.text_conditions import TextConditions
 from magic_cli.interleaved.vokens import NewRows
-from magic_cli.training.checkpoints import Checkpoints
 from magic_cli.training.curves import plot_curve
 from magic_cli.training.folder import CURVE, TrainingFolder
-from magic_cli.training.loop import Loop, total_steps
+from magic_cli.training.loop import total_steps, train
 from magic_cli.training.session import in_session
 from magic_cli.training.settings import Selection, as_plain
-from magic_cli.training.weight_updates import Updater
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -66,26 +64,18 @@ def _carry_out(
     if is_first:
         folder.use_source({**parts.source, "items_sha256": _digest(*items)})
     task = make_task(settings, parts, items)
-    total = total_steps(settings, len(task.samples))
     if is_first:
-        for note in _plan_notes(settings, task, total):
+        for note in _plan_notes(settings, task, total_steps(settings, task.num_samples)):
             print(f"magic: {note}", file=sys.stderr)
-    if settings.run.trackers:
-        accelerator.init_trackers("magic-train-vokens", config={"settings": str(identity(settings))})
     task.module.to(accelerator.device)
-    checkpoints = Checkpoints(settings.run_folder / "checkpoints", settings.run.keep)
-    loop = Loop(settings, folder if is_first else None, Updater(task, settings, accelerator, total))
-    loop.run(checkpoints)
-    if settings.run.trackers:
-        accelerator.end_training()
-    if not is_first:
+    trained = train(task, settings, accelerator, folder, name="magic-train-vokens")
+    if trained is None:
         return None
-    best = checkpoints.load_best()
-    task.take(best["model"], checkpoints.best)
-    report = _report(settings, loop, task) | {"after": best["best"]}
-    _export(settings, task).save(settings.run_folder)
-    plot_curve(folder.read_metrics(), settings.run_folder / CURVE, loss="loss", beneath=("image_loss", "image loss"))
-    folder.finish(report, loop.progress["seconds"])
+    progress, best = trained
+    report = _report(settings, progress, task) | {"after": best}
+    _export(settings, task).save(folder.path)
+    plot_curve(folder.read_metrics(), folder.path / CURVE, loss="loss", beneath=("image_loss", "image loss"))
+    folder.finish(report, progress["seconds"])
     return report
 
 
@@ -152,9 +142,8 @@ def _plan_notes(settings: TrainVokensSettings, task: VokenTask, total: int) -> l
     return notes
 
 
-def _report(settings: TrainVokensSettings, loop: Loop, task: VokenTask) -> dict[str, Any]:
+def _report(settings: TrainVokensSettings, done: dict[str, Any], task: VokenTask) -> dict[str, Any]:
     """What a run was, and what came of it; no times, so that a resumed run writes the same bytes."""
-    done = loop.progress
     return {
         "stage": settings.stage.value,
         "dataset": settings.dataset.name,

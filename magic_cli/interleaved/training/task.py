@@ -38,7 +38,7 @@ class VokenTask:
         self, objective: VokenObjective, settings: TrainVokensSettings, collate: Collator, samples: Sequence[VokenSample], measured: Sequence[VokenSample]
     ) -> None:
         self.module, self.settings, self.collate = objective, settings, collate
-        self.samples, self.measured = samples, measured
+        self.samples, self.measured, self.num_samples = samples, measured, len(samples)
         options = settings.objective
         self.weights = (options.text_weight, options.image_weight, options.caption_weight)
         self._plan = plan_of(settings, [len(sample.ids) for sample in samples])
