@@ -34,7 +34,7 @@ from torch import Tensor
 from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from tqdm import tqdm
-from train_embedded_matcher import Photo, evaluate, load_photos, print_table
+from captioned_photos import Photo, evaluate, load_photos, print_table
 from transformers import AutoModelForCausalLM, AutoTokenizer, CLIPTextModelWithProjection
 from unfinished_text import NextWords
 

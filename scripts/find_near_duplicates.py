@@ -19,7 +19,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 from tqdm import tqdm
-from train_embedded_matcher import Photo, load_photos
+from captioned_photos import Photo, load_photos
 
 from magic_cli.data.images import open_image
 from magic_cli.models.embedded.backbones import PhotoBackbone, photo_pixels

@@ -29,7 +29,7 @@ from torch import Tensor
 from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
-from train_embedded_matcher import ALTERNATIVES, CAPTIONS, PREFIXES, Photo, alternative_texts, load_photos, prefix_texts, recalls
+from captioned_photos import ALTERNATIVES, CAPTIONS, PREFIXES, Photo, alternative_texts, load_photos, prefix_texts, recalls
 
 from magic_cli.data.images import open_image
 from magic_cli.models.embedded.backbones import photo_pixels

@@ -118,7 +118,7 @@ def test_what_was_learned_is_in_the_files(scripts, matcher, files, tmp_path):
 def test_mirrored_copy_is_near_and_another_photo_is_not(scripts):
     *_, near = scripts
     generator = torch.Generator().manual_seed(0)
-    photo = importlib.import_module("train_embedded_matcher").Photo
+    photo = importlib.import_module("captioned_photos").Photo
     photos = [photo("flickr8k", split, Path(f"{name}.jpg"), []) for name, split in (("a", "train"), ("b", "train"), ("c", "test"), ("d", "val"))]
     grey, features = torch.rand(4, 16, 16, generator=generator), torch.randn(4, 500, generator=generator)
     grey[2], features[2] = grey[0].flip(-1), features[0] + 0.3 * torch.randn(500, generator=generator)

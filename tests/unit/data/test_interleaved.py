@@ -14,7 +14,7 @@ STORY = {
     "id": 40470,
     "steps": [
         {"parts": [{"text": "Draw: ", "once": True}, {"text": "a fire"}], "target": [{"image": "0.jpg"}]},
-        {"parts": [{"text": "What next?", "once": True}], "target": [{"text": "They eat."}, {"image": "/tmp/1.jpg"}]},
+        {"parts": [{"text": "What next?", "once": True}], "target": [{"text": "They eat."}, {"image": "/photos/1.jpg"}]},
         {"parts": []},
     ],
 }
@@ -30,7 +30,7 @@ def test_story_keeps_parts_targets_and_places_when_read(tmp_path):
     [story, plain] = read(tmp_path, STORY, {"parts": [{"image": "a.jpg"}, {"text": "hi"}]}, images="photos")
     assert (story.id, plain.id) == ("40470", "2")
     assert story.steps[0].target == (Part(image=Path("photos/0.jpg")),)
-    assert story.steps[1].target == (Part("They eat."), Part(image=Path("/tmp/1.jpg")))
+    assert story.steps[1].target == (Part("They eat."), Part(image=Path("/photos/1.jpg")))
     assert plain.steps[0].parts == (Part(image=Path("photos/a.jpg")), Part("hi")) and plain.steps[0].target is None
     assert [part.as_record() for part in story.steps[0].parts] == [{"text": "Draw: ", "once": True}, {"text": "a fire"}]
 
