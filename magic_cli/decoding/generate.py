@@ -32,7 +32,7 @@ def generate(
         model: The language model that writes; None: the method needs none.
         method: Decoding method; ``method.decoding_len`` counts the prompt.
         prompts: B prompts, each at least one token long, empty where no language model takes part; lengths may differ.
-        guides: What steers the texts, for methods that look at images.
+        guides: What steers the texts of methods that look at images (``Method.needs_image``), each by its own weight; others do not ask them.
         options: How they are written.
 
     Returns:

@@ -1,5 +1,7 @@
 """Prompts that hold vectors in places, and the hidden states of what was written."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from tests.decoding import Guidance, generate
@@ -136,3 +138,11 @@ def test_numbers_that_do_not_fit_are_told_in_one_line(language_model, clip, imag
     with pytest.raises(SettingsError) as error:
         generate(language_model, METHODS[0], prompts, guidance=Guidance(clip, image_features[:number]), seeds=seeds)
     assert str(error.value) == told
+
+
+@pytest.mark.parametrize("weight", [-5.0, float("nan")])
+def test_weight_of_a_guide_is_not_negative(language_model, clip, image_features, prompts, weight):
+    guides = [replace(METHODS[0].image_guide(clip, image_features[:3]), weight=weight)]
+    method = MagicSearch(LENGTH, k=5, alpha=0.1, beta=0.7)
+    with pytest.raises(SettingsError, match=f"generate: guide 1 has the weight {weight}; it must be at least 0"):
+        core.generate(language_model, method, prompts, guides)
