@@ -114,6 +114,7 @@ def test_scores_are_the_same_on_the_java_of_the_wheel(mixed, mixed_values, own_c
 
 
 @parses
+@pytest.mark.long
 def test_scores_are_right_when_parses_are_cut_short(mixed, mixed_values, own_cache, caplog):
     (file,) = own_cache.rglob("data.mdb")
     os.truncate(file, file.stat().st_size // 2)
@@ -122,6 +123,7 @@ def test_scores_are_right_when_parses_are_cut_short(mixed, mixed_values, own_cac
 
 
 @parses
+@pytest.mark.long
 def test_scores_are_right_when_the_cut_is_not_noticed_before_the_jvm_crashes(mixed, mixed_values, own_cache, caplog):
     (file,) = own_cache.rglob("data.mdb")
     os.truncate(file, file.stat().st_size // 2)
@@ -135,6 +137,7 @@ def test_scores_are_right_when_the_cut_is_not_noticed_before_the_jvm_crashes(mix
 
 
 @parses
+@pytest.mark.long
 def test_scores_are_right_without_the_native_library(mixed, mixed_values, own_cache, caplog, monkeypatch):
     program = SpiceTool.program
 
