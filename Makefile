@@ -10,7 +10,7 @@ BUILD_TOOLS = setuptools|hatchling|editables|packaging|pathspec|pluggy|trove-cla
 # A file's tests stay together: some share what takes long to make. tests/conftest.py says how many processes.
 ON_ALL_CORES = --numprocesses auto --dist loadfile
 
-.PHONY: demo test test-all test-fast wheel clean
+.PHONY: demo test test-all test-fast lint format wheel clean
 
 demo: $(READY)  ## caption the sample photos with the embedded models
 	$(VENV)/bin/magic caption --images data/photos
@@ -23,6 +23,14 @@ test-all: $(READY)  ## with the long tests: many kills, full-size shapes, whole 
 
 test-fast: $(READY)  ## without the slow tests
 	$(VENV)/bin/python -m pytest $(ON_ALL_CORES) -m "not slow and not long"
+
+lint: $(READY)  ## what ruff finds; says `make format` where only the layout is wrong
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check --quiet . || (echo "make format mends the layout" && false)
+
+format: $(READY)  ## sort imports and lay the code out
+	$(VENV)/bin/ruff check --fix .
+	$(VENV)/bin/ruff format .
 
 wheel: $(READY)  ## dist/magic-*.whl
 	$(VENV)/bin/python -m build --wheel --no-isolation

@@ -15,7 +15,6 @@ from typing import IO, Any
 from magic_cli.data.json_text import JSONFault, parse_object
 from magic_cli.errors import MagicError
 
-
 _LOCK_SECONDS = 0.2
 
 
@@ -79,7 +78,9 @@ def locked(path: Path) -> Iterator[None]:
         except OSError as error:
             raise MagicError(f"run.dir={path}: cannot be written ({error.strerror}); set run.dir to another folder") from error
         except Busy:
-            raise MagicError(f"run.dir={path}: another process is working on this run; wait for it, or set another run.dir") from None
+            raise MagicError(
+                f"run.dir={path}: another process is working on this run; wait for it, or set another run.dir"
+            ) from None
         yield
 
 

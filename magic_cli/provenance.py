@@ -14,7 +14,17 @@ from magic_cli import __version__
 from magic_cli.data import run_files
 from magic_cli.errors import MagicError
 
-_RECORDED_PACKAGES = ("torch", "torchvision", "transformers", "tokenizers", "open_clip_torch", "clip-anytorch", "pillow", "numpy", "hydra-core")
+_RECORDED_PACKAGES = (
+    "torch",
+    "torchvision",
+    "transformers",
+    "tokenizers",
+    "open_clip_torch",
+    "clip-anytorch",
+    "pillow",
+    "numpy",
+    "hydra-core",
+)
 
 
 def read_manifest(path: Path, identity: dict[str, Any]) -> dict[str, Any]:
@@ -27,7 +37,9 @@ def read_manifest(path: Path, identity: dict[str, Any]) -> dict[str, Any]:
     before = manifest.get("identity")
     if before != json.loads(json.dumps(identity, default=str)):
         changed = "; ".join(differences(before, identity)) or "other settings"
-        raise MagicError(f"run.dir={path}: holds a run with other settings ({changed}); set another run.dir, or delete this folder")
+        raise MagicError(
+            f"run.dir={path}: holds a run with other settings ({changed}); set another run.dir, or delete this folder"
+        )
     return manifest
 
 

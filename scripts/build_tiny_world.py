@@ -23,16 +23,16 @@ from typing import Any
 
 import numpy as np
 import torch
-import tiny_world as world
-from measure_tiny_world import measure_models
 from safetensors.torch import save_file
-from tiny_world_talk import SLOT, TALK, talks, tokenizer_of
 from torch import Tensor, nn
 
+import tiny_world as world
 from magic_cli.interleaved.drawing import prepare_square
 from magic_cli.interleaved.model import spread_slots
 from magic_cli.interleaved.vision import ImageReader, prepare_pixels
 from magic_cli.models.loading import quiet_libraries
+from measure_tiny_world import measure_models
+from tiny_world_talk import SLOT, TALK, talks, tokenizer_of
 
 CONDITIONS = 16  # tokens of the text encoder
 WIDTH, HIDDEN, VECTORS = 64, 128, 4
@@ -108,13 +108,17 @@ class Builder:
             texts = [rng.choice(world.CAPTIONS).format(colour=colour, shape=shape) for colour, shape in kinds]
             pixels = torch.from_numpy(np.stack([prepare_pixels(world.picture(*kind, rng), world.SIDE) for kind in kinds]))
             tokens = tokenizer(texts, return_tensors="pt", padding="max_length")
-            return model(input_ids=tokens.input_ids, attention_mask=tokens.attention_mask, pixel_values=pixels, return_loss=True).loss
+            return model(
+                input_ids=tokens.input_ids, attention_mask=tokens.attention_mask, pixel_values=pixels, return_loss=True
+            ).loss
 
         train(name, self.steps(2500), 1e-3, model.parameters(), loss_of)
         folder = self.output / name
         save_half(model, self.half).save_pretrained(folder)
         tokenizer.save_pretrained(folder)
-        CLIPImageProcessorPil(size={"shortest_edge": world.SIDE}, crop_size={"height": world.SIDE, "width": world.SIDE}).save_pretrained(folder)
+        CLIPImageProcessorPil(
+            size={"shortest_edge": world.SIDE}, crop_size={"height": world.SIDE, "width": world.SIDE}
+        ).save_pretrained(folder)
 
     def text_encoder(self) -> None:
         from transformers import AutoTokenizer, CLIPTextConfig, CLIPTextModel
@@ -170,8 +174,12 @@ class Builder:
             pictures = [self.squares(rng, 128) for _ in range(self.steps(24))]  # encoded once, drawn from at every step
             spreads = [vae.encode(pixels).latent_dist for _, pixels in pictures]
         kinds = [kind for some, _ in pictures for kind in some]
-        means, deviations = (torch.cat([getattr(spread, name) for spread in spreads]) * vae.config.scaling_factor for name in ("mean", "std"))
-        schedule = DDPMScheduler(beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012, clip_sample=False, steps_offset=1)
+        means, deviations = (
+            torch.cat([getattr(spread, name) for spread in spreads]) * vae.config.scaling_factor for name in ("mean", "std")
+        )
+        schedule = DDPMScheduler(
+            beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012, clip_sample=False, steps_offset=1
+        )
         unet = UNet2DConditionModel(
             sample_size=8, block_out_channels=(64, 64), layers_per_block=1, down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
             up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"), cross_attention_dim=WIDTH, attention_head_dim=4, norm_num_groups=16,
@@ -182,7 +190,9 @@ class Builder:
             self._smooth(smooth, unet, step)
             rows = torch.tensor([rng.randrange(len(kinds)) for _ in range(32)])
             latents = means[rows] + deviations[rows] * torch.randn(rows.numel(), *means.shape[1:])
-            names = [world.KINDS.index(kinds[i]) + 1 + len(world.KINDS) * rng.randrange(len(world.CAPTIONS)) for i in rows.tolist()]
+            names = [
+                world.KINDS.index(kinds[i]) + 1 + len(world.KINDS) * rng.randrange(len(world.CAPTIONS)) for i in rows.tolist()
+            ]
             names = [0 if rng.random() < 0.1 else name for name in names]
             noise, times = torch.randn_like(latents), torch.randint(0, 1000, (rows.numel(),))
             seen = unet(schedule.add_noise(latents, noise, times), times, encoder_hidden_states=encoded[names]).sample
@@ -210,7 +220,9 @@ class Builder:
         torch.manual_seed(4)
         rng = random.Random(4)
         sentences = [text for _, text, _ in (next(talks(rng)) for _ in range(3000))]
-        tokenizer = tokenizer_of([TALK, *sentences, *self.captions, " ".join([*world.COLOURS, *world.SHAPES])], frames=False, length=512)
+        tokenizer = tokenizer_of(
+            [TALK, *sentences, *self.captions, " ".join([*world.COLOURS, *world.SHAPES])], frames=False, length=512
+        )
         model = LlamaForCausalLM(
             LlamaConfig(
                 vocab_size=len(tokenizer), hidden_size=HIDDEN, intermediate_size=4 * HIDDEN, num_hidden_layers=3, num_attention_heads=4,
@@ -220,7 +232,12 @@ class Builder:
         tower = {"hidden_size": WIDTH, "intermediate_size": 4 * WIDTH, "num_hidden_layers": 2, "num_attention_heads": 4}
         vision = Blip2VisionConfig(**tower, image_size=world.SIDE, patch_size=8)
         former = Blip2QFormerConfig(
-            **tower, vocab_size=8, encoder_hidden_size=WIDTH, cross_attention_frequency=1, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0
+            **tower,
+            vocab_size=8,
+            encoder_hidden_size=WIDTH,
+            cross_attention_frequency=1,
+            hidden_dropout_prob=0.0,
+            attention_probs_dropout_prob=0.0,
         )
         config = Blip2Config(vision_config=vision.to_dict(), qformer_config=former.to_dict(), num_query_tokens=VECTORS)
         reader = ImageReader(config, HIDDEN)
@@ -233,7 +250,11 @@ class Builder:
             vectors = iter(reader(torch.from_numpy(np.stack(pictures)))) if pictures else iter(())
             rows, places = [], []
             for images, text, answer in said:
-                ids = [i for part in re.split(f"({SLOT})", text) for i in ([slot] if part == SLOT else tokenizer(part, add_special_tokens=False).input_ids)]
+                ids = [
+                    i
+                    for part in re.split(f"({SLOT})", text)
+                    for i in ([slot] if part == SLOT else tokenizer(part, add_special_tokens=False).input_ids)
+                ]
                 spread, found = spread_slots([1, *ids], slot, [next(vectors) for _ in images])
                 rows.append((spread, len(tokenizer(answer, add_special_tokens=False).input_ids)))
                 places.append(found)

@@ -13,10 +13,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
-from unfinished_text import NextWords, draw_prefixes
 
 from magic_cli.data.json_files import read_json_object
 from magic_cli.models.embedded.image_text_model import EmbeddedImageTextModel
+from unfinished_text import NextWords, draw_prefixes
 
 CAPTIONS = 5  # of each photo; one COCO photo has a sixth
 PREFIXES = 4  # of each caption

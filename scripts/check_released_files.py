@@ -11,10 +11,11 @@ from collections.abc import Sequence
 
 from hydra import compose, initialize_config_dir
 
-from magic_cli.configuration import composing
-from magic_cli.cli.main import translate
 from magic_cli.cli.command_table import COMMANDS
+from magic_cli.cli.main import translate
 from magic_cli.commands.table import measure
+from magic_cli.configuration import composing
+from magic_cli.configuration.files import find_config_dir
 from magic_cli.errors import MagicError
 from magic_cli.evaluation.settings import TableSettings
 from magic_cli.reports.comparison import check_against_paper
@@ -30,7 +31,7 @@ def main(folder: str, words: Sequence[str]) -> int:
         words = [*words, "--metrics", METRICS]
     _, overrides = translate(["all", folder, "bootstrap.samples=0", *words], COMMANDS["table"])
     composing.register()
-    with initialize_config_dir(str(composing.find_config_dir()), version_base="1.3"):
+    with initialize_config_dir(str(find_config_dir()), version_base="1.3"):
         settings = composing.to_settings(compose("table", overrides), TableSettings)
     located = locate([folder], settings.rows)
     if not located.rows:

@@ -28,22 +28,22 @@ from typing import Any
 
 import numpy as np
 import torch
-from embedded_text_tower import embed, new_tower, pack
 from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from tqdm import tqdm
-from captioned_photos import Photo, evaluate, load_photos, print_table
 from transformers import AutoModelForCausalLM, AutoTokenizer, CLIPTextModelWithProjection
-from unfinished_text import NextWords
 
+from captioned_photos import Photo, evaluate, load_photos, print_table
+from embedded_text_tower import embed, new_tower, pack
 from magic_cli.data.bundled_coco import load_bundled_coco_captions
 from magic_cli.models.embedded.image_text_model import HEADS, EmbeddedImageTextModel
 from magic_cli.models.embedded.text_tower import TextTower
 from magic_cli.models.sources import EMBEDDED_FOLDER, sha256
 from magic_cli.training.batching import BatchPlan
 from magic_cli.training.checkpoints import Checkpoints
+from unfinished_text import NextWords
 
 COCO_CAPTIONS = 2  # of each photo's five, to spare the teacher's time
 REPEATS = 4  # of each Flickr8k caption, with other unfinished versions
@@ -155,7 +155,9 @@ class Trainer:
             self.optimizer.load_state_dict(saved["optimizer"])
             step, seconds = saved["step"], saved["seconds"]
             if step > self.recipe.steps:
-                sys.exit(f"--steps {self.recipe.steps}: the run has already taken {step} steps; ask for more, or delete {checkpoints.folder}")
+                sys.exit(
+                    f"--steps {self.recipe.steps}: the run has already taken {step} steps; ask for more, or delete {checkpoints.folder}"
+                )
         began = time.monotonic() - seconds
         with tqdm(total=self.recipe.steps, initial=step, desc="train", mininterval=10) as bar:
             while step < self.recipe.steps:

@@ -50,7 +50,9 @@ def trained_groups(network: nn.Module, frozen: int, rate: float, decay: float) -
             continue
         for weight in layer.parameters():
             weight.requires_grad_(True)
-            groups.append({"params": [weight], "base": rate * decay ** (blocks - depth), "weight_decay": 0.01 if weight.ndim > 1 else 0.0})
+            groups.append(
+                {"params": [weight], "base": rate * decay ** (blocks - depth), "weight_decay": 0.01 if weight.ndim > 1 else 0.0}
+            )
     return groups
 
 

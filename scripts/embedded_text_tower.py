@@ -33,11 +33,13 @@ def new_tower(model: Any, start_id: int, embedding: int, *, units: int, position
     tower = network.text_model
     pairs = [(tower.embeddings.token_embedding, body.wte), (tower.final_layer_norm, body.ln_f)]
     with torch.no_grad():
-        tower.embeddings.position_embedding.weight.copy_(body.wpe.weight[: positions])
+        tower.embeddings.position_embedding.weight.copy_(body.wpe.weight[:positions])
         for layer, block in zip(tower.encoder.layers, body.h, strict=True):
             pairs += [(layer.layer_norm1, block.ln_1), (layer.layer_norm2, block.ln_2)]
             attention, weights, biases = layer.self_attn, block.attn.c_attn.weight.chunk(3, 1), block.attn.c_attn.bias.chunk(3)
-            for product, weight, bias in zip((attention.q_proj, attention.k_proj, attention.v_proj), weights, biases, strict=True):
+            for product, weight, bias in zip(
+                (attention.q_proj, attention.k_proj, attention.v_proj), weights, biases, strict=True
+            ):
                 product.weight.copy_(weight.T)  # GPT-2's lie the other way round
                 product.bias.copy_(bias)
             attention.out_proj.weight.copy_(block.attn.c_proj.weight.T)

@@ -19,8 +19,8 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 from tqdm import tqdm
-from captioned_photos import Photo, load_photos
 
+from captioned_photos import Photo, load_photos
 from magic_cli.data.images import open_image
 from magic_cli.models.embedded.backbones import PhotoBackbone, photo_pixels
 
@@ -73,9 +73,13 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     photos = load_photos(arguments.photos)
     pairs = near_pairs(photos, *looks(photos))
-    lines = [f"{name_of(held)}\t{name_of(learned)}\t{cosine:.3f}\t{correlation:.3f}\n" for held, learned, cosine, correlation in pairs]
+    lines = [
+        f"{name_of(held)}\t{name_of(learned)}\t{cosine:.3f}\t{correlation:.3f}\n" for held, learned, cosine, correlation in pairs
+    ]
     arguments.output.write_text("".join(lines), encoding="utf-8")
-    print(f"{len(pairs)} pairs of {len({p[0].path for p in pairs})} held-out and {len({p[1].path for p in pairs})} training photos: {arguments.output}")
+    print(
+        f"{len(pairs)} pairs of {len({p[0].path for p in pairs})} held-out and {len({p[1].path for p in pairs})} training photos: {arguments.output}"
+    )
 
 
 if __name__ == "__main__":

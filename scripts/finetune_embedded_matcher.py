@@ -22,18 +22,26 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from distil_embedded_text_tower import kept, key
-from embedded_photo_network import Student, Views, trained_groups
-from find_near_duplicates import name_of
 from torch import Tensor
 from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
-from captioned_photos import ALTERNATIVES, CAPTIONS, PREFIXES, Photo, alternative_texts, load_photos, prefix_texts, recalls
 
+from captioned_photos import ALTERNATIVES, CAPTIONS, PREFIXES, Photo, alternative_texts, load_photos, prefix_texts, recalls
+from distil_embedded_text_tower import kept, key
+from embedded_photo_network import Student, Views, trained_groups
+from find_near_duplicates import name_of
 from magic_cli.data.images import open_image
 from magic_cli.models.embedded.backbones import photo_pixels
-from magic_cli.models.embedded.image_text_model import CONFIG, HEADS, PHOTOS, PHOTOS_DIGEST, TOWER, EmbeddedImageTextModel, save_heads
+from magic_cli.models.embedded.image_text_model import (
+    CONFIG,
+    HEADS,
+    PHOTOS,
+    PHOTOS_DIGEST,
+    TOWER,
+    EmbeddedImageTextModel,
+    save_heads,
+)
 from magic_cli.models.embedded.text_tower import NOTES
 from magic_cli.models.sources import sha256
 from magic_cli.training.checkpoints import Checkpoints
@@ -141,7 +149,9 @@ class Trainer:
         student.train()
         images = student.photos(self.views.draw(rows.tolist(), size, number))
         losses = self._losses(images, rows, number)
-        loss = losses["text"] + losses["photo"] + recipe.prefix_weight * losses["prefix"] + recipe.next_word_weight * losses["word"]
+        loss = (
+            losses["text"] + losses["photo"] + recipe.prefix_weight * losses["prefix"] + recipe.next_word_weight * losses["word"]
+        )
         self._update(loss, number)
         with torch.no_grad():
             self.memory[rows], self.seen[rows] = images, number
@@ -170,7 +180,9 @@ class Trainer:
             "text": functional.cross_entropy(scale * images @ texts.T, partner) / 2,
             "photo": functional.cross_entropy(scale * texts[:batch] @ gallery.T, partner) / 2,
             "prefix": functional.cross_entropy(scale * prefixes @ gallery.T, partner) / 2,
-            "word": functional.cross_entropy(scale * (words @ images.unsqueeze(-1)).squeeze(-1), torch.zeros(batch, dtype=torch.long)),
+            "word": functional.cross_entropy(
+                scale * (words @ images.unsqueeze(-1)).squeeze(-1), torch.zeros(batch, dtype=torch.long)
+            ),
         }
 
     def _update(self, loss: Tensor, number: int) -> None:
@@ -233,7 +245,9 @@ def write(matcher: EmbeddedImageTextModel, source: Path, output: Path, notes: di
     matcher.photos.save(output / PHOTOS)
     config = json.loads((source / CONFIG).read_text())
     tower_notes = json.loads((source / TOWER / NOTES).read_text())
-    save_heads(matcher.heads, {**config, "image_sizes": IMAGE_SIZES, "finetuning": notes, PHOTOS_DIGEST: sha256(output / PHOTOS)}, output)
+    save_heads(
+        matcher.heads, {**config, "image_sizes": IMAGE_SIZES, "finetuning": notes, PHOTOS_DIGEST: sha256(output / PHOTOS)}, output
+    )
     matcher.tower.save(output / TOWER, heads=output / HEADS, notes=tower_notes)
 
 
@@ -244,7 +258,9 @@ def main() -> None:
     parser.add_argument("--matcher", type=Path, required=True, help="folder of the heads and the tower to begin from")
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--cache", type=Path, default=Path("build/finetuned_matcher"))
-    parser.add_argument("--near-duplicates", type=Path, default=Path(__file__).with_name("near_duplicates.tsv"), help="photos not to learn from")
+    parser.add_argument(
+        "--near-duplicates", type=Path, default=Path(__file__).with_name("near_duplicates.tsv"), help="photos not to learn from"
+    )
     parser.add_argument("--epochs", type=int, default=Recipe.epochs)
     parser.add_argument("--small-epochs", type=int, default=Recipe.small_epochs)
     parser.add_argument("--threads", type=int, default=1)

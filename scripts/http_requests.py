@@ -150,7 +150,11 @@ def _no_connection(reason: Any, limits: Limits) -> Failed:
     if isinstance(reason, TimeoutError):
         return Failed(f"no answer within {limits.timeout:g} s", temporary=True, answered=False)
     if isinstance(reason, socket.gaierror):
-        return Failed("no such host" if reason.errno == socket.EAI_NONAME else "the host's name cannot be resolved", temporary=True, answered=False)
+        return Failed(
+            "no such host" if reason.errno == socket.EAI_NONAME else "the host's name cannot be resolved",
+            temporary=True,
+            answered=False,
+        )
     if isinstance(reason, ssl.SSLCertVerificationError):
         return Failed("the host's certificate is not valid")
     return Failed(f"no connection ({getattr(reason, 'strerror', None) or reason})", temporary=True, answered=False)

@@ -1,9 +1,9 @@
 """Webdataset shards of images with captions, written so that no crash loses or repeats a download.
 
-    00012.tar               for each image <row>.jpg, <row>.txt (caption) and <row>.json (facts), in the order of rows
-    00012.failures.jsonl    rows without an image, with the reason
-    00012.json              written last: which rows the shard covers
-    .unfinished/00012/      one file a row until then
+00012.tar               for each image <row>.jpg, <row>.txt (caption) and <row>.json (facts), in the order of rows
+00012.failures.jsonl    rows without an image, with the reason
+00012.json              written last: which rows the shard covers
+.unfinished/00012/      one file a row until then
 """
 
 from __future__ import annotations
@@ -51,11 +51,19 @@ class ImageShards:
             try:
                 stack.enter_context(hold(self.folder / ".lock"))
             except Busy:
-                raise MagicError(f"{self.folder}: another process is working in this folder; wait for it, or name another folder") from None
+                raise MagicError(
+                    f"{self.folder}: another process is working in this folder; wait for it, or name another folder"
+                ) from None
             file = self.folder / _FACTS
             if file.exists() and (before := read_json_object(file, remedy=_REMEDY)) != source:
-                changed = ", ".join(f"{key} {before.get(key)} -> {source.get(key)}" for key in sorted({*before, *source}) if before.get(key) != source.get(key))
-                raise MagicError(f"{self.folder}: holds shards made otherwise ({changed}); name another folder, or delete this one")
+                changed = ", ".join(
+                    f"{key} {before.get(key)} -> {source.get(key)}"
+                    for key in sorted({*before, *source})
+                    if before.get(key) != source.get(key)
+                )
+                raise MagicError(
+                    f"{self.folder}: holds shards made otherwise ({changed}); name another folder, or delete this one"
+                )
             _replace(file, _json(source))
             yield
 
@@ -88,18 +96,28 @@ class ImageShards:
 
     def fail(self, row: int, url: str, reason: str, *, temporary: bool) -> None:
         """Keep why a row has no image."""
-        _replace(self._base(row).with_suffix(".failed"), _json({"row": row, "url": url, "reason": reason, "temporary": temporary}))
+        _replace(
+            self._base(row).with_suffix(".failed"), _json({"row": row, "url": url, "reason": reason, "temporary": temporary})
+        )
 
     def finish(self, shard: int, stop: int) -> None:
         """Pack a shard for all of whose rows something was kept."""
         rows = range(shard * self.rows_per_shard, stop)
-        failures = [read_json_object(file, remedy=_REMEDY) for row in rows if (file := self._base(row).with_suffix(".failed")).exists()]
+        failures = [
+            read_json_object(file, remedy=_REMEDY) for row in rows if (file := self._base(row).with_suffix(".failed")).exists()
+        ]
         failed = {failure["row"] for failure in failures}
         images = [row for row in rows if row not in failed]
-        with _replacing(self._file(shard, ".tar")) as stream, tarfile.open(fileobj=stream, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+        with (
+            _replacing(self._file(shard, ".tar")) as stream,
+            tarfile.open(fileobj=stream, mode="w", format=tarfile.USTAR_FORMAT) as tar,
+        ):
             for row in images:
                 self._pack(tar, row)
-        _replace(self._file(shard, ".failures.jsonl"), "".join(json.dumps(failure, ensure_ascii=False) + "\n" for failure in failures).encode())
+        _replace(
+            self._file(shard, ".failures.jsonl"),
+            "".join(json.dumps(failure, ensure_ascii=False) + "\n" for failure in failures).encode(),
+        )
         facts = {"start": rows.start, "stop": stop, "images": len(images), "failures": len(failures)}
         _replace(self._file(shard, ".json"), _json(facts | {"temporary": sum(failure["temporary"] for failure in failures)}))
         self._discard(shard)
@@ -107,7 +125,11 @@ class ImageShards:
     def _pack(self, tar: tarfile.TarFile, row: int) -> None:
         base = self._base(row)
         facts = base.with_suffix(".json").read_bytes()
-        members = ((".jpg", base.with_suffix(".jpg").read_bytes()), (".txt", parse_object(facts)["caption"].encode()), (".json", facts))
+        members = (
+            (".jpg", base.with_suffix(".jpg").read_bytes()),
+            (".txt", parse_object(facts)["caption"].encode()),
+            (".json", facts),
+        )
         for suffix, data in members:
             member = tarfile.TarInfo(f"{base.name}{suffix}")  # its time is 0, its owner nobody
             member.size = len(data)

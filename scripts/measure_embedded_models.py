@@ -29,7 +29,13 @@ SETS = {"coco_karpathy_test": None, "flickr8k": 200}
 def words_of(photos: Path, name: str, limit: int | None) -> list[str]:
     """The test photos of a set, as words of ``magic caption``."""
     root = photos / name
-    words = ["--dataset", "coco_captions", f"dataset.annotations={root / 'captions.json'}", f"dataset.root={root / 'images'}", "dataset.split=test"]
+    words = [
+        "--dataset",
+        "coco_captions",
+        f"dataset.annotations={root / 'captions.json'}",
+        f"dataset.root={root / 'images'}",
+        "dataset.split=test",
+    ]
     return words if limit is None else [*words, f"dataset.limit={limit}"]
 
 

@@ -31,7 +31,9 @@ def stock(file: Path) -> dict[str, float]:
 
     system = read_system(file)
     tokenizer = PTBTokenizer()
-    gold = tokenizer.tokenize({item.id: [{"caption": text} for text in item.references] for item in system.items if item.references})
+    gold = tokenizer.tokenize(
+        {item.id: [{"caption": text} for text in item.references] for item in system.items if item.references}
+    )
     ours = tokenizer.tokenize({item.id: [{"caption": item.text}] for item in system.items})
     bleu = Bleu(4).compute_score(gold, ours, verbose=0)[0]
     found = {f"bleu_{n}": value for n, value in enumerate(bleu, start=1)}
@@ -49,7 +51,18 @@ def timed(command: list[str]) -> float:
 
 def evaluate(files: list[Path], metrics: str, output: Path, *words: str) -> list[str]:
     """The command that a user types."""
-    return [sys.executable, "-m", "magic_cli", "evaluate", *map(str, files), "--metrics", metrics, "--output", str(output), *words]
+    return [
+        sys.executable,
+        "-m",
+        "magic_cli",
+        "evaluate",
+        *map(str, files),
+        "--metrics",
+        metrics,
+        "--output",
+        str(output),
+        *words,
+    ]
 
 
 def main() -> None:
@@ -67,21 +80,31 @@ def main() -> None:
         plain = [sys.executable, __file__, "--stock", str(args.files[0])]
         if args.repeats:
             times = [
-                (timed(plain), timed(evaluate(args.files[:1], FAST, work / "one")), timed(evaluate(args.files, FAST, work / "all")))
+                (
+                    timed(plain),
+                    timed(evaluate(args.files[:1], FAST, work / "one")),
+                    timed(evaluate(args.files, FAST, work / "all")),
+                )
                 for _ in range(args.repeats)
             ]
             median = [sorted(column)[len(column) // 2] for column in zip(*times, strict=True)]
             each = median[2] / len(args.files)
             print(f"pycocoevalcap, {args.files[0].name}: {median[0]:.1f} s")
             print(f"magic evaluate, the same file: {median[1]:.1f} s, {median[1] / median[0]:.2f} of it")
-            print(f"magic evaluate, {len(args.files)} files at once: {median[2]:.1f} s, {each:.1f} s a file, {each / median[0]:.2f} of it", flush=True)
+            print(
+                f"magic evaluate, {len(args.files)} files at once: {median[2]:.1f} s, {each:.1f} s a file, {each / median[0]:.2f} of it",
+                flush=True,
+            )
         if args.spice_lib:
             words = ["--spice-lib", str(args.spice_lib), "bootstrap.samples=0"]
             one = timed(evaluate(args.files[:1], "spice", work / "s1", *words, f"metrics.spice.cache={work / 'c1'}"))
             print(f"SPICE, {args.files[0].name}, empty cache: {one:.0f} s", flush=True)
             several = [*words, f"metrics.spice.cache={work / 'c2'}"]
             everything = timed(evaluate(args.files, "spice", work / "s2", *several))
-            print(f"SPICE, {len(args.files)} files at once, empty cache: {everything:.0f} s, {everything / one:.2f} times that", flush=True)
+            print(
+                f"SPICE, {len(args.files)} files at once, empty cache: {everything:.0f} s, {everything / one:.2f} times that",
+                flush=True,
+            )
             again = timed(evaluate(args.files, "spice", work / "s3", *several))
             print(f"SPICE, the same again: whole command {again:.1f} s", flush=True)
             seconds = json.loads(next((work / "s3").rglob("metrics.json")).read_text())["seconds"]

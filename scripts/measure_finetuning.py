@@ -27,11 +27,11 @@ import torch
 from magic_cli.cli.main import main as magic
 from magic_cli.data.training_texts import SourceKind, TextDataset, TextSource
 from magic_cli.models.settings import LanguageModelSettings
-from magic_cli.training.starting_model import begin, start_id
 from magic_cli.training.measuring import measure
 from magic_cli.training.objective import Objective
 from magic_cli.training.samples import Samples, encode
 from magic_cli.training.settings import FinetuneSettings, FreshModel
+from magic_cli.training.starting_model import begin, start_id
 
 RESULT = ("model.safetensors", "config.json", "tokenizer.json", "metrics.jsonl", "report.json")
 CLOSE = 1.05  # ratio of perplexities that are called equal
@@ -57,7 +57,10 @@ class Setup:
 
     def words(self, folder: Path, *more: str) -> list[str]:
         """The command line of a run."""
-        sources = [f"dataset.{key}=[{{kind: text, path: '{self.folder / name}.txt'}}]" for key, name in (("train", "training"), ("validation", "validation"))]
+        sources = [
+            f"dataset.{key}=[{{kind: text, path: '{self.folder / name}.txt'}}]"
+            for key, name in (("train", "training"), ("validation", "validation"))
+        ]
         args = self.args
         return [
             "finetune-lm", *sources, "dataset.held_out=0", f"language_model.path={self.base}", "language_model=embedded",
@@ -73,7 +76,7 @@ class Setup:
         with contextlib.redirect_stdout(io.StringIO()):
             if status := magic(self.words(folder, *more)):
                 sys.exit(f"magic finetune-lm exited with {status}")
-        read = lambda file: json.loads((folder / file).read_text())  # noqa: E731
+        read = lambda file: json.loads((folder / file).read_text())
         lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
         return {"report": read("report.json"), "manifest": read("manifest.json"), "lines": lines}
 
@@ -133,7 +136,9 @@ def speed(setup: Setup) -> dict:
         runs["magic_with_contrast"].append(ours(setup, turn, margin=0.5))
     medians = {name: statistics.median(run["tokens_per_second"] for run in of) for name, of in runs.items()}
     half = setup.args.steps // 2
-    late = {name: [statistics.mean(loss for step, loss in run["curve"] if step > half) for run in of] for name, of in runs.items()}
+    late = {
+        name: [statistics.mean(loss for step, loss in run["curve"] if step > half) for run in of] for name, of in runs.items()
+    }
     return {
         "tokens_per_second": medians,
         "times_as_fast": medians["magic"] / medians["trainer"],
@@ -149,7 +154,9 @@ def contrast(setup: Setup) -> dict:
     every = f"validate.every={max(1, setup.args.steps // 20)}"
     found = {}
     for name, margin in (("without", 0.0), ("with", setup.args.margin)):
-        lines = setup.run(name, f"objective.margin={margin}", f"objective.normalisation={setup.args.normalisation}", every)["lines"]
+        lines = setup.run(name, f"objective.margin={margin}", f"objective.normalisation={setup.args.normalisation}", every)[
+            "lines"
+        ]
         found[name] = [
             {"step": line["step"], "perplexity": line["validation"]["perplexity_per_token"], "similarity": line["validation"]["token_similarity"]}
             for line in lines if "validation" in line
@@ -173,7 +180,14 @@ def kills(setup: Setup) -> dict:
         status = run.kill()
         steps = sorted(file.name for file in (folder / "checkpoints").glob("step-*"))
         started(setup, folder, more).wait_all()
-        moments.append({"after_seconds": round(wait, 2), "status": status, "checkpoint": steps[-1] if steps else None, "identical": digests(folder) == expected})
+        moments.append(
+            {
+                "after_seconds": round(wait, 2),
+                "status": status,
+                "checkpoint": steps[-1] if steps else None,
+                "identical": digests(folder) == expected,
+            }
+        )
         print(json.dumps(moments[-1]), file=sys.stderr)
     return {"undisturbed_seconds": seconds, "kills": moments, "all_identical": all(moment["identical"] for moment in moments)}
 
@@ -183,7 +197,9 @@ class Started:
 
     def __init__(self, words: list[str]) -> None:
         self.began = time.perf_counter()
-        self.process = subprocess.Popen([sys.executable, "-m", "magic_cli", *words], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "magic_cli", *words], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        )
 
     def wait_all(self) -> float:
         """Seconds until it ended well."""
@@ -224,7 +240,16 @@ def main() -> None:
     parser.add_argument("--held-out", type=float, default=1000, help="images, or lines, for validation")
     parser.add_argument("--limit", type=int, help="only so many training texts")
     parser.add_argument("--validation", type=int, default=2000, help="validation texts")
-    for name, default in (("steps", 300), ("layers", 4), ("width", 256), ("vocab-size", 8192), ("batch-size", 32), ("threads", 2), ("repeats", 3), ("kills", 10)):
+    for name, default in (
+        ("steps", 300),
+        ("layers", 4),
+        ("width", 256),
+        ("vocab-size", 8192),
+        ("batch-size", 32),
+        ("threads", 2),
+        ("repeats", 3),
+        ("kills", 10),
+    ):
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--lr", type=float, default=1e-3)
     parser.add_argument("--margin", type=float, default=0.5)

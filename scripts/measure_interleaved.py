@@ -39,7 +39,10 @@ def measure(run: Path, judges: dict[str, Any]) -> dict[str, Any]:
         for number, step in enumerate(record["steps"], start=1):
             by_step[number].append(step)
     steps = [step for group in by_step.values() for step in group if "target" in step]
-    told = {name: [step for step in steps if (_image(step["target"]) is not None) is wanted] for name, wanted in (("image", True), ("text", False))}
+    told = {
+        name: [step for step in steps if (_image(step["target"]) is not None) is wanted]
+        for name, wanted in (("image", True), ("text", False))
+    }
     return {
         "run": str(run),
         "items": len(records),
@@ -52,7 +55,9 @@ def measure(run: Path, judges: dict[str, Any]) -> dict[str, Any]:
 def _of_step(run: Path, steps: Sequence[dict[str, Any]], judges: dict[str, Any]) -> dict[str, Any]:
     pairs = [(run / step["image"], Path(true)) for step in steps if step["image"] and (true := _image(step.get("target", [])))]
     cosines = {name: clip_similarity(judge, *zip(*pairs, strict=True)) for name, judge in judges.items()} if pairs else {}
-    return {"steps": len(steps), "with_image": _share(steps)} | {f"CLIP-I {name}": round(sum(one) / len(one), 3) for name, one in cosines.items()}
+    return {"steps": len(steps), "with_image": _share(steps)} | {
+        f"CLIP-I {name}": round(sum(one) / len(one), 3) for name, one in cosines.items()
+    }
 
 
 def _share(steps: Sequence[dict[str, Any]]) -> float:
@@ -84,7 +89,8 @@ def main() -> None:
     words = parser.parse_args()
     where = {"device": torch.device("cpu"), "dtype": torch.float32, "work": WorkCounter()}
     judges = {
-        folder.name: load_image_text_model(ImageTextModelSettings(path=str(folder), family=Family.huggingface_clip), **where)[0] for folder in words.judge
+        folder.name: load_image_text_model(ImageTextModelSettings(path=str(folder), family=Family.huggingface_clip), **where)[0]
+        for folder in words.judge
     }
     for run in words.runs:
         print(json.dumps(measure(run, judges), indent=1))

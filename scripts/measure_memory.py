@@ -14,9 +14,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from measure_embedded_models import quietly
-
 from magic_cli.models import loading  # noqa: F401 - imports no run's seconds should hold
+from measure_embedded_models import quietly
 
 SETS = {"coco": None, "flickr8k": 150}
 """Photo sets, and how many of their val photos are captioned (None: all)."""
@@ -48,7 +47,13 @@ def measure(name: str, variant: str, args: argparse.Namespace) -> dict[str, Any]
     if domain is None:
         words = [word for word in words if not word.startswith("guides.")]
     limit = [] if SETS[name] is None else [f"dataset.limit={SETS[name]}"]
-    dataset = ["--dataset", "coco_captions", f"dataset.annotations={root / 'captions.json'}", f"dataset.root={root / 'images'}", "dataset.split=val"]
+    dataset = [
+        "--dataset",
+        "coco_captions",
+        f"dataset.annotations={root / 'captions.json'}",
+        f"dataset.root={root / 'images'}",
+        "dataset.split=val",
+    ]
     models = ["language_model=embedded", "image_text_model=embedded"]
     folder = args.runs / f"{name}-{variant}-{hashlib.sha256(' '.join(words).encode()).hexdigest()[:8]}"
     if status := quietly(["caption", *dataset, *limit, *models, *words, f"run.dir={folder}"]):
@@ -57,8 +62,13 @@ def measure(name: str, variant: str, args: argparse.Namespace) -> dict[str, Any]
         sys.exit("magic evaluate failed")
     manifest, metrics = (json.loads((folder / file).read_text()) for file in ("manifest.json", "metrics.json"))
     sessions = manifest["sessions"]
-    phases = {phase: sum(one.get("phase_seconds", {}).get(phase, 0) for one in sessions) for phase in ("language_model", "image_text_model", "memory", "index")}
-    counts = {count: sum(one.get("work", {}).get(count, 0) for one in sessions) for count in ("texts_encoded", "captions_excluded")}
+    phases = {
+        phase: sum(one.get("phase_seconds", {}).get(phase, 0) for one in sessions)
+        for phase in ("language_model", "image_text_model", "memory", "index")
+    }
+    counts = {
+        count: sum(one.get("work", {}).get(count, 0) for one in sessions) for count in ("texts_encoded", "captions_excluded")
+    }
     return {"n": metrics["n"], "cider": 100 * metrics["metrics"]["cider"]["value"], "folder": folder, **phases, **counts}
 
 
@@ -68,14 +78,21 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, default=Path("runs/measure_memory"))
     parser.add_argument("--sets", nargs="+", default=list(SETS), choices=list(SETS))
     parser.add_argument("--variants", nargs="+", default=list(VARIANTS), choices=list(VARIANTS))
-    parser.add_argument("overrides", nargs="*", help="settings of every run, e.g. decoding.beta=1; those of guides only where there are any")
+    parser.add_argument(
+        "overrides", nargs="*", help="settings of every run, e.g. decoding.beta=1; those of guides only where there are any"
+    )
     args = parser.parse_args()
-    print(f"{' '.join(args.overrides)}\n\n| photos | n | steered by | CIDEr | ms recalling a caption | texts a caption | own captions left out |\n| --- | --- | --- | ---: | ---: | ---: | ---: |")
+    print(
+        f"{' '.join(args.overrides)}\n\n| photos | n | steered by | CIDEr | ms recalling a caption | texts a caption | own captions left out |\n| --- | --- | --- | ---: | ---: | ---: | ---: |"
+    )
     for name in args.sets:
         for variant in args.variants:
             found = measure(name, variant, args)
             n = found["n"]
-            print(f"| {name} | {n} | {variant} | {found['cider']:.1f} | {1000 * found['memory'] / n:.1f} | {found['texts_encoded'] / n:.0f} | {found['captions_excluded']} |", flush=True)
+            print(
+                f"| {name} | {n} | {variant} | {found['cider']:.1f} | {1000 * found['memory'] / n:.1f} | {found['texts_encoded'] / n:.0f} | {found['captions_excluded']} |",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

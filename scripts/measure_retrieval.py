@@ -25,8 +25,8 @@ import torch
 from magic_cli.data.bundled_coco import load_bundled_coco_captions
 from magic_cli.data.image_folders import find_images
 from magic_cli.data.images import open_image, quiet_pillow
-from magic_cli.models.settings import Family, ImageTextModelSettings
 from magic_cli.models.embedded.image_text_model import EmbeddedImageTextModel
+from magic_cli.models.settings import Family, ImageTextModelSettings
 from magic_cli.models.sources import EMBEDDED_FOLDER
 from magic_cli.retrieval import approximate, search
 from magic_cli.retrieval.bank import list_images
@@ -122,7 +122,13 @@ def compare(features: Features, queries: np.ndarray, args: argparse.Namespace) -
             for value in values:
                 settings = IndexSettings(kind=kind, **{name: value})
                 numbers, facts = in_a_process(search_once, features.folder, settings, queries, args.threads)
-                yield {"kind": kind, name: value, "recall_at_1": recall(numbers, best, 1), "recall_at_10": recall(numbers, best, 10), **facts}
+                yield {
+                    "kind": kind,
+                    name: value,
+                    "recall_at_1": recall(numbers, best, 1),
+                    "recall_at_10": recall(numbers, best, 10),
+                    **facts,
+                }
 
 
 def in_a_process(function, *arguments):

@@ -89,8 +89,20 @@ def write_stories(arguments: argparse.Namespace, titles: Path, retrieved: Path, 
         for repeat in (1, 2, 3) if method in SAMPLED else (1,):
             name = f"{method}-{repeat}" if method in SAMPLED else method
             folders[name] = arguments.output / "stories" / name
-            words = ["story", "--titles", str(titles), "--retrieved", str(retrieved), "--decoding", method, *model, *arguments.settings]
-            call([*words, f"run.repeat={repeat}", f"run.threads={arguments.threads}", "--run-dir", str(folders[name])], quiet=True)
+            words = [
+                "story",
+                "--titles",
+                str(titles),
+                "--retrieved",
+                str(retrieved),
+                "--decoding",
+                method,
+                *model,
+                *arguments.settings,
+            ]
+            call(
+                [*words, f"run.repeat={repeat}", f"run.threads={arguments.threads}", "--run-dir", str(folders[name])], quiet=True
+            )
     return folders
 
 
@@ -100,11 +112,15 @@ def main() -> int:
     parser.add_argument("--titles", type=Path, required=True, help="title<TAB>story a line")
     parser.add_argument("--num-titles", type=int, default=50)
     parser.add_argument("--output", type=Path, default=Path("runs/measure_stories"))
-    parser.add_argument("--heads", type=Path, default=Path("build/story_heads"), help="folder of the two heads; trained if not there")
+    parser.add_argument(
+        "--heads", type=Path, default=Path("build/story_heads"), help="folder of the two heads; trained if not there"
+    )
     parser.add_argument("--cache", type=Path, default=Path("build/embedded_matcher"), help="features of the training photos")
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32", help="for making those features")
     parser.add_argument("--retrieved", type=Path, help="images of the titles, instead of retrieving them")
-    parser.add_argument("--mauve-model", type=Path, default=EMBEDDED_FOLDER / "language_model", help="folder of MAUVE's featurizer")
+    parser.add_argument(
+        "--mauve-model", type=Path, default=EMBEDDED_FOLDER / "language_model", help="folder of MAUVE's featurizer"
+    )
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("settings", nargs="*", help="settings of every `magic story`")
     arguments = parser.parse_args()
@@ -112,13 +128,34 @@ def main() -> int:
     heads = train_heads(arguments)
     guiding, scoring = (["image_text_model=embedded", f"image_text_model.path={heads[name]}"] for name in HEADS)
     titles = arguments.output / "titles.txt"
-    lines = read_text(arguments.titles, setting="--titles", hint="name ROCStories' test file").splitlines(keepends=True)[: arguments.num_titles]
+    lines = read_text(arguments.titles, setting="--titles", hint="name ROCStories' test file").splitlines(keepends=True)[
+        : arguments.num_titles
+    ]
     titles.write_text("".join(lines), encoding="utf-8")
     retrieved = arguments.retrieved or retrieve(arguments, titles, guiding)
     folders = write_stories(arguments, titles, retrieved, guiding)
-    common = ["--retrieved", str(retrieved), *scoring, f"metrics.mauve.model.path={arguments.mauve_model}", f"run.threads={arguments.threads}"]
-    print(f"n = {len(lines)} titles; CLIPScore by {heads['scores']}, guided by {heads['guides']}; MAUVE's featurizer: {arguments.mauve_model}")
-    call(["evaluate", *map(str, folders.values()), "--human", "--metrics", METRICS, "--output", str(arguments.output / "scores"), *common])
+    common = [
+        "--retrieved",
+        str(retrieved),
+        *scoring,
+        f"metrics.mauve.model.path={arguments.mauve_model}",
+        f"run.threads={arguments.threads}",
+    ]
+    print(
+        f"n = {len(lines)} titles; CLIPScore by {heads['scores']}, guided by {heads['guides']}; MAUVE's featurizer: {arguments.mauve_model}"
+    )
+    call(
+        [
+            "evaluate",
+            *map(str, folders.values()),
+            "--human",
+            "--metrics",
+            METRICS,
+            "--output",
+            str(arguments.output / "scores"),
+            *common,
+        ]
+    )
     comparison = arguments.output / "comparison"
     pair = [str(folders["contrastive"]), str(folders["magic"])]
     call(["evaluate", *pair, "--compare", "--metrics", "clip_score", "--output", str(comparison), *common])

@@ -18,11 +18,11 @@ from typing import Any
 
 import numpy as np
 import torch
-import tiny_world as world
 from PIL import Image
 from torch import Tensor, nn
 
-from magic_cli.configuration.composing import find_config_dir
+import tiny_world as world
+from magic_cli.configuration.files import find_config_dir
 from magic_cli.data.images import open_image
 from magic_cli.data.interleaved import InterleavedItem, read_interleaved
 from magic_cli.decoding.prompts import Prompt
@@ -31,7 +31,14 @@ from magic_cli.interleaved.folders import TINY_FOLDER
 from magic_cli.interleaved.loading import load_interleaved_model
 from magic_cli.interleaved.model import InterleavedModel
 from magic_cli.interleaved.prompts import Context, PromptSettings, step_prompt
-from magic_cli.interleaved.settings import DiffusionPart, InterleavedModelSettings, LanguagePart, MapperSettings, Sampler, VisionPart
+from magic_cli.interleaved.settings import (
+    DiffusionPart,
+    InterleavedModelSettings,
+    LanguagePart,
+    MapperSettings,
+    Sampler,
+    VisionPart,
+)
 from magic_cli.interleaved.training.text_conditions import TextConditions
 from magic_cli.interleaved.vision import prepare_pixels
 from magic_cli.interleaved.vokens import IMAGE_SLOT
@@ -73,12 +80,20 @@ def tiny_settings(models: Path | None, vokens: str | None) -> InterleavedModelSe
 
     shown = yaml.safe_load((find_config_dir() / "interleaved_model" / "tiny.yaml").read_text())
     place = (lambda part: {"name": "tiny"}) if models is None else (lambda part: {"path": str(models / part)})
-    parts = {"language_model": LanguagePart(**place("language_model")), "vision": VisionPart(**place("vision")), "diffusion": DiffusionPart(**place("diffusion"))}
-    return InterleavedModelSettings("tiny", **parts, vokens=vokens, num_vokens=shown["num_vokens"], mapper=MapperSettings(**shown["mapper"]))
+    parts = {
+        "language_model": LanguagePart(**place("language_model")),
+        "vision": VisionPart(**place("vision")),
+        "diffusion": DiffusionPart(**place("diffusion")),
+    }
+    return InterleavedModelSettings(
+        "tiny", **parts, vokens=vokens, num_vokens=shown["num_vokens"], mapper=MapperSettings(**shown["mapper"])
+    )
 
 
 def load(models: Path | None, vokens: str | None) -> InterleavedModel:
-    model, _ = load_interleaved_model(tiny_settings(models, vokens), device=torch.device("cpu"), dtype=torch.float32, work=WorkCounter())
+    model, _ = load_interleaved_model(
+        tiny_settings(models, vokens), device=torch.device("cpu"), dtype=torch.float32, work=WorkCounter()
+    )
     model.language_model.prepare(decoding_len=256, num_candidates=2)
     return model
 
@@ -138,7 +153,9 @@ def shares(named: Sequence[tuple[str, str]], wanted: Sequence[tuple[str, str]]) 
     return {"joint": round(both, 3), "colour": round(colour, 3), "shape": round(shape, 3)}
 
 
-def clip_i(judge: Judge, images: Sequence[Image.Image], truths: Sequence[Image.Image], kinds: Sequence[tuple[str, str]]) -> dict[str, float]:
+def clip_i(
+    judge: Judge, images: Sequence[Image.Image], truths: Sequence[Image.Image], kinds: Sequence[tuple[str, str]]
+) -> dict[str, float]:
     """Mean cosine of each picture with its own true one, and with those of other kinds."""
     cosines = judge.look(images) @ judge.look(truths).T  # (B, B)
     other = torch.tensor([[a != b for b in kinds] for a in kinds])
@@ -146,23 +163,31 @@ def clip_i(judge: Judge, images: Sequence[Image.Image], truths: Sequence[Image.I
     return {"own": round(own, 3), "others": round(others, 3), "margin": round(own - others, 3)}
 
 
-def measure_pictures(model: InterleavedModel, questions: Sequence[Asked], seen: dict[str, Judge], guidances: Sequence[float], seeds: Sequence[int]) -> dict[str, Any]:
+def measure_pictures(
+    model: InterleavedModel, questions: Sequence[Asked], seen: dict[str, Judge], guidances: Sequence[float], seeds: Sequence[int]
+) -> dict[str, Any]:
     """Shares by judge and guidance, the mean over the seeds; with the vokens of the next question of another kind; CLIP-I at the first guidance."""
     wanted = seen["judge"].name([question.truth for question in questions])
     states = features(model, questions)
-    found: dict[str, Any] = {"pictures": len(questions), "judges_agree_on_truth": shares(seen["second_judge"].name([q.truth for q in questions]), wanted)["joint"]}
+    found: dict[str, Any] = {
+        "pictures": len(questions),
+        "judges_agree_on_truth": shares(seen["second_judge"].name([q.truth for q in questions]), wanted)["joint"],
+    }
     for guidance in guidances:
         runs = [drawn(model, states, guidance=guidance, seed=seed) for seed in seeds]
         for name, judge in seen.items():
             each = [shares(judge.name(images), wanted) for images in runs]
-            found[f"guidance {guidance:g}, {name}"] = {key: round(sum(one[key] for one in each) / len(each), 3) for key in each[0]}
+            found[f"guidance {guidance:g}, {name}"] = {
+                key: round(sum(one[key] for one in each) / len(each), 3) for key in each[0]
+            }
         if guidance == guidances[0]:
             truths = [question.truth for question in questions]
             found["clip_i"] = {name: clip_i(judge, runs[0], truths, wanted) for name, judge in seen.items()}
             moved = _of_another_kind(wanted)
             swapped = [drawn(model, states[moved], guidance=guidance, seed=seed) for seed in seeds]
             found["vokens swapped"] = {
-                name: round(sum(shares(judge.name(images), wanted)["joint"] for images in swapped) / len(seeds), 3) for name, judge in seen.items()
+                name: round(sum(shares(judge.name(images), wanted)["joint"] for images in swapped) / len(seeds), 3)
+                for name, judge in seen.items()
             }
     return found
 
@@ -170,20 +195,28 @@ def measure_pictures(model: InterleavedModel, questions: Sequence[Asked], seen: 
 def _of_another_kind(kinds: Sequence[tuple[str, str]]) -> list[int]:
     """For each place, the next place whose kind is another one."""
     count = len(kinds)
-    return [next(((i + step) % count for step in range(1, count) if kinds[(i + step) % count] != kinds[i]), i) for i in range(count)]
+    return [
+        next(((i + step) % count for step in range(1, count) if kinds[(i + step) % count] != kinds[i]), i) for i in range(count)
+    ]
 
 
-def measure_history(model: InterleavedModel, questions: Sequence[Asked], seen: dict[str, Judge], guidance: float, seeds: Sequence[int]) -> dict[str, Any]:
+def measure_history(
+    model: InterleavedModel, questions: Sequence[Asked], seen: dict[str, Judge], guidance: float, seeds: Sequence[int]
+) -> dict[str, Any]:
     """What the pictures of the past are worth: as they were, as blank paper, and in another colour."""
     questions = [question for question in questions if any(not isinstance(piece, str) for piece in question.pieces)]
     wanted = seen["judge"].name([question.truth for question in questions])
     rng = random.Random(7)
     others = [rng.choice([colour for colour in world.COLOURS if colour != kind[0]]) for kind in wanted]
-    blank = [Asked([piece if isinstance(piece, str) else Image.new("RGB", piece.size, "white") for piece in q.pieces], q.truth) for q in questions]
+    blank = [
+        Asked([piece if isinstance(piece, str) else Image.new("RGB", piece.size, "white") for piece in q.pieces], q.truth)
+        for q in questions
+    ]
     swapped = []
     for question, colour in zip(questions, others, strict=True):
         pieces = [
-            piece if isinstance(piece, str) else world.picture(colour, seen["judge"].name([piece])[0][1], rng) for piece in question.pieces
+            piece if isinstance(piece, str) else world.picture(colour, seen["judge"].name([piece])[0][1], rng)
+            for piece in question.pieces
         ]
         swapped.append(Asked(pieces, question.truth))
     found: dict[str, Any] = {"pictures": len(questions)}
@@ -215,7 +248,11 @@ def measure_models(models: Path) -> dict[str, Any]:
         generators = [torch.Generator().manual_seed(i) for i in range(len(kinds))]
         pixels = drawing.draw(context, nothing, generators, guidance=guidance, steps=20, sampler=Sampler.ddim)
         shown[f"drawn, guidance {guidance:g}"] = to_images(pixels)
-    return {f"{name}: {what}": shares(judge.name(images), kinds)["joint"] for name, judge in judges(models).items() for what, images in shown.items()}
+    return {
+        f"{name}: {what}": shares(judge.name(images), kinds)["joint"]
+        for name, judge in judges(models).items()
+        for what, images in shown.items()
+    }
 
 
 def main() -> None:

@@ -16,11 +16,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from measure_embedded_models import SETS, quietly, words_of
-
 from magic_cli.models import loading  # noqa: F401 - imports no run's seconds should hold
 from magic_cli.reports.speed import seconds_per_caption
 from magic_cli.reports.tables import Cell, Column, Row, Table, render
+from measure_embedded_models import SETS, quietly, words_of
 
 TITLES = {"coco_karpathy_test": "COCO, Karpathy test", "flickr8k": "Flickr8k test"}
 MEASURES = ("bleu_1", "bleu_4", "meteor", "rouge_l", "cider", "spice", "clip_score", "ref_clip_score")
@@ -52,13 +51,24 @@ def measure(name: str, method: Method, args: argparse.Namespace) -> list[dict[st
     """Documents of metrics.json of a method's runs on one set, or what went wrong."""
     limits = [limit for limit in (method.limit, args.limit) if limit is not None]
     limit = min(limits, default=None)
-    folder = args.runs / "-".join([name, *(word.partition("=")[2] for word in method.words[:1]), *([f"first-{limit}"] if limit else [])])
+    folder = args.runs / "-".join(
+        [name, *(word.partition("=")[2] for word in method.words[:1]), *([f"first-{limit}"] if limit else [])]
+    )
     words = [*words_of(args.photos, name, limit), *method.words, "run.cache_images=false", *args.overrides]
     if status := quietly(["caption", *words, f"run.dir={folder}"]):
         return f"magic caption ended with status {status}"
     folders = sorted(file.parent for file in folder.rglob("manifest.json"))
-    scoring = ["--metrics", args.metrics, "--image-text-model", "embedded", *(["--spice-lib", args.spice_lib] if args.spice_lib else [])]
-    if (status := quietly(["evaluate", *map(str, folders), *scoring])) not in (0, 3):  # 3: a metric could not run, which its note says
+    scoring = [
+        "--metrics",
+        args.metrics,
+        "--image-text-model",
+        "embedded",
+        *(["--spice-lib", args.spice_lib] if args.spice_lib else []),
+    ]
+    if (status := quietly(["evaluate", *map(str, folders), *scoring])) not in (
+        0,
+        3,
+    ):  # 3: a metric could not run, which its note says
         return f"magic evaluate ended with status {status}"
     return [json.loads((one / "metrics.json").read_text(encoding="utf-8")) for one in folders]
 
@@ -104,7 +114,12 @@ def main() -> int:
             for document in documents:
                 labels |= {measure: fact["label"] for measure, fact in document["metrics"].items()}
                 notes |= {f"{metric} not run: {why}": "left out" for metric, why in document["not_run"].items()}
-    columns = [Column("method", is_label=True), Column("n", is_label=True), *(Column(labels.get(key, key)) for key in MEASURES), Column("s a caption")]
+    columns = [
+        Column("method", is_label=True),
+        Column("n", is_label=True),
+        *(Column(labels.get(key, key)) for key in MEASURES),
+        Column("s a caption"),
+    ]
     print(render([Table("methods with the embedded models", tuple(columns), tuple(rows), tuple(notes))], "markdown"), end="")
     return 1 if "failed" in notes.values() else 0
 

@@ -39,7 +39,9 @@ def arguments(description: str, output: str, *, archives: str) -> argparse.Argum
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, default=Path(output))
     parser.add_argument("--from", dest="local", type=Path, metavar="FOLDER", help=f"folder that already holds {archives}")
-    parser.add_argument("--mirror", metavar="URL", help="take the archives from here, under their own names, instead of their official places")
+    parser.add_argument(
+        "--mirror", metavar="URL", help="take the archives from here, under their own names, instead of their official places"
+    )
     return parser
 
 
@@ -140,11 +142,17 @@ def check_split(file: Path, images: list[dict[str, Any]], expected: dict[str, in
     """Compare the sizes of the splits, and the number of captions of each image, with the known ones."""
     found = Counter(image["split"] for image in images)
     if found != expected:
-        listed = [f"{split} {found.get(split, 0)} instead of {expected.get(split, 0)}" for split in {**expected, **found} if found.get(split, 0) != expected.get(split, 0)]
+        listed = [
+            f"{split} {found.get(split, 0)} instead of {expected.get(split, 0)}"
+            for split in {**expected, **found}
+            if found.get(split, 0) != expected.get(split, 0)
+        ]
         sys.exit(f"{file}: not the official splits ({', '.join(listed)}); delete it and start again")
     odd = [image["filename"] for image in images if len(image["sentences"]) not in captions]
     if odd:
-        sys.exit(f"{file}: {len(odd)} images have not {captions.start} to {captions.stop - 1} captions, e.g. {odd[0]}; delete it and start again")
+        sys.exit(
+            f"{file}: {len(odd)} images have not {captions.start} to {captions.stop - 1} captions, e.g. {odd[0]}; delete it and start again"
+        )
     names = Counter(image["filename"] for image in images)
     if len(names) < len(images):
         sys.exit(f"{file}: {names.most_common(1)[0][0]} stands in it twice; delete it and start again")
@@ -155,5 +163,7 @@ def check_images(images: list[dict[str, Any]], folder: Path, splits: tuple[str, 
     wanted = [folder / image.get("filepath", "") / image["filename"] for image in images if image["split"] in splits]
     missing = [file for file in wanted if not file.is_file() or not file.stat().st_size]
     if missing:
-        sys.exit(f"{folder}: {len(missing)} of the {len(wanted)} images of {' and '.join(splits)} are missing, e.g. {missing[0]}; {advice}")
+        sys.exit(
+            f"{folder}: {len(missing)} of the {len(wanted)} images of {' and '.join(splits)} are missing, e.g. {missing[0]}; {advice}"
+        )
     return len(wanted)

@@ -16,7 +16,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from http_requests import Failed, Limits, Moved, fetch
-
 from magic_cli.errors import MagicError
 
 _MOST_REDIRECTS = 5
@@ -191,4 +190,6 @@ class Downloader:
             return
         self._silent_hosts.add(name)
         if len(self._silent_hosts) >= _SILENT_HOSTS:
-            raise NetworkDown(f"{_SILENT_HOSTS} hosts in a row did not answer, the last one {name}; mend the network and start again to go on")
+            raise NetworkDown(
+                f"{_SILENT_HOSTS} hosts in a row did not answer, the last one {name}; mend the network and start again to go on"
+            )

@@ -20,15 +20,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from PIL import Image
+
 from http_requests import Failed, Limits
 from image_shards import ImageShards
-from PIL import Image
-from polite_download import Downloader
-
 from magic_cli import __version__
 from magic_cli.data.images import UnreadableImage, open_image, quiet_pillow
 from magic_cli.errors import MagicError
 from magic_cli.terminal.progress import progress
+from polite_download import Downloader
 
 JPEG_QUALITY = 92
 DECODERS = threading.BoundedSemaphore(os.cpu_count() or 1)  # a large image takes hundreds of megabytes while it is decoded
@@ -48,14 +48,19 @@ def main() -> int:
     quiet_pillow()
     shards = ImageShards(args.output, rows_per_shard=args.rows_per_shard)
     try:
-        with shards.locked({"file": args.tsv.name, "sha256": sha256(args.tsv), "rows_per_shard": args.rows_per_shard, "side": args.side}):
+        with shards.locked(
+            {"file": args.tsv.name, "sha256": sha256(args.tsv), "rows_per_shard": args.rows_per_shard, "side": args.side}
+        ):
             counts = bring(shards, args)
     except MagicError as error:
         print(f"prepare_conceptual_captions: {error}", file=sys.stderr)
         return 2
     except OSError as error:  # a full disk, or a folder that cannot be written
         place = error.filename or args.output
-        print(f"prepare_conceptual_captions: {place}: cannot be used ({error.strerror or error}); mend that, and the same command goes on", file=sys.stderr)
+        print(
+            f"prepare_conceptual_captions: {place}: cannot be used ({error.strerror or error}); mend that, and the same command goes on",
+            file=sys.stderr,
+        )
         return 2
     except KeyboardInterrupt:
         print("prepare_conceptual_captions: stopped; the same command goes on where it stopped", file=sys.stderr)
@@ -70,10 +75,18 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("tsv", type=Path, help="file of caption<TAB>address rows")
     parser.add_argument("--output", type=Path, default=Path("data/conceptual_captions"), help="folder of the shards")
     parser.add_argument("--limit", type=int, help="only the first so many rows; a later start may raise it")
-    parser.add_argument("--contact", default="", help="mail address or page by which hosts can reach you; sent with every request")
-    parser.add_argument("--side", type=int, default=256, help="scale images down to so many pixels on the short side; 0: keep their size")
+    parser.add_argument(
+        "--contact", default="", help="mail address or page by which hosts can reach you; sent with every request"
+    )
+    parser.add_argument(
+        "--side", type=int, default=256, help="scale images down to so many pixels on the short side; 0: keep their size"
+    )
     parser.add_argument("--rows-per-shard", type=int, default=10_000)
-    parser.add_argument("--again", action="store_true", help="try again what failed for the time being, in finished shards too (but for one that --limit cuts)")
+    parser.add_argument(
+        "--again",
+        action="store_true",
+        help="try again what failed for the time being, in finished shards too (but for one that --limit cuts)",
+    )
     for name, kind, text in (
         ("workers", int, "requests at a time"),
         ("per_host", int, "requests at a time to one host"),
@@ -85,7 +98,16 @@ def parse_arguments() -> argparse.Namespace:
     ):
         parser.add_argument(f"--{name.replace('_', '-')}", type=kind, default=getattr(Limits, name), help=f"{text} (%(default)s)")
     args = parser.parse_args()
-    for name, least in (("limit", 1), ("side", 0), ("rows_per_shard", 1), ("workers", 1), ("per_host", 1), ("delay", 0), ("max_bytes", 1), ("attempts", 1)):
+    for name, least in (
+        ("limit", 1),
+        ("side", 0),
+        ("rows_per_shard", 1),
+        ("workers", 1),
+        ("per_host", 1),
+        ("delay", 0),
+        ("max_bytes", 1),
+        ("attempts", 1),
+    ):
         if getattr(args, name) is not None and getattr(args, name) < least:
             parser.error(f"--{name.replace('_', '-')} must be at least {least}, got {getattr(args, name)}")
     if not args.timeout > 0:

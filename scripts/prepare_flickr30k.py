@@ -15,7 +15,9 @@ from official_files import KARPATHY, arguments, bring, check_images, check_split
 
 SPLITS = {"train": 29_000, "val": 1_014, "test": 1_000}
 CAPTIONS = range(5, 6)
-FORM = "request the photos by the form on https://shannon.cs.illinois.edu/DenotationGraph/ and give what you got with --images FILE"
+FORM = (
+    "request the photos by the form on https://shannon.cs.illinois.edu/DenotationGraph/ and give what you got with --images FILE"
+)
 
 
 def main() -> None:
@@ -44,7 +46,10 @@ def photos(given: Path | None, usual: Path) -> Path:
         return given
     if not given.is_file():
         sys.exit(f"--images {given}: no such file or folder; {FORM}")
-    if not unpack(given, lambda name: usual / name.rpartition("/")[2] if name.endswith(".jpg") and not Path(name).name.startswith(".") else None):
+    if not unpack(
+        given,
+        lambda name: usual / name.rpartition("/")[2] if name.endswith(".jpg") and not Path(name).name.startswith(".") else None,
+    ):
         sys.exit(f"--images {given}: holds no .jpg file; {FORM}")
     return usual
 

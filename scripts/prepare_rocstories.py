@@ -39,11 +39,15 @@ def main() -> None:
     train = [story for story in stories if letters(*story) not in held_out]
     missing = held_out - {letters(*story) for story in stories}
     if missing:
-        sys.exit(f"{args.test}: {len(missing)} of its stories are in none of the CSV files, so they are not the same edition, and training text could hold test stories")
+        sys.exit(
+            f"{args.test}: {len(missing)} of its stories are in none of the CSV files, so they are not the same edition, and training text could hold test stories"
+        )
     args.output.mkdir(parents=True, exist_ok=True)
     for name, chosen in (("test", test), ("train", train)):
         write(args.output / f"rocstories_{name}.txt", chosen)
-    print(f"{args.output}: rocstories_test.txt with {len(test)} titles and rocstories_train.txt with {len(train)} of {len(stories)} stories")
+    print(
+        f"{args.output}: rocstories_test.txt with {len(test)} titles and rocstories_train.txt with {len(train)} of {len(stories)} stories"
+    )
     print(f"next: magic story --dataset rocstories dataset.titles={args.output / 'rocstories_test.txt'} --retrieved FILE")
 
 
@@ -52,9 +56,13 @@ def read_test(file: Path) -> list[tuple[str, str]]:
     lines = read_text(file, setting="--test", hint="take rocstories_test.txt from the MAGIC authors' repository").splitlines()
     wrong = [number for number, line in enumerate(lines, start=1) if line.count("\t") != 1]
     if wrong:
-        sys.exit(f"--test {file} line {wrong[0]}: not title<TAB>story; take rocstories_test.txt from the MAGIC authors' repository")
+        sys.exit(
+            f"--test {file} line {wrong[0]}: not title<TAB>story; take rocstories_test.txt from the MAGIC authors' repository"
+        )
     if len(lines) != TEST_TITLES:
-        sys.exit(f"--test {file}: {len(lines)} lines instead of {TEST_TITLES}; take rocstories_test.txt from the MAGIC authors' repository")
+        sys.exit(
+            f"--test {file}: {len(lines)} lines instead of {TEST_TITLES}; take rocstories_test.txt from the MAGIC authors' repository"
+        )
     stories = [tuple(line.split("\t")) for line in lines]
     if len({letters(*story) for story in stories}) < len(stories):
         sys.exit(f"--test {file}: a story stands in it twice; take rocstories_test.txt from the MAGIC authors' repository")

@@ -27,15 +27,15 @@ from pathlib import Path
 from typing import Any
 
 from http_requests import Failed, Limits
-from official_files import bring, run, unpack
-from polite_download import Downloader
 from magic_cli import __version__
 from magic_cli.data.image_folders import find_images
-from magic_cli.data.images import UnreadableImage, open_image, quiet_pillow, ImageBytes
+from magic_cli.data.images import ImageBytes, UnreadableImage, open_image, quiet_pillow
 from magic_cli.data.json_files import read_json_object
 from magic_cli.data.vist_files import Scene, read_stories
 from magic_cli.files import write_atomically
 from magic_cli.terminal.progress import progress
+from official_files import bring, run, unpack
+from polite_download import Downloader
 
 ARCHIVE = ("SIS-with-labels.tar.gz", "https://visionandlanguage.net/VIST/json_files/story-in-sequence/SIS-with-labels.tar.gz")
 SPLITS = {"train": 40_155, "val": 4_990, "test": 5_055}
@@ -46,14 +46,24 @@ REMEDY = "take it from https://visionandlanguage.net/VIST/dataset.html again"
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--from", dest="local", type=Path, metavar="FOLDER", help=f"folder that already holds {ARCHIVE[0]} or its files")
-    parser.add_argument("--mirror", metavar="URL", help="take the archive from here, under its own name, instead of its official place")
-    parser.add_argument("--images", type=Path, metavar="FOLDER", help="folder that already holds the photos; without it they are downloaded")
+    parser.add_argument(
+        "--from", dest="local", type=Path, metavar="FOLDER", help=f"folder that already holds {ARCHIVE[0]} or its files"
+    )
+    parser.add_argument(
+        "--mirror", metavar="URL", help="take the archive from here, under its own name, instead of its official place"
+    )
+    parser.add_argument(
+        "--images", type=Path, metavar="FOLDER", help="folder that already holds the photos; without it they are downloaded"
+    )
     parser.add_argument("--output", type=Path, default=Path("data/vist"))
     parser.add_argument("--splits", nargs="+", choices=list(SPLITS), default=list(SPLITS))
     parser.add_argument("--limit", type=int, help="only the first so many stories of each split")
-    parser.add_argument("--original-text", action="store_true", help="the text as it was typed, not the one in lower case with names replaced")
-    parser.add_argument("--contact", default="", help="mail address or page by which hosts can reach you; sent with every request")
+    parser.add_argument(
+        "--original-text", action="store_true", help="the text as it was typed, not the one in lower case with names replaced"
+    )
+    parser.add_argument(
+        "--contact", default="", help="mail address or page by which hosts can reach you; sent with every request"
+    )
     args = parser.parse_args()
     if args.limit is not None and args.limit < 1:
         parser.error(f"--limit must be at least 1, got {args.limit}")
@@ -89,7 +99,10 @@ def prepare(split: str, file: Path, have: dict[str, Path] | None, args: argparse
     if is_released:
         sys.exit(f"{file}: is no story-in-sequence file of the owners; {REMEDY}")
     if len(stories) != SPLITS[split]:
-        print(f"{file}: holds {len(stories)} stories, and the owners' {split} file {SPLITS[split]}; {REMEDY} if you did not cut it", file=sys.stderr)
+        print(
+            f"{file}: holds {len(stories)} stories, and the owners' {split} file {SPLITS[split]}; {REMEDY} if you did not cut it",
+            file=sys.stderr,
+        )
     stories = dict(list(stories.items())[: args.limit])
     wanted = {scene.image_id for scenes in stories.values() for scene in scenes}
     reasons: dict[str, str] = {}
@@ -102,7 +115,10 @@ def prepare(split: str, file: Path, have: dict[str, Path] | None, args: argparse
         for story, scenes in stories.items()
         if story not in left_out
     }
-    documents: dict[str, Any] = {"cleaned": cleaned, "image_mapping": {image_id: below(place, args.output) for image_id, place in places.items()}}
+    documents: dict[str, Any] = {
+        "cleaned": cleaned,
+        "image_mapping": {image_id: below(place, args.output) for image_id, place in places.items()},
+    }
     for name, document in documents.items():
         write_atomically(args.output / f"{split}_{name}.json", json.dumps(document, ensure_ascii=False, indent=1) + "\n")
     rows = [json.dumps({"story": story, "reason": reason}, ensure_ascii=False) + "\n" for story, reason in left_out.items()]
@@ -118,7 +134,9 @@ def fault(scenes: list[Scene], places: dict[str, Path], reasons: dict[str, str])
         if not scene.text.strip():
             return f"scene {scene.index} has no text"
         if scene.image_id not in places:
-            return f"scene {scene.index}: no photo {scene.image_id}" + (f" ({reasons[scene.image_id]})" if scene.image_id in reasons else "")
+            return f"scene {scene.index}: no photo {scene.image_id}" + (
+                f" ({reasons[scene.image_id]})" if scene.image_id in reasons else ""
+            )
     return None
 
 
@@ -131,7 +149,10 @@ def below(place: Path, output: Path) -> str:
 def download(wanted: set[str], document: dict[str, Any], folder: Path, contact: str) -> tuple[dict[str, Path], dict[str, str]]:
     """Bring the photos that are not there yet; returns where they are, and why others are not."""
     folder.mkdir(parents=True, exist_ok=True)
-    addresses = {str(image.get("id")): next((image[key] for key in ADDRESSES if image.get(key)), "") for image in document.get("images", [])}
+    addresses = {
+        str(image.get("id")): next((image[key] for key in ADDRESSES if image.get(key)), "")
+        for image in document.get("images", [])
+    }
     reasons = {image_id: "the annotations give no address" for image_id in wanted if not addresses.get(image_id)}
 
     def lacking() -> Iterator[tuple[str, str]]:

@@ -83,13 +83,24 @@ def main() -> None:
         def look() -> Any:
             seen = reader.vision_model(pixel_values=pixels.bfloat16()).last_hidden_state
             queries = reader.query_tokens.expand(len(pixels), -1, -1)
-            return reader.language_projection(reader.qformer(query_embeds=queries, encoder_hidden_states=seen.float()).last_hidden_state)
+            return reader.language_projection(
+                reader.qformer(query_embeds=queries, encoder_hidden_states=seen.float()).last_hidden_state
+            )
 
         def draw() -> Any:
             return unet(latents, times, encoder_hidden_states=conditions).sample
 
-        kept = {"language model": kept_bytes(write, writer), "UNet": kept_bytes(draw, unet), "mapper": kept_bytes(lambda: mapper(features), mapper)}
-        work = {"language model": flops(write), "UNet": flops(draw), "mapper": flops(lambda: mapper(features)), "reader": flops(look)}
+        kept = {
+            "language model": kept_bytes(write, writer),
+            "UNet": kept_bytes(draw, unet),
+            "mapper": kept_bytes(lambda: mapper(features), mapper),
+        }
+        work = {
+            "language model": flops(write),
+            "UNet": flops(draw),
+            "mapper": flops(lambda: mapper(features)),
+            "reader": flops(look),
+        }
         work["VAE encoder"] = flops(lambda: vae.encode(torch.empty(batch, 3, 512, 512, dtype=torch.bfloat16)).latent_dist.mean)
         work["VAE decoder"] = flops(lambda: vae.decode(latents).sample)
     parameters = {
@@ -101,11 +112,17 @@ def main() -> None:
     }  # fmt: skip
     frozen = BF16 * sum(parameters[name] for name in ("language model", "vision encoder", "UNet", "VAE", "text encoder"))
     frozen += FP32 * parameters["Q-Former, queries, projection"]
-    trained = {"uas": sum(parameters[name] for name in ("fc", "queries", "mapper", "new rows")), "mls": parameters["mapper"] + LORA + ROWS}
+    trained = {
+        "uas": sum(parameters[name] for name in ("fc", "queries", "mapper", "new rows")),
+        "mls": parameters["mapper"] + LORA + ROWS,
+    }
     idle = FP32 * (parameters["fc"] + parameters["queries"])
-    logits = 3 * FP32 * batch * tokens * (32000 + NUM_VOKENS + 1)  # at most: scores, their logarithms and gradients of every token
+    logits = (
+        3 * FP32 * batch * tokens * (32000 + NUM_VOKENS + 1)
+    )  # at most: scores, their logarithms and gradients of every token
     memory = {
-        stage: (frozen + 16 * count + (idle if stage == "mls" else 0) + sum(kept.values()) + logits) / GIB for stage, count in trained.items()
+        stage: (frozen + 16 * count + (idle if stage == "mls" else 0) + sum(kept.values()) + logits) / GIB
+        for stage, count in trained.items()
     }  # weight, gradient and two means of AdamW in float32
     # back through what is frozen costs as much as forward, through what is trained twice as much; reader and VAE run forward only
     step = 2 * (work["language model"] + work["UNet"]) + 3 * work["mapper"] + work["reader"] + work["VAE encoder"]

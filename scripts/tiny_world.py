@@ -27,7 +27,13 @@ _FINE = 4  # drawn so many times larger, then scaled down
 
 CAPTION = "a {colour} {shape}"
 CAPTIONS = (CAPTION, "a picture of a {colour} {shape}", "there is a {colour} {shape} here")
-WHAT, COLOUR, NEXT, DRAW, DRAW_SAME = "what is this ?", "what colour is it ?", "what comes next ?", "draw {what}", "draw a {shape} of this colour"
+WHAT, COLOUR, NEXT, DRAW, DRAW_SAME = (
+    "what is this ?",
+    "what colour is it ?",
+    "what comes next ?",
+    "draw {what}",
+    "draw a {shape} of this colour",
+)
 
 
 def picture(colour: str, shape: str, rng: random.Random) -> Image.Image:
@@ -76,8 +82,16 @@ def caption_items(pictures: Pictures, count: int) -> Iterator[dict[str, Any]]:
     """For stage one: a caption, answered by its picture."""
     for number in range(count):
         colour, shape = KINDS[number % len(KINDS)]
-        caption = pictures.rng.choice(CAPTIONS).format(colour=colour, shape=shape) if number >= len(KINDS) else CAPTION.format(colour=colour, shape=shape)
-        yield {"id": f"caption-{number}", "parts": [{"text": caption}], "target": [pictures.new(colour, shape) | {"caption": caption}]}
+        caption = (
+            pictures.rng.choice(CAPTIONS).format(colour=colour, shape=shape)
+            if number >= len(KINDS)
+            else CAPTION.format(colour=colour, shape=shape)
+        )
+        yield {
+            "id": f"caption-{number}",
+            "parts": [{"text": caption}],
+            "target": [pictures.new(colour, shape) | {"caption": caption}],
+        }
 
 
 def task_items(pictures: Pictures, count: int) -> Iterator[dict[str, Any]]:
@@ -114,7 +128,11 @@ def story_items(pictures: Pictures, count: int, steps: int = 5) -> Iterator[dict
 def write_world(folder: Path, *, seed: int = 0, captions: int = 320, tasks: int = 640, stories: int = 160) -> None:
     """All files and their pictures."""
     pictures = Pictures(folder, random.Random(seed))
-    items = {"captions": caption_items(pictures, captions), "tasks": task_items(pictures, tasks), "stories": story_items(pictures, stories)}
+    items = {
+        "captions": caption_items(pictures, captions),
+        "tasks": task_items(pictures, tasks),
+        "stories": story_items(pictures, stories),
+    }
     lines = {name: "".join(json.dumps(item) + "\n" for item in some) for name, some in items.items()}
     lines["all"] = lines["tasks"] + lines["stories"]
     for name, text in lines.items():

@@ -29,11 +29,19 @@ def tokenizer_of(texts: list[str], *, frames: bool, length: int) -> Any:
     vocabulary = {word: i for i, word in enumerate([PAD, BEGIN, UNKNOWN, END, *words])}
     core = Tokenizer(models.WordLevel(vocabulary, unk_token=UNKNOWN))
     pattern = Regex(r"###|Human:|Assistant:|</?Img>|\w+|[^\w\s]|\s+")
-    core.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Split(pattern, "isolated"), pre_tokenizers.Split(Regex(r"\s+"), "removed")])
+    core.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Split(pattern, "isolated"), pre_tokenizers.Split(Regex(r"\s+"), "removed")]
+    )
     if frames:
         core.post_processor = processors.TemplateProcessing(single=f"{BEGIN} $A {END}", special_tokens=[(BEGIN, 1), (END, 3)])
     return PreTrainedTokenizerFast(
-        tokenizer_object=core, pad_token=PAD, bos_token=BEGIN, unk_token=UNKNOWN, eos_token=END, model_max_length=length, padding_side="right"
+        tokenizer_object=core,
+        pad_token=PAD,
+        bos_token=BEGIN,
+        unk_token=UNKNOWN,
+        eos_token=END,
+        model_max_length=length,
+        padding_side="right",
     )
 
 
@@ -50,7 +58,10 @@ def talks(rng: random.Random) -> Iterator[tuple[list[Any], str, str]]:
             images, asked, answer = image, f"{shown} {world.COLOUR}", colour
         elif kind < 0.55:
             other = rng.choice(world.SHAPES)
-            images, asked = [world.picture(colour, other, rng)], f"{shown} say {world.DRAW_SAME.format(shape=shape).removeprefix('draw ')}"
+            images, asked = (
+                [world.picture(colour, other, rng)],
+                f"{shown} say {world.DRAW_SAME.format(shape=shape).removeprefix('draw ')}",
+            )
             answer = caption
         elif kind < 0.8:
             count = rng.randint(1, 6)

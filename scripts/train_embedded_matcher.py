@@ -24,13 +24,23 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from captioned_photos import ALTERNATIVES, CAPTIONS, PREFIXES, Photo, alternative_texts, evaluate, load_photos, prefix_texts, print_table
 from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
+from captioned_photos import (
+    ALTERNATIVES,
+    CAPTIONS,
+    PREFIXES,
+    Photo,
+    alternative_texts,
+    evaluate,
+    load_photos,
+    prefix_texts,
+    print_table,
+)
 from magic_cli.models.embedded.backbones import IMAGE_FEATURES, PhotoBackbone, TextBackbone, photo_pixels
 from magic_cli.models.embedded.heads import HeadShape, ProjectionHeads
 from magic_cli.models.embedded.image_text_model import EmbeddedImageTextModel, save_heads
@@ -219,7 +229,14 @@ def main() -> None:
         shape, recipe = HeadShape(), Recipe(seed=arguments.seed)
         start = time.perf_counter()
         heads = train(features, shape, recipe)
-        notes = {"training": {**asdict(recipe), "photos": len(features.views), "half": arguments.half, "seconds": round(time.perf_counter() - start)}}
+        notes = {
+            "training": {
+                **asdict(recipe),
+                "photos": len(features.views),
+                "half": arguments.half,
+                "seconds": round(time.perf_counter() - start),
+            }
+        }
         save_heads(heads, {**asdict(shape), "image_sizes": IMAGE_SIZES, **notes}, arguments.output)
     # new heads have no tower yet: until it is distilled, MiniLM and the text head read texts
     table = evaluate(EmbeddedImageTextModel.load(arguments.output, teacher=not arguments.evaluate_only), photos)

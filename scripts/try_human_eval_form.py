@@ -94,7 +94,9 @@ def browser(folder: Path, *, keeps_nothing: bool = False) -> Iterator[Browser]:
     (folder / "downloads").mkdir(parents=True)
     driver = subprocess.Popen(["chromedriver", "--port=0"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     try:
-        port = next((int(line.rstrip(".\n").rpartition(" ")[2]) for line in driver.stdout if "successfully on port" in line), None)
+        port = next(
+            (int(line.rstrip(".\n").rpartition(" ")[2]) for line in driver.stdout if "successfully on port" in line), None
+        )
         if port is None:
             sys.exit("chromedriver did not start")
         session = Browser(port, folder, keeps_nothing=keeps_nothing)
@@ -141,7 +143,10 @@ def fill(page: Browser, form: Path, wanted: dict[str, int], downloads: Path, sho
     page.open(form)
     names = page.run("return [...document.querySelectorAll('fieldset[data-question]')].map(q => q.dataset.question)")
     check(names == list(wanted), f"{form.name} asks the {len(wanted)} questions of its key, in order")
-    check(page.run("return performance.getEntriesByType('resource').filter(r => !r.name.startsWith('data:')).length") == 0, "nothing is loaded from outside")
+    check(
+        page.run("return performance.getEntriesByType('resource').filter(r => !r.name.startsWith('data:')).length") == 0,
+        "nothing is loaded from outside",
+    )
     if shots:
         page.screenshot(shots / f"{form.stem}-introduction.png")
     half = list(wanted)[: len(wanted) // 2]
@@ -173,7 +178,10 @@ def try_without_storage(folder: Path, form: Path) -> None:
     """In a browser that keeps nothing the form says so, and still exports."""
     with browser(folder, keeps_nothing=True) as page:
         page.open(form)
-        check(page.run("return document.querySelector('#storage-warning').hidden") is False, "where nothing is kept, the form says so")
+        check(
+            page.run("return document.querySelector('#storage-warning').hidden") is False,
+            "where nothing is kept, the form says so",
+        )
         page.click("#titles button:nth-child(2)")
         page.press("5")
         page.click("#export")
@@ -188,7 +196,10 @@ def answer(page: Browser, wanted: dict[str, int]) -> None:
         page.click(f"#titles button:nth-child({int(card) + 1})")
         first, *others = [name for name in wanted if name.partition(".")[0] == card]
         page.click(f"input[name='{first}'][value='{wanted[first]}']")
-        page.run("document.querySelectorAll(`input[name='${arguments[0]}']`)[0].closest('fieldset').querySelector('input:checked').focus()", first)
+        page.run(
+            "document.querySelectorAll(`input[name='${arguments[0]}']`)[0].closest('fieldset').querySelector('input:checked').focus()",
+            first,
+        )
         page.press("".join(str(wanted[name]) for name in [first, *others]))
 
 
@@ -220,7 +231,9 @@ def expected_means(key: dict, given: dict[str, dict[str, int]]) -> dict[str, dic
         for name, score in answers.items():
             number, letter, aspect = name.split(".")
             scores.setdefault((key["forms"][form]["cards"][int(number) - 1]["letters"][letter], aspect), []).append(score)
-    return {system: {aspect: sum(found) / len(found) for (of, aspect), found in scores.items() if of == system} for system in STORIES}
+    return {
+        system: {aspect: sum(found) / len(found) for (of, aspect), found in scores.items() if of == system} for system in STORIES
+    }
 
 
 def main() -> None:

@@ -17,7 +17,8 @@ from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
-from magic_cli.configuration.composing import find_config_dir, register, to_settings
+from magic_cli.configuration.composing import register, to_settings
+from magic_cli.configuration.files import find_config_dir
 from magic_cli.data.mmdialog import MmDialogDataset
 from magic_cli.errors import MagicError
 from magic_cli.files import json_lines, write_atomically
@@ -58,7 +59,10 @@ def write(args: argparse.Namespace) -> int:
         records.append(record)
     write_atomically(args.output, json_lines(records))
     left_out = args.output.with_name(f"{args.output.stem}.left_out.jsonl")
-    write_atomically(left_out, "".join(json.dumps({"id": item, "reason": reason}, ensure_ascii=False) + "\n" for item, reason in dataset.left_out()))
+    write_atomically(
+        left_out,
+        "".join(json.dumps({"id": item, "reason": reason}, ensure_ascii=False) + "\n" for item, reason in dataset.left_out()),
+    )
     steps = sum(len(item.steps) for item in items)
     print(f"{args.output}: {len(items)} items, {steps} steps; {len(dataset.left_out())} left out ({left_out})")
     return 0

@@ -20,7 +20,9 @@ class Guidance:
     images: Tensor
 
 
-def generate(model: Any, method: Any, prompts: Sequence[Any], *, guidance: Guidance | None = None, **options: Any) -> list[list[int]]:
+def generate(
+    model: Any, method: Any, prompts: Sequence[Any], *, guidance: Guidance | None = None, **options: Any
+) -> list[list[int]]:
     """Generated token ids of every prompt."""
     guides = [] if guidance is None else [method.image_guide(guidance.scorer, guidance.images)]
     return [written.ids for written in core.generate(model, method, prompts, guides, Options(**options))]

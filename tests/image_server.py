@@ -27,7 +27,13 @@ class Handler(BaseHTTPRequestHandler):
         with lock:
             seen[self.path] += 1
             active[host] += 1
-            line = {"path": self.path, "host": host, "time": time.time(), "at_once": active[host], "agent": self.headers["User-Agent"]}
+            line = {
+                "path": self.path,
+                "host": host,
+                "time": time.time(),
+                "at_once": active[host],
+                "agent": self.headers["User-Agent"],
+            }
             with open(LOG, "a") as stream:
                 stream.write(json.dumps(line) + "\n")
         try:

@@ -38,7 +38,10 @@ def picture(file: Path, colour: int = 0) -> Path:
 
 def vist_released(folder: Path) -> Path:
     """A story of five scenes, and one of which a photo is missing."""
-    scenes = [{"caption": text, "image_id": photo, "sequence_index": i} for i, (text, photo) in enumerate(zip(SCENES, PHOTOS, strict=True))]
+    scenes = [
+        {"caption": text, "image_id": photo, "sequence_index": i}
+        for i, (text, photo) in enumerate(zip(SCENES, PHOTOS, strict=True))
+    ]
     stories = {"40470": scenes, "40471": [{**scene, "image_id": f"6{scene['image_id']}"} for scene in scenes]}
     places = {photo: f"val_images/{i:09d}.jpg" for i, photo in enumerate(PHOTOS)}
     for i, place in enumerate(places.values()):
@@ -58,14 +61,22 @@ def vist_official(folder: Path) -> Path:
         annotations.append([row])
     for i, photo in enumerate(PHOTOS):
         picture(folder / "images" / "val" / f"{photo}{'.png' if i % 2 else '.jpg'}", i)
-    document = {"images": [{"id": photo, "album_id": "44277"} for photo in PHOTOS], "albums": [], "annotations": annotations, "type": "vist", "info": {}}
+    document = {
+        "images": [{"id": photo, "album_id": "44277"} for photo in PHOTOS],
+        "albums": [],
+        "annotations": annotations,
+        "type": "vist",
+        "info": {},
+    }
     (folder / "val.story-in-sequence.json").write_text(json.dumps(document))
     return folder / "val.story-in-sequence.json"
 
 
 def dialogue_line(number, turns, *, with_negatives=True) -> str:
     conversation = [{"turn": [{"__TEXT__": text}, *([{"__MEDIA__": key}] if key else [])]} for text, key in turns]
-    negatives = {"negative_candidate_media_keys": ["77", "-78"], "negative_candidate_texts": ["no", "never"]} if with_negatives else {}
+    negatives = (
+        {"negative_candidate_media_keys": ["77", "-78"], "negative_candidate_texts": ["no", "never"]} if with_negatives else {}
+    )
     return json.dumps({"conversation_id": number, "conversation": conversation} | negatives) + "\n"
 
 

@@ -40,7 +40,9 @@ def build_vision_folder(folder: Path) -> None:
 
     from magic_cli.interleaved.vision import ImageReader
 
-    vision = Blip2VisionConfig(hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2, image_size=SIDE, patch_size=8)
+    vision = Blip2VisionConfig(
+        hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2, image_size=SIDE, patch_size=8
+    )
     former = Blip2QFormerConfig(
         vocab_size=30, hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32, encoder_hidden_size=16,
         cross_attention_frequency=2, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0,
@@ -69,7 +71,9 @@ def build_diffusion_folder(folder: Path) -> None:
         up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"), cross_attention_dim=WIDTH, attention_head_dim=4, norm_num_groups=4,
     )  # fmt: skip
     randomise(unet, seed=6, spread=0.1).save_pretrained(folder / "unet")
-    DDPMScheduler(beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012, steps_offset=1).save_pretrained(folder / "scheduler")
+    DDPMScheduler(beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012, steps_offset=1).save_pretrained(
+        folder / "scheduler"
+    )
     tokenizer = clip_tokenizer()
     text = CLIPTextConfig(
         vocab_size=len(tokenizer), hidden_size=WIDTH, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2, max_position_embeddings=6,

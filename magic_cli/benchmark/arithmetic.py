@@ -37,7 +37,7 @@ def _packed_flops(rows: Any, weight: Any, *_: Any, **__: Any) -> int:
 # on the CPU attention comes as one of these; the other kernels are torch's own to count
 _FORMULAS = {
     **flop_registry,
-    **{operator: _attention_flops for operator in _ATTENTION},
+    **dict.fromkeys(_ATTENTION, _attention_flops),
 }
 if hasattr(torch.ops.mkldnn, "_linear_pointwise"):  # torch may be built without oneDNN
     _FORMULAS[torch.ops.mkldnn._linear_pointwise] = _packed_flops

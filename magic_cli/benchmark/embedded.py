@@ -76,7 +76,9 @@ def photo_files(folder: str | None) -> list[Path]:
     try:
         files = find_images(root).paths
     except OSError as error:
-        raise SettingsError(f"photos={folder}: cannot be read ({error.strerror}; looked at {root.absolute()}); {remedy}") from error
+        raise SettingsError(
+            f"photos={folder}: cannot be read ({error.strerror}; looked at {root.absolute()}); {remedy}"
+        ) from error
     if not files:
         raise SettingsError(f"photos={folder}: no photos in {root.absolute()}; {remedy}")
     return files

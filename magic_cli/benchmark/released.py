@@ -40,7 +40,13 @@ class ReleasedSearch:
     """
 
     def __init__(
-        self, network: Any, tokenizer: Any, encode_texts: EncodeTexts, *, logit_scale: float = 100.0, work: WorkCounter | None = None
+        self,
+        network: Any,
+        tokenizer: Any,
+        encode_texts: EncodeTexts,
+        *,
+        logit_scale: float = 100.0,
+        work: WorkCounter | None = None,
     ) -> None:
         self.network, self.tokenizer, self.encode_texts = network, tokenizer, encode_texts
         self.logit_scale = logit_scale

@@ -62,7 +62,9 @@ def build_tables(sections: Mapping[str, Any]) -> list[Table]:
 def _comparison(title: str, section: Mapping[str, Any], language_model: str) -> Iterator[Table]:
     """Speed, then work, of the core beside the released algorithm."""
     sides = [("released algorithm, 1", {**section["released"], "speedup": 1.0})]
-    sides += [(f"magic, batch {core['batch_size']}{', remembering' if core['step_memory'] else ''}", core) for core in section["core"]]
+    sides += [
+        (f"magic, batch {core['batch_size']}{', remembering' if core['step_memory'] else ''}", core) for core in section["core"]
+    ]
     search, same = section["search"], "yes" if section["same_in_all_ways"] else "no"
     yield _table(
         f"{title}: k {search['k']}, alpha {search['alpha']:g}, beta {search['beta']:g}, {search['decoding_len']} tokens in all",

@@ -27,7 +27,7 @@ def clip_vocabulary() -> tuple[dict[str, int], list[tuple[str, str]]]:
     if spec is None or not spec.submodule_search_locations:
         raise MagicError("CLIP's vocabulary comes with the package clip-anytorch; pip install clip-anytorch==2.6.0")
     file = Path(spec.submodule_search_locations[0]) / "bpe_simple_vocab_16e6.txt.gz"
-    lines = gzip.open(file).read().decode("utf-8").split("\n")
+    lines = gzip.decompress(file.read_bytes()).decode("utf-8").split("\n")
     merges = [tuple(line.split()) for line in lines[1 : _CLIP_MERGES + 1]]
     printable = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
     others = [byte for byte in range(256) if byte not in printable]

@@ -19,9 +19,9 @@ from magic_cli.decoding.magic import MagicSearch
 from magic_cli.decoding.request import Options
 from magic_cli.decoding.shortcuts.memory import StepMemory
 from magic_cli.decoding.text import CaptionFormat, StoryFormat, TextFormat, story_prompt
+from magic_cli.models.fast.lean_modules import make_lean, packed
 from magic_cli.models.image_text.image_text_model import ImageTextModel
 from magic_cli.models.language.language_model import HuggingFaceLanguageModel
-from magic_cli.models.fast.lean_modules import make_lean, packed
 from magic_cli.models.loading import resolve_device
 from magic_cli.models.work_counter import WorkCounter
 
@@ -128,7 +128,9 @@ def build_endless(settings: BenchSettings, number: int) -> Workload:
     """Natural text that goes on for as many tokens as are asked for: ``number`` captions without end-of-text."""
     model, scorer, work = _models(settings, models.endless_language_model, None)
     images = models.random_images(number, seed=settings.seed).to(scorer.model.device)
-    return prepared(Workload(model, scorer, images, [[model.start_id]] * number, settings.captions.method(), CaptionFormat(model), work))
+    return prepared(
+        Workload(model, scorer, images, [[model.start_id]] * number, settings.captions.method(), CaptionFormat(model), work)
+    )
 
 
 def prepared(workload: Workload) -> Workload:
@@ -143,7 +145,9 @@ def titles(number: int) -> list[str]:
     return [" ".join(texts[0].rstrip(".").split()[:_TITLE_WORDS]) for texts in captions]
 
 
-def _models(settings: BenchSettings, build: Any, dtype: str | None) -> tuple[HuggingFaceLanguageModel, ImageTextModel, WorkCounter]:
+def _models(
+    settings: BenchSettings, build: Any, dtype: str | None
+) -> tuple[HuggingFaceLanguageModel, ImageTextModel, WorkCounter]:
     work, device = WorkCounter(), resolve_device(settings.run.device)
     torch_dtype = getattr(torch, dtype or settings.run.dtype.value)
     network, tokenizer = build(seed=settings.seed, dtype=torch_dtype)

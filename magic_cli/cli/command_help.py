@@ -8,8 +8,8 @@ from dataclasses import replace
 from magic_cli import __version__
 from magic_cli.cli.command import Command, Flag
 from magic_cli.cli.command_table import COMMANDS
-from magic_cli.configuration.files import Group, groups
 from magic_cli.cli.settings_help import describe_settings
+from magic_cli.configuration.files import Group, groups
 
 
 def overview() -> str:
@@ -36,7 +36,9 @@ def command_help(command: Command) -> str:
     parts = [f"magic {command.name}: {command.summary}"]
     rows = [("|".join(command.action.choices), command.action.help)] if command.action else []
     rows += [(command.words.metavar, command.words.help)] if command.words else []
-    rows += [(name if flag.value else f"{name} {flag.metavar}", _flag_help(flag, chosen_from)) for name, flag in command.flags.items()]
+    rows += [
+        (name if flag.value else f"{name} {flag.metavar}", _flag_help(flag, chosen_from)) for name, flag in command.flags.items()
+    ]
     if command.settings_class is not None:
         rows += [
             ("-m", "sweep: every setting may have several values, a,b,c"),
@@ -60,5 +62,12 @@ def _groups(command: Command) -> list[Group]:
 
 def _flag_help(flag: Flag, chosen_from: Sequence[Group]) -> str:
     """What a flag means; one that chooses from a group says from what, unless its help names an example."""
-    options = next((group.options for group in chosen_from if flag.setting in (group.typed, f"{group.name}@{group.package}") and "e.g." not in flag.help), ())
+    options = next(
+        (
+            group.options
+            for group in chosen_from
+            if flag.setting in (group.typed, f"{group.name}@{group.package}") and "e.g." not in flag.help
+        ),
+        (),
+    )
     return f"{flag.help}: {', '.join(options[:-1])} or {options[-1]}" if options else flag.help

@@ -12,7 +12,11 @@ _OWN_IMAGE_TEXT_MODEL = {
     "file": "--image-text-model openai_clip image_text_model.path={} (or open_clip, as it is one)",
     "hub": "--image-text-model clip_vit_b32 image_text_model.name={} (or siglip, as it is one)",
 }
-_OWN_IMAGES = {"folder": "--images {}", "image": "--image {}", "file": "--dataset coco_captions dataset.annotations={} dataset.root=FOLDER"}
+_OWN_IMAGES = {
+    "folder": "--images {}",
+    "image": "--image {}",
+    "file": "--dataset coco_captions dataset.annotations={} dataset.root=FOLDER",
+}
 _OWN_EXPERIMENT = {"file": "--config-dir FOLDER experiment=NAME, with the file in FOLDER/experiment/NAME.yaml"}
 
 COMMANDS = {
@@ -51,11 +55,15 @@ COMMANDS = {
             resumes=True,
             settings_class="magic_cli.runs.settings.StorySettings",
             flags={
-                "--title": Flag("dataset.title", "write about this title (repeat for more)", "TEXT", also="dataset=title", is_list=True),
+                "--title": Flag(
+                    "dataset.title", "write about this title (repeat for more)", "TEXT", also="dataset=title", is_list=True
+                ),
                 "--titles": Flag("dataset.titles", "a file of title<TAB>story, or JSON lines", "FILE", True, "dataset=titles"),
                 "--dataset": Flag("dataset", "whose titles", instead={"file": "--titles {}"}),
                 "--image": Flag("dataset.image", "the image of --title", "FILE", True),
-                "--retrieved": Flag("dataset.retrieved", "images of the titles, from `magic retrieve-images query`", "FILE", True),
+                "--retrieved": Flag(
+                    "dataset.retrieved", "images of the titles, from `magic retrieve-images query`", "FILE", True
+                ),
                 "--decoding": Flag("decoding", "how words are chosen"),
                 "--language-model": Flag("language_model", "who writes", instead=_OWN_LANGUAGE_MODEL),
                 "--image-text-model": Flag("image_text_model", "who looks", instead=_OWN_IMAGE_TEXT_MODEL),
@@ -78,7 +86,13 @@ COMMANDS = {
             settings_class="magic_cli.interleaved.run_settings.InterleaveSettings",
             renamed={"prompt_form": "prompt_form@prompt"},
             flags={
-                "--part": Flag("dataset.parts", "a text, or image:FILE, to go on from (repeat for more, in their order)", "TEXT", also="dataset=parts", is_list=True),
+                "--part": Flag(
+                    "dataset.parts",
+                    "a text, or image:FILE, to go on from (repeat for more, in their order)",
+                    "TEXT",
+                    also="dataset=parts",
+                    is_list=True,
+                ),
                 "--items": Flag("dataset.items", "JSON lines of items or stories", "FILE", True, "dataset=items"),
                 "--dataset": Flag("dataset", "a dataset's own layout: vist, mmdialog, cc3m"),
                 "--experiment": Flag("experiment", "one row of a table, e.g. minigpt5/vist_both", instead=_OWN_EXPERIMENT),
@@ -113,7 +127,9 @@ COMMANDS = {
                 "--images": Flag("images", "folder of the images, for CLIPScore", "FOLDER", True),
                 "--retrieved": Flag("retrieved", "images of stories written without one, for CLIPScore", "FILE", True),
                 "--human": Flag("human", "score the stories that people wrote, too", value="true"),
-                "--image-text-model": Flag("image_text_model", "who looks, for CLIPScore (a run's own, else clip_vit_b32)", instead=_OWN_IMAGE_TEXT_MODEL),
+                "--image-text-model": Flag(
+                    "image_text_model", "who looks, for CLIPScore (a run's own, else clip_vit_b32)", instead=_OWN_IMAGE_TEXT_MODEL
+                ),
                 "--spice-lib": Flag("metrics.spice.lib", "folder with the CoreNLP 3.6.0 jars", "FOLDER", True),
             },
             examples=(
@@ -131,12 +147,18 @@ COMMANDS = {
             name="table",
             summary="the paper's tables: measured numbers beside the printed ones; and the points of a sweep",
             settings_class="magic_cli.evaluation.settings.TableSettings",
-            words=Words("words", "NUMBER [RUN...]", "1, 2, 3, all, vist, mmdialog, cc3m or sweep; then run folders, prediction files, or folders of them"),
+            words=Words(
+                "words",
+                "NUMBER [RUN...]",
+                "1, 2, 3, all, vist, mmdialog, cc3m or sweep; then run folders, prediction files, or folders of them",
+            ),
             flags={
                 "--metric": Flag("metric", "of a sweep: cider, or another measure that the runs were evaluated by"),
                 "--plot": Flag("plot", "of a sweep: draw a heat map and lines, too", value="true"),
                 "--output": Flag("output", "where files are written", "FOLDER", True),
-                "--row": Flag("rows", "measured file of a row, e.g. --row coco/magic=FILE (repeat for more)", "ROW=FILE", is_list=True),
+                "--row": Flag(
+                    "rows", "measured file of a row, e.g. --row coco/magic=FILE (repeat for more)", "ROW=FILE", is_list=True
+                ),
                 "--human-scores": Flag("human_scores", "what `magic human-eval score` wrote, for table 3", "FILE", True),
                 "--retrieved": Flag("retrieved", "images of stories written without one, for CLIPScore", "FILE", True),
                 "--images": Flag("images", "folder of the images, for CLIPScore", "FOLDER", True),
@@ -160,9 +182,13 @@ COMMANDS = {
             summary="people judge stories: blinded forms that work offline, and the scores of their answers",
             settings_class="magic_cli.human_eval.settings.HumanEvalSettings",
             action=Action("action", ("make", "score"), "write the forms and their key, or score the answers that came back"),
-            words=Words("files", "FILE...", "make: run folders of magic story, story files; score: answer files; also as patterns"),
+            words=Words(
+                "files", "FILE...", "make: run folders of magic story, story files; score: answer files; also as patterns"
+            ),
             flags={
-                "--system": Flag("systems", "make: a file and the name that the scores will show (repeat for more)", "NAME=FILE", is_list=True),
+                "--system": Flag(
+                    "systems", "make: a file and the name that the scores will show (repeat for more)", "NAME=FILE", is_list=True
+                ),
                 "--human": Flag("human", "make: also the stories that people wrote, where the files hold them", value="true"),
                 "--images": Flag("images", "make: folder of the photos", "FOLDER", True),
                 "--key": Flag("key", "score: the key.json that make wrote", "FILE", True),
@@ -181,7 +207,9 @@ COMMANDS = {
             resumes=True,
             settings_class="magic_cli.retrieval.image_settings.RetrieveImagesSettings",
             action=Action("action", ("build", "query"), "build an index of images, or find the images of one that fit texts"),
-            words=Words("files", "FILE...", "build: folders, lists of image files, webdataset shards (*.tar); query: files of texts"),
+            words=Words(
+                "files", "FILE...", "build: folders, lists of image files, webdataset shards (*.tar); query: files of texts"
+            ),
             flags={
                 "--index": Flag("index", "folder of the index", "FOLDER", True),
                 "--query": Flag("queries", "look for this (repeat for more)", "TEXT", is_list=True),
@@ -203,7 +231,9 @@ COMMANDS = {
             settings_class="magic_cli.benchmark.settings.BenchSettings",
             flags={
                 "--full": Flag("full", "everything, with stories, growth, variants and memory (about 45 minutes)", value="true"),
-                "--parts": Flag("parts", "only these: captions, stories, embedded, variants, growth, memory, zerocap", "NAMES", is_list=True),
+                "--parts": Flag(
+                    "parts", "only these: captions, stories, embedded, variants, growth, memory, zerocap", "NAMES", is_list=True
+                ),
                 "--output": Flag("output", "where bench.json, report.md and growth.png are written", "FOLDER", True),
                 "--photos": Flag("photos", "photos for the embedded models", "FOLDER", True),
             },
@@ -224,7 +254,13 @@ COMMANDS = {
             renamed={"dataset": "training_texts@dataset"},
             flags={
                 "--dataset": Flag("training_texts@dataset", "whose texts", instead={"file": "--texts {}"}),
-                "--texts": Flag("dataset.path", "own texts: a line each, .jsonl, .csv or .tsv; or a run folder", "FILE", True, "training_texts@dataset=text"),
+                "--texts": Flag(
+                    "dataset.path",
+                    "own texts: a line each, .jsonl, .csv or .tsv; or a run folder",
+                    "FILE",
+                    True,
+                    "training_texts@dataset=text",
+                ),
                 "--language-model": Flag("language_model", "what is adapted", instead=_OWN_LANGUAGE_MODEL),
                 "--experiment": Flag("experiment", "the paper's settings, e.g. finetune_coco", instead=_OWN_EXPERIMENT),
                 "--output": Flag("run.dir", "the run's folder, in the end the model's", "FOLDER", True),

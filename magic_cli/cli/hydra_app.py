@@ -23,15 +23,15 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from magic_cli.configuration import composing
-from magic_cli.terminal import streams as terminal
 from magic_cli.cli.command import Command
-from magic_cli.configuration.files import find_config_dir, groups
-from magic_cli.errors import MagicError, SettingsError, nearest
-from magic_cli.configuration.known_settings import meant
 from magic_cli.cli.exit_statuses import ExitStatuses
-from magic_cli.runs.naming import each_repeat, refuse_shared_repeats
 from magic_cli.cli.sweeps import SweepTalk, check_objective, measure_objective, require_objectives, tell_repeat
+from magic_cli.configuration import composing
+from magic_cli.configuration.files import find_config_dir, groups
+from magic_cli.configuration.known_settings import meant
+from magic_cli.errors import MagicError, SettingsError, nearest
+from magic_cli.runs.naming import each_repeat, refuse_shared_repeats
+from magic_cli.terminal import streams as terminal
 
 _BASIC = "hydra._internal.core_plugins.basic_"
 _SWEEPS = Path("runs", ".sweeps")
@@ -112,7 +112,9 @@ def _run_command(command: Command, settings: Any) -> int:
         return _run_until_stopped(command, settings)
     except OSError as error:
         if error.errno in _REFUSED and error.filename is not None:
-            raise MagicError(f"{error.filename}: cannot be used ({error.strerror}); mend its permissions, or name another place") from error
+            raise MagicError(
+                f"{error.filename}: cannot be used ({error.strerror}); mend its permissions, or name another place"
+            ) from error
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         raise MagicError(f"the disk is full ({error.strerror}); free some space; then {command.when_repeated}") from error
@@ -167,10 +169,16 @@ def _check_all_points(command: Command, config_name: str, flags: list[str], over
                 claimed, identity = one.claim() or ((), "")
                 for folder in (claimed,) if isinstance(claimed, str) else claimed:
                     if folders.setdefault(folder, identity) != identity:
-                        raise SettingsError(f"{folder}: the points of a sweep would write into this one folder; leave run.dir or output out, or sweep over what is read")
+                        raise SettingsError(
+                            f"{folder}: the points of a sweep would write into this one folder; leave run.dir or output out, or sweep over what is read"
+                        )
     refuse_shared_repeats(checked)
     require_objectives(checked)
-    varying = [override.get_key_element() for override in OverridesParser.create().parse_overrides(overrides) if override.is_sweep_override()]
+    varying = [
+        override.get_key_element()
+        for override in OverridesParser.create().parse_overrides(overrides)
+        if override.is_sweep_override()
+    ]
     return SweepTalk(varying, None if searches else len(points))
 
 
@@ -178,15 +186,19 @@ def _no_option(overrides: list[str]) -> SettingsError:
     """A settings group that was given null or a number."""
     parsed = OverridesParser.create().parse_overrides(overrides)
     wrong = [one.input_line for one in parsed if one.key_or_group in _groups() and not isinstance(one.value(), str | list)]
-    return SettingsError(f"{' '.join(wrong or overrides)}: a settings group must be one of its options; to leave it as it is, leave it out")
+    return SettingsError(
+        f"{' '.join(wrong or overrides)}: a settings group must be one of its options; to leave it as it is, leave it out"
+    )
 
 
 def _unreadable_settings(error: Exception, directories: list[str]) -> MagicError:
     """A settings file of the user's that is no YAML, no UTF-8, or nested too deep."""
-    place = ", ".join(directories) or str(composing.find_config_dir())
+    place = ", ".join(directories) or str(find_config_dir())
     mark = getattr(error, "problem_mark", None)
     if mark is not None:
-        return MagicError(f"{mark.name} line {mark.line + 1}: not valid YAML ({getattr(error, 'problem', None) or 'it ends too early'}); mend the line")
+        return MagicError(
+            f"{mark.name} line {mark.line + 1}: not valid YAML ({getattr(error, 'problem', None) or 'it ends too early'}); mend the line"
+        )
     problem = "lists or settings are nested too deep" if isinstance(error, RecursionError) else " ".join(str(error).split())
     return MagicError(f"{place}: a settings file there cannot be read ({problem}); mend it, or save it as UTF-8")
 
@@ -249,7 +261,11 @@ def _one_line(error: Exception, root: Exception, overrides: list[str], command: 
         return "--base (decoding@decoding.base) belongs to decoding=rerank; add --decoding rerank, or leave it out"
     if match := re.search(r"Could not override '([^'@]+)(?:@[^']*)?'\. No match", message):
         own = [_TYPED.get(group.name, group.name) for group in groups(command) if group.name not in ("run", "machine")]
-        return f"magic {command} has no {match[1]}=... to choose; it has {', '.join(own)}" if own else f"magic {command} has no {match[1]}=... to choose"
+        return (
+            f"magic {command} has no {match[1]}=... to choose; it has {', '.join(own)}"
+            if own
+            else f"magic {command} has no {match[1]}=... to choose"
+        )
     if match := re.search(r"Ambiguous value for argument '([^']+)'", message):
         return f"{match[1]}: several values need -m (a sweep); if the comma belongs to the value, write name='\"a,b\"'"
     if match := re.search(r"Multiple values for ([\w/]+)", message):

@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from magic_cli import __version__
-from magic_cli.terminal import streams as terminal
-from magic_cli.cli.command_help import command_help, overview
 from magic_cli.cli.command import Command, Flag
+from magic_cli.cli.command_help import command_help, overview
 from magic_cli.cli.command_table import COMMANDS
 from magic_cli.errors import MagicError, SettingsError, nearest
+from magic_cli.terminal import streams as terminal
 
 USER_FAULT, BUG, INTERRUPTED, TERMINATED = 2, 1, 128 + signal.SIGINT, 128 + signal.SIGTERM
 
@@ -168,7 +168,9 @@ def translate(words: Sequence[str], command: Command) -> tuple[list[str], list[s
             _check_flag(name, value, command, given)
             given.append(name)
             if flag.is_list:
-                lists.setdefault(flag.setting, []).extend([value] if flag.is_path or flag.metavar == "TEXT" or "=" in value else value.split(","))
+                lists.setdefault(flag.setting, []).extend(
+                    [value] if flag.is_path or flag.metavar == "TEXT" or "=" in value else value.split(",")
+                )
             else:
                 overrides.append(f"{flag.setting}={_flag_value(flag, value, is_sweep)}")
             if flag.also and flag.also not in overrides:
@@ -248,7 +250,11 @@ def _quote_override(override: str, command: Command, is_sweep: bool) -> str:
     known = _settings_of(command)
     last = name.rpartition(".")[2]
     # an unknown name is refused later; until then its value must not be taken for Hydra's grammar
-    is_text = known[name] if name in known else any(is_text and known_name.rpartition(".")[2] == last for known_name, is_text in known.items())
+    is_text = (
+        known[name]
+        if name in known
+        else any(is_text and known_name.rpartition(".")[2] == last for known_name, is_text in known.items())
+    )
     return f"{key}={_quote_value(value, is_sweep)}" if is_text else override
 
 
@@ -276,7 +282,11 @@ def _check_flag(name: str, value: str, command: Command, given: list[str]) -> No
         raise SettingsError(f"{name} needs a value, got an empty one")
     if name in given and not command.flags[name].is_list:
         raise SettingsError(f"{name} was given twice; give one value, or several with -m as {name} a,b")
-    choosers = {"images": {"--image", "--images", "--dataset"}, "titles": {"--title", "--titles", "--dataset"}, "items": {"--part", "--items"}}
+    choosers = {
+        "images": {"--image", "--images", "--dataset"},
+        "titles": {"--title", "--titles", "--dataset"},
+        "items": {"--part", "--items"},
+    }
     for other in given:
         for chosen, flags in choosers.items():
             if other != name and {other, name} <= flags:

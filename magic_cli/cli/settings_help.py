@@ -43,7 +43,9 @@ def describe_settings(command: str, groups: Sequence[Group]) -> str:
 
 
 def _default(group: Group) -> str:
-    return f"{group.typed}=..." if group.default == "null" else f"{group.typed}: {group.default}"  # null can be a default, but not be typed
+    return (
+        f"{group.typed}=..." if group.default == "null" else f"{group.typed}: {group.default}"
+    )  # null can be a default, but not be typed
 
 
 def _rows(settings: Iterable[tuple[str, str, str]]) -> Iterator[_Row]:

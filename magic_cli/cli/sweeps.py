@@ -72,7 +72,9 @@ def check_objective(settings: Any, sweeper: Any) -> None:
     direction = sweeper.get("direction") if sweeper is not None else None
     if direction is not None and str(getattr(direction, "name", direction)) != right:
         which = "higher" if measure.higher_is_better else "lower"
-        raise SettingsError(f"hydra.sweeper.direction={getattr(direction, 'name', direction)}: a {which} {key} is better; set hydra.sweeper.direction={right}")
+        raise SettingsError(
+            f"hydra.sweeper.direction={getattr(direction, 'name', direction)}: a {which} {key} is better; set hydra.sweeper.direction={right}"
+        )
 
 
 def require_objectives(points: Sequence[Any]) -> None:

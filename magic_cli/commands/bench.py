@@ -12,9 +12,9 @@ from typing import Any
 
 from magic_cli.benchmark.settings import BenchSettings
 from magic_cli.data.paths import expanded, make_output
-from magic_cli.terminal.progress import Progress, progress
 from magic_cli.files import write_atomically
 from magic_cli.provenance import provenance
+from magic_cli.terminal.progress import Progress, progress
 
 DONE, TOKENS_DIFFER = 0, 3
 _DISTURBED = 0.1  # share of the processor that others may take before times are not to be trusted
@@ -153,5 +153,7 @@ def _judge(document: Mapping[str, Any], settings: BenchSettings, tell: Callable[
     wrong = [s for s in _comparisons(document["sections"]) if s["identical"] < s["checked"] or not s["same_in_all_ways"]]
     if not wrong or settings.run.dtype.value != "float32":
         return DONE
-    tell("texts differ from the released algorithm's (by a near tie, see bench.json, or by a fault), or from way to way (a fault)")
+    tell(
+        "texts differ from the released algorithm's (by a near tie, see bench.json, or by a fault), or from way to way (a fault)"
+    )
     return TOKENS_DIFFER

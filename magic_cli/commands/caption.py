@@ -10,9 +10,9 @@ from magic_cli.data.records import ImageRecord
 from magic_cli.errors import SettingsError
 from magic_cli.reports.exports import coco_results, released_format
 from magic_cli.runs.choices import method_name
-from magic_cli.runs.settings import CaptionSettings
-from magic_cli.runs.run import write_texts
 from magic_cli.runs.kinds import WritingTask
+from magic_cli.runs.run import write_texts
+from magic_cli.runs.settings import CaptionSettings
 
 if TYPE_CHECKING:
     from magic_cli.decoding.rules import StopTexts
@@ -30,7 +30,9 @@ def run(settings: CaptionSettings) -> int:
         SettingsError: A trace of a method that takes no steps.
     """
     if settings.run.trace and not settings.decoding.needs_language_model:
-        raise SettingsError(f"run.trace=true: decoding={method_name(settings.decoding)} takes no steps that could be traced; leave run.trace out")
+        raise SettingsError(
+            f"run.trace=true: decoding={method_name(settings.decoding)} takes no steps that could be traced; leave run.trace out"
+        )
     return write_texts(settings, CaptionTask(settings))
 
 
@@ -38,8 +40,14 @@ class CaptionTask(WritingTask):
     """One caption for every image of the dataset."""
 
     text, texts, unit = "caption", "captions", "image"
-    changed = ("image has changed since it was captioned and is captioned again", "images have changed since they were captioned and are captioned again")
-    dropped = ("image is no longer in the dataset; its caption is moved to", "images are no longer in the dataset; their captions are moved to")
+    changed = (
+        "image has changed since it was captioned and is captioned again",
+        "images have changed since they were captioned and are captioned again",
+    )
+    dropped = (
+        "image is no longer in the dataset; its caption is moved to",
+        "images are no longer in the dataset; their captions are moved to",
+    )
     untraced = ("image was captioned without trace earlier", "images were captioned without trace earlier")
     failed = ("image could not be read", "images could not be read")
 

@@ -12,21 +12,21 @@ from pathlib import Path
 from typing import Any
 
 from magic_cli import __version__
-from magic_cli.configuration.composing import find_config_dir
+from magic_cli.configuration.files import find_config_dir
 from magic_cli.data.paths import expanded
 from magic_cli.errors import MagicError, SettingsError
 from magic_cli.metrics.base import MetricUnavailable
 from magic_cli.metrics.java.runtime import find_java
-from magic_cli.metrics.spice import spice_status
 from magic_cli.metrics.java.spice.install import fetch_spice
-from magic_cli.models.settings import Family, ImageTextModelSettings, LanguageModelSettings
+from magic_cli.metrics.spice import spice_status
 from magic_cli.models.faults import ModelFault, some
-from magic_cli.models.language.gguf_files import INSTALL_SMOLLM2, SMOLLM2, smollm2_file
 from magic_cli.models.kinds import LANGUAGE_MODEL, kind_of
+from magic_cli.models.language.gguf_files import INSTALL_SMOLLM2, SMOLLM2, smollm2_file
+from magic_cli.models.settings import Family, ImageTextModelSettings, LanguageModelSettings
 from magic_cli.models.sources import EMBEDDED, EMBEDDED_FOLDER, EMBEDDED_PACKAGES, EMBEDDED_TERMS
+from magic_cli.models.work_counter import WorkCounter
 from magic_cli.terminal.streams import print_line
 from magic_cli.terminal.wording import counted
-from magic_cli.models.work_counter import WorkCounter
 
 OK, PROBLEMS = 0, 3
 
@@ -84,7 +84,9 @@ def _model(place: str) -> Iterator[Finding]:
     path = expanded(place)
     if not path.exists():
         looked = f"looked at {path.absolute()}"
-        raise SettingsError(f"--model {place}: no such file or folder ({looked}); name a model's folder, or its .gguf, .pt or .safetensors file")
+        raise SettingsError(
+            f"--model {place}: no such file or folder ({looked}); name a model's folder, or its .gguf, .pt or .safetensors file"
+        )
     try:
         kind = kind_of(path)
         yield from _language_model(place) if kind == LANGUAGE_MODEL else _image_text_model(place, kind)
@@ -131,10 +133,16 @@ def _image_text_model(place: str, family: str) -> Iterator[Finding]:
 def _weights(network: Any, facts: dict[str, Any]) -> Iterator[Finding]:
     """Of a model that loaded: all that it needs is there."""
     if "stripped_prefix" in facts:
-        yield Finding("weights", "note", f"{facts['stripped_prefix']!r} is taken off their names", "save it with names without that")
+        yield Finding(
+            "weights", "note", f"{facts['stripped_prefix']!r} is taken off their names", "save it with names without that"
+        )
     if left_over := facts.get("left_over_weights"):
         yield Finding("weights", "note", f"without a place in the model: {some(left_over)}", "they are not used")
-    of = "" if network is None else f" {sum(weight.numel() for weight in network.parameters()):,} numbers of {type(network).__name__}"
+    of = (
+        ""
+        if network is None
+        else f" {sum(weight.numel() for weight in network.parameters()):,} numbers of {type(network).__name__}"
+    )
     yield Finding("weights", "ok", f"all{of} are there, and finite")
 
 
@@ -142,7 +150,12 @@ def _python() -> Iterator[Finding]:
     yield Finding("magic", "ok", f"{__version__} in {Path(__file__).resolve().parents[1]}")
     yield Finding("python", "ok", f"{sys.version.split()[0]} at {sys.executable}")
     if sys.flags.optimize > 1:
-        yield Finding("docstrings", "broken", "left out by PYTHONOPTIMIZE=2 or -OO; models cannot be loaded", "set PYTHONOPTIMIZE=1, or unset it")
+        yield Finding(
+            "docstrings",
+            "broken",
+            "left out by PYTHONOPTIMIZE=2 or -OO; models cannot be loaded",
+            "set PYTHONOPTIMIZE=1, or unset it",
+        )
 
 
 def _packages() -> Iterator[Finding]:
@@ -164,7 +177,9 @@ def _devices() -> Iterator[Finding]:
         return
     import torch
 
-    yield Finding("cpu", "ok", f"{counted(torch.get_num_threads(), 'thread')} of {counted(os.cpu_count() or 1, 'core')} (run.threads)")
+    yield Finding(
+        "cpu", "ok", f"{counted(torch.get_num_threads(), 'thread')} of {counted(os.cpu_count() or 1, 'core')} (run.threads)"
+    )
     if torch.cuda.is_available():
         names = ", ".join(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count()))
         yield Finding("gpu", "ok", names)
@@ -176,21 +191,30 @@ def _models() -> Iterator[Finding]:
     """Whether each configured model is at hand without a network."""
     import yaml
 
-    for group, weights in (("language_model", "language_model/model.safetensors"), ("image_text_model", "matcher/text_tower/model.safetensors")):
+    for group, weights in (
+        ("language_model", "language_model/model.safetensors"),
+        ("image_text_model", "matcher/text_tower/model.safetensors"),
+    ):
         for file in sorted((find_config_dir() / group).glob("*.yaml")):
             config = yaml.safe_load(file.read_text(encoding="utf-8"))
             topic, name = f"{group}={file.stem}", config["name"]
             if name == EMBEDDED:
                 found = (EMBEDDED_FOLDER / weights).is_file()
                 remedy = "" if found else "reinstall magic"
-                yield Finding(topic, "ok" if found else "broken", "shipped with magic (a demo model)" if found else "not shipped", remedy)
+                yield Finding(
+                    topic, "ok" if found else "broken", "shipped with magic (a demo model)" if found else "not shipped", remedy
+                )
             elif name == SMOLLM2:
                 yield _smollm2(topic)
             elif config.get("family") == "openai_clip":
                 file = Path.home() / ".cache" / "clip" / f"{name.replace('/', '-')}.pt"
-                yield _fetched(topic, file.is_file(), f"{name}: {'cached' if file.is_file() else 'not cached'}", f"{group}.path=FILE")
+                yield _fetched(
+                    topic, file.is_file(), f"{name}: {'cached' if file.is_file() else 'not cached'}", f"{group}.path=FILE"
+                )
             elif config.get("family") == "open_clip":
-                yield _fetched(topic, False, f"{name}/{config['pretrained']}: in the hands of the open_clip package", f"{group}.path=DIR")
+                yield _fetched(
+                    topic, False, f"{name}/{config['pretrained']}: in the hands of the open_clip package", f"{group}.path=DIR"
+                )
             else:
                 yield _hub_model(topic, group, name, config.get("revision", "main"))
 
@@ -217,7 +241,9 @@ def _hub_model(topic: str, group: str, name: str, revision: str) -> Finding:
 
 
 def _fetched(topic: str, is_here: bool, text: str, offline: str) -> Finding:
-    return Finding(topic, "ok", text) if is_here else Finding(topic, "missing", text, f"fetched when first used; offline: {offline}")
+    return (
+        Finding(topic, "ok", text) if is_here else Finding(topic, "missing", text, f"fetched when first used; offline: {offline}")
+    )
 
 
 def _java() -> Iterator[Finding]:

@@ -15,9 +15,9 @@ from magic_cli.evaluation.evaluate import evaluate, prepare
 from magic_cli.evaluation.own_model import with_own_model
 from magic_cli.evaluation.settings import EvaluateSettings, ScoringSettings, TableFormat
 from magic_cli.evaluation.stories import nobody_has_chosen, story_systems, with_story_metrics
+from magic_cli.files import write_atomically
 from magic_cli.reports.evaluation import comparison_table, evaluation_table
 from magic_cli.reports.tables import Table, render
-from magic_cli.files import write_atomically
 
 DONE, NOT_ALL_RUN = 0, 3
 _WITH_NOTES = (TableFormat.terminal, TableFormat.markdown, TableFormat.latex)
@@ -33,13 +33,21 @@ def run(settings: EvaluateSettings) -> int:
     systems = story_systems(systems, settings)
     if nobody_has_chosen(settings) and all(system.writes_stories for system in systems):
         settings = with_story_metrics(settings)
-        print(f"magic: these are stories, scored by {', '.join(settings.metrics.names)}; choose others with --metrics", file=sys.stderr)
+        print(
+            f"magic: these are stories, scored by {', '.join(settings.metrics.names)}; choose others with --metrics",
+            file=sys.stderr,
+        )
     if nobody_has_chosen(settings) and all(system.writes_answers for system in systems):
         settings = with_answer_metrics(settings, systems)
-        print(f"magic: these are texts and images in turn, scored by {', '.join(settings.metrics.names)}; choose others with --metrics", file=sys.stderr)
+        print(
+            f"magic: these are texts and images in turn, scored by {', '.join(settings.metrics.names)}; choose others with --metrics",
+            file=sys.stderr,
+        )
     if settings.compare and (len(systems) < 2 or not settings.bootstrap.samples):
         names = ", ".join(system.name for system in systems)
-        raise SettingsError(f"--compare needs two systems or more and bootstrap.samples of at least 1, got {len(systems)} ({names}) and {settings.bootstrap.samples}")
+        raise SettingsError(
+            f"--compare needs two systems or more and bootstrap.samples of at least 1, got {len(systems)} ({names}) and {settings.bootstrap.samples}"
+        )
     settings, warning = with_own_model(settings, systems)
     if warning:
         print(f"magic: {warning}", file=sys.stderr)
@@ -49,13 +57,19 @@ def run(settings: EvaluateSettings) -> int:
     evaluations = evaluate(prepared, settings)
     documents = [evaluation.document for evaluation in evaluations]
     comparison = compare(evaluations, settings.bootstrap) if settings.compare else None
-    table = evaluation_table(documents, confidence=settings.bootstrap.confidence) if comparison is None else comparison_table(comparison, documents)
+    table = (
+        evaluation_table(documents, confidence=settings.bootstrap.confidence)
+        if comparison is None
+        else comparison_table(comparison, documents)
+    )
     print(_printed(table, documents, comparison, settings), end="", flush=True)  # first: nothing is lost if it cannot be written
     for evaluation in evaluations:
         replaced = ", in place of the scores of other captions, references or images" if evaluation.write() else ""
         if comparison is not None:
             write_atomically(evaluation.folder / "comparison.json", json.dumps(comparison, ensure_ascii=False, indent=1) + "\n")
-        print(f"magic: {evaluation.system.name}: {evaluation.folder / 'metrics.json'} and per_item.jsonl{replaced}", file=sys.stderr)
+        print(
+            f"magic: {evaluation.system.name}: {evaluation.folder / 'metrics.json'} and per_item.jsonl{replaced}", file=sys.stderr
+        )
     return tell_not_run(documents, [table], settings)
 
 
@@ -71,7 +85,9 @@ def tell_not_run(documents: Sequence[dict[str, Any]], tables: Sequence[Table], s
     return NOT_ALL_RUN if reasons else DONE
 
 
-def _printed(table: Table, documents: Sequence[dict[str, Any]], comparison: dict[str, Any] | None, settings: EvaluateSettings) -> str:
+def _printed(
+    table: Table, documents: Sequence[dict[str, Any]], comparison: dict[str, Any] | None, settings: EvaluateSettings
+) -> str:
     if settings.format is TableFormat.json:
         document = {"systems": documents} | ({"comparison": comparison} if comparison else {})
         return json.dumps(document, ensure_ascii=False, indent=1, default=str) + "\n"

@@ -6,8 +6,8 @@ import sys
 from typing import Any
 
 from magic_cli.terminal.streams import print_line
-from magic_cli.training.settings import FinetuneSettings, Selection
 from magic_cli.terminal.wording import counted
+from magic_cli.training.settings import FinetuneSettings, Selection
 
 DONE = 0
 
@@ -32,7 +32,11 @@ def run(settings: FinetuneSettings) -> int:
 
 def _change(report: dict[str, Any]) -> str:
     before, after = report["before"], report["after"]
-    names = {"perplexity_per_token": "perplexity per token", "perplexity_per_word": "per word", "token_similarity": "token similarity"}
+    names = {
+        "perplexity_per_token": "perplexity per token",
+        "perplexity_per_word": "per word",
+        "token_similarity": "token similarity",
+    }
     changes = ", ".join(f"{text} {before[name]:.4g} -> {after[name]:.4g}" for name, text in names.items())
     return f"{report['selected_on']} texts: {changes} (step {after['step']})"
 

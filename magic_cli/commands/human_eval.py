@@ -12,6 +12,7 @@ from typing import Any
 from magic_cli.data.json_files import read_json, read_json_object
 from magic_cli.data.paths import expanded, make_output, named_paths
 from magic_cli.errors import MagicError
+from magic_cli.files import write_atomically
 from magic_cli.human_eval.answers import read_ratings
 from magic_cli.human_eval.aspects import ASPECTS
 from magic_cli.human_eval.forms import Form, check_key, draw, make_forms, make_key
@@ -21,9 +22,8 @@ from magic_cli.human_eval.settings import HumanEvalAction, HumanEvalSettings, In
 from magic_cli.human_eval.stories import Item, StorySystem, find_photo, match, read_systems
 from magic_cli.reports.human_eval import human_eval_tables
 from magic_cli.reports.tables import render
-from magic_cli.files import write_atomically
-from magic_cli.terminal.wording import counted
 from magic_cli.terminal.streams import print_line
+from magic_cli.terminal.wording import counted
 
 _KEY, _SCORES = "key.json", "scores.json"
 
@@ -73,7 +73,9 @@ def _write_study(folder: Path, forms: Sequence[Form], key: dict[str, Any]) -> No
     if file.exists():
         before = read_json_object(file, remedy="set output to another folder")
         if before.get("study") != key["study"]:
-            raise MagicError(f"output={folder}: holds the key of another study, without which its answers are lost; set output to another folder")
+            raise MagicError(
+                f"output={folder}: holds the key of another study, without which its answers are lost; set output to another folder"
+            )
     make_output(folder)
     write_atomically(file, json.dumps(key, ensure_ascii=False, indent=1) + "\n")
     for form in forms:
@@ -82,9 +84,15 @@ def _write_study(folder: Path, forms: Sequence[Form], key: dict[str, Any]) -> No
 
 def _tell(systems: Sequence[StorySystem], forms: Sequence[Form], *, photos: int, left_out: int) -> None:
     cards, questions = len(forms[0].cards), len(forms[0].questions())
-    print(f"magic: {counted(len(forms), 'form')}, each of {counted(cards, 'title')} ({photos} with a photo) and {counted(len(systems), 'system')}: {counted(questions, 'question')}", file=sys.stderr)
+    print(
+        f"magic: {counted(len(forms), 'form')}, each of {counted(cards, 'title')} ({photos} with a photo) and {counted(len(systems), 'system')}: {counted(questions, 'question')}",
+        file=sys.stderr,
+    )
     if left_out:
-        print(f"magic: {counted(left_out, 'title')} left out, which some system has no story for, or which stand twice and have no id", file=sys.stderr)
+        print(
+            f"magic: {counted(left_out, 'title')} left out, which some system has no story for, or which stand twice and have no id",
+            file=sys.stderr,
+        )
 
 
 def _score(settings: HumanEvalSettings) -> None:

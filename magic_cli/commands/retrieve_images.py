@@ -13,12 +13,12 @@ from typing import Any
 from magic_cli.data.images import UnreadableImage, quiet_pillow
 from magic_cli.data.paths import make_output
 from magic_cli.errors import MagicError
-from magic_cli.retrieval.image_settings import EMBEDDED, NONE, RELEASED, RetrieveImagesAction, RetrieveImagesSettings
-from magic_cli.retrieval.query_identity import MANIFEST, RESULTS, query_identity, refuse_other_results
 from magic_cli.files import json_lines, write_atomically
 from magic_cli.provenance import provenance
-from magic_cli.terminal.wording import counted
+from magic_cli.retrieval.image_settings import EMBEDDED, NONE, RELEASED, RetrieveImagesAction, RetrieveImagesSettings
+from magic_cli.retrieval.query_identity import MANIFEST, RESULTS, query_identity, refuse_other_results
 from magic_cli.terminal.streams import print_line
+from magic_cli.terminal.wording import counted
 
 DONE, SOME_FAILED = 0, 3
 SHEET = "contact_sheet.html"
@@ -62,7 +62,9 @@ def _query(settings: RetrieveImagesSettings) -> int:
 
     features = Features(settings.index_folder, "index", check=False)  # only its manifest counts here; ImageIndex checks its files
     if (kind := features.manifest["identity"].get("kind")) != "images":
-        raise MagicError(f"index={settings.index}: holds {kind or 'something else'}, not images; name an index that `magic retrieve-images build` made")
+        raise MagicError(
+            f"index={settings.index}: holds {kind or 'something else'}, not images; name an index that `magic retrieve-images build` made"
+        )
     identity = query_identity(settings, queries, features.digest)
     folder = settings.output_folder(identity)
     refuse_other_results(folder, identity)
@@ -78,12 +80,16 @@ def _query(settings: RetrieveImagesSettings) -> int:
         **provenance(), "question": identity, "index": describe(index, settings), "model": index.model_facts, "search": asdict(settings.search),
         "queries": len(queries), "seconds": {name: round(value, 6) for name, value in seconds.items()},
     }  # fmt: skip
-    write_atomically(folder / MANIFEST, json.dumps(manifest, indent=2) + "\n")  # first: after a kill it is known what the results answer
+    write_atomically(
+        folder / MANIFEST, json.dumps(manifest, indent=2) + "\n"
+    )  # first: after a kill it is known what the results answer
     write_atomically(folder / RESULTS, json_lines(results))
     _write_sheet(results, folder, settings)
     _say(results)
     page = f", page: {folder / SHEET}" if settings.contact_sheet != NONE else ""
-    _tell(f"{counted(len(queries), 'query', 'queries')}, {1000 * seconds['searching'] / len(queries):.2f} ms each to search; results in {folder}{page}")
+    _tell(
+        f"{counted(len(queries), 'query', 'queries')}, {1000 * seconds['searching'] / len(queries):.2f} ms each to search; results in {folder}{page}"
+    )
     return DONE
 
 

@@ -10,10 +10,10 @@ from magic_cli.data.stories import StoryRecord
 from magic_cli.decoding.text import StoryFormat, story_prompt
 from magic_cli.reports.exports import released_stories
 from magic_cli.runs.choices import method_name
+from magic_cli.runs.kinds import Unwritable, WritingTask
+from magic_cli.runs.run import write_texts
 from magic_cli.runs.settings import TITLE, StorySettings
 from magic_cli.terminal.wording import counted
-from magic_cli.runs.run import write_texts
-from magic_cli.runs.kinds import Unwritable, WritingTask
 
 if TYPE_CHECKING:
     from magic_cli.decoding.rules import StopTexts
@@ -37,7 +37,10 @@ class StoryTask(WritingTask):
         "title or image has changed since its story was written, which is written again",
         "titles or images have changed since stories were written for them, which are written again",
     )
-    dropped = ("title or image is no longer asked for; its story is moved to", "titles or images are no longer asked for; their stories are moved to")
+    dropped = (
+        "title or image is no longer asked for; its story is moved to",
+        "titles or images are no longer asked for; their stories are moved to",
+    )
     untraced = ("story was written without trace earlier", "stories were written without trace earlier")
     failed = ("story could not be written", "stories could not be written")
 
@@ -67,7 +70,9 @@ class StoryTask(WritingTask):
         else:
             ids = model.encode_prompt(template.replace(TITLE, item.title))
         if len(ids) >= length:
-            raise Unwritable(f"its prompt has {counted(len(ids), 'token')}, and decoding.decoding_len={length} counts them; raise it, or shorten the title")
+            raise Unwritable(
+                f"its prompt has {counted(len(ids), 'token')}, and decoding.decoding_len={length} counts them; raise it, or shorten the title"
+            )
         if fault := self.settings.room_fault(len(ids)):
             raise Unwritable(fault)
         return ids
@@ -97,4 +102,8 @@ class StoryTask(WritingTask):
         return item.title, prediction["story"]
 
     def exports(self, items: Sequence[StoryRecord], predictions: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-        return {"released_format.json": released_stories(items, self.texts_of(predictions), method=method_name(self.settings.decoding))}
+        return {
+            "released_format.json": released_stories(
+                items, self.texts_of(predictions), method=method_name(self.settings.decoding)
+            )
+        }

@@ -13,8 +13,8 @@ from magic_cli.errors import SettingsError
 from magic_cli.evaluation.answer_rows import measure_answers
 from magic_cli.evaluation.corpora import find_systems
 from magic_cli.evaluation.evaluate import evaluate, prepare
-from magic_cli.evaluation.settings import TableSettings
 from magic_cli.evaluation.human_scores import add_human_scores
+from magic_cli.evaluation.settings import TableSettings
 from magic_cli.evaluation.stories import without_story_metrics
 from magic_cli.evaluation.story_rows import measure_stories
 from magic_cli.metrics.settings import MEASURES
@@ -66,7 +66,9 @@ def show_answers(settings: TableSettings) -> int:
     """
     paper = load_paper(MINIGPT5)
     if unknown := [word for word in settings.words if word not in paper.tables]:
-        raise SettingsError(f"{unknown[0]}: name the row of a run, as in --row vist_both/minigpt5_lora={unknown[0]} (rows: {', '.join(paper.rows)})")
+        raise SettingsError(
+            f"{unknown[0]}: name the row of a run, as in --row vist_both/minigpt5_lora={unknown[0]} (rows: {', '.join(paper.rows)})"
+        )
     sections = {section for table in paper.chosen(settings.words) for section in table.sections}
     rows = locate([], settings.rows, paper).rows
     if others := [row for row in rows.values() if row.partition("/")[0] not in sections]:

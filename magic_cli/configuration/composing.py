@@ -11,15 +11,14 @@ from dataclasses import fields, is_dataclass
 from typing import Any
 
 from magic_cli.benchmark.settings import BenchSettings
-from magic_cli.configuration.files import find_config_dir
+from magic_cli.configuration.known_settings import known_settings, meant
 from magic_cli.data.training_texts import TextDataset
 from magic_cli.decoding.rule_settings import RuleSettings
 from magic_cli.errors import SettingsError
-from magic_cli.guides.settings import GuidesSettings
 from magic_cli.evaluation.settings import DEFAULT_SCORER, EvaluateSettings, TableSettings
+from magic_cli.guides.settings import GuidesSettings
 from magic_cli.human_eval.settings import HumanEvalSettings
 from magic_cli.interleaved.run_settings import INTERLEAVED_DATASETS, PROMPT_FORMS, InterleaveSettings
-from magic_cli.configuration.known_settings import known_settings, meant
 from magic_cli.interleaved.settings import InterleavedModelSettings
 from magic_cli.interleaved.training.settings import TrainVokensSettings
 from magic_cli.metrics.settings import MetricsSettings
@@ -161,7 +160,9 @@ def _check_inner_methods(config: Any) -> None:
             OmegaConf.to_object(inner)
         except SettingsError as error:
             own = {key: f"decoding.{name}.{key}" for key in inner if not OmegaConf.is_interpolation(inner, key)}
-            raise SettingsError(re.sub(r"\bdecoding\.(\w+)", lambda found: own.get(found[1], found[0]), str(error))) from error
+            raise SettingsError(
+                re.sub(r"\bdecoding\.(\w+)", lambda found, own=own: own.get(found[1], found[0]), str(error))
+            ) from error
 
 
 def composed_names(config: Any, path: str = "") -> Iterator[str]:

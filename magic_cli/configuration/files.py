@@ -68,8 +68,12 @@ def groups(command: str) -> list[Group]:
 def _accepted(group: Path, command: str, typed: Iterable[str]) -> list[str]:
     """The options of a group that belong to a command, and only choose for groups that it has."""
     known = set(typed)
-    texts = {file.relative_to(group).with_suffix("").as_posix(): file.read_text(encoding="utf-8") for file in group.rglob("*.yaml")}
-    return sorted(option for option, text in texts.items() if _belongs(text, command) and known.issuperset(_OVERRIDDEN.findall(text)))
+    texts = {
+        file.relative_to(group).with_suffix("").as_posix(): file.read_text(encoding="utf-8") for file in group.rglob("*.yaml")
+    }
+    return sorted(
+        option for option, text in texts.items() if _belongs(text, command) and known.issuperset(_OVERRIDDEN.findall(text))
+    )
 
 
 def _belongs(text: str, command: str) -> bool:

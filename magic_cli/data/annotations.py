@@ -51,9 +51,13 @@ def coco_images(document: Any, place: str) -> list[AnnotatedImage]:
         if not isinstance(record, Mapping) or record.get("id") is None:
             raise MagicError(f"{where}: needs an id, got {str(record)[:80]!r}")
         image = item_id(record["id"], f"{where}: id")
-        found = AnnotatedImage(image, tuple(captions.get(image, ())), _text(record, "file_name", where), _text(record, "split", where), record)
+        found = AnnotatedImage(
+            image, tuple(captions.get(image, ())), _text(record, "file_name", where), _text(record, "split", where), record
+        )
         if image in images and (images[image].file_name, images[image].split) != (found.file_name, found.split):
-            raise MagicError(f"{where}: the id {image!r} stands for both {images[image].file_name} and {found.file_name}; ids must differ")
+            raise MagicError(
+                f"{where}: the id {image!r} stands for both {images[image].file_name} and {found.file_name}; ids must differ"
+            )
         images[image] = found
     return [*images.values(), *(AnnotatedImage(image, tuple(texts)) for image, texts in captions.items() if image not in images)]
 

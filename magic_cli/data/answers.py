@@ -70,7 +70,9 @@ def _truth(parts: Any, place: str) -> tuple[Sequence[str], str | None, str | Non
     """Texts, image and the image's caption of a true answer."""
     if parts is None:
         return [], None, None
-    if not isinstance(parts, list) or not all(isinstance(part, Mapping) and isinstance(part.get("text", part.get("image")), str) for part in parts):
+    if not isinstance(parts, list) or not all(
+        isinstance(part, Mapping) and isinstance(part.get("text", part.get("image")), str) for part in parts
+    ):
         raise MagicError(f"{place}: target must be a list of texts and images, got {str(parts)[:60]!r}")
     texts = [part["text"].strip() for part in parts if "text" in part]
     image = next((part for part in parts if "image" in part), {})

@@ -86,11 +86,15 @@ class Cc3mDataset(InterleavedDataset):
         """Number from 0, caption and image of each row."""
         files = named_paths(self.captions)
         if not files:
-            raise MagicError(f"dataset.captions={self.captions}: no such file (looked at {expanded(self.captions).absolute()}); {HINT}")
+            raise MagicError(
+                f"dataset.captions={self.captions}: no such file (looked at {expanded(self.captions).absolute()}); {HINT}"
+            )
         are_shards = [file.suffix == ".tar" for file in files]
         if any(are_shards):
             if not all(are_shards):
-                raise MagicError(f"dataset.captions={self.captions}: names shards and other files ({files[are_shards.index(False)]}); name either")
+                raise MagicError(
+                    f"dataset.captions={self.captions}: names shards and other files ({files[are_shards.index(False)]}); name either"
+                )
             yield from shard_rows(files, expanded(self.root, "dataset.root") if self.root else files[0].parent / "unpacked")
             return
         if len(files) > 1:
@@ -119,11 +123,17 @@ def _table(file: Path, *, released: bool) -> Iterator[tuple[str, str]]:
         rows = ((number, line.removesuffix("\r").split("\t")) for number, line in text_lines(text))
     number, header = next(rows, (1, []))
     if header != HEADER:
-        what = "the public file of captions and addresses; bring its images with scripts/prepare_conceptual_captions.py, and name the shards" if _has_address(header) else HINT
+        what = (
+            "the public file of captions and addresses; bring its images with scripts/prepare_conceptual_captions.py, and name the shards"
+            if _has_address(header)
+            else HINT
+        )
         raise MagicError(f"{place} line {number}: its header must be caption<TAB>image_path, got {str(header)[:60]!r}; {what}")
     for number, cells in rows:
         if len(cells) != len(HEADER):
-            raise MagicError(f"{place} line {number}: has {len(cells)} columns, and caption<TAB>image_path are two; mend the line")
+            raise MagicError(
+                f"{place} line {number}: has {len(cells)} columns, and caption<TAB>image_path are two; mend the line"
+            )
         yield cells[0], cells[1]
 
 

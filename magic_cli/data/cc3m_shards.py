@@ -31,7 +31,9 @@ def shard_rows(shards: Sequence[Path], root: Path) -> Iterator[tuple[int, str, P
             _unpack(shard, folder)
         captions = sorted(folder.glob("*.txt"))
         if not captions:
-            raise MagicError(f"dataset.captions={shard}: holds no images with captions; name shards of scripts/prepare_conceptual_captions.py")
+            raise MagicError(
+                f"dataset.captions={shard}: holds no images with captions; name shards of scripts/prepare_conceptual_captions.py"
+            )
         for file in captions:
             yield int(file.stem), file.read_text(encoding="utf-8"), file.with_suffix(".jpg")
 
@@ -51,4 +53,6 @@ def _unpack(shard: Path, folder: Path) -> None:
     except (tarfile.TarError, EOFError) as error:
         raise MagicError(f"dataset.captions={shard}: is no whole tar file ({error}); make it again, or leave it out") from error
     except OSError as error:
-        raise MagicError(f"dataset.root={folder.parent}: {shard.name} cannot be unpacked there ({error.strerror}); make room, or name another folder") from error
+        raise MagicError(
+            f"dataset.root={folder.parent}: {shard.name} cannot be unpacked there ({error.strerror}); make room, or name another folder"
+        ) from error

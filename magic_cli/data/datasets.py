@@ -69,7 +69,9 @@ class PhotoFiles(Dataset):
     def __post_init__(self) -> None:
         super().__post_init__()
         if not self.paths:
-            raise SettingsError("nothing to caption: give --image FILE, --images FOLDER or --dataset NAME (see magic caption --help)")
+            raise SettingsError(
+                "nothing to caption: give --image FILE, --images FOLDER or --dataset NAME (see magic caption --help)"
+            )
 
     def read(self) -> list[ImageRecord]:
         paths = list(dict.fromkeys(expanded(path, "dataset.paths") for path in self.paths))
@@ -113,7 +115,9 @@ class PhotoFolder(Dataset):
         try:
             return find_images(root)
         except OSError as error:
-            raise MagicError(f"dataset.root={self.root}: cannot be read ({error.strerror}); mend its permissions, or name another folder") from error
+            raise MagicError(
+                f"dataset.root={self.root}: cannot be read ({error.strerror}); mend its permissions, or name another folder"
+            ) from error
 
     def hint(self) -> str:
         if Path(self.root).suffix.lower() in IMAGE_SUFFIXES and os.path.isfile(expanded(self.root, "dataset.root")):
@@ -230,7 +234,9 @@ def existing_folder(folder: str, hint: str) -> Path:
     try:
         kind = other_kind(path)
     except PermissionError as error:
-        raise MagicError(f"dataset.root={folder}: cannot be read ({error.strerror}); mend its permissions, or name another folder") from error
+        raise MagicError(
+            f"dataset.root={folder}: cannot be read ({error.strerror}); mend its permissions, or name another folder"
+        ) from error
     except OSError:
         raise MagicError(f"dataset.root={folder}: no such folder (looked at {path.absolute()}); {hint}") from None
     if kind != "folder":

@@ -40,7 +40,9 @@ class ImageFolder:
         notes = []
         if self.others:
             listed = ", ".join(f"{count} {suffix}" for suffix, count in sorted(self.others.items()))
-            notes.append(f"{self.root}: {counted(self.others.total(), 'file of another kind is', 'files of other kinds are')} left out ({listed})")
+            notes.append(
+                f"{self.root}: {counted(self.others.total(), 'file of another kind is', 'files of other kinds are')} left out ({listed})"
+            )
         if self.hidden:
             notes.append(f"{self.root}: hidden images and folders are left out: {named(self._below(self.hidden))}")
         if self.not_followed:

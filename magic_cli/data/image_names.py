@@ -103,7 +103,9 @@ def contradicted(name: str, known: Iterable[str]) -> str | None:
 
 def _parts(name: str) -> tuple[list[str], str, str]:
     """Folders, stem and suffix of a name; of the ways to write one suffix the shortest."""
-    *folders, stem = [part for part in unicodedata.normalize("NFC", name).replace("\\", "/").split("/") if part not in ("", ".")] or [""]
+    *folders, stem = [
+        part for part in unicodedata.normalize("NFC", name).replace("\\", "/").split("/") if part not in ("", ".")
+    ] or [""]
     if not is_image_name(stem):
         return folders, stem, ""
     stem, _, suffix = stem.rpartition(".")

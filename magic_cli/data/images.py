@@ -96,7 +96,9 @@ def require_file(path: Path) -> None:
         elif kind is None:
             os.close(os.open(path, os.O_RDONLY))
     except FileNotFoundError:
-        raise UnreadableImage(f"a link to {os.readlink(path)}, which is not there" if os.path.islink(path) else "no such file") from None
+        raise UnreadableImage(
+            f"a link to {os.readlink(path)}, which is not there" if os.path.islink(path) else "no such file"
+        ) from None
     except ValueError as error:
         raise UnreadableImage(f"no file can have this name ({error})") from None
     except OSError as error:

@@ -69,7 +69,8 @@ class InterleavedItem:
     def as_record(self) -> dict[str, Any]:
         """As it stands in a file of items."""
         steps = [
-            {"parts": [part.as_record() for part in step.parts]} | ({} if step.target is None else {"target": [part.as_record() for part in step.target]})
+            {"parts": [part.as_record() for part in step.parts]}
+            | ({} if step.target is None else {"target": [part.as_record() for part in step.target]})
             for step in self.steps
         ]
         past = {"history": [part.as_record() for part in self.past]} if self.past else {}
@@ -78,7 +79,10 @@ class InterleavedItem:
     def history(self, number: int, answers: Sequence[Sequence[Part]]) -> list[Part]:
         """What the step with this number (from 0) looks back on: all steps before it with these answers."""
         past = zip(self.steps[:number], answers, strict=True)
-        return [*self.past, *(part for step, answer in past for part in (*(part for part in step.parts if not part.once), *answer))]
+        return [
+            *self.past,
+            *(part for step, answer in past for part in (*(part for part in step.parts if not part.once), *answer)),
+        ]
 
     def truth(self, number: int) -> list[tuple[Part, ...]]:
         """The true answers of all steps before the one with this number.
@@ -122,7 +126,7 @@ def _item(row: Any, place: str, number: int, folder: Path) -> InterleavedItem:
     item = row.get("id", number)
     if isinstance(item, bool) or not isinstance(item, str | int) or item == "":
         raise MagicError(f"{place}: id must be a text or a whole number, got {str(item)[:60]!r}")
-    steps = row["steps"] if "steps" in row else [row]
+    steps = row.get("steps", [row])
     if not isinstance(steps, list) or not steps:
         raise MagicError(f"{place}: steps must be a list that is not empty, got {str(steps)[:60]!r}")
     several = "steps" in row
@@ -130,7 +134,8 @@ def _item(row: Any, place: str, number: int, folder: Path) -> InterleavedItem:
     return InterleavedItem(
         whole_characters(str(item)),
         tuple(
-            _step(step, f"{place} step {count}" if several else place, folder, may_be_empty=count > 1 or bool(past)) for count, step in enumerate(steps, start=1)
+            _step(step, f"{place} step {count}" if several else place, folder, may_be_empty=count > 1 or bool(past))
+            for count, step in enumerate(steps, start=1)
         ),
         past,
     )

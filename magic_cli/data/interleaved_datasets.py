@@ -66,7 +66,9 @@ class PartList(InterleavedDataset):
         super().__post_init__()
         require("num_steps", self.num_steps, at_least=1, at_most=MOST_STEPS, prefix="dataset")
         if not self.parts:
-            raise SettingsError("nothing to go on: give --part TEXT and --part image:FILE, or --items FILE (see magic interleave --help)")
+            raise SettingsError(
+                "nothing to go on: give --part TEXT and --part image:FILE, or --items FILE (see magic interleave --help)"
+            )
         for part in self.parts:
             if not isinstance(part, str) or not part.removeprefix(IMAGE).removeprefix(TEXT).strip():
                 raise SettingsError(f"dataset.parts: a part must be a text or image:FILE, got {part!r}")

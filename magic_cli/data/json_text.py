@@ -88,7 +88,12 @@ def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def _is_deep(document: Any) -> bool:
     level = [document] if type(document) in (dict, list) else []
     for _ in range(DEEPEST):
-        level = [child for value in level for child in (value.values() if type(value) is dict else value) if type(child) in (dict, list)]
+        level = [
+            child
+            for value in level
+            for child in (value.values() if type(value) is dict else value)
+            if type(child) in (dict, list)
+        ]
         if not level:
             return False
     return True

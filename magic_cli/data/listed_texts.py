@@ -15,7 +15,9 @@ from magic_cli.data.json_text import JSONFault, parse_json
 TEXT_KEYS = ("caption", "generated_text", "raw", "text")
 """Where an object has its text."""
 
-_PRINTED = re.compile(r"(?:\[[\s\[({]*(?:b?['\"]|np\.str_\(|\])|\{\s*['\"]|\(\s*b?['\"]|b['\"]|array\(\[).*[\])}'\"]|\[\s*\]", re.DOTALL)
+_PRINTED = re.compile(
+    r"(?:\[[\s\[({]*(?:b?['\"]|np\.str_\(|\])|\{\s*['\"]|\(\s*b?['\"]|b['\"]|array\(\[).*[\])}'\"]|\[\s*\]", re.DOTALL
+)
 """How printed lists, objects, tuples, bytes and arrays open and end; ``[UNK] a dog`` and ``[a dog]`` are none."""
 
 

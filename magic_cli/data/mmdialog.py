@@ -61,7 +61,9 @@ class MmDialogDataset(InterleavedDataset):
     def find(self) -> Found:
         """The items; and the turns before which dialogues end, ``<dialogue>_<turn>``."""
         if self.max_tokens is not None and self._count_tokens is None:
-            raise SettingsError(f"dataset.max_tokens={self.max_tokens} counts tokens of the model that is trained; for other commands set it to null")
+            raise SettingsError(
+                f"dataset.max_tokens={self.max_tokens} counts tokens of the model that is trained; for other commands set it to null"
+            )
         file = expanded(self.conversations, "dataset.conversations")
         root = expanded(self.root, "dataset.root") if self.root else file.parent
         items: dict[str, InterleavedItem] = {}
@@ -130,7 +132,9 @@ def _content(turn: Any, place: str, *, released: bool) -> tuple[str, str | None]
         raise MagicError(f'{place}: must be {{"turn": [{{"{_TEXT}": ...}}, {{"{_MEDIA}": ...}}?]}}, got {str(turn)[:60]!r}')
     if released:
         if not isinstance(elements[0].get(_TEXT), str) or len(elements) > 1 and elements[1].get(_MEDIA) is None:
-            raise MagicError(f"{place}: must begin with a text and go on with an image, as the released code needs it; set dataset.released=false")
+            raise MagicError(
+                f"{place}: must begin with a text and go on with an image, as the released code needs it; set dataset.released=false"
+            )
         return whole_characters(elements[0][_TEXT]), str(elements[1][_MEDIA]) if len(elements) > 1 else None
     texts = [element[_TEXT] for element in elements if isinstance(element.get(_TEXT), str)]
     keys = [str(element[_MEDIA]) for element in elements if isinstance(element.get(_MEDIA), str | int)]

@@ -9,7 +9,13 @@ from pathlib import Path
 
 from magic_cli.errors import MagicError, SettingsError
 
-_KINDS = {stat.S_IFDIR: "folder", stat.S_IFIFO: "named pipe", stat.S_IFSOCK: "socket", stat.S_IFCHR: "device", stat.S_IFBLK: "device"}
+_KINDS = {
+    stat.S_IFDIR: "folder",
+    stat.S_IFIFO: "named pipe",
+    stat.S_IFSOCK: "socket",
+    stat.S_IFCHR: "device",
+    stat.S_IFBLK: "device",
+}
 
 
 def user_cache(name: str) -> Path:
@@ -32,7 +38,9 @@ def expanded(path: str | Path, setting: str = "") -> Path:
     except RuntimeError:
         user = Path(path).parts[0]
         place = f"{setting}={path}" if setting else str(path)
-        raise SettingsError(f"{place}: there is no user {user[1:]!r} whose folder {user} could be; write ./{path} for a file of this name") from None
+        raise SettingsError(
+            f"{place}: there is no user {user[1:]!r} whose folder {user} could be; write ./{path} for a file of this name"
+        ) from None
 
 
 def named_paths(word: str, *, setting: str = "path") -> list[Path]:

@@ -13,7 +13,16 @@ from typing import Any
 from magic_cli.data.answers import answers_of
 from magic_cli.data.image_names import is_image_name
 from magic_cli.data.json_files import read_growing_lines, read_records
-from magic_cli.data.record_fields import CAPTION_KEYS, ID_KEYS, REFERENCE_KEYS, column_word, first_key, item_id, one_text, several_texts
+from magic_cli.data.record_fields import (
+    CAPTION_KEYS,
+    ID_KEYS,
+    REFERENCE_KEYS,
+    column_word,
+    first_key,
+    item_id,
+    one_text,
+    several_texts,
+)
 from magic_cli.data.record_images import guessed_image, named_image
 from magic_cli.data.run_files import read_manifest
 from magic_cli.data.story_files import is_story_file, read_story_file
@@ -56,7 +65,11 @@ def _system(
         name = _id(record, place, id_key)
         if name in items:
             raise MagicError(f"{place}: the id {name!r} stands twice; keep one caption for each image")
-        text = record[caption_key] if is_own and isinstance(record.get(caption_key), str) else _caption(record, place, name, caption_key)
+        text = (
+            record[caption_key]
+            if is_own and isinstance(record.get(caption_key), str)
+            else _caption(record, place, name, caption_key)
+        )
         key, image = named_image(record) or (None, name if is_image_name(name) else None)
         if key is not None:
             keys = keys or (id_key or first_key(record, ID_KEYS), key)
@@ -106,7 +119,9 @@ def _read_run(folder: Path) -> System:
     system = _system(records, lines, "id", text, is_own=True)
     if are_answers:
         steps = (answers_of(record, folder, f"{lines} (id {record['id']!r})") for record in records)
-        system = replace(system, items=tuple(replace(item, answers=answers) for item, answers in zip(system.items, steps, strict=True)))
+        system = replace(
+            system, items=tuple(replace(item, answers=answers) for item, answers in zip(system.items, steps, strict=True))
+        )
     return replace(
         system,
         name=folder.resolve().name,
@@ -122,7 +137,9 @@ def _read_run(folder: Path) -> System:
 def _manifest(file: Path) -> dict[str, Any] | None:
     if not file.is_file():
         return None
-    return read_manifest(file, remedy=f"evaluate {file.parent / 'predictions.jsonl'} itself, or delete this folder and write it anew")
+    return read_manifest(
+        file, remedy=f"evaluate {file.parent / 'predictions.jsonl'} itself, or delete this folder and write it anew"
+    )
 
 
 def records_of(document: Any, path: Path) -> Iterator[Mapping[str, Any]]:
@@ -133,7 +150,9 @@ def records_of(document: Any, path: Path) -> Iterator[Mapping[str, Any]]:
     """
     if isinstance(document, Mapping):
         if "evaluation_result" in document:
-            raise MagicError(f"{path}: is a released story file, which brings its references along: give it as a system, as in `magic evaluate {path}`")
+            raise MagicError(
+                f"{path}: is a released story file, which brings its references along: give it as a system, as in `magic evaluate {path}`"
+            )
         lists = [key for key in _LISTS if isinstance(document.get(key), list)]
         if lists:
             document = document[lists[0]]
@@ -175,7 +194,9 @@ def _caption(record: Mapping[str, Any], place: str, item: str, wanted: str | Non
     key = keys[0] if keys else None
     if key is None:
         looked_for = wanted or ", ".join(CAPTION_KEYS)
-        raise MagicError(f"{place} (id {item!r}): no caption (looked for {looked_for}; the record has {_some(record)}); set caption_key=...")
+        raise MagicError(
+            f"{place} (id {item!r}): no caption (looked for {looked_for}; the record has {_some(record)}); set caption_key=..."
+        )
     return one_text(record[key], f"{place} (id {item!r}), {key}")
 
 

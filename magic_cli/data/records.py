@@ -33,5 +33,7 @@ def check_unique(records: Sequence[ImageRecord], source: str) -> None:
     seen: dict[str, ImageRecord] = {}
     for record in records:
         if record.id in seen:
-            raise MagicError(f"{source}: the id {record.id!r} stands for both {seen[record.id].path} and {record.path}; ids must differ")
+            raise MagicError(
+                f"{source}: the id {record.id!r} stands for both {seen[record.id].path} and {record.path}; ids must differ"
+            )
         seen[record.id] = record

@@ -75,7 +75,9 @@ def read_references(path: Path, *, split: str | None = None) -> ReferenceSet:
     guesses: dict[str, str] = {}
     for number, (item, texts, record) in enumerate(rows, start=1):
         if item in captions:
-            raise MagicError(f"{path} record {number}: the id {item!r} stands twice; give all references of an image in one record")
+            raise MagicError(
+                f"{path} record {number}: the id {item!r} stands twice; give all references of an image in one record"
+            )
         captions[item] = texts
         if name := _image_name(record):
             names[item] = name
@@ -101,7 +103,9 @@ def _records(document: Any, path: Path) -> Iterator[_Row]:
         if "sentences" in record:  # Karpathy's
             image = karpathy_image(record, place)
             if not image.captions:
-                raise MagicError(f"{place} (id {image.id!r}): its sentences are none; write its references, or leave the record out")
+                raise MagicError(
+                    f"{place} (id {image.id!r}): its sentences are none; write its references, or leave the record out"
+                )
             rows.append((image.id or record_id(record, place), image.captions, record))
             continue
         item = record_id(record, place)

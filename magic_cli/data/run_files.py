@@ -57,7 +57,10 @@ _MANIFEST: Mapping[str, Form] = {
     "identity": _OBJECT,
     "status": _TEXT,
     "counts": _COUNTS,
-    "sessions": ("a list of objects with each start's seconds, device and threads", lambda value: isinstance(value, list) and all(map(_is_session, value))),
+    "sessions": (
+        "a list of objects with each start's seconds, device and threads",
+        lambda value: isinstance(value, list) and all(map(_is_session, value)),
+    ),
     "models": _OBJECTS,
     "stories_by_rank": _COUNTS,
 }
@@ -68,7 +71,10 @@ _SCORES: Mapping[str, Form] = {
     "identity": _OBJECT,
     "tools": _OBJECT,
     "settings": _OBJECT,
-    "bootstrap": ("an object with the confidence of the intervals", lambda value: isinstance(value, dict) and _is_number(value.get("confidence", 0.95))),
+    "bootstrap": (
+        "an object with the confidence of the intervals",
+        lambda value: isinstance(value, dict) and _is_number(value.get("confidence", 0.95)),
+    ),
     "run": ("an object, or null", lambda value: value is None or isinstance(value, dict)),
 }
 

@@ -14,8 +14,12 @@ from magic_cli.data.text_files import read_text, text_lines
 from magic_cli.data.text_tables import is_named_csv, is_story_header, titled_rows
 from magic_cli.errors import MagicError
 
-_TITLES_HINT = 'give a ROCStories file (one title<TAB>story a line) or JSON lines {"title", "story"?, "id"?, "image"?} (data/README.md)'
-_RETRIEVED_HINT = '`magic retrieve-images query` writes it: JSON lines {"id", "query", "images": [{"image", ...}, ...]}, the best image first'
+_TITLES_HINT = (
+    'give a ROCStories file (one title<TAB>story a line) or JSON lines {"title", "story"?, "id"?, "image"?} (data/README.md)'
+)
+_RETRIEVED_HINT = (
+    '`magic retrieve-images query` writes it: JSON lines {"id", "query", "images": [{"image", ...}, ...]}, the best image first'
+)
 
 
 @dataclass(frozen=True)
@@ -55,7 +59,9 @@ def read_titles(path: Path, *, images: str | None = None) -> list[StoryRecord]:
     if document is not None:
         rows = document if isinstance(document, list) else [document]
         folder = expanded(images) if images else path.parent
-        records = [_of_json(row, f"dataset.titles={path} record {number}", number, folder) for number, row in enumerate(rows, start=1)]
+        records = [
+            _of_json(row, f"dataset.titles={path} record {number}", number, folder) for number, row in enumerate(rows, start=1)
+        ]
     else:
         lines = [(number, line) for number, line in text_lines(text) if number > 1 or not is_story_header(line)]
         records = [_of_line(line.rstrip("\r"), f"dataset.titles={path} line {number}", number) for number, line in lines]

@@ -55,7 +55,9 @@ class StoryDataset(DatasetSettings):
         known = [record.path for record in records if record.path is not None]
         if not any(map(os.path.exists, known)):
             example = f"none of {counted(len(known), 'image')} exists, e.g. {known[0]}" if known else "none of them has an image"
-            raise MagicError(f"dataset={self.name}: of {counted(len(records), 'title', 'titles and images')}, {example}; {self.hint()}")
+            raise MagicError(
+                f"dataset={self.name}: of {counted(len(records), 'title', 'titles and images')}, {example}; {self.hint()}"
+            )
         return records
 
     def read(self) -> list[StoryRecord]:
@@ -82,7 +84,9 @@ class TitleList(StoryDataset):
     def __post_init__(self) -> None:
         super().__post_init__()
         if not self.title:
-            raise SettingsError("nothing to write about: give --title TEXT, --titles FILE or --dataset rocstories (see magic story --help)")
+            raise SettingsError(
+                "nothing to write about: give --title TEXT, --titles FILE or --dataset rocstories (see magic story --help)"
+            )
         if self.image and self.retrieved:
             raise SettingsError("dataset.image and dataset.retrieved both choose the images; set one of them to null")
         for title in self.title:
@@ -127,4 +131,6 @@ class TitleFile(StoryDataset):
         return read_titles(expanded(self.titles, "dataset.titles"), images=self.root)
 
     def hint(self) -> str:
-        return "set dataset.titles to a file of title<TAB>story or of JSON lines, and dataset.retrieved to the images of its titles"
+        return (
+            "set dataset.titles to a file of title<TAB>story or of JSON lines, and dataset.retrieved to the images of its titles"
+        )

@@ -9,9 +9,7 @@ from typing import Any
 from magic_cli.data.system import Item, System
 from magic_cli.errors import MagicError
 
-_HINT = (
-    'give a released story file: {"evaluation_result": [{"prefix_text", "reference_continuation_text", "generated_result": {"0": {...}}}, ...]}'
-)
+_HINT = 'give a released story file: {"evaluation_result": [{"prefix_text", "reference_continuation_text", "generated_result": {"0": {...}}}, ...]}'
 _STORY = "generated_continuation_text"
 
 
@@ -32,12 +30,18 @@ def read_story_file(document: Mapping[str, Any], path: Path, name: str) -> Syste
     items: list[Item] = []
     for number, record in enumerate(records, start=1):
         try:
-            human, generated, prefix = record["reference_continuation_text"], dict(record["generated_result"]), record["prefix_text"]
+            human, generated, prefix = (
+                record["reference_continuation_text"],
+                dict(record["generated_result"]),
+                record["prefix_text"],
+            )
             stories = {int(rank) + 1: generated[rank][_STORY] for rank in generated}
         except (KeyError, TypeError, ValueError) as error:
             raise MagicError(f"{path} record {number}: not as expected ({error!r}); {_HINT}") from error
         if not all(isinstance(text, str) for text in (human, prefix, *stories.values())):
-            raise MagicError(f"{path} record {number}: a story must be a text, got {str([human, *stories.values()])[:60]}; {_HINT}")
+            raise MagicError(
+                f"{path} record {number}: a story must be a text, got {str([human, *stories.values()])[:60]}; {_HINT}"
+            )
         if not stories:
             raise MagicError(f"{path} record {number}: has no story; {_HINT}")
         title = prefix.partition("<|endoftext|>")[0].strip()

@@ -94,7 +94,9 @@ def read_bytes(path: Path, *, setting: str, hint: str) -> bytes:
     except (FileNotFoundError, NotADirectoryError, RuntimeError, ValueError):  # of ~nobody, and of a path with a NUL
         raise MagicError(f"{place}: no such file (looked at {os.path.abspath(path)}); {hint}") from None
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise MagicError(f"{place}: cannot be read, its gzip data is damaged or cut off ({error}); copy or download it again") from error
+        raise MagicError(
+            f"{place}: cannot be read, its gzip data is damaged or cut off ({error}); copy or download it again"
+        ) from error
     except OSError as error:
         reason = "permission denied: chmod +r it" if error.errno in (errno.EACCES, errno.EPERM) else error.strerror or error
         raise MagicError(f"{place}: cannot be read ({reason}); {hint}") from error
@@ -152,7 +154,11 @@ def _problem(data: bytes, encoding: str, error: UnicodeDecodeError) -> str:
         return f" line {line}: the file ends in the middle of a letter, so it is cut off; copy or download it again"
     runs = [len(run) for run in _HIGH_BYTES.findall(data)]
     is_western = 2 * runs.count(1) >= len(runs)  # of other encodings, a letter has two high bytes or more
-    remedy = "it looks like Latin-1 (Windows-1252): save it as UTF-8, as iconv -f WINDOWS-1252 -t UTF-8 does" if is_western else "save it as UTF-8"
+    remedy = (
+        "it looks like Latin-1 (Windows-1252): save it as UTF-8, as iconv -f WINDOWS-1252 -t UTF-8 does"
+        if is_western
+        else "save it as UTF-8"
+    )
     return f" line {line}: byte 0x{data[error.start]:02x} is not UTF-8; {remedy}"
 
 

@@ -128,7 +128,9 @@ def columns_of_images(lines: Sequence[str]) -> str | None:
     (',', None)
     """
     below = lines[1:] or lines
-    return next((sign for sign in _DELIMITERS if all(sign in line and is_image_file(line.partition(sign)[0]) for line in below)), None)
+    return next(
+        (sign for sign in _DELIMITERS if all(sign in line and is_image_file(line.partition(sign)[0]) for line in below)), None
+    )
 
 
 def is_text_header(line: str) -> bool:
@@ -212,7 +214,9 @@ def titled_rows(text: str, place: str, columns: Sequence[str]) -> list[dict[str,
     if len(names) > 1:
         rows = layout.rows(text, place, is_titled=True)
         return _records(layout, names, islice(rows, 1, None), place)
-    return [{names[0]: unquoted(line).strip()} for _, line in islice(text_lines(text), 1, None)] if names[0] in columns[:2] else None
+    return (
+        [{names[0]: unquoted(line).strip()} for _, line in islice(text_lines(text), 1, None)] if names[0] in columns[:2] else None
+    )
 
 
 def _layout(text: str) -> tuple[_Layout, str]:

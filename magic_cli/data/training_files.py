@@ -17,7 +17,16 @@ from magic_cli.data.paths import expanded
 from magic_cli.data.predictions import read_system
 from magic_cli.data.record_fields import ID_KEYS, column_word, item_id, record_texts
 from magic_cli.data.text_files import read_text, text_lines
-from magic_cli.data.text_tables import columns_of_images, has_header, is_named_csv, is_story_header, is_text_header, may_be_id, parse_table, unquoted
+from magic_cli.data.text_tables import (
+    columns_of_images,
+    has_header,
+    is_named_csv,
+    is_story_header,
+    is_text_header,
+    may_be_id,
+    parse_table,
+    unquoted,
+)
 from magic_cli.errors import MagicError, SettingsError
 
 Groups = list[list[str]]
@@ -66,7 +75,9 @@ def _bundled(path: Path, split: str | None) -> Groups:
 
 
 def _karpathy(path: Path, split: str | None) -> Groups:
-    document = read_json(path, setting=_SETTING, hint="name Karpathy's JSON file, from his caption_datasets.zip; scripts/prepare_coco.py brings it")
+    document = read_json(
+        path, setting=_SETTING, hint="name Karpathy's JSON file, from his caption_datasets.zip; scripts/prepare_coco.py brings it"
+    )
     return _of_split(karpathy_images(document, f"{_SETTING}={path}"), split, path)
 
 
@@ -179,7 +190,11 @@ def _texts_of(record: Any, place: str, form: TextForm) -> list[str]:
     _, texts = record_texts(record, place)
     if any(text.startswith(("http://", "https://")) and " " not in text for text in texts):
         raise MagicError(f"{place}: holds an address, not a text ({texts[0][:60]!r}); {_COLUMNS_HINT}")
-    title = next((value for key, value in record.items() if column_word(str(key)) == "title"), None) if isinstance(record, Mapping) else None
+    title = (
+        next((value for key, value in record.items() if column_word(str(key)) == "title"), None)
+        if isinstance(record, Mapping)
+        else None
+    )
     if form is TextForm.story and isinstance(title, str):
         return [f"{' '.join(title.split())}\t{text}" for text in texts]
     return list(texts)

@@ -75,10 +75,14 @@ class TextDataset:
         if self.limit is not None:
             require("limit", self.limit, at_least=1, limit=MOST_ITEMS, prefix="dataset")
         if not self.train:
-            raise SettingsError("dataset.train must name at least one source of texts, e.g. dataset.train=[{kind: text, path: my.txt}]")
+            raise SettingsError(
+                "dataset.train must name at least one source of texts, e.g. dataset.train=[{kind: text, path: my.txt}]"
+            )
         shares = [self.held_out if source.held_out is None else source.held_out for source in self.train]
         if not self.validation and not any(shares):
-            raise SettingsError("dataset.held_out must be greater than 0 where dataset.validation is empty: validation texts are needed")
+            raise SettingsError(
+                "dataset.held_out must be greater than 0 where dataset.validation is empty: validation texts are needed"
+            )
         for source in (*self.train, *self.validation, *self.test):
             if source.kind is not SourceKind.bundled_coco and not (source.path or self.path):
                 raise SettingsError("dataset.path is not set; " + HINT)
@@ -100,7 +104,9 @@ class TextDataset:
         validation = flatten(held_out) + self.read(self.validation)
         if not training or not validation:
             kind = "validation" if training else "training"
-            raise MagicError(f"dataset={self.name}: no {kind} texts; check dataset.train, dataset.validation and dataset.held_out")
+            raise MagicError(
+                f"dataset={self.name}: no {kind} texts; check dataset.train, dataset.validation and dataset.held_out"
+            )
         return training[: self.limit], validation
 
     def test_texts(self) -> list[str]:
@@ -151,7 +157,9 @@ def _tidy(text: str, form: TextForm) -> str:
         return " ".join(text.split())
     parts = [" ".join(part.split()) for part in text.partition("\t")[::2]]
     if not all(parts):
-        raise MagicError(f"dataset.form=story: a text is not title, tab, story ({text[:60]!r}); mend it, or set dataset.form=caption")
+        raise MagicError(
+            f"dataset.form=story: a text is not title, tab, story ({text[:60]!r}); mend it, or set dataset.form=caption"
+        )
     return "\t".join(parts)
 
 

@@ -34,7 +34,11 @@ class VistSteps(Enum):
 
 WORDS: dict[VistTask, tuple[str, ...]] = {
     VistTask.generation: ("Generate an image with the scene description: ", "the scene description: "),
-    VistTask.multimodal: ("Tell me the next scene with image.", "Generate the next scene with image.", "What should happen then?"),
+    VistTask.multimodal: (
+        "Tell me the next scene with image.",
+        "Generate the next scene with image.",
+        "What should happen then?",
+    ),
     VistTask.understanding: ("Tell me the next scene description by this image: ", "What happen in the next scene image: "),
 }
 """What a step is told, in the released code's words; one is drawn for each."""
@@ -72,9 +76,13 @@ class VistDataset(InterleavedDataset):
             raise SettingsError(f"dataset.annotations is not set; {HINT}")
         names = [task.value for task in self.tasks]
         if not names or len(set(names)) < len(names):
-            raise SettingsError(f"dataset.tasks=[{', '.join(names)}]: name one of {', '.join(task.value for task in VistTask)} or several, each once")
+            raise SettingsError(
+                f"dataset.tasks=[{', '.join(names)}]: name one of {', '.join(task.value for task in VistTask)} or several, each once"
+            )
         if not self.apart and self.tasks not in ([VistTask.generation], [VistTask.multimodal]):
-            raise SettingsError(f"dataset.tasks=[{', '.join(names)}]: a story is one item of generation or of multimodal; for others, or several, set dataset.apart=true")
+            raise SettingsError(
+                f"dataset.tasks=[{', '.join(names)}]: a story is one item of generation or of multimodal; for others, or several, set dataset.apart=true"
+            )
 
     def find(self) -> Found:
         """The items, and the stories that are left out."""
@@ -97,13 +105,17 @@ class VistDataset(InterleavedDataset):
             (task, number)
             for number in range(len(scenes))
             for task in VistTask
-            if task in self.tasks and (task is VistTask.generation or number) and (self.steps is VistSteps.all or number == len(scenes) - 1)
+            if task in self.tasks
+            and (task is VistTask.generation or number)
+            and (self.steps is VistSteps.all or number == len(scenes) - 1)
         ]
         if not rows:
             return []
         if not self.apart:
             return [InterleavedItem(story, tuple(self._step(story, scenes, row) for row in rows), _past(scenes, rows[0][1]))]
-        return [InterleavedItem(_row_id(story, scenes, row), (self._step(story, scenes, row),), _past(scenes, row[1])) for row in rows]
+        return [
+            InterleavedItem(_row_id(story, scenes, row), (self._step(story, scenes, row),), _past(scenes, row[1])) for row in rows
+        ]
 
     def _step(self, story: str, scenes: Sequence[tuple[Scene, Part, Part]], row: tuple[VistTask, int]) -> Step:
         task, number = row

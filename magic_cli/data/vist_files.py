@@ -50,7 +50,11 @@ def read_stories(path: Path, *, original: bool) -> tuple[dict[str, list[Scene]],
         raise MagicError(f"{place}: holds no stories; {HINT}")
     is_released = "annotations" not in document
     try:
-        rows = _released_rows(document, place) if is_released else _official_rows(document["annotations"], place, "original_text" if original else "text")
+        rows = (
+            _released_rows(document, place)
+            if is_released
+            else _official_rows(document["annotations"], place, "original_text" if original else "text")
+        )
     except (KeyError, TypeError, ValueError, IndexError) as error:
         problem = f"no key {error}" if isinstance(error, KeyError) else str(error)
         raise MagicError(f"{place}: not as expected ({problem}); {HINT}") from error
@@ -63,7 +67,9 @@ def _official_rows(annotations: Any, place: str, text: str) -> dict[str, list[Sc
     for number, entry in enumerate(annotations, start=1):
         [row] = entry if isinstance(entry, list) else [entry]
         if row.get("tier", _TIER) != _TIER:
-            raise MagicError(f"{place} annotation {number}: is of the tier {str(row['tier'])[:60]!r}, and stories are of {_TIER}; {HINT}")
+            raise MagicError(
+                f"{place} annotation {number}: is of the tier {str(row['tier'])[:60]!r}, and stories are of {_TIER}; {HINT}"
+            )
         scene = Scene(int(row["worker_arranged_photo_order"]), whole_characters(row[text]), str(row["photo_flickr_id"]))
         stories.setdefault(str(row["story_id"]), []).append(scene)
     return stories
@@ -74,7 +80,9 @@ def _released_rows(document: Mapping[str, Any], place: str) -> dict[str, list[Sc
     for story, scenes in document.items():
         if not isinstance(scenes, list):
             raise MagicError(f"{place} story {story[:60]}: must be a list of scenes, got {str(scenes)[:60]!r}; {HINT}")
-        stories[story] = [Scene(int(scene["sequence_index"]), whole_characters(scene["caption"]), str(scene["image_id"])) for scene in scenes]
+        stories[story] = [
+            Scene(int(scene["sequence_index"]), whole_characters(scene["caption"]), str(scene["image_id"])) for scene in scenes
+        ]
     return stories
 
 
@@ -99,7 +107,9 @@ def mapped_images(annotations: Path, root: Path, mapping: str | None) -> FindIma
     hint = "the released layout has it beside the stories; name it with dataset.mapping=FILE"
     file = expanded(mapping) if mapping else annotations.with_name(annotations.name.replace(_CLEANED, _MAPPING))
     if file == annotations:
-        raise MagicError(f"dataset.mapping is not set, and {annotations.name} has no {_CLEANED!r} in its name to find it by; {hint}")
+        raise MagicError(
+            f"dataset.mapping is not set, and {annotations.name} has no {_CLEANED!r} in its name to find it by; {hint}"
+        )
     places = read_json(file, setting="dataset.mapping", hint=hint)
     if not isinstance(places, dict) or not all(isinstance(place, str) for place in places.values()):
         raise MagicError(f'dataset.mapping={file}: must be {{"image id": "path", ...}}, got {str(places)[:60]!r}; {hint}')
@@ -122,5 +132,7 @@ def named_images(root: Path) -> FindImage:
     try:
         files = {path.stem: path for path in reversed(find_images(root).paths)}
     except OSError as error:
-        raise MagicError(f"dataset.root={root}: cannot be read ({error.strerror}); set it to the folder of VIST's images") from error
+        raise MagicError(
+            f"dataset.root={root}: cannot be read ({error.strerror}); set it to the folder of VIST's images"
+        ) from error
     return lambda image_id: files.get(image_id) or f"no image {image_id}.* below {root}"

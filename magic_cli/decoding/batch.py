@@ -32,7 +32,9 @@ class Row:
 def open_rows(method: DecodingMethod, request: Request) -> list[Row]:
     """The rows of every prompt, all empty."""
     seeds = [request.seed(index) for index in range(len(request.prompts))]
-    return [Row(index, torch.Generator().manual_seed(seed)) for index, seed in enumerate(seeds) for _ in range(method.rows_per_prompt)]
+    return [
+        Row(index, torch.Generator().manual_seed(seed)) for index, seed in enumerate(seeds) for _ in range(method.rows_per_prompt)
+    ]
 
 
 class Batch:
@@ -75,7 +77,9 @@ class Batch:
             ends=ends(self.request, self.rows),
             steering=self.steering,
             lazy=self._lazy,
-            is_last=None if options.on_step is not None else lambda row, token: is_done(self.method, self.request, self.rows[row].and_then(token)),
+            is_last=None
+            if options.on_step is not None
+            else lambda row, token: is_done(self.method, self.request, self.rows[row].and_then(token)),
         )
 
     def append(self, choice: Choice, tokens: Sequence[int]) -> None:
@@ -123,7 +127,9 @@ class Batch:
         """Commit the chosen tokens and drop finished rows, whichever is cheaper first."""
         model, state = self.request.model, self.state
         chosen = torch.tensor(keep, device=choice.tokens.device)
-        if choice.candidates is not None and choice.candidates.penalty is not None:  # the tokens are already computed as candidates
+        if (
+            choice.candidates is not None and choice.candidates.penalty is not None
+        ):  # the tokens are already computed as candidates
             model.commit(state, choice.place)
             return state if len(keep) == num_rows else model.select(state, chosen)
         if choice.parents is not None:
@@ -136,7 +142,10 @@ class Batch:
 
     def _read(self) -> LanguageModelState:
         """The language model's state after all that the rows have so far; equal texts are read once."""
-        keys = [((row.prompt if self._prompt(row).vectors else tuple(self._prompt(row).ids)), tuple(row.generated)) for row in self.rows]
+        keys = [
+            ((row.prompt if self._prompt(row).vectors else tuple(self._prompt(row).ids)), tuple(row.generated))
+            for row in self.rows
+        ]
         first = {key: place for place, key in reversed(list(enumerate(keys)))}
         distinct = sorted(first.values())
         state = self.request.model.prefill([self._text(self.rows[place]) for place in distinct])

@@ -67,7 +67,7 @@ class _Beams:
                 done[group] = result
         for group in sorted(done, reverse=True):  # the loop drops these prompts' rows
             del self.scores[group], self.finished[group]
-        as_tensor = lambda values: torch.tensor(values, device=logits.device)  # noqa: E731
+        as_tensor = lambda values: torch.tensor(values, device=logits.device)
         return Choice(tokens=as_tensor(tokens), parents=as_tensor(parents), finished=done)
 
     def _advance(self, group: int, ranked: list[tuple[float, int, int]], step: Step):
@@ -85,7 +85,9 @@ class _Beams:
                     finished.append((score / length**self.method.length_penalty, [*step.generated[parent], token]))
             elif len(running) < width:
                 running.append((score, parent, token))
-        running += ended[: width - len(running)]  # where stop texts end more than those that were looked at, as rows that cannot win
+        running += ended[
+            : width - len(running)
+        ]  # where stop texts end more than those that were looked at, as rows that cannot win
         finished.sort(key=lambda entry: -entry[0])
         del finished[width:]
         if not last_step and len(finished) == width:

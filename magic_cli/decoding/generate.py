@@ -24,7 +24,7 @@ def generate(
     method: Method,
     prompts: Sequence[Prompt | Sequence[int]],
     guides: Sequence[Guide] = (),
-    options: Options = Options(),
+    options: Options = Options(),  # noqa: B008 - it is frozen
 ) -> list[Written]:
     """Continue every prompt.
 
@@ -71,7 +71,9 @@ def _with_hidden(request: Request, written: Sequence[Written]) -> list[Written]:
     if not unread:
         return list(written)
     prompts = [request.prompts[index] for index in unread]
-    texts = [Prompt([*prompt.ids, *written[index].ids[:-1]], prompt.vectors) for index, prompt in zip(unread, prompts, strict=True)]
+    texts = [
+        Prompt([*prompt.ids, *written[index].ids[:-1]], prompt.vectors) for index, prompt in zip(unread, prompts, strict=True)
+    ]
     hidden = request.model.prefill(texts).hidden  # (B, T, H), left-padded
     read = {index: hidden[row, hidden.shape[1] - len(written[index].ids) :].clone() for row, index in enumerate(unread)}
     return [replace(one, hidden=read.get(index, one.hidden)) for index, one in enumerate(written)]

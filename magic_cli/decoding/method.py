@@ -130,7 +130,9 @@ class DecodingMethod(Method):
             )
         longest = max(map(len, prompts), default=0)
         if longest >= self.decoding_len:
-            raise SettingsError(f"decoding.decoding_len counts the prompt and must exceed its {longest} tokens, got {self.decoding_len}")
+            raise SettingsError(
+                f"decoding.decoding_len counts the prompt and must exceed its {longest} tokens, got {self.decoding_len}"
+            )
 
     def begin(self, num_prompts: int) -> DecodingMethod:
         """The object whose ``step`` is called for one batch; itself unless the method keeps a memory."""

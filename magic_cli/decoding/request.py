@@ -67,13 +67,19 @@ class Request:
     def __post_init__(self) -> None:
         count = len(self.prompts)
         lengths = {"seeds": len(self.options.seeds) if self.options.seeds is not None else count}
-        lengths |= {f"vectors of guide {number}": len(guide.vectors) for number, guide in enumerate(self.guides, 1) if isinstance(guide, ImageGuide)}
+        lengths |= {
+            f"vectors of guide {number}": len(guide.vectors)
+            for number, guide in enumerate(self.guides, 1)
+            if isinstance(guide, ImageGuide)
+        }
         for name, length in lengths.items():
             if length != count:
                 raise SettingsError(f"generate: there must be as many {name} as prompts, which are {count}, got {length}")
         for number, guide in enumerate(self.guides, start=1):
             if not guide.weight >= 0:
-                raise SettingsError(f"generate: guide {number} has the weight {guide.weight}; it must be at least 0, and 0 leaves the guide out")
+                raise SettingsError(
+                    f"generate: guide {number} has the weight {guide.weight}; it must be at least 0, and 0 leaves the guide out"
+                )
         empty = [number for number, prompt in enumerate(self.prompts, start=1) if not prompt.ids]
         if empty and self.model is not None:
             raise SettingsError(f"generate: prompt {empty[0]} has no tokens; begin it with the model's start token")

@@ -96,14 +96,18 @@ class Rerank(DecodingMethod, WholeTexts):
         if request.options.on_step is not None:
             score_of = dict(zip(distinct, scores, strict=True))
             for number, (text, ids) in enumerate(zip(texts, candidates, strict=True)):
-                request.options.on_step(index, number, {
-                    "choice": best,
-                    "candidate": number,
-                    "same_as": places[text],
-                    "text": text,
-                    "cosine": score_of[text],
-                    "token_ids": ids,
-                })
+                request.options.on_step(
+                    index,
+                    number,
+                    {
+                        "choice": best,
+                        "candidate": number,
+                        "same_as": places[text],
+                        "text": text,
+                        "cosine": score_of[text],
+                        "token_ids": ids,
+                    },
+                )
         return candidates[best]
 
 

@@ -74,7 +74,9 @@ class RuleSettings:
             for entry in entries:
                 if special := model.special_ids.intersection(model.encode(entry)):
                     [told] = model.token_texts([min(special)])
-                    raise SettingsError(f"rules.{name}: {entry!r} holds the model's special token {told!r}, which stands in no text; leave it out")
+                    raise SettingsError(
+                        f"rules.{name}: {entry!r} holds the model's special token {told!r}, which stands in no text; leave it out"
+                    )
 
         built: list[Rule] = []
         if self.repetition_penalty != 1:
@@ -84,7 +86,9 @@ class RuleSettings:
         if self.forbidden_words:
             built.append(rules.ForbiddenWords(self.forbidden_words, token_texts(model)))
         stops = self.stop_texts or self.min_length
-        return built, rules.StopTexts([as_decoded(model, text) for text in self.stop_texts], model.decode, min_length=self.min_length) if stops else None
+        return built, rules.StopTexts(
+            [as_decoded(model, text) for text in self.stop_texts], model.decode, min_length=self.min_length
+        ) if stops else None
 
 
 def as_decoded(model: LanguageModel, text: str) -> str:

@@ -167,7 +167,9 @@ class StopTexts:
         min_length: Tokens that a text has at least, prompt not counted.
     """
 
-    def __init__(self, texts: Sequence[str], decode: Callable[[Sequence[Sequence[int]]], list[str]], *, min_length: int = 0) -> None:
+    def __init__(
+        self, texts: Sequence[str], decode: Callable[[Sequence[Sequence[int]]], list[str]], *, min_length: int = 0
+    ) -> None:
         self.texts, self._decode, self.min_length = list(texts), decode, min_length
 
     def is_settled(self, generated: Sequence[int]) -> bool:

@@ -33,12 +33,17 @@ def as_lists(choice: Choice) -> list[dict[str, Any]]:
     if found.forbidden is None:
         return rows
     return [
-        {name: values and [value for value, is_out in zip(values, out, strict=True) if not is_out] for name, values in row.items()}
+        {
+            name: values and [value for value, is_out in zip(values, out, strict=True) if not is_out]
+            for name, values in row.items()
+        }
         for row, out in zip(rows, found.forbidden.tolist(), strict=True)
     ]
 
 
-def report(on_step: OnStep, rows: Sequence[Row], choice: Choice, tokens: Sequence[int], details: Sequence[dict[str, Any]]) -> None:
+def report(
+    on_step: OnStep, rows: Sequence[Row], choice: Choice, tokens: Sequence[int], details: Sequence[dict[str, Any]]
+) -> None:
     """Hand a step's details, one dictionary a row, to whoever listens."""
     parents = None if choice.parents is None else choice.parents.tolist()
     for i, (row, token, of_row) in enumerate(zip(rows, tokens, details, strict=True)):

@@ -7,13 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from magic_cli.errors import SettingsError
 from magic_cli.evaluation.answers import with_answer_metrics
 from magic_cli.evaluation.corpora import find_systems
 from magic_cli.evaluation.evaluate import evaluate, prepare
 from magic_cli.evaluation.own_model import with_own_model
 from magic_cli.evaluation.settings import ScoringSettings
 from magic_cli.evaluation.stories import nobody_has_chosen
-from magic_cli.errors import SettingsError
 
 BY_INCEPTION = ("fid", "story_fid", "inception_score")
 
@@ -50,6 +50,8 @@ def _with_metrics(settings: ScoringSettings, systems: list[Any]) -> ScoringSetti
     chosen = with_answer_metrics(settings, systems)
     names = [name for name in chosen.metrics.names if not name.startswith("fid_")]
     if settings.metrics.fid.weights and "clip_i" in names:
-        several = all(sum(answer.true_image is not None for answer in item.answers) > 1 for system in systems for item in system.items)
+        several = all(
+            sum(answer.true_image is not None for answer in item.answers) > 1 for system in systems for item in system.items
+        )
         names += [name for name in BY_INCEPTION if name != "story_fid" or several]
     return replace(chosen, metrics=replace(chosen.metrics, names=names))

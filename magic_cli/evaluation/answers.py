@@ -15,7 +15,11 @@ from magic_cli.metrics.base import Corpus
 from magic_cli.metrics.text import collapsed
 from magic_cli.terminal.wording import counted
 
-OF_IMAGES, OF_TEXTS, OF_BOTH = ("clip_i", "clip_t", "fid_image_text"), ("bleu_words", "rouge_f", "meteor", "sentence_bert"), ("mm_relevance_minigpt5",)
+OF_IMAGES, OF_TEXTS, OF_BOTH = (
+    ("clip_i", "clip_t", "fid_image_text"),
+    ("bleu_words", "rouge_f", "meteor", "sentence_bert"),
+    ("mm_relevance_minigpt5",),
+)
 
 
 def answers_corpus(system: System, references: ReferenceSet | None) -> tuple[Corpus, Coverage]:
@@ -25,7 +29,9 @@ def answers_corpus(system: System, references: ReferenceSet | None) -> tuple[Cor
         SettingsError: References are given, and the run brings its own truth.
     """
     if references is not None:
-        raise SettingsError(f"references={references.source}: {system.source} brings the true texts and images of its items; leave --references out")
+        raise SettingsError(
+            f"references={references.source}: {system.source} brings the true texts and images of its items; leave --references out"
+        )
     answers = tuple(item.answers for item in system.items)
     truths = (" ".join(answer.true_text for answer in steps if answer.true_text) for steps in answers)
     corpus = Corpus(
@@ -44,7 +50,9 @@ def _notes(corpus: Corpus) -> list[str]:
     notes = [counted(len(steps), "step")]
     with_image = [answer for answer in steps if answer.true_image]
     if undrawn := sum(answer.image is None for answer in with_image):
-        notes.append(f"{undrawn} of {counted(len(with_image), 'step')} with a true image drew none, and {'is' if undrawn == 1 else 'are'} left out of image scores")
+        notes.append(
+            f"{undrawn} of {counted(len(with_image), 'step')} with a true image drew none, and {'is' if undrawn == 1 else 'are'} left out of image scores"
+        )
     if made_up := sum(answer.image is not None and answer.true_image is None for answer in steps):
         notes.append(f"{counted(made_up, 'step')} drew an image where the truth has none")
     with_text = [answer for answer in steps if clean_text(answer.true_text)]

@@ -61,13 +61,21 @@ def _check_pair(first: Corpus, second: Corpus) -> None:
     if first.ids != second.ids:
         only = set(first.ids) ^ set(second.ids)
         detail = f"{len(only)} images are in one of them only, e.g. {min(only)!r}" if only else "the same images in another order"
-        raise SettingsError(f"--compare: {first.name} and {second.name} are not captions of the same images ({detail}); compare what they share with --common")
+        raise SettingsError(
+            f"--compare: {first.name} and {second.name} are not captions of the same images ({detail}); compare what they share with --common"
+        )
     for item, mine, other in zip(first.ids, first.references, second.references, strict=True):
         if mine and other and mine != other:
-            raise SettingsError(f"--compare: {first.name} and {second.name} have other references for {item!r}; give both the same with --references")
+            raise SettingsError(
+                f"--compare: {first.name} and {second.name} have other references for {item!r}; give both the same with --references"
+            )
     for item, mine, other in zip(first.ids, first.answers, second.answers, strict=False):
-        if [answer.true_image and answer.true_image.resolve() for answer in mine] != [answer.true_image and answer.true_image.resolve() for answer in other]:
-            raise SettingsError(f"--compare: {first.name} and {second.name} have other true images for {item!r}; compare runs on the same items")
+        if [answer.true_image and answer.true_image.resolve() for answer in mine] != [
+            answer.true_image and answer.true_image.resolve() for answer in other
+        ]:
+            raise SettingsError(
+                f"--compare: {first.name} and {second.name} have other true images for {item!r}; compare runs on the same items"
+            )
     if not first.titles and not first.answers:
         _check_same_images(first, second)
 

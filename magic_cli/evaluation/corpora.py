@@ -85,7 +85,12 @@ def of_split(system: System, split: str) -> System:
 
 
 def build_corpus(
-    system: System, references: ReferenceSet | None, *, images: ImageLookup | None, drop_unmatched: bool, needs_references: bool = True
+    system: System,
+    references: ReferenceSet | None,
+    *,
+    images: ImageLookup | None,
+    drop_unmatched: bool,
+    needs_references: bool = True,
 ) -> tuple[Corpus, Coverage]:
     """Match a system's captions with their references and images.
 
@@ -104,7 +109,11 @@ def build_corpus(
     """
     if system.writes_answers:
         return answers_corpus(system, references)
-    match = _own(system, needs_references) if references is None else match_references(system, references, drop_unmatched=drop_unmatched)
+    match = (
+        _own(system, needs_references)
+        if references is None
+        else match_references(system, references, drop_unmatched=drop_unmatched)
+    )
     found = match.items
     if not found:
         where = references.source if references else system.source
@@ -116,7 +125,10 @@ def build_corpus(
         name=system.name,
         ids=tuple(found),
         captions=tuple(collapsed(item.text) for item in found.values()),
-        references=tuple(tuple(map(collapsed, references.captions[target] if references else item.references)) for target, item in found.items()),
+        references=tuple(
+            tuple(map(collapsed, references.captions[target] if references else item.references))
+            for target, item in found.items()
+        ),
         images=images_found.files,
         image_digests=digests if any(digests) else (),
         image_folder=images.root if images else None,
@@ -135,18 +147,27 @@ def _own(system: System, needs_references: bool) -> Match:
             f"{system.source}: has no references; give them with --references FILE, or score by what needs none: --metrics clip_score,repetition"
         )
     if without:
-        raise MagicError(f"{system.source}: {counted(len(without), 'caption has', 'captions have')} no references, e.g. id {without[0]!r}; give them with --references FILE")
+        raise MagicError(
+            f"{system.source}: {counted(len(without), 'caption has', 'captions have')} no references, e.g. id {without[0]!r}; give them with --references FILE"
+        )
     return Match({item.id: item for item in system.items})
 
 
 def _wordless(corpus: Corpus) -> list[str]:
     """References without a word, which no caption can fit, and captions that are what programs write for nothing."""
     notes = []
-    without = [item for item, texts in zip(corpus.ids, corpus.references, strict=True) if texts and not any(map(says_something, texts))]
+    without = [
+        item for item, texts in zip(corpus.ids, corpus.references, strict=True) if texts and not any(map(says_something, texts))
+    ]
     if without:
         notes.append(f"{counted(len(without), 'item has', 'items have')} no reference with a word, e.g. id {without[0]!r}")
-    for what, texts in (("caption", corpus.captions), ("reference", tuple(text for texts in corpus.references for text in texts))):
+    for what, texts in (
+        ("caption", corpus.captions),
+        ("reference", tuple(text for several in corpus.references for text in several)),
+    ):
         nothing = [text for text in texts if text in _NOTHING]
         if nothing:
-            notes.append(f"{counted(len(nothing), f'{what} is', f'{what}s are')} {nothing[0]!r}, as programs write where there is none, and scored as that word")
+            notes.append(
+                f"{counted(len(nothing), f'{what} is', f'{what}s are')} {nothing[0]!r}, as programs write where there is none, and scored as that word"
+            )
     return notes

@@ -35,6 +35,8 @@ def run_notes(system: System) -> tuple[str, ...]:
     if system.manifest is not None and system.manifest.get("status") != "complete":
         notes.append(f"the run is {system.manifest.get('status')}, not complete")
     if system.failed:
-        item, text = ("title", "story") if system.writes_stories else ("item", "answer") if system.writes_answers else ("image", "caption")
+        item, text = (
+            ("title", "story") if system.writes_stories else ("item", "answer") if system.writes_answers else ("image", "caption")
+        )
         notes.append(counted(system.failed, f"{item} of the run has no {text}", f"{item}s of the run have no {text}"))
     return tuple(notes)

@@ -16,14 +16,25 @@ from magic_cli.errors import SettingsError
 from magic_cli.evaluation.corpora import Prepared, build_corpus, of_split
 from magic_cli.evaluation.coverage import Coverage
 from magic_cli.evaluation.models import MetricModels
-from magic_cli.evaluation.result_folders import METRICS, PER_ITEM, check_folder, digest, image_digest, output_folder, owner, read_earlier, read_earlier_items, unwritable
+from magic_cli.evaluation.result_folders import (
+    METRICS,
+    PER_ITEM,
+    check_folder,
+    digest,
+    image_digest,
+    output_folder,
+    owner,
+    read_earlier,
+    read_earlier_items,
+    unwritable,
+)
 from magic_cli.evaluation.results import per_item, summarize
 from magic_cli.evaluation.scoring import run_metrics
 from magic_cli.evaluation.settings import ScoringSettings, Unmatched
 from magic_cli.evaluation.step_wise import StepWise
+from magic_cli.files import json_lines, write_atomically
 from magic_cli.metrics.base import Corpus, Metric, Scores
 from magic_cli.metrics.image_text import FeatureMetric
-from magic_cli.files import json_lines, write_atomically
 
 
 @dataclass(frozen=True)
@@ -58,7 +69,11 @@ class Evaluation(Prepared):
     def _same_items(self, earlier: dict[str, Any] | None) -> dict[str, Any] | None:
         """An earlier metrics.json of the very same captions, references and images; None if it is of others."""
         before, now = (earlier or {}).get("identity", {}), self.document["identity"]
-        is_same = earlier is not None and before["items"] == now["items"] and before.get("images", now.get("images")) == now.get("images", before.get("images"))
+        is_same = (
+            earlier is not None
+            and before["items"] == now["items"]
+            and before.get("images", now.get("images")) == now.get("images", before.get("images"))
+        )
         return earlier if is_same and (self.folder / PER_ITEM).is_file() else None
 
     def _merged_items(self, items: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -74,7 +89,11 @@ def _merged(earlier: dict[str, Any], document: dict[str, Any]) -> dict[str, Any]
     for key in ("metrics", "tools", "settings"):
         merged[key] = earlier[key] | document[key]
     merged["image_text_model"] = document["image_text_model"] or earlier.get("image_text_model")
-    merged["identity"] = {key: earlier["identity"][key] for key in ("images",) if key in earlier["identity"]} | document["identity"] | {"metrics": merged["settings"]}
+    merged["identity"] = (
+        {key: earlier["identity"][key] for key in ("images",) if key in earlier["identity"]}
+        | document["identity"]
+        | {"metrics": merged["settings"]}
+    )
     measured = {name for name in merged["tools"] if name not in document["not_run"]}
     merged["not_run"] = {name: why for name, why in (earlier["not_run"] | document["not_run"]).items() if name not in measured}
     return merged
@@ -96,13 +115,21 @@ def prepare(systems: Sequence[System], settings: ScoringSettings) -> list[Prepar
     if settings.only_common:
         built = _only_common(built)
     prepared = [
-        Prepared(system, corpus, coverage, references.source if references else system.source, output_folder(system, corpus, settings, len(systems)))
+        Prepared(
+            system,
+            corpus,
+            coverage,
+            references.source if references else system.source,
+            output_folder(system, corpus, settings, len(systems)),
+        )
         for system, (corpus, coverage) in zip(systems, built, strict=True)
     ]
     folders = [one.folder.resolve() for one in prepared]
     for one, folder in zip(prepared, folders, strict=True):
         if folders.count(folder) > 1:
-            raise SettingsError(f"{one.system.source}: another system's results would go to {one.folder} too; evaluate them one by one")
+            raise SettingsError(
+                f"{one.system.source}: another system's results would go to {one.folder} too; evaluate them one by one"
+            )
         check_folder(one.folder, one.system, one.corpus)
     return prepared
 
@@ -162,9 +189,16 @@ def _only_common(built: Sequence[tuple[Corpus, Coverage]]) -> list[tuple[Corpus,
     for corpus, coverage in built:
         places = {item: i for i, item in enumerate(corpus.ids)}
         rows = [places[item] for item in order]
-        names = ("ids", "captions", "references", *(name for name in ("images", "titles", "image_digests", "answers") if getattr(corpus, name)))
+        names = (
+            "ids",
+            "captions",
+            "references",
+            *(name for name in ("images", "titles", "image_digests", "answers") if getattr(corpus, name)),
+        )
         columns = {name: tuple(getattr(corpus, name)[i] for i in rows) for name in names}
-        kept.append((replace(corpus, **columns), replace(coverage, n=len(rows), dropped=coverage.dropped + coverage.n - len(rows))))
+        kept.append(
+            (replace(corpus, **columns), replace(coverage, n=len(rows), dropped=coverage.dropped + coverage.n - len(rows)))
+        )
     return kept
 
 

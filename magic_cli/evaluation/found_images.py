@@ -54,10 +54,16 @@ def images_of_captions(
                 "files are called, or leave out the caption whose image is not there"
             )
         found.append(file or folder.root / names[0])
-        if file is not None and file.is_relative_to(folder.root) and (other := _contradicted(names, file.relative_to(folder.root).as_posix())):
+        if (
+            file is not None
+            and file.is_relative_to(folder.root)
+            and (other := _contradicted(names, file.relative_to(folder.root).as_posix()))
+        ):
             others.append(other)
     if folder is not None and folder.unread and any(file is not None and not os.path.exists(file) for file in found):
-        raise SettingsError(f"images={folder.root}: cannot read {', '.join(folder.unread)}; mend the permissions, or name another folder")
+        raise SettingsError(
+            f"images={folder.root}: cannot read {', '.join(folder.unread)}; mend the permissions, or name another folder"
+        )
     return FoundImages(tuple(found), note_of_others(others, f"another folder or suffix below {folder.root}") if folder else [])
 
 

@@ -42,7 +42,11 @@ def add_human_scores(measured: Mapping[str, list[dict[str, Any]]], file: Path) -
         if row in scored:
             raise SettingsError(f"human_scores={file}: {scored[row]} and {name} are both {row}; keep one")
         scored[row] = name
-        means = {ASPECTS[aspect]: _metric(aspects[aspect], f"human_scores={file}: {name}, {aspect}") for aspect in ASPECTS if aspect in _object(aspects, file, name)}
+        means = {
+            ASPECTS[aspect]: _metric(aspects[aspect], f"human_scores={file}: {name}, {aspect}")
+            for aspect in ASPECTS
+            if aspect in _object(aspects, file, name)
+        }
         documents = found.get(row) or [{"system": name, "source": str(file), "n": "", "metrics": {}, "not_run": {}, "run": None}]
         found[row] = [one | {"metrics": one["metrics"] | means} for one in documents]
     return found
@@ -61,7 +65,9 @@ def _row(name: str, measured: Mapping[str, list[dict[str, Any]]], file: Path) ->
             return row.id
     of_system = [row.id for row in rows if any(one["system"] == name for one in measured.get(row.id, ()))]
     if not of_system:
-        raise SettingsError(f"human_scores={file}: {name} is neither a row nor a measured system; {nearest(name, [row.method for row in rows])}")
+        raise SettingsError(
+            f"human_scores={file}: {name} is neither a row nor a measured system; {nearest(name, [row.method for row in rows])}"
+        )
     return of_system[0]
 
 
@@ -69,4 +75,13 @@ def _metric(score: Any, place: str) -> dict[str, Any]:
     mean = score.get("mean") if isinstance(score, Mapping) else None
     if isinstance(mean, bool) or not isinstance(mean, int | float) or not math.isfinite(mean) or not 1 <= mean <= 5:
         raise MagicError(f"{place}: the mean must be a number from 1 to 5, got {str(mean)[:60]}; {_HINT}")
-    return {"value": float(mean), "interval": None, "label": place.rpartition(", ")[2], "scale": 1.0, "digits": 2, "higher_is_better": True, "low": 1.0, "high": 5.0}
+    return {
+        "value": float(mean),
+        "interval": None,
+        "label": place.rpartition(", ")[2],
+        "scale": 1.0,
+        "digits": 2,
+        "higher_is_better": True,
+        "low": 1.0,
+        "high": 5.0,
+    }

@@ -25,7 +25,9 @@ class Match:
     def of(cls, items: dict[str, Item], references: ReferenceSet, *notes: str) -> Match:
         """With a note of captions whose image's name fits only without its folder or suffix."""
         pairs = [(item.image or item.id, target) for target, item in items.items() if item.title is None and item.id != target]
-        known = ((name, (target, references.image_names.get(target), references.guessed_names.get(target))) for name, target in pairs)
+        known = (
+            (name, (target, references.image_names.get(target), references.guessed_names.get(target))) for name, target in pairs
+        )
         others = [(name, other) for name, names in known if (other := contradicted(name, filter(None, names))) is not None]
         return cls(items, (*notes, *note_of_others(others, f"another folder or suffix in {references.source}")))
 
@@ -60,7 +62,11 @@ def match_references(system: System, references: ReferenceSet, *, drop_unmatched
     mixed = [] if contradicted else _found_by_name_alone(by_id, by_name)
     if not contradicted and not mixed:
         found = {item: by_id[item] if len(by_id[item]) == 1 else by_name.get(item) or by_id[item] for item in by_id}
-        guesses = {} if system.writes_stories else {item.id: item.image or item.guessed_image for item in system.items if not found[item.id]}
+        guesses = (
+            {}
+            if system.writes_stories
+            else {item.id: item.image or item.guessed_image for item in system.items if not found[item.id]}
+        )
         found |= {item: references.guess(name) for item, name in guesses.items() if name is not None}
         return Match.of(_in_order(system, references, found, drop_unmatched), references)
     if contradicted:
@@ -76,7 +82,9 @@ def match_references(system: System, references: ReferenceSet, *, drop_unmatched
     unnamed = [item for item in by_id if len(by_name.get(item, ())) != 1 and not (may_drop and by_name.get(item) == ())]
     if unnamed:
         raise MagicError(f"{system.source}: {contradiction}; {_fault_of_name(unnamed[0], names, by_name)}, so {_remedy(system)}")
-    return Match.of(_in_order(system, references, by_name, drop_unmatched), references, f"matched by image name, not by id: {contradiction}")
+    return Match.of(
+        _in_order(system, references, by_name, drop_unmatched), references, f"matched by image name, not by id: {contradiction}"
+    )
 
 
 def _found_by_name_alone(by_id: dict[str, tuple[str, ...]], by_name: dict[str, tuple[str, ...]]) -> list[str]:
@@ -98,17 +106,23 @@ def _contradiction(references: ReferenceSet, item: str, target: str, image: str)
     return f"id {item!r} is {_shown(named)} in {references.source}, its image is {_shown(image)}"
 
 
-def _in_order(system: System, references: ReferenceSet, found: dict[str, tuple[str, ...]], drop_unmatched: bool) -> dict[str, Item]:
+def _in_order(
+    system: System, references: ReferenceSet, found: dict[str, tuple[str, ...]], drop_unmatched: bool
+) -> dict[str, Item]:
     matched: dict[str, Item] = {}
     for item in system.items:
         targets = found[item.id]
         if len(targets) != 1:
             if drop_unmatched:
                 continue
-            raise MagicError(f"{system.source}: {_unmatched(item.id, targets, references)}, or leave such captions out with unmatched=drop")
+            raise MagicError(
+                f"{system.source}: {_unmatched(item.id, targets, references)}, or leave such captions out with unmatched=drop"
+            )
         [target] = targets
         if target in matched:
-            raise MagicError(f"{system.source}: the ids {matched[target].id!r} and {item.id!r} both mean image {target!r} of {references.source}; keep one")
+            raise MagicError(
+                f"{system.source}: the ids {matched[target].id!r} and {item.id!r} both mean image {target!r} of {references.source}; keep one"
+            )
         matched[target] = item
     return {target: matched[target] for target in references.captions if target in matched}
 

@@ -46,7 +46,9 @@ class MetricModels:
                 metric.connect(partial(self._load_encoder, metric))
             elif isinstance(metric, ImageNetworkMetric) and metric.weights:
                 key = (metric.kind, metric.weights)
-                metric.connect(networks.setdefault(key, NetworkFeatures(partial(self._load_network, *key), batch_size=batch_size)))
+                metric.connect(
+                    networks.setdefault(key, NetworkFeatures(partial(self._load_network, *key), batch_size=batch_size))
+                )
 
     def _load_image_text_model(self) -> Any:
         import torch

@@ -12,8 +12,8 @@ from magic_cli.evaluation.corpora import find_systems
 from magic_cli.evaluation.evaluate import evaluate, prepare
 from magic_cli.evaluation.settings import ScoringSettings
 from magic_cli.metrics.base import Corpus, Measure
-from magic_cli.metrics.settings import MEASURES, METRICS, MetricsSettings
 from magic_cli.metrics.encoders import EncoderMetric
+from magic_cli.metrics.settings import MEASURES, METRICS, MetricsSettings
 from magic_cli.models.sources import locate
 
 
@@ -62,7 +62,9 @@ def _corpus(settings: Any) -> Corpus:
         name=f"dataset={dataset.name}",
         ids=tuple(item.id for item in items),
         captions=("",) * len(items),
-        references=tuple((item.reference,) if item.reference else () for item in items) if is_story else tuple(item.references for item in items),
+        references=tuple((item.reference,) if item.reference else () for item in items)
+        if is_story
+        else tuple(item.references for item in items),
         images=tuple(item.path for item in items),
         titles=tuple(item.title for item in items) if is_story else (),
     )
@@ -72,9 +74,19 @@ def _require_references(key: str, corpus: Corpus) -> None:
     without = [item for item, references in zip(corpus.ids, corpus.references, strict=True) if not references]
     if not without:
         return
-    free = ", ".join(measure for measure, (name, _) in MEASURES.items() if not METRICS[name].needs_references and name in ("clip_score", "repetition"))
-    which = "has no references" if len(without) == len(corpus) else f"has no references for {len(without)} of {len(corpus)} items, e.g. {without[0]}"
-    raise MagicError(f"run.objective={key}: {corpus.name} {which}; choose a dataset that has them, or a measure that needs none ({free})")
+    free = ", ".join(
+        measure
+        for measure, (name, _) in MEASURES.items()
+        if not METRICS[name].needs_references and name in ("clip_score", "repetition")
+    )
+    which = (
+        "has no references"
+        if len(without) == len(corpus)
+        else f"has no references for {len(without)} of {len(corpus)} items, e.g. {without[0]}"
+    )
+    raise MagicError(
+        f"run.objective={key}: {corpus.name} {which}; choose a dataset that has them, or a measure that needs none ({free})"
+    )
 
 
 def _scoring(settings: Any) -> ScoringSettings:
@@ -96,7 +108,9 @@ def objective(folders: Sequence[Path], settings: Any) -> float:
         MagicError: The runs have no references, or the metric could not run.
     """
     key, scoring = settings.run.objective, _scoring(settings)
-    evaluations = evaluate(prepare(find_systems([str(folder) for folder in folders], id_key=None, caption_key=None), scoring), scoring)
+    evaluations = evaluate(
+        prepare(find_systems([str(folder) for folder in folders], id_key=None, caption_key=None), scoring), scoring
+    )
     values = []
     for evaluation in evaluations:
         evaluation.write()

@@ -39,7 +39,9 @@ class OwnImageTextModel(ImageTextModelSettings):
         try:
             return ImageTextModelSettings(**plain)
         except SettingsError as error:
-            raise SettingsError(f"the model of {self.run}, {self.path or self.name}, is not there any more ({error}); {_CHOOSE}") from error
+            raise SettingsError(
+                f"the model of {self.run}, {self.path or self.name}, is not there any more ({error}); {_CHOOSE}"
+            ) from error
 
     def check_files(self, facts: dict[str, Any]) -> None:
         """Compare the loaded model with what the run used.
@@ -66,7 +68,10 @@ def with_own_model(settings: ScoringSettings, systems: Sequence[System]) -> tupl
     models = {(str(asdict(replace(model, run="", logit_scale=None)))): model for model in own}
     if len(models) > 1:
         names = ", ".join(f"{model.run}: {model.path or model.name}" for model in models.values())
-        return settings, f"the runs were made with different image-text models ({names}), so CLIPScore is by {settings.image_text_model.name}; {_CHOOSE}"
+        return (
+            settings,
+            f"the runs were made with different image-text models ({names}), so CLIPScore is by {settings.image_text_model.name}; {_CHOOSE}",
+        )
     return (replace(settings, image_text_model=own[0]) if own else settings), None
 
 

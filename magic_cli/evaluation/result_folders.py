@@ -41,13 +41,20 @@ def _how(settings: ScoringSettings) -> str:
 
 def digest(corpus: Corpus) -> str:
     """SHA-256 of the ids, captions and references that are scored."""
-    items = [corpus.ids, corpus.captions, corpus.references, *([[answer.facts for answer in answers] for answers in corpus.answers])]
+    items = [
+        corpus.ids,
+        corpus.captions,
+        corpus.references,
+        *([[answer.facts for answer in answers] for answers in corpus.answers]),
+    ]
     return hashlib.sha256(json.dumps(items).encode()).hexdigest()
 
 
 def image_digest(corpus: Corpus) -> str:
     """SHA-256 of where the images are that are looked at."""
-    return hashlib.sha256(json.dumps([file and str(file.resolve()) for file in corpus.images]).encode(errors="surrogateescape")).hexdigest()
+    return hashlib.sha256(
+        json.dumps([file and str(file.resolve()) for file in corpus.images]).encode(errors="surrogateescape")
+    ).hexdigest()
 
 
 def owner(system: System) -> str:
@@ -74,7 +81,9 @@ def check_folder(folder: Path, system: System, corpus: Corpus) -> None:
     if folder.resolve() == source or source in folder.resolve().parents:  # its own run folder, which may have been moved
         return
     if (folder / PREDICTIONS).exists() and source != (folder / PREDICTIONS).resolve():
-        raise SettingsError(f"output={folder}: is the run folder of other captions than {system.source}; set --output to another folder")
+        raise SettingsError(
+            f"output={folder}: is the run folder of other captions than {system.source}; set --output to another folder"
+        )
     if earlier is None or earlier["identity"]["items"] == digest(corpus):
         return
     theirs = earlier["identity"].get("owner") or str(Path(str(earlier.get("source"))).resolve())

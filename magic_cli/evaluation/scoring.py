@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 
 from magic_cli.errors import MagicError
 from magic_cli.metrics.base import Corpus, Metric, Scores
-from magic_cli.metrics.java.runtime import kill_all
 from magic_cli.metrics.java.process import num_kills
+from magic_cli.metrics.java.runtime import kill_all
 
 
 @dataclass

@@ -33,7 +33,10 @@ class StepWise(Metric):
         if empty := next((corpus.name for corpus, (steps, _) in zip(corpora, parted, strict=True) if not steps.ids), None):
             raise MetricUnavailable(f"{self.name} compares texts with true ones, and {empty} has none")
         found = self._metric.score(self._tokenize([steps for steps, _ in parted]))
-        return [[_by_item(one, rows, len(corpus)) for one in scores] for corpus, (_, rows), scores in zip(corpora, parted, found, strict=True)]
+        return [
+            [_by_item(one, rows, len(corpus)) for one in scores]
+            for corpus, (_, rows), scores in zip(corpora, parted, found, strict=True)
+        ]
 
     def facts(self) -> dict[str, Any]:
         return {**self._metric.facts(), "scored": "steps with a true text"}
@@ -43,7 +46,12 @@ def _steps(corpus: Corpus) -> tuple[Corpus, list[int]]:
     """Each step that has a true text as a caption with its reference, and the row of its item; captions stay as they are."""
     if not corpus.answers:
         return replace(corpus, images=()), list(range(len(corpus)))
-    found = [(row, number, answer) for row, answers in enumerate(corpus.answers) for number, answer in enumerate(answers, start=1) if clean_text(answer.true_text)]
+    found = [
+        (row, number, answer)
+        for row, answers in enumerate(corpus.answers)
+        for number, answer in enumerate(answers, start=1)
+        if clean_text(answer.true_text)
+    ]
     steps = Corpus(
         name=corpus.name,
         ids=tuple(f"{corpus.ids[row]}#{number}" for row, number, _ in found),

@@ -40,7 +40,9 @@ def _parts(system: System, ranks: Sequence[int]) -> list[System]:
     known = sorted({*written, *system.failed_ranks})
     for rank in ranks:
         if rank not in known:
-            raise SettingsError(f"image_ranks={rank}: {system.source} has stories for the images {', '.join(map(str, known))} of a title")
+            raise SettingsError(
+                f"image_ranks={rank}: {system.source} has stories for the images {', '.join(map(str, known))} of a title"
+            )
     return [of_rank(system, rank) for rank in ranks]
 
 
@@ -72,12 +74,18 @@ def human_systems(systems: Sequence[System]) -> list[System]:
     """
     found: dict[tuple[str, ...], System] = {}
     for system in systems:
-        told = tuple(Item(i.id, i.references[0], image=i.image, guessed_image=i.guessed_image, title=i.title) for i in system.items if i.title is not None and i.references)
+        told = tuple(
+            Item(i.id, i.references[0], image=i.image, guessed_image=i.guessed_image, title=i.title)
+            for i in system.items
+            if i.title is not None and i.references
+        )
         if told:
             name = HUMAN if not found else f"{HUMAN}-{system.name}"
             found.setdefault(tuple(item.text for item in told), System(name, system.source, told))
     if not found:
-        raise SettingsError("human=true: no system brings stories that people wrote; leave human out, or name a run on titles with stories")
+        raise SettingsError(
+            "human=true: no system brings stories that people wrote; leave human out, or name a run on titles with stories"
+        )
     return list(found.values())
 
 
@@ -91,14 +99,20 @@ def with_retrieved(systems: Sequence[System], settings: ScoringSettings) -> list
 
 
 def _with_image(item: Item, best: Mapping[str, Path]) -> Item:
-    return replace(item, retrieved=best.get(item.title)) if item.title is not None and not (item.image or item.guessed_image) else item
+    return (
+        replace(item, retrieved=best.get(item.title))
+        if item.title is not None and not (item.image or item.guessed_image)
+        else item
+    )
 
 
 def for_stories(settings: ScoringSettings) -> ScoringSettings:
     """The settings with the metrics that stories have: the paper's if nobody has chosen, else those of the chosen ones that apply."""
     if nobody_has_chosen(settings):
         return with_story_metrics(settings)
-    return _with_metrics(settings, [name for name in settings.metrics.names if name in (*STORY_METRICS, *_OF_STORIES_ONLY)] or ["repetition"])
+    return _with_metrics(
+        settings, [name for name in settings.metrics.names if name in (*STORY_METRICS, *_OF_STORIES_ONLY)] or ["repetition"]
+    )
 
 
 def nobody_has_chosen(settings: ScoringSettings) -> bool:

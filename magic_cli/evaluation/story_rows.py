@@ -63,4 +63,6 @@ def _every_ngram(evaluation: Evaluation) -> dict[str, Any]:
     metric = Repetition(last_ngram=True)
     [scores] = metric.score([evaluation.corpus])
     coverage = replace(evaluation.coverage, notes=())  # they stand with the stories' other row
-    return summarize(replace(evaluation, coverage=coverage), scores, intervals={}, not_run={}, facts={"tools": {metric.name: metric.facts()}})
+    return summarize(
+        replace(evaluation, coverage=coverage), scores, intervals={}, not_run={}, facts={"tools": {metric.name: metric.facts()}}
+    )

@@ -92,7 +92,9 @@ class Memory(IndexSettings, GuideSettings):
 
     def check(self, method: Method) -> None:
         if getattr(method, "beta", 0) == 0:
-            raise SettingsError("decoding.beta=0: the memory takes its share of it; set it above 0, or leave memory out of decoding.guides")
+            raise SettingsError(
+                "decoding.beta=0: the memory takes its share of it; set it above 0, or leave memory out of decoding.guides"
+            )
 
     def load(self) -> Self:
         from magic_cli.retrieval.caption_index import CaptionIndex

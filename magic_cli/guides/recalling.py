@@ -11,6 +11,7 @@ from torch import Tensor
 from magic_cli.guides.base import Images
 from magic_cli.retrieval.caption_index import CaptionIndex
 
+
 @dataclass(frozen=True)
 class Recalled:
     """What is recalled for B images.

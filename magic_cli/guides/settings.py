@@ -42,9 +42,18 @@ class GuidesSettings:
     def notes(self, names: Sequence[str]) -> list[str]:
         """What the user should know: guides that were set and are not named."""
         default = type(self)()
-        odd = [item.name for item in fields(self) if item.name not in names and _differ(getattr(self, item.name), getattr(default, item.name))]
-        return [f"guides.{name}: is set and not used; decoding=magic takes it with decoding.guides=[{','.join([*names, name])}]" for name in odd]
+        odd = [
+            item.name
+            for item in fields(self)
+            if item.name not in names and _differ(getattr(self, item.name), getattr(default, item.name))
+        ]
+        return [
+            f"guides.{name}: is set and not used; decoding=magic takes it with decoding.guides=[{','.join([*names, name])}]"
+            for name in odd
+        ]
 
 
 def _differ(guide: GuideSettings, other: GuideSettings) -> bool:
-    return any(getattr(guide, item.name) != getattr(other, item.name) for item in fields(guide) if item.name not in guide.of_models)
+    return any(
+        getattr(guide, item.name) != getattr(other, item.name) for item in fields(guide) if item.name not in guide.of_models
+    )

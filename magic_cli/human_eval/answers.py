@@ -59,7 +59,9 @@ def read_ratings(paths: Sequence[Path], key: Mapping[str, Any], *, accept_incomp
         document = _read(path, key)
         form = document["form"]
         if form in seen:
-            raise MagicError(f"{path}: answers the same form as {seen[form]} (annotator {document['annotator']}); keep one of the two")
+            raise MagicError(
+                f"{path}: answers the same form as {seen[form]} (annotator {document['annotator']}); keep one of the two"
+            )
         seen[form] = path
         asked = _questions(key["forms"][form])
         _check_answers(path, document, asked)
@@ -67,7 +69,9 @@ def read_ratings(paths: Sequence[Path], key: Mapping[str, Any], *, accept_incomp
         if missing and not accept_incomplete:
             title = asked[missing[0]].title
             remedy = "ask for the rest, or set incomplete=accept"
-            raise MagicError(f"{path}: {len(missing)} of {counted(len(asked), 'question')} {'is' if len(missing) == 1 else 'are'} open, the first about {title!r}; {remedy}")
+            raise MagicError(
+                f"{path}: {len(missing)} of {counted(len(asked), 'question')} {'is' if len(missing) == 1 else 'are'} open, the first about {title!r}; {remedy}"
+            )
         num_open += len(missing)
         annotators.append(document["annotator"])
         for name, score in document["answers"].items():
@@ -100,10 +104,14 @@ def _read(path: Path, key: Mapping[str, Any]) -> Mapping[str, Any]:
     if not isinstance(document, Mapping) or document.get("kind") != ANSWERS_KIND:
         raise MagicError(f"{path}: is no file of answers; {_HINT}")
     if document.get("study") != key["study"]:
-        raise MagicError(f"{path}: belongs to another study ({str(document.get('study'))[:60]}) than the key ({key['study']}); score it with its own key.json")
+        raise MagicError(
+            f"{path}: belongs to another study ({str(document.get('study'))[:60]}) than the key ({key['study']}); score it with its own key.json"
+        )
     form = key["forms"].get(document.get("form")) if isinstance(document.get("form"), str) else None
     if form is None or form["annotator"] != document.get("annotator"):
-        raise MagicError(f"{path}: is damaged (form {str(document.get('form'))[:60]!r} of annotator {str(document.get('annotator'))[:60]} is not in the key); {_HINT}")
+        raise MagicError(
+            f"{path}: is damaged (form {str(document.get('form'))[:60]!r} of annotator {str(document.get('annotator'))[:60]} is not in the key); {_HINT}"
+        )
     if not isinstance(document.get("answers"), Mapping):
         raise MagicError(f"{path}: is damaged (it has no answers); {_HINT}")
     return document
@@ -114,7 +122,9 @@ def _check_answers(path: Path, document: Mapping[str, Any], asked: Mapping[str, 
         if name not in asked:
             raise MagicError(f"{path}: is damaged (its form has no question {name[:60]!r}); {_HINT}")
         if type(score) is not int or not LOWEST <= score <= HIGHEST:
-            raise MagicError(f"{path}: {name} (about {asked[name].title!r}) must be a whole number from {LOWEST} to {HIGHEST}, got {repr(score)[:60]}; {_HINT}")
+            raise MagicError(
+                f"{path}: {name} (about {asked[name].title!r}) must be a whole number from {LOWEST} to {HIGHEST}, got {repr(score)[:60]}; {_HINT}"
+            )
     if document.get("checksum") != checksum(document, asked):
         raise MagicError(f"{path}: was changed after the form exported it (its checksum does not fit); {_HINT}")
 

@@ -84,7 +84,9 @@ def draw(items: Sequence[Item], count: int | None, seed: int) -> list[Item]:
     if count is None:
         return list(items)
     if count > len(items):
-        raise SettingsError(f"items={count}: only {counted(len(items), 'title has', 'titles have')} a story of every system; set items={len(items)}, or items=null for all")
+        raise SettingsError(
+            f"items={count}: only {counted(len(items), 'title has', 'titles have')} a story of every system; set items={len(items)}, or items=null for all"
+        )
     return random.Random(f"{seed} titles").sample(list(items), count)
 
 

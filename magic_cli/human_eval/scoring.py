@@ -93,7 +93,12 @@ def _difference(aspect: Aspect, first: np.ndarray, second: np.ndarray, bootstrap
     both = ~np.isnan(first) & ~np.isnan(second)
     resampler = bootstrap.resampler(int(both.sum()))
     if resampler is None:
-        return {"difference": float((first - second)[both].mean()) if both.any() else None, "low": None, "high": None, "p_value": None}
+        return {
+            "difference": float((first - second)[both].mean()) if both.any() else None,
+            "low": None,
+            "high": None,
+            "p_value": None,
+        }
     [found] = resampler.comparisons([_scores(aspect, first[both])], [_scores(aspect, second[both])], bootstrap.confidence)
     return {"difference": found.difference, "low": found.low, "high": found.high, "p_value": found.p_value}
 

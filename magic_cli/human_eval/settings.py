@@ -77,7 +77,9 @@ class HumanEvalSettings:
                 raise SettingsError(f"items must be at least 1, got {self.items}; items=null takes all")
             require("items", self.items, limit=MOST_ITEMS)
         if self.action is HumanEvalAction.make and not (self.files or self.systems):
-            raise SettingsError("nothing to judge: name run folders or story files, or --system NAME=FILE (see magic human-eval --help)")
+            raise SettingsError(
+                "nothing to judge: name run folders or story files, or --system NAME=FILE (see magic human-eval --help)"
+            )
         if self.action is HumanEvalAction.score:
             if not self.files:
                 raise SettingsError("no answers to score: name the files that the annotators returned")

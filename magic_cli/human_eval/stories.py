@@ -73,7 +73,9 @@ def read_systems(files: Sequence[str], named: Sequence[str], *, human: bool) -> 
         if count > 1:
             raise SettingsError(f"{count} systems are called {name!r}; give them names with --system NAME=FILE")
     if len(systems) < 2:
-        raise SettingsError(f"only {systems[0].source} to judge; name two systems or more, or add --human, so that there is something to compare")
+        raise SettingsError(
+            f"only {systems[0].source} to judge; name two systems or more, or add --human, so that there is something to compare"
+        )
     return systems
 
 
@@ -127,10 +129,14 @@ def find_photo(item: Item, *, images: Path | None, may_lack: bool) -> Path | Non
             found.setdefault(photo.resolve(), source)
         elif not may_lack:
             looked = " and ".join(dict.fromkeys(str(place.absolute()) for place in places))
-            raise MagicError(f"{source}, id {item.id!r}: no photo {name} (looked at {looked}); name its folder with --images, or set missing_photos=without")
+            raise MagicError(
+                f"{source}, id {item.id!r}: no photo {name} (looked at {looked}); name its folder with --images, or set missing_photos=without"
+            )
     if len(found) > 1 and len({photo.read_bytes() for photo in found}) > 1:
         named = "; ".join(f"{source}: {photo}" for photo, source in found.items())
-        raise MagicError(f"id {item.id!r}: the systems' photos differ ({named}); all stories of a title are judged beside one photo")
+        raise MagicError(
+            f"id {item.id!r}: the systems' photos differ ({named}); all stories of a title are judged beside one photo"
+        )
     return next(iter(found), None)
 
 
@@ -142,7 +148,9 @@ def _by_key(system: StorySystem, by_id: bool) -> dict[str, Story]:
     counts = Counter(_key(story, by_id) for story in system.stories)
     repeated = [key for key, count in counts.items() if count > 1]
     if repeated and by_id:
-        raise MagicError(f"{system.source}: the id {repeated[0]!r} stands {counts[repeated[0]]} times; keep one story for each title")
+        raise MagicError(
+            f"{system.source}: the id {repeated[0]!r} stands {counts[repeated[0]]} times; keep one story for each title"
+        )
     return {_key(story, by_id): story for story in system.stories if counts[_key(story, by_id)] == 1}
 
 
@@ -170,7 +178,9 @@ def _read_system(path: Path, name: str | None) -> StorySystem:
         if not lines.is_file():
             raise MagicError(f"{path}: no predictions.jsonl in this folder, so it is no run folder; {_HINT}")
         records = read_growing_lines(lines, setting="files", hint="remove the damaged line, and start the run's command again")[0]
-        document: Any = [one for one in records if one.get("story") != ""]  # of which the method has written nothing: left out, and counted
+        document: Any = [
+            one for one in records if one.get("story") != ""
+        ]  # of which the method has written nothing: left out, and counted
     else:
         document = read_records(path, setting="files", hint=_HINT)
     stories = tuple(_released(document, path) if _is_released(document) else _plain(document, path))
@@ -195,7 +205,9 @@ def _released(document: Mapping[str, Any], path: Path) -> Iterator[Story]:
             raise MagicError(f"{place}: not as expected in a released story file (no {error}); {_HINT}") from error
         title = _text({"prefix_text": title}, "prefix_text", place).removesuffix(_TITLE_END).strip()
         text = _text({"story": text}, "story", place)
-        yield Story(title, text, None, image if isinstance(image, str) else None, reference if isinstance(reference, str) else None)
+        yield Story(
+            title, text, None, image if isinstance(image, str) else None, reference if isinstance(reference, str) else None
+        )
 
 
 def _plain(document: Any, path: Path) -> Iterator[Story]:

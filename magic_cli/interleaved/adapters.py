@@ -46,7 +46,9 @@ class Adapter:
                 self.wrapped = get_peft_model(model, config)
         except (ValueError, AttributeError, KeyError) as error:  # what peft raises over a model that it cannot adapt
             text = str(error).splitlines()[0][:160]
-            raise MagicError(f"adapter: the language model cannot be adapted by {settings.kind.value} ({text}); set adapter.targets, or another adapter.kind") from error
+            raise MagicError(
+                f"adapter: the language model cannot be adapted by {settings.kind.value} ({text}); set adapter.targets, or another adapter.kind"
+            ) from error
 
     def parameters(self) -> dict[str, Tensor]:
         """What is trained, by name."""

@@ -65,7 +65,9 @@ class Answering:
         force: Whether an answer must have an image.
     """
 
-    def __init__(self, model: InterleavedModel, method: DecodingMethod, options: Options, stop: StopTexts | None, force: ForceImage) -> None:
+    def __init__(
+        self, model: InterleavedModel, method: DecodingMethod, options: Options, stop: StopTexts | None, force: ForceImage
+    ) -> None:
         self.model, self.stop, self.force = model, stop, force
         self.decoding_len = method.decoding_len
         # an image that is added behind the text needs room, too
@@ -74,13 +76,18 @@ class Answering:
         begin_at = 0 if force is ForceImage.first else None
         text_format = CaptionFormat(model.language_model, stop)
         self.options = replace(
-            options, text_format=text_format, with_hidden=True, rules=(*options.rules, self._vokens(begin_at), NeverTokens([model.slot_id]))
+            options,
+            text_format=text_format,
+            with_hidden=True,
+            rules=(*options.rules, self._vokens(begin_at), NeverTokens([model.slot_id])),
         )
 
     def _vokens(self, begin_at: int | None) -> ForcedSequences:
         return ForcedSequences([self.model.voken_ids], begin_at=begin_at, once=True)
 
-    def write(self, prompts: Sequence[Prompt], seeds: Sequence[int], guides: Sequence[Guide] = (), *, new_tokens: int, **options: Any) -> list[Answer]:
+    def write(
+        self, prompts: Sequence[Prompt], seeds: Sequence[int], guides: Sequence[Guide] = (), *, new_tokens: int, **options: Any
+    ) -> list[Answer]:
         """Answers without their images.
 
         Args:
@@ -103,7 +110,9 @@ class Answering:
         if not chosen:
             return
         features = torch.stack([answer.features for answer, _ in chosen])
-        images = self.model.draw(features, [seed for _, seed in chosen], guidance=how.guidance, steps=how.steps, sampler=how.sampler)
+        images = self.model.draw(
+            features, [seed for _, seed in chosen], guidance=how.guidance, steps=how.steps, sampler=how.sampler
+        )
         for (answer, _), image in zip(chosen, images, strict=True):
             answer.image = image
 

@@ -46,8 +46,12 @@ class Drawing(nn.Module):
             raise MagicError("has no scheduler/scheduler_config.json; name a Stable Diffusion folder of diffusers")
         schedule = dict(DDPMScheduler.load_config(folder / "scheduler"))
         if (kind := schedule.get("prediction_type", "epsilon")) != "epsilon":
-            raise MagicError(f"its scheduler says prediction_type {kind!r}, and only epsilon is trained and drawn; name a model that predicts noise")
-        vae, unet = (read_diffusers(kind, folder / name, dtype) for kind, name in ((AutoencoderKL, "vae"), (UNet2DConditionModel, "unet")))
+            raise MagicError(
+                f"its scheduler says prediction_type {kind!r}, and only epsilon is trained and drawn; name a model that predicts noise"
+            )
+        vae, unet = (
+            read_diffusers(kind, folder / name, dtype) for kind, name in ((AutoencoderKL, "vae"), (UNet2DConditionModel, "unet"))
+        )
         return cls(vae, unet, schedule)
 
     @property
@@ -95,7 +99,9 @@ class Drawing(nn.Module):
         if steps <= times:
             scheduler.set_timesteps(steps)
         if steps > times or float(scheduler.timesteps.max()) >= times:
-            raise SettingsError(f"steps={steps}: scheduler={sampler.value} draws in fewer than {min(steps, times)} steps with this model; lower it")
+            raise SettingsError(
+                f"steps={steps}: scheduler={sampler.value} draws in fewer than {min(steps, times)} steps with this model; lower it"
+            )
 
     @torch.no_grad()
     def draw(

@@ -54,11 +54,15 @@ def read_weights(place: Path, parts: tuple[str, ...] = ("",)) -> dict[str, Tenso
     if (index := place / "model.safetensors.index.json").is_file():
         names = sorted(set(parse_json(index.read_bytes())["weight_map"].values()))
     if not (folder / names[0]).is_file():
-        raise MagicError(f"no model.safetensors in {place}; other formats are not read, since they may run code: save it as safetensors")
+        raise MagicError(
+            f"no model.safetensors in {place}; other formats are not read, since they may run code: save it as safetensors"
+        )
     weights = {}
     for name in names:
         with safe_open(folder / name, framework="pt") as file:
-            wanted = {key: key.removeprefix("model.") for key in file.keys() if key.removeprefix("model.").startswith(parts)}
+            wanted = {
+                key: key.removeprefix("model.") for key in list(file.keys()) if key.removeprefix("model.").startswith(parts)
+            }
             weights |= {bare: file.get_tensor(key) for key, bare in wanted.items()}
     return weights
 
@@ -128,7 +132,9 @@ def naming(source: ModelSource) -> Iterator[None]:
     except Exception as error:  # each library and format raises its own kinds
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         reason = f"{type(error).__name__}: {' '.join(lines)[:160]}"
-        raise MagicError(f"{place}: cannot be loaded ({reason}); name a complete model of this kind, saved as safetensors") from error
+        raise MagicError(
+            f"{place}: cannot be loaded ({reason}); name a complete model of this kind, saved as safetensors"
+        ) from error
 
 
 def require_extra(load: Callable[[], Any]) -> None:
@@ -140,4 +146,6 @@ def require_extra(load: Callable[[], Any]) -> None:
     try:
         load()
     except ImportError as error:
-        raise MagicError(f"text and images together need {error.name or 'diffusers'}; pip install 'magic[interleaved]'") from error
+        raise MagicError(
+            f"text and images together need {error.name or 'diffusers'}; pip install 'magic[interleaved]'"
+        ) from error

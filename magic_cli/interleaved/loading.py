@@ -66,10 +66,14 @@ def load_interleaved_model(
     prefix = parts.trained.settle(parts.language_model, parts.ids, parts.mapper) if parts.trained is not None else None
     language_model = parts.language_model.to(device)
     make_lean(language_model)
-    model = HuggingFaceLanguageModel(language_model, parts.tokenizer, clean_up_spaces=settings.language_model.clean_up_spaces, work=work)
+    model = HuggingFaceLanguageModel(
+        language_model, parts.tokenizer, clean_up_spaces=settings.language_model.clean_up_spaces, work=work
+    )
     if prefix is not None:
         model.network.begin_with(prefix)
-    whole = InterleavedModel(model, parts.ids, parts.reader.to(device), parts.mapper.to(device).eval(), parts.drawing.to(device).eval())
+    whole = InterleavedModel(
+        model, parts.ids, parts.reader.to(device), parts.mapper.to(device).eval(), parts.drawing.to(device).eval()
+    )
     return whole, parts.source
 
 

@@ -27,11 +27,19 @@ class VokenMapper(nn.Module):
     def __init__(self, hidden_size: int, width: int, num_vokens: int, settings: MapperSettings) -> None:
         super().__init__()
         if width % settings.heads:
-            raise SettingsError(f"interleaved_model.mapper.heads must divide the width of the conditions {width}, got {settings.heads}")
+            raise SettingsError(
+                f"interleaved_model.mapper.heads must divide the width of the conditions {width}, got {settings.heads}"
+            )
         self.hidden_size, self.num_vokens, self.settings = hidden_size, num_vokens, settings
         self.fc = nn.Sequential(nn.Linear(hidden_size, width), nn.GELU(), nn.Linear(width, width))
         self.queries = nn.Parameter(torch.randn(1, settings.queries, width))
-        options = {"nhead": settings.heads, "dim_feedforward": settings.feed_forward * width, "dropout": 0.0, "batch_first": True, "norm_first": True}
+        options = {
+            "nhead": settings.heads,
+            "dim_feedforward": settings.feed_forward * width,
+            "dropout": 0.0,
+            "batch_first": True,
+            "norm_first": True,
+        }
         layer = nn.TransformerEncoderLayer(width, **options)
         # made apart only because nn.Transformer's own encoder warns of an optimisation that pre-norm layers cannot have
         encoder = nn.TransformerEncoder(layer, settings.layers, nn.LayerNorm(width), enable_nested_tensor=False)

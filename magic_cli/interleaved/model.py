@@ -85,7 +85,9 @@ class InterleavedModel:
         return self.mapper(features.to(self.mapper.queries.device))
 
     @torch.inference_mode()
-    def draw(self, features: Tensor, seeds: Sequence[int], *, guidance: float = 7.5, steps: int = 50, sampler: Sampler = Sampler.pndm) -> list[Image]:
+    def draw(
+        self, features: Tensor, seeds: Sequence[int], *, guidance: float = 7.5, steps: int = 50, sampler: Sampler = Sampler.pndm
+    ) -> list[Image]:
         """Images of the states (B, n, H) that predicted their vokens, sampled together.
 
         Args:
@@ -110,7 +112,9 @@ def spread_slots(ids: Sequence[int], slot: int, images: Sequence[Tensor]) -> tup
     ([5, 9, 9, 6], {1: 'a', 2: 'b'})
     """
     if (slots := list(ids).count(slot)) != len(images):
-        raise MagicError(f"a prompt has {slots} places for images ({IMAGE_SLOT}) and {len(images)} images; give each image its place")
+        raise MagicError(
+            f"a prompt has {slots} places for images ({IMAGE_SLOT}) and {len(images)} images; give each image its place"
+        )
     spread: list[int] = []
     vectors: dict[int, Tensor] = {}
     remaining = iter(images)

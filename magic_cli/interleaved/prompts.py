@@ -53,9 +53,13 @@ class PromptSettings:
         names = _names("template", self.template)
         unknown = [name for name in names if name not in _FIELDS]
         if unknown:
-            raise SettingsError(f"prompt.template={self.template!r}: {{{unknown[0]}}} is unknown; it may hold {{system}}, {{history}} and {{parts}}")
+            raise SettingsError(
+                f"prompt.template={self.template!r}: {{{unknown[0]}}} is unknown; it may hold {{system}}, {{history}} and {{parts}}"
+            )
         if names.count("parts") != 1 or any(names.count(name) > 1 for name in names):
-            raise SettingsError(f"prompt.template={self.template!r}: must hold {{parts}} once, and {{system}} and {{history}} at most once")
+            raise SettingsError(
+                f"prompt.template={self.template!r}: must hold {{parts}} once, and {{system}} and {{history}} at most once"
+            )
         check_image(self.image)
 
     def render(self, parts: Sequence[Part], history: Sequence[Part]) -> list[Piece]:

@@ -106,18 +106,28 @@ class InterleaveSettings(RunOfTexts):
         if not isinstance(self.dataset, InterleavedDataset):
             raise SettingsError(f"dataset={self.dataset.name} holds no texts and images in turn; give --part or --items")
         if not self.decoding.needs_language_model or isinstance(self.decoding, ZeroCapSettings):
-            raise SettingsError(f"decoding={method_name(self.decoding)} reads no prompts with images; name another method, such as nucleus")
+            raise SettingsError(
+                f"decoding={method_name(self.decoding)} reads no prompts with images; name another method, such as nucleus"
+            )
         if tuple(self.decoding.guides) != Method.guides:
-            raise SettingsError(f"decoding.guides=[{','.join(self.decoding.guides)}]: only the last image steers here; leave it out")
+            raise SettingsError(
+                f"decoding.guides=[{','.join(self.decoding.guides)}]: only the last image steers here; leave it out"
+            )
         if isinstance(self.prompt, DialoguePrompt) and self.context is not Context.both:
-            raise SettingsError(f"context={self.context.value}: a dialogue's turns are told by their texts, so all of it must be seen; leave context out")
+            raise SettingsError(
+                f"context={self.context.value}: a dialogue's turns are told by their texts, so all of it must be seen; leave context out"
+            )
         if isinstance(self.prompt, DialoguePrompt) and self.context is not Context.both:
-            raise SettingsError(f"context={self.context.value}: in a dialogue each text opens a turn, so none can be left out; set context=both, or another prompt_form")
+            raise SettingsError(
+                f"context={self.context.value}: in a dialogue each text opens a turn, so none can be left out; set context=both, or another prompt_form"
+            )
         require("guidance", self.guidance, at_least=1, limit=1000)
         require("steps", self.steps, at_least=1, at_most=1000)
         require("max_new_tokens", self.max_new_tokens, at_least=1, at_most=MOST_TOKENS)
         if self.run.objective:
-            raise SettingsError(f"run.objective={self.run.objective}: texts with images are not evaluated; leave run.objective out")
+            raise SettingsError(
+                f"run.objective={self.run.objective}: texts with images are not evaluated; leave run.objective out"
+            )
         self.check_rules()
 
     @property
@@ -127,4 +137,9 @@ class InterleaveSettings(RunOfTexts):
     @property
     def models(self) -> dict[str, Any]:
         parts = self.interleaved_model
-        return {"language_model": parts.language_model, "vision": parts.vision, "diffusion": parts.diffusion, "image_text_model": self.image_text_model}
+        return {
+            "language_model": parts.language_model,
+            "vision": parts.vision,
+            "diffusion": parts.diffusion,
+            "image_text_model": self.image_text_model,
+        }

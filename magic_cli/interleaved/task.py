@@ -23,7 +23,10 @@ class InterleavedTask(WritingTask):
     """A text, an image or both for every step of every item."""
 
     text, texts, unit = "text", "texts with images", "item"
-    changed = ("item has changed since it was written and is written again", "items have changed since they were written and are written again")
+    changed = (
+        "item has changed since it was written and is written again",
+        "items have changed since they were written and are written again",
+    )
     dropped = ("item is no longer asked for; its text is moved to", "items are no longer asked for; their texts are moved to")
     untraced = ("item was written without trace earlier", "items were written without trace earlier")
     failed = ("item could not be written", "items could not be written")
@@ -64,7 +67,9 @@ class InterleavedTask(WritingTask):
             try:
                 item.truth(len(item.steps) - 1)
             except ValueError as missing:
-                raise Unwritable(f"{missing}, which history=gt puts before the next step; give it one, or set history=self") from None
+                raise Unwritable(
+                    f"{missing}, which history=gt puts before the next step; give it one, or set history=self"
+                ) from None
 
     def describe(self, item: InterleavedItem) -> dict[str, Any]:
         return {"id": item.id}
@@ -72,7 +77,13 @@ class InterleavedTask(WritingTask):
     def prediction(self, item: InterleavedItem, *, digest: str | None = None, text: str, **details: Any) -> dict[str, Any]:
         return {"id": item.id, "text": text, **details}
 
-    def record(self, item: InterleavedItem, answers: Sequence[Answer], pictures: Sequence[tuple[str, str] | None], digests: Mapping[Path, str]) -> dict[str, Any]:
+    def record(
+        self,
+        item: InterleavedItem,
+        answers: Sequence[Answer],
+        pictures: Sequence[tuple[str, str] | None],
+        digests: Mapping[Path, str],
+    ) -> dict[str, Any]:
         """An item's line of predictions.jsonl.
 
         Args:
@@ -92,7 +103,11 @@ class InterleavedTask(WritingTask):
     def check(self, prediction: Mapping[str, Any]) -> str | None:
         steps = prediction.get("steps")
         is_sound = isinstance(steps, list) and all(isinstance(step, dict) and isinstance(step.get("text"), str) for step in steps)
-        return super().check(prediction) or (None if is_sound and all(map(_has_picture_name, steps)) else f"steps must be a list of answers, got {str(steps)[:60]!r}")
+        return super().check(prediction) or (
+            None
+            if is_sound and all(map(_has_picture_name, steps))
+            else f"steps must be a list of answers, got {str(steps)[:60]!r}"
+        )
 
     def still_holds(self, item: InterleavedItem, prediction: Mapping[str, Any]) -> bool:
         """Whether what its prompts held is the same, and the images that were drawn are still there."""
@@ -122,7 +137,9 @@ class InterleavedTask(WritingTask):
         return failure["id"]
 
     def line(self, item: InterleavedItem, prediction: Mapping[str, Any]) -> tuple[str, str]:
-        shown = [text for step in prediction["steps"] for text in (step["text"], f"[{step['image']}]" if step["image"] else "") if text]
+        shown = [
+            text for step in prediction["steps"] for text in (step["text"], f"[{step['image']}]" if step["image"] else "") if text
+        ]
         return item.id, " ".join(shown)
 
     def exports(self, items: Sequence[InterleavedItem], predictions: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
@@ -160,9 +177,13 @@ def _are_the_same(parts: Sequence[Part], records: Any) -> bool:
         if part.image is None:
             if part.as_record() != record:
                 return False
-        elif "image" not in record or part.once != record.get("once", False):
-            return False
-        elif "sha256" in record and part.image.is_file() and sha256(part.image) != record["sha256"]:
+        elif (
+            "image" not in record
+            or part.once != record.get("once", False)
+            or "sha256" in record
+            and part.image.is_file()
+            and sha256(part.image) != record["sha256"]
+        ):
             return False
     return True
 

@@ -1,7 +1,7 @@
 """What was trained, as a folder: the vokens' rows, the mapper, and what adapts the language model; nothing of the frozen models.
 
-    vokens.json           number of vokens, shape of the mapper, kind of adapter, the stage that it went through last
-    vokens.safetensors    rows.input, rows.output, mapper.*, and adapter.*, in float32
+vokens.json           number of vokens, shape of the mapper, kind of adapter, the stage that it went through last
+vokens.safetensors    rows.input, rows.output, mapper.*, and adapter.*, in float32
 """
 
 from __future__ import annotations
@@ -68,7 +68,9 @@ class TrainedVokens:
             weights = read_weights(folder / WEIGHTS)
             number, stage = int(config["num_vokens"]), str(config["stage"])
         except (JSONFault, KeyError, TypeError, ValueError, OSError) as error:
-            raise MagicError(f"{setting}: {file.name} or {WEIGHTS} cannot be read ({type(error).__name__}: {error}); train anew") from error
+            raise MagicError(
+                f"{setting}: {file.name} or {WEIGHTS} cannot be read ({type(error).__name__}: {error}); train anew"
+            ) from error
         files = {name: sha256(folder / name) for name in (CONFIG, WEIGHTS)}
         return cls(number, mapper, adapter, stage, weights, {"name": folder.name, "stage": stage, "files": files})
 
@@ -134,7 +136,9 @@ class TrainedVokens:
             give()
         except ModelFault as fault:
             text = fault.faults[0].text
-            raise SettingsError(f"{GROUP}.vokens={self.source.get('name')}: {what} were trained with other models ({text}); name the models that it was trained with") from None
+            raise SettingsError(
+                f"{GROUP}.vokens={self.source.get('name')}: {what} were trained with other models ({text}); name the models that it was trained with"
+            ) from None
 
 
 def trained_weights(rows: NewRows, mapper: VokenMapper, adapter: Adapter | None) -> dict[str, Tensor]:

@@ -32,7 +32,10 @@ class ImageReader(nn.Module):
         super().__init__()
         from transformers import Blip2QFormerModel, Blip2VisionModel, InstructBlipQFormerModel, InstructBlipVisionModel
 
-        kinds = {"blip-2": (Blip2VisionModel, Blip2QFormerModel), "instructblip": (InstructBlipVisionModel, InstructBlipQFormerModel)}
+        kinds = {
+            "blip-2": (Blip2VisionModel, Blip2QFormerModel),
+            "instructblip": (InstructBlipVisionModel, InstructBlipQFormerModel),
+        }
         vision_class, former_class = kinds[config.model_type]
         self.config = config
         self.vision_model = vision_class(config.vision_config)
@@ -42,7 +45,9 @@ class ImageReader(nn.Module):
         self._no_text = {} if config.model_type == "blip-2" else {"input_ids": None}
 
     @classmethod
-    def load(cls, folder: Path, hidden_size: int, *, projection: Path | None = None, dtype: torch.dtype = torch.float32) -> ImageReader:
+    def load(
+        cls, folder: Path, hidden_size: int, *, projection: Path | None = None, dtype: torch.dtype = torch.float32
+    ) -> ImageReader:
         """Read from a folder; the language model that may lie there, too, is left alone.
 
         Args:
@@ -83,7 +88,9 @@ class ImageReader(nn.Module):
         seen = self.vision_model(pixel_values=pixels.to(self.vision_model.dtype)).last_hidden_state
         queries = self.query_tokens.expand(len(pixels), -1, -1)
         mask = torch.ones(seen.shape[:2], dtype=torch.long, device=seen.device)
-        asked = self.qformer(query_embeds=queries, encoder_hidden_states=seen.to(queries.dtype), encoder_attention_mask=mask, **self._no_text)
+        asked = self.qformer(
+            query_embeds=queries, encoder_hidden_states=seen.to(queries.dtype), encoder_attention_mask=mask, **self._no_text
+        )
         return self.language_projection(asked.last_hidden_state[:, : self.num_vectors])
 
     def prepare(self, image: Image) -> np.ndarray:

@@ -14,9 +14,9 @@ from magic_cli.image_features.reading import Look, ReadImage
 from magic_cli.interleaved.pictures import picture_name, remove_others, save_picture
 from magic_cli.interleaved.prompts import Piece, step_prompt
 from magic_cli.interleaved.run_settings import ForceImage, History
+from magic_cli.runs.choices import method_name
 from magic_cli.runs.decoder import item_seed
 from magic_cli.runs.kinds import Unwritable
-from magic_cli.runs.choices import method_name
 from magic_cli.runs.writer import Outcome, Writer
 from magic_cli.terminal.wording import counted
 
@@ -72,7 +72,9 @@ class InterleavedWriter(Writer):
         self.model, models = load_interleaved_model(settings.interleaved_model, device=device, dtype=dtype, work=self.work)
         scorer = None
         if settings.decoding.needs_image:
-            scorer, models["image_text_model"] = load_image_text_model(settings.image_text_model, device=device, dtype=dtype, work=self.work)
+            scorer, models["image_text_model"] = load_image_text_model(
+                settings.image_text_model, device=device, dtype=dtype, work=self.work
+            )
         self.run.use_models(models)
         self.run.record(device=str(device), threads=torch.get_num_threads())
         language_model = self.model.language_model
@@ -83,7 +85,9 @@ class InterleavedWriter(Writer):
         self.model.drawing.check(settings.steps, settings.scheduler)
         number = len(self.model.voken_ids)
         if settings.force_image is not ForceImage.none and settings.max_new_tokens <= number:
-            raise SettingsError(f"max_new_tokens={settings.max_new_tokens}: an image takes {number} tokens, and force_image={settings.force_image.value} wants one; raise it")
+            raise SettingsError(
+                f"max_new_tokens={settings.max_new_tokens}: an image takes {number} tokens, and force_image={settings.force_image.value} wants one; raise it"
+            )
         way = language_model.prepare(
             decoding_len=settings.decoding.decoding_len,
             num_candidates=settings.decoding.num_candidates,
@@ -126,7 +130,9 @@ class InterleavedWriter(Writer):
     def _begin_story(self, item: InterleavedItem, images: Sequence[ReadImage]) -> _Story:
         paths = self.task.images(item)
         seen = self.viewer.see([image.views[0].prepared for image in images])
-        return _Story(item, {path: image.digest for path, image in zip(paths, images, strict=True)}, dict(zip(paths, seen, strict=True)))
+        return _Story(
+            item, {path: image.digest for path, image in zip(paths, images, strict=True)}, dict(zip(paths, seen, strict=True))
+        )
 
     def _take_step(self, stories: Sequence[_Story], number: int) -> None:
         """Write and draw the answers to one step of each story."""
@@ -190,7 +196,9 @@ class InterleavedWriter(Writer):
         text = "".join(piece if isinstance(piece, str) else self.model.slot_text for piece in pieces)
         images = [story.seen[piece] for piece in pieces if isinstance(piece, Path)]
         if self.settings.decoding.needs_image and not images:
-            raise Unwritable(f"decoding={method_name(self.settings.decoding)} looks at the last image before the answer, and there is none")
+            raise Unwritable(
+                f"decoding={method_name(self.settings.decoding)} looks at the last image before the answer, and there is none"
+            )
         try:
             prompt = self.model.prompt(text, [image.vectors for image in images])
         except MagicError as error:
@@ -198,7 +206,9 @@ class InterleavedWriter(Writer):
         room, length = self.settings.decoding.decoding_len, len(prompt.ids)
         least = len(self.model.voken_ids) + 1
         if length + least > room:
-            raise Unwritable(f"its prompt has {counted(length, 'token')}, which leaves no room for an answer in decoding.decoding_len={room}; shorten it, or see less: context=text, context=none")
+            raise Unwritable(
+                f"its prompt has {counted(length, 'token')}, which leaves no room for an answer in decoding.decoding_len={room}; shorten it, or see less: context=text, context=none"
+            )
         return prompt, images[-1].feature if images else None
 
     def _answer_of(self, story: _Story, number: int) -> tuple[Part, ...]:
@@ -218,6 +228,8 @@ class InterleavedWriter(Writer):
     def _tracer(self, stories: Sequence[_Story], number: int) -> OnStep:
         def trace(index: int, step: int, details: dict[str, Any]) -> None:
             texts = self.model.language_model.token_texts(details.get("token_ids", [details["choice"]]))
-            stories[index].trace.append({"id": stories[index].item.id, "answer": number + 1, "step": step, **details, "tokens": texts})
+            stories[index].trace.append(
+                {"id": stories[index].item.id, "answer": number + 1, "step": step, **details, "tokens": texts}
+            )
 
         return trace

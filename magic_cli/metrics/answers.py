@@ -21,7 +21,9 @@ class AnswerMetric(Metric):
     def require(self, corpora: Sequence[Corpus]) -> None:
         for corpus in corpora:
             if not corpus.answers:
-                raise MetricUnavailable(f"{self.name} compares the answers of `magic interleave` with the true ones, and {corpus.name} holds captions or stories")
+                raise MetricUnavailable(
+                    f"{self.name} compares the answers of `magic interleave` with the true ones, and {corpus.name} holds captions or stories"
+                )
         super().require(corpora)
 
     def nothing(self, corpus: Corpus, what: str) -> MetricUnavailable:
@@ -47,7 +49,12 @@ class AnswerTextMetric(AnswerMetric):
             values: list[list[Sequence[float]]] = [[] for _ in corpus.answers]
             for row, text, _ in pairs:
                 values[row].append(next(scores) if text else [0.0] * len(self.measures))
-            results.append([mean_of_items(measure, [[step[i] for step in steps] for steps in values]) for i, measure in enumerate(self.measures)])
+            results.append(
+                [
+                    mean_of_items(measure, [[step[i] for step in steps] for steps in values])
+                    for i, measure in enumerate(self.measures)
+                ]
+            )
         return results
 
     def score_texts(self, pairs: Sequence[tuple[str, str]]) -> Sequence[Sequence[float]]:
@@ -74,7 +81,12 @@ def _texts(answers: Sequence[Answer]) -> Iterator[tuple[str, str]]:
 
 def image_pairs(corpus: Corpus) -> list[tuple[int, Path, Path]]:
     """The row of its item, the drawn and the true image of each step that has both."""
-    return [(row, answer.image, answer.true_image) for row, answers in enumerate(corpus.answers) for answer in answers if answer.image and answer.true_image]
+    return [
+        (row, answer.image, answer.true_image)
+        for row, answers in enumerate(corpus.answers)
+        for answer in answers
+        if answer.image and answer.true_image
+    ]
 
 
 def by_item(num_items: int, rows: Sequence[int], values: Sequence[float]) -> list[list[float]]:

@@ -38,7 +38,7 @@ class Cider(Metric):
         tables = tables_of(*(corpus.tokenized for corpus in corpora))
         weights: dict[bytes, _Weights] = {}
         results = []
-        for corpus, ngrams in zip(corpora, tables.corpora, strict=True):
+        for ngrams in tables.corpora:
             images = np.bincount(ngrams.place, minlength=len(tables.sizes))
             key = images.tobytes()
             if key not in weights:

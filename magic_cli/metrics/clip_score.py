@@ -66,7 +66,9 @@ class ImageTextMetric(FeatureMetric):
     def _check_images(self, corpus: Corpus) -> None:
         """All image files are known and there."""
         folder = corpus.image_folder
-        remedy = f"add them, or name another folder than --images {folder}" if folder else "give their folder with --images FOLDER"
+        remedy = (
+            f"add them, or name another folder than --images {folder}" if folder else "give their folder with --images FOLDER"
+        )
         if corpus.titles:
             remedy += ", or --retrieved FILE for stories written without image"
         unknown = [name for name, file in zip(corpus.ids, corpus.images or [None] * len(corpus), strict=True) if file is None]

@@ -13,8 +13,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from magic_cli.metrics.base import Corpus, Measure, MetricUnavailable, Scores
-from magic_cli.metrics.text import says_something
 from magic_cli.metrics.encoders import EncoderMetric, EncoderSource
+from magic_cli.metrics.text import says_something
 
 
 @dataclass

@@ -32,7 +32,9 @@ Features = Callable[[Sequence[Path]], np.ndarray]
 """From image files to (N, E) features."""
 
 
-def frechet_distance(true: np.ndarray, drawn: np.ndarray, true_weights: np.ndarray | None = None, drawn_weights: np.ndarray | None = None) -> float:
+def frechet_distance(
+    true: np.ndarray, drawn: np.ndarray, true_weights: np.ndarray | None = None, drawn_weights: np.ndarray | None = None
+) -> float:
     r"""Squared Frechet distance of two normal distributions: |m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)).
 
     With C1 = A'A and C2 = B'B the last trace is the sum of the singular values of AB', which is exact where images are few and the
@@ -93,7 +95,9 @@ class Frechet(AnswerMetric):
         for corpus in corpora:
             pairs = image_pairs(corpus)
             if len(pairs) < 2:
-                raise MetricUnavailable(f"{self.name} compares distributions of images: {corpus.name} has {len(pairs)} drawn ones with true ones, and 2 are the fewest")
+                raise MetricUnavailable(
+                    f"{self.name} compares distributions of images: {corpus.name} has {len(pairs)} drawn ones with true ones, and 2 are the fewest"
+                )
             rows, drawn, true = zip(*pairs, strict=True)
             found.append((np.array(rows), of_files(true), of_files(drawn)))
         sizes = [len(corpus) for corpus in corpora]
@@ -114,12 +118,19 @@ class Frechet(AnswerMetric):
         """The mean of the distances within each item that has two true images or more."""
         found = []
         for corpus in corpora:
-            groups = [([a.image for a in answers if a.image], [a.true_image for a in answers if a.true_image]) for answers in corpus.answers]
+            groups = [
+                ([a.image for a in answers if a.image], [a.true_image for a in answers if a.true_image])
+                for answers in corpus.answers
+            ]
             for item, (drawn, true) in zip(corpus.ids, groups, strict=True):
                 if len(drawn) != len(true):
-                    raise MetricUnavailable(f"{self.name} compares as many drawn as true images of each story: {item} of {corpus.name} has {len(drawn)} and {len(true)}")
+                    raise MetricUnavailable(
+                        f"{self.name} compares as many drawn as true images of each story: {item} of {corpus.name} has {len(drawn)} and {len(true)}"
+                    )
             if all(len(true) < 2 for _, true in groups):
-                raise MetricUnavailable(f"{self.name} compares the images of a story, two or more of each kind: no story of {corpus.name} has them")
+                raise MetricUnavailable(
+                    f"{self.name} compares the images of a story, two or more of each kind: no story of {corpus.name} has them"
+                )
             values = [[frechet_distance(of_files(true), of_files(drawn))] if len(true) > 1 else [] for drawn, true in groups]
             found.append(mean_of_items(self.measure(), values))
         return found
@@ -167,7 +178,12 @@ class Fid(Frechet, ImageNetworkMetric):
         return self.network().features
 
     def facts(self) -> dict[str, Any]:
-        return {"source": "Heusel et al. 2017", "covariance": "unbiased", "pairs": "steps with a drawn and a true image", **self.network_facts()}
+        return {
+            "source": "Heusel et al. 2017",
+            "covariance": "unbiased",
+            "pairs": "steps with a drawn and a true image",
+            **self.network_facts(),
+        }
 
 
 @dataclass
@@ -179,7 +195,9 @@ class StoryFid(Fid):
     """
 
     name: ClassVar[str] = "story_fid"
-    measures: ClassVar[tuple[Measure, ...]] = (Measure("story_fid", "story FID", 0.0, _INFINITE, higher_is_better=False, scale=1.0),)
+    measures: ClassVar[tuple[Measure, ...]] = (
+        Measure("story_fid", "story FID", 0.0, _INFINITE, higher_is_better=False, scale=1.0),
+    )
     stories: ClassVar[bool] = True
 
 
@@ -193,7 +211,9 @@ class FidTorchvision(Fid):
 
     name: ClassVar[str] = "fid_torchvision_inception_v3"
     measures: ClassVar[tuple[Measure, ...]] = (
-        Measure("fid_torchvision_inception_v3", "FID (torchvision Inception v3)", 0.0, _INFINITE, higher_is_better=False, scale=1.0),
+        Measure(
+            "fid_torchvision_inception_v3", "FID (torchvision Inception v3)", 0.0, _INFINITE, higher_is_better=False, scale=1.0
+        ),
     )
     kind: ClassVar[WeightsFile] = WeightsFile.torchvision
 
@@ -203,7 +223,9 @@ class FidImageText(Frechet, FeatureMetric):
     """The same by the image features of the image-text model; the measure has the model's name: ``fid_clip_vit_base_patch32``."""
 
     name: ClassVar[str] = "fid_image_text"
-    measures: ClassVar[tuple[Measure, ...]] = (Measure("fid_image_text", "FID (image-text model)", 0.0, _INFINITE, higher_is_better=False, scale=1.0),)
+    measures: ClassVar[tuple[Measure, ...]] = (
+        Measure("fid_image_text", "FID (image-text model)", 0.0, _INFINITE, higher_is_better=False, scale=1.0),
+    )
 
     def image_features(self) -> Features:
         kills, features = num_kills(), self.features()
@@ -212,10 +234,23 @@ class FidImageText(Frechet, FeatureMetric):
     def measure(self) -> Measure:
         model = self.features().name
         [measure] = self.measures
-        return replace(measure, key=measure.key.replace("image_text", _word(model)), label=measure.label.replace("image-text model", model)) if model else measure
+        return (
+            replace(
+                measure,
+                key=measure.key.replace("image_text", _word(model)),
+                label=measure.label.replace("image-text model", model),
+            )
+            if model
+            else measure
+        )
 
     def facts(self) -> dict[str, Any]:
-        return {"source": "Heusel et al. 2017", "covariance": "unbiased", "pairs": "steps with a drawn and a true image", "features": "not normalised"}
+        return {
+            "source": "Heusel et al. 2017",
+            "covariance": "unbiased",
+            "pairs": "steps with a drawn and a true image",
+            "features": "not normalised",
+        }
 
 
 @dataclass

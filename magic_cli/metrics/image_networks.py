@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-
 class WeightsFile(Enum):
     """Which network a file of weights is for."""
 
@@ -71,7 +70,9 @@ class NetworkFeatures:
         """What metrics.json says of the network; empty until it is loaded."""
         return self._loaded[1] if self._loaded is not None else {}
 
-    def _of(self, files: Sequence[Path], known: dict[Path, np.ndarray], encode: Callable[[Sequence[Image]], Tensor]) -> np.ndarray:
+    def _of(
+        self, files: Sequence[Path], known: dict[Path, np.ndarray], encode: Callable[[Sequence[Image]], Tensor]
+    ) -> np.ndarray:
         return remember(known, files, lambda batch: encode(open_all(batch)), self._batch_size, unit="image", kills=num_kills())
 
     def _network(self) -> ImageNetwork:
@@ -92,7 +93,9 @@ class ImageNetworkMetric(Metric):
 
     def __post_init__(self) -> None:
         if self.weights and not os.path.isfile(expanded(self.weights)):
-            raise SettingsError(f"metrics.{self.name}.weights={self.weights}: no such file (looked at {expanded(self.weights).absolute()})")
+            raise SettingsError(
+                f"metrics.{self.name}.weights={self.weights}: no such file (looked at {expanded(self.weights).absolute()})"
+            )
 
     def connect(self, network: NetworkFeatures) -> None:
         """Use this network; metrics may share it."""

@@ -91,5 +91,7 @@ class InceptionScoreTorchvision(InceptionScore):
     """
 
     name: ClassVar[str] = "inception_score_torchvision_inception_v3"
-    measures: ClassVar[tuple[Measure, ...]] = (Measure("inception_score_torchvision_inception_v3", "IS (torchvision Inception v3)", 1.0, 1000.0, scale=1.0),)
+    measures: ClassVar[tuple[Measure, ...]] = (
+        Measure("inception_score_torchvision_inception_v3", "IS (torchvision Inception v3)", 1.0, 1000.0, scale=1.0),
+    )
     kind: ClassVar[WeightsFile] = WeightsFile.torchvision

@@ -78,12 +78,16 @@ class Mauve(EncoderMetric):
 
     def require(self, corpora: Sequence[Corpus]) -> None:
         if importlib.util.find_spec("mauve") is None:
-            raise MetricUnavailable("mauve needs the package mauve-text, which is GPL-3 and does not come with magic; pip install mauve-text")
+            raise MetricUnavailable(
+                "mauve needs the package mauve-text, which is GPL-3 and does not come with magic; pip install mauve-text"
+            )
         for corpus in corpora:
             _check_complete(corpus)
         compared = [corpus for corpus in corpora if all(corpus.references)]
         if not compared:
-            raise MetricUnavailable("mauve compares stories with those that people wrote, and none are given; use titles with stories")
+            raise MetricUnavailable(
+                "mauve compares stories with those that people wrote, and none are given; use titles with stories"
+            )
         for corpus in compared:
             self._check_size(corpus)
 
@@ -100,7 +104,9 @@ class Mauve(EncoderMetric):
 
     def _check_size(self, corpus: Corpus) -> None:
         if len(corpus) < FEWEST_TEXTS:
-            raise MetricUnavailable(f"mauve compares distributions: {corpus.name} has {counted(len(corpus), 'story', 'stories')}, and {FEWEST_TEXTS} are the fewest")
+            raise MetricUnavailable(
+                f"mauve compares distributions: {corpus.name} has {counted(len(corpus), 'story', 'stories')}, and {FEWEST_TEXTS} are the fewest"
+            )
         if self.num_buckets is not None and self.num_buckets > 2 * len(corpus):
             raise MetricUnavailable(
                 f"metrics.mauve.num_buckets={self.num_buckets}: more clusters than texts, {corpus.name} and people have {len(corpus)} stories each; "

@@ -16,9 +16,9 @@ import numpy as np
 
 from magic_cli.errors import MOST_SECONDS, SettingsError, require
 from magic_cli.metrics.base import Corpus, Measure, Metric, Scores
-from magic_cli.metrics.java.runtime import Java, JavaFailed, JavaProcess, JavaProgram, find_java, temporary_folder, tool_file
-from magic_cli.metrics.java.process import most_telling_line
 from magic_cli.metrics.java.meteor_phrases import TABLE, filter_phrases
+from magic_cli.metrics.java.process import most_telling_line
+from magic_cli.metrics.java.runtime import Java, JavaFailed, JavaProcess, JavaProgram, find_java, temporary_folder, tool_file
 from magic_cli.terminal.progress import progress
 
 NUM_STATISTICS = 23
@@ -78,7 +78,9 @@ class Meteor(Metric):
         java = find_java(self.java_home)
         with temporary_folder("METEOR") as folder:
             texts = (text for one in tokens for group in (one.captions, *one.references) for text in group)
-            return self._score(java, filter_phrases(texts, folder, java=java, timeout=self.timeout), scored, [len(corpus) for corpus in corpora])
+            return self._score(
+                java, filter_phrases(texts, folder, java=java, timeout=self.timeout), scored, [len(corpus) for corpus in corpora]
+            )
 
     def _score(self, java: Java, table: Path, scored: Sequence[str], sizes: Sequence[int]) -> list[list[Scores]]:
         """Scores of corpora of these sizes from the questions of all their items."""

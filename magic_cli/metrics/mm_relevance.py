@@ -56,7 +56,10 @@ class MmRelevance(AnswerMetric, FeatureMetric):
             both = [pair for item in groups for group in item for pair in group if None not in pair]
             elements = list(dict.fromkeys(element for pair in both for element in pair))
             texts, images = ([element for element in elements if isinstance(element, kind)] for kind in (str, Path))
-            rows = [*(features.of_texts(texts, kills=kills) if texts else ()), *(features.of_images(images, kills=kills) if images else ())]
+            rows = [
+                *(features.of_texts(texts, kills=kills) if texts else ()),
+                *(features.of_images(images, kills=kills) if images else ()),
+            ]
             vectors = {element: _unit(row) for element, row in zip([*texts, *images], rows, strict=True)}
             values = [[_value(group, vectors) for group in item] for item in groups]
             results.append([mean_of_items(self.measures[0], values)])
@@ -113,7 +116,9 @@ def _elements(text: str | None, image: Path | None) -> list[Element | None]:
 
 
 def _value(group: Sequence[Pair], vectors: dict[Element, np.ndarray]) -> float:
-    similarity = sum(float(vectors[written] @ vectors[true]) for written, true in group if written is not None and true is not None)
+    similarity = sum(
+        float(vectors[written] @ vectors[true]) for written, true in group if written is not None and true is not None
+    )
     return f_score(similarity, *(sum(pair[side] is not None for pair in group) for side in (0, 1)))
 
 

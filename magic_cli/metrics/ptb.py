@@ -12,11 +12,22 @@ from itertools import chain
 from pathlib import Path
 
 from magic_cli.metrics.base import Corpus, Tokenized
-from magic_cli.metrics.java.runtime import Java, JavaFailed, JavaProgram, find_java, no_room, run_java, temporary_folder, tool_file
+from magic_cli.metrics.java.runtime import (
+    Java,
+    JavaFailed,
+    JavaProgram,
+    find_java,
+    no_room,
+    run_java,
+    temporary_folder,
+    tool_file,
+)
 from magic_cli.metrics.text import collapsed
 from magic_cli.terminal.wording import counted
 
-_PUNCTUATION = frozenset("'' ' `` ` -LRB- -RRB- -LCB- -RCB- . ? ! , : - -- ... ;".split())
+_PUNCTUATION = frozenset(
+    ["''", "'", "``", "`", "-LRB-", "-RRB-", "-LCB-", "-RCB-", ".", "?", "!", ",", ":", "-", "--", "...", ";"]
+)
 """Tokens that the COCO evaluation drops. Brackets come out in lower case and so are kept."""
 
 _OPTIONS = ("-Xmx1G", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")  # it runs about a second: start fast
@@ -78,7 +89,9 @@ def tokenize_texts(texts: Sequence[tuple[str, ...]], *, java: Java, timeout: flo
     lines = output.split("\n")
     expected = sum(max(1, len(text)) for text in texts)
     if lines.pop() or len(lines) != expected:
-        raise JavaFailed(f"{program.name}: gave {counted(len(lines), 'line')} for {counted(expected, 'caption')}; please report this with them")
+        raise JavaFailed(
+            f"{program.name}: gave {counted(len(lines), 'line')} for {counted(expected, 'caption')}; please report this with them"
+        )
     kept = iter([" ".join(token for token in line.rstrip().split(" ") if token not in _PUNCTUATION) for line in lines])
     return [tuple(next(kept) for _ in text or [""])[: len(text)] for text in texts]
 

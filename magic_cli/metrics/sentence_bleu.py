@@ -83,8 +83,14 @@ class BleuCharacters(SentenceBleu):
     """BLEU-1 and BLEU-2 by characters, as released."""
 
     name: ClassVar[str] = "bleu_characters"
-    measures: ClassVar[tuple[Measure, ...]] = tuple(Measure(f"bleu_characters_{n}", f"BLEU-{n} (characters)", 0.0, 1.0) for n in ORDERS)
+    measures: ClassVar[tuple[Measure, ...]] = tuple(
+        Measure(f"bleu_characters_{n}", f"BLEU-{n} (characters)", 0.0, 1.0) for n in ORDERS
+    )
     split: ClassVar[Callable[[str], Sequence[str]]] = staticmethod(str)
 
     def facts(self) -> dict[str, Any]:
-        return {"numerics": "nltk 3.10 sentence_bleu, not smoothed", "tokens": "characters, as the released code of MiniGPT-5", "empty_texts": 0.0}
+        return {
+            "numerics": "nltk 3.10 sentence_bleu, not smoothed",
+            "tokens": "characters, as the released code of MiniGPT-5",
+            "empty_texts": 0.0,
+        }

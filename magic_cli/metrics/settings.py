@@ -35,10 +35,25 @@ OF_ANSWERS: tuple[type[Metric], ...] = (
 
 METRICS: dict[str, type[Metric]] = {
     metric.name: metric
-    for metric in (Bleu, Meteor, RougeL, Cider, Spice, ClipScore, RefClipScore, Repetition, Coherence, MiniLmCoherence, Mauve, *OF_ANSWERS)
+    for metric in (
+        Bleu,
+        Meteor,
+        RougeL,
+        Cider,
+        Spice,
+        ClipScore,
+        RefClipScore,
+        Repetition,
+        Coherence,
+        MiniLmCoherence,
+        Mauve,
+        *OF_ANSWERS,
+    )
 }
 
-MEASURES: dict[str, tuple[str, Measure]] = {measure.key: (name, measure) for name, metric in METRICS.items() for measure in metric.measures}
+MEASURES: dict[str, tuple[str, Measure]] = {
+    measure.key: (name, measure) for name, metric in METRICS.items() for measure in metric.measures
+}
 """Every measure by its key in metrics.json, with the name of its metric."""
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 
-_CONTROL_CHARACTERS = (*range(0x00, 0x20), *range(0x7F, 0xA0))
+_CONTROL_CHARACTERS = (*range(0x20), *range(0x7F, 0xA0))
 _SURROGATES = range(0xD800, 0xE000)
 _REPLACEMENTS = dict.fromkeys(_CONTROL_CHARACTERS, " ") | dict.fromkeys(_SURROGATES, "\N{REPLACEMENT CHARACTER}")
 

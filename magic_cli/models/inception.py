@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torchvision.models import inception as blocks
 from torchvision.models import Inception_V3_Weights
+from torchvision.models import inception as blocks
 from torchvision.transforms.functional import resize, to_tensor
 
 from magic_cli.errors import MagicError
@@ -43,7 +43,10 @@ class InceptionNetwork:
         _load(network, weights, of_2015=of_2015)
         self._network = network.eval().requires_grad_(False).to(device)
         self._head, network.fc, network.AuxLogits = network.fc, nn.Identity(), None
-        self._facts = {"network": "Inception 2015" if of_2015 else "torchvision Inception v3", "weights": {"file": weights.name, "sha256": sha256(weights)}}
+        self._facts = {
+            "network": "Inception 2015" if of_2015 else "torchvision Inception v3",
+            "weights": {"file": weights.name, "sha256": sha256(weights)},
+        }
 
     def facts(self) -> dict[str, Any]:
         """What metrics.json says of it."""
@@ -65,7 +68,9 @@ class InceptionNetwork:
         """(1, 3, 299, 299) as the network was trained on."""
         if not self._of_2015:
             return Inception_V3_Weights.IMAGENET1K_V1.transforms()(image)[None]
-        pixels = (to_tensor(resize(image, _SHORT_SIDE) if scaled else image) * 255).byte().float()[None]  # cut off as torchmetrics does
+        pixels = (
+            (to_tensor(resize(image, _SHORT_SIDE) if scaled else image) * 255).byte().float()[None]
+        )  # cut off as torchmetrics does
         return (functional.interpolate(pixels, (SIDE, SIDE), mode="bilinear", align_corners=False, antialias=True) - 128) / 128
 
 
@@ -75,13 +80,17 @@ def _load(network: nn.Module, weights: Path, *, of_2015: bool) -> None:
         state = torch.load(weights, map_location="cpu", weights_only=True)
         network.load_state_dict(state)
     except (pickle.UnpicklingError, EOFError, OSError, RuntimeError, TypeError, AttributeError, KeyError, ValueError) as error:
-        raise MagicError(f"{weights}: is no file of weights of {kind} ({str(error).splitlines()[0][:120]}); download it again") from error
+        raise MagicError(
+            f"{weights}: is no file of weights of {kind} ({str(error).splitlines()[0][:120]}); download it again"
+        ) from error
 
 
 def _network_of_2015() -> nn.Module:
     network = blocks.Inception3(num_classes=1008, aux_logits=False, transform_input=False, init_weights=False)
     network.Mixed_5b, network.Mixed_5c, network.Mixed_5d = _A(192, 32), _A(256, 64), _A(288, 64)
-    network.Mixed_6b, network.Mixed_6c, network.Mixed_6d, network.Mixed_6e = (_C(768, channels) for channels in (128, 160, 160, 192))
+    network.Mixed_6b, network.Mixed_6c, network.Mixed_6d, network.Mixed_6e = (
+        _C(768, channels) for channels in (128, 160, 160, 192)
+    )
     network.Mixed_7b, network.Mixed_7c = _E(1280), _LastE(2048)
     return network
 

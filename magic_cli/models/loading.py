@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from magic_cli.errors import MagicError
-from magic_cli.models.language.bodies import OTHER_MODEL, causal_faults, find_body, num_embeddings
 from magic_cli.models.faults import Fault, ModelFault, refuse, some
+from magic_cli.models.language.bodies import OTHER_MODEL, causal_faults, find_body, num_embeddings
 from magic_cli.models.language.gguf_files import SUFFIX, forget_quantisation, gguf_source, no_progress
+from magic_cli.models.language.tokens import DEFAULT_START_TOKEN, Tokens
 from magic_cli.models.reading import instead_of, model_folder, reading, tell
 from magic_cli.models.sources import describe_source, fetch, weights_digest
 from magic_cli.models.tokenizers import beyond_faults, read_tokenizer, tokens_beyond
-from magic_cli.models.language.tokens import DEFAULT_START_TOKEN, Tokens
 from magic_cli.models.weights import number_faults, read_pretrained
 from magic_cli.models.work_counter import WorkCounter
 
@@ -52,7 +52,9 @@ def quiet_libraries() -> None:
         MagicError: Python runs without docstrings, which transformers reads when it is imported.
     """
     if sys.flags.optimize > 1:
-        raise MagicError("Python runs without docstrings (PYTHONOPTIMIZE=2 or -OO), and transformers cannot be loaded without; set PYTHONOPTIMIZE=1, or unset it")
+        raise MagicError(
+            "Python runs without docstrings (PYTHONOPTIMIZE=2 or -OO), and transformers cannot be loaded without; set PYTHONOPTIMIZE=1, or unset it"
+        )
     import transformers
 
     transformers.utils.logging.set_verbosity_error()
@@ -74,8 +76,8 @@ def load_language_model(
     Raises:
         MagicError: It cannot be had or read, or is not fit for use.
     """
-    from magic_cli.models.language.language_model import HuggingFaceLanguageModel
     from magic_cli.models.fast.lean_modules import make_lean
+    from magic_cli.models.language.language_model import HuggingFaceLanguageModel
 
     model, tokenizer, description = read_causal_model(settings, dtype=dtype, check=check)
     with reading(settings):
@@ -211,7 +213,11 @@ def _load_open_clip(settings: Any, **options: Any) -> tuple[ImageTextModel, dict
     if settings.path:
         return model, describe_source(settings, Path(settings.source))
     # the package keeps its files to itself, so the weights themselves are hashed
-    return model, {"name": f"{settings.name}/{settings.pretrained}", "revision": None, "weights_sha256": weights_digest(model.model)}
+    return model, {
+        "name": f"{settings.name}/{settings.pretrained}",
+        "revision": None,
+        "weights_sha256": weights_digest(model.model),
+    }
 
 
 def _load_embedded(settings: Any, **options: Any) -> tuple[ImageTextModel, dict[str, Any]]:

@@ -24,7 +24,9 @@ def model_folder(settings: Any) -> Path:
         if folder.is_file() and folder.suffix == SUFFIX and settings.group == "language_model":
             return folder
         if not (folder / "config.json").is_file():
-            raise MagicError(f"{settings.group}.path={settings.path}: has no config.json; name a folder that save_pretrained wrote")
+            raise MagicError(
+                f"{settings.group}.path={settings.path}: has no config.json; name a folder that save_pretrained wrote"
+            )
         return folder
     if settings.name == EMBEDDED:
         return embedded_folder(settings)
@@ -68,9 +70,7 @@ def reading(settings: Any) -> Iterator[None]:
         reason = f"{type(error).__name__}: {' '.join(lines)[:160]}"
         instead = instead_of(settings)
         if settings.path:
-            raise MagicError(
-                f"{place}: cannot be loaded ({reason}); name a complete model of this kind, or {instead}"
-            ) from error
+            raise MagicError(f"{place}: cannot be loaded ({reason}); name a complete model of this kind, or {instead}") from error
         if settings.name == EMBEDDED:
             raise MagicError(f"{place}: cannot be loaded ({reason}); reinstall magic") from error
         tried = "the cache and the hub" if getattr(settings, "pretrained", None) else "its files"

@@ -65,7 +65,9 @@ class ModelSource:
             raise SettingsError(f"{self.group}.path or {self.group}.name must name a model")
         if self.path and not expanded(self.path, f"{self.group}.path").exists():
             place = expanded(self.path, f"{self.group}.path").absolute()
-            raise SettingsError(f"{self.group}.path={self.path}: no such {self.path_is} (looked at {place}); correct the path, or set it to null to use {self.name}")
+            raise SettingsError(
+                f"{self.group}.path={self.path}: no such {self.path_is} (looked at {place}); correct the path, or set it to null to use {self.name}"
+            )
 
     @property
     def source(self) -> str:
@@ -126,7 +128,9 @@ class DefaultImageTextModel(DecodingModelSource):
             require("logit_scale", self.logit_scale, above=0, floor=0.001, limit=100_000, prefix=self.group)
         from_hub = self.family in (Family.huggingface_clip, Family.siglip) or str(self.name).startswith("hf-hub:")
         if self.revision != "main" and not from_hub:
-            raise SettingsError(f"{self.group}.revision={self.revision}: only models of the hub have revisions, not {self.family.value}")
+            raise SettingsError(
+                f"{self.group}.revision={self.revision}: only models of the hub have revisions, not {self.family.value}"
+            )
         if self.pretrained and self.family is not Family.open_clip:
             raise SettingsError(f"{self.group}.pretrained={self.pretrained}: only open_clip has it, not {self.family.value}")
 

@@ -86,7 +86,11 @@ def locate(settings: Any) -> None:
         MagicError: They are not to be had.
     """
     family = getattr(settings, "family", None)
-    if settings.path or settings.name in (EMBEDDED, SMOLLM2) or (family is not None and family.value not in ("huggingface_clip", "siglip")):
+    if (
+        settings.path
+        or settings.name in (EMBEDDED, SMOLLM2)
+        or (family is not None and family.value not in ("huggingface_clip", "siglip"))
+    ):
         return
     fetch(settings.name, revision=settings.revision, setting=settings.group, instead=getattr(settings, "instead", None))
 
@@ -123,7 +127,11 @@ def is_read(file: str) -> bool:
 def only_read(description: Any) -> Any:
     """A description that an earlier start wrote down, which may hold files that do not count."""
     files = description.get("files") if isinstance(description, dict) else None
-    return {**description, "files": {name: digest for name, digest in files.items() if is_read(name)}} if isinstance(files, dict) else description
+    return (
+        {**description, "files": {name: digest for name, digest in files.items() if is_read(name)}}
+        if isinstance(files, dict)
+        else description
+    )
 
 
 def weights_digest(module: Any) -> str:

@@ -67,7 +67,9 @@ def load_pooled_encoder(source: Any, *, device: torch.device) -> tuple[PooledEnc
     """
     model, tokenizer, facts, lacking = _load(source, device=device)
     if lacking or getattr(model, "pooler", None) is None:
-        raise MagicError(f"{source.group}: {source.source} has no trained pooler, so its pooled output means nothing; name a SimCSE model, or {source.instead}")
+        raise MagicError(
+            f"{source.group}: {source.source} has no trained pooler, so its pooled output means nothing; name a SimCSE model, or {source.instead}"
+        )
     return PooledEncoder(model, tokenizer), facts
 
 
@@ -90,7 +92,11 @@ def _load(source: Any, *, device: torch.device) -> tuple[Any, Any, dict[str, Any
     from transformers import AutoModel, AutoTokenizer
 
     quiet_libraries()
-    folder = model_folder(source) if source.path else fetch(source.name, revision=source.revision, setting=source.group, instead=source.instead)
+    folder = (
+        model_folder(source)
+        if source.path
+        else fetch(source.name, revision=source.revision, setting=source.group, instead=source.instead)
+    )
     where = {"pretrained_model_name_or_path": folder}
     with reading(source):
         tokenizer, faults = read_tokenizer(folder, lambda: AutoTokenizer.from_pretrained(folder))
@@ -108,7 +114,9 @@ def _in_batches(ids: Sequence[Sequence[int]], encode: Any, model: Any) -> np.nda
         for start in range(0, len(order), _BATCH):
             chosen = order[start : start + _BATCH]
             width = max(len(ids[i]) for i in chosen)
-            batch = torch.tensor([[*ids[i], *[0] * (width - len(ids[i]))] for i in chosen], device=model.device)  # (B, T), right-padded
+            batch = torch.tensor(
+                [[*ids[i], *[0] * (width - len(ids[i]))] for i in chosen], device=model.device
+            )  # (B, T), right-padded
             mask = torch.tensor([[1] * len(ids[i]) + [0] * (width - len(ids[i])) for i in chosen], device=model.device)
             rows |= dict(zip(chosen, encode(batch, mask).float().cpu().numpy(), strict=True))
             bar.update(len(chosen))

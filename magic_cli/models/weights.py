@@ -118,7 +118,9 @@ def strip_prefix(weights: Mapping[str, Tensor], needed: Collection[str], base: s
     name, new = changed
     inside = "".join(f"{part}." for part in _WRAPPERS if part in name.split("."))
     whole = name.removesuffix(new) if name.endswith(new) else prefix + inside
-    names = sorted(weights, key=lambda name: renamed[name] != name)  # where two come to have one name, the one with the prefix counts
+    names = sorted(
+        weights, key=lambda name: renamed[name] != name
+    )  # where two come to have one name, the one with the prefix counts
     return whole, {renamed[name]: weights[name] for name in names}
 
 

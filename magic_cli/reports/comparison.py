@@ -118,7 +118,9 @@ def compare(paper: Paper, row: PaperRow, measured: Measured, key: str) -> Compar
     else:
         found = values(runs, key)
         printed = [_rounded(value * measure.scale, digits) for value in found] if len(found) == len(runs) else []
-    return Comparison(measure, _rounded(statistics.mean(printed), digits) if printed else None, expected, _deviation(measure, runs, digits))
+    return Comparison(
+        measure, _rounded(statistics.mean(printed), digits) if printed else None, expected, _deviation(measure, runs, digits)
+    )
 
 
 def _deviation(measure: PaperMeasure, runs: Runs, digits: int) -> Decimal | None:

@@ -23,7 +23,9 @@ def contact_sheet(results: Sequence[Mapping[str, Any]], folder: Path, *, total: 
     """
     shown = counted(len(results), "query", "queries") if len(results) == total else f"the first {len(results)} of {total} queries"
     sections = "\n".join(_section(result, folder, embedded) for result in results)
-    return document("Retrieved images", f"<p>{shown}; below each image its id and its cosine with the query.</p>\n{sections}", _STYLE)
+    return document(
+        "Retrieved images", f"<p>{shown}; below each image its id and its cosine with the query.</p>\n{sections}", _STYLE
+    )
 
 
 def _section(result: Mapping[str, Any], folder: Path, embedded: bool) -> str:

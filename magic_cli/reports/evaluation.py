@@ -37,7 +37,9 @@ def _notes(documents: Sequence[Mapping[str, Any]]) -> list[str]:
         counts = [f"{counted(document['n'], noun)} scored"]
         counts += [f"{counted(document[key], noun)} {words}" for key, (noun, words) in told.items() if document[key]]
         notes.append(f"{document['system']}: {'; '.join([*counts, *document['notes']])}")
-    notes += dict.fromkeys(_model_note(document) for document in documents if (_JUDGED | _JUDGED_ANSWERS) & document["metrics"].keys())
+    notes += dict.fromkeys(
+        _model_note(document) for document in documents if (_JUDGED | _JUDGED_ANSWERS) & document["metrics"].keys()
+    )
     for name, reason in dict.fromkeys((name, why) for document in documents for name, why in document["not_run"].items()):
         notes.append(f"{name} not run: {reason}")
     if any("cider" in document["metrics"] for document in documents):
@@ -98,7 +100,14 @@ def comparison_table(comparison: Mapping[str, Any], documents: Sequence[Mapping[
     """
     first, *others = comparison["systems"]
     several = len(others) > 1
-    columns = ["measure", first, "the other" if several else others[0], "difference", f"{100 * comparison['confidence']:g} % interval", "p"]
+    columns = [
+        "measure",
+        first,
+        "the other" if several else others[0],
+        "difference",
+        f"{100 * comparison['confidence']:g} % interval",
+        "p",
+    ]
     columns += ["p (Holm)"] if several else []
     body = tuple(
         Row((

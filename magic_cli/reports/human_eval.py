@@ -8,7 +8,6 @@ from typing import Any
 from magic_cli.reports.tables import Cell, Column, Row, Table
 from magic_cli.terminal.wording import counted
 
-
 _UNKNOWN: dict[str, Any] = {"mean": None, "low": None, "high": None}
 
 
@@ -36,9 +35,13 @@ def _means(document: Mapping[str, Any], labels: Mapping[str, str]) -> Table:
         f"intervals: bootstrap over titles, {sampled}."
     ]
     if document["open_questions"]:
-        notes.append(f"{counted(document['open_questions'], 'question was not answered and is', 'questions were not answered and are')} left out (incomplete=accept).")
+        notes.append(
+            f"{counted(document['open_questions'], 'question was not answered and is', 'questions were not answered and are')} left out (incomplete=accept)."
+        )
     records = [
-        {"table": "means", "system": name, "aspect": key, **found} for name, scores in document["systems"].items() for key, found in scores.items()
+        {"table": "means", "system": name, "aspect": key, **found}
+        for name, scores in document["systems"].items()
+        for key, found in scores.items()
     ]
     columns = (Column("system", is_label=True), *(Column(labels[key].lower()) for key in aspects))
     return Table("Human scores from 1 to 5", columns, tuple(rows), notes=tuple(notes), records=tuple(records))

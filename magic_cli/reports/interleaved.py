@@ -29,8 +29,12 @@ def interleaved_page(records: Sequence[Mapping[str, Any]], folder: Path, *, tota
 
 def _section(record: Mapping[str, Any], folder: Path, embedded: bool) -> str:
     steps = "\n".join(_step(number, step, folder, embedded) for number, step in enumerate(record["steps"], start=1))
-    past = f'<div class="step">\n<div><b>before</b>{_parts(record["history"], folder, embedded)}</div>\n</div>\n' if "history" in record else ""
-    return f'<section>\n<h2>{as_html(record["id"])}</h2>\n{past}{steps}\n</section>'
+    past = (
+        f'<div class="step">\n<div><b>before</b>{_parts(record["history"], folder, embedded)}</div>\n</div>\n'
+        if "history" in record
+        else ""
+    )
+    return f"<section>\n<h2>{as_html(record['id'])}</h2>\n{past}{steps}\n</section>"
 
 
 def _step(number: int, step: Mapping[str, Any], folder: Path, embedded: bool) -> str:

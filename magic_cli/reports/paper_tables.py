@@ -31,7 +31,11 @@ def build_tables(numbers: Sequence[str], measured: Measured, paper: Paper | None
 
 
 def _build(paper: Paper, table: PaperTable, measured: Measured) -> Table:
-    shown = [row for row in paper.rows.values() if row.section in table.sections and (row.cells or row.is_listed or measured.get(row.id))]
+    shown = [
+        row
+        for row in paper.rows.values()
+        if row.section in table.sections and (row.cells or row.is_listed or measured.get(row.id))
+    ]
     lines: list[Row] = []
     records: list[dict[str, Any]] = []
     was_measured = False
@@ -54,7 +58,12 @@ def _build(paper: Paper, table: PaperTable, measured: Measured) -> Table:
 
 def _lines(paper: Paper, row: PaperRow, runs: Runs, cells: Sequence[Comparison], *, opens_group: bool) -> list[Row]:
     """One line, or three if the row is measured, with a fourth for the deviation over several runs."""
-    n = {_MEASURED: counts(runs), _DEVIATION: f"{len(runs)} runs", _EXPECTED: "" if row.n is None else str(row.n), _DIFFERENCE: ""}
+    n = {
+        _MEASURED: counts(runs),
+        _DEVIATION: f"{len(runs)} runs",
+        _EXPECTED: "" if row.n is None else str(row.n),
+        _DIFFERENCE: "",
+    }
     kinds = (_MEASURED, *([_DEVIATION] if len(runs) > 1 else []), _EXPECTED, _DIFFERENCE) if runs else (_EXPECTED,)
     section = paper.sections[row.section]
     return [

@@ -49,7 +49,7 @@ def locate(places: Sequence[str], pairs: Sequence[str], paper: Paper | None = No
     Raises:
         SettingsError: Nothing is there, a row is not known, or it is not known which row a file is.
     """
-    located = Located({path: row for path, row in (_pair(pair, paper or load_paper()) for pair in pairs)})
+    located = Located(dict(_pair(pair, paper or load_paper()) for pair in pairs))
     if len(located.rows) < len(pairs):
         raise SettingsError("--row: a file was given for two rows; each file is one row")
     named = {path.resolve() for path in located.rows}
@@ -82,7 +82,9 @@ def row_of(path: Path) -> str | None:
     """
     if not is_run(path):
         return recognise(path)
-    return recognise(path, read_manifest(path / "manifest.json", remedy="delete this folder, or name others", needs=["identity"])["identity"])
+    return recognise(
+        path, read_manifest(path / "manifest.json", remedy="delete this folder, or name others", needs=["identity"])["identity"]
+    )
 
 
 def is_run(path: Path) -> bool:

@@ -136,7 +136,9 @@ def _folders(places: Sequence[str]) -> list[Path]:
 
 
 def _read(folder: Path, metric: str) -> Run:
-    manifest = read_manifest(folder / "manifest.json", remedy="delete this folder, or name others", needs=["identity", "status", "counts"])
+    manifest = read_manifest(
+        folder / "manifest.json", remedy="delete this folder, or name others", needs=["identity", "status", "counts"]
+    )
     file, again = folder / METRICS, f"delete it, and run `magic evaluate {folder}` again"
     document = read_scores(file, remedy=again, needs=["metrics", "n"]) if file.is_file() else None
     if document is not None and metric in document["metrics"]:

@@ -24,7 +24,9 @@ def check_plotting(sweep: Sweep) -> None:
         MagicError: matplotlib is missing, nothing varies, or no point has a value.
     """
     if sweep.best is None:
-        raise SettingsError(f"--plot: no point has a value of {sweep.metric} of all its runs; finish and evaluate them, or leave --plot out to see which")
+        raise SettingsError(
+            f"--plot: no point has a value of {sweep.metric} of all its runs; finish and evaluate them, or leave --plot out to see which"
+        )
     if not sweep.names:
         raise SettingsError("--plot: all runs have the same settings, so there is nothing to draw; name the runs of a sweep")
     if importlib.util.find_spec("matplotlib") is None:
@@ -134,7 +136,9 @@ def _lines(sweep: Sweep) -> Any:
         is_scale = all(_is_number(value) for value in values)
         combinations = panels(sweep, [other for other in sweep.names if other != name])
         for rest in combinations:
-            points = [p for p in sweep.points if p.value is not None and all(p.settings[key] == value for key, value in rest.items())]
+            points = [
+                p for p in sweep.points if p.value is not None and all(p.settings[key] == value for key, value in rest.items())
+            ]
             places = [p.settings[name] if is_scale else values.index(p.settings[name]) for p in points]
             heights = [p.value * sweep.facts["scale"] for p in points]
             label = ", ".join(f"{sweep.short(key)} {shown(value)}" for key, value in rest.items())

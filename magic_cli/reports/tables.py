@@ -255,6 +255,7 @@ def _latex_text(text: str) -> str:
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
 _NUMBERS = re.compile(r"[-+][\d.,\s%±()\[\]eE+-]*")  # with their intervals
 
+
 def _records(table: Table) -> list[Mapping[str, Scalar]]:
     if table.records:
         return list(table.records)

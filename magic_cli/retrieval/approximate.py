@@ -55,7 +55,9 @@ class Approximate:
         try:
             self._index = faiss.read_index(str(self.file), flags)
         except RuntimeError as error:
-            raise MagicError(f"{self.file}: FAISS cannot read it ({str(error).splitlines()[0][:120]}); delete it, it is built again") from error
+            raise MagicError(
+                f"{self.file}: FAISS cannot read it ({str(error).splitlines()[0][:120]}); delete it, it is built again"
+            ) from error
         if settings.kind == "ivf":
             self._index.nprobe = min(settings.nprobe, self._index.nlist)
         else:
@@ -114,7 +116,11 @@ def build(features: Features, settings: IndexSettings, file: Path) -> dict[str, 
     began, built_with = time.perf_counter(), built_settings(features, settings)
     if settings.kind == "ivf":
         index = faiss.IndexIVFScalarQuantizer(
-            faiss.IndexFlatIP(features.dim), features.dim, built_with["nlist"], faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT
+            faiss.IndexFlatIP(features.dim),
+            features.dim,
+            built_with["nlist"],
+            faiss.ScalarQuantizer.QT_fp16,
+            faiss.METRIC_INNER_PRODUCT,
         )
         index.by_residual = False  # the features themselves in float16
         index.cp.min_points_per_centroid = 1  # FAISS would warn on stdout of small sets

@@ -114,7 +114,9 @@ def list_images(words: Sequence[str], *, limit: int | None) -> Bank:
     seen: set[str] = set()
     for image in bank.images:
         if image.id in seen:
-            raise MagicError(f"{image.place}: the id {image.id!r} stands for two images; name each once, and build folders of the same name into indexes of their own")
+            raise MagicError(
+                f"{image.place}: the id {image.id!r} stands for two images; name each once, and build folders of the same name into indexes of their own"
+            )
         seen.add(image.id)
     bank.digest = _digest(bank.images)
     return bank
@@ -132,7 +134,9 @@ def _images_of(word: str, place: Path, notes: list[str], *, alone: bool) -> Iter
         try:
             found = find_images(place)
         except OSError as error:
-            raise MagicError(f"{word}: cannot be read ({error.strerror}); mend its permissions, or name another folder") from error
+            raise MagicError(
+                f"{word}: cannot be read ({error.strerror}); mend its permissions, or name another folder"
+            ) from error
         prefix = "" if alone else f"{place.name}/"
         yield from (BankImage(prefix + file.relative_to(place).as_posix(), str(file)) for file in found.paths)
         notes += found.notes()
@@ -146,7 +150,9 @@ def _images_of(word: str, place: Path, notes: list[str], *, alone: bool) -> Iter
         if hidden:
             notes.append(f"{place}: hidden images are left out: {named(hidden)}")
     elif _ARCHIVES.search(place.name):
-        raise MagicError(f"{word}: images in a packed archive cannot be found one by one; unpack it to a folder, or to a plain .tar")
+        raise MagicError(
+            f"{word}: images in a packed archive cannot be found one by one; unpack it to a folder, or to a plain .tar"
+        )
     else:
         for line in read_text_lines(place, setting="files", hint=_HINT):
             yield BankImage(line.strip(), str(place.parent / expanded(line.strip())))

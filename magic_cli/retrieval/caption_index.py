@@ -12,12 +12,12 @@ import numpy as np
 from magic_cli.data.paths import expanded, user_cache
 from magic_cli.errors import MagicError
 from magic_cli.image_features.cache import cache_name
-from magic_cli.terminal.progress import progress
 from magic_cli.retrieval.captions import load_captions, texts_digest
 from magic_cli.retrieval.features import Features
 from magic_cli.retrieval.search import Search, open_search
 from magic_cli.retrieval.settings import CaptionSource
 from magic_cli.retrieval.store import FeatureWriter
+from magic_cli.terminal.progress import progress
 from magic_cli.terminal.wording import counted
 
 if TYPE_CHECKING:
@@ -73,7 +73,9 @@ class CaptionIndex:
         return self.search.best(features.float().cpu().numpy(), count)
 
 
-def build_text_features(settings: CaptionSource, folder: Path, texts: Sequence[str], model: ImageTextModel, identity: Mapping[str, Any]) -> None:
+def build_text_features(
+    settings: CaptionSource, folder: Path, texts: Sequence[str], model: ImageTextModel, identity: Mapping[str, Any]
+) -> None:
     """Encode texts into a folder of features; what is done is not done again.
 
     Raises:
@@ -84,7 +86,9 @@ def build_text_features(settings: CaptionSource, folder: Path, texts: Sequence[s
             return
         done = store.inputs_done
         rest = f"{len(texts) - done:,} of {len(texts):,}" if done else f"{len(texts):,}"
-        print(f"magic: {settings.label}: encoding {counted(rest, 'caption')}, once; the index is kept in {folder}", file=sys.stderr)
+        print(
+            f"magic: {settings.label}: encoding {counted(rest, 'caption')}, once; the index is kept in {folder}", file=sys.stderr
+        )
         with progress(len(texts), "index", "text", done=done) as bar:
             for start in range(done, len(texts), _TEXTS_A_BATCH):
                 batch = texts[start : start + _TEXTS_A_BATCH]
@@ -92,7 +96,9 @@ def build_text_features(settings: CaptionSource, folder: Path, texts: Sequence[s
                 lengths = np.linalg.norm(features, axis=1)
                 if not (np.isfinite(lengths) & (lengths > 0)).all():
                     odd = batch[int(np.argmin(np.isfinite(lengths) & (lengths > 0)))]
-                    raise MagicError(f"{settings.setting}.captions: the image-text model gives no feature for {odd[:60]!r}; set run.dtype=float32")
+                    raise MagicError(
+                        f"{settings.setting}.captions: the image-text model gives no feature for {odd[:60]!r}; set run.dtype=float32"
+                    )
                 store.add(features, [{"text": text} for text in batch], [], inputs=len(batch))
                 bar.update(len(batch))
         store.finish()

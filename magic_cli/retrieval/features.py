@@ -100,8 +100,9 @@ class Features:
         try:
             return parse_object(line)
         except JSONFault as fault:
-            raise MagicError(f"{self.folder / ITEMS} line {number + 1}: {fault.problem}; delete {self.folder} and build it again") from None
-
+            raise MagicError(
+                f"{self.folder / ITEMS} line {number + 1}: {fault.problem}; delete {self.folder} and build it again"
+            ) from None
 
     def failures(self) -> Iterator[dict[str, Any]]:
         """The inputs that have no feature, with the reason.

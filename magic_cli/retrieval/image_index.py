@@ -16,15 +16,15 @@ from magic_cli.errors import MagicError
 from magic_cli.image_features.encoding import ImageEncoder, connect
 from magic_cli.image_features.reading import ImageReader, ImageStream, ReadImage, choose_workers
 from magic_cli.models.loading import load_image_text_model, resolve_device
-from magic_cli.terminal.progress import progress
+from magic_cli.models.work_counter import WorkCounter
+from magic_cli.provenance import differences
 from magic_cli.retrieval.bank import Bank, BankImage, BankReader
 from magic_cli.retrieval.caption_index import encode_by_length
 from magic_cli.retrieval.features import Features
 from magic_cli.retrieval.image_settings import RetrieveImagesSettings
 from magic_cli.retrieval.search import open_search
 from magic_cli.retrieval.store import FeatureWriter
-from magic_cli.provenance import differences
-from magic_cli.models.work_counter import WorkCounter
+from magic_cli.terminal.progress import progress
 
 if TYPE_CHECKING:
     from magic_cli.models.image_text.image_text_model import ImageTextModel
@@ -96,7 +96,11 @@ def _usable(feature: Tensor | UnreadableImage) -> Tensor | UnreadableImage:
     if isinstance(feature, UnreadableImage):
         return feature
     length = float(feature.norm())
-    return feature if np.isfinite(length) and length > 0 else UnreadableImage("the image-text model gives no feature of finite length")
+    return (
+        feature
+        if np.isfinite(length) and length > 0
+        else UnreadableImage("the image-text model gives no feature of finite length")
+    )
 
 
 def _load(settings: RetrieveImagesSettings) -> tuple[ImageTextModel, dict[str, Any], dict[str, Any]]:
@@ -124,7 +128,9 @@ class ImageIndex:
         self._model, self.model_facts, _ = _load(settings)
         changed = "; ".join(differences(self.features.manifest["identity"].get("model"), self.model_facts))
         if changed:
-            raise MagicError(f"index={settings.index}: was built with another image_text_model ({changed}); name that one, or build another index")
+            raise MagicError(
+                f"index={settings.index}: was built with another image_text_model ({changed}); name that one, or build another index"
+            )
         self._search = open_search(self.features, settings.search, threads=settings.run.threads)
 
     def query(self, texts: Sequence[str], top_k: int) -> tuple[list[list[dict[str, Any]]], dict[str, float]]:

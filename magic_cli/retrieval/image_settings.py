@@ -86,9 +86,13 @@ class RetrieveImagesSettings:
         if self.limit is not None:
             require("limit", self.limit, at_least=1, limit=MOST_ITEMS)
         if not self.index:
-            raise SettingsError(f"index is not set: name the folder of the index, as in `magic retrieve-images {self.action.value} ... --index FOLDER`")
+            raise SettingsError(
+                f"index is not set: name the folder of the index, as in `magic retrieve-images {self.action.value} ... --index FOLDER`"
+            )
         if self.action is RetrieveImagesAction.build and not self.files:
-            raise SettingsError("nothing to build from: name a folder of images, a list of image files, or webdataset shards (*.tar)")
+            raise SettingsError(
+                "nothing to build from: name a folder of images, a list of image files, or webdataset shards (*.tar)"
+            )
         if self.action is RetrieveImagesAction.query and not self.files and not self.queries:
             raise SettingsError('nothing to look for: name a file with one query a line, or give --query "..."')
 

@@ -77,4 +77,7 @@ def _of_record(record: Any, number: int, place: str) -> dict[str, str]:
     if key is None:
         raise MagicError(f"{place}: has no query ({', '.join(_KEYS)}); {_HINT}")
     text = one_text(record[key], f"{place}, {key}")
-    return {"id": item_id(number if record.get("id") is None else record["id"], f"{place}: id"), "query": text.partition(_SEPARATOR)[0]}
+    return {
+        "id": item_id(number if record.get("id") is None else record["id"], f"{place}: id"),
+        "query": text.partition(_SEPARATOR)[0],
+    }

@@ -10,8 +10,8 @@ from typing import Any
 
 from magic_cli.data.json_text import parse_json
 from magic_cli.errors import MagicError
-from magic_cli.retrieval.image_settings import RetrieveImagesSettings
 from magic_cli.provenance import differences
+from magic_cli.retrieval.image_settings import RetrieveImagesSettings
 
 RESULTS, MANIFEST = "retrieved.jsonl", "manifest.json"
 
@@ -39,10 +39,14 @@ def refuse_other_results(folder: Path, identity: Mapping[str, Any]) -> None:
     except (FileNotFoundError, NotADirectoryError):
         before = None
     except (ValueError, RecursionError, KeyError, TypeError) as error:
-        raise MagicError(f"{manifest}: does not say what was asked, so it is of something else and would be overwritten; set --output to another folder") from error
+        raise MagicError(
+            f"{manifest}: does not say what was asked, so it is of something else and would be overwritten; set --output to another folder"
+        ) from error
     if not results.exists() or before == identity:
         return
     if before is None:
-        raise MagicError(f"{results}: is there, with no {MANIFEST} that says what it answers; set --output to another folder, or move it away")
+        raise MagicError(
+            f"{results}: is there, with no {MANIFEST} that says what it answers; set --output to another folder, or move it away"
+        )
     changed = "; ".join(differences(before, identity))
     raise MagicError(f"{results}: answers another question ({changed}); set --output to another folder, or delete this file")

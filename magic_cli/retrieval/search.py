@@ -84,7 +84,10 @@ class Search:
         unit = to_unit_length(queries)
         parts = [self._best(unit[i : i + _QUERIES_AT_ONCE], count, count + _SPARE) for i in range(0, len(unit), _QUERIES_AT_ONCE)]
         empty = np.empty((0, count))
-        return (np.concatenate([p[0] for p in parts] or [empty]), np.concatenate([p[1] for p in parts] or [empty.astype(np.int64)]))
+        return (
+            np.concatenate([p[0] for p in parts] or [empty]),
+            np.concatenate([p[1] for p in parts] or [empty.astype(np.int64)]),
+        )
 
     def _best(self, queries: np.ndarray, count: int, look_at: int) -> tuple[np.ndarray, np.ndarray]:
         look_at = min(look_at, self.features.rows)

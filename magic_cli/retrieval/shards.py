@@ -19,8 +19,14 @@ from magic_cli.errors import MagicError
 
 _FILE, _FOLDER, _HARD_LINK, _LINK = "a file", "a folder", "hard link", "link"
 _OUTSIDE = "is not in the shard; pack it with tar --dereference --hard-dereference"
-_KINDS = {tarfile.DIRTYPE: _FOLDER, tarfile.LNKTYPE: _HARD_LINK, tarfile.SYMTYPE: _LINK} | dict.fromkeys(tarfile.REGULAR_TYPES, _FILE)
-_ODD = {tarfile.FIFOTYPE: "a named pipe", tarfile.CHRTYPE: "a device", tarfile.BLKTYPE: "a device"}  # what else there is, as reasons say it
+_KINDS = {tarfile.DIRTYPE: _FOLDER, tarfile.LNKTYPE: _HARD_LINK, tarfile.SYMTYPE: _LINK} | dict.fromkeys(
+    tarfile.REGULAR_TYPES, _FILE
+)
+_ODD = {
+    tarfile.FIFOTYPE: "a named pipe",
+    tarfile.CHRTYPE: "a device",
+    tarfile.BLKTYPE: "a device",
+}  # what else there is, as reasons say it
 _MOST_LINKS = 40  # that lead from one to the next, as in Linux
 _PACKED = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"\x28\xb5\x2f\xfd": "zstd", b"\x04\x22\x4d\x18": "lz4"}
 
@@ -64,7 +70,9 @@ def shard_images(shard: Path) -> tuple[list[ShardImage], list[str]]:
         members = list(_members(shard))
     except tarfile.TarError as error:
         if packed := _packed_with(shard):
-            raise MagicError(f"{shard}: is packed with {packed}, and images in it cannot be found one by one; unpack it to a plain .tar") from error
+            raise MagicError(
+                f"{shard}: is packed with {packed}, and images in it cannot be found one by one; unpack it to a plain .tar"
+            ) from error
         raise MagicError(f"{shard}: is no whole tar file ({error}); download it again, or leave it out") from error
     except OSError as error:
         raise MagicError(f"{shard}: cannot be read ({error.strerror}); mend its permissions, or leave it out") from error
@@ -98,7 +106,9 @@ def _members(shard: Path) -> Iterator[_Member]:
                     if one.kind != _FOLDER:
                         found.add(_path(one.name))
                         if _path(one.name) in earlier:
-                            raise tarfile.ReadError(f"of several archives one behind the other, two hold {one.name}, so unpack each by itself")
+                            raise tarfile.ReadError(
+                                f"of several archives one behind the other, two hold {one.name}, so unpack each by itself"
+                            )
                     yield one
                 start = _next_archive(archive, stream)
             earlier |= found

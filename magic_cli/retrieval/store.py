@@ -1,10 +1,10 @@
 """A folder of features, written batch by batch so that a killed build goes on where it stopped and ends byte for byte the same.
 
-    manifest.json         what the features depend on; at the end counts and the SHA-256 of every file
-    features-00000.bin    rows of E numbers each, scaled to length 1, little-endian; ``shard_rows`` rows a file
-    items.jsonl           what each row stands for, one line a row
-    failures.jsonl        inputs that have no feature, with the reason
-    progress.jsonl        how far a build has come, and the length of the files then; gone when it is complete
+manifest.json         what the features depend on; at the end counts and the SHA-256 of every file
+features-00000.bin    rows of E numbers each, scaled to length 1, little-endian; ``shard_rows`` rows a file
+items.jsonl           what each row stands for, one line a row
+failures.jsonl        inputs that have no feature, with the reason
+progress.jsonl        how far a build has come, and the length of the files then; gone when it is complete
 """
 
 from __future__ import annotations
@@ -56,7 +56,9 @@ class FeatureWriter:
         MagicError: The folder belongs to something else, cannot be written, or is damaged.
     """
 
-    def __init__(self, folder: Path, setting: str, identity: Mapping[str, Any], *, dtype: str, shard_rows: int = SHARD_ROWS) -> None:
+    def __init__(
+        self, folder: Path, setting: str, identity: Mapping[str, Any], *, dtype: str, shard_rows: int = SHARD_ROWS
+    ) -> None:
         self.folder, self._setting = folder, setting
         self._identity = json.loads(json.dumps({"format": _FORMAT, **identity, "features": dtype, "shard_rows": shard_rows}))
         self._dtype, self._shard_rows = DTYPES[dtype], shard_rows
@@ -81,7 +83,9 @@ class FeatureWriter:
             self.folder.mkdir(parents=True, exist_ok=True)
             stack.enter_context(hold(self.folder / ".lock", tell=self._tell_of_wait))
         except OSError as error:
-            raise MagicError(f"{self._place}: cannot be written ({error.strerror}); set {self._setting} to another folder") from error
+            raise MagicError(
+                f"{self._place}: cannot be written ({error.strerror}); set {self._setting} to another folder"
+            ) from error
         manifest = read_manifest(self.folder, self._setting)
         self.is_complete = self._is_complete(manifest)
         if manifest is None:
@@ -131,13 +135,17 @@ class FeatureWriter:
         for file, size in sizes.items():
             found = file.stat().st_size if file.exists() else 0
             if found < size:
-                raise MagicError(f"{file}: is damaged ({found} bytes where {size} were written); delete {self.folder} and start again")
+                raise MagicError(
+                    f"{file}: is damaged ({found} bytes where {size} were written); delete {self.folder} and start again"
+                )
             if size:
                 os.truncate(file, size)
             else:
                 file.unlink(missing_ok=True)
 
-    def add(self, features: np.ndarray, items: Sequence[dict[str, Any]], failures: Sequence[dict[str, Any]], *, inputs: int) -> None:
+    def add(
+        self, features: np.ndarray, items: Sequence[dict[str, Any]], failures: Sequence[dict[str, Any]], *, inputs: int
+    ) -> None:
         """Append a batch; when this returns it survives any crash.
 
         Args:
@@ -209,7 +217,11 @@ def _wrong_entry(manifest: Mapping[str, Any]) -> str | None:
     identity, status = manifest["identity"], manifest["status"]
     if status not in ("building", "complete"):
         return "status"
-    if not isinstance(identity, dict) or not _is_count(identity.get("shard_rows"), 1) or str(identity.get("features")) not in DTYPES:
+    if (
+        not isinstance(identity, dict)
+        or not _is_count(identity.get("shard_rows"), 1)
+        or str(identity.get("features")) not in DTYPES
+    ):
         return "identity"
     if status == "building":
         return None

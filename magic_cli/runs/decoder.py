@@ -144,11 +144,15 @@ class Decoder:
         from magic_cli.decoding.generate import generate
 
         prompts = [self.prompt(item) for item in items]
-        written = generate(self.language_model, self.method, prompts, self._guides(items, features), self._options(items, on_step))
+        written = generate(
+            self.language_model, self.method, prompts, self._guides(items, features), self._options(items, on_step)
+        )
         if self.memory is not None and self.memory.met:
             self.work.add("steps_remembered", self.memory.met - self.work.counts["steps_remembered"])
         return [
-            {"text": self.format.text(prompt, one.ids), "token_ids": one.ids} if one.text is None else {"text": one.text, **one.details}
+            {"text": self.format.text(prompt, one.ids), "token_ids": one.ids}
+            if one.text is None
+            else {"text": one.text, **one.details}
             for prompt, one in zip(prompts, written, strict=True)
         ]
 

@@ -1,12 +1,12 @@
 """The run folder of a command that writes texts, written so that no crash loses or repeats an item.
 
-    settings.yaml       all settings, resolved, that the texts here were made with
-    manifest.json       versions, models, device, counts, seconds
-    predictions.jsonl   one finished item a line, appended and synced batch by batch
-    failures.jsonl      items that cannot be done, with the reason
-    dropped.jsonl       predictions of items that are no longer asked for
-    trace.jsonl         with run.trace=true, every step's candidates and scores
-    coco_results.json, released_format.json, index.html   exports, written when all is done
+settings.yaml       all settings, resolved, that the texts here were made with
+manifest.json       versions, models, device, counts, seconds
+predictions.jsonl   one finished item a line, appended and synced batch by batch
+failures.jsonl      items that cannot be done, with the reason
+dropped.jsonl       predictions of items that are no longer asked for
+trace.jsonl         with run.trace=true, every step's candidates and scores
+coco_results.json, released_format.json, index.html   exports, written when all is done
 """
 
 from __future__ import annotations
@@ -85,7 +85,9 @@ class RunFolder:
         file = self.path / "manifest.json"
         if not file.exists():
             if (self.path / PREDICTIONS).exists():
-                raise MagicError(f"run.dir={self.path}: holds predictions but no manifest.json, so it is not known what they are; set another run.dir")
+                raise MagicError(
+                    f"run.dir={self.path}: holds predictions but no manifest.json, so it is not known what they are; set another run.dir"
+                )
             return
         self.manifest = read_manifest(self.path, self._identity)
 
@@ -189,7 +191,9 @@ class RunFolder:
         if changed and not self.predictions:
             (self.path / DROPPED).unlink(missing_ok=True)  # of the other models
         elif changed:
-            raise MagicError(f"run.dir={self.path}: was begun with other model files ({changed}); set another run.dir, or delete this folder")
+            raise MagicError(
+                f"run.dir={self.path}: was begun with other model files ({changed}); set another run.dir, or delete this folder"
+            )
 
     def forget(self, ids: Collection[str]) -> None:
         """Take predictions back, because what they describe has changed."""
@@ -208,7 +212,9 @@ class RunFolder:
 
     def dropped(self) -> dict[str, dict[str, Any]]:
         """Predictions that were dropped, by id; of several the last."""
-        return {record["id"]: record for record in recover_items(self.path / DROPPED, f"delete {DROPPED}, or set another run.dir")}
+        return {
+            record["id"]: record for record in recover_items(self.path / DROPPED, f"delete {DROPPED}, or set another run.dir")
+        }
 
     def take_back(self, records: Sequence[dict[str, Any]]) -> None:
         """Make dropped records predictions again."""
@@ -238,7 +244,9 @@ class RunFolder:
             return
         self._change()
         claims_trace = not self.predictions or self._claims.get("run", {}).get("trace")
-        if claims_trace and self._claim([record["id"] for record in records]):  # before they are written: never too much is claimed
+        if claims_trace and self._claim(
+            [record["id"] for record in records]
+        ):  # before they are written: never too much is claimed
             self._write_settings()
         append_lines(self.path / PREDICTIONS, records)
         self.predictions |= {record["id"]: record for record in records}

@@ -11,6 +11,7 @@ from typing import Any
 from magic_cli.decoding.method import DecodingMethod
 from magic_cli.runs.choices import method_name
 
+
 def as_plain(settings: Any) -> dict[str, Any]:
     """Settings as dicts, lists and scalars, for YAML and JSON; ``decoding.method`` names the method, ``guides`` holds those that take part."""
     plain = _plain(asdict(settings)) | {"decoding": _plain_method(settings.decoding)}
@@ -36,8 +37,19 @@ def _plain(value: Any) -> Any:
 # What cannot change a result, so that a run goes on after it is changed.
 _WITHOUT_EFFECT = {
     "run": (
-        "dir", "batch_size", "device", "threads", "trace", "lazy", "step_memory", "compile", "workers", "cache_images", "image_cache",
-        "repeats", "objective",
+        "dir",
+        "batch_size",
+        "device",
+        "threads",
+        "trace",
+        "lazy",
+        "step_memory",
+        "compile",
+        "workers",
+        "cache_images",
+        "image_cache",
+        "repeats",
+        "objective",
     ),  # fmt: skip
     "language_model": ("recommended",),  # already resolved into the settings that use it
     "image_text_model": ("recommended",),

@@ -9,12 +9,12 @@ from typing import Any
 from magic_cli.data.images import quiet_pillow
 from magic_cli.errors import MagicError
 from magic_cli.models.sources import describe_source, local_files, sha256
-from magic_cli.runs.naming import run_folder
-from magic_cli.runs.identity import as_plain, settings_that_matter
-from magic_cli.terminal.wording import counted
 from magic_cli.runs.folder import DROPPED, PREDICTIONS, RunFolder
+from magic_cli.runs.identity import as_plain, settings_that_matter
 from magic_cli.runs.kinds import Item, WritingTask
+from magic_cli.runs.naming import run_folder
 from magic_cli.runs.writer import Writer
+from magic_cli.terminal.wording import counted
 
 DONE, SOME_FAILED = 0, 3
 
@@ -52,7 +52,9 @@ def _check_unchanged(settings: Any, task: WritingTask, run: RunFolder, items: Se
     """
     groups = settings.models
     sources = {name: local_files(group) for name, group in groups.items() if name in run.manifest.get("models", {})}
-    run.check_model_files({name: describe_source(groups[name], path)["files"] for name, path in sources.items() if path is not None})
+    run.check_model_files(
+        {name: describe_source(groups[name], path)["files"] for name, path in sources.items() if path is not None}
+    )
     _check_texts(task, run)
     _drop(settings, task, run, items)
     changed = [item.id for item in items if item.id in run.predictions and _has_changed(task, item, run.predictions[item.id])]
@@ -90,10 +92,15 @@ def _drop(settings: Any, task: WritingTask, run: RunFolder, items: Sequence[Item
     back = [
         record
         for name, record in run.dropped().items()
-        if name in asked and name not in run.predictions and not task.check(record) and not _has_changed(task, asked[name], record)
+        if name in asked
+        and name not in run.predictions
+        and not task.check(record)
+        and not _has_changed(task, asked[name], record)
     ]
     if back:
-        _tell(f"{counted(len(back), task.text, task.texts)} taken back from {run.path / DROPPED}, {_names([record['id'] for record in back])}")
+        _tell(
+            f"{counted(len(back), task.text, task.texts)} taken back from {run.path / DROPPED}, {_names([record['id'] for record in back])}"
+        )
         run.take_back(back)
 
 
@@ -104,7 +111,11 @@ def _tell_of_traces(settings: Any, task: WritingTask, run: RunFolder) -> None:
         _tell(f"{counted(len(untraced), *task.untraced)}; for {_theirs(untraced)}, set another run.dir")
     thin = [item for item, is_whole in run.traces.items() if not is_whole]
     if thin and settings.run.lazy is not True:
-        which = counted(len(thin), "trace was written with run.lazy=true earlier and leaves", "traces were written with run.lazy=true earlier and leave")
+        which = counted(
+            len(thin),
+            "trace was written with run.lazy=true earlier and leaves",
+            "traces were written with run.lazy=true earlier and leave",
+        )
         _tell(f"{which} numbers out; for {'a whole one' if len(thin) == 1 else 'whole ones'}, set another run.dir")
 
 
@@ -134,7 +145,9 @@ def _report(task: WritingTask, run: RunFolder) -> int:
         _tell(f"no {task.text} for {task.label(failure)}: {failure['reason']}")
     if run.withdrawn:
         are = "is" if len(run.withdrawn) == 1 else "are"
-        _tell(f"{', '.join(run.withdrawn)} scored other {task.texts} than these and {are} deleted; run `magic evaluate {run.path}`")
+        _tell(
+            f"{', '.join(run.withdrawn)} scored other {task.texts} than these and {are} deleted; run `magic evaluate {run.path}`"
+        )
     skipped = len(run.failures) - len(failed)
     parts = [counted(len(run.predictions), task.text, task.texts)]
     parts += [counted(len(failed), *task.failed)] if failed else []

@@ -100,7 +100,9 @@ class RunOfTexts:
             SettingsError: One line that names the setting.
         """
         if not self.rules.is_default and not self.decoding.needs_language_model:
-            raise SettingsError(f"rules: decoding={method_name(self.decoding)} finds whole captions and writes no tokens; leave rules out")
+            raise SettingsError(
+                f"rules: decoding={method_name(self.decoding)} finds whole captions and writes no tokens; leave rules out"
+            )
         if self.rules.min_length and self.rules.min_length >= self.decoding.decoding_len:
             raise SettingsError(
                 f"rules.min_length must be below decoding.decoding_len={self.decoding.decoding_len}, got {self.rules.min_length}; lower it, or raise the latter"
@@ -168,7 +170,9 @@ class CaptionSettings(WritingSettings):
     def __post_init__(self) -> None:
         self.check_task("caption")
         if not isinstance(self.dataset, Dataset):
-            raise SettingsError(f"dataset={self.dataset.name} holds titles, not images: write stories for them with `magic story`")
+            raise SettingsError(
+                f"dataset={self.dataset.name} holds titles, not images: write stories for them with `magic story`"
+            )
         if self.prompt is not None and not self.decoding.needs_language_model:
             raise SettingsError(
                 f"prompt={self.prompt!r}: decoding={method_name(self.decoding)} finds whole captions and opens none with a prompt; leave prompt out"
@@ -192,8 +196,12 @@ class StorySettings(WritingSettings):
         if not isinstance(self.dataset, StoryDataset):
             raise SettingsError(f"dataset={self.dataset.name} holds images, not titles: caption them with `magic caption`")
         if not self.decoding.needs_language_model:
-            raise SettingsError(f"decoding={method_name(self.decoding)} finds captions and writes no stories; name another method")
+            raise SettingsError(
+                f"decoding={method_name(self.decoding)} finds captions and writes no stories; name another method"
+            )
         if self.prompt is not None and TITLE not in self.prompt:
-            raise SettingsError(f"prompt={self.prompt!r}: must contain {TITLE}, where the title belongs; null: title and end-of-text")
+            raise SettingsError(
+                f"prompt={self.prompt!r}: must contain {TITLE}, where the title belongs; null: title and end-of-text"
+            )
         self.check_rules()
         self.guides.check(self.decoding)

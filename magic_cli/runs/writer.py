@@ -8,12 +8,12 @@ from typing import Any
 
 from magic_cli.data.images import SkippedImage, UnreadableImage
 from magic_cli.image_features.reading import ImageReader, ImageStream, ReadImage, choose_workers
-from magic_cli.terminal.progress import progress
-from magic_cli.terminal.streams import print_line
 from magic_cli.models.work_counter import WorkCounter
 from magic_cli.runs.decoder import Decoder, Features
 from magic_cli.runs.folder import RunFolder
 from magic_cli.runs.kinds import Item, Unwritable, WritingTask
+from magic_cli.terminal.progress import progress
+from magic_cli.terminal.streams import print_line
 
 _BATCHES_AHEAD = 2  # whose images are read while the models work on another
 
@@ -96,7 +96,11 @@ class Writer:
             return
         outcomes = self.decoder.encode([image for _, image in readable])
         self._fail([item for item, _ in readable], outcomes)
-        seen = [(*pair, features) for pair, features in zip(readable, outcomes, strict=True) if not isinstance(features, UnreadableImage)]
+        seen = [
+            (*pair, features)
+            for pair, features in zip(readable, outcomes, strict=True)
+            if not isinstance(features, UnreadableImage)
+        ]
         if seen:
             self._decode(*zip(*seen, strict=True))
 
@@ -120,19 +124,27 @@ class Writer:
 
         texts = self.decoder.write(items, features, trace if self.settings.run.trace else None)
         self.run.add_trace(steps)
-        self.run.add_predictions([
-            self.task.prediction(item, digest=image and image.digest, **text)
-            for item, image, text in zip(items, images, texts, strict=True)
-            if item.id in open_ids
-        ])
+        self.run.add_predictions(
+            [
+                self.task.prediction(item, digest=image and image.digest, **text)
+                for item, image, text in zip(items, images, texts, strict=True)
+                if item.id in open_ids
+            ]
+        )
 
     def _fail(self, items: Sequence[Item], outcomes: Sequence[Any]) -> None:
         """Record the items that turned out to have no readable image, or to be unwritable."""
-        self.run.add_failures([
-            {**self.task.describe(item), "reason": str(reason), **({"skipped": True} if isinstance(reason, SkippedImage) else {})}
-            for item, reason in zip(items, outcomes, strict=True)
-            if isinstance(reason, _FAULTS) and item.id not in self.run.predictions
-        ])
+        self.run.add_failures(
+            [
+                {
+                    **self.task.describe(item),
+                    "reason": str(reason),
+                    **({"skipped": True} if isinstance(reason, SkippedImage) else {}),
+                }
+                for item, reason in zip(items, outcomes, strict=True)
+                if isinstance(reason, _FAULTS) and item.id not in self.run.predictions
+            ]
+        )
 
     @contextmanager
     def _recording(self) -> Iterator[None]:

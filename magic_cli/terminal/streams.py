@@ -26,7 +26,10 @@ _UNSAFE = (
     *range(0xD800, 0xE000),  # bytes of a file name that are no UTF-8
 )  # fmt: skip
 # JSON knows \u only, and writes control characters below 32 so itself: JSON on stdout stays JSON, with the same text in it
-_LINE = {number: f"\\x{number:02x}" if number < 0x20 else json.dumps(chr(number))[1:-1] if number > 0xFFFF else f"\\u{number:04x}" for number in _UNSAFE}
+_LINE = {
+    number: f"\\x{number:02x}" if number < 0x20 else json.dumps(chr(number))[1:-1] if number > 0xFFFF else f"\\u{number:04x}"
+    for number in _UNSAFE
+}
 _TEXT = {number: escape for number, escape in _LINE.items() if chr(number) not in "\n\t"}
 _CURSOR = re.compile(r"(?:[\r\n]|\x1b\[A)*")
 """What tqdm writes to move between its bars, and nothing else."""
@@ -58,7 +61,7 @@ def guard_streams() -> None:
     for name, guard in (("stdout", _Stdout), ("stderr", _Stderr)):
         stream = getattr(sys, name)
         if stream is None:
-            stream = open(os.devnull, "w", encoding="utf-8")
+            stream = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - open as long as the program runs
         if not isinstance(stream, _Guard):
             if hasattr(stream, "reconfigure"):  # a letter that the terminal's encoding lacks must not end the run
                 stream.reconfigure(errors="backslashreplace")
@@ -126,7 +129,9 @@ class _Stdout(_Guard):
         return text.translate(_TEXT)
 
     def _failed(self, error: OSError) -> None:
-        raise MagicError(f"standard output cannot be written ({error.strerror}); free some space, or send it to another place") from error
+        raise MagicError(
+            f"standard output cannot be written ({error.strerror}); free some space, or send it to another place"
+        ) from error
 
 
 class _Stderr(_Guard):

@@ -104,7 +104,9 @@ def _read(file: Path) -> dict[str, Any]:
     except OSError:
         raise
     except Exception as error:  # torch raises many kinds over a damaged file
-        raise MagicError(f"{file}: the checkpoint is damaged ({type(error).__name__}); delete it, the one before is taken then") from error
+        raise MagicError(
+            f"{file}: the checkpoint is damaged ({type(error).__name__}); delete it, the one before is taken then"
+        ) from error
 
 
 def take_weights(model: nn.Module, weights: dict[str, Any], file: Path) -> None:
@@ -121,7 +123,9 @@ def take_weights(model: nn.Module, weights: dict[str, Any], file: Path) -> None:
         if not faults:
             raise
     if faults:
-        raise MagicError(f"{file}: the checkpoint does not fit the model ({faults[0].text}); delete it, the one before is taken then")
+        raise MagicError(
+            f"{file}: the checkpoint does not fit the model ({faults[0].text}); delete it, the one before is taken then"
+        )
 
 
 def replace_files(source: Path, target: Path) -> None:

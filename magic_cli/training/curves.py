@@ -24,7 +24,9 @@ def check_plotting() -> None:
 TOKEN_LOSS, SIMILARITY = "loss of a token (nats)", ("token_similarity", "token similarity")
 
 
-def plot_curve(lines: Sequence[dict[str, Any]], file: Path, *, loss: str = TOKEN_LOSS, beneath: tuple[str, str] = SIMILARITY) -> None:
+def plot_curve(
+    lines: Sequence[dict[str, Any]], file: Path, *, loss: str = TOKEN_LOSS, beneath: tuple[str, str] = SIMILARITY
+) -> None:
     """Draw the lines of metrics.jsonl: loss of training and validation over steps, and another number of the validation beneath.
 
     Args:

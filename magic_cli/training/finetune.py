@@ -84,7 +84,9 @@ def plan_notes(settings: FinetuneSettings, samples: Samples, measured: Samples, 
     cut = f" ({samples.num_cut} of them cut at run.max_length={settings.run.max_length} tokens)" if samples.num_cut else ""
     each = f"{total * per_update / texts:.3g} times"
     updates, to_measure = _counted(total, "update"), _counted(len(measured.rows), "text")
-    notes = [f"{_counted(texts, 'training text')}{cut}, {to_measure} to measure on: {updates} of {per_update} texts, so each is seen {each}"]
+    notes = [
+        f"{_counted(texts, 'training text')}{cut}, {to_measure} to measure on: {updates} of {per_update} texts, so each is seen {each}"
+    ]
     if total < _FEW_UPDATES and settings.optimizer.steps is None:
         notes.append(
             f"warning: {updates} will hardly change the model; optimizer.steps={_SOME_UPDATES} makes more of the same texts, a smaller "
@@ -161,4 +163,3 @@ def _counts(samples: Samples) -> dict[str, int]:
         "dropped": samples.num_dropped,
         "cut": samples.num_cut,
     }
-

@@ -1,10 +1,10 @@
 """The folder of a training run, which ends as the model's folder.
 
-    settings.yaml, manifest.json   what was asked, and how it was done: versions, base model, sessions with their seconds
-    metrics.jsonl                  loss and validation, step by step; no times, so that a resumed run writes the same bytes
-    checkpoints/                   the newest checkpoints, and the best model so far
-    config.json, model.safetensors, tokenizer...   the result, in the end
-    report.json, curve.png         what came of it
+settings.yaml, manifest.json   what was asked, and how it was done: versions, base model, sessions with their seconds
+metrics.jsonl                  loss and validation, step by step; no times, so that a resumed run writes the same bytes
+checkpoints/                   the newest checkpoints, and the best model so far
+config.json, model.safetensors, tokenizer...   the result, in the end
+report.json, curve.png         what came of it
 """
 
 from __future__ import annotations
@@ -86,7 +86,9 @@ class TrainingFolder:
         """
         before = self.manifest.setdefault("source", source)
         if changed := "; ".join(differences(only_read(before), source)):
-            raise MagicError(f"run.dir={self.path}: was begun with another model or other texts ({changed}); set another run.dir, or delete this folder")
+            raise MagicError(
+                f"run.dir={self.path}: was begun with another model or other texts ({changed}); set another run.dir, or delete this folder"
+            )
         self._write_manifest()
 
     def add_metrics(self, line: dict[str, Any]) -> None:

@@ -7,7 +7,8 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from magic_cli.errors import MagicError
-from magic_cli.terminal.progress import Progress, progress as show
+from magic_cli.terminal.progress import Progress
+from magic_cli.terminal.progress import progress as show
 from magic_cli.training.checkpoints import Checkpoints
 from magic_cli.training.folder import TrainingFolder
 from magic_cli.training.settings import Selection
@@ -112,7 +113,9 @@ class Loop:
                 _check_finite(found["loss"], self.progress["step"])
                 self._note({"step": self.progress["step"], "validation": found})
             best = self.progress["best"]
-            chosen = is_last if self.settings.validate.select_on is Selection.last else best is None or found["loss"] < best["loss"]
+            chosen = (
+                is_last if self.settings.validate.select_on is Selection.last else best is None or found["loss"] < best["loss"]
+            )
             if chosen:
                 self.progress["best"] = {"step": self.progress["step"], **found}
                 checkpoints.save_best({"model": self.task.state(), "best": self.progress["best"]})

@@ -64,7 +64,9 @@ def encode(texts: Sequence[str], tokenizer: Any, *, form: TextForm, start_id: in
             num_words += len((tokenizer.decode(ids) if is_cut else text).replace(tokenizer.eos_token, " ").split())
             rows.append(ids if form is TextForm.story else [start_id, *ids, tokenizer.eos_token_id])
     if not rows:
-        raise MagicError(f"dataset: none of {counted(len(texts), 'text')} has more than one token; there is nothing to learn from")
+        raise MagicError(
+            f"dataset: none of {counted(len(texts), 'text')} has more than one token; there is nothing to learn from"
+        )
     return Samples(rows, num_words, num_dropped=len(texts) - len(rows), num_cut=num_cut)
 
 
@@ -73,5 +75,7 @@ def _joined(text: str, form: TextForm, end: str) -> str:
         return text
     title, tab, story = text.partition("\t")
     if not tab:
-        raise MagicError(f"dataset.form=story: a text has no tab between title and story ({text[:60]!r}); set dataset.form=caption")
+        raise MagicError(
+            f"dataset.form=story: a text has no tab between title and story ({text[:60]!r}); set dataset.form=caption"
+        )
     return f"{title} {end} {story}"

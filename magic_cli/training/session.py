@@ -66,7 +66,9 @@ def make_accelerator(settings: TrainingSettings, project: Path = Path(".")) -> A
     known = sorted(str(getattr(tracker, "value", tracker)) for tracker in get_available_trackers())
     for name in settings.run.trackers:
         if name not in known:
-            raise SettingsError(f"run.trackers: {name!r} is not installed here (installed: {', '.join(known) or 'none'}); pip install {name}")
+            raise SettingsError(
+                f"run.trackers: {name!r} is not installed here (installed: {', '.join(known) or 'none'}); pip install {name}"
+            )
     AcceleratorState._reset_state(reset_partial_state=True)  # device and precision of an earlier point of a sweep
     with _naming(device):
         accelerator = Accelerator(

@@ -88,7 +88,9 @@ class FreshModel:
         if self.width % self.heads:
             raise SettingsError(f"fresh.width must be a multiple of fresh.heads={self.heads}, got {self.width}")
         if self.tokenizer and not (expanded(self.tokenizer) / "tokenizer_config.json").is_file():
-            raise SettingsError(f"fresh.tokenizer={self.tokenizer}: has no tokenizer_config.json; name a folder that save_pretrained wrote")
+            raise SettingsError(
+                f"fresh.tokenizer={self.tokenizer}: has no tokenizer_config.json; name a folder that save_pretrained wrote"
+            )
 
 
 @dataclass
@@ -222,7 +224,9 @@ class TrainingRunSettings(MachineSettings):
         require("accumulation", self.accumulation, at_least=1, limit=MOST_SIDE_BY_SIDE, prefix="run")
         for name in ("checkpoint_every", "keep", "log_every"):
             require(name, getattr(self, name), at_least=1, limit=MOST_ITEMS, prefix="run")
-        if self.parts is not None and (self.parts < 1 or self.parts % self.accumulation or self.parts > self.accumulation * self.batch_size):
+        if self.parts is not None and (
+            self.parts < 1 or self.parts % self.accumulation or self.parts > self.accumulation * self.batch_size
+        ):
             raise SettingsError(
                 f"run.parts must be a multiple of run.accumulation={self.accumulation} and at most {self.accumulation * self.batch_size}, got {self.parts}"
             )
@@ -244,7 +248,9 @@ class FinetuneSettings:
 
     def __post_init__(self) -> None:
         if self.validate.select_on is Selection.test and not self.dataset.test:
-            raise SettingsError(f"validate.select_on=test: dataset={self.dataset.name} names no test texts; set dataset.test, or select_on=validation")
+            raise SettingsError(
+                f"validate.select_on=test: dataset={self.dataset.name} names no test texts; set dataset.test, or select_on=validation"
+            )
 
     @property
     def margin(self) -> float:
@@ -279,7 +285,9 @@ WITHOUT_EFFECT = ("dir", "device", "threads", "checkpoint_every", "keep", "track
 
 def identity(settings: FinetuneSettings) -> dict[str, Any]:
     """The settings that can change the weights: what identifies a run."""
-    return without(as_plain(settings), {"run": WITHOUT_EFFECT, "language_model": ("recommended", "look_ahead", "clean_up_spaces")})
+    return without(
+        as_plain(settings), {"run": WITHOUT_EFFECT, "language_model": ("recommended", "look_ahead", "clean_up_spaces")}
+    )
 
 
 def without(plain: dict[str, Any], names: Mapping[str, Sequence[str]]) -> dict[str, Any]:

@@ -11,12 +11,12 @@ import torch
 from magic_cli.data.paths import expanded
 from magic_cli.data.training_texts import TextForm
 from magic_cli.errors import MagicError, SettingsError
-from magic_cli.models.language.bodies import num_embeddings
 from magic_cli.models.faults import ModelFault
-from magic_cli.models.loading import quiet_libraries, read_causal_model, refuse_unfit
-from magic_cli.models.tokenizers import num_ids, read_tokenizer
+from magic_cli.models.language.bodies import num_embeddings
 from magic_cli.models.language.positions import usable_positions
 from magic_cli.models.language.tokens import DEFAULT_START_TOKEN
+from magic_cli.models.loading import quiet_libraries, read_causal_model, refuse_unfit
+from magic_cli.models.tokenizers import num_ids, read_tokenizer
 from magic_cli.training.settings import FinetuneSettings, FreshModel
 
 TOKENIZER_FILE = "tokenizer.json"
@@ -123,4 +123,6 @@ def _check_positions(model: Any, settings: FinetuneSettings) -> None:
     limit = usable_positions(model)
     needed = settings.run.max_length + (1 if settings.dataset.form is TextForm.caption else 0)  # the last token is only predicted
     if limit is not None and needed > limit:
-        raise SettingsError(f"run.max_length must be at most {limit - needed + settings.run.max_length} with this model's {limit} positions, got {settings.run.max_length}")
+        raise SettingsError(
+            f"run.max_length must be at most {limit - needed + settings.run.max_length} with this model's {limit} positions, got {settings.run.max_length}"
+        )

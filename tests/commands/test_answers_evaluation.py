@@ -6,9 +6,9 @@ import json
 import numpy as np
 import pytest
 from PIL import Image
-from tests.files import lines
 
 from magic_cli.cli.main import main
+from tests.files import lines
 
 
 def write_run(folder, noise, *, texts=True, images=True, drop_image=None):
@@ -27,7 +27,10 @@ def write_run(folder, noise, *, texts=True, images=True, drop_image=None):
             pixels = (colour + np.random.default_rng(story).normal(0, noise, colour.shape)).clip(0, 255)
             Image.fromarray(pixels.astype(np.uint8)).resize((32, 32)).save(folder / drawn)
             answer = f"scene {step} of story {story} is red and blue"
-            target = [*([{"text": answer}] if texts else []), *([{"image": str(true), "caption": answer, "sha256": "0"}] if images else [])]
+            target = [
+                *([{"text": answer}] if texts else []),
+                *([{"image": str(true), "caption": answer, "sha256": "0"}] if images else []),
+            ]
             text = (answer if noise < 50 else f"something else {story}") if texts else ""
             has_image = images and (story, step) != drop_image
             steps.append({
@@ -37,7 +40,13 @@ def write_run(folder, noise, *, texts=True, images=True, drop_image=None):
             })  # fmt: skip
         records.append({"id": f"s{story}", "text": " ".join(step["text"] for step in steps), "steps": steps})
     (folder / "predictions.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
-    manifest = {"identity": {"task": "interleave"}, "status": "complete", "counts": {"planned": 7, "failed": 1}, "sessions": [], "models": {}}
+    manifest = {
+        "identity": {"task": "interleave"},
+        "status": "complete",
+        "counts": {"planned": 7, "failed": 1},
+        "sessions": [],
+        "models": {},
+    }
     (folder / "manifest.json").write_text(json.dumps(manifest))
     return folder
 
@@ -57,14 +66,26 @@ def test_runs_of_answers_are_scored_and_compared(tmp_path, clip, capsys):
     scores = json.loads((near / "metrics.json").read_text())
     measures = scores["metrics"]
     fid = next(key for key in measures if key.startswith("fid_"))
-    assert fid != "fid_image_text" and measures[fid]["interval"] and not measures[fid]["higher_is_better"] and scores["texts"] == "answers"
+    assert (
+        fid != "fid_image_text"
+        and measures[fid]["interval"]
+        and not measures[fid]["higher_is_better"]
+        and scores["texts"] == "answers"
+    )
     assert measures["meteor"]["value"] == pytest.approx(1) and measures["bleu_words_2"]["value"] == pytest.approx(1)
-    assert all(low <= measures[key]["value"] + 1e-9 and measures[key]["value"] <= high + 1e-9 for key in measures if key != fid for low, high in [measures[key]["interval"]])
+    assert all(
+        low <= measures[key]["value"] + 1e-9 and measures[key]["value"] <= high + 1e-9
+        for key in measures
+        if key != fid
+        for low, high in [measures[key]["interval"]]
+    )
     compared = {row["measure"]: row for row in json.loads((near / "comparison.json").read_text())["measures"]}
     assert compared.keys() == measures.keys() and compared["meteor"]["difference"] < 0 < compared[fid]["difference"]
     assert compared["mm_relevance_minigpt5"]["second"] < compared["mm_relevance_minigpt5"]["first"]
     records = lines(far / "per_item.jsonl")
-    assert [record["id"] for record in records] == [f"s{i}" for i in range(6)] and all(record["meteor"] < 0.5 for record in records)
+    assert [record["id"] for record in records] == [f"s{i}" for i in range(6)] and all(
+        record["meteor"] < 0.5 for record in records
+    )
 
 
 def test_metrics_are_chosen_by_what_the_truth_has(tmp_path, clip, capsys):

@@ -4,10 +4,10 @@ import csv
 import io
 
 import pytest
-from tests.commands.test_answers_evaluation import write_run
 
 from magic_cli.cli.main import main
 from magic_cli.reports.paper import MINIGPT5, load_paper
+from tests.commands.test_answers_evaluation import write_run
 
 PAPER = load_paper(MINIGPT5)
 
@@ -15,7 +15,11 @@ PAPER = load_paper(MINIGPT5)
 def test_everything_that_is_named_exists():
     from magic_cli.metrics.settings import MEASURES
 
-    assert {section for table in PAPER.tables.values() for section in table.sections} == set(PAPER.sections) == {row.section for row in PAPER.rows.values()}
+    assert (
+        {section for table in PAPER.tables.values() for section in table.sections}
+        == set(PAPER.sections)
+        == {row.section for row in PAPER.rows.values()}
+    )
     for key, measure in PAPER.measures.items():
         assert key.startswith("human_") or MEASURES[key][0] == measure.metric
     assert {cell.source.name for row in PAPER.rows.values() for cell in row.cells.values()} == {"v1", "v4"}
@@ -37,11 +41,18 @@ def test_known_numbers_stand_alone_where_nothing_is_measured(capsys):
 
 
 def test_runs_are_scored_for_their_rows(tmp_path, tiny_clip_folder, capsys):
-    runs = {"vist_both/minigpt5_lora": write_run(tmp_path / "both", 5, texts=False), "vist_none/minigpt5_lora": write_run(tmp_path / "none", 90, texts=False)}
+    runs = {
+        "vist_both/minigpt5_lora": write_run(tmp_path / "both", 5, texts=False),
+        "vist_none/minigpt5_lora": write_run(tmp_path / "none", 90, texts=False),
+    }
     words = [word for row, run in runs.items() for word in ("--row", f"{row}={run}")]
     clip = ["image_text_model=clip_vit_b32", f"image_text_model.path={tiny_clip_folder}", "bootstrap.samples=0"]
     assert main(["table", "vist", *words, "--format", "csv", *clip]) == 0
-    found = {(row["dataset"], row["measure"]): row["measured"] for row in csv.DictReader(io.StringIO(capsys.readouterr().out)) if row["measured"]}
+    found = {
+        (row["dataset"], row["measure"]): row["measured"]
+        for row in csv.DictReader(io.StringIO(capsys.readouterr().out))
+        if row["measured"]
+    }
     assert found.keys() == {(f"vist_{context}", measure) for context in ("both", "none") for measure in ("clip_i", "clip_t")}
     assert float(found["vist_both", "clip_i"]) > float(found["vist_none", "clip_i"])
 

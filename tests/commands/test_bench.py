@@ -86,7 +86,10 @@ def test_all_other_parts_are_measured_at_the_paper_s_shapes(tmp_path, capsys):
     assert 12 * 768**2 * 12 * 2 * 13 / 1e9 < captions["released"]["gflop_per_text"] < 30  # weights of the language model alone
     assert [row["variant"] for row in found["variants"]["rows"]] == ["float32", "bfloat16"]
     assert [point["k"] for point in found["growth"]["axes"]["k"]] == [2, 3]
-    assert [point["work_per_text"]["head_rows"] for point in found["growth"]["axes"]["tokens"]] == [0, 1]  # the start is remembered
+    assert [point["work_per_text"]["head_rows"] for point in found["growth"]["axes"]["tokens"]] == [
+        0,
+        1,
+    ]  # the start is remembered
     with Image.open(tmp_path / "out" / "growth.png") as plot:
         assert plot.width > 500
     for row in found["memory"]["rows"]:

@@ -40,14 +40,19 @@ def test_captions_go_to_stdout_and_the_run_folder(tiny_photos, models, tmp_path,
     assert "clip_text: generated" in (tmp_path / "out" / "settings.yaml").read_text()
 
 
-def test_model_of_a_compiled_network_writes_the_same_and_the_manifest_says_so(tiny_photos, models, tiny_language_model_folder, tmp_path, capsys):
+def test_model_of_a_compiled_network_writes_the_same_and_the_manifest_says_so(
+    tiny_photos, models, tiny_language_model_folder, tmp_path, capsys
+):
     folder = copy_with(tiny_language_model_folder, tmp_path / "compiled", with_prefix("_orig_mod."))
     words = ["caption", "--image", str(next(tiny_photos.iterdir())), *models]
     assert main([*words, "run.dir=plain"]) == 0
     wanted = capsys.readouterr().out
     assert main([*words, f"language_model.path={folder}", "run.dir=out"]) == 0
     assert capsys.readouterr().out == wanted
-    assert json.loads((tmp_path / "out" / "manifest.json").read_text())["models"]["language_model"]["stripped_prefix"] == "_orig_mod."
+    assert (
+        json.loads((tmp_path / "out" / "manifest.json").read_text())["models"]["language_model"]["stripped_prefix"]
+        == "_orig_mod."
+    )
 
 
 def test_run_folder_is_named_after_dataset_method_and_settings(tiny_photos, models, tmp_path, capsys):
@@ -102,7 +107,12 @@ def test_sampled_captions_depend_on_seed_and_repeat_alone(tiny_photos, models, t
 def test_steps_are_remembered_in_float32_without_trace_unless_switched_off(tiny_photos, models, tmp_path, capsys):
     words = ["caption", "--images", str(tiny_photos), *models, "run.batch_size=1"]
     remembered = {}
-    for name, extra in {"on": [], "off": ["run.step_memory=0"], "trace": ["run.trace=true"], "coarse": ["run.dtype=bfloat16"]}.items():
+    for name, extra in {
+        "on": [],
+        "off": ["run.step_memory=0"],
+        "trace": ["run.trace=true"],
+        "coarse": ["run.dtype=bfloat16"],
+    }.items():
         assert main([*words, *extra, f"run.dir={name}"]) == 0
         work = json.loads((tmp_path / name / "manifest.json").read_text())["sessions"][0]["work"]
         remembered[name] = work.get("steps_remembered", 0), work["texts_encoded"]
@@ -177,7 +187,9 @@ def test_installed_command_pipes_captions_only(tiny_photos, models, tmp_path):
     assert "Loading" not in answer.stderr and "Warning" not in answer.stderr
 
 
-def test_changed_model_files_are_refused_also_when_the_run_is_complete(tiny_photos, models, tiny_language_model_folder, tmp_path, capsys):
+def test_changed_model_files_are_refused_also_when_the_run_is_complete(
+    tiny_photos, models, tiny_language_model_folder, tmp_path, capsys
+):
     folder = shutil.copytree(tiny_language_model_folder, tmp_path / "lm")
     words = ["caption", "--images", str(tiny_photos), *models, f"language_model.path={folder}", "run.dir=out"]
     words.remove(f"language_model.path={tiny_language_model_folder}")

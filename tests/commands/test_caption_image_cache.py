@@ -42,7 +42,11 @@ def test_only_changed_images_are_encoded_again(tiny_photos, models, tmp_path, ca
     assert counts(tmp_path / "second") == (1, 5)
     assert main([*words, "run.dir=plain", "run.cache_images=false"]) == 0
     assert (tmp_path / "plain" / "predictions.jsonl").read_bytes() == (tmp_path / "second" / "predictions.jsonl").read_bytes()
-    assert counts(tmp_path / "plain") == (6, 0) and len(list((tmp_path / "kept").iterdir())) == 1 and not (tmp_path / "cache").exists()
+    assert (
+        counts(tmp_path / "plain") == (6, 0)
+        and len(list((tmp_path / "kept").iterdir())) == 1
+        and not (tmp_path / "cache").exists()
+    )
 
 
 def test_features_are_not_shared_when_something_else_would_come_out(tiny_photos, models, tiny_clip_folder, tmp_path, capsys):
@@ -50,7 +54,12 @@ def test_features_are_not_shared_when_something_else_would_come_out(tiny_photos,
     settings = json.loads((other / "preprocessor_config.json").read_text())
     (other / "preprocessor_config.json").write_text(json.dumps(settings | {"image_mean": [0.1, 0.2, 0.3]}))
     words = ["caption", "--images", str(tiny_photos), *models]
-    changes = {"first": [], "exif": ["dataset.apply_exif_orientation=false"], "dtype": ["run.dtype=bfloat16"], "model": [f"image_text_model.path={other}"]}
+    changes = {
+        "first": [],
+        "exif": ["dataset.apply_exif_orientation=false"],
+        "dtype": ["run.dtype=bfloat16"],
+        "model": [f"image_text_model.path={other}"],
+    }
     for name, changed in changes.items():
         kept = [word for word in words if not changed or word.partition("=")[0] != changed[0].partition("=")[0]]
         assert main([*kept, *changed, f"run.dir={name}"]) == 0

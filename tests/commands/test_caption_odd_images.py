@@ -37,7 +37,7 @@ def hostile_folder(folder):
     (folder / "truncated.jpg").write_bytes((folder / "plain.jpg").read_bytes()[:2000])
     (folder / "text.jpg").write_text("not a picture at all\n")
     head = struct.pack(">IIBBBBB", 50000, 50000, 8, 2, 0, 0, 0)
-    chunk = lambda kind, data: struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))  # noqa: E731
+    chunk = lambda kind, data: struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
     bomb = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(bytes(10**6))) + chunk(b"IEND", b"")
     (folder / "bomb.png").write_bytes(bomb)
     return readable, {file.name for file in folder.iterdir()} - readable
@@ -53,7 +53,12 @@ def test_hostile_folder_is_captioned_as_far_as_it_can_be_read(models, tmp_path, 
     assert "truncated" in failures["truncated.jpg"] and "identify" in failures["text.jpg"] and "bomb" in failures["bomb.png"]
     err = capsys.readouterr().err
     assert "3 images could not be read" in err and all(name in err for name in broken)
-    assert json.loads((tmp_path / "out" / "manifest.json").read_text())["counts"] == {"planned": 10, "predictions": 7, "failures": 3, "skipped": 0}
+    assert json.loads((tmp_path / "out" / "manifest.json").read_text())["counts"] == {
+        "planned": 10,
+        "predictions": 7,
+        "failures": 3,
+        "skipped": 0,
+    }
     before = {name: (tmp_path / "out" / name).read_bytes() for name in OUTPUTS}
     assert main(words) == 3, "broken images stay a failure at the second start"
     assert before == {name: (tmp_path / "out" / name).read_bytes() for name in OUTPUTS}
@@ -67,14 +72,19 @@ def test_skipped_greyscale_is_counted_and_is_no_failure(models, tmp_path, capsys
     Image.new("L", (30, 30), 90).save(tmp_path / "photos" / "grey.png")
     Image.new("RGB", (30, 30), (90, 20, 200)).save(tmp_path / "photos" / "colour.png")
     assert main(["caption", "--images", "photos", *models, "run.dir=out", "dataset.skip_greyscale=true"]) == 0
-    assert json.loads((tmp_path / "out" / "manifest.json").read_text())["counts"] == {"planned": 2, "predictions": 1, "failures": 0, "skipped": 1}
+    assert json.loads((tmp_path / "out" / "manifest.json").read_text())["counts"] == {
+        "planned": 2,
+        "predictions": 1,
+        "failures": 0,
+        "skipped": 1,
+    }
     assert "1 skipped" in capsys.readouterr().err
 
 
 def test_odd_file_names_survive_everything(tiny_photos, models, tmp_path, capsys):
     photo = sorted(tiny_photos.iterdir())[0].read_bytes()
     (tmp_path / "photos").mkdir()
-    names = [b"\xff\xfe.jpg", "tab\there.jpg".encode(), "line\nbreak.jpg".encode(), "ünï, [x] 'q'.jpg".encode()]
+    names = [b"\xff\xfe.jpg", b"tab\there.jpg", b"line\nbreak.jpg", "ünï, [x] 'q'.jpg".encode()]
     for name in names:
         with open(os.path.join(os.fsencode(tmp_path / "photos"), name), "wb") as stream:
             stream.write(photo)
@@ -102,7 +112,11 @@ def test_image_that_the_model_cannot_take_fails_alone(stage, tiny_photos, models
 
     owner, method, is_odd = {
         "prepare": (ProcessImage, "__call__", lambda image: image.getpixel((0, 0)) == (1, 2, 3)),
-        "embed": (HuggingFaceClip, "embed_images", lambda prepared: any(np.ptp(pixels, axis=(1, 2)).max() == 0 for pixels in prepared)),
+        "embed": (
+            HuggingFaceClip,
+            "embed_images",
+            lambda prepared: any(np.ptp(pixels, axis=(1, 2)).max() == 0 for pixels in prepared),
+        ),
     }[stage]
     original = getattr(owner, method)
 
@@ -116,7 +130,9 @@ def test_image_that_the_model_cannot_take_fails_alone(stage, tiny_photos, models
     Image.new("RGB", (40, 40), (1, 2, 3)).save(tmp_path / "photos" / "odd.png")
     assert main(["caption", "--images", "photos", *models, "run.dir=out"]) == 3
     assert len(lines(tmp_path / "out" / "predictions.jsonl")) == 6
-    assert [(f["id"], "cannot take this one" in f["reason"]) for f in lines(tmp_path / "out" / "failures.jsonl")] == [("odd.png", True)]
+    assert [(f["id"], "cannot take this one" in f["reason"]) for f in lines(tmp_path / "out" / "failures.jsonl")] == [
+        ("odd.png", True)
+    ]
 
 
 def test_image_that_vanishes_after_it_was_read_is_still_captioned(tiny_photos, models, tmp_path, capsys, monkeypatch):

@@ -66,7 +66,10 @@ def test_settings_name_the_base_and_make_the_run(words, tmp_path, capsys):
         (["--decoding", "rerank", "decoding.base.p=1.5"], "decoding.base.p must be in (0, 1], got 1.5"),
         (["--decoding", "rerank", "decoding.base.temperature=inf"], "decoding.base.temperature must be a finite number, got inf"),
         (["--decoding", "rerank", "decoding.decoding_len=1"], "decoding.decoding_len must be at least 2, got 1"),
-        (["--decoding", "rerank", "--base", "greedy", "decoding.decoding_len=1"], "decoding.decoding_len must be at least 2, got 1"),
+        (
+            ["--decoding", "rerank", "--base", "greedy", "decoding.decoding_len=1"],
+            "decoding.decoding_len must be at least 2, got 1",
+        ),
         (["--decoding", "rerank", "decoding.base.decoding_len=1"], "decoding.base.decoding_len must be at least 2, got 1"),
         (["--decoding", "rerank", "decoding.num=0"], "decoding.num must be at least 1, got 0"),
         (["--decoding", "zerocap", "decoding.decoding_len=1"], "decoding.decoding_len must be at least 2, got 1"),

@@ -19,7 +19,11 @@ def held(folder):
         "coco": [record["image_id"] for record in exports["coco_results.json"]],
         "released": [record["image_name"] for record in exports["released_format.json"]],
         "counts": json.loads((folder / "manifest.json").read_text())["counts"]["predictions"],
-        **({"trace": list(dict.fromkeys(step["id"] for step in lines(folder / "trace.jsonl")))} if (folder / "trace.jsonl").exists() else {}),
+        **(
+            {"trace": list(dict.fromkeys(step["id"] for step in lines(folder / "trace.jsonl")))}
+            if (folder / "trace.jsonl").exists()
+            else {}
+        ),
     }
 
 
@@ -99,7 +103,15 @@ def test_new_references_reach_every_file_and_no_caption_is_written_again(tiny_ph
                     "annotations": [{"image_id": i, "caption": f"{text} {i}"} for i in range(count)]}  # fmt: skip
         (tmp_path / "captions.json").write_text(json.dumps(document))
 
-    words = ["caption", "--dataset", "coco_captions", "dataset.annotations=captions.json", f"dataset.root={tiny_photos}", *models, "run.workers=0"]
+    words = [
+        "caption",
+        "--dataset",
+        "coco_captions",
+        "dataset.annotations=captions.json",
+        f"dataset.root={tiny_photos}",
+        *models,
+        "run.workers=0",
+    ]
     annotate("old", 6)
     assert main([*words, "run.dir=out"]) == 0
     annotate("new", 5)
@@ -131,13 +143,26 @@ def test_titles_and_images_that_went_leave_the_stories(tiny_photos, models, tmp_
         found.append({"id": "1", "query": "The dog", "images": [{"image": str(photos[4])}]})
         (tmp_path / "retrieved.jsonl").write_text("".join(json.dumps(record) + "\n" for record in found))
 
-    words = ["story", "--titles", "titles.txt", "--retrieved", "retrieved.jsonl", *models, "prompt=null", "decoding.decoding_len=20", "run.dir=out"]
+    words = [
+        "story",
+        "--titles",
+        "titles.txt",
+        "--retrieved",
+        "retrieved.jsonl",
+        *models,
+        "prompt=null",
+        "decoding.decoding_len=20",
+        "run.dir=out",
+    ]
     ask(["A red bus", "The dog"], 3)
     assert main(words) == 0
     ask(["A red bus"], 2)
     assert main(words) == 0
     err = capsys.readouterr().err
-    assert "2 titles or images are no longer asked for; their stories are moved to out/dropped.jsonl, e.g. 1#3" in err and "2 stories; run folder" in err
+    assert (
+        "2 titles or images are no longer asked for; their stories are moved to out/dropped.jsonl, e.g. 1#3" in err
+        and "2 stories; run folder" in err
+    )
     assert [record["id"] for record in lines(tmp_path / "out" / "predictions.jsonl")] == ["1#1", "1#2"]
     released = json.loads((tmp_path / "out" / "released_format.json").read_text())["evaluation_result"]
     assert [list(entry["generated_result"]) for entry in released] == [["0", "1"]]

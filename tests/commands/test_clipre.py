@@ -38,7 +38,9 @@ def index_folder(tmp_path):
     return folder
 
 
-def test_best_caption_is_taken_word_for_word_and_no_language_model_is_loaded(words, loaded_clip, image_features, tmp_path, capsys):
+def test_best_caption_is_taken_word_for_word_and_no_language_model_is_loaded(
+    words, loaded_clip, image_features, tmp_path, capsys
+):
     assert main([*words, "language_model=gpt2"]) == 0, "a language model that is not there is not missed"
     texts = list(dict.fromkeys([CAPTIONS[3], "A cat.", *CAPTIONS]))
     a, b = (torch.nn.functional.normalize(f, dim=1) for f in (image_features, loaded_clip.encode_texts(texts)))
@@ -178,7 +180,10 @@ def test_trace_is_refused_since_there_are_no_steps(words, tmp_path, capsys):
 
 def test_base_without_rerank_is_refused_with_the_remedy(words, capsys):
     assert main([*words, "--base", "top_k"]) == 2
-    assert capsys.readouterr().err == "magic: --base (decoding@decoding.base) belongs to decoding=rerank; add --decoding rerank, or leave it out\n"
+    assert (
+        capsys.readouterr().err
+        == "magic: --base (decoding@decoding.base) belongs to decoding=rerank; add --decoding rerank, or leave it out\n"
+    )
 
 
 def test_unknown_captions_without_a_file_are_refused(words, capsys):
@@ -188,7 +193,7 @@ def test_unknown_captions_without_a_file_are_refused(words, capsys):
 
 @pytest.mark.slow
 def test_killed_run_goes_on_and_ends_byte_identical(words, tmp_path):
-    import magic_cli.cli.hydra_app  # noqa: F401 - imported before forking
+    import magic_cli.cli.hydra_app
     import magic_cli.retrieval.caption_index  # noqa: F401
 
     (tmp_path / "captions.txt").write_text("\n".join(f"{caption} {number}" for number in range(300) for caption in CAPTIONS))

@@ -34,7 +34,7 @@ def start(words) -> int:
         sys.stdout = sys.stderr = output  # pytest's would hold it back
         tqdm.set_lock(threading.RLock())  # tqdm's own is shared with pytest: who is killed while holding it would stop us all
         status = main(words)
-    except BaseException:  # noqa: BLE001 - told below, in the file
+    except BaseException:
         traceback.print_exc()
     finally:
         os._exit(status)  # whatever happens, the child must not return into pytest
@@ -71,9 +71,6 @@ def test_killed_runs_end_byte_identical_to_an_undisturbed_one(
 ):
     import torch  # noqa: F401 - imported before forking
 
-    import magic_cli.commands.caption
-    import magic_cli.cli.hydra_app  # noqa: F401
-
     monkeypatch.chdir(tmp_path)
     photos = tmp_path / "photos"
     photos.mkdir()
@@ -87,7 +84,9 @@ def test_killed_runs_end_byte_identical_to_an_undisturbed_one(
     ]  # fmt: skip
     assert wait(start([*words, "run.dir=undisturbed", "run.image_cache=undisturbed-cache"])) == 3
     began = time.perf_counter()
-    assert wait(start([*words, "run.dir=timed", "run.image_cache=timed-cache"])) == 3  # the first start was slower than those to come
+    assert (
+        wait(start([*words, "run.dir=timed", "run.image_cache=timed-cache"])) == 3
+    )  # the first start was slower than those to come
     duration = time.perf_counter() - began
     files = [name for name in FILES if trace or name != "trace.jsonl"]
     expected = {name: (tmp_path / "undisturbed" / name).read_bytes() for name in files}
@@ -109,7 +108,9 @@ def test_killed_runs_end_byte_identical_to_an_undisturbed_one(
             duration *= 0.95
         done = folder / "predictions.jsonl"
         lines_at_kill.append(done.read_bytes().count(b"\n") if done.exists() else 0)
-        assert wait(start([*words, f"run.dir={folder}", f"run.image_cache={folder}-cache"])) == 3, "resumed to the end; the broken image is reported"
+        assert wait(start([*words, f"run.dir={folder}", f"run.image_cache={folder}-cache"])) == 3, (
+            "resumed to the end; the broken image is reported"
+        )
         assert {name: (folder / name).read_bytes() for name in files} == expected
         ids = [json.loads(line)["id"] for line in (folder / "predictions.jsonl").read_text().splitlines()]
         assert len(ids) == len(set(ids)) == 30

@@ -21,7 +21,13 @@ MANIFEST = {"sessions": 5, "models": 5, "counts": "x", "identity": "x", "status"
 def finished(tmp_path_factory, tiny_photos, tiny_language_model_folder):
     """Words and folders of a caption run and a story run with trace, evaluated."""
     root = tmp_path_factory.mktemp("finished")
-    models = [f"language_model.path={tiny_language_model_folder}", "decoding=greedy", "run.threads=1", "run.workers=0", "run.trace=true"]
+    models = [
+        f"language_model.path={tiny_language_model_folder}",
+        "decoding=greedy",
+        "run.threads=1",
+        "run.workers=0",
+        "run.trace=true",
+    ]
     (root / "titles.txt").write_text("A red bus\tIt drove.\nThe dog\tIt ran.\n")
     caption = ["caption", "--images", str(tiny_photos), *models, "decoding.decoding_len=6"]
     story = ["story", "--titles", str(root / "titles.txt"), *models, "decoding.decoding_len=14", "prompt=null"]
@@ -87,7 +93,10 @@ def second_line(line):
 @pytest.mark.parametrize(
     ("kind", "content"),
     [
-        *(("caption", content) for content in (*NO_JSON, *NO_OBJECT, *(with_value(key, value) for key, value in MANIFEST.items()))),
+        *(
+            ("caption", content)
+            for content in (*NO_JSON, *NO_OBJECT, *(with_value(key, value) for key, value in MANIFEST.items()))
+        ),
         ("story", b"null"),
         ("story", with_value("stories_by_rank", 5)),
         ("story", with_value("sessions", [{"device": "cpu"}])),
@@ -96,7 +105,9 @@ def second_line(line):
 def test_damaged_manifest(kind, content, damaged, capsys):
     words = damaged(kind, "manifest.json", content)
     for read in (open_run, read_system, row_of, lambda folder: read_sweep([str(folder)], "rep_2")):
-        with pytest.raises(MagicError, match=r"^(run.dir=)?run(/manifest.json)?( line 1)?: [^\n]*; (evaluate|delete|set another) "):
+        with pytest.raises(
+            MagicError, match=r"^(run.dir=)?run(/manifest.json)?( line 1)?: [^\n]*; (evaluate|delete|set another) "
+        ):
             read(Path("run"))
     if content == b"null":
         refused(words, "manifest.json", capsys)

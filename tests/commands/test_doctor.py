@@ -44,7 +44,11 @@ def test_java_home_without_java_is_said_and_breaks_nothing(capsys, monkeypatch):
 
 @pytest.mark.parametrize(
     ("words", "part"),
-    [(["--fetch", "clip"], "allowed: spice"), (["--from", "x"], "belongs to --fetch"), (["--fetch", "spice", "--from", "/nowhere"], "/nowhere")],
+    [
+        (["--fetch", "clip"], "allowed: spice"),
+        (["--from", "x"], "belongs to --fetch"),
+        (["--fetch", "spice", "--from", "/nowhere"], "/nowhere"),
+    ],
 )
 def test_fetching_what_cannot_be_fetched_is_one_line(capsys, monkeypatch, tmp_path, words, part):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
@@ -78,11 +82,19 @@ def test_sound_models_are_told_what_they_are(tiny_language_model_folder, tiny_cl
     assert lines[3][2].startswith("causal; hidden states by GPT2Model") and lines[3][2].endswith("look_ahead=tree")
     assert main(["doctor", "--model", str(tiny_clip_folder)]) == 0
     lines = told(capsys)
-    assert "image_text_model.family=huggingface_clip" in lines[0][2] and lines[1][:2] == ("ok", "weights") and "incrementally" in lines[2][2]
+    assert (
+        "image_text_model.family=huggingface_clip" in lines[0][2]
+        and lines[1][:2] == ("ok", "weights")
+        and "incrementally" in lines[2][2]
+    )
 
 
 def test_each_fault_of_a_model_is_a_line_with_its_remedy(tiny_language_model_folder, tmp_path, capsys):
-    folder = copy_with(tiny_language_model_folder, tmp_path / "model", lambda weights: without("transformer.h.0.")(with_nan("transformer.wpe.weight")(weights)))
+    folder = copy_with(
+        tiny_language_model_folder,
+        tmp_path / "model",
+        lambda weights: without("transformer.h.0.")(with_nan("transformer.wpe.weight")(weights)),
+    )
     remove_tokenizer(folder)
     assert main(["doctor", "--model", str(folder)]) == 3
     lines = told(capsys)
@@ -91,7 +103,11 @@ def test_each_fault_of_a_model_is_a_line_with_its_remedy(tiny_language_model_fol
 
 
 def test_what_is_out_of_the_ordinary_is_a_note(tiny_language_model_folder, tmp_path, capsys):
-    folder = copy_with(tiny_language_model_folder, tmp_path / "model", lambda weights: with_prefix("module.")(weights) | {"value.w": torch.ones(1)})
+    folder = copy_with(
+        tiny_language_model_folder,
+        tmp_path / "model",
+        lambda weights: with_prefix("module.")(weights) | {"value.w": torch.ones(1)},
+    )
     assert main(["doctor", "--model", str(folder)]) == 0
     lines = told(capsys)
     assert [line[2] for line in lines if line[0] == "note"] == [

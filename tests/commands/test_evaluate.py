@@ -45,7 +45,12 @@ def test_new_user_scores_a_results_file_against_annotations(files, capsys):
     [folder] = (files / "runs" / "evaluate").iterdir()
     document = json.loads((folder / "metrics.json").read_text())
     assert (document["n"], document["missing"], document["empty"]) == (40, 0, 0)
-    assert 0 < document["metrics"]["meteor"]["interval"][0] < document["metrics"]["meteor"]["value"] < document["metrics"]["meteor"]["interval"][1]
+    assert (
+        0
+        < document["metrics"]["meteor"]["interval"][0]
+        < document["metrics"]["meteor"]["value"]
+        < document["metrics"]["meteor"]["interval"][1]
+    )
     lines = [json.loads(line) for line in (folder / "per_item.jsonl").read_text().splitlines()]
     assert len(lines) == 40 and all(0 <= line["cider"] <= 10 for line in lines)
 
@@ -103,7 +108,9 @@ def test_unfinished_run_counts_what_is_missing(files, coco, capsys):
     predictions, references = coco
     run = files / "run"
     run.mkdir()
-    records = [{"id": i, "image": f"{i}.jpg", "caption": c, "references": references[i]} for i, c in list(predictions.items())[:3]]
+    records = [
+        {"id": i, "image": f"{i}.jpg", "caption": c, "references": references[i]} for i, c in list(predictions.items())[:3]
+    ]
     (run / "predictions.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records) + '{"id": "half')
     (run / "manifest.json").write_text(json.dumps({"status": "running", "counts": {"planned": 40, "skipped": 2}}))
     out = " ".join(evaluated(capsys, "run", *FAST).out.split())
@@ -148,7 +155,10 @@ def test_output_that_cannot_be_written_is_found_before_scoring(files, capsys):
 
 def test_split_applies_to_files_that_bring_their_references(files, coco, capsys):
     predictions, references = coco
-    own = [{"image_name": i, "split": "val" if n < 5 else "test", "prediction": c, "captions": references[i]} for n, (i, c) in enumerate(predictions.items())]
+    own = [
+        {"image_name": i, "split": "val" if n < 5 else "test", "prediction": c, "captions": references[i]}
+        for n, (i, c) in enumerate(predictions.items())
+    ]
     (files / "own.json").write_text(json.dumps(own))
     evaluated(capsys, "own.json", "--split", "val", *FAST, "--output", "out")
     assert json.loads((files / "out" / "metrics.json").read_text())["n"] == 5
@@ -171,13 +181,24 @@ def test_clip_score_runs_on_a_configured_model(files, coco, capsys, tiny_clip_fo
     predictions, _ = coco
     for n, i in enumerate(predictions):
         Image.new("RGB", (40, 40), (n * 6, 255 - n * 6, 99)).save(files / f"COCO_train2014_{int(i):012d}.jpg")
-    words = ["good.json", "--references", "refs.json", "--metrics", "clip_score,ref_clip_score", "--images", ".", f"image_text_model.path={tiny_clip_folder}"]
+    words = [
+        "good.json",
+        "--references",
+        "refs.json",
+        "--metrics",
+        "clip_score,ref_clip_score",
+        "--images",
+        ".",
+        f"image_text_model.path={tiny_clip_folder}",
+    ]
     evaluated(capsys, *words, "--output", "out")
     document = json.loads((files / "out" / "metrics.json").read_text())
     assert set(document["metrics"]) == {"clip_score", "ref_clip_score"} and document["image_text_model"]["files"]
 
 
-def test_runs_over_own_photos_are_scored_and_compared_by_what_needs_no_references(tmp_path, monkeypatch, capsys, tiny_photos, tiny_clip_folder):
+def test_runs_over_own_photos_are_scored_and_compared_by_what_needs_no_references(
+    tmp_path, monkeypatch, capsys, tiny_photos, tiny_clip_folder
+):
     import shutil
 
     monkeypatch.chdir(tmp_path)
@@ -186,7 +207,10 @@ def test_runs_over_own_photos_are_scored_and_compared_by_what_needs_no_reference
     def run(name, folder, words):
         """A run folder as `magic caption --images FOLDER` leaves it."""
         (tmp_path / name).mkdir()
-        records = [{"id": photo, "image": f"{folder}/{photo}", "caption": f"a {word} of {i}"} for i, (photo, word) in enumerate(zip(names, words, strict=True))]
+        records = [
+            {"id": photo, "image": f"{folder}/{photo}", "caption": f"a {word} of {i}"}
+            for i, (photo, word) in enumerate(zip(names, words, strict=True))
+        ]
         (tmp_path / name / "predictions.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
         (tmp_path / name / "manifest.json").write_text(json.dumps({"status": "complete", "counts": {"planned": len(names)}}))
 

@@ -23,7 +23,15 @@ SMALL = [
     "run.checkpoint_every=5", "run.log_every=3", "run.device=cpu", "run.max_length=20", "optimizer.dropout=0.1",
 ]  # fmt: skip
 ROOT = str(Path(magic_cli.__file__).parents[1])
-SAME = ("model.safetensors", "config.json", "tokenizer.json", "tokenizer_config.json", "metrics.jsonl", "report.json", "checkpoints/best.pt")
+SAME = (
+    "model.safetensors",
+    "config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "metrics.jsonl",
+    "report.json",
+    "checkpoints/best.pt",
+)
 
 
 @pytest.fixture(autouse=True)
@@ -37,7 +45,18 @@ def adapt(tiny_language_model_folder):
     """Run the command on the tiny model: ``adapt(folder, *words)`` returns the exit status."""
 
     def run(folder, *words):
-        return main(["finetune-lm", "--texts", "texts.txt", f"language_model.path={tiny_language_model_folder}", *SMALL, "--output", folder, *words])
+        return main(
+            [
+                "finetune-lm",
+                "--texts",
+                "texts.txt",
+                f"language_model.path={tiny_language_model_folder}",
+                *SMALL,
+                "--output",
+                folder,
+                *words,
+            ]
+        )
 
     return run
 
@@ -59,11 +78,34 @@ def test_adapted_model_is_better_and_loads_everywhere(adapt, tmp_path, tiny_phot
     best = min((line for line in lines if "validation" in line and line["step"]), key=lambda line: line["validation"]["loss"])
     assert report["after"] == {"step": best["step"], **best["validation"]}
     assert [line["step"] for line in lines if "loss" in line] == [3, 6, 9, 12, 15, 18, 21, 24]
-    assert {file.name for file in (tmp_path / "out" / "checkpoints").iterdir()} == {"best.pt", "step-00000020.pt", "step-00000024.pt"}
+    assert {file.name for file in (tmp_path / "out" / "checkpoints").iterdir()} == {
+        "best.pt",
+        "step-00000020.pt",
+        "step-00000024.pt",
+    }
     assert (tmp_path / "out" / "curve.png").read_bytes().startswith(b"\x89PNG")
 
-    words = ["language_model.path=out", f"image_text_model.path={tiny_clip_folder}", "image_text_model=clip_vit_b32", "decoding.k=3"]
-    assert main(["caption", "--images", str(tiny_photos), "dataset.limit=1", *words, "decoding.decoding_len=6", "decoding.alpha=0.1", "decoding.beta=1"]) == 0
+    words = [
+        "language_model.path=out",
+        f"image_text_model.path={tiny_clip_folder}",
+        "image_text_model=clip_vit_b32",
+        "decoding.k=3",
+    ]
+    assert (
+        main(
+            [
+                "caption",
+                "--images",
+                str(tiny_photos),
+                "dataset.limit=1",
+                *words,
+                "decoding.decoding_len=6",
+                "decoding.alpha=0.1",
+                "decoding.beta=1",
+            ]
+        )
+        == 0
+    )
 
 
 def test_output_loads_with_plain_transformers_and_gives_the_reported_loss(adapt, tmp_path, capsys):
@@ -75,7 +117,9 @@ def test_output_loads_with_plain_transformers_and_gives_the_reported_loss(adapt,
     model, tokenizer = AutoModelForCausalLM.from_pretrained("out").eval(), AutoTokenizer.from_pretrained("out")
     total = count = 0
     for text in texts.read_text().splitlines():
-        ids = torch.tensor([[tokenizer.convert_tokens_to_ids(tiny_models.START), *tokenizer(text)["input_ids"], tokenizer.eos_token_id]])
+        ids = torch.tensor(
+            [[tokenizer.convert_tokens_to_ids(tiny_models.START), *tokenizer(text)["input_ids"], tokenizer.eos_token_id]]
+        )
         with torch.no_grad():
             total += float(model(ids, labels=ids).loss) * (ids.shape[1] - 1)
         count += ids.shape[1] - 1
@@ -90,7 +134,11 @@ def test_fresh_model_learns_a_tokenizer_with_the_paper_s_added_tokens(tmp_path, 
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained("out")
-    assert tokenizer.convert_tokens_to_ids([tiny_models.END, tiny_models.START, tiny_models.PAD]) == [0, len(tokenizer) - 2, len(tokenizer) - 1]
+    assert tokenizer.convert_tokens_to_ids([tiny_models.END, tiny_models.START, tiny_models.PAD]) == [
+        0,
+        len(tokenizer) - 2,
+        len(tokenizer) - 1,
+    ]
     assert AutoModelForCausalLM.from_pretrained("out").config.vocab_size == len(tokenizer) == 300
     assert not any("contrastive" in line for line in metrics(tmp_path / "out"))
 
@@ -107,24 +155,46 @@ def test_tokens_are_added_to_a_model_that_lacks_them_in_the_paper_s_order(tmp_pa
     assert AutoTokenizer.from_pretrained("out").convert_tokens_to_ids([tiny_models.START, tiny_models.PAD]) == [size, size + 1]
 
 
-def test_texts_longer_than_the_model_s_positions_are_refused_whatever_its_config_calls_them(tmp_path, network_and_tokenizer, capsys):
+def test_texts_longer_than_the_model_s_positions_are_refused_whatever_its_config_calls_them(
+    tmp_path, network_and_tokenizer, capsys
+):
     from transformers import MptConfig, MptForCausalLM
 
     tokenizer = network_and_tokenizer[1]
     MptForCausalLM(MptConfig(d_model=32, n_heads=4, n_layers=1, max_seq_len=16, vocab_size=len(tokenizer))).save_pretrained("mpt")
     tokenizer.save_pretrained("mpt")
-    assert main(["finetune-lm", "--texts", "texts.txt", *SMALL, "language_model.path=mpt", "run.max_length=40", "--output", "out"]) == 2
-    assert capsys.readouterr().err.splitlines()[-1] == "magic: run.max_length must be at most 15 with this model's 16 positions, got 40"
+    assert (
+        main(["finetune-lm", "--texts", "texts.txt", *SMALL, "language_model.path=mpt", "run.max_length=40", "--output", "out"])
+        == 2
+    )
+    assert (
+        capsys.readouterr().err.splitlines()[-1]
+        == "magic: run.max_length must be at most 15 with this model's 16 positions, got 40"
+    )
 
 
 @pytest.mark.slow
 def test_killed_run_ends_with_the_same_bytes(adapt, tmp_path, tiny_language_model_folder, capsys):
     assert adapt("whole") == 0
-    words = ["finetune-lm", "--texts", "texts.txt", f"language_model.path={tiny_language_model_folder}", *SMALL, "--output", "killed"]
+    words = [
+        "finetune-lm",
+        "--texts",
+        "texts.txt",
+        f"language_model.path={tiny_language_model_folder}",
+        *SMALL,
+        "--output",
+        "killed",
+    ]
     for checkpoint in ("step-00000005.pt", "step-00000015.pt"):
-        process = subprocess.Popen([sys.executable, "-m", "magic_cli", *words], stderr=subprocess.DEVNULL, env={**os.environ, "PYTHONPATH": ROOT})
+        process = subprocess.Popen(
+            [sys.executable, "-m", "magic_cli", *words], stderr=subprocess.DEVNULL, env={**os.environ, "PYTHONPATH": ROOT}
+        )
         deadline = time.monotonic() + 120
-        while not (tmp_path / "killed" / "checkpoints" / checkpoint).exists() and process.poll() is None and time.monotonic() < deadline:
+        while (
+            not (tmp_path / "killed" / "checkpoints" / checkpoint).exists()
+            and process.poll() is None
+            and time.monotonic() < deadline
+        ):
             time.sleep(0.002)
         process.send_signal(signal.SIGKILL)
         process.wait()
@@ -142,7 +212,18 @@ def test_sweep_over_types_runs_every_point(tmp_path, tiny_language_model_folder,
 
 
 def test_model_that_training_broke_is_not_kept(adapt, tmp_path, capsys):
-    assert adapt("out", "optimizer.steps=40", "optimizer.lr=10", "optimizer.weight_decay=10", "optimizer.warmup=0", "run.checkpoint_every=100", "validate.every=100") == 2
+    assert (
+        adapt(
+            "out",
+            "optimizer.steps=40",
+            "optimizer.lr=10",
+            "optimizer.weight_decay=10",
+            "optimizer.warmup=0",
+            "run.checkpoint_every=100",
+            "validate.every=100",
+        )
+        == 2
+    )
     assert capsys.readouterr().err.splitlines()[-1].startswith("magic: the loss is no number any more at step ")
     assert not (tmp_path / "out" / "model.safetensors").exists() and not list((tmp_path / "out" / "checkpoints").iterdir())
 
@@ -208,7 +289,10 @@ def test_prefixed_base_is_adapted_as_the_plain_one_and_other_bases_are_refused(t
         assert main([*words, f"language_model.path={base}", "--output", folder]) == 0
     plain, stripped = (load_file(tmp_path / folder / "model.safetensors") for folder in ("plain", "stripped"))
     assert plain.keys() == stripped.keys() and all(torch.equal(plain[name], stripped[name]) for name in plain)
-    assert json.loads((tmp_path / "stripped" / "manifest.json").read_text())["source"]["language_model"]["stripped_prefix"] == "_orig_mod."
+    assert (
+        json.loads((tmp_path / "stripped" / "manifest.json").read_text())["source"]["language_model"]["stripped_prefix"]
+        == "_orig_mod."
+    )
     capsys.readouterr()
     less = copy_with(tiny_language_model_folder, tmp_path / "less", without("transformer.h.1."))
     remove_tokenizer(tiny := shutil.copytree(tiny_language_model_folder, tmp_path / "words"))
@@ -241,7 +325,10 @@ def test_checkpoint_of_no_numbers_or_of_another_model_is_refused(adapt, tmp_path
         (["dataset=cocoo"], "magic: dataset=cocoo is unknown; did you mean coco?"),
         (["--texts", "none.txt"], "magic: dataset.path=none.txt: no such file"),
         (["--texts", "empty.txt"], "magic: dataset=text: no training texts"),
-        (["--texts", "texts.txt", "dataset.validation=[{kind: text}]"], "magic: dataset.validation: a source names no path, and dataset.path=texts.txt is trained"),
+        (
+            ["--texts", "texts.txt", "dataset.validation=[{kind: text}]"],
+            "magic: dataset.validation: a source names no path, and dataset.path=texts.txt is trained",
+        ),
         (["--texts", "texts.txt", "objective.margin=2"], "magic: objective.margin must be in [0, 1], got 2"),
         (["--texts", "texts.txt", "optimizer.lr=0"], "magic: optimizer.lr must be greater than 0, got 0"),
         (["--texts", "texts.txt", "optimizer.eps=nan"], "magic: optimizer.eps must be a finite number, got nan"),

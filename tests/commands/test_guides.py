@@ -10,12 +10,19 @@ from magic_cli.cli.main import main
 from tests.files import lines
 from tests.tiny_models import CAPTIONS
 
-MEMORY = ["decoding=magic_memory", "guides.memory.captions_file=captions.json", "guides.memory.neighbours=3", "guides.memory.temperature=0.1"]
+MEMORY = [
+    "decoding=magic_memory",
+    "guides.memory.captions_file=captions.json",
+    "guides.memory.neighbours=3",
+    "guides.memory.temperature=0.1",
+]
 
 
 @pytest.fixture(autouse=True)
 def captions(in_tmp_path, tmp_path):
-    records = [{"image": "disc.jpg", "caption": text} for text in CAPTIONS[:2]] + [{"image": "x.jpg", "caption": text} for text in CAPTIONS[2:]]
+    records = [{"image": "disc.jpg", "caption": text} for text in CAPTIONS[:2]] + [
+        {"image": "x.jpg", "caption": text} for text in CAPTIONS[2:]
+    ]
     (tmp_path / "captions.json").write_text(json.dumps(records))
 
 
@@ -36,9 +43,14 @@ def test_memory_steers_and_says_what_it_holds(words, tmp_path, capsys):
     assert texts[0] != texts[1]
     told = manifest(tmp_path / "with")
     facts = told["models"]["guides.memory"]
-    assert (facts["name"], facts["count"], facts["captions_read"], facts["captions_of_known_images"]) == ("captions.json", *[len(CAPTIONS)] * 3)
+    assert (facts["name"], facts["count"], facts["captions_read"], facts["captions_of_known_images"]) == (
+        "captions.json",
+        *[len(CAPTIONS)] * 3,
+    )
     work = told["sessions"][0]["work"]
-    assert (work["images_recalled"], work["images_in_memory"], work["captions_excluded"]) == (6, 1, 2), "disc.jpg is in the memory"
+    assert (work["images_recalled"], work["images_in_memory"], work["captions_excluded"]) == (6, 1, 2), (
+        "disc.jpg is in the memory"
+    )
     assert told["identity"]["guides"]["memory"]["neighbours"] == 3 and "folder" not in told["identity"]["guides"]["memory"]
     assert "guides" not in manifest(tmp_path / "without")["identity"], "runs of before there were guides go on"
 
@@ -70,7 +82,11 @@ def test_second_model_looks_at_the_same_images_and_keeps_their_features(words, t
 
     shutil.copytree(tiny_clip_folder, "other")
     weights = load_file("other/model.safetensors")
-    save_file({name: value.flip(0) if "visual_projection" in name else value for name, value in weights.items()}, "other/model.safetensors", metadata={"format": "pt"})
+    save_file(
+        {name: value.flip(0) if "visual_projection" in name else value for name, value in weights.items()},
+        "other/model.safetensors",
+        metadata={"format": "pt"},
+    )
     second = ["decoding.guides=[image,second_model]", "guides.second_model.path=other", "guides.second_model.weight=5"]
     for folder, extra in (("one", []), ("two", second), ("three", second)):
         assert main([*words, *extra, f"run.dir={folder}"]) == 0
@@ -89,14 +105,23 @@ def test_second_model_looks_at_the_same_images_and_keeps_their_features(words, t
     ("extra", "message"),
     [
         (["guides.memory.captions_file=missing.json"], "guides.memory.captions_file=missing.json: no such file"),
-        (["guides.memory.split=test", "guides.memory.captions_file=k.json"], "guides.memory.split must be one of val, got 'test'"),
-        (["decoding.guides=[image,memroy]"], "decoding.guides: 'memroy' is unknown; did you mean memory? (image, second_model, memory)"),
+        (
+            ["guides.memory.split=test", "guides.memory.captions_file=k.json"],
+            "guides.memory.split must be one of val, got 'test'",
+        ),
+        (
+            ["decoding.guides=[image,memroy]"],
+            "decoding.guides: 'memroy' is unknown; did you mean memory? (image, second_model, memory)",
+        ),
         (["decoding.guides=[memory]"], "decoding.guides must name image, and each guide once, got [memory]"),
         (["decoding.guides=[image,image]"], "decoding.guides must name image, and each guide once, got [image, image]"),
         (["decoding.beta=0"], "decoding.beta=0: the memory takes its share of it"),
         (["guides.memory.use=mixed"], "guides.memory.use: did you mean mix? (mix, replace, beside), got 'mixed'"),
         (["guides.memory.neighbors=3"], "unknown setting guides.memory.neighbors; did you mean"),
-        (["decoding.guides=[image,second_model]", "guides.second_model.path=captions.json"], "guides.second_model.path=captions.json: has no config.json"),
+        (
+            ["decoding.guides=[image,second_model]", "guides.second_model.path=captions.json"],
+            "guides.second_model.path=captions.json: has no config.json",
+        ),
     ],
 )
 def test_faults_are_one_line(words, extra, message, tmp_path, capsys, monkeypatch):
@@ -113,11 +138,24 @@ def test_guide_that_is_set_and_not_named_is_said(words, capsys):
     assert main([*words[:3], "decoding=greedy", words[3], "decoding.decoding_len=8", "run.dir=plain"]) == 0
     assert "guides" not in capsys.readouterr().err, "what models recommend is nothing that was set"
     assert main([*words, "guides.memory.weight=0.3", "run.dir=out"]) == 0
-    assert "magic: guides.memory: is set and not used; decoding=magic takes it with decoding.guides=[image,memory]\n" in capsys.readouterr().err
+    assert (
+        "magic: guides.memory: is set and not used; decoding=magic takes it with decoding.guides=[image,memory]\n"
+        in capsys.readouterr().err
+    )
 
 
 def test_story_takes_a_memory_too(models, tiny_photos, tmp_path, capsys):
     photo = sorted(tiny_photos.iterdir())[0]
-    words = ["story", "--title", "A cat", "--image", str(photo), *models, "decoding.decoding_len=30", "decoding.alpha=0.3", "decoding.beta=2"]
+    words = [
+        "story",
+        "--title",
+        "A cat",
+        "--image",
+        str(photo),
+        *models,
+        "decoding.decoding_len=30",
+        "decoding.alpha=0.3",
+        "decoding.beta=2",
+    ]
     assert main([*words, *MEMORY, "run.dir=out"]) == 0
     assert manifest(tmp_path / "out")["models"]["guides.memory"]["count"] == len(CAPTIONS)

@@ -26,14 +26,28 @@ def elsewhere(tmp_path, monkeypatch, tiny_photos):
     photos = sorted(tiny_photos.glob("*.jpg"))
     for name in SYSTEMS:
         records = [
-            {"id": str(i), "title": f"Title {i}", "story": f"{name[::-1].upper()} {i}."} | ({"image": str(photos[i])} if name == "magic" else {})
+            {"id": str(i), "title": f"Title {i}", "story": f"{name[::-1].upper()} {i}."}
+            | ({"image": str(photos[i])} if name == "magic" else {})
             for i in range(4)
         ]
         Path(f"{name}.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
 
 
 def make(*words):
-    return main(["human-eval", "make", "magic.jsonl", "--system", "nucleus=nucleus.jsonl", "items=3", "annotators=2", "--output", "forms", *words])
+    return main(
+        [
+            "human-eval",
+            "make",
+            "magic.jsonl",
+            "--system",
+            "nucleus=nucleus.jsonl",
+            "items=3",
+            "annotators=2",
+            "--output",
+            "forms",
+            *words,
+        ]
+    )
 
 
 def answer(number, score):
@@ -46,7 +60,14 @@ def answer(number, score):
         for letter, system in card["letters"].items()
         for aspect in ("relevance", "fluency", "informativeness", "story_image_relevance")
     }
-    document = {"kind": "magic human-eval answers 1", "study": key["study"], "form": form, "annotator": number, "complete": True, "answers": given}
+    document = {
+        "kind": "magic human-eval answers 1",
+        "study": key["study"],
+        "form": form,
+        "annotator": number,
+        "complete": True,
+        "answers": given,
+    }
     Path(f"answers-{number}.json").write_text(json.dumps(document | {"checksum": checksum(document, given)}))
 
 
@@ -91,11 +112,28 @@ def test_score_prints_tables_and_writes_what_table_3_reads(capsys):
     assert {pair["wins"] for pair in document["pairs"]} == {6}
 
 
-@pytest.mark.parametrize(("table_format", "opening"), [("markdown", "**Human scores"), ("latex", "% needs"), ("csv", "table,system"), ("json", "{")])
+@pytest.mark.parametrize(
+    ("table_format", "opening"), [("markdown", "**Human scores"), ("latex", "% needs"), ("csv", "table,system"), ("json", "{")]
+)
 def test_every_format_holds_means_agreement_and_pairs(table_format, opening, capsys):
     make_and_answer()
     capsys.readouterr()
-    assert main(["human-eval", "score", "answers-1.json", "answers-2.json", "--key", "forms/key.json", "--format", table_format, "bootstrap.samples=50"]) == 0
+    assert (
+        main(
+            [
+                "human-eval",
+                "score",
+                "answers-1.json",
+                "answers-2.json",
+                "--key",
+                "forms/key.json",
+                "--format",
+                table_format,
+                "bootstrap.samples=50",
+            ]
+        )
+        == 0
+    )
     out = capsys.readouterr().out
     assert out.startswith(opening)
     if table_format == "csv":
@@ -122,7 +160,10 @@ def test_every_format_holds_means_agreement_and_pairs(table_format, opening, cap
         (["make", "magic.jsonl", "nucleus.jsonl", "annotators=0"], "annotators must be at least 1, got 0"),
         (["make", "magic.jsonl", "nucleus.jsonl", "items=2", "--images", "nowhere"], "images=nowhere: no such folder"),
         (["make", "magic.jsonl", "nucleus.jsonl", "items=2", "--human"], "--human: no file holds a person's story"),
-        (["make", "magic.jsonl", "nucleus.jsonl", "items=2", "--output", "magic.jsonl/x"], "output=magic.jsonl/x: cannot be written (Not a directory)"),
+        (
+            ["make", "magic.jsonl", "nucleus.jsonl", "items=2", "--output", "magic.jsonl/x"],
+            "output=magic.jsonl/x: cannot be written (Not a directory)",
+        ),
         (["score"], "no answers to score"),
         (["score", "a.json"], "key is not set; --key FILE"),
         (["score", "a.json", "--key", "nowhere.json"], "key=nowhere.json: no such file"),

@@ -18,8 +18,22 @@ def words(interleaved_folder, tmp_path, monkeypatch):
     """A command in an empty folder: the random model, short answers, few steps, an image in each answer."""
     monkeypatch.chdir(tmp_path)
     parts = [f"interleaved_model.{part}.path={interleaved_folder / part}" for part in ("language_model", "vision", "diffusion")]
-    shape = ["interleaved_model.vokens=null", "interleaved_model.mapper.layers=1", "interleaved_model.mapper.heads=2", "interleaved_model.mapper.queries=6"]
-    return ["interleave", *parts, *shape, "decoding.decoding_len=120", "max_new_tokens=12", "steps=3", "run.threads=1", "force_image=last"]
+    shape = [
+        "interleaved_model.vokens=null",
+        "interleaved_model.mapper.layers=1",
+        "interleaved_model.mapper.heads=2",
+        "interleaved_model.mapper.queries=6",
+    ]
+    return [
+        "interleave",
+        *parts,
+        *shape,
+        "decoding.decoding_len=120",
+        "max_new_tokens=12",
+        "steps=3",
+        "run.threads=1",
+        "force_image=last",
+    ]
 
 
 @pytest.fixture
@@ -27,7 +41,7 @@ def stories(tiny_photos, tmp_path):
     """Three stories of two or three steps with true answers, one item without, and one that cannot be read."""
     photos = tmp_path / "photos"
     shutil.copytree(tiny_photos, photos)
-    target = lambda text, name: [{"text": text}, {"image": f"photos/{name}.jpg"}]  # noqa: E731
+    target = lambda text, name: [{"text": text}, {"image": f"photos/{name}.jpg"}]
     records = [
         {"id": "sea & <b>sun</b>", "steps": [{"parts": [{"text": "Draw:", "once": True}, {"text": "A dog"}], "target": target("They swim.", "sky")},
                                              {"parts": [ONCE], "target": target("It is late.", "sunset")}, {"parts": [ONCE]}]},
@@ -72,11 +86,26 @@ def texts(prediction):
 
 
 def test_parts_of_the_command_line_get_a_text_and_an_image(words, tiny_photos, tmp_path, capsys):
-    run(words, "--part", "Look, a disc:", "--part", f"image:{tiny_photos / 'disc.jpg'}", "--part", "What is it?", "--run-dir", "out")
+    run(
+        words,
+        "--part",
+        "Look, a disc:",
+        "--part",
+        f"image:{tiny_photos / 'disc.jpg'}",
+        "--part",
+        "What is it?",
+        "--run-dir",
+        "out",
+    )
     out, err = capsys.readouterr()
     [record] = predictions("out").values()
     [step] = record["steps"]
-    assert out.startswith("parts\t") and out.endswith(" [images/parts-1.png]\n") and step["text"] and err == "magic: 1 text; run folder: out\n"
+    assert (
+        out.startswith("parts\t")
+        and out.endswith(" [images/parts-1.png]\n")
+        and step["text"]
+        and err == "magic: 1 text; run folder: out\n"
+    )
     assert [list(part)[0] for part in step["parts"]] == ["text", "image", "text"] and len(step["parts"][1]["sha256"]) == 64
     image = Image.open("out/images/parts-1.png")
     assert (image.mode, image.size) == ("RGB", (16, 16)) and "target" not in step
@@ -146,13 +175,25 @@ def test_another_seed_draws_anew_and_its_runs_have_their_own_folders(words, caps
 @pytest.mark.parametrize("decoding", ["greedy", "beam", "contrastive", "typical", "top_k", "magic", "rerank"])
 def test_every_method_writes(words, decoding, tiny_photos, capsys):
     more = ["decoding.num=2"] if decoding == "rerank" else ["decoding.num_beams=3"] if decoding == "beam" else []
-    run(words, "--part", f"image:{tiny_photos / 'sky.jpg'}", f"decoding={decoding}", *more, "run.dir=out", "dataset.num_steps=2", "history=self")
+    run(
+        words,
+        "--part",
+        f"image:{tiny_photos / 'sky.jpg'}",
+        f"decoding={decoding}",
+        *more,
+        "run.dir=out",
+        "dataset.num_steps=2",
+        "history=self",
+    )
     assert all(step["text"] and step["image"] for step in predictions("out")["parts"]["steps"])
 
 
 def test_method_that_looks_at_an_image_says_so_where_there_is_none(words, capsys):
     run(words, "--part", "A dog", "decoding=magic", "run.dir=out", status=3)
-    assert "magic: no text for parts: step 1: decoding=magic looks at the last image before the answer, and there is none\n" in capsys.readouterr().err
+    assert (
+        "magic: no text for parts: step 1: decoding=magic looks at the last image before the answer, and there is none\n"
+        in capsys.readouterr().err
+    )
 
 
 def test_trace_tells_of_every_token_of_every_answer(words, stories):
@@ -209,7 +250,10 @@ def test_item_that_is_gone_is_kept_aside_with_its_images(words, stories):
     stories.write_text("".join(lines))
     run(words, "--items", stories, "run.dir=out", status=3)
     assert files("out").keys() - {"dropped.jsonl"} == before.keys() and predictions("out").keys() == predictions("out").keys()
-    assert texts(predictions("out")["walk"]) and json.loads(Path("out/manifest.json").read_text())["sessions"][2].get("work", {}) == {}
+    assert (
+        texts(predictions("out")["walk"])
+        and json.loads(Path("out/manifest.json").read_text())["sessions"][2].get("work", {}) == {}
+    )
 
 
 @pytest.mark.parametrize(
@@ -222,11 +266,23 @@ def test_item_that_is_gone_is_kept_aside_with_its_images(words, stories):
         (["--part", "A dog", "guidance=-1"], "guidance must be at least 1, got -1.0"),
         (["--part", "A dog", "guidance=nan"], "guidance must be"),
         (["--part", "A dog", "steps=100000"], "steps must be in [1, 1000], got 100000"),
-        (["--part", "A dog", "steps=1000", "scheduler=ddim"], "steps=1000: scheduler=ddim draws in fewer than 1000 steps with this model; lower it"),
+        (
+            ["--part", "A dog", "steps=1000", "scheduler=ddim"],
+            "steps=1000: scheduler=ddim draws in fewer than 1000 steps with this model; lower it",
+        ),
         (["--part", "A dog", "force_image=true"], "force_image: allowed: none, first, last, got 'True'"),
-        (["--part", "A dog", "max_new_tokens=4"], "max_new_tokens=4: an image takes 4 tokens, and force_image=last wants one; raise it"),
-        (["--part", "A dog", "decoding=zerocap", "decoding.step_size=1"], "decoding=zerocap reads no prompts with images; name another method, such as nucleus"),
-        (["--part", "A dog", "run.objective=cider"], "run.objective=cider: texts with images are not evaluated; leave run.objective out"),
+        (
+            ["--part", "A dog", "max_new_tokens=4"],
+            "max_new_tokens=4: an image takes 4 tokens, and force_image=last wants one; raise it",
+        ),
+        (
+            ["--part", "A dog", "decoding=zerocap", "decoding.step_size=1"],
+            "decoding=zerocap reads no prompts with images; name another method, such as nucleus",
+        ),
+        (
+            ["--part", "A dog", "run.objective=cider"],
+            "run.objective=cider: texts with images are not evaluated; leave run.objective out",
+        ),
         (["dataset=files", "dataset.paths=[a.jpg]"], "dataset=files holds no texts and images in turn; give --part or --items"),
         (["--part", "A dog", "prompt.template=hello"], "prompt.template='hello': must hold {parts} once"),
         (["--part", "A dog", "task=caption"], "task=caption: this is `magic interleave`"),
@@ -245,7 +301,10 @@ def test_careless_use_is_one_line_and_status_2(words, more, told, capsys):
     [
         ({"parts": [{"text": "A [IMG0] dog"}]}, "step 1: a text holds '[IMG0]', which stands for an image; take it out"),
         ({"parts": [{"text": "dog " * 200}]}, "leaves no room for an answer in decoding.decoding_len=120; shorten it"),
-        ({"steps": [{"parts": [{"text": "a"}]}, {"parts": []}]}, "step 1 has no target, which history=gt puts before the next step; give it one, or set history=self"),
+        (
+            {"steps": [{"parts": [{"text": "a"}]}, {"parts": []}]},
+            "step 1 has no target, which history=gt puts before the next step; give it one, or set history=self",
+        ),
         ({"parts": [{"image": "text.jpg"}]}, "text.jpg: UnidentifiedImageError"),
     ],
 )

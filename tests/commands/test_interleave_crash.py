@@ -20,11 +20,19 @@ def killed_runs_end_the_same(words, stories, kills, *, everywhere=True):
 
     Without ``everywhere`` kills come when items are written, else half of them at any time.
     """
-    import magic_cli.commands.interleave  # noqa: F401 - imported before forking
+    import magic_cli.cli.hydra_app
+    import magic_cli.commands.interleave
     import magic_cli.interleaved.loading  # noqa: F401
-    import magic_cli.cli.hydra_app  # noqa: F401
 
-    words = [*words, "--items", str(stories), "history=self", "run.batch_size=1" if not everywhere else "run.batch_size=2", "steps=10", "run.trace=true"]
+    words = [
+        *words,
+        "--items",
+        str(stories),
+        "history=self",
+        "run.batch_size=1" if not everywhere else "run.batch_size=2",
+        "steps=10",
+        "run.trace=true",
+    ]
     assert wait(start([*words, "run.dir=undisturbed"])) == 3
     began = time.perf_counter()
     if everywhere:
@@ -51,14 +59,14 @@ def killed_runs_end_the_same(words, stories, kills, *, everywhere=True):
     return lines
 
 
-def test_killed_run_ends_byte_identical_with_its_images(words, stories):  # noqa: F811
+def test_killed_run_ends_byte_identical_with_its_images(words, stories):
     lines = killed_runs_end_the_same(words, stories, kills=2, everywhere=False)
     assert any(0 < count < 4 for count in lines)
 
 
 @pytest.mark.slow
 @pytest.mark.long
-def test_run_killed_at_many_moments_ends_byte_identical(words, stories):  # noqa: F811
+def test_run_killed_at_many_moments_ends_byte_identical(words, stories):
     lines = killed_runs_end_the_same(words, stories, kills=KILLS)
     print(f"{KILLS} kills; items written when killed: {sorted(lines)}")
     assert any(0 < count < 4 for count in lines)

@@ -29,12 +29,24 @@ TOO_LONG = "decoding.decoding_len must be at most the language model's 128 posit
         (["decoding.k=9000"], "decoding.k must be at most the vocabulary size 402, got 9000"),
         (["--decoding", "contrastive", "decoding.k=403"], "decoding.k must be at most the vocabulary size 402, got 403"),
         (["--decoding", "top_k", "decoding.k=403"], "decoding.k must be at most the vocabulary size 402, got 403"),
-        (["--decoding", "rerank", "decoding@decoding.base=top_k", "decoding.base.k=403"], "decoding.base.k must be at most the vocabulary size 402, got 403"),
+        (
+            ["--decoding", "rerank", "decoding@decoding.base=top_k", "decoding.base.k=403"],
+            "decoding.base.k must be at most the vocabulary size 402, got 403",
+        ),
         (["--decoding", "zerocap", "decoding.num_texts=403"], "decoding.num_texts must be in [1, 402], got 403"),
-        *[(["--decoding", name, "decoding.decoding_len=129"], TOO_LONG) for name in ("magic", "greedy", "beam", "nucleus", "typical", "rerank")],
-        (["--decoding", "zerocap", "decoding.num_texts=9", "decoding.decoding_len=128"], "with decoding.prompt, the text outgrows the language model's 128"),
+        *[
+            (["--decoding", name, "decoding.decoding_len=129"], TOO_LONG)
+            for name in ("magic", "greedy", "beam", "nucleus", "typical", "rerank")
+        ],
+        (
+            ["--decoding", "zerocap", "decoding.num_texts=9", "decoding.decoding_len=128"],
+            "with decoding.prompt, the text outgrows the language model's 128",
+        ),
         (["--decoding", "zerocap", "decoding.num_texts=9", "decoding.end_token=the end"], "decoding.end_token must be one token"),
-        (["--decoding", "zerocap", "decoding.num_texts=9", "decoding.prompt=A man"], "decoding.prompt must open with '<|endoftext|>' or"),
+        (
+            ["--decoding", "zerocap", "decoding.num_texts=9", "decoding.prompt=A man"],
+            "decoding.prompt must open with '<|endoftext|>' or",
+        ),
     ],
 )
 def test_setting_beyond_the_language_model_is_refused_before_its_weights_are_read(words, capsys, command, settings, message):
@@ -43,5 +55,16 @@ def test_setting_beyond_the_language_model_is_refused_before_its_weights_are_rea
 
 
 def test_prompt_that_leaves_no_room_is_refused_before_weights_are_read(words, capsys):
-    assert main([*words("caption"), "decoding.k=5", "--prompt", "A man riding a wave on top of a surfboard", "decoding.decoding_len=5"]) == 2
+    assert (
+        main(
+            [
+                *words("caption"),
+                "decoding.k=5",
+                "--prompt",
+                "A man riding a wave on top of a surfboard",
+                "decoding.decoding_len=5",
+            ]
+        )
+        == 2
+    )
     assert "decoding.decoding_len counts the prompt and must exceed its" in capsys.readouterr().err

@@ -32,15 +32,27 @@ ANNOTATED = ["caption", "--dataset", "coco_captions", "dataset.root=photos"]
 @pytest.mark.parametrize(
     ("words", "key", "message"),
     [
-        (PHOTOS, "cider", "dataset=photos has no references; choose a dataset that has them, or a measure that needs none (clip_score, "),
+        (
+            PHOTOS,
+            "cider",
+            "dataset=photos has no references; choose a dataset that has them, or a measure that needs none (clip_score, ",
+        ),
         ([*PHOTOS, "-m", "decoding.alpha=0.1,0.2,0.3"], "bleu_4", "dataset=photos has no references"),
         ([*PHOTOS, "run.repeats=2", "--decoding", "nucleus"], "ref_clip_score", "dataset=photos has no references"),
-        ([*ANNOTATED, "dataset.annotations=some.json"], "rouge_l", "dataset=coco_captions has no references for 1 of 6 items, e.g. 5"),
+        (
+            [*ANNOTATED, "dataset.annotations=some.json"],
+            "rouge_l",
+            "dataset=coco_captions has no references for 1 of 6 items, e.g. 5",
+        ),
         (PHOTOS, "coherence", "coherence compares stories with their titles, and dataset=photos has none"),
         ([*STORIES[:1], "--titles", "titles.txt", *STORIES[3:]], "meteor", "dataset=titles has no references"),
         (STORIES, "clip_score", "clip_score needs the images: dataset=titles names none for 2 of 2 captions"),
         (STORIES, "coherence", "metrics.coherence.model.name=princeton-nlp/sup-simcse-bert-base-uncased: not in the local cache"),
-        ([*PHOTOS, "--decoding", "greedy", "image_text_model=clip_vit_b32"], "clip_score", "image_text_model.name=openai/clip-vit-base-patch32: not in the local cache"),
+        (
+            [*PHOTOS, "--decoding", "greedy", "image_text_model=clip_vit_b32"],
+            "clip_score",
+            "image_text_model.name=openai/clip-vit-base-patch32: not in the local cache",
+        ),
         ([*ANNOTATED, "dataset.annotations=all.json"], "spice", "MAGIC_SPICE_LIB=nowhere: no stanford-corenlp-3.6.0.jar"),
         ([*ANNOTATED, "dataset.annotations=none.json"], "cider", "dataset.annotations=none.json: no such file"),
     ],
@@ -58,7 +70,9 @@ def test_missing_java_is_noticed_before_anything_loads(key, monkeypatch, capsys)
     monkeypatch.setenv("JAVA_HOME", "/nowhere")
     assert main([*ANNOTATED, "dataset.annotations=all.json", f"run.objective={key}"]) == 2
     err = capsys.readouterr().err
-    assert err.startswith(f"magic: run.objective={key}: JAVA_HOME=/nowhere: ") and err.count("\n") == 1 and not Path("runs").exists()
+    assert (
+        err.startswith(f"magic: run.objective={key}: JAVA_HOME=/nowhere: ") and err.count("\n") == 1 and not Path("runs").exists()
+    )
 
 
 def test_missing_package_is_noticed_before_anything_loads(monkeypatch, capsys):
@@ -70,5 +84,8 @@ def test_missing_package_is_noticed_before_anything_loads(monkeypatch, capsys):
 
 def test_run_whose_missing_photo_gets_no_caption_is_measured(models, capsys):
     assert main([*ANNOTATED, "dataset.annotations=all.json", *models, "run.workers=0", "run.objective=rep_2", "run.dir=out"]) == 3
-    assert main([*ANNOTATED, "dataset.annotations=all.json", *models, "run.workers=0", "run.objective=clip_score", "run.dir=out"]) == 3
+    assert (
+        main([*ANNOTATED, "dataset.annotations=all.json", *models, "run.workers=0", "run.objective=clip_score", "run.dir=out"])
+        == 3
+    )
     assert {"rep_2", "clip_score"} < json.loads(Path("out/metrics.json").read_text())["metrics"].keys()

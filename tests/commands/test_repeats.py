@@ -22,7 +22,10 @@ def test_three_repeats_are_the_three_runs_that_repeat_gives(words, tmp_path, cap
     words = [*words, "decoding=nucleus"]
     assert main([*words, "run.repeats=3", "run.dir=all"]) == 0
     assert main(["caption", "-m", *words[1:], "run.repeat=1,2,3"]) == 0
-    single = {json.loads((folder / "manifest.json").read_text())["identity"]["run"]["repeat"]: folder for folder in (tmp_path / "runs/caption").iterdir()}
+    single = {
+        json.loads((folder / "manifest.json").read_text())["identity"]["run"]["repeat"]: folder
+        for folder in (tmp_path / "runs/caption").iterdir()
+    }
     together = [(tmp_path / "all" / f"repeat-{n}" / "predictions.jsonl").read_bytes() for n in (1, 2, 3)]
     assert together == [(single[n] / "predictions.jsonl").read_bytes() for n in (1, 2, 3)]
     assert len(set(together)) == 3
@@ -50,9 +53,18 @@ def test_repeats_that_were_stopped_go_on_and_more_may_be_added(words, tmp_path, 
     [
         (["run.repeats=3"], "run.repeats=3: decoding=magic is not sampled"),
         (["run.repeats=0"], "run.repeats must be at least 1, got 0"),
-        (["-m", "decoding=nucleus", "run.repeats=1,2"], "run.repeats: points of the sweep share the run of run.repeat=1 (run.repeats=1 from run.repeat=1; "),
-        (["-m", "decoding=nucleus", "run.repeats=2,3", "run.dir=out"], "run.repeats: points of the sweep share the run of run.repeat=1"),
-        (["-m", "decoding=nucleus", "run.repeats=2", "run.repeat=1,2"], "run.repeats: points of the sweep share the run of run.repeat=2"),
+        (
+            ["-m", "decoding=nucleus", "run.repeats=1,2"],
+            "run.repeats: points of the sweep share the run of run.repeat=1 (run.repeats=1 from run.repeat=1; ",
+        ),
+        (
+            ["-m", "decoding=nucleus", "run.repeats=2,3", "run.dir=out"],
+            "run.repeats: points of the sweep share the run of run.repeat=1",
+        ),
+        (
+            ["-m", "decoding=nucleus", "run.repeats=2", "run.repeat=1,2"],
+            "run.repeats: points of the sweep share the run of run.repeat=2",
+        ),
         (["-m", "decoding=nucleus,greedy", "run.repeats=2"], "run.repeats=2: decoding=greedy is not sampled"),
     ],
 )

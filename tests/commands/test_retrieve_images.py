@@ -168,7 +168,10 @@ def test_results_are_not_written_over_an_index(photos, model, tmp_path, capsys):
     assert main(["retrieve-images", "build", "photos", *model]) == 0
     before = files(tmp_path / "bank")
     assert main(["retrieve-images", "query", "--query", "x", *model, "--output", "bank"]) == 2
-    assert "bank/manifest.json: does not say what was asked, so it is of something else and would be overwritten; set --output" in capsys.readouterr().err
+    assert (
+        "bank/manifest.json: does not say what was asked, so it is of something else and would be overwritten; set --output"
+        in capsys.readouterr().err
+    )
     assert files(tmp_path / "bank") == before
 
 
@@ -180,7 +183,9 @@ def test_released_titles_are_cut_as_the_released_code_cuts(photos, model, tmp_pa
         assert main(["retrieve-images", "query", "titles.jsonl", *model, "--output", titles, f"titles={titles}"]) == 0
         scores[titles] = [[image["score"] for image in r["images"]] for r in lines(tmp_path / titles / "retrieved.jsonl")]
     assert [r["id"] for r in lines(tmp_path / "whole" / "retrieved.jsonl")] == ["a", "2"]
-    assert [r["query"] for r in lines(tmp_path / "released" / "retrieved.jsonl")] == ["the squirrel", "he squirrel"], "the story has the whole title"
+    assert [r["query"] for r in lines(tmp_path / "released" / "retrieved.jsonl")] == ["the squirrel", "he squirrel"], (
+        "the story has the whole title"
+    )
     assert scores["whole"][0] != scores["whole"][1] and scores["released"][0] == scores["whole"][1]
 
 
@@ -223,7 +228,10 @@ def test_index_with_an_empty_features_file_is_refused(words, photos, model, tmp_
     assert main(["retrieve-images", "build", "photos", *model]) == 0
     (tmp_path / "bank" / "features-00000.bin").write_bytes(b"")
     assert main(["retrieve-images", *words, *model]) == 2
-    assert re.search(r"features-00000.bin: is damaged: it has 0 bytes, and \d+ were written; delete bank and build it again\n$", capsys.readouterr().err)
+    assert re.search(
+        r"features-00000.bin: is damaged: it has 0 bytes, and \d+ were written; delete bank and build it again\n$",
+        capsys.readouterr().err,
+    )
 
 
 @pytest.mark.parametrize(

@@ -82,7 +82,11 @@ def test_links_of_a_packed_folder_are_read_or_listed(photos, model, tmp_path, ca
     assert main(["retrieve-images", "build", "p.tar", *model]) == 3
     err = capsys.readouterr().err
     reason = "a link to none.jpg, which is not in the shard; pack it with tar --dereference --hard-dereference"
-    assert f"magic: not in the index: p/photos/gone.jpg: {reason}\nmagic: 8 images in the index, 1 image could not be read\n" in err
+    assert (
+        f"magic: not in the index: p/photos/gone.jpg: {reason}\nmagic: 8 images in the index, 1 image could not be read\n" in err
+    )
     digests = {item["id"].removeprefix("p/photos/"): item["sha256"] for item in lines(tmp_path / "bank" / "items.jsonl")}
     assert digests["hard.jpg"] == digests["soft.jpg"] == digests["sky.jpg"] and len(digests) == 8
-    assert lines(tmp_path / "bank" / "failures.jsonl") == [{"id": "p/photos/gone.jpg", "image": str(tmp_path / "p.tar"), "reason": reason}]
+    assert lines(tmp_path / "bank" / "failures.jsonl") == [
+        {"id": "p/photos/gone.jpg", "image": str(tmp_path / "p.tar"), "reason": reason}
+    ]

@@ -6,13 +6,22 @@ import pytest
 
 from magic_cli.cli.main import main
 
-CAPTION = ["caption", "--image", "data/unfamiliar_photos/cat.jpg", "--image", "data/unfamiliar_photos/coffee.jpg", "run.threads=1", "run.cache_images=false"]
+CAPTION = [
+    "caption",
+    "--image",
+    "data/unfamiliar_photos/cat.jpg",
+    "--image",
+    "data/unfamiliar_photos/coffee.jpg",
+    "run.threads=1",
+    "run.cache_images=false",
+]
 STORY = ["story", "--title", "A cat", "--image", "data/unfamiliar_photos/cat.jpg", "run.threads=1", "run.cache_images=false"]
 
 
 @pytest.fixture
 def texts(tmp_path, capsys):
     """Run magic with more words, in a folder of its own; gives the texts that it prints."""
+
     def run(*words, number=None):
         folder = tmp_path / str(len(list(tmp_path.iterdir())))
         assert main([*words, f"run.dir={folder}"]) == 0
@@ -33,9 +42,13 @@ def test_captions_obey_when_rules_are_set(texts, decoding):
     stopped = texts(*CAPTION, f"decoding={decoding}", f"rules.stop_texts=[' {plain[0].split()[2]}']")
     # a beam that ends there may lose against one that does not
     assert stopped[0] == " ".join(plain[0].split()[:2]) or (decoding == "beam" and plain[0].split()[2] not in stopped[0].split())
-    longer = texts(*CAPTION, f"decoding={decoding}", "rules.min_length=15", "rules.stop_texts=['.']", "decoding.decoding_len=20", number=len)
-    assert all(number >= 15 for number in longer) and any(number < 15 for number in texts(*CAPTION, f"decoding={decoding}", number=len))
-    repeats = lambda texts: sum(len(text.split()) - len(set(text.split())) for text in texts)  # noqa: E731
+    longer = texts(
+        *CAPTION, f"decoding={decoding}", "rules.min_length=15", "rules.stop_texts=['.']", "decoding.decoding_len=20", number=len
+    )
+    assert all(number >= 15 for number in longer) and any(
+        number < 15 for number in texts(*CAPTION, f"decoding={decoding}", number=len)
+    )
+    repeats = lambda texts: sum(len(text.split()) - len(set(text.split())) for text in texts)
     assert repeats(texts(*CAPTION, f"decoding={decoding}", "rules.repetition_penalty=1000")) == 0
 
 
@@ -58,14 +71,25 @@ def test_rules_are_part_of_a_run_only_when_they_are_set(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["rules.min_length=16"], "rules.min_length must be below decoding.decoding_len=16, got 16; lower it, or raise the latter"),
+        (
+            ["rules.min_length=16"],
+            "rules.min_length must be below decoding.decoding_len=16, got 16; lower it, or raise the latter",
+        ),
         (["rules.repetition_penalty=0"], "rules.repetition_penalty must be greater than 0, got 0.0"),
-        (["rules.forbidden_words=['']"], "rules.forbidden_words must hold texts that are not empty, got '' as number 1; leave it out"),
-        (["--prompt", "A photo of a", "rules.min_length=15"],
-         "rules.min_length=15: the prompt has 5 tokens, and decoding.decoding_len=16 counts them, which leaves room for 11; lower it, or raise the latter"),
+        (
+            ["rules.forbidden_words=['']"],
+            "rules.forbidden_words must hold texts that are not empty, got '' as number 1; leave it out",
+        ),
+        (
+            ["--prompt", "A photo of a", "rules.min_length=15"],
+            "rules.min_length=15: the prompt has 5 tokens, and decoding.decoding_len=16 counts them, which leaves room for 11; lower it, or raise the latter",
+        ),
         (["rules.forbidden_words=cat"], "rules.forbidden_words must be a list, got 'cat'; write rules.forbidden_words=[...]"),
         (["rules=null"], "rules=null: a settings group must be one of its options; to leave it as it is, leave it out"),
-        (["decoding=clipre", "rules.min_length=2"], "rules: decoding=clipre finds whole captions and writes no tokens; leave rules out"),
+        (
+            ["decoding=clipre", "rules.min_length=2"],
+            "rules: decoding=clipre finds whole captions and writes no tokens; leave rules out",
+        ),
     ],
 )
 def test_rule_is_refused_in_one_line_when_it_cannot_hold(words, message, capsys):

@@ -49,7 +49,11 @@ def retrieved(tmp_path, tiny_photos):
     photos = sorted(tiny_photos.iterdir())
     queries = {"A red bus": photos[:4], "The dog": photos[4:6]}
     lines = [
-        {"id": str(i), "query": query, "images": [{"image": os.path.relpath(p, tmp_path), "id": p.name, "score": 0.3} for p in found]}
+        {
+            "id": str(i),
+            "query": query,
+            "images": [{"image": os.path.relpath(p, tmp_path), "id": p.name, "score": 0.3} for p in found],
+        }
         for i, (query, found) in enumerate(queries.items())
     ]
     file = tmp_path / "retrieved.jsonl"
@@ -74,14 +78,21 @@ def test_stories_for_the_best_images_go_to_stdout_and_the_run_folder(titles, ret
     assert [list(entry["generated_result"]) for entry in released] == [["0", "1", "2"], ["0", "1"], ["0", "1", "2"]]
     first = released[0]["generated_result"]["0"]
     assert first["image_name"] == Path(predictions[0]["image"]).name
-    assert first["generated_full_text"] == f"{released[0]['prefix_text']} {predictions[0]['story']}" == f"A red bus <|endoftext|> {predictions[0]['story']}"
+    assert (
+        first["generated_full_text"]
+        == f"{released[0]['prefix_text']} {predictions[0]['story']}"
+        == f"A red bus <|endoftext|> {predictions[0]['story']}"
+    )
     assert released[1]["reference_continuation_text"] == "A dog ran. It barked."
 
 
 @pytest.mark.parametrize("method", ["contrastive", "greedy", "beam", "top_k", "nucleus", "typical"])
 def test_methods_that_look_at_no_image_write_one_story_a_title(method, titles, models, capsys):
     extra = ["decoding.k=5", "decoding.alpha=0.1"] if method == "contrastive" else []
-    assert main(["story", "--titles", str(titles), "--decoding", method, *models, *extra, "decoding.decoding_len=30", "run.dir=out"]) == 0
+    assert (
+        main(["story", "--titles", str(titles), "--decoding", method, *models, *extra, "decoding.decoding_len=30", "run.dir=out"])
+        == 0
+    )
     predictions = lines("out/predictions.jsonl")
     assert [p["id"] for p in predictions] == ["1", "2", "3"] and all("image" not in p for p in predictions)
     same = predictions[0]["story"] == predictions[2]["story"]
@@ -120,7 +131,11 @@ def test_changed_title_is_written_about_again(titles, models, capsys):
     titles.write_text(titles.read_text().replace("The dog", "The cat"))
     assert main(words) == 0
     assert "1 title or image has changed since its story was written, which is written again, 2" in capsys.readouterr().err
-    assert sorted((p["id"], p["title"]) for p in lines("out/predictions.jsonl")) == [("1", "A red bus"), ("2", "The cat"), ("3", "A red bus")]
+    assert sorted((p["id"], p["title"]) for p in lines("out/predictions.jsonl")) == [
+        ("1", "A red bus"),
+        ("2", "The cat"),
+        ("3", "A red bus"),
+    ]
 
 
 def test_people_s_stories_that_come_later_reach_the_finished_run(titles, models, capsys):
@@ -139,9 +154,6 @@ def test_people_s_stories_that_come_later_reach_the_finished_run(titles, models,
 @pytest.mark.slow
 def test_killed_run_ends_byte_identical_to_an_undisturbed_one(tmp_path, titles, retrieved, guided):
     import torch  # noqa: F401 - imported before forking
-
-    import magic_cli.commands.story
-    import magic_cli.cli.hydra_app  # noqa: F401
 
     titles.write_text("".join(f"The dog\tStory {i}.\n" for i in range(8)))
     words = ["story", "--titles", str(titles), "--retrieved", str(retrieved), *guided, "run.batch_size=2", "run.trace=true"]
@@ -180,9 +192,13 @@ def test_titles_without_image_and_unreadable_images_are_failures_of_their_own(ti
 
 def test_one_title_with_one_image_from_the_command_line(guided, tiny_photos, capsys):
     photo = sorted(tiny_photos.iterdir())[0]
-    assert main(["story", "--title", "A\tbus, a dog", "--title", "A bus, a dog", "--image", str(photo), *guided, "run.dir=out"]) == 0
+    assert (
+        main(["story", "--title", "A\tbus, a dog", "--title", "A bus, a dog", "--image", str(photo), *guided, "run.dir=out"]) == 0
+    )
     [prediction] = lines("out/predictions.jsonl")
-    assert (prediction["id"], prediction["title"]) == ("A bus, a dog#1", "A bus, a dog"), "tabs are spaces, and the same title is told once"
+    assert (prediction["id"], prediction["title"]) == ("A bus, a dog#1", "A bus, a dog"), (
+        "tabs are spaces, and the same title is told once"
+    )
     assert capsys.readouterr().out == f"A bus, a dog\t{prediction['story']}\n"
 
 

@@ -37,7 +37,8 @@ def released(tmp_path, tiny_photos):
             "prefix_text": f"Title {i} <|endoftext|>",
             "reference_continuation_text": f"Human story number {i}. A dog ran.",
             "generated_result": {
-                str(rank): {"image_name": photos[(i + rank) % 6], "generated_continuation_text": STORIES[rank][i]} for rank in range(2)
+                str(rank): {"image_name": photos[(i + rank) % 6], "generated_continuation_text": STORIES[rank][i]}
+                for rank in range(2)
             },
         }
         for i in range(4)
@@ -48,7 +49,18 @@ def released(tmp_path, tiny_photos):
 
 
 def test_clip_score_of_stories_clips_each_pair_and_knows_their_images(released, tiny_photos, clip_words, loaded_clip, capsys):
-    words = ["evaluate", str(released), "--images", str(tiny_photos), "--metrics", "clip_score", "--format", "json", *clip_words, "bootstrap.samples=0"]
+    words = [
+        "evaluate",
+        str(released),
+        "--images",
+        str(tiny_photos),
+        "--metrics",
+        "clip_score",
+        "--format",
+        "json",
+        *clip_words,
+        "bootstrap.samples=0",
+    ]
     assert main([*words, "image_ranks=[1,2]"]) == 0
     systems = json.loads(capsys.readouterr().out)["systems"]
     assert [(s["n"], s["empty"], s["image_rank"]) for s in systems] == [(4, 1, 1), (4, 1, 2)]
@@ -68,11 +80,31 @@ def test_stories_of_a_run_are_scored_with_retrieved_images_and_beside_people_s(
     tmp_path, tiny_photos, tiny_language_model_folder, clip_words, capsys
 ):
     (tmp_path / "titles.txt").write_text("".join(f"The dog {i}\tA person told story {i}. It was fun.\n" for i in range(3)))
-    retrieved = [{"id": str(i), "query": f"The dog {i}", "images": [{"image": str(p)}]} for i, p in enumerate(sorted(tiny_photos.iterdir())[:3])]
+    retrieved = [
+        {"id": str(i), "query": f"The dog {i}", "images": [{"image": str(p)}]}
+        for i, p in enumerate(sorted(tiny_photos.iterdir())[:3])
+    ]
     (tmp_path / "retrieved.jsonl").write_text("".join(json.dumps(line) + "\n" for line in retrieved))
-    words = ["story", "--titles", "titles.txt", "--decoding", "nucleus", f"language_model.path={tiny_language_model_folder}", "prompt=null"]
+    words = [
+        "story",
+        "--titles",
+        "titles.txt",
+        "--decoding",
+        "nucleus",
+        f"language_model.path={tiny_language_model_folder}",
+        "prompt=null",
+    ]
     assert main([*words, "decoding.decoding_len=30", "run.threads=1", "run.dir=run"]) == 0
-    evaluate = ["evaluate", "run", "--metrics", "repetition,clip_score,coherence_minilm", "--human", "--format", "json", *clip_words]
+    evaluate = [
+        "evaluate",
+        "run",
+        "--metrics",
+        "repetition,clip_score,coherence_minilm",
+        "--human",
+        "--format",
+        "json",
+        *clip_words,
+    ]
     assert main(evaluate) == 3
     assert "clip_score needs the images: run names none for 3 of 3" in (captured := capsys.readouterr()).err, captured.err
     assert main([*evaluate, "--retrieved", "retrieved.jsonl"]) == 0
@@ -80,7 +112,9 @@ def test_stories_of_a_run_are_scored_with_retrieved_images_and_beside_people_s(
     assert (run["system"], human["system"]) == ("run", "human") and run["n"] == human["n"] == 3
     assert run["metrics"]["clip_score"]["value"] != human["metrics"]["clip_score"]["value"]
     assert human["metrics"]["mean_length"]["value"] == 8
-    assert run["run"]["identity"]["task"] == "story" and "coherence_minilm" in run["metrics"] and "coherence" not in run["metrics"]
+    assert (
+        run["run"]["identity"]["task"] == "story" and "coherence_minilm" in run["metrics"] and "coherence" not in run["metrics"]
+    )
     assert Path("run/metrics.json").is_file() and Path("run/per_item.jsonl").is_file()
 
 
@@ -98,7 +132,16 @@ def test_mauve_of_a_small_file_is_stored_with_settings_seeds_and_model(released,
     document = json.loads(released.read_text())
     document["evaluation_result"] = [*document["evaluation_result"]] * 4
     released.write_text(json.dumps(document))
-    words = ["evaluate", str(released), "--metrics", "mauve", "--human", f"metrics.mauve.model.path={tiny_language_model_folder}", "--format", "json"]
+    words = [
+        "evaluate",
+        str(released),
+        "--metrics",
+        "mauve",
+        "--human",
+        f"metrics.mauve.model.path={tiny_language_model_folder}",
+        "--format",
+        "json",
+    ]
     pytest.importorskip("mauve")
     assert main(words) == 0
     magic, human = json.loads(capsys.readouterr().out)["systems"]
@@ -110,7 +153,17 @@ def test_mauve_of_a_small_file_is_stored_with_settings_seeds_and_model(released,
 
 def test_table_3_averages_images_and_runs_and_takes_human_scores(released, tmp_path, tiny_photos, clip_words, capsys):
     (tmp_path / "scored.json").write_text(json.dumps({"systems": {"magic": {"fluency": {"mean": 4.5}}}}))
-    words = ["table", "3", str(released), "--metrics", "repetition,clip_score", "--images", str(tiny_photos), "--human-scores", "scored.json"]
+    words = [
+        "table",
+        "3",
+        str(released),
+        "--metrics",
+        "repetition,clip_score",
+        "--images",
+        str(tiny_photos),
+        "--human-scores",
+        "scored.json",
+    ]
     assert main([*words, "--format", "csv", *clip_words]) == 0
     rows = {}
     for line in capsys.readouterr().out.splitlines()[1:]:

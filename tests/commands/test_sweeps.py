@@ -22,7 +22,9 @@ def words(tiny_photos, tiny_language_model_folder, tiny_clip_folder, tmp_path, m
     names = sorted(file.name for file in tiny_photos.iterdir())
     document = {
         "images": [{"id": i, "file_name": name} for i, name in enumerate(names)],
-        "annotations": [{"image_id": i, "caption": c} for i in range(len(names)) for c in ("a dog sitting in the park", "the room")],
+        "annotations": [
+            {"image_id": i, "caption": c} for i in range(len(names)) for c in ("a dog sitting in the park", "the room")
+        ],
     }
     (tmp_path / "captions.json").write_text(json.dumps(document))
     return [
@@ -87,9 +89,18 @@ def test_optuna_searches_by_a_measure_and_started_again_repeats_no_run(words, tm
     [
         (["run.objective=cidr", "decoding.alpha=0.1,0.2"], "run.objective=cidr: no such measure; did you mean cider?"),
         (["hydra/sweeper=optuna", "decoding.alpha=interval(0,1)"], "needs a measure to go by; set run.objective=cider"),
-        (["hydra/sweeper=optuna", "decoding.alpha=interval(0,1)", "run.objective=cider"], "a higher cider is better; set hydra.sweeper.direction=maximize"),
-        (["hydra/sweeper=optuna", "decoding.alpha=interval(3,4)", "run.objective=cider", "hydra.sweeper.direction=maximize"], "decoding.alpha must be in"),
-        (["hydra/sweeper=optuna", "decoding.alpha=interval(0,1)", "run.objective=rep_2", "hydra.sweeper.direction=maximize"], "direction=minimize"),
+        (
+            ["hydra/sweeper=optuna", "decoding.alpha=interval(0,1)", "run.objective=cider"],
+            "a higher cider is better; set hydra.sweeper.direction=maximize",
+        ),
+        (
+            ["hydra/sweeper=optuna", "decoding.alpha=interval(3,4)", "run.objective=cider", "hydra.sweeper.direction=maximize"],
+            "decoding.alpha must be in",
+        ),
+        (
+            ["hydra/sweeper=optuna", "decoding.alpha=interval(0,1)", "run.objective=rep_2", "hydra.sweeper.direction=maximize"],
+            "direction=minimize",
+        ),
     ],
 )
 def test_searches_that_make_no_sense_are_one_line_before_anything_runs(extra, message, words, tmp_path, capsys):
@@ -103,9 +114,6 @@ def test_searches_that_make_no_sense_are_one_line_before_anything_runs(extra, me
 @pytest.mark.slow
 def test_sweep_that_is_killed_goes_on_and_ends_like_an_undisturbed_one(words, tmp_path, monkeypatch):
     import torch  # noqa: F401 - imported before forking
-
-    import magic_cli.commands.caption
-    import magic_cli.cli.hydra_app  # noqa: F401
 
     sweep = ["caption", "-m", *words, "run.batch_size=1", "decoding.alpha=0.1,0.5", "decoding.beta=1,2"]
     undisturbed = tmp_path / "undisturbed"
@@ -124,7 +132,10 @@ def test_sweep_that_is_killed_goes_on_and_ends_like_an_undisturbed_one(words, tm
     assert 1 <= len(done) < 4, "killed in the middle"
     assert wait(start(sweep)) == 0
     names = ("predictions.jsonl", "coco_results.json", "released_format.json")
-    files = [{(run.name, name): (run / name).read_bytes() for run in runs(place) for name in names} for place in (tmp_path, undisturbed)]
+    files = [
+        {(run.name, name): (run / name).read_bytes() for run in runs(place) for name in names}
+        for place in (tmp_path, undisturbed)
+    ]
     assert files[0] == files[1] and len(files[0]) == 12
     assert all("look_ahead" not in manifest(folder / name)["sessions"][1] for name in done), "what was done is not done anew"
 
@@ -157,7 +168,12 @@ def test_sweep_says_which_point_runs_and_one_error_once(words, tmp_path, capsys)
     sweep.remove(next(word for word in sweep if word.startswith("language_model.path=")))
     assert main([*sweep, "decoding=magic,contrastive"]) == 2
     said = capsys.readouterr().err.splitlines()
-    points = ["decoding.alpha=0.1 decoding=magic", "decoding.alpha=0.1 decoding=contrastive", "decoding.alpha=0.5 decoding=magic", "decoding.alpha=0.5 decoding=contrastive"]
+    points = [
+        "decoding.alpha=0.1 decoding=magic",
+        "decoding.alpha=0.1 decoding=contrastive",
+        "decoding.alpha=0.5 decoding=magic",
+        "decoding.alpha=0.5 decoding=contrastive",
+    ]
     assert said[::2] == [f"magic: point {number} of 4: {point}" for number, point in enumerate(points, start=1)]
     assert said[1].startswith("magic: language_model.name=gpt2: ") and said[3::2] == ["magic: the same error as at point 1"] * 3
 

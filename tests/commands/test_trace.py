@@ -24,7 +24,9 @@ def caption(tiny_photos, models):
 
 def left_out(folder):
     """Numbers that the trace of a run does not have."""
-    return sum(value is None for step in lines(folder / "trace.jsonl") for name in ("p", "penalty", "f", "score") for value in step[name])
+    return sum(
+        value is None for step in lines(folder / "trace.jsonl") for name in ("p", "penalty", "f", "score") for value in step[name]
+    )
 
 
 def claimed(folder):
@@ -66,7 +68,9 @@ def test_whole_trace_asked_of_a_lazy_one_is_said_and_settings_stay_true(caption,
         capsys.readouterr()
         assert caption("run.dir=out", "run.trace=true", *extra) == 0
         said = capsys.readouterr().err
-        assert "6 traces were written with run.lazy=true earlier and leave numbers out; for whole ones, set another run.dir" in said
+        assert (
+            "6 traces were written with run.lazy=true earlier and leave numbers out; for whole ones, set another run.dir" in said
+        )
         assert (tmp_path / "out" / "trace.jsonl").read_bytes() == before and claimed(tmp_path / "out") == (True, True)
     assert "run.lazy True -> False" in sessions(tmp_path / "out")[1]["otherwise"]
     capsys.readouterr()
@@ -113,7 +117,12 @@ TRIED = [
     {"workers": "2", "image_cache": "elsewhere", "trace": "true"},
 ]
 """Other values of the settings outside a run's identity that a run on a CPU can have."""
-ELSEWHERE = {"dir": "the folder itself", "compile": "test_caption.py, slow", "repeats": "test_repeats.py", "objective": "adds metrics.json"}
+ELSEWHERE = {
+    "dir": "the folder itself",
+    "compile": "test_caption.py, slow",
+    "repeats": "test_repeats.py",
+    "objective": "adds metrics.json",
+}
 
 
 def test_every_setting_outside_the_identity_is_tried():

@@ -29,12 +29,21 @@ SMALL = [
 def elsewhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     photos = sorted(build_photos(tmp_path / "photos").iterdir())
-    captions = [{"parts": [{"text": f"a {file.stem} ."}], "target": [{"image": f"photos/{file.name}", "caption": file.stem}]} for file in photos]
+    captions = [
+        {"parts": [{"text": f"a {file.stem} ."}], "target": [{"image": f"photos/{file.name}", "caption": file.stem}]}
+        for file in photos
+    ]
     tasks = [
-        {"parts": [{"image": f"photos/{one.name}"}, {"text": "What next?"}], "target": [{"text": "A dog."}, {"image": f"photos/{two.name}"}]}
+        {
+            "parts": [{"image": f"photos/{one.name}"}, {"text": "What next?"}],
+            "target": [{"text": "A dog."}, {"image": f"photos/{two.name}"}],
+        }
         for one, two in zip(photos, photos[1:], strict=False)
     ]
-    for name, items in (("captions", captions), ("tasks", [*tasks, {"parts": [{"text": "Who?"}], "target": [{"text": "A cat."}]}])):
+    for name, items in (
+        ("captions", captions),
+        ("tasks", [*tasks, {"parts": [{"text": "Who?"}], "target": [{"text": "A cat."}]}]),
+    ):
         Path(f"{name}.jsonl").write_text("".join(json.dumps(item) + "\n" for item in items))
 
 
@@ -77,7 +86,11 @@ def test_killed_run_ends_with_the_same_bytes(words, tmp_path, capsys):
     line = words("uas", "captions.jsonl", "killed")
     process = subprocess.Popen([sys.executable, "-m", "magic_cli", *line], cwd=tmp_path, env=os.environ | {"PYTHONPATH": ROOT})
     deadline = time.monotonic() + 120
-    while not (tmp_path / "killed" / "checkpoints" / "step-00000002.pt").exists() and process.poll() is None and time.monotonic() < deadline:
+    while (
+        not (tmp_path / "killed" / "checkpoints" / "step-00000002.pt").exists()
+        and process.poll() is None
+        and time.monotonic() < deadline
+    ):
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     process.wait()
@@ -94,10 +107,18 @@ def test_killed_run_ends_with_the_same_bytes(words, tmp_path, capsys):
         ("mls", ["--vokens", "photos"], "interleaved_model.vokens=photos: has no vokens.json"),
         ("uas", ["adapter.kind=lora"], "adapter.kind=lora: stage one trains no adapter"),
         ("uas", ["objective.drop=1.5"], "objective.drop must be in [0, 1], got 1.5"),
-        ("uas", ["interleaved_model.mapper.heads=3"], "interleaved_model.mapper.heads must divide the width of the conditions 16, got 3"),
+        (
+            "uas",
+            ["interleaved_model.mapper.heads=3"],
+            "interleaved_model.mapper.heads must divide the width of the conditions 16, got 3",
+        ),
         ("uas", ["interleaved_model.mapper.queries=7"], "set interleaved_model.mapper.queries=6"),
         ("uas", ["dataset.path=nothing.jsonl"], "dataset.path=nothing.jsonl: no such file"),
-        ("uas", ["interleaved_model.diffusion.path=photos"], "interleaved_model.diffusion.path=photos: has no scheduler/scheduler_config.json"),
+        (
+            "uas",
+            ["interleaved_model.diffusion.path=photos"],
+            "interleaved_model.diffusion.path=photos: has no scheduler/scheduler_config.json",
+        ),
         ("uas", ["interleaved_model.vision.path=photos"], "interleaved_model.vision.path=photos: "),
         ("mls", ["one_stage=true", "adapter.targets=[nothing]"], "set adapter.targets"),
     ],

@@ -9,25 +9,28 @@ import pytest
 import yaml
 from hydra import compose, initialize_config_dir
 
-from magic_cli.configuration import composing
-from magic_cli.runs import choices
 from magic_cli.cli.command_table import COMMANDS
+from magic_cli.configuration import composing
 from magic_cli.configuration.composing import to_settings
+from magic_cli.configuration.files import find_config_dir
 from magic_cli.evaluation.settings import EvaluateSettings, TableSettings
 from magic_cli.guides.settings import GuidesSettings
 from magic_cli.interleaved.run_settings import INTERLEAVED_DATASETS
 from magic_cli.interleaved.training.settings import TrainVokensSettings
 from magic_cli.metrics.settings import METRICS, MetricsSettings
 from magic_cli.retrieval.image_settings import RetrieveImagesSettings
+from magic_cli.runs import choices
 from magic_cli.training.settings import FinetuneSettings
 
-CONFIGS = composing.find_config_dir()
+CONFIGS = find_config_dir()
 GROUPS = ("dataset", "decoding", "language_model", "image_text_model", "run", "rules", "guides", "experiment", "metrics", "machine", "training_texts",
           "interleaved_model", "prompt_form", "stage")  # fmt: skip
 SCORING = ("metrics", "machine")
 OF_INTERLEAVE = ("interleaved_model", "prompt_form")
 FILES = sorted(CONFIGS.rglob("*.yaml"))
-FINETUNING = [f for f in FILES if f.parent.name == "training_texts" or (f.parent.name == "experiment" and f.stem.startswith("finetune_"))]
+FINETUNING = [
+    f for f in FILES if f.parent.name == "training_texts" or (f.parent.name == "experiment" and f.stem.startswith("finetune_"))
+]
 OF_VOKENS = [f for f in FILES if f.parent.name == "stage" or (f.parent.name == "experiment" and f.stem.startswith("tiny_"))]
 # values that a user must give
 NEEDED = {"photos": ["dataset.root=."], "files": ["dataset.paths=[a.jpg]"], "coco_captions": ["dataset.annotations=a", "dataset.root=."],
@@ -53,16 +56,32 @@ def command_of(file: Path) -> str:
     """The command that a config file is chosen for: an experiment says it."""
     if group_of(file) == "experiment":
         return yaml.safe_load(file.read_text())["task"]
-    return "story" if file.stem in OF_STORIES else "interleave" if file.stem in OF_ITEMS or group_of(file) in OF_INTERLEAVE else "caption"
+    return (
+        "story"
+        if file.stem in OF_STORIES
+        else "interleave"
+        if file.stem in OF_ITEMS or group_of(file) in OF_INTERLEAVE
+        else "caption"
+    )
 
 
 def test_all_files_are_in_known_groups():
     assert len(FILES) > 30
     assert {group_of(file) for file in FILES} == {*GROUPS, ""}
-    assert {file.parent.name for file in FILES if group_of(file) == "experiment"} <= {"table1", "table2", "table3", "minigpt5", "experiment"}
+    assert {file.parent.name for file in FILES if group_of(file) == "experiment"} <= {
+        "table1",
+        "table2",
+        "table3",
+        "minigpt5",
+        "experiment",
+    }
 
 
-@pytest.mark.parametrize("file", [f for f in FILES if f.parent != CONFIGS and group_of(f) not in SCORING and f not in [*FINETUNING, *OF_VOKENS]], ids=name_of)
+@pytest.mark.parametrize(
+    "file",
+    [f for f in FILES if f.parent != CONFIGS and group_of(f) not in SCORING and f not in [*FINETUNING, *OF_VOKENS]],
+    ids=name_of,
+)
 def test_config_composes_and_converts(file: Path):
     composing.register()
     command = COMMANDS[command_of(file)]
@@ -75,7 +94,9 @@ def test_config_composes_and_converts(file: Path):
     assert not settings.decoding.needs_language_model or settings.decoding.decoding_len >= 2
 
 
-@pytest.mark.parametrize("file", [f for f in FILES if group_of(f) == "experiment" and f not in [*FINETUNING, *OF_VOKENS]], ids=name_of)
+@pytest.mark.parametrize(
+    "file", [f for f in FILES if group_of(f) == "experiment" and f not in [*FINETUNING, *OF_VOKENS]], ids=name_of
+)
 def test_experiment_names_its_source_and_its_command(file: Path):
     text = file.read_text(encoding="utf-8")
     assert "\n# Source: " in text and f"run by `magic {command_of(file)}`" in text
@@ -87,9 +108,18 @@ def test_experiment_of_another_command_is_one_line(tmp_path, monkeypatch, capsys
     (tmp_path / "experiment").mkdir()
     (tmp_path / "experiment" / "mine.yaml").write_text("# @package _global_\ntask: story\n")
     monkeypatch.chdir(tmp_path)
-    assert main(["caption", "--config-dir", ".", "experiment=mine", "--image", "a.jpg", "decoding.decoding_len=9", "decoding=greedy"]) == 2
+    assert (
+        main(
+            ["caption", "--config-dir", ".", "experiment=mine", "--image", "a.jpg", "decoding.decoding_len=9", "decoding=greedy"]
+        )
+        == 2
+    )
     out, err = capsys.readouterr()
-    assert out == "" and err.count("\n") == 1 and "task=story: this is `magic caption`; an experiment with that task is run by `magic story" in err
+    assert (
+        out == ""
+        and err.count("\n") == 1
+        and "task=story: this is `magic caption`; an experiment with that task is run by `magic story" in err
+    )
 
 
 @pytest.mark.parametrize("file", FINETUNING, ids=lambda f: f"{f.parent.name}={f.stem}")
@@ -98,7 +128,10 @@ def test_finetuning_config_composes_and_converts(file: Path):
     group = "training_texts@dataset" if file.parent.name == "training_texts" else "experiment"
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
         settings = to_settings(compose("finetune_lm", [f"{group}={file.stem}", "dataset.path=a"]), FinetuneSettings)
-    assert settings.dataset.train and settings.optimizer.lr == {"finetune_embedded": 1.5e-3, "finetune_embedded_adapted": 6e-4}.get(file.stem, 2e-5)
+    assert settings.dataset.train and settings.optimizer.lr == {
+        "finetune_embedded": 1.5e-3,
+        "finetune_embedded_adapted": 6e-4,
+    }.get(file.stem, 2e-5)
 
 
 @pytest.mark.parametrize("file", OF_VOKENS, ids=lambda f: f"{f.parent.name}={f.stem}")
@@ -168,7 +201,9 @@ def test_every_setting_of_image_retrieval_has_its_default_in_the_config():
     composing.register()
     shown = yaml.safe_load((CONFIGS / "retrieve_images.yaml").read_text())
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-        settings = to_settings(compose("retrieve_images", ["action=build", "files=[photos]", "index=bank"]), RetrieveImagesSettings)
+        settings = to_settings(
+            compose("retrieve_images", ["action=build", "files=[photos]", "index=bank"]), RetrieveImagesSettings
+        )
     defaults = asdict(RetrieveImagesSettings(settings.image_text_model, settings.action, settings.files, settings.index))
     assert asdict(settings) == defaults
     for group in (shown, shown["search"], shown["run"]):
@@ -194,7 +229,10 @@ def test_every_setting_of_every_guide_has_its_default_in_the_config():
     del shown["defaults"]
     defaults = json.loads(json.dumps(asdict(GuidesSettings()), default=lambda choice: choice.value))
     del defaults["second_model"]["recommended"]
-    assert [shown["memory"].pop(name) for name in ("unsure", "sure")] == ["${recommended:memory_unsure}", "${recommended:memory_sure}"]
+    assert [shown["memory"].pop(name) for name in ("unsure", "sure")] == [
+        "${recommended:memory_unsure}",
+        "${recommended:memory_sure}",
+    ]
     assert [defaults["memory"].pop(name) for name in ("unsure", "sure")] == [None, None]
     assert shown == defaults
 

@@ -13,7 +13,13 @@ from magic_cli.metrics.base import Corpus
 
 def corpus_of_answers(*items: Sequence[Answer], name="made") -> Corpus:
     ids = tuple(f"item-{i}" for i in range(len(items)))
-    return Corpus(name, ids, tuple(" ".join(answer.text for answer in item) for item in items), ((),) * len(items), answers=tuple(map(tuple, items)))
+    return Corpus(
+        name,
+        ids,
+        tuple(" ".join(answer.text for answer in item) for item in items),
+        ((),) * len(items),
+        answers=tuple(map(tuple, items)),
+    )
 
 
 def sentence_bleu(reference: Sequence[str], tokens: Sequence[str], order: int) -> float:
@@ -105,6 +111,9 @@ def made_dialogues(seed: int, images: Sequence[Path]) -> list[list[Answer]]:
         return rng.choice(values) if rng.random() < 0.6 else None
 
     return [
-        [Answer(text=maybe(texts) or "", image=maybe(images), true_text=maybe(texts), true_image=maybe(images)) for _ in range(rng.randint(1, 4))]
+        [
+            Answer(text=maybe(texts) or "", image=maybe(images), true_text=maybe(texts), true_image=maybe(images))
+            for _ in range(rng.randint(1, 4))
+        ]
         for _ in range(6)
     ]

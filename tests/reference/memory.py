@@ -10,7 +10,9 @@ def recall(image: Vector, captions: list[Vector], *, neighbours: int, temperatur
     cosines = [cosine(image, caption) for caption in captions]
     nearest = sorted(range(len(captions)), key=lambda i: (-cosines[i], i))[:neighbours]
     weights = [math.exp(cosines[i] / temperature) for i in nearest]
-    mean = [sum(w * unit(captions[i])[e] for w, i in zip(weights, nearest, strict=True)) / sum(weights) for e in range(len(image))]
+    mean = [
+        sum(w * unit(captions[i])[e] for w, i in zip(weights, nearest, strict=True)) / sum(weights) for e in range(len(image))
+    ]
     return unit(mean), sum(cosines[i] for i in nearest) / len(nearest)
 
 

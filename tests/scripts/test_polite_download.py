@@ -7,8 +7,9 @@ from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from urllib.parse import urlsplit
 
-import polite_download
 import pytest
+
+import polite_download
 from http_requests import Failed, Limits, Moved, fetch, retry_after_seconds
 from polite_download import Downloader, NetworkDown
 
@@ -106,7 +107,9 @@ def test_retry_after_may_be_seconds_a_date_or_nonsense():
     assert retry_after_seconds("soon") is retry_after_seconds(None) is None
 
 
-@pytest.mark.parametrize(("url", "reason"), [("ftp://a/b", "not an http"), ("file:///etc/passwd", "not an http"), ("http://a:b/", "no sound address")])
+@pytest.mark.parametrize(
+    ("url", "reason"), [("ftp://a/b", "not an http"), ("file:///etc/passwd", "not an http"), ("http://a:b/", "no sound address")]
+)
 def test_unsound_addresses_are_lasting_failures(url, reason):
     found = fetch(url, Limits("test"))
     assert found.reason.startswith(reason) and not found.temporary

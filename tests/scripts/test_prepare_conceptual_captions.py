@@ -23,7 +23,9 @@ QUICK = ["--delay", "0", "--timeout", "1", "--max-bytes", "200000", "--workers",
 @contextlib.contextmanager
 def serving(log: Path, pause: float = 0.0):
     """The server's port."""
-    server = subprocess.Popen([sys.executable, str(ROOT / "tests" / "image_server.py"), str(log), str(pause)], stdout=subprocess.PIPE, text=True)
+    server = subprocess.Popen(
+        [sys.executable, str(ROOT / "tests" / "image_server.py"), str(log), str(pause)], stdout=subprocess.PIPE, text=True
+    )
     try:
         yield int(server.stdout.readline())
     finally:
@@ -82,12 +84,19 @@ KINDS = {
 
 def test_every_manner_of_answer_is_kept_or_listed_with_its_reason(tmp_path, log):
     with serving(log) as port:
-        urls = [f"http://{'127.1' if kind == 'later' else '127.0.0.1'}:{port}/{kind}/{number}" for number, kind in enumerate(KINDS)]
-        tsv = write(tmp_path / "t.tsv", [*urls, "http://127.0.0.1:1/refused", "no address", "http://[broken/", f"http://127.0.0.1:{port}/image/ä b/3"])
+        urls = [
+            f"http://{'127.1' if kind == 'later' else '127.0.0.1'}:{port}/{kind}/{number}" for number, kind in enumerate(KINDS)
+        ]
+        tsv = write(
+            tmp_path / "t.tsv",
+            [*urls, "http://127.0.0.1:1/refused", "no address", "http://[broken/", f"http://127.0.0.1:{port}/image/ä b/3"],
+        )
         with tsv.open("a") as stream:
             stream.write("a caption without address\n")
         patience = ["--timeout", "3"]  # a busy machine may let a sound answer wait for more than a second
-        answer = bring(tsv, tmp_path / "out", *QUICK, *patience, "--attempts", "2", "--contact", "me@example.org", "--side", "100")
+        answer = bring(
+            tsv, tmp_path / "out", *QUICK, *patience, "--attempts", "2", "--contact", "me@example.org", "--side", "100"
+        )
     assert answer.returncode == 0, answer.stderr
     found, listed = members(tmp_path / "out" / "00000.tar"), failures(tmp_path / "out")
     for number, (kind, reason) in enumerate(KINDS.items()):
@@ -103,7 +112,10 @@ def test_every_manner_of_answer_is_kept_or_listed_with_its_reason(tmp_path, log)
     assert (facts["url"], facts["caption"], facts["original_width"]) == (urls[0], "caption 0 .", 320)
     assert {line.split("\t")[1]: int(line.split("\t")[0]) for line in answer.stdout.splitlines()}["images"] == 5
     requests = logged(log)
-    assert all(request["agent"].startswith("magic-prepare-conceptual-captions/") and "(+me@example.org)" in request["agent"] for request in requests)
+    assert all(
+        request["agent"].startswith("magic-prepare-conceptual-captions/") and "(+me@example.org)" in request["agent"]
+        for request in requests
+    )
     asked = Counter(request["path"].split("/")[1] for request in requests)
     assert asked["dead"] == asked["text"] == asked["large"] == asked["later"] == 1  # lasting, or more patience than we have
     assert asked["flaky"] == asked["busy"] == asked["slow"] == asked["cut"] == 2 and asked["loop"] == 6
@@ -113,7 +125,9 @@ def test_every_manner_of_answer_is_kept_or_listed_with_its_reason(tmp_path, log)
 
 def test_host_that_asks_for_too_much_patience_is_asked_no_more(tmp_path, log):
     with serving(log) as port:
-        tsv = write(tmp_path / "t.tsv", [*(f"http://127.0.0.1:{port}/later/{i}" for i in range(5)), f"http://localhost:{port}/image/5"])
+        tsv = write(
+            tmp_path / "t.tsv", [*(f"http://127.0.0.1:{port}/later/{i}" for i in range(5)), f"http://localhost:{port}/image/5"]
+        )
         assert bring(tsv, tmp_path / "out", *QUICK, "--per-host", "1").returncode == 0
     assert [request["path"].split("/")[1] for request in logged(log)].count("later") == 1
     listed = failures(tmp_path / "out")
@@ -209,5 +223,7 @@ def test_folder_is_only_continued_with_the_same_file_and_by_one_process(tmp_path
 )
 def test_mistakes_are_told_before_a_request(words, message, tmp_path):
     write(tmp_path / "t.tsv", ["http://127.0.0.1:9/image/1"])
-    answer = subprocess.run(command("t.tsv", "out", *words), capture_output=True, text=True, env=environment(), timeout=100, cwd=tmp_path)
+    answer = subprocess.run(
+        command("t.tsv", "out", *words), capture_output=True, text=True, env=environment(), timeout=100, cwd=tmp_path
+    )
     assert answer.returncode == 2 and message in answer.stderr and "Traceback" not in answer.stderr

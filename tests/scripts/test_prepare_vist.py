@@ -10,17 +10,24 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+
+from magic_cli.data.vist import VistDataset
 from tests.files import lines
 from tests.image_server import jpeg
 from tests.interleaved_files import PHOTOS, SCENES, vist_official
-
-from magic_cli.data.vist import VistDataset
 
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "prepare_vist.py"
 
 
 def prepare(*words, cwd):
-    return subprocess.run([sys.executable, str(SCRIPT), *map(str, words)], cwd=cwd, env=os.environ | {"NO_PROXY": "127.0.0.1"}, capture_output=True, text=True, timeout=100)
+    return subprocess.run(
+        [sys.executable, str(SCRIPT), *map(str, words)],
+        cwd=cwd,
+        env=os.environ | {"NO_PROXY": "127.0.0.1"},
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
 
 
 def test_annotations_and_a_folder_of_photos_become_the_released_layout(tmp_path):
@@ -30,7 +37,10 @@ def test_annotations_and_a_folder_of_photos_become_the_released_layout(tmp_path)
     official.unlink()
     done = prepare("--from", tmp_path, "--images", "images", "--splits", "val", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "val with 1 of 1 stories, 5 of 5 photos" in done.stdout and "magic interleave --dataset vist dataset.annotations=data/vist/val_cleaned.json" in done.stdout
+    assert (
+        "val with 1 of 1 stories, 5 of 5 photos" in done.stdout
+        and "magic interleave --dataset vist dataset.annotations=data/vist/val_cleaned.json" in done.stdout
+    )
     assert "holds 1 stories, and the owners' val file 4990" in done.stderr
     dataset = VistDataset("vist", annotations=str(tmp_path / "data/vist/val_cleaned.json"))
     [item] = dataset.load()
@@ -75,7 +85,9 @@ def test_photos_are_brought_from_their_addresses_once(tmp_path, host):
     official.write_text(json.dumps(document))
     done = prepare("--from", tmp_path, "--splits", "val", "--output", "out", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert sorted(path.name for path in (tmp_path / "out/val_images").iterdir()) == sorted(f"{photo}.jpg" for photo in PHOTOS if photo != "5004")
+    assert sorted(path.name for path in (tmp_path / "out/val_images").iterdir()) == sorted(
+        f"{photo}.jpg" for photo in PHOTOS if photo != "5004"
+    )
     [left_out] = lines(tmp_path / "out/val_left_out.jsonl")
     assert left_out["reason"].startswith("scene 3: no photo 5004 (") and "404" in left_out["reason"]
     before = len(asked)

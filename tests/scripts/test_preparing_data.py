@@ -29,7 +29,9 @@ SPLITS = {
 
 def prepare(name, *words, cwd):
     command = [sys.executable, str(SCRIPTS / f"prepare_{name}.py"), *map(str, words)]
-    return subprocess.run(command, cwd=cwd, env=os.environ | {"NO_PROXY": "127.0.0.1"}, capture_output=True, text=True, timeout=100)
+    return subprocess.run(
+        command, cwd=cwd, env=os.environ | {"NO_PROXY": "127.0.0.1"}, capture_output=True, text=True, timeout=100
+    )
 
 
 def dataset(name, **changed):
@@ -73,7 +75,9 @@ def test_coco_is_unpacked_where_its_dataset_expects_it(tmp_path):
     result = prepare("coco", "--from", "downloads", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     assert "train 82783, val 5000, test 5000, restval 30504; the 10000 images of val and test" in result.stdout
-    assert (tmp_path / "data/coco/dataset_coco.json").is_file() and (tmp_path / "data/coco/val2014/test4999.jpg").read_text() == "x"
+    assert (tmp_path / "data/coco/dataset_coco.json").is_file() and (
+        tmp_path / "data/coco/val2014/test4999.jpg"
+    ).read_text() == "x"
     (tmp_path / "data/coco/val2014/test7.jpg").write_text("")
     (tmp_path / "data/coco/val2014/test8.jpg").unlink()
     assert prepare("coco", "--from", "downloads", cwd=tmp_path).returncode == 0
@@ -120,7 +124,7 @@ class Server(http.server.SimpleHTTPRequestHandler):
     """Serves a folder; answers ranges, and breaks a download off in the middle once."""
 
     breaks = 0
-    asked: list = []  # noqa: RUF012 - shared on purpose: a handler is made for each request
+    asked: list = []
 
     def do_GET(self):
         data = (Path(self.directory) / self.path.lstrip("/")).read_bytes()
@@ -160,13 +164,17 @@ def test_download_that_broke_off_is_resumed(flickr30k, tmp_path):
 def rocstories(tmp_path_factory):
     """Two CSV files of the official names and columns, and a test file of 1,500 of their stories."""
     folder, number = tmp_path_factory.mktemp("rocstories"), 0
-    for file, count in (("ROCStories__spring2016 - ROCStories_spring2016.csv", 2_000), ("ROCStories_winter2017 - ROCStories_winter2017.csv", 2_500)):
+    for file, count in (
+        ("ROCStories__spring2016 - ROCStories_spring2016.csv", 2_000),
+        ("ROCStories_winter2017 - ROCStories_winter2017.csv", 2_500),
+    ):
         with (folder / file).open("w", newline="") as stream:
             writer = csv.writer(stream)
             writer.writerow(["storyid", "storytitle", *[f"sentence{n}" for n in range(1, 6)]])
-            for number in range(number + 1, number + 1 + count):
+            for _ in range(count):
+                number += 1
                 writer.writerow([number, f"Title {number % 4_000}", f"It's story {number}.", "A, b.", "C.", 'D "said" so.', "E."])
-    lines = [f"Title {n}\tIt\u2019s  story {n}. A, b. C. D \"said\" so. E.\n" for n in range(10, 3_010, 2)]
+    lines = [f'Title {n}\tIt\u2019s  story {n}. A, b. C. D "said" so. E.\n' for n in range(10, 3_010, 2)]
     (folder / "rocstories_test.txt").write_text("".join(lines), encoding="utf-8")
     return folder
 
@@ -177,7 +185,7 @@ def test_rocstories_are_split_by_the_authors_test_file(rocstories, tmp_path):
     folder = tmp_path / "data/rocstories"
     assert (folder / "rocstories_test.txt").read_bytes() == (rocstories / "rocstories_test.txt").read_bytes()
     train = (folder / "rocstories_train.txt").read_text(encoding="utf-8").splitlines()
-    assert len(train) == 2_000 + 2_500 - 1_500 and train[0] == "Title 1\tIt's story 1. A, b. C. D \"said\" so. E."
+    assert len(train) == 2_000 + 2_500 - 1_500 and train[0] == 'Title 1\tIt\'s story 1. A, b. C. D "said" so. E.'
     assert not {f"It's story {n}." for n in range(10, 3_010, 2)} & {line.split("\t")[1].split(" A,")[0] for line in train}
 
 
@@ -229,7 +237,11 @@ def test_rocstories_that_are_no_utf_8_are_one_line(rocstories, tmp_path):
     for csv_file in rocstories.glob("*.csv"):
         (folder / csv_file.name).write_bytes(csv_file.read_bytes().replace(b"It's", b"It\x92s"))
     result = prepare("rocstories", "--from", folder, "--test", rocstories / "rocstories_test.txt", cwd=tmp_path)
-    assert result.returncode == 1 and "byte 0x92 is not UTF-8; it looks like Latin-1 (Windows-1252)" in result.stderr and result.stderr.count("\n") == 1
+    assert (
+        result.returncode == 1
+        and "byte 0x92 is not UTF-8; it looks like Latin-1 (Windows-1252)" in result.stderr
+        and result.stderr.count("\n") == 1
+    )
 
 
 def test_rocstories_of_another_edition_are_refused(rocstories, tmp_path):

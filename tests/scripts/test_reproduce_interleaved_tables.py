@@ -20,7 +20,14 @@ def reproduce(words, tmp_path, **variables):
     recorder.write_text(RECORDER)
     recorder.chmod(0o755)
     script = ROOT / "scripts" / "reproduce_interleaved_tables.sh"
-    done = subprocess.run([str(script), *words], cwd=tmp_path, env=os.environ | {"MAGIC": str(recorder), **variables}, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [str(script), *words],
+        cwd=tmp_path,
+        env=os.environ | {"MAGIC": str(recorder), **variables},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
     calls = tmp_path / "calls.txt"
     return done, calls.read_text().splitlines() if calls.exists() else []
 
@@ -28,7 +35,10 @@ def reproduce(words, tmp_path, **variables):
 def test_all_rows_go_to_their_tables(tmp_path):
     done, calls = reproduce(["interleaved_model=minigpt5_7b", "--", "metrics.fid.weights=w.pth"], tmp_path)
     assert done.returncode == 0, done.stderr
-    assert len(NAMES) == 7 and calls[:7] == [f"interleave experiment=minigpt5/{name} run.dir=runs/interleaved_tables/{name} interleaved_model=minigpt5_7b" for name in NAMES]
+    assert len(NAMES) == 7 and calls[:7] == [
+        f"interleave experiment=minigpt5/{name} run.dir=runs/interleaved_tables/{name} interleaved_model=minigpt5_7b"
+        for name in NAMES
+    ]
     tables = {call.split()[1]: call for call in calls[7:]}
     assert list(tables) == ["vist", "mmdialog", "cc3m"] and all(call.endswith("metrics.fid.weights=w.pth") for call in calls[7:])
     given = [word.partition("=")[0] for call in calls[7:] for word in call.split() if "/" in word and "=" in word]

@@ -26,7 +26,12 @@ exit 0
 
 def reproduce(words, tmp_path, magic, **variables):
     return subprocess.run(
-        [str(SCRIPT), *words], cwd=tmp_path, env=os.environ | {"MAGIC": magic, **variables}, capture_output=True, text=True, timeout=120
+        [str(SCRIPT), *words],
+        cwd=tmp_path,
+        env=os.environ | {"MAGIC": magic, **variables},
+        capture_output=True,
+        text=True,
+        timeout=120,
     )
 
 
@@ -49,7 +54,10 @@ def test_every_experiment_is_run_and_evaluated_and_the_tables_come_last(recorder
     *rows, table = calls(tmp_path)
     ran = [words for words in rows if words[0] != "evaluate"]
     assert [words[1].removeprefix("experiment=") for words in ran] == EXPERIMENTS and len(EXPERIMENTS) >= 16
-    assert all(words[2] == f"run.dir=runs/tables/{words[1].removeprefix('experiment=')}" and words[3:] == ["run.device=cpu"] for words in ran)
+    assert all(
+        words[2] == f"run.dir=runs/tables/{words[1].removeprefix('experiment=')}" and words[3:] == ["run.device=cpu"]
+        for words in ran
+    )
     assert {words[0] for words in ran} <= {"caption", "story"}
     assert all(words[0] == "evaluate" and words[-2:] == ["--spice-lib", "jars"] for words in rows[1::2])
     assert table[:2] == ["table", "all"] and table[-2:] == ["--spice-lib", "jars"]
@@ -71,7 +79,9 @@ def test_stories_are_scored_as_stories_with_the_best_image_of_their_title(record
     assert rows[-1][4:] == ["metrics=stories", *images] and rows[-1][1] == "runs/tables/table3/story_nucleus/repeat-1"
     assert table[-2:] == images
     assert reproduce(["--rows", "table3/*_nucleus", "--", "--retrieved", "mine"], tmp_path, recorder).returncode == 0
-    assert all("data/rocstories/retrieved.jsonl" not in words and words[-2:] == ["--retrieved", "mine"] for words in calls(tmp_path)[-2:])
+    assert all(
+        "data/rocstories/retrieved.jsonl" not in words and words[-2:] == ["--retrieved", "mine"] for words in calls(tmp_path)[-2:]
+    )
 
 
 def test_row_that_fails_is_told_at_the_end_and_stops_no_other(recorder, tmp_path):
@@ -95,11 +105,16 @@ def test_mistakes_are_one_line_and_status_2(words, message, recorder, tmp_path):
 def test_rows_of_tiny_models_stand_in_the_real_table(tiny_photos, tiny_language_model_folder, tmp_path):
     data = tmp_path / "data" / "coco"
     data.mkdir(parents=True)
-    images = [{"split": "test", "filename": file.name, "sentences": [{"raw": f"a photo of {file.stem}"}]} for file in sorted(tiny_photos.iterdir())]
+    images = [
+        {"split": "test", "filename": file.name, "sentences": [{"raw": f"a photo of {file.stem}"}]}
+        for file in sorted(tiny_photos.iterdir())
+    ]
     (data / "dataset_coco.json").write_text(json.dumps({"images": images}))
     words = ["--rows", "table1/*_nucleus", f"dataset.root={tiny_photos}", f"language_model.path={tiny_language_model_folder}",
              "decoding.decoding_len=8", "run.threads=1", "--", "--metrics", "bleu,cider"]  # fmt: skip
     result = reproduce(words, tmp_path, f"{sys.executable} -m magic_cli", PYTHONPATH=str(ROOT))
-    assert result.returncode == 1 and "table1/flickr30k_nucleus: magic caption ended with status 2" in result.stderr.splitlines()[-1]
+    assert (
+        result.returncode == 1 and "table1/flickr30k_nucleus: magic caption ended with status 2" in result.stderr.splitlines()[-1]
+    )
     assert "Nucleus" in result.stdout and "std. dev." in result.stdout and "3 runs" in result.stdout
     assert len(list((tmp_path / "runs/tables/table1/coco_nucleus").glob("repeat-*/metrics.json"))) == 3

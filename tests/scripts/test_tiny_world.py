@@ -96,4 +96,6 @@ def test_models_are_built_from_nothing_when_hardly_trained(measuring, tmp_path):
     builder = importlib.import_module("build_tiny_world")
     builder.Builder(tmp_path, half=True, scale=0.001).build()
     built = {file.relative_to(tmp_path) for file in tmp_path.rglob("*.safetensors")}
-    assert built == {file.relative_to(TINY_FOLDER) for file in TINY_FOLDER.rglob("*.safetensors")} - {Path("vokens/vokens.safetensors")}
+    assert built == {file.relative_to(TINY_FOLDER) for file in TINY_FOLDER.rglob("*.safetensors")} - {
+        Path("vokens/vokens.safetensors")
+    }

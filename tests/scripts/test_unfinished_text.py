@@ -23,7 +23,7 @@ def test_next_words_share_the_text_before_and_differ_in_the_last_word():
     next_words = NextWords(captions, random.Random(0))
     for _ in range(30):
         texts = [text.split() for text in next_words.draw("a dog runs fast", 3)]
-        assert texts[0] == "a dog runs fast".split()[: len(texts[0])]
+        assert texts[0] == ["a", "dog", "runs", "fast"][: len(texts[0])]
         assert len({tuple(text[:-1]) for text in texts}) == 1
         assert texts[1][-1] != texts[0][-1]  # the third may run out of words in so small a corpus
 

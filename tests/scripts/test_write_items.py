@@ -6,25 +6,33 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.files import lines
-from tests.interleaved_files import cc3m_table, mmdialog, vist_released
 
 from magic_cli.data.cc3m import Cc3mDataset
 from magic_cli.data.interleaved import read_interleaved
 from magic_cli.data.mmdialog import MmDialogDataset
 from magic_cli.data.vist import VistDataset, VistTask
+from tests.files import lines
+from tests.interleaved_files import cc3m_table, mmdialog, vist_released
 
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "write_items.py"
 
 
 def write(*words, cwd):
-    return subprocess.run([sys.executable, str(SCRIPT), *map(str, words)], cwd=cwd, env=os.environ, capture_output=True, text=True, timeout=100)
+    return subprocess.run(
+        [sys.executable, str(SCRIPT), *map(str, words)], cwd=cwd, env=os.environ, capture_output=True, text=True, timeout=100
+    )
 
 
 @pytest.mark.parametrize(
     ("name", "make", "setting", "dataset", "left_out"),
     [
-        ("vist_train", vist_released, "annotations", lambda file: VistDataset("vist", annotations=file, tasks=list(VistTask), apart=True), 1),
+        (
+            "vist_train",
+            vist_released,
+            "annotations",
+            lambda file: VistDataset("vist", annotations=file, tasks=list(VistTask), apart=True),
+            1,
+        ),
         ("mmdialog", mmdialog, "conversations", lambda file: MmDialogDataset("mmdialog", conversations=file), 0),
         ("cc3m_train", cc3m_table, "captions", lambda file: Cc3mDataset("cc3m", captions=file, instructions=100), 0),
     ],

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.reference.metrics import corpus_of, plain, stock
 
 from magic_cli.metrics.bleu import Bleu
 from magic_cli.metrics.cider import Cider
 from magic_cli.metrics.ngrams import tables_of
 from magic_cli.metrics.repetition import Repetition
 from magic_cli.metrics.rouge import RougeL
+from tests.reference.metrics import corpus_of, plain, stock
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared"
 RELEASED = SHARED / "data" / "magic_released"

@@ -9,8 +9,8 @@ from decimal import ROUND_HALF_UP, Decimal
 from pathlib import Path
 
 import pytest
-from check_released_files import main
 
+from check_released_files import main
 from magic_cli.evaluation.corpora import build_corpus, find_systems
 from magic_cli.evaluation.settings import ScoringSettings
 from magic_cli.evaluation.story_rows import measure_stories

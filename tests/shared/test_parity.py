@@ -12,12 +12,12 @@ import pytest
 import torch
 from PIL import Image
 
-from tests.decoding import Guidance, generate
 from magic_cli.decoding.magic import MagicSearch
 from magic_cli.decoding.text import CaptionFormat, StoryFormat, story_prompt
 from magic_cli.models.image_text.huggingface_clip import load_huggingface
 from magic_cli.models.language.language_model import HuggingFaceLanguageModel
 from magic_cli.models.work_counter import WorkCounter
+from tests.decoding import Guidance, generate
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared"
 PHOTOS = {"captions": SHARED / "data" / "photos" / "coco_test", "stories": SHARED / "data" / "photos" / "story"}

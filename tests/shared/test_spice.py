@@ -18,12 +18,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.reference.spice import corpus_of, odd_corpus, released_corpus, stock_spice
-from tests.unit.metrics.java_fakes import children_of, is_running, wait_until
 
 from magic_cli.metrics.java.runtime import JavaFailed
-from magic_cli.metrics.spice import Spice
 from magic_cli.metrics.java.spice.run import SpiceTool
+from magic_cli.metrics.spice import Spice
+from tests.reference.spice import corpus_of, odd_corpus, released_corpus, stock_spice
+from tests.unit.metrics.java_fakes import children_of, is_running, wait_until
 
 SHARED = Path(__file__).resolve().parents[2].parent / "shared"
 LIB = SHARED / "spice"

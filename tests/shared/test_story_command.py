@@ -17,7 +17,9 @@ def test_stories_equal_released_code_when_the_command_writes_them(tmp_path, monk
     monkeypatch.chdir(tmp_path)
     groups = defaultdict(list)
     for number, case in enumerate(json.loads((SHARED / "parity" / "stories.json").read_text())):
-        groups[case["k"], case["alpha"], case["beta"], case["decoding_len"]].append({**case, "id": str(number), "image": case["photo"]})
+        groups[case["k"], case["alpha"], case["beta"], case["decoding_len"]].append(
+            {**case, "id": str(number), "image": case["photo"]}
+        )
     compared = 0
     for number, ((k, alpha, beta, decoding_len), cases) in enumerate(groups.items()):
         titles = tmp_path / f"titles{number}.json"

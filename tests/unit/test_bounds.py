@@ -23,7 +23,14 @@ from magic_cli.guides.second_model import SecondModel
 from magic_cli.human_eval.settings import HumanEvalAction, HumanEvalSettings
 from magic_cli.interleaved.prompts import PromptSettings
 from magic_cli.interleaved.run_settings import InterleaveSettings, PageSettings
-from magic_cli.interleaved.settings import AdapterSettings, DiffusionPart, InterleavedModelSettings, LanguagePart, MapperSettings, VisionPart
+from magic_cli.interleaved.settings import (
+    AdapterSettings,
+    DiffusionPart,
+    InterleavedModelSettings,
+    LanguagePart,
+    MapperSettings,
+    VisionPart,
+)
 from magic_cli.interleaved.training.settings import (
     Stage,
     TrainVokensSettings,
@@ -111,9 +118,18 @@ def test_number_that_float32_cannot_tell_from_zero_is_refused_or_harmless(case):
     [
         (lambda: BenchSettings(captions=SearchSettings(beta=1e39)), "captions.beta must be at most 1000, got 1e+39"),
         (lambda: BenchSettings(captions=SearchSettings(k=10**12)), "captions.k must be at most 1000000, got 1000000000000"),
-        (lambda: BenchSettings(stories=SearchSettings(decoding_len=10**9)), "stories.decoding_len must be at most 32768, got 1000000000"),
-        (lambda: BenchSettings(zerocap=ZeroCapSettings(num_iterations=10**9)), "zerocap.num_iterations must be at most 1000, got 1000000000"),
-        (lambda: BenchSettings(zerocap=ZeroCapSettings(step_size=1e-46)), "zerocap.step_size must be 0 or at least 1e-06, got 1e-46"),
+        (
+            lambda: BenchSettings(stories=SearchSettings(decoding_len=10**9)),
+            "stories.decoding_len must be at most 32768, got 1000000000",
+        ),
+        (
+            lambda: BenchSettings(zerocap=ZeroCapSettings(num_iterations=10**9)),
+            "zerocap.num_iterations must be at most 1000, got 1000000000",
+        ),
+        (
+            lambda: BenchSettings(zerocap=ZeroCapSettings(step_size=1e-46)),
+            "zerocap.step_size must be 0 or at least 1e-06, got 1e-46",
+        ),
         (lambda: RunSettings(threads=50_000), "run.threads must be at most 1024, got 50000"),
         (lambda: TopKSampling(16, temperature=1e-46), "decoding.temperature must be at least 1e-06, got 1e-46"),
         (lambda: MagicSearch(16, k=5, alpha=0.1, beta=1e39), "decoding.beta must be at most 1000, got 1e+39"),

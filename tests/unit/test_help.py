@@ -10,11 +10,15 @@ import yaml
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
-from magic_cli.cli.main import main
 from magic_cli.cli.command_table import COMMANDS
+from magic_cli.cli.main import main
+from magic_cli.configuration.files import find_config_dir
 from magic_cli.errors import MagicError
 
-@pytest.mark.parametrize("words", [["--help"], [], ["--version"], *([name, "--help"] for name in COMMANDS), ["finetune_lm", "-h"]], ids=" ".join)
+
+@pytest.mark.parametrize(
+    "words", [["--help"], [], ["--version"], *([name, "--help"] for name in COMMANDS), ["finetune_lm", "-h"]], ids=" ".join
+)
 def test_help_imports_neither_torch_nor_hydra(words):
     code = f"import sys; from magic_cli.cli.main import main; main({words!r}); print(sorted({{'torch', 'hydra', 'omegaconf', 'transformers'}} & set(sys.modules)))"
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -25,7 +29,13 @@ def test_help_imports_neither_torch_nor_hydra(words):
 def test_help_shows_settings_with_their_comments(capsys):
     assert main(["caption", "--help"]) == 0
     text = capsys.readouterr().out
-    for part in ("--image FILE", "decoding.alpha", "weight of the degeneration penalty", "magic caption --dataset coco", "nucleus"):
+    for part in (
+        "--image FILE",
+        "decoding.alpha",
+        "weight of the degeneration penalty",
+        "magic caption --dataset coco",
+        "nucleus",
+    ):
         assert part in text
 
 
@@ -56,11 +66,11 @@ def composed():
     """Composes a command's configs from settings, groups named as a user types them; ``checked`` also converts them."""
     from hydra import compose, initialize_config_dir
 
-    from magic_cli.configuration import composing
     from magic_cli.cli.hydra_app import _settings_class
+    from magic_cli.configuration import composing
 
     composing.register()
-    with initialize_config_dir(str(composing.find_config_dir()), version_base="1.3"):
+    with initialize_config_dir(str(find_config_dir()), version_base="1.3"):
 
         def composed(name, words, checked=False):
             renamed = COMMANDS[name].renamed
@@ -74,7 +84,10 @@ def composed():
 @pytest.mark.parametrize("name", WITH_SETTINGS)
 def test_names_and_defaults_in_help_compose_when_typed(name, capsys, composed):
     groups, main_settings, *files = help_of(name, capsys)
-    points = [[f"{group}={default}" for group, default, _ in groups if default], [row for row in settings_of(main_settings) if "???" not in row]]
+    points = [
+        [f"{group}={default}" for group, default, _ in groups if default],
+        [row for row in settings_of(main_settings) if "???" not in row],
+    ]
     points += [[heading.strip(), *settings_of(rest)] for heading, _, rest in (section.partition("\n") for section in files)]
     assert len(files) == sum(1 for _, default, _ in groups if default)
     plain = composed(name, [])
@@ -90,13 +103,22 @@ def test_help_lists_the_options_that_the_command_accepts(name, capsys, composed)
     for group, default, listed in help_of(name, capsys)[0]:
         folder = COMMANDS[name].renamed.get(group, group).partition("@")[0]
         accepted = listed.split(", ") if listed else [default]
-        files = {file.relative_to(find_config_dir() / folder).with_suffix("").as_posix() for file in (find_config_dir() / folder).rglob("*.yaml")}
+        files = {
+            file.relative_to(find_config_dir() / folder).with_suffix("").as_posix()
+            for file in (find_config_dir() / folder).rglob("*.yaml")
+        }
         refused = sorted(files - {*accepted})
         if folder == "experiment":  # one of each table and of each command
             accepted, refused = accepted[::4], refused[::8]
         for option in (*accepted, *refused):
             needs_own = group == "dataset" and name != "finetune-lm"
-            needed = NEEDED.get(option, []) if needs_own else [] if folder == "experiment" and name != "finetune-lm" else NEEDED_BY.get(name, [])
+            needed = (
+                NEEDED.get(option, [])
+                if needs_own
+                else []
+                if folder == "experiment" and name != "finetune-lm"
+                else NEEDED_BY.get(name, [])
+            )
             needed = [*needed, *(NEEDED.get(option, []) if group in ("interleaved_model", "stage") else [])]
             try:
                 composed(name, [f"{group}={option}", *needed], checked=True)
@@ -119,7 +141,9 @@ def test_help_shows_every_setting_that_the_defaults_select(name, capsys):
         rows = filter(None, map(SETTING.fullmatch, section.splitlines()))
         shown = flat({row[1]: yaml.safe_load(row[2]) for row in rows})
         packages = ("run", file.partition("/")[0])
-        there = {key: value for key, value in flat(set_there).items() if not any(f"{package}.{key}" in own for package in packages)}  # the command's own win
+        there = {
+            key: value for key, value in flat(set_there).items() if not any(f"{package}.{key}" in own for package in packages)
+        }  # the command's own win
         own = own or there
         assert list(shown.values()) == list(there.values())
         for full_name, name_in_file in zip(shown, there, strict=True):

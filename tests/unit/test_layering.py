@@ -14,7 +14,6 @@ MODULES = sorted(file for file in PACKAGE.rglob("*.py") if "configs" not in file
 STANDARD = set(sys.stdlib_module_names)
 
 
-
 def module_name(file: Path) -> str:
     return ".".join(["magic_cli", *file.relative_to(PACKAGE).with_suffix("").parts]).removesuffix(".__init__")
 
@@ -67,7 +66,19 @@ LAYERS = {
     "training": ("data", "models", "errors", "files", "provenance", "terminal"),
     "runs": ("data", "decoding", "guides", "image_features", "models", "retrieval", "errors", "files", "provenance", "terminal"),
     "benchmark": ("data", "decoding", "models", "reports.tables", "errors", "terminal"),
-    "interleaved": ("data", "decoding", "image_features", "models", "reports.interleaved", "runs", "training", "errors", "files", "provenance", "terminal"),
+    "interleaved": (
+        "data",
+        "decoding",
+        "image_features",
+        "models",
+        "reports.interleaved",
+        "runs",
+        "training",
+        "errors",
+        "files",
+        "provenance",
+        "terminal",
+    ),
     "terminal": ("errors",),
 }
 """Whom the files of a package may import beside one another, in any way: at the top, in a function, for type checking."""
@@ -106,7 +117,16 @@ def test_only_settings_and_command_line_know_hydra_when_walked():
     assert users <= {"magic_cli.configuration.composing", "magic_cli.cli.main", "magic_cli.cli.hydra_app"}
 
 
-@pytest.mark.parametrize("module", ["magic_cli.configuration.composing", "magic_cli.runs.settings", "magic_cli.cli.main", "magic_cli.cli.hydra_app", "magic_cli.commands"])
+@pytest.mark.parametrize(
+    "module",
+    [
+        "magic_cli.configuration.composing",
+        "magic_cli.runs.settings",
+        "magic_cli.cli.main",
+        "magic_cli.cli.hydra_app",
+        "magic_cli.commands",
+    ],
+)
 def test_torch_is_not_imported_when_module_is(module):
     code = f"import sys, {module}; print(sorted({{'torch', 'transformers', 'pycocoevalcap'}} & set(sys.modules)))"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=PACKAGE.parent)
@@ -137,6 +157,10 @@ def test_json_is_parsed_in_one_place_when_walked():
     parsers = set()
     for file in MODULES:
         for node in ast.walk(ast.parse(file.read_text())):
-            if isinstance(node, ast.Call) and ast.unparse(node.func) in ("json.load", "json.loads") and "json.dumps" not in ast.unparse(node):
+            if (
+                isinstance(node, ast.Call)
+                and ast.unparse(node.func) in ("json.load", "json.loads")
+                and "json.dumps" not in ast.unparse(node)
+            ):
                 parsers.add(module_name(file))
     assert parsers == own

@@ -53,7 +53,9 @@ def read(choice: Choice, steering: Steering | None, state: LanguageModelState | 
     found, num_rows = choice.candidates, len(choice.tokens)
     close = torch.zeros_like(choice.tokens) if found is None or found.close is None else found.close
     faulty = _faulty(found, steering, state)
-    numbers = torch.cat([choice.tokens, close.to(choice.tokens), *(flag.to(choice.tokens)[None] for flag in faulty.values())]).tolist()
+    numbers = torch.cat(
+        [choice.tokens, close.to(choice.tokens), *(flag.to(choice.tokens)[None] for flag in faulty.values())]
+    ).tolist()
     for model, is_faulty in zip(faulty, numbers[2 * num_rows :], strict=True):
         refuse_nan(model, bool(is_faulty))
     return numbers[:num_rows], [row for row, flag in enumerate(numbers[num_rows : 2 * num_rows]) if flag]

@@ -70,7 +70,10 @@ class Evidence:
         return [*self.features, *(one for one in (self.ids, self.confidence, self.penalty, self.forbidden) if one is not None)]
 
     def _with_each(self, change: Callable[[Tensor], Tensor]) -> Evidence:
-        changed = {name: None if (one := getattr(self, name)) is None else change(one) for name in ("ids", "confidence", "penalty", "forbidden")}
+        changed = {
+            name: None if (one := getattr(self, name)) is None else change(one)
+            for name in ("ids", "confidence", "penalty", "forbidden")
+        }
         return replace(self, features=tuple(map(change, self.features)), **changed)
 
 

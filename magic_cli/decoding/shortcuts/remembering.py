@@ -16,7 +16,6 @@ from magic_cli.decoding.shortcuts.memory import Evidence
 from magic_cli.decoding.step import Candidates, Step
 from magic_cli.decoding.tracing import as_lists, report
 
-
 _COMPUTED = ("state", "logits", "generators", "peek")
 """What a step has from the language model, and a row's own generator, which a step that is taken again would have moved on."""
 

@@ -54,7 +54,9 @@ class ZeroCapSearch:
         if not hasattr(self.model, "read_context"):
             raise MagicError(f"language_model: {type(self.model).__name__} offers no context that decoding=zerocap can shift")
         if self.prompt.vectors:
-            raise MagicError("decoding=zerocap reads no prompts with vectors (images) in them; use decoding=magic, nucleus or another method")
+            raise MagicError(
+                "decoding=zerocap reads no prompts with vectors (images) in them; use decoding=magic, nucleus or another method"
+            )
         self.lead = lead_tokens(self.model, method.prompt, self.prompt.ids)
         self.end = end_token(self.model, method.end_token)
         # "." is no end token of the model
@@ -148,16 +150,20 @@ class ZeroCapSearch:
             if len(beam.generated) != step + 1:
                 continue  # it had stopped before
             allowed = int(best.values[beam.parent].isfinite().sum())
-            self.request.options.on_step(self.index, step, {
-                "choice": beam.generated[-1],
-                "row": row,
-                "parent": beam.parent,
-                "average_log_p": beam.average,
-                "token_ids": best.indices[beam.parent, :allowed].tolist(),
-                "p": best.values[beam.parent, :allowed].exp().tolist(),
-                "image_loss": [losses["image_loss"][beam.parent] for losses in shifted.losses],
-                "divergence": [losses["divergence"][beam.parent] for losses in shifted.losses],
-            })
+            self.request.options.on_step(
+                self.index,
+                step,
+                {
+                    "choice": beam.generated[-1],
+                    "row": row,
+                    "parent": beam.parent,
+                    "average_log_p": beam.average,
+                    "token_ids": best.indices[beam.parent, :allowed].tolist(),
+                    "p": best.values[beam.parent, :allowed].exp().tolist(),
+                    "image_loss": [losses["image_loss"][beam.parent] for losses in shifted.losses],
+                    "divergence": [losses["divergence"][beam.parent] for losses in shifted.losses],
+                },
+            )
 
 
 _forbidden: WeakKeyDictionary[ContextModel, Tensor] = WeakKeyDictionary()

@@ -46,7 +46,10 @@ class TextCosines:
         width = max(map(len, new))
         if width:
             # a row with fewer goes on with a text that it has anyway, which costs nothing more
-            padded = [[*tokens, *[(tokens or row_ids.tolist())[0]] * (width - len(tokens))] for tokens, row_ids in zip(new, ids, strict=True)]
+            padded = [
+                [*tokens, *[(tokens or row_ids.tolist())[0]] * (width - len(tokens))]
+                for tokens, row_ids in zip(new, ids, strict=True)
+            ]
             cosines = self._encode([texts_of(row, tokens) for row, tokens in enumerate(padded)])
             self._known = self._known.scatter(1, torch.tensor(padded, device=ids.device), cosines)
         return self._known.gather(1, ids)

@@ -15,10 +15,10 @@ from torch import Tensor, nn
 from magic_cli.interleaved.adapters import Adapter
 from magic_cli.interleaved.drawing import Drawing
 from magic_cli.interleaved.mapper import VokenMapper
+from magic_cli.interleaved.training.settings import LabelMask
 from magic_cli.interleaved.training.text_conditions import TextConditions
 from magic_cli.interleaved.vision import ImageReader
 from magic_cli.interleaved.vokens import NewRows, VokenIds, voken_features
-from magic_cli.interleaved.training.settings import LabelMask
 from magic_cli.models.language.bodies import find_body
 from magic_cli.training.simctg import IGNORED, token_loss
 
@@ -130,7 +130,11 @@ class VokenObjective(nn.Module):
         drop = self.options.drop if self.training else 0.0
         keep = torch.rand(len(features), device=features.device) >= drop
         conditions = self.mapper(features * keep.to(features)[:, None, None])
-        return likelihood, self.noise_loss(conditions, batch.drawn).sum(), self.caption_loss(conditions, batch.captions, keep.tolist())
+        return (
+            likelihood,
+            self.noise_loss(conditions, batch.drawn).sum(),
+            self.caption_loss(conditions, batch.captions, keep.tolist()),
+        )
 
     def states(self, batch: VokenBatch) -> Tensor:
         """Last-layer hidden states (N, T, H)."""
@@ -164,7 +168,11 @@ class VokenObjective(nn.Module):
         times = torch.randint(0, noising.config.num_train_timesteps, (len(latents),), device=latents.device)
         seen = self.drawing.noise(noising.add_noise(latents, noise, times), times, conditions)
         errors = (seen.float() - noise).square().flatten(1).mean(dim=1)
-        return errors if self.options.min_snr is None else errors * min_snr_weights(compute_snr(noising, times), self.options.min_snr)
+        return (
+            errors
+            if self.options.min_snr is None
+            else errors * min_snr_weights(compute_snr(noising, times), self.options.min_snr)
+        )
 
     def caption_loss(self, conditions: Tensor, captions: Sequence[str | None], keep: Sequence[bool]) -> Tensor:
         """Sum over pictures of the mean squared distance to what the text encoder says of their captions; 0 if one has none.

@@ -50,7 +50,9 @@ def train_vokens(settings: TrainVokensSettings, training: Items, measured: Items
         MagicError: Something is the user's to mend.
     """
     if not measured and settings.validate.select_on is Selection.validation:
-        raise SettingsError("validate.select_on=validation: there are no validation items; set dataset.validation or dataset.held_out, or validate.select_on=last")
+        raise SettingsError(
+            "validate.select_on=validation: there are no validation items; set dataset.validation or dataset.held_out, or validate.select_on=last"
+        )
     folder = TrainingFolder(settings.run_folder, settings=as_plain(settings), identity=identity(settings))
     return in_session(settings, folder, lambda accelerator: _carry_out(settings, accelerator, folder, (training, measured)))
 
@@ -85,10 +87,15 @@ def make_task(settings: TrainVokensSettings, parts: Parts, items: tuple[Items, I
     Raises:
         MagicError: They do not fit each other, or there is nothing to learn from.
     """
-    encoder = Encoder(parts.tokenizer, parts.ids, settings.prompt, num_vectors=parts.reader.num_vectors, max_length=settings.run.max_length)
+    encoder = Encoder(
+        parts.tokenizer, parts.ids, settings.prompt, num_vectors=parts.reader.num_vectors, max_length=settings.run.max_length
+    )
     samples, num_long = encoder.samples(items[0], "dataset.path")
     if num_long:
-        print(f"magic: warning: {num_long} items are longer than run.max_length={settings.run.max_length} tokens and left out", file=sys.stderr)
+        print(
+            f"magic: warning: {num_long} items are longer than run.max_length={settings.run.max_length} tokens and left out",
+            file=sys.stderr,
+        )
     measured = encoder.samples(items[1][: settings.validate.limit], "the validation items")[0] if items[1] else []
     rows = NewRows(parts.language_model, parts.ids)
     adapter, trained = None, parts.trained
@@ -97,14 +104,18 @@ def make_task(settings: TrainVokensSettings, parts: Parts, items: tuple[Items, I
         trained.give_mapper(parts.mapper)
         adapter = trained.adapt(parts.language_model)
     adapter = _adapter(settings, parts, adapter)
-    return VokenTask(_objective(settings, parts, rows, adapter), settings, Collator(parts.reader, parts.drawing), samples, measured)
+    return VokenTask(
+        _objective(settings, parts, rows, adapter), settings, Collator(parts.reader, parts.drawing), samples, measured
+    )
 
 
 def _adapter(settings: TrainVokensSettings, parts: Parts, before: Adapter | None) -> Adapter | None:
     """The adapter that is trained: that of an earlier stage two, or a fresh one."""
     if before is not None:
         if before.settings != settings.adapter:
-            raise SettingsError("adapter: the vokens that are gone on from have an adapter of other settings; set the same (see their vokens.json)")
+            raise SettingsError(
+                "adapter: the vokens that are gone on from have an adapter of other settings; set the same (see their vokens.json)"
+            )
         return before
     return None if settings.adapter.kind is AdapterKind.none else Adapter(parts.language_model, settings.adapter)
 
@@ -125,7 +136,13 @@ def _export(settings: TrainVokensSettings, task: VokenTask) -> TrainedVokens:
     """All new parts, trained in this stage or before, so that one folder is enough to go on from."""
     module = task.module
     adapter = settings.adapter if module.adapter is not None else type(settings.adapter)(kind=AdapterKind.none)
-    return TrainedVokens(module.mapper.num_vokens, module.mapper.settings, adapter, settings.stage.value, trained_weights(module.rows, module.mapper, module.adapter))
+    return TrainedVokens(
+        module.mapper.num_vokens,
+        module.mapper.settings,
+        adapter,
+        settings.stage.value,
+        trained_weights(module.rows, module.mapper, module.adapter),
+    )
 
 
 def _plan_notes(settings: TrainVokensSettings, task: VokenTask, total: int) -> list[str]:
@@ -138,7 +155,9 @@ def _plan_notes(settings: TrainVokensSettings, task: VokenTask, total: int) -> l
     ]
     warmup = settings.optimizer.warmup_of(total)
     if warmup * 2 > total:
-        notes.append(f"warning: the learning rate rises over {warmup} steps, and there are {total}; set optimizer.warmup_steps or optimizer.steps")
+        notes.append(
+            f"warning: the learning rate rises over {warmup} steps, and there are {total}; set optimizer.warmup_steps or optimizer.steps"
+        )
     return notes
 
 
@@ -152,7 +171,9 @@ def _report(settings: TrainVokensSettings, done: dict[str, Any], task: VokenTask
         "passes": done["step"] * settings.run.batch_size * settings.run.accumulation / len(task.samples),
         "tokens": done["all_tokens"],
         "padding": 1 - done["all_tokens"] / done["all_cells"],
-        "trained_parameters": {name: weight.numel() for name, weight in task.state().items() if not name.startswith(("mapper.", "adapter."))}
+        "trained_parameters": {
+            name: weight.numel() for name, weight in task.state().items() if not name.startswith(("mapper.", "adapter."))
+        }
         | {part: sum(w.numel() for n, w in task.state().items() if n.startswith(f"{part}.")) for part in ("mapper", "adapter")},
         "training_samples": len(task.samples),
         "validation_samples": len(task.measured),
@@ -169,4 +190,3 @@ def _digest(*items: Items) -> str:
             digest.update(json.dumps([item.id, steps], sort_keys=True).encode(errors="surrogatepass"))
         digest.update(b"\n")
     return digest.hexdigest()
-

@@ -80,7 +80,9 @@ class Encoder:
         made = [sample for item in items for sample in self._steps(item)]
         kept = [sample for sample in made if len(sample.ids) <= self.max_length]
         if not kept:
-            reason = f"all {len(made)} are longer than run.max_length={self.max_length} tokens" if made else "no step has a target"
+            reason = (
+                f"all {len(made)} are longer than run.max_length={self.max_length} tokens" if made else "no step has a target"
+            )
             raise MagicError(f"{setting}: there is nothing to learn from: {reason}")
         return kept, len(made) - len(kept)
 
@@ -91,16 +93,22 @@ class Encoder:
             try:
                 truth = item.truth(number)
             except ValueError as error:
-                raise MagicError(f"dataset: item {item.id!r} step {number + 1}: its past is not known ({error}); give all targets, or none") from None
+                raise MagicError(
+                    f"dataset: item {item.id!r} step {number + 1}: its past is not known ({error}); give all targets, or none"
+                ) from None
             yield self._sample(step_prompt(item, number, truth, Context.both, self.prompt), step.target)
 
     def _sample(self, pieces: Sequence[str | Path], target: Sequence[Part]) -> VokenSample:
         number = len(self.ids.vokens)
-        refuse_reserved([piece for piece in pieces if isinstance(piece, str)] + [part.text for part in target if part.text], number)
+        refuse_reserved(
+            [piece for piece in pieces if isinstance(piece, str)] + [part.text for part in target if part.text], number
+        )
         source = "".join(piece if isinstance(piece, str) else IMAGE_SLOT for piece in pieces)
         answer = answer_text(target, number)
         prompt, whole = (self.tokenizer(text, add_special_tokens=False)["input_ids"] for text in (source, f"{source} {answer}"))
-        if whole[: len(prompt)] != prompt:  # the answer's first letters merged into the prompt's last token, which generation cannot do
+        if (
+            whole[: len(prompt)] != prompt
+        ):  # the answer's first letters merged into the prompt's last token, which generation cannot do
             whole = [*prompt, *self.tokenizer(answer, add_special_tokens=False)["input_ids"]]
         begin = [] if self.tokenizer.bos_token_id is None else [self.tokenizer.bos_token_id]
         spread = [[i] * (self.num_vectors if i == self.ids.slot else 1) for i in whole]
@@ -160,4 +168,6 @@ def _opened(file: Path) -> Any:
     try:
         return open_image(file)
     except UnreadableImage as error:
-        raise MagicError(f"dataset: the picture {file} cannot be read ({error}); take its item out, or mend the picture") from None
+        raise MagicError(
+            f"dataset: the picture {file} cannot be read ({error}); take its item out, or mend the picture"
+        ) from None

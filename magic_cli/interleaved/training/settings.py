@@ -206,7 +206,9 @@ class TrainVokensSettings:
                 "interleaved_model.vokens: stage two goes on from stage one; name its folder (--vokens DIR), or set one_stage=true to train everything at once"
             )
         if self.one_stage and (begins or self.stage is Stage.uas):
-            raise SettingsError("one_stage=true is stage=mls without a stage one before it; leave it out, or set interleaved_model.vokens=null")
+            raise SettingsError(
+                "one_stage=true is stage=mls without a stage one before it; leave it out, or set interleaved_model.vokens=null"
+            )
         if self.stage is Stage.uas and self.adapter.kind is not AdapterKind.none:
             raise SettingsError(f"adapter.kind={self.adapter.kind.value}: stage one trains no adapter; leave it out, or set none")
         if self.validate.select_on is Selection.test:

@@ -35,7 +35,12 @@ class VokenTask:
     """
 
     def __init__(
-        self, objective: VokenObjective, settings: TrainVokensSettings, collate: Collator, samples: Sequence[VokenSample], measured: Sequence[VokenSample]
+        self,
+        objective: VokenObjective,
+        settings: TrainVokensSettings,
+        collate: Collator,
+        samples: Sequence[VokenSample],
+        measured: Sequence[VokenSample],
     ) -> None:
         self.module, self.settings, self.collate = objective, settings, collate
         self.samples, self.measured, self.num_samples = samples, measured, len(samples)
@@ -49,7 +54,9 @@ class VokenTask:
         module, is_whole = self.module, self.settings.trains_all_of_mapper
         adapted = module.adapter.parameters() if module.adapter is not None else {}
         module.requires_grad_(False)
-        mapper = {name: weight for name, weight in module.mapper.named_parameters() if is_whole or name.startswith("transformer.")}
+        mapper = {
+            name: weight for name, weight in module.mapper.named_parameters() if is_whole or name.startswith("transformer.")
+        }
         named = (("rows", dict(module.rows.named_parameters())), ("mapper", mapper), ("adapter", adapted))
         free = {f"{part}.{name}": weight for part, weights in named for name, weight in weights.items()}
         for weight in free.values():
@@ -88,7 +95,11 @@ class VokenTask:
 
     def line(self, sums: Sequence[float], counts: Sequence[int]) -> dict[str, float]:
         means = [total / max(1, count) for total, count in zip(sums, counts, strict=True)]
-        line = {"loss": sum(weight * mean for weight, mean in zip(self.weights, means, strict=True)), "text_loss": means[0], "image_loss": means[1]}
+        line = {
+            "loss": sum(weight * mean for weight, mean in zip(self.weights, means, strict=True)),
+            "text_loss": means[0],
+            "image_loss": means[1],
+        }
         return line | ({"caption_loss": means[2]} if self._uses_captions else {})
 
     def note(self, line: dict[str, float]) -> str:
@@ -104,7 +115,10 @@ class VokenTask:
         device = self.module.mapper.queries.device
         sums, counts = torch.zeros(3), [0, 0, 0]
         batches = [self.measured[start : start + _MEASURED_AT_ONCE] for start in range(0, len(self.measured), _MEASURED_AT_ONCE)]
-        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), progress(len(batches), "validation", "batch", leave=False) as bar:
+        with (
+            torch.random.fork_rng(devices=[device] if device.type == "cuda" else []),
+            progress(len(batches), "validation", "batch", leave=False) as bar,
+        ):
             torch.manual_seed(_MEASURING_SEED)
             for batch in batches:
                 losses = self.module(self.collate(batch, flip=False).to(device))
@@ -122,6 +136,8 @@ class VokenTask:
         try:
             require_names(self._free, weights)
         except ModelFault as fault:
-            raise MagicError(f"{file}: the checkpoint does not fit the model ({fault.faults[0].text}); delete it, the one before is taken then") from None
+            raise MagicError(
+                f"{file}: the checkpoint does not fit the model ({fault.faults[0].text}); delete it, the one before is taken then"
+            ) from None
         for name, weight in self._free.items():
             weight.copy_(weights[name])

@@ -38,16 +38,26 @@ class TextConditions(nn.Module):
 
         for name in ("text_encoder", "tokenizer"):
             if not (folder / name).is_dir():
-                raise MagicError(f"has no {name}, which the caption loss needs; name a complete Stable Diffusion folder, or set objective.caption_weight=0")
-        encoder, _, faults = read_pretrained(CLIPTextModel, {"pretrained_model_name_or_path": folder / "text_encoder"}, dtype=dtype, use_safetensors=True)
+                raise MagicError(
+                    f"has no {name}, which the caption loss needs; name a complete Stable Diffusion folder, or set objective.caption_weight=0"
+                )
+        encoder, _, faults = read_pretrained(
+            CLIPTextModel, {"pretrained_model_name_or_path": folder / "text_encoder"}, dtype=dtype, use_safetensors=True
+        )
         refuse(faults)
         positions = encoder.config.max_position_embeddings
         if positions != length:
-            raise MagicError(f"its text encoder gives {positions} vectors, the mapper {length}; set interleaved_model.mapper.queries={positions}")
+            raise MagicError(
+                f"its text encoder gives {positions} vectors, the mapper {length}; set interleaved_model.mapper.queries={positions}"
+            )
         return cls(encoder.eval().requires_grad_(False), AutoTokenizer.from_pretrained(folder / "tokenizer"), length)
 
     def forward(self, captions: Sequence[str]) -> Tensor:
         """(B, T, C) last hidden states."""
-        tokens = self.tokenizer(list(captions), return_tensors="pt", padding="max_length", truncation=True, max_length=self.length)
+        tokens = self.tokenizer(
+            list(captions), return_tensors="pt", padding="max_length", truncation=True, max_length=self.length
+        )
         device = self.encoder.device
-        return self.encoder(input_ids=tokens.input_ids.to(device), attention_mask=tokens.attention_mask.to(device)).last_hidden_state
+        return self.encoder(
+            input_ids=tokens.input_ids.to(device), attention_mask=tokens.attention_mask.to(device)
+        ).last_hidden_state

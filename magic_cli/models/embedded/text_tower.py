@@ -21,11 +21,11 @@ from torch.nn import functional
 
 from magic_cli.data.json_files import read_json_object
 from magic_cli.errors import MagicError
-from magic_cli.models.language.bodies import num_embeddings
-from magic_cli.models.image_text.causal_text import CausalTextTower
 from magic_cli.models.faults import refuse
+from magic_cli.models.image_text.causal_text import CausalTextTower
 from magic_cli.models.image_text.huggingface_clip import read_text_tower
 from magic_cli.models.image_text.image_text_model import pad_tokens
+from magic_cli.models.language.bodies import num_embeddings
 from magic_cli.models.sources import sha256
 from magic_cli.models.tokenizers import beyond_faults
 from magic_cli.models.weights import read_pretrained
@@ -81,7 +81,9 @@ class TextTower:
         (folder / WEIGHTS).chmod(0o644)  # safetensors leaves a file that only its owner can read
         self.tokenizer.save_pretrained(folder)
         file = folder / "tokenizer.json"  # on its many lines it takes twice as much of the wheel
-        file.write_text(json.dumps(json.loads(file.read_text("utf-8")), ensure_ascii=False, separators=(",", ":")), encoding="utf-8")
+        file.write_text(
+            json.dumps(json.loads(file.read_text("utf-8")), ensure_ascii=False, separators=(",", ":")), encoding="utf-8"
+        )
         (folder / NOTES).write_text(json.dumps(notes | {TEACHER: sha256(heads)}, indent=2) + "\n", encoding="utf-8")
 
     def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
@@ -110,5 +112,7 @@ class TextTower:
     def read(self) -> CausalTextTower:
         """The parts of the network, for growing texts."""
         network = self.network
-        tower = read_text_tower(network.text_model, lambda states: functional.normalize(network.text_projection(states).float(), dim=-1))
+        tower = read_text_tower(
+            network.text_model, lambda states: functional.normalize(network.text_projection(states).float(), dim=-1)
+        )
         return replace(tower, positions=tower.positions[: self.length])

@@ -28,4 +28,6 @@ def require_compiler(device: torch.device) -> None:
     except Exception as error:  # the compiler's parts each raise their own
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)[:200]
         needed = "a C++ compiler such as g++" if device.type == "cpu" else "Triton and a C compiler"
-        raise MagicError(f"run.compile=true: torch.compile does not work here ({reason}); install {needed}, or set run.compile=false") from error
+        raise MagicError(
+            f"run.compile=true: torch.compile does not work here ({reason}); install {needed}, or set run.compile=false"
+        ) from error

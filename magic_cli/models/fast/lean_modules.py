@@ -115,7 +115,9 @@ def pack_products(model: nn.Module, *, keep: bool = False) -> None:
     uses = Counter(id(weight) for layer in model.modules() for weight in layer.parameters(recurse=False))
 
     def lean(layer: nn.Module) -> nn.Module | None:
-        if type(layer).forward not in (nn.Linear.forward, Conv1D.forward) or not _can_pack(layer.weight.device.type, layer.weight.dtype):
+        if type(layer).forward not in (nn.Linear.forward, Conv1D.forward) or not _can_pack(
+            layer.weight.device.type, layer.weight.dtype
+        ):
             return None
         if type(layer.weight) is not nn.Parameter or "forward" in vars(layer) or layer._forward_hooks or layer._forward_pre_hooks:
             return None  # quantised or otherwise not what it looks like

@@ -16,10 +16,10 @@ import torch
 from torch import Tensor, nn
 
 from magic_cli.models.fast.compiling import compiled
-from magic_cli.models.faults import Fault, ModelFault
 from magic_cli.models.fast.lean_modules import linear, packed, use_lean_activations
-from magic_cli.models.image_text.text_plan import Earlier, TextPlan
 from magic_cli.models.fast.tree_attention import TreeAttention
+from magic_cli.models.faults import Fault, ModelFault
+from magic_cli.models.image_text.text_plan import Earlier, TextPlan
 from magic_cli.models.work_counter import WorkCounter
 
 

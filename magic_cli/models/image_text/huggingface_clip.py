@@ -11,11 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from magic_cli.models.language.bodies import num_embeddings
-from magic_cli.models.image_text.causal_text import Block, CausalTextTower, cut_at_end
-from magic_cli.models.faults import Fault, ModelFault, refuse
-from magic_cli.models.image_text.image_text_model import ImageTextModel, pad_tokens, read_logit_scale, stack_images
 from magic_cli.models.fast.lean_modules import linear, use_lean_activations
+from magic_cli.models.faults import Fault, ModelFault, refuse
+from magic_cli.models.image_text.causal_text import Block, CausalTextTower, cut_at_end
+from magic_cli.models.image_text.image_text_model import ImageTextModel, pad_tokens, read_logit_scale, stack_images
+from magic_cli.models.language.bodies import num_embeddings
 from magic_cli.models.tokenizers import beyond_faults, read_tokenizer
 from magic_cli.models.weights import read_pretrained
 from magic_cli.models.work_counter import WorkCounter
@@ -106,7 +106,9 @@ def _read_block(layer: Any) -> Block:
     )
 
 
-def load_huggingface(folder: Path, *, family: str, device: torch.device, dtype: torch.dtype, work: WorkCounter) -> HuggingFaceClip:
+def load_huggingface(
+    folder: Path, *, family: str, device: torch.device, dtype: torch.dtype, work: WorkCounter
+) -> HuggingFaceClip:
     """Load CLIP or SigLIP (``family``: ``huggingface_clip`` or ``siglip``) from a folder that ``save_pretrained`` wrote.
 
     Raises:

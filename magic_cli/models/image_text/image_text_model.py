@@ -28,7 +28,10 @@ _PROBE_STEPS = [
     [["a", "the sk", ""], ["two dogs", "two", "two dog"]],
     [["the skate", "the sky is", "the skateboarder"], ["two dogs,", "two dogs run", "two dogs"]],
     [["the sky is blue.", "the sky is bluer", "the sky isn't"], ["one", "two dogs, running over grass", "two"]],
-    [[f"the sky {number}" for number in range(15)], [f"two {number % 3}" for number in range(15)]],  # more than attention takes at a time
+    [
+        [f"the sky {number}" for number in range(15)],
+        [f"two {number % 3}" for number in range(15)],
+    ],  # more than attention takes at a time
 ]
 _TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 6e-2, torch.float16: 1e-2}
 

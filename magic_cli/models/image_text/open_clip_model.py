@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from magic_cli.models.image_text.causal_text import CausalTextTower, cut_at_end, packed_attention_block
 from magic_cli.models.faults import Fault, refuse
+from magic_cli.models.image_text.causal_text import CausalTextTower, cut_at_end, packed_attention_block
 from magic_cli.models.image_text.image_text_model import ImageTextModel, TransformImage, read_logit_scale, stack_images
 from magic_cli.models.tokenizers import beyond_faults
 from magic_cli.models.weights import number_faults, strict_faults
@@ -66,7 +66,9 @@ class OpenClip(ImageTextModel):
         )
 
 
-def load_open_clip(source: str, *, pretrained: str | None, device: torch.device, dtype: torch.dtype, work: WorkCounter) -> OpenClip:
+def load_open_clip(
+    source: str, *, pretrained: str | None, device: torch.device, dtype: torch.dtype, work: WorkCounter
+) -> OpenClip:
     """Load an OpenCLIP model.
 
     Args:

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from magic_cli.errors import MagicError
-from magic_cli.models.image_text.causal_text import CausalTextTower, cut_at_end, packed_attention_block
 from magic_cli.models.faults import ModelFault, refuse
+from magic_cli.models.image_text.causal_text import CausalTextTower, cut_at_end, packed_attention_block
 from magic_cli.models.image_text.image_text_model import ImageTextModel, TransformImage, read_logit_scale, stack_images
 from magic_cli.models.weights import Fit, flat, is_known_prefix, missing_fault, number_faults, strict_faults, strip_prefix
 from magic_cli.models.work_counter import WorkCounter

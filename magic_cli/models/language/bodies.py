@@ -46,7 +46,9 @@ def num_embeddings(model: nn.Module) -> int:
     return model.get_input_embeddings().weight.shape[0]
 
 
-def is_plain_head(head: nn.Module, hidden: Tensor, own: Tensor, *, tolerance: float, score: Callable[[Tensor], Tensor] | None = None) -> bool:
+def is_plain_head(
+    head: nn.Module, hidden: Tensor, own: Tensor, *, tolerance: float, score: Callable[[Tensor], Tensor] | None = None
+) -> bool:
     """Whether ``head(hidden)`` gives a model's own logits (not so for scaled or soft-capped heads).
 
     Args:

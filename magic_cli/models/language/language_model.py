@@ -13,8 +13,8 @@ from magic_cli.models.language.context import logits_on_context, read_context
 from magic_cli.models.language.lookahead import LookAhead, State
 from magic_cli.models.language.network import Network
 from magic_cli.models.language.probe import choose_look_ahead
-from magic_cli.models.tokenizers import require_embeddable
 from magic_cli.models.language.tokens import Tokens
+from magic_cli.models.tokenizers import require_embeddable
 from magic_cli.models.work_counter import WorkCounter
 
 
@@ -31,7 +31,13 @@ class HuggingFaceLanguageModel(Tokens):
     """
 
     def __init__(
-        self, model: Any, tokenizer: Any, *, start_token: str | None = None, clean_up_spaces: bool = True, work: WorkCounter | None = None
+        self,
+        model: Any,
+        tokenizer: Any,
+        *,
+        start_token: str | None = None,
+        clean_up_spaces: bool = True,
+        work: WorkCounter | None = None,
     ) -> None:
         options = {"start_token": start_token, "clean_up_spaces": clean_up_spaces}
         super().__init__(tokenizer, model.config, getattr(model, "generation_config", None), **options)
@@ -45,9 +51,7 @@ class HuggingFaceLanguageModel(Tokens):
         if num_candidates > self.vocab_size:
             raise MagicError(f"decoding.k must be at most the vocabulary size {self.vocab_size}, got {num_candidates}")
         self.network.work = WorkCounter()  # the probe is no part of the run
-        self._way = choose_look_ahead(
-            self.network, decoding_len=decoding_len, num_candidates=num_candidates, wanted=look_ahead
-        )
+        self._way = choose_look_ahead(self.network, decoding_len=decoding_len, num_candidates=num_candidates, wanted=look_ahead)
         self.network.work = self.work
         return self._way.name
 

@@ -119,12 +119,16 @@ class LookAhead:
             return None
         name = self.network.model.config.name_or_path or type(self.network.model).__name__
         if not self.network.takes_vectors:
-            raise MagicError(f"language_model: {name} reads token ids only, no vectors (images) in their places; use another language model")
+            raise MagicError(
+                f"language_model: {name} reads token ids only, no vectors (images) in their places; use another language model"
+            )
         vectors = self.network.embed(ids).clone()
         for row, prompt in enumerate(prompts):
             for place, vector in prompt.vectors.items():
                 if vector.shape != vectors.shape[2:]:
-                    raise MagicError(f"language_model: {name} takes vectors of {vectors.shape[2]} numbers in a prompt, got {tuple(vector.shape)}")
+                    raise MagicError(
+                        f"language_model: {name} takes vectors of {vectors.shape[2]} numbers in a prompt, got {tuple(vector.shape)}"
+                    )
                 vectors[row, ids.shape[1] - len(prompt.ids) + place] = vector.to(vectors)
         return vectors
 
@@ -226,7 +230,9 @@ class TreeStep(RepeatedCache):
         if wanted is not None:
             every = hidden.new_full((*ids.shape, hidden.shape[-1]), torch.nan)
             hidden = every.scatter(1, columns[:, :, None].expand_as(hidden), hidden).masked_fill(~wanted[:, :, None], torch.nan)
-        state.peeked = Peek(ids, hidden, keep=lambda choice: _keep_column(cache, (columns == choice[:, None]).int().argmax(dim=1), width))
+        state.peeked = Peek(
+            ids, hidden, keep=lambda choice: _keep_column(cache, (columns == choice[:, None]).int().argmax(dim=1), width)
+        )
         return hidden
 
     def _step_mask(self, valid: Tensor) -> Tensor:

@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from magic_cli.models.language.bodies import find_body, num_embeddings, takes_positions
 from magic_cli.models.fast.compiling import compiled
 from magic_cli.models.fast.lean_gpt2 import LeanGPT2
 from magic_cli.models.fast.lean_modules import unpack_products
+from magic_cli.models.language.bodies import find_body, num_embeddings, takes_positions
 from magic_cli.models.work_counter import WorkCounter
 
 
@@ -78,7 +78,13 @@ class Network:
         with self.work.phase("language_model"):
             self.work.add("lm_positions", ids.numel())
             mask, positions, cache = self._behind_prefix(ids, mask, positions, cache)
-            if self.lean is not None and cache is not None and mask is not None and mask.dim() == 4 and "inputs_embeds" not in options:
+            if (
+                self.lean is not None
+                and cache is not None
+                and mask is not None
+                and mask.dim() == 4
+                and "inputs_embeds" not in options
+            ):
                 return self.lean(ids, mask, positions, cache), cache
             out = self.body(**self._inputs(ids, mask, positions, options), past_key_values=cache)
         return out.last_hidden_state, getattr(out, "past_key_values", None)
@@ -99,7 +105,9 @@ class Network:
         logits = out.logits[:, -1]
         return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
-    def _behind_prefix(self, ids: Tensor, mask: Tensor | None, positions: Tensor | None, cache: Any) -> tuple[Tensor | None, Tensor | None, Any]:
+    def _behind_prefix(
+        self, ids: Tensor, mask: Tensor | None, positions: Tensor | None, cache: Any
+    ) -> tuple[Tensor | None, Tensor | None, Any]:
         """Mask, positions and cache of a pass over ``ids`` (B, T), with the prefix before it, if there is one."""
         if self.prefix is None:
             return mask, positions, cache

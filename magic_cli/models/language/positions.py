@@ -23,7 +23,11 @@ def usable_positions(model: nn.Module) -> int | None:
     RoBERTa and its kin count positions from behind the padding token's id, so that the first rows of the embedding are of no use.
     """
     limit = most_positions(model.config)
-    embeddings = (module for name, module in model.named_modules() if name.endswith("position_embeddings") and isinstance(module, nn.Embedding))
+    embeddings = (
+        module
+        for name, module in model.named_modules()
+        if name.endswith("position_embeddings") and isinstance(module, nn.Embedding)
+    )
     tables = [(table.num_embeddings, table.padding_idx + 1) for table in embeddings if table.padding_idx is not None]
     return min((size - unused for size, unused in tables if size == limit), default=limit)
 

@@ -11,9 +11,9 @@ from magic_cli.decoding.prompts import Prompt
 from magic_cli.errors import MagicError
 from magic_cli.models.language.bodies import is_plain_head
 from magic_cli.models.language.lookahead import LookAhead, RepeatedCache, TreeStep
-from magic_cli.models.language.recompute import Recompute
 from magic_cli.models.language.network import Network
 from magic_cli.models.language.positions import usable_positions
+from magic_cli.models.language.recompute import Recompute
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +40,7 @@ def choose_look_ahead(network: Network, *, decoding_len: int, num_candidates: in
     decoding_len = _within_context(network, decoding_len)
     generator = torch.Generator().manual_seed(0)
     vocab_size = min(network.head.weight.shape[0], network.num_embeddings)
-    draw = lambda *shape: torch.randint(vocab_size, shape, generator=generator).to(network.device)  # noqa: E731
+    draw = lambda *shape: torch.randint(vocab_size, shape, generator=generator).to(network.device)
     long, short = draw(decoding_len - 2), draw(max(1, decoding_len // 2))
     depends_on_length = _depends_on_length(network, draw(decoding_len))
     network.head_is_plain = _head_is_plain(network, short)

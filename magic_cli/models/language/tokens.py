@@ -56,7 +56,13 @@ class Tokens:
     """
 
     def __init__(
-        self, tokenizer: Any, config: Any, generation_config: Any = None, *, start_token: str | None = None, clean_up_spaces: bool = True
+        self,
+        tokenizer: Any,
+        config: Any,
+        generation_config: Any = None,
+        *,
+        start_token: str | None = None,
+        clean_up_spaces: bool = True,
     ) -> None:
         self.tokenizer = tokenizer
         self.vocab_size: int = config.get_text_config().vocab_size
@@ -66,7 +72,9 @@ class Tokens:
         if tokenizer.eos_token_id is None:
             raise MagicError("language_model: the tokenizer has no end-of-text token; set eos_token in its tokenizer_config.json")
         self.end_id: int = tokenizer.eos_token_id
-        self.end_ids = frozenset({self.end_id, *_named_ends(tokenizer, (config, config.get_text_config()), generation_config, control)})
+        self.end_ids = frozenset(
+            {self.end_id, *_named_ends(tokenizer, (config, config.get_text_config()), generation_config, control)}
+        )
         self.start_id = self._find_start(start_token, vocabulary)
         self.special_ids = control | self.end_ids | ({self.start_id} - {None})
         self._clean_up = clean_up_spaces

@@ -33,7 +33,10 @@ def test_summary_holds_medians_a_text_and_the_work_of_each_run():
     summary = side.summary()
     assert 0.01 <= summary["seconds_per_text"] < 0.05  # neither the mean nor the largest
     assert summary["texts_per_second"] == pytest.approx(1 / summary["seconds_per_text"])
-    assert summary["work_per_text"] == {"lm_positions": 5, **dict.fromkeys(("head_rows", "texts_encoded", "text_tokens", "steps_remembered"), 0)}
+    assert summary["work_per_text"] == {
+        "lm_positions": 5,
+        **dict.fromkeys(("head_rows", "texts_encoded", "text_tokens", "steps_remembered"), 0),
+    }
     phases = summary["phase_seconds_per_text"]
     assert phases["language_model"] == pytest.approx(summary["seconds_per_text"], abs=2e-3)
     assert sum(phases.values()) == pytest.approx(summary["seconds_per_text"])

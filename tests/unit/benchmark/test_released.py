@@ -2,13 +2,13 @@
 
 import pytest
 import torch
-from tests.reference import search as reference
-from tests.reference.text import decode
 
 from magic_cli.benchmark.released import ReleasedSearch, clip_text_encoder
-from tests.decoding import Guidance, generate
 from magic_cli.decoding.magic import MagicSearch
 from magic_cli.models.work_counter import WorkCounter
+from tests.decoding import Guidance, generate
+from tests.reference import search as reference
+from tests.reference.text import decode
 
 LENGTH = 14
 CASES = [(6, 0.1, 2.0), (4, 0.6, 0.15), (5, 0.5, 0.5), (6, 0.0, 1.0), (1, 0.6, 1.0)]

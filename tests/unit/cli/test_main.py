@@ -11,9 +11,10 @@ import time
 import pytest
 from torch import OutOfMemoryError
 
-from magic_cli.cli.main import main, quote, translate
 from magic_cli.cli.command_table import COMMANDS
+from magic_cli.cli.main import main, quote, translate
 from magic_cli.configuration.composing import settings_of
+from magic_cli.configuration.files import find_config_dir
 from magic_cli.errors import SettingsError
 
 CAPTION = COMMANDS["caption"]
@@ -43,14 +44,26 @@ def test_path_arrives_letter_for_letter_when_it_has_odd_letters(name):
     composing.register()
     _, from_flag = translate(["--image", name], CAPTION)
     _, from_setting = translate([f"run.dir={name}"], CAPTION) if name != "null" else (None, [])
-    with initialize_config_dir(str(composing.find_config_dir()), version_base="1.3"):
+    with initialize_config_dir(str(find_config_dir()), version_base="1.3"):
         config = compose("caption", [*from_flag, *from_setting])
     assert list(config.dataset.paths) == [name]
     if name != "null":
         assert config.run.dir == name
 
 
-@pytest.mark.parametrize("prompt", ["A man, smiling", "A man's dog", "Question: what (a)?", 'say "hello"', "[x] ${y} = 1", "ends with '", "'a' or 'b'", '"Stop", he said, "now"'])
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        "A man, smiling",
+        "A man's dog",
+        "Question: what (a)?",
+        'say "hello"',
+        "[x] ${y} = 1",
+        "ends with '",
+        "'a' or 'b'",
+        '"Stop", he said, "now"',
+    ],
+)
 @pytest.mark.parametrize("spelling", ["--prompt={}", "prompt={}"])
 def test_prompt_arrives_letter_for_letter(prompt, spelling):
     from hydra import compose, initialize_config_dir
@@ -59,20 +72,31 @@ def test_prompt_arrives_letter_for_letter(prompt, spelling):
 
     composing.register()
     _, overrides = translate(["--image", "a.jpg", spelling.format(prompt)], CAPTION)
-    with initialize_config_dir(str(composing.find_config_dir()), version_base="1.3"):
+    with initialize_config_dir(str(find_config_dir()), version_base="1.3"):
         assert compose("caption", overrides).prompt == prompt
 
 
 def test_quotes_of_a_flag_s_value_are_its_own_and_those_of_a_setting_hydra_s():
-    assert translate(["--prompt", "'Hello'"], CAPTION)[1] == [f"prompt={quote(chr(39) + 'Hello' + chr(39))}"] == ["prompt='\\'Hello\\''"]
+    assert (
+        translate(["--prompt", "'Hello'"], CAPTION)[1]
+        == [f"prompt={quote(chr(39) + 'Hello' + chr(39))}"]
+        == ["prompt='\\'Hello\\''"]
+    )
     assert translate(["prompt='Hello'"], CAPTION)[1] == ["prompt='Hello'"]
     assert translate(["-m", "prompt='a, b','c'"], CAPTION)[1] == ["prompt='a, b','c'"]
     assert translate(["-m", "--prompt", "'a',b"], CAPTION)[1] == ["prompt='\\'a\\'','b'"]
 
 
-@pytest.mark.parametrize(("command", "flag", "setting"), [("caption", "--prompt", "prompt"), ("story", "--prompt", "prompt"), ("caption", "--run-dir", "run.dir")])
+@pytest.mark.parametrize(
+    ("command", "flag", "setting"),
+    [("caption", "--prompt", "prompt"), ("story", "--prompt", "prompt"), ("caption", "--run-dir", "run.dir")],
+)
 def test_null_on_a_flag_is_a_text_and_in_a_setting_none(command, flag, setting):
-    assert translate([flag, "null"], COMMANDS[command])[1] == translate([f"{flag}=null"], COMMANDS[command])[1] == [f"{setting}='null'"]
+    assert (
+        translate([flag, "null"], COMMANDS[command])[1]
+        == translate([f"{flag}=null"], COMMANDS[command])[1]
+        == [f"{setting}='null'"]
+    )
     assert translate(["-m", flag, "null,a"], COMMANDS[command])[1] == [f"{setting}='null','a'"]
     assert translate(["--title", "null"], COMMANDS["story"])[1] == ["dataset=title", "dataset.title=['null']"]
     assert translate([f"{setting}=null"], COMMANDS[command])[1] == [f"{setting}=null"]
@@ -81,7 +105,17 @@ def test_null_on_a_flag_is_a_text_and_in_a_setting_none(command, flag, setting):
 def test_words_are_systems_when_the_command_takes_words(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "beta=2").mkdir()  # a run folder may be called anything
-    words = ["a.json", "--references", "refs, 1.json", "bootstrap.samples=0", "--compare", "runs/*", "beta=2", "--metrics", "bleu,cider"]
+    words = [
+        "a.json",
+        "--references",
+        "refs, 1.json",
+        "bootstrap.samples=0",
+        "--compare",
+        "runs/*",
+        "beta=2",
+        "--metrics",
+        "bleu,cider",
+    ]
     flags, overrides = translate(words, COMMANDS["evaluate"])
     assert flags == []
     assert set(overrides) == {
@@ -91,7 +125,11 @@ def test_words_are_systems_when_the_command_takes_words(tmp_path, monkeypatch):
 
 def test_action_is_the_first_word_and_may_be_a_setting():
     command = COMMANDS["human-eval"]
-    assert translate(["--key", "k.json", "score", "a.json", "make"], command)[1] == ["action=score", "key='k.json'", "files=['a.json','make']"]
+    assert translate(["--key", "k.json", "score", "a.json", "make"], command)[1] == [
+        "action=score",
+        "key='k.json'",
+        "files=['a.json','make']",
+    ]
     assert translate(["a.json", "action=make"], command)[1] == ["action=make", "files=['a.json']"]
 
 
@@ -105,7 +143,7 @@ def test_several_paths_stay_a_sweep_when_multirun_is_on():
     assert overrides == ["language_model.path='/a b','/c'"]
 
 
-ODD_TEXT = "/data/a, b [1] {x} it's \"${y}\" = 1"
+ODD_TEXT = '/data/a, b [1] {x} it\'s "${y}" = 1'
 
 
 @pytest.mark.parametrize("name", [name for name, command in COMMANDS.items() if command.settings_class])
@@ -138,7 +176,16 @@ TEXTS_OF = {
 
 
 def test_what_is_no_text_is_left_to_hydra():
-    words = ["run.dtype=bfloat16", "decoding.k=5", "run.trace=true", "dataset.paths=[a,b]", "decoding.clip_text=generated", "prompt=null", "decoding=top_k", "hydra.run.dir=a,b"]
+    words = [
+        "run.dtype=bfloat16",
+        "decoding.k=5",
+        "run.trace=true",
+        "dataset.paths=[a,b]",
+        "decoding.clip_text=generated",
+        "prompt=null",
+        "decoding=top_k",
+        "hydra.run.dir=a,b",
+    ]
     assert translate(words, CAPTION)[1] == words
     sweep = ["decoding.k=1,2", "decoding.kind=exact,ivf", "decoding.kind=choice(exact,ivf)"]
     assert translate(["-m", *sweep], CAPTION)[1] == [sweep[0], "decoding.kind='exact','ivf'", sweep[2]]
@@ -152,7 +199,11 @@ def test_python_without_docstrings_is_said(words, tmp_path):
     if words == "doctor":
         assert answer.returncode == 3 and re.search("^broken +docstrings .*PYTHONOPTIMIZE=1", answer.stdout, re.MULTILINE)
     else:
-        assert answer.returncode == 2 and answer.stderr.splitlines()[-1].startswith("magic: Python runs without docstrings") and "Traceback" not in answer.stderr
+        assert (
+            answer.returncode == 2
+            and answer.stderr.splitlines()[-1].startswith("magic: Python runs without docstrings")
+            and "Traceback" not in answer.stderr
+        )
 
 
 def test_quote_doubles_backslashes_only_before_quotes():
@@ -198,7 +249,10 @@ def test_quote_doubles_backslashes_only_before_quotes():
         (["caption", "--image", "a.jpg", "+experiment=table1/coco_magic"], ["experiment", "without +"]),
         (["caption", "--image", "a.jpg", "~decoding"], ["decoding is not set", "magic"]),
         (["caption", "--image", "a.jpg", "task=story"], ["task=story"]),
-        (["caption", "-m", "--image", "a.jpg", "run.dir=x", "decoding.alpha=0.1,0.3"], ["magic: x: ", "this one folder", "run.dir"]),
+        (
+            ["caption", "-m", "--image", "a.jpg", "run.dir=x", "decoding.alpha=0.1,0.3"],
+            ["magic: x: ", "this one folder", "run.dir"],
+        ),
         (["caption", "--cfg", "foo"], ["--cfg must be one of job, hydra, all, got 'foo'"]),
         (["caption", "--config-dir", "nosuch"], ["--config-dir=nosuch", "no such folder"]),
         (["caption", "--image", "a.jpg", "--dataset", "coco"], ["--image and --dataset cannot be combined"]),
@@ -250,7 +304,10 @@ def test_only_a_command_that_resumes_says_so_when_it_is_stopped(words, said, cap
 
 
 @pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), OutOfMemoryError("CUDA out of memory")])
-@pytest.mark.parametrize(("words", "then"), [(["caption", "--image", "a.jpg"], "goes on where it stopped"), (["evaluate", "a.json"], "starts from the beginning")])
+@pytest.mark.parametrize(
+    ("words", "then"),
+    [(["caption", "--image", "a.jpg"], "goes on where it stopped"), (["evaluate", "a.json"], "starts from the beginning")],
+)
 def test_fault_of_the_machine_is_one_line_that_says_what_follows(words, then, error, capsys, monkeypatch):
     def fail(settings):
         raise error

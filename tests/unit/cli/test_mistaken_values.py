@@ -2,13 +2,17 @@
 
 import pytest
 
-from magic_cli.cli.main import main, translate
 from magic_cli.cli.command_table import COMMANDS
+from magic_cli.cli.main import main, translate
 
 CAPTION = COMMANDS["caption"]
 
 
-@pytest.mark.parametrize("words", [["caption", "--image", "a.jpg", "--prompt"], ["story", "--title"], ["retrieve-images", "query", "--index", "b", "--query"]], ids=" ".join)
+@pytest.mark.parametrize(
+    "words",
+    [["caption", "--image", "a.jpg", "--prompt"], ["story", "--title"], ["retrieve-images", "query", "--index", "b", "--query"]],
+    ids=" ".join,
+)
 @pytest.mark.parametrize("text", ["caf\udce9", "\udcff\udcfe"])
 def test_text_that_is_no_utf8_is_one_line(words, text, capsys):
     assert main([*words, text]) == 2
@@ -17,7 +21,11 @@ def test_text_that_is_no_utf8_is_one_line(words, text, capsys):
 
 
 def test_file_name_that_is_no_utf8_is_taken():
-    assert translate(["--image", "caf\udce9.jpg", "run.dir=out\udce9"], CAPTION)[1] == ["dataset=files", "run.dir='out\udce9'", "dataset.paths=['caf\udce9.jpg']"]
+    assert translate(["--image", "caf\udce9.jpg", "run.dir=out\udce9"], CAPTION)[1] == [
+        "dataset=files",
+        "run.dir='out\udce9'",
+        "dataset.paths=['caf\udce9.jpg']",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -27,11 +35,20 @@ def test_file_name_that_is_no_utf8_is_taken():
         (["caption", "language_model=my dir"], "for a folder write language_model.path='my dir'"),
         (["caption", "--language-model", "gpt2/"], "for a folder write language_model.path=gpt2/"),
         (["caption", "--language-model", "no/such.gguf"], "for a file write language_model.path=no/such.gguf"),
-        (["story", "--language-model", "EleutherAI/pythia-1.4b"], "another model of the hub write --language-model gpt2 language_model.name=EleutherAI/pythia-1.4b"),
+        (
+            ["story", "--language-model", "EleutherAI/pythia-1.4b"],
+            "another model of the hub write --language-model gpt2 language_model.name=EleutherAI/pythia-1.4b",
+        ),
         (["finetune-lm", "--language-model", "dir"], "for a folder write language_model.path=dir"),
         (["caption", "--image-text-model", "dir"], "write --image-text-model clip_vit_b32 image_text_model.path=dir"),
-        (["evaluate", "p.json", "--image-text-model", "/no/dir"], "write --image-text-model clip_vit_b32 image_text_model.path=/no/dir"),
-        (["retrieve-images", "query", "--image-text-model", "openai/clip-vit-large-patch14"], "image_text_model.name=openai/clip-vit-large-patch14"),
+        (
+            ["evaluate", "p.json", "--image-text-model", "/no/dir"],
+            "write --image-text-model clip_vit_b32 image_text_model.path=/no/dir",
+        ),
+        (
+            ["retrieve-images", "query", "--image-text-model", "openai/clip-vit-large-patch14"],
+            "image_text_model.name=openai/clip-vit-large-patch14",
+        ),
         (["caption", "--dataset", "dir"], "for a folder write --images dir; dataset is one of coco, "),
         (["caption", "--dataset", "cat.JPG"], "for an image write --image cat.JPG"),
         (["caption", "--dataset", "caps.json"], "--dataset coco_captions dataset.annotations=caps.json"),
@@ -39,7 +56,10 @@ def test_file_name_that_is_no_utf8_is_taken():
         (["story", "--dataset", "dir"], "a folder cannot be taken; write --titles FILE"),
         (["finetune-lm", "--dataset", "my.txt"], "dataset=my.txt: for a file write --texts my.txt"),
         (["caption", "--experiment", "mine.yaml"], "--config-dir FOLDER experiment=NAME"),
-        (["caption", "--language-model", "~nobody-is-called-so/dir"], "for a folder write language_model.path='~nobody-is-called-so/dir'"),
+        (
+            ["caption", "--language-model", "~nobody-is-called-so/dir"],
+            "for a folder write language_model.path='~nobody-is-called-so/dir'",
+        ),
         (["caption", "--language-model", "long" * 100], "language_model=longlong"),
         (["caption", "--config-dir", "long" * 100], "no such folder"),
         (["caption", "--beta", "2"], "unknown flag --beta; settings are written name=value: decoding.beta=..."),

@@ -17,7 +17,7 @@ def photo(path):
 
 @pytest.fixture
 def karpathy(tmp_path):
-    image = lambda name, split, i: {"filepath": "val2014", "filename": name, "split": split, "cocoid": i,  # noqa: E731
+    image = lambda name, split, i: {"filepath": "val2014", "filename": name, "split": split, "cocoid": i,
                                     "sentences": [{"raw": f"Caption {i}.", "tokens": []}]}  # fmt: skip
     document = {"images": [image("COCO_val2014_000000000042.jpg", "test", 42), image("COCO_val2014_000000000007.jpg", "val", 7)]}
     (tmp_path / "dataset_coco.json").write_text(json.dumps(document))
@@ -26,14 +26,18 @@ def karpathy(tmp_path):
 
 
 def test_karpathy_split_gives_ids_paths_and_references(karpathy):
-    [record] = KarpathyDataset(name="coco", annotations=str(karpathy / "dataset_coco.json"), root=str(karpathy), split="test").load()
+    [record] = KarpathyDataset(
+        name="coco", annotations=str(karpathy / "dataset_coco.json"), root=str(karpathy), split="test"
+    ).load()
     assert (record.id, record.image_id, record.split) == ("42", 42, "test")
     assert record.path == karpathy / "val2014" / "COCO_val2014_000000000042.jpg" and record.path.exists()
     assert record.references == ("Caption 42.",)
 
 
 def test_karpathy_images_are_found_when_root_is_the_image_folder_itself(karpathy):
-    [record] = KarpathyDataset(name="coco", annotations=str(karpathy / "dataset_coco.json"), root=str(karpathy / "val2014"), split="test").load()
+    [record] = KarpathyDataset(
+        name="coco", annotations=str(karpathy / "dataset_coco.json"), root=str(karpathy / "val2014"), split="test"
+    ).load()
     assert record.path.exists()
 
 
@@ -50,7 +54,9 @@ def test_coco_captions_are_grouped_by_image(tmp_path):
                 "annotations": [{"image_id": 3, "caption": "one"}, {"image_id": 4, "caption": "no"}, {"image_id": 3, "caption": "two"}]}  # fmt: skip
     (tmp_path / "captions.json").write_text(json.dumps(document))
     photo(tmp_path / "c.jpg")
-    load = lambda split: CocoCaptionsDataset(name="x", annotations=str(tmp_path / "captions.json"), root=str(tmp_path), split=split).load()  # noqa: E731
+    load = lambda split: CocoCaptionsDataset(
+        name="x", annotations=str(tmp_path / "captions.json"), root=str(tmp_path), split=split
+    ).load()
     assert [r.references for r in load("val")] == [("one", "two")]
     assert [r.id for r in load(None)] == ["3", "4"]
     with pytest.raises(MagicError, match="dataset.split must be one of train, val or null, got 'tset'"):
@@ -64,14 +70,25 @@ def test_coco_captions_belong_to_their_image_however_its_id_is_written(tmp_path)
         return CocoCaptionsDataset(name="x", annotations=str(tmp_path / "captions.json"), root=str(tmp_path)).load()
 
     image = {"id": "3", "file_name": "c.jpg"}
-    [record] = load([image], [{"image_id": 3, "caption": "one"}, {"image_id": 3.0, "caption": "['two', 'three']"}, {"image_id": 4, "caption": "of none"}])
+    [record] = load(
+        [image],
+        [
+            {"image_id": 3, "caption": "one"},
+            {"image_id": 3.0, "caption": "['two', 'three']"},
+            {"image_id": 4, "caption": "of none"},
+        ],
+    )
     assert (record.references, record.image_id) == (("one", "two", "three"), "3")
     for images, annotation, part in [
         ([image], {"image_id": 3, "caption": 5}, "annotation 1, caption: must be a text or a list of texts, got '5'"),
         ([image], {"image_id": 3}, "annotation 1: needs image_id and caption"),
         ([{"id": 3}], {"image_id": 3, "caption": "a"}, "image 3 has no file_name"),
         ([{"file_name": "c.jpg"}], {"image_id": 3, "caption": "a"}, "image 1: needs an id"),
-        ([image, {"id": 3, "file_name": "d.jpg"}], {"image_id": 3, "caption": "a"}, "image 2: the id '3' stands for both c.jpg and d.jpg"),
+        (
+            [image, {"id": 3, "file_name": "d.jpg"}],
+            {"image_id": 3, "caption": "a"},
+            "image 2: the id '3' stands for both c.jpg and d.jpg",
+        ),
     ]:
         with pytest.raises(MagicError, match=part) as caught:
             load(images, [annotation])

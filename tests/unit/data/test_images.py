@@ -13,7 +13,9 @@ from magic_cli.data.images import SkippedImage, UnreadableImage, open_image
 @pytest.fixture
 def photo():
     ramp = np.linspace(0, 255, 64, dtype=np.uint8)
-    return Image.fromarray(np.stack([np.tile(ramp, (48, 1)), np.tile(ramp[::-1], (48, 1)), np.full((48, 64), 90, np.uint8)], axis=-1))
+    return Image.fromarray(
+        np.stack([np.tile(ramp, (48, 1)), np.tile(ramp[::-1], (48, 1)), np.full((48, 64), 90, np.uint8)], axis=-1)
+    )
 
 
 @pytest.mark.parametrize(
@@ -79,8 +81,10 @@ def test_greyscale_is_skipped_only_when_asked(photo, tmp_path):
 
 def png_header(width: int, height: int) -> bytes:
     """A PNG that claims to be of any size and holds one row."""
+
     def chunk(kind, data):
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
     head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(b"\0" * 100)) + chunk(b"IEND", b"")
 

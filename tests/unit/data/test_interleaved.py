@@ -48,7 +48,10 @@ def test_given_past_stands_before_the_first_step(tmp_path):
     past = [{"text": "It rained."}, {"image": "0.jpg"}]
     [item] = read(tmp_path, {"id": "a", "history": past, "parts": [], "target": [{"image": "1.jpg", "caption": "a wet dog"}]})
     assert item.past == (Part("It rained."), Part(image=tmp_path / "0.jpg")) and item.steps[0].caption == "a wet dog"
-    assert item.history(0, []) == list(item.past) and item.history(1, item.truth(1)) == [*item.past, Part(image=tmp_path / "1.jpg", caption="a wet dog")]
+    assert item.history(0, []) == list(item.past) and item.history(1, item.truth(1)) == [
+        *item.past,
+        Part(image=tmp_path / "1.jpg", caption="a wet dog"),
+    ]
 
 
 def test_gzipped_list_is_read_like_lines(tmp_path):
@@ -70,7 +73,10 @@ def test_gzipped_list_is_read_like_lines(tmp_path):
         ({"parts": [{"text": "a"}, {"text": " "}]}, "record 1 parts number 2: its text must be a text that is not empty"),
         ({"parts": [{"image": 3}]}, "record 1 parts number 1: its image must be a text that is not empty, got '3'"),
         ({"parts": [{"text": "a", "once": "yes"}]}, "record 1 parts number 1: once must be true or false, got 'yes'"),
-        ({"parts": [{"text": "a"}], "history": [{"text": ""}]}, "record 1 history number 1: its text must be a text that is not empty"),
+        (
+            {"parts": [{"text": "a"}], "history": [{"text": ""}]},
+            "record 1 history number 1: its text must be a text that is not empty",
+        ),
         ({"parts": [{"image": "a", "caption": " "}]}, "record 1 parts number 1: its caption must be a text that is not empty"),
         ({"parts": [{"text": "a"}], "target": []}, "record 1: its target is empty; leave it out"),
         ({"parts": [{"text": "a"}], "target": [{"image": "a"}, {"image": "b"}]}, "record 1: its target has several images"),

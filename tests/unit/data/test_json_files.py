@@ -14,14 +14,14 @@ from magic_cli.data.references import read_references
 from magic_cli.data.stories import read_retrieved, read_titles
 from magic_cli.data.training_texts import TextDataset, TextSource
 from magic_cli.errors import MagicError
+from magic_cli.files import recover_lines
 from magic_cli.human_eval.answers import read_ratings
 from magic_cli.human_eval.stories import read_systems
+from magic_cli.provenance import read_manifest
 from magic_cli.retrieval.captions import load_captions
 from magic_cli.retrieval.clipre import CaptionRetrieval
 from magic_cli.retrieval.queries import load_queries
 from magic_cli.retrieval.store import read_manifest as read_index
-from magic_cli.files import recover_lines
-from magic_cli.provenance import read_manifest
 
 NESTED, LONG = "[" * 1_000_000, "1" * 100_000
 KEY = {"study": "s", "systems": {"a": "a.json"}, "forms": {"f": {"annotator": 1, "cards": []}}}
@@ -63,13 +63,19 @@ def test_every_reader_refuses_what_json_fails_at_when_it_is_in_a_document_or_a_l
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("[" * (DEEPEST + 1) + "]" * (DEEPEST + 1), f"line 1: lists or objects are nested more than {DEEPEST} deep (column {DEEPEST + 1})"),
-        ('{"[[[": "{{{",\n"b": ' + '{"a": ' * DEEPEST + "1" + "}" * DEEPEST + "}", f"line 2: lists or objects are nested more than {DEEPEST} deep (column 600)"),
+        (
+            "[" * (DEEPEST + 1) + "]" * (DEEPEST + 1),
+            f"line 1: lists or objects are nested more than {DEEPEST} deep (column {DEEPEST + 1})",
+        ),
+        (
+            '{"[[[": "{{{",\n"b": ' + '{"a": ' * DEEPEST + "1" + "}" * DEEPEST + "}",
+            f"line 2: lists or objects are nested more than {DEEPEST} deep (column 600)",
+        ),
         ('["' + "[" * 300 + '",\n ' + "7" * 4301 + "]", "line 2: a whole number has more than 4300 digits (column 2)"),
         ("", "line 1: is empty"),
         (" \n", "line 2: is empty"),
         ('{"a": 1, "a": 2}', "the key 'a' stands twice in one object; remove one"),
-        ('[1,\n tru', "line 2: not valid JSON (Expecting value, column 2)"),
+        ("[1,\n tru", "line 2: not valid JSON (Expecting value, column 2)"),
         (b'["\xff"]', "not UTF-8 (invalid start byte at byte 2)"),
         ("\0\0\0", "line 1: not valid JSON (Expecting value, column 1)"),
     ],
@@ -136,7 +142,9 @@ def test_record_and_document_and_file_have_a_largest_size(tmp_path, monkeypatch)
     (tmp_path / "document.json").write_text(f"[{lines}]")
     assert len(read_system(tmp_path / "document.json").items) == 1
     monkeypatch.setattr(json_files, "LARGEST_DOCUMENT", 1 << 20)
-    assert "document.json: is one JSON document of more than 1 MB; write JSON lines" in fault(read_system, tmp_path / "document.json")
+    assert "document.json: is one JSON document of more than 1 MB; write JSON lines" in fault(
+        read_system, tmp_path / "document.json"
+    )
     monkeypatch.setattr(json_files, "MOST_VALUES", 1_000_000)
     for name, content in {"crowded.json": f"[{'{},' * 500_000}0]", "crowded.jsonl": "{}\n" * 1_000_001}.items():
         (tmp_path / name).write_text(content)
@@ -148,7 +156,16 @@ def test_record_and_document_and_file_have_a_largest_size(tmp_path, monkeypatch)
     assert "bomb.json.gz: holds more than 64 MB of text; split it" in fault(read, tmp_path / "bomb.json.gz")
 
 
-@pytest.mark.parametrize("record", ["null", "[1]", '{"query": null, "images": []}', '{"query": ["a"], "images": []}', '{"query": "a", "images": [{"image": 5}]}'])
+@pytest.mark.parametrize(
+    "record",
+    [
+        "null",
+        "[1]",
+        '{"query": null, "images": []}',
+        '{"query": ["a"], "images": []}',
+        '{"query": "a", "images": [{"image": 5}]}',
+    ],
+)
 def test_retrieved_images_of_no_text_are_refused(tmp_path, record):
     (tmp_path / "retrieved.jsonl").write_text(f"{record}\n")
     assert "retrieved.jsonl record 1: " in fault(read_retrieved, tmp_path / "retrieved.jsonl", setting="retrieved")
@@ -174,10 +191,16 @@ def test_encoding_that_a_file_names_is_read(tmp_path, encoding):
         ("图片,标题\n甲,一只狗\n".encode("gb18030"), "line 1: byte 0xb1 is not UTF-8; save it as UTF-8"),
         (TABLE.encode("utf-16-le"), "t.csv: looks like UTF-16LE without its mark; save it as UTF-8"),
         (TABLE.encode("utf-16-be"), "t.csv: looks like UTF-16BE without its mark"),
-        (b"\xff\xfe" + TABLE.encode("utf-16-le")[:-1], "t.csv: its first bytes say UTF-16, but it is not (truncated data at byte"),
+        (
+            b"\xff\xfe" + TABLE.encode("utf-16-le")[:-1],
+            "t.csv: its first bytes say UTF-16, but it is not (truncated data at byte",
+        ),
         (TABLE.encode()[:26], "t.csv line 2: the file ends in the middle of a letter, so it is cut off"),
         (b"image,caption\na.jpg,a \0dog\n", "t.csv line 2: holds a NUL byte"),
-        (b"PK\x03\x04\x14\0\x06\0\x08\0", "t.csv: is no text but a zip archive or an Excel workbook: unpack it, or export it as CSV"),
+        (
+            b"PK\x03\x04\x14\0\x06\0\x08\0",
+            "t.csv: is no text but a zip archive or an Excel workbook: unpack it, or export it as CSV",
+        ),
         (b"BZh91AY&SY\xff\xff", "t.csv: is no text but a bzip2 archive"),
         (b"\xff\xd8\xff\xe0\0\x10JFIF", "t.csv: is no text but an image"),
         (b"\x1f\x8bnot gzip", "t.csv: cannot be read, its gzip data is damaged"),

@@ -9,12 +9,25 @@ from magic_cli.data.references import read_references
 from magic_cli.errors import MagicError
 from tests.systems import by_id
 
-DOG = "a dog's ball, \"red\""
+DOG = 'a dog\'s ball, "red"'
 PRINTED = [
     str([DOG]), str((DOG,)), json.dumps([DOG]), str([{"generated_text": DOG}]), str([[{"generated_text": DOG}]]),
     json.dumps([{"caption": DOG, "conf": 0.5}]), str({"caption": DOG}), str(DOG.encode()), str([DOG.encode()]), f"  {[DOG]} ",
 ]  # fmt: skip
-PLAIN = ["[UNK] a dog", "[a dog]", "['a dog' says [the man", '"Stop" (a sign)', "(a dog)", "b'day party 'hats'", "[1] and [2", "{a} dog", "('a dog')", "[2]", "[]", "[1, 2.5]"]
+PLAIN = [
+    "[UNK] a dog",
+    "[a dog]",
+    "['a dog' says [the man",
+    '"Stop" (a sign)',
+    "(a dog)",
+    "b'day party 'hats'",
+    "[1] and [2",
+    "{a} dog",
+    "('a dog')",
+    "[2]",
+    "[]",
+    "[1, 2.5]",
+]
 FAULTS = [
     (str(["a", "b"]), "got 2 of them"),
     ("['a dog'\n 'a cat']", "no comma between two texts"),
@@ -55,7 +68,9 @@ def test_printed_lists_that_are_not_one_caption_are_refused_in_one_line(tmp_path
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 400
 
 
-@pytest.mark.parametrize("text", ["['one', 'two']", '["one", "two"]', "('one', 'two')", "[{'raw': 'one'}, {'raw': 'two'}]", "[b'one', b'two']"])
+@pytest.mark.parametrize(
+    "text", ["['one', 'two']", '["one", "two"]', "('one', 'two')", "[{'raw': 'one'}, {'raw': 'two'}]", "[b'one', b'two']"]
+)
 def test_printed_lists_of_references_are_unpacked(tmp_path, text):
     for form in ("csv", "jsonl", "object"):
         assert read_references(written(tmp_path / "refs", form, text)).captions == {"1.jpg": ("one", "two")}
@@ -66,7 +81,9 @@ def test_printed_lists_of_references_are_unpacked(tmp_path, text):
 
 def test_output_of_a_pipeline_beside_its_image_is_read(tmp_path):
     path = tmp_path / "out.json"
-    path.write_text(json.dumps([{"image": "1.jpg", "generated_text": "a dog"}, {"image": "2.jpg", "caption": [{"generated_text": "a cat"}]}]))
+    path.write_text(
+        json.dumps([{"image": "1.jpg", "generated_text": "a dog"}, {"image": "2.jpg", "caption": [{"generated_text": "a cat"}]}])
+    )
     assert by_id(read_system(path)) == {"1.jpg": "a dog", "2.jpg": "a cat"}
 
 

@@ -3,11 +3,11 @@
 import json
 
 import pytest
-from tests.interleaved_files import KEYS, LONG_TURN, TURNS, dialogue_line, mmdialog, picture, prompt_form
 
 from magic_cli.data.mmdialog import BROKEN, MmDialogDataset
 from magic_cli.errors import MagicError, SettingsError
 from magic_cli.interleaved.prompts import Context, step_prompt
+from tests.interleaved_files import KEYS, LONG_TURN, TURNS, dialogue_line, mmdialog, picture, prompt_form
 
 SYSTEM = (
     "Give the following images in <Img>ImageContent</Img> format. You will be able to see the images once I provide it to you. "
@@ -19,7 +19,9 @@ SLOT = "<Img><ImageHere></Img>"
 def source(item, turn, form="mmdialog"):
     """The prompt of a turn as one text, and the names of its images."""
     pieces = step_prompt(item, turn - 1, item.truth(turn - 1), Context.both, prompt_form(form))
-    return "".join(piece if isinstance(piece, str) else "<ImageHere>" for piece in pieces), [piece.stem for piece in pieces if not isinstance(piece, str)]
+    return "".join(piece if isinstance(piece, str) else "<ImageHere>" for piece in pieces), [
+        piece.stem for piece in pieces if not isinstance(piece, str)
+    ]
 
 
 def released_windows(turns):
@@ -82,7 +84,9 @@ def test_long_first_turn_leaves_nothing_to_train_on(tmp_path):
     dataset.connect(lambda text: len(text.split()))
     with pytest.raises(MagicError, match="no items found"):
         dataset.load()
-    assert dataset.left_out() == [("0_0", "the dialogue ends before this turn: its text has 53 tokens, and dataset.max_tokens=50")]
+    assert dataset.left_out() == [
+        ("0_0", "the dialogue ends before this turn: its text has 53 tokens, and dataset.max_tokens=50")
+    ]
     with pytest.raises(SettingsError, match="dataset.max_tokens=50 counts tokens of the model that is trained"):
         MmDialogDataset("mmdialog", conversations=file, max_tokens=50).load()
     dataset = MmDialogDataset("mmdialog", conversations=file, max_words=20)
@@ -118,11 +122,16 @@ def test_single_turn_is_no_dialogue_and_train_files_have_no_negatives(tmp_path):
 
 def test_elements_of_a_turn_count_wherever_they_stand_unless_released(tmp_path):
     file = mmdialog(tmp_path)
-    turns = [{"turn": [{"__MEDIA__": int(KEYS[1])}, {"__TEXT__": "first"}, {"__TEXT__": "more"}]}, {"turn": [{"__TEXT__": "second"}]}]
+    turns = [
+        {"turn": [{"__MEDIA__": int(KEYS[1])}, {"__TEXT__": "first"}, {"__TEXT__": "more"}]},
+        {"turn": [{"__TEXT__": "second"}]},
+    ]
     file.write_text(json.dumps({"conversation_id": 7, "conversation": turns}))
     [item] = MmDialogDataset("mmdialog", conversations=str(file)).load()
     assert [part.text or part.image.stem for part in item.past] == ["first more", KEYS[1]]
-    with pytest.raises(MagicError, match="line 1 turn 0: must begin with a text and go on with an image, as the released code needs it"):
+    with pytest.raises(
+        MagicError, match="line 1 turn 0: must begin with a text and go on with an image, as the released code needs it"
+    ):
         MmDialogDataset("mmdialog", conversations=str(file), released=True).load()
     [same] = MmDialogDataset("mmdialog", conversations=str(mmdialog(tmp_path)), released=True).load()
     assert len(same.steps) == 8
@@ -134,7 +143,10 @@ def test_elements_of_a_turn_count_wherever_they_stand_unless_released(tmp_path):
         ("{", "line 1: not valid JSON"),
         ('{"conversation_id": 1}', "line 1: needs a conversation_id and a list called conversation"),
         ('{"conversation_id": 1, "conversation": [{"turn": []}]}', "line 1 turn 0: must be"),
-        ('{"conversation_id": 1, "conversation": [{"turn": [{"__SOUND__": "a"}]}]}', "line 1 turn 0: each of its elements must be"),
+        (
+            '{"conversation_id": 1, "conversation": [{"turn": [{"__SOUND__": "a"}]}]}',
+            "line 1 turn 0: each of its elements must be",
+        ),
         (dialogue_line(3, [("a", None), ("b", None)]) * 2, "line 2: the conversation_id '3' stands twice"),
     ],
 )

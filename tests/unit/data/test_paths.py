@@ -34,12 +34,16 @@ NOBODY = "~nobody-of-this-name/a"
 def test_user_that_is_not_there_is_one_line(ask, setting):
     with pytest.raises(MagicError) as caught:
         ask()
-    assert str(caught.value).startswith(f"{setting}={NOBODY}: there is no user 'nobody-of-this-name'") and "\n" not in str(caught.value)
+    assert str(caught.value).startswith(f"{setting}={NOBODY}: there is no user 'nobody-of-this-name'") and "\n" not in str(
+        caught.value
+    )
 
 
 def test_home_folders_are_expanded_in_one_place():
     root = Path(magic_cli.__file__).parent
-    bare = [file.relative_to(root).as_posix() for file in root.rglob("*.py") if ".expanduser()" in file.read_text(encoding="utf-8")]
+    bare = [
+        file.relative_to(root).as_posix() for file in root.rglob("*.py") if ".expanduser()" in file.read_text(encoding="utf-8")
+    ]
     assert bare == ["data/paths.py"]
 
 
@@ -50,5 +54,7 @@ def test_name_that_is_too_long_names_nothing(tmp_path):
         ImageLookup(str(tmp_path / name))
     (tmp_path / "preds.json").write_text(json.dumps({name: "a dog"}))
     images = ImageLookup(str(tmp_path))
-    corpus, _ = build_corpus(read_system(tmp_path / "preds.json"), None, images=images, drop_unmatched=False, needs_references=False)
+    corpus, _ = build_corpus(
+        read_system(tmp_path / "preds.json"), None, images=images, drop_unmatched=False, needs_references=False
+    )
     assert corpus.images == (tmp_path / name,)

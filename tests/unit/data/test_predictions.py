@@ -13,7 +13,6 @@ from magic_cli.evaluation.corpora import build_corpus
 from tests.files import written
 from tests.systems import by_id
 
-
 CAPTIONS = {"391895": "A man rides.", "60623": "Ein Kind ißt Kuchen — 子供"}
 FORMS = {
     "results.json": [{"image_id": int(i), "caption": c} for i, c in CAPTIONS.items()],
@@ -115,7 +114,6 @@ def test_keys_can_be_named(tmp_path):
     with pytest.raises(MagicError, match="looked for answer"):
         read_system(path, id_key="nr", caption_key="answer")
 
-
     table = written(tmp_path, "preds.csv", "image,caption,My Model\n7,gold,mine\n")
     assert by_id(read_system(table, id_key="Image", caption_key="My model")) == {"7": "mine"}
 
@@ -138,7 +136,9 @@ def test_line_and_paragraph_separators_within_a_caption_part_nothing(tmp_path):
 
 
 def test_splits_are_kept_where_the_file_says_them(tmp_path):
-    assert by_id(read_system(written(tmp_path, "released.json", FORMS["released.json.gz"])), "split") == dict.fromkeys(CAPTIONS, "test")
+    assert by_id(read_system(written(tmp_path, "released.json", FORMS["released.json.gz"])), "split") == dict.fromkeys(
+        CAPTIONS, "test"
+    )
     assert by_id(read_system(written(tmp_path, "preds.csv", "image,Split,caption\n1,val,a\n")), "split") == {"1": "val"}
     assert by_id(read_system(written(tmp_path, "plain.jsonl", FORMS["plain.jsonl"])), "split") == {}
 
@@ -261,7 +261,11 @@ def test_cells_that_a_table_program_has_quoted_are_unquoted_between_tabs_as_betw
 
 def test_quotes_of_a_caption_in_a_table_without_header_are_its_own_unless_they_are_doubled(tmp_path):
     table = 'a.jpg\t"Stop"\nb.jpg\t"a ""big"" dog"\nc.jpg\t"Stop" and "go"\n'
-    assert by_id(read_system(written(tmp_path, "p.tsv", table))) == {"a.jpg": '"Stop"', "b.jpg": 'a "big" dog', "c.jpg": '"Stop" and "go"'}
+    assert by_id(read_system(written(tmp_path, "p.tsv", table))) == {
+        "a.jpg": '"Stop"',
+        "b.jpg": 'a "big" dog',
+        "c.jpg": '"Stop" and "go"',
+    }
 
 
 def test_header_of_a_table_with_tabs_is_known_by_its_last_column(tmp_path):

@@ -11,12 +11,19 @@ from tests.files import written
 REFERENCES = {"391895": ("one", "two"), "60623": ("three",)}
 REFERENCE_FORMS = {
     "coco.json": {
-        "images": [{"id": int(i), "file_name": f"COCO_val2014_{int(i):012d}.jpg"} for i in REFERENCES] + [{"id": 5, "file_name": "no_captions.jpg"}],
+        "images": [{"id": int(i), "file_name": f"COCO_val2014_{int(i):012d}.jpg"} for i in REFERENCES]
+        + [{"id": 5, "file_name": "no_captions.jpg"}],
         "annotations": [{"id": 9, "image_id": int(i), "caption": c} for i, texts in REFERENCES.items() for c in texts],
     },
     "karpathy.json": {
         "images": [
-            {"cocoid": int(i), "filename": f"COCO_val2014_{int(i):012d}.jpg", "filepath": "val2014", "split": "test", "sentences": [{"raw": c} for c in texts]}
+            {
+                "cocoid": int(i),
+                "filename": f"COCO_val2014_{int(i):012d}.jpg",
+                "filepath": "val2014",
+                "split": "test",
+                "sentences": [{"raw": c} for c in texts],
+            }
             for i, texts in REFERENCES.items()
         ]
     },
@@ -36,7 +43,9 @@ REFERENCE_FORMS = {
     "captions.txt": "image,caption\n" + "".join(f"{i}.jpg,{c}\n" for i, texts in REFERENCES.items() for c in texts),
     "results.csv": "image_name| comment_number| comment\n"
     + "".join(f"{i}.jpg| {n}| {c}\n" for i, texts in REFERENCES.items() for n, c in enumerate(texts)),
-    "released.json": [{"split": "test", "image_name": i, "captions": list(texts), "prediction": "x"} for i, texts in REFERENCES.items()],
+    "released.json": [
+        {"split": "test", "image_name": i, "captions": list(texts), "prediction": "x"} for i, texts in REFERENCES.items()
+    ],
 }
 
 
@@ -47,7 +56,9 @@ def test_references_are_read_when_the_form_is_known(tmp_path, name):
     assert len(found.find("60623.jpg")) == len(found.find("391895")) == 1
 
 
-@pytest.mark.parametrize("name", ["391895", "val2014/COCO_val2014_000000391895.jpg", "COCO_val2014_000000391895", "000000391895.jpg", "391895.0"])
+@pytest.mark.parametrize(
+    "name", ["391895", "val2014/COCO_val2014_000000391895.jpg", "COCO_val2014_000000391895", "000000391895.jpg", "391895.0"]
+)
 def test_image_is_found_by_any_of_its_names(tmp_path, name):
     assert read_references(written(tmp_path, "coco.json", REFERENCE_FORMS["coco.json"])).find(name) == ("391895",)
 
@@ -59,8 +70,14 @@ def test_name_that_fits_two_images_finds_both(tmp_path):
 
 
 def test_annotations_are_of_one_image_however_its_id_is_written_and_may_be_printed_lists(tmp_path):
-    annotations = [{"image_id": "1", "caption": "['a dog runs', 'a dog']"}, {"image_id": 1.0, "caption": "dogs"}, {"image_id": 1, "caption": ["a pup"]}]
-    found = read_references(written(tmp_path, "coco.json", {"images": [{"id": "1", "file_name": "cat.jpg"}], "annotations": annotations}))
+    annotations = [
+        {"image_id": "1", "caption": "['a dog runs', 'a dog']"},
+        {"image_id": 1.0, "caption": "dogs"},
+        {"image_id": 1, "caption": ["a pup"]},
+    ]
+    found = read_references(
+        written(tmp_path, "coco.json", {"images": [{"id": "1", "file_name": "cat.jpg"}], "annotations": annotations})
+    )
     assert found.captions == {"1": ("a dog runs", "a dog", "dogs", "a pup")} and found.find("cat.jpg") == ("1",)
 
 
@@ -82,8 +99,17 @@ def test_split_keeps_its_images_and_names_the_others(tmp_path):
         ([{"id": 1}], "no references"),
         ({"annotations": [{"image_id": 1}]}, "needs image_id and caption"),
         ({"annotations": []}, "holds no references"),
-        ({"annotations": [{"image_id": 1, "caption": "a"}], "images": [{"id": 1, "file_name": "a"}, {"id": 1.0, "file_name": "b"}]}, "image 2: the id '1' stands for both a and b"),
-        ({"annotations": [{"image_id": 1.5, "caption": "a"}]}, "annotation 1: image_id must be a text or a whole number, got '1.5'"),
+        (
+            {
+                "annotations": [{"image_id": 1, "caption": "a"}],
+                "images": [{"id": 1, "file_name": "a"}, {"id": 1.0, "file_name": "b"}],
+            },
+            "image 2: the id '1' stands for both a and b",
+        ),
+        (
+            {"annotations": [{"image_id": 1.5, "caption": "a"}]},
+            "annotation 1: image_id must be a text or a whole number, got '1.5'",
+        ),
         ({"annotations": [{"image_id": 1, "caption": 5}]}, "annotation 1, caption: must be a text or a list of texts, got '5'"),
         ([{"filename": "a.jpg", "sentences": []}], "id 'a'.: its sentences are none"),
         ({"annotations": [], "images": ["a"]}, "image 1: needs an id"),

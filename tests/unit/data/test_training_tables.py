@@ -33,7 +33,7 @@ TABLES = {
     "plain.tsv": "A dog, red.\nA cat.\n",
     "named.tsv": "name\tcaption\na.jpg\tA dog, red.\nb.jpg\tA cat.\n",
     "quoted.tsv": 'name\tcaption\na.jpg\t"[\'A dog, red.\']"\nb.jpg\t"A cat."\n',
-    "headed.txt": "caption\nA dog, red.\n\"A cat.\"\n",
+    "headed.txt": 'caption\nA dog, red.\n"A cat."\n',
     "excel.txt": ("image\tcaption\na.jpg\tA dog, red.\nb.jpg\tA cat.\n").encode("utf-16"),
 }
 
@@ -50,17 +50,29 @@ def test_only_texts_are_trained_on_when_a_file_has_columns(tmp_path, name):
 @pytest.mark.parametrize(
     ("name", "content", "part"),
     [
-        ("a.csv", "sentence\nA dog.\n", "neither JSON nor a table of captions (first line 'sentence'); name the columns in a header line"),
+        (
+            "a.csv",
+            "sentence\nA dog.\n",
+            "neither JSON nor a table of captions (first line 'sentence'); name the columns in a header line",
+        ),
         ("a.csv", "image,label\n1.jpg,dog\n", "record 1: has no text under caption"),
         ("a.csv", "id,caption,text\n1,a,b\n", "record 1: has caption and text, and it is not known which is the text"),
         ("a.csv", 'image,caption\n1,"A dog\n2,A cat\n', "line 2: the quotes do not match"),
         ("a.csv", "image,captions\n1,\"['a', {[]: 1}]\"\n", "line 2: looks like a printed list of captions but is none"),
         ("a.tsv", "1\tA dog\t0.5\n", "line 1: has 3 cells for the 2 columns id, caption"),
         ("a.tsv", "1\thttp://a/b.jpg\n", "record 1: holds an address, not a text"),
-        ("a.txt", "filename,description\na.jpg,A dog\nb.jpg,A cat\n", "its lines are columns parted by ',', the first of image files; name the columns in a header line"),
+        (
+            "a.txt",
+            "filename,description\na.jpg,A dog\nb.jpg,A cat\n",
+            "its lines are columns parted by ',', the first of image files; name the columns in a header line",
+        ),
         ("a.txt", "a.jpg,A dog\nb.jpg,A cat\n", "its lines are columns parted by ','"),
         ("a.txt", "a.jpg#0|A dog\n", "its lines are columns parted by '|'"),
-        ("a.txt", "The Cake\tAnna baked.\nA Day\tIt rained.\n", "its lines have columns; name the columns in a header line, one of them caption or text, or for"),
+        (
+            "a.txt",
+            "The Cake\tAnna baked.\nA Day\tIt rained.\n",
+            "its lines have columns; name the columns in a header line, one of them caption or text, or for",
+        ),
     ],
 )
 def test_columns_that_nobody_named_are_refused(tmp_path, name, content, part):
@@ -98,7 +110,7 @@ def test_stories_are_read_by_the_names_of_their_columns(tmp_path, name):
     [
         ("id\ttitle\n7\tThe Cake\n8\tA Day\n", ["The Cake", "A Day"], ["7", "8"]),
         ("Title\nThe Cake\nA Day, long\n", ["The Cake", "A Day, long"], ["1", "2"]),
-        ("title,story\nThe Cake,\"Anna baked, twice.\"\nA Day,It rained.\n", ["The Cake", "A Day"], ["1", "2"]),
+        ('title,story\nThe Cake,"Anna baked, twice."\nA Day,It rained.\n', ["The Cake", "A Day"], ["1", "2"]),
         ("Title\tStory\nThe Cake\tAnna baked.\nA Day\n", ["The Cake", "A Day"], ["2", "3"]),
         ("The Title, a story\nA Day\n", ["The Title, a story", "A Day"], ["1", "2"]),
         ("Story\nText\n", ["Story", "Text"], ["1", "2"]),
@@ -125,6 +137,9 @@ def test_run_folders_are_texts(tmp_path):
     assert dataset.read([source("text", stories)]) == ["Anna baked 1.", "Anna baked 2."]
     of_stories = TextDataset(form=TextForm.story, train=[source("text", stories)], held_out=1)
     assert of_stories.read(of_stories.train) == ["The Cake\tAnna baked 1.", "The Cake\tAnna baked 2."]
-    for form, folder, part in ((TextForm.story, run, "is a run of captions"), (TextForm.caption, tmp_path, "is a folder, and no run folder")):
+    for form, folder, part in (
+        (TextForm.story, run, "is a run of captions"),
+        (TextForm.caption, tmp_path, "is a folder, and no run folder"),
+    ):
         with pytest.raises(MagicError, match=part):
             TextDataset(form=form, train=[source("text", folder)], held_out=1).training_and_validation()

@@ -19,7 +19,11 @@ KARPATHY = {"images": [
 ]}  # fmt: skip
 COCO = {
     "images": [{"id": 1, "file_name": "1.jpg", "split": "train"}, {"id": 2, "file_name": "2.jpg", "split": "val"}],
-    "annotations": [{"image_id": 1, "caption": "A bus."}, {"image_id": 2, "caption": "A train."}, {"image_id": 1, "caption": "Red bus."}],
+    "annotations": [
+        {"image_id": 1, "caption": "A bus."},
+        {"image_id": 2, "caption": "A train."},
+        {"image_id": 1, "caption": "Red bus."},
+    ],
 }
 
 
@@ -106,14 +110,21 @@ def test_impossible_datasets_are_refused(options, part):
     [
         (TextSource(), TextSource(), "a source names no path, and dataset.path=a.txt is trained on, too"),
         (TextSource(path="a.txt"), TextSource(path="./a.txt"), "path=./a.txt is trained on, too"),
-        (TextSource(SourceKind.karpathy), TextSource(SourceKind.karpathy, split="val"), "a source names no path, and dataset.path=a.txt is trained on, too"),
+        (
+            TextSource(SourceKind.karpathy),
+            TextSource(SourceKind.karpathy, split="val"),
+            "a source names no path, and dataset.path=a.txt is trained on, too",
+        ),
         (TextSource(SourceKind.bundled_coco), TextSource(SourceKind.bundled_coco), "kind=bundled_coco is trained on, too"),
     ],
 )
 def test_texts_that_are_trained_on_measure_nothing(train, measured, what):
     with pytest.raises(SettingsError) as error:
         TextDataset(path="a.txt", train=[train], validation=[measured])
-    assert str(error.value) == f"dataset.validation: {what}; name a path or split that is not, or set dataset.validation=[] and dataset.held_out"
+    assert (
+        str(error.value)
+        == f"dataset.validation: {what}; name a path or split that is not, or set dataset.validation=[] and dataset.held_out"
+    )
     dataset = TextDataset(path="a.txt", train=[train], held_out=1, test=[measured])  # may stand there unused
     with pytest.raises(SettingsError, match=r"^dataset\.test: .* or set validate\.select_on=validation$"):
         dataset.test_texts()
@@ -183,7 +194,10 @@ def test_texts_are_read_as_captions_are(tmp_path, record, texts):
     [
         ({"caption": "x", "captions": [{"score": 1}]}, "record 1, captions: every entry must be a text"),
         ({"caption": "x", "references": 5}, "record 1, references: must be a text or a list of texts, got '5'"),
-        ({"caption": "['a' 'b']"}, "record 1, caption: looks like a printed list of texts but is none (no comma between two texts)"),
+        (
+            {"caption": "['a' 'b']"},
+            "record 1, caption: looks like a printed list of texts but is none (no comma between two texts)",
+        ),
     ],
 )
 def test_texts_that_cannot_be_read_are_not_left_out_in_silence(tmp_path, record, part):
@@ -193,16 +207,24 @@ def test_texts_that_cannot_be_read_are_not_left_out_in_silence(tmp_path, record,
 
 
 def test_rows_of_one_image_are_one_group_however_its_id_is_written(tmp_path):
-    coco = {"images": [{"id": "1", "file_name": "1.jpg", "split": "train"}], "annotations": [{"image_id": 1, "caption": "A bus."}, {"image_id": 1.0, "caption": "Red bus."}]}
+    coco = {
+        "images": [{"id": "1", "file_name": "1.jpg", "split": "train"}],
+        "annotations": [{"image_id": 1, "caption": "A bus."}, {"image_id": 1.0, "caption": "Red bus."}],
+    }
     file = written(tmp_path, "coco.json", coco)
     assert read_groups(SourceKind.coco_captions, file, "train", TextForm.caption) == [["A bus.", "Red bus."]]
-    records = written(tmp_path, "a.jsonl", "".join(json.dumps({"image_id": i, "caption": f"text {i}"}) + "\n" for i in (1, "1", 1.0, 2)))
+    records = written(
+        tmp_path, "a.jsonl", "".join(json.dumps({"image_id": i, "caption": f"text {i}"}) + "\n" for i in (1, "1", 1.0, 2))
+    )
     assert read_groups(SourceKind.text, records, None, TextForm.caption) == [["text 1", "text 1", "text 1.0"], ["text 2"]]
 
 
 def test_half_characters_do_not_reach_the_tokenizer(tmp_path):
     file = written(tmp_path, "texts.jsonl", '{"text": "a \\ud83d dog"}\n{"text": "a \\ud83d\\ude00 cat"}\n')
-    assert TextDataset(train=[source("text", file)], held_out=1).read([source("text", file)]) == ["a \ufffd dog", "a \U0001f600 cat"]
+    assert TextDataset(train=[source("text", file)], held_out=1).read([source("text", file)]) == [
+        "a \ufffd dog",
+        "a \U0001f600 cat",
+    ]
     assert load_captions(CaptionRetrieval(captions="mine", captions_file=str(file))).texts == ["a \ufffd dog", "a \U0001f600 cat"]
 
 

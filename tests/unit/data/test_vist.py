@@ -3,12 +3,12 @@
 import json
 
 import pytest
-from tests.interleaved_files import PHOTOS, SCENES, prompt_form, vist_official, vist_released
 
 from magic_cli.data.interleaved import Part
 from magic_cli.data.vist import WORDS, VistDataset, VistSteps, VistTask
 from magic_cli.errors import MagicError, SettingsError
 from magic_cli.interleaved.prompts import Context, step_prompt
+from tests.interleaved_files import PHOTOS, SCENES, prompt_form, vist_official, vist_released
 
 SYSTEM = (
     "Give the following images in <Img>ImageContent</Img> format. You will be able to see the images once I provide it to you. "
@@ -39,14 +39,18 @@ def test_story_gives_13_training_items_and_5_test_items(training, tmp_path):
     [story] = VistDataset("vist", annotations=str(vist_released(tmp_path))).load()
     assert story.id == "40470" and len(story.steps) == 5
     for number, item in enumerate(apart):
-        assert source(item).replace(item.steps[0].parts[0].text, "") == source(story, number).replace(story.steps[number].parts[0].text, "")
+        assert source(item).replace(item.steps[0].parts[0].text, "") == source(story, number).replace(
+            story.steps[number].parts[0].text, ""
+        )
 
 
 @pytest.mark.parametrize("number", [0, 1, 4])
 def test_generation_prompt_is_the_released_one_when_step_is(training, number):
     item = training[f"40470_{number}-gen"]
     past = "".join(f"{text}{SLOT}" for text in SCENES[:number]) + ("\n" if number else "")
-    assert source(item) in {f"{SYSTEM}###Human:{past} {words}{SCENES[number]} ###Assistant:" for words in WORDS[VistTask.generation]}
+    assert source(item) in {
+        f"{SYSTEM}###Human:{past} {words}{SCENES[number]} ###Assistant:" for words in WORDS[VistTask.generation]
+    }
     assert item.steps[0].target[0].image.name == f"{number:09d}.jpg" and len(item.steps[0].target) == 1
 
 
@@ -59,7 +63,10 @@ def test_golden_prompts_of_step_4_in_every_task(training):
     asked = ("Tell me the next scene with image.", "Generate the next scene with image.", "What should happen then?")
     assert source(multimodal) in {f"{SYSTEM}###Human:{past} {words} ###Assistant:" for words in asked}
     assert [part.text or part.image.name for part in multimodal.steps[0].target] == ["fireworks at the end .", "000000004.jpg"]
-    asked = ("Tell me the next scene description by this image: <Img><ImageHere></Img>", "What happen in the next scene image: <Img><ImageHere></Img>")
+    asked = (
+        "Tell me the next scene description by this image: <Img><ImageHere></Img>",
+        "What happen in the next scene image: <Img><ImageHere></Img>",
+    )
     assert source(understanding) in {f"{SYSTEM}###Human:{past} {words} ###Assistant:" for words in asked}
     assert understanding.steps[0].target == (Part("fireworks at the end ."),)
 
@@ -79,7 +86,9 @@ def test_words_are_drawn_once_for_each_item_by_the_seed(tmp_path):
     file = str(vist_released(tmp_path))
 
     def words(seed):
-        return [item.steps[0].parts[0].text for item in VistDataset("vist", annotations=file, tasks=ALL, apart=True, seed=seed).load()]
+        return [
+            item.steps[0].parts[0].text for item in VistDataset("vist", annotations=file, tasks=ALL, apart=True, seed=seed).load()
+        ]
 
     assert words(1) == words(1) and len({tuple(words(seed)) for seed in range(5)}) == 5
     assert {text for seed in range(20) for text in words(seed)} == {text for texts in WORDS.values() for text in texts}
@@ -126,7 +135,10 @@ def test_last_step_alone_looks_back_on_all_others(training, tmp_path):
     [
         ({}, "dataset.annotations is not set"),
         ({"annotations": "a", "tasks": []}, r"dataset.tasks=\[\]: name one of generation, multimodal, understanding or several"),
-        ({"annotations": "a", "tasks": ALL}, "a story is one item of generation or of multimodal; for others, or several, set dataset.apart=true"),
+        (
+            {"annotations": "a", "tasks": ALL},
+            "a story is one item of generation or of multimodal; for others, or several, set dataset.apart=true",
+        ),
         ({"annotations": "a", "seed": -1}, "dataset.seed must be in"),
     ],
 )

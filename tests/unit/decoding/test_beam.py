@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from magic_cli.decoding.beam import BeamSearch
-from tests.decoding import Guidance, generate
 from magic_cli.decoding.sampling import GreedySearch
 from magic_cli.decoding.text import CaptionFormat
+from tests.decoding import generate
 
 PROMPTS = ["", "A man", "Two dogs are running over the green", "A plate of food with broccoli and meat.", "The man wasn't"]
 
@@ -34,7 +34,9 @@ def test_beam_search_equals_transformers_when_batch_is_ragged(
     language_model.end_ids |= set(language_model.encode(more_ends))
     prompts = [[language_model.start_id, *language_model.encode(text)] for text in PROMPTS]
     settings = {"decoding_len": 24, "num_beams": num_beams, "length_penalty": length_penalty}
-    expected = [transformers_beam(network, tokenizer, prompt, ends=sorted(language_model.end_ids), **settings) for prompt in prompts]
+    expected = [
+        transformers_beam(network, tokenizer, prompt, ends=sorted(language_model.end_ids), **settings) for prompt in prompts
+    ]
     assert generate(language_model, BeamSearch(**settings), prompts) == expected
     if num_beams > 1 and length_penalty <= 1:  # cases without early ends would show little
         assert any(len(prompt) + len(ids) < 24 for prompt, ids in zip(prompts, expected, strict=True))

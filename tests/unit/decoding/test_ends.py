@@ -5,17 +5,17 @@ import shutil
 
 import pytest
 import torch
-from tests.tiny_models import END, PAD, START
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from magic_cli.decoding.beam import BeamSearch
-from tests.decoding import Guidance, generate
 from magic_cli.decoding.magic import ClipText, ContrastiveSearch, MagicSearch
 from magic_cli.decoding.rerank import Rerank
 from magic_cli.decoding.sampling import GreedySearch, NucleusSampling, TopKSampling, TypicalSampling
 from magic_cli.decoding.text import CaptionFormat, StoryFormat
 from magic_cli.decoding.zerocap.method import ZeroCap
 from magic_cli.models.language.language_model import HuggingFaceLanguageModel
+from tests.decoding import Guidance, generate
+from tests.tiny_models import END, PAD, START
 
 LENGTH = 16
 METHODS = {

@@ -3,13 +3,13 @@
 import random
 
 import pytest
-from tests.reference import rules as reference
-from tests.reference.rules import forbidden_by
 
 from magic_cli.decoding.rules import ForbiddenWords
 from magic_cli.decoding.token_texts import token_texts
 from magic_cli.models.language.language_model import HuggingFaceLanguageModel
 from magic_cli.models.language.tokens import clean_up_spaces
+from tests.reference import rules as reference
+from tests.reference.rules import forbidden_by
 
 TOKENS = ["", "c", "a", "t", " c", "at", " cat", "s", "egory", " hot", " dog", "-", "shirt", " ", ".", "!", "Cat", "e"]
 ID = {text: i for i, text in enumerate(TOKENS)}

@@ -2,15 +2,15 @@
 
 import pytest
 import torch
-from tests.reference import text as reference
 
 from magic_cli.decoding.beam import BeamSearch
-from tests.decoding import Guidance, generate
 from magic_cli.decoding.magic import ContrastiveSearch, MagicSearch
 from magic_cli.decoding.sampling import GreedySearch, NucleusSampling, TopKSampling, TypicalSampling
 from magic_cli.decoding.text import CaptionFormat, StoryFormat, story_prompt
 from magic_cli.errors import MagicError
 from magic_cli.models.language.language_model import HuggingFaceLanguageModel
+from tests.decoding import Guidance, generate
+from tests.reference import text as reference
 
 LENGTH = 18
 METHODS = {
@@ -37,10 +37,16 @@ def prompts(language_model):
 def test_batch_equals_batches_of_one_when_prompts_are_ragged(language_model, clip, image_features, prompts, method):
     seeds = [11, 12, 13, 14, 15, 16]
     caption = CaptionFormat(language_model)
-    together = generate(language_model, method, prompts, guidance=Guidance(clip, image_features), seeds=seeds, text_format=caption)
+    together = generate(
+        language_model, method, prompts, guidance=Guidance(clip, image_features), seeds=seeds, text_format=caption
+    )
     alone = [
         generate(
-            language_model, method, [prompt], guidance=Guidance(clip, image_features[i : i + 1]), seeds=[seeds[i]],
+            language_model,
+            method,
+            [prompt],
+            guidance=Guidance(clip, image_features[i : i + 1]),
+            seeds=[seeds[i]],
             text_format=caption,
         )[0]  # fmt: skip
         for i, prompt in enumerate(prompts)

@@ -2,19 +2,19 @@
 
 import pytest
 import torch
-from tests.decoding import Guidance
-from tests.decoding import generate as generate_one
-from tests.reference import search as reference
-from tests.reference.text import decode
 
 from magic_cli.decoding.generate import generate
 from magic_cli.decoding.guides import ImageGuide
 from magic_cli.decoding.magic import MagicSearch
-from magic_cli.decoding.rerank import Rerank
 from magic_cli.decoding.request import Options
+from magic_cli.decoding.rerank import Rerank
 from magic_cli.decoding.sampling import TopKSampling
 from magic_cli.decoding.shortcuts.memory import StepMemory
 from magic_cli.errors import MagicError, SettingsError
+from tests.decoding import Guidance
+from tests.decoding import generate as generate_one
+from tests.reference import search as reference
+from tests.reference.text import decode
 
 LENGTH = 14
 METHOD = MagicSearch(LENGTH, k=5, alpha=0.3, beta=0.7)
@@ -29,12 +29,14 @@ def test_sum_of_two_guides_equals_the_slow_twin(language_model, network_and_toke
     network, tokenizer = network_and_tokenizer
     prompts, images, others = [[language_model.start_id]] * 3, image_features[:3], image_features[3:6]
     written = generate(language_model, METHOD, prompts, two(clip, images, others), Options(lazy=lazy))
-    encode = lambda texts: clip.encode_texts(texts).double()  # noqa: E731
+    encode = lambda texts: clip.encode_texts(texts).double()
     for row, one in enumerate(written):
-        read = lambda ids: decode(tokenizer, ids)  # noqa: E731
+        read = lambda ids: decode(tokenizer, ids)
         first = reference.released_match(read, encode, images[row].double(), logit_scale=clip.logit_scale)
         second = reference.paper_match(read, encode, others[row].double(), [])
-        expected = reference.search(network, prompts[row], decoding_len=LENGTH, k=5, alpha=0.3, match=first, beta=0.7, others=[(second, 0.5)])
+        expected = reference.search(
+            network, prompts[row], decoding_len=LENGTH, k=5, alpha=0.3, match=first, beta=0.7, others=[(second, 0.5)]
+        )
         assert one.ids == expected.ids
     alone = generate_one(language_model, METHOD, prompts, guidance=Guidance(clip, images))
     assert [one.ids for one in written] != alone
@@ -42,7 +44,11 @@ def test_sum_of_two_guides_equals_the_slow_twin(language_model, network_and_toke
 
 def test_guides_of_one_model_read_each_text_once_and_one_without_weight_is_not_asked(make_language_model, clip, image_features):
     counts, texts = [], []
-    for guides in ([METHOD.image_guide(clip, image_features)], two(clip, image_features, image_features.flip(0), 0.0), two(clip, image_features, image_features.flip(0), 1e-6)):
+    for guides in (
+        [METHOD.image_guide(clip, image_features)],
+        two(clip, image_features, image_features.flip(0), 0.0),
+        two(clip, image_features, image_features.flip(0), 1e-6),
+    ):
         model = make_language_model()
         clip.work.counts.clear()
         texts.append([one.ids for one in generate(model, METHOD, [[model.start_id]] * 6, guides)])

@@ -2,12 +2,12 @@
 
 import pytest
 import torch
-from tests.reference import search as reference
-from tests.reference.text import decode
 
-from tests.decoding import Guidance, generate
 from magic_cli.decoding.magic import ClipText, ContrastiveSearch, MagicSearch, Similarity
 from magic_cli.decoding.sampling import GreedySearch
+from tests.decoding import Guidance, generate
+from tests.reference import search as reference
+from tests.reference.text import decode
 
 LENGTH = 14
 # a decision closer than this may differ between two correct programs; the chosen cases have none
@@ -29,7 +29,7 @@ def run_reference(network_and_tokenizer, clip, image_features, plain_encoder):
         match = None
         if image is not None:
             features = image_features[image].double()
-            read = lambda ids: decode(tokenizer, ids)  # noqa: E731
+            read = lambda ids: decode(tokenizer, ids)
             if paper_words is not None:
                 match = reference.paper_match(read, plain_encoder, features, paper_words)
             else:
@@ -101,7 +101,9 @@ def test_details_equal_reference_when_traced(language_model, clip, image_feature
 
 @pytest.mark.parametrize("look_ahead", ["tree", "repeated", "recompute"])
 @pytest.mark.parametrize(("alpha", "beta"), [(0.1, 2.0), (0.3, 0.5), (0.02, 0.0)])
-def test_same_tokens_and_trace_are_written_with_less_work_when_lazy(make_language_model, clip, image_features, look_ahead, alpha, beta):
+def test_same_tokens_and_trace_are_written_with_less_work_when_lazy(
+    make_language_model, clip, image_features, look_ahead, alpha, beta
+):
     model = make_language_model(look_ahead=look_ahead)
     words = [[model.start_id, *model.encode(text)] for text in ("", "A man", "A", "Two dogs are", "People", "The")]
     method, outcomes, positions, traces = MagicSearch(LENGTH, k=6, alpha=alpha, beta=beta), [], [], []
@@ -110,7 +112,7 @@ def test_same_tokens_and_trace_are_written_with_less_work_when_lazy(make_languag
         written, seen = [], {}
         for batch in batches:
             guidance = Guidance(clip, image_features[batch])
-            note = lambda index, step, details: seen.update({(batch.start + index, step): details})  # noqa: B023, E731
+            note = lambda index, step, details: seen.update({(batch.start + index, step): details})  # noqa: B023
             written += generate(model, method, words[batch], guidance=guidance, lazy=lazy, on_step=note)
         outcomes.append(written)
         positions.append(model.work.counts["lm_positions"])

@@ -3,14 +3,14 @@
 import math
 
 import pytest
-from tests.tiny_models import END
 
 from magic_cli.decoding.beam import BeamSearch
-from tests.decoding import Guidance, generate
 from magic_cli.decoding.magic import ClipText, ContrastiveSearch, MagicSearch
-from magic_cli.decoding.step import Step, candidate_sequences
 from magic_cli.decoding.sampling import GreedySearch, NucleusSampling, TopKSampling, TypicalSampling
+from magic_cli.decoding.step import Step, candidate_sequences
 from magic_cli.errors import SettingsError
+from tests.decoding import generate
+from tests.tiny_models import END
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import pytest
 import torch
-from tests.decoding import Guidance, generate
 
 from magic_cli.decoding import generate as core
 from magic_cli.decoding.beam import BeamSearch
@@ -18,6 +17,7 @@ from magic_cli.decoding.shortcuts.memory import StepMemory
 from magic_cli.decoding.token_texts import token_texts
 from magic_cli.decoding.zerocap.method import ZeroCap
 from magic_cli.errors import MagicError, SettingsError
+from tests.decoding import Guidance, generate
 
 LENGTH = 16
 METHODS = [MagicSearch(LENGTH, k=5, alpha=0.1, beta=0.4), ContrastiveSearch(LENGTH, k=4, alpha=0.6), GreedySearch(LENGTH), BeamSearch(LENGTH, num_beams=3),
@@ -29,7 +29,9 @@ each_way = pytest.mark.parametrize("look_ahead", ["tree", "repeated", "recompute
 def with_vectors(model, ids, places):
     """The same prompt with the embeddings of some of its tokens in their places, and other ids there."""
     embedded = model.network.embed(torch.tensor(ids))
-    return Prompt([0 if place in places else token for place, token in enumerate(ids)], {place: embedded[place] for place in places})
+    return Prompt(
+        [0 if place in places else token for place, token in enumerate(ids)], {place: embedded[place] for place in places}
+    )
 
 
 @pytest.fixture
@@ -39,7 +41,9 @@ def prompts(language_model):
 
 @each_method
 @each_way
-def test_same_text_is_written_when_tokens_stand_as_their_vectors(make_language_model, clip, image_features, prompts, method, look_ahead):
+def test_same_text_is_written_when_tokens_stand_as_their_vectors(
+    make_language_model, clip, image_features, prompts, method, look_ahead
+):
     model, guidance = make_language_model(look_ahead=look_ahead), Guidance(clip, image_features[:3])
     expected = generate(model, method, prompts, guidance=guidance, seeds=[1, 2, 3])
     mixed = [with_vectors(model, prompts[0], {1, 2}), prompts[1], with_vectors(model, prompts[2], {0})]
@@ -50,17 +54,25 @@ def test_same_text_is_written_when_tokens_stand_as_their_vectors(make_language_m
 def test_vectors_that_are_no_tokens_change_the_text_and_batches_do_not(make_language_model, prompts, look_ahead):
     model, method = make_language_model(look_ahead=look_ahead), GreedySearch(LENGTH)
     generator = torch.Generator().manual_seed(0)
-    strange = [Prompt(ids, {1: torch.randn(model.network.embed(torch.tensor([0])).shape[-1], generator=generator)}) for ids in prompts if len(ids) > 1]
+    strange = [
+        Prompt(ids, {1: torch.randn(model.network.embed(torch.tensor([0])).shape[-1], generator=generator)})
+        for ids in prompts
+        if len(ids) > 1
+    ]
     alone = [generate(model, method, [prompt])[0] for prompt in strange]
     assert generate(model, method, strange) == alone
     assert alone != generate(model, method, [prompt.ids for prompt in strange])
 
 
-def test_prompt_with_vectors_is_refused_in_one_line_when_nobody_can_serve_it(make_language_model, clip, image_features, prompts, monkeypatch):
+def test_prompt_with_vectors_is_refused_in_one_line_when_nobody_can_serve_it(
+    make_language_model, clip, image_features, prompts, monkeypatch
+):
     model = make_language_model()
     prompt = with_vectors(model, prompts[0], {1})
     with pytest.raises(MagicError, match="^decoding=zerocap reads no prompts with vectors"):
-        generate(model, ZeroCap(prompt="<|endoftext|>A photo", num_texts=8), [prompt], guidance=Guidance(clip, image_features[:1]))
+        generate(
+            model, ZeroCap(prompt="<|endoftext|>A photo", num_texts=8), [prompt], guidance=Guidance(clip, image_features[:1])
+        )
     with pytest.raises(MagicError, match="^language_model: .* takes vectors of .* numbers in a prompt, got"):
         generate(model, GreedySearch(LENGTH), [Prompt([1, 2], {0: torch.zeros(3)})])
     model = make_language_model()
@@ -95,7 +107,11 @@ def test_hidden_states_cost_no_pass_when_the_loop_has_them(language_model, clip,
         before = work.counts["lm_positions"]
         written = core.generate(language_model, method, prompts, guides, Options(with_hidden=with_hidden))
         counts.append(work.counts["lm_positions"] - before)
-    again = 0 if not isinstance(method, BeamSearch) else 3 * max(len(prompt) + len(one.ids) - 1 for prompt, one in zip(prompts, written, strict=True))
+    again = (
+        0
+        if not isinstance(method, BeamSearch)
+        else 3 * max(len(prompt) + len(one.ids) - 1 for prompt, one in zip(prompts, written, strict=True))
+    )
     assert counts[1] - counts[0] == again  # beam search may return a text that no row holds any more
 
 
@@ -104,7 +120,10 @@ def test_no_more_tokens_are_written_than_asked_for(language_model, clip, image_f
     guides = [method.image_guide(clip, image_features[:3])]
     assert [len(one.ids) for one in core.generate(language_model, method, prompts, guides, Options(new_tokens=2))] == [2, 2, 2]
     zerocap = ZeroCap(prompt="<|endoftext|>A photo", num_texts=8, num_iterations=1)
-    assert [len(ids) for ids in generate(language_model, zerocap, prompts[:1], guidance=Guidance(clip, image_features[:1]), new_tokens=1)] == [1]
+    assert [
+        len(ids)
+        for ids in generate(language_model, zerocap, prompts[:1], guidance=Guidance(clip, image_features[:1]), new_tokens=1)
+    ] == [1]
 
 
 @pytest.mark.parametrize("method", [GreedySearch(LENGTH), MagicSearch(LENGTH, k=5, alpha=0.1, beta=0.7, clip_text=ClipText.prefix_and_generated),

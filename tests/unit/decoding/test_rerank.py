@@ -6,13 +6,13 @@ import pytest
 import torch
 
 from magic_cli.decoding.beam import BeamSearch
-from tests.decoding import Guidance, generate
 from magic_cli.decoding.magic import ClipText
 from magic_cli.decoding.rerank import Rerank, candidate_seed
 from magic_cli.decoding.sampling import GreedySearch, NucleusSampling, TopKSampling, TypicalSampling
 from magic_cli.decoding.text import CaptionFormat
 from magic_cli.decoding.zerocap.method import ZeroCap
 from magic_cli.errors import MagicError, SettingsError
+from tests.decoding import Guidance, generate
 
 LENGTH, NUM = 10, 7
 BASES = {"nucleus": NucleusSampling(LENGTH), "top_k": TopKSampling(LENGTH, k=5), "typical": TypicalSampling(LENGTH, mass=0.6)}
@@ -25,7 +25,9 @@ def prompts(language_model):
 
 
 def write(model, clip, images, prompts, method, seeds, **options):
-    return generate(model, method, prompts, guidance=Guidance(clip, images), seeds=seeds, text_format=CaptionFormat(model), **options)
+    return generate(
+        model, method, prompts, guidance=Guidance(clip, images), seeds=seeds, text_format=CaptionFormat(model), **options
+    )
 
 
 @each_base
@@ -86,7 +88,9 @@ def test_prompt_is_scored_only_where_it_is_wanted(language_model, clip, image_fe
     assert all(texts["prefix_and_generated", i].removeprefix("A man").strip() == texts["generated", i] for i in range(3))
 
 
-@pytest.mark.parametrize("base", [GreedySearch(LENGTH), BeamSearch(LENGTH), ZeroCap(LENGTH)], ids=lambda base: type(base).__name__)
+@pytest.mark.parametrize(
+    "base", [GreedySearch(LENGTH), BeamSearch(LENGTH), ZeroCap(LENGTH)], ids=lambda base: type(base).__name__
+)
 def test_base_that_is_not_sampled_is_refused(base):
     with pytest.raises(SettingsError, match=f"^decoding.base={type(base).__name__}: must be a sampled method"):
         Rerank(LENGTH, base=base)

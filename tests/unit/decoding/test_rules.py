@@ -4,8 +4,6 @@ import random
 
 import pytest
 import torch
-from tests.reference import rules as reference
-from tests.reference.rules import forbidden_by
 
 from magic_cli.decoding.rule_settings import RuleSettings
 from magic_cli.decoding.rules import (
@@ -17,6 +15,8 @@ from magic_cli.decoding.rules import (
     apply_rules,
 )
 from magic_cli.errors import MagicError, SettingsError
+from tests.reference import rules as reference
+from tests.reference.rules import forbidden_by
 
 INF = float("inf")
 TOKENS = ["", "c", "a", "t", " c", "at", " cat", "s", "egory", " hot", " dog", "-", "shirt", " ", ".", "!", "Cat", "e"]
@@ -32,7 +32,7 @@ each_rule = pytest.mark.parametrize("rule", RULES.values(), ids=RULES.keys())
 def random_rows(num_rows: int, vocab_size: int, *, seed: int) -> tuple[list[list[int]], list[list[int]]]:
     """Prompts and generated tokens of different lengths."""
     rng = random.Random(seed)
-    draw = lambda least, most: [rng.randrange(vocab_size) for _ in range(rng.randint(least, most))]  # noqa: E731
+    draw = lambda least, most: [rng.randrange(vocab_size) for _ in range(rng.randint(least, most))]
     return [draw(1, 4) for _ in range(num_rows)], [draw(0, 7) for _ in range(num_rows)]
 
 
@@ -138,7 +138,9 @@ def test_forced_sequence_is_written_to_its_end_and_keeps_its_scores():
     assert forbidden_by(rule, text, vocab_size=len(TOKENS)) == set()
 
 
-@pytest.mark.parametrize(("text", "forbidden"), [([], {6, 7}), ([1, 2], {6, 7}), ([1, 5], set(range(len(TOKENS))) - {6}), ([1, 5, 6, 7, 2], {5, 6, 7})])
+@pytest.mark.parametrize(
+    ("text", "forbidden"), [([], {6, 7}), ([1, 2], {6, 7}), ([1, 5], set(range(len(TOKENS))) - {6}), ([1, 5, 6, 7, 2], {5, 6, 7})]
+)
 def test_tokens_of_a_sequence_stand_nowhere_else_when_it_is_written_once(text, forbidden):
     assert forbidden_by(ForcedSequences([[5, 6, 7]], once=True), text, vocab_size=len(TOKENS)) == forbidden
 
@@ -155,7 +157,9 @@ def test_stop_text_settles_and_cuts_at_the_earliest(language_model):
     assert StopTexts(["."], language_model.decode).text([], encode(".")) == ""
 
 
-@pytest.mark.parametrize(("min_length", "kept"), [(0, "A dog"), (2, "A dog"), (3, "A dog. A cat"), (7, "A dog. A cat"), (8, "A dog. A cat. A bus")])
+@pytest.mark.parametrize(
+    ("min_length", "kept"), [(0, "A dog"), (2, "A dog"), (3, "A dog. A cat"), (7, "A dog. A cat"), (8, "A dog. A cat. A bus")]
+)
 def test_stop_text_that_begins_before_the_minimum_length_ends_nothing(language_model, min_length, kept):
     stop = StopTexts(["."], language_model.decode, min_length=min_length)
     ids = language_model.encode("A dog. A cat. A bus. A")
@@ -197,8 +201,10 @@ def test_nan_is_left_to_its_own_message():
         ({"repetition_penalty": INF}, "rules.repetition_penalty must be a finite number, got inf"),
         ({"repetition_penalty": float("nan")}, "rules.repetition_penalty must be a finite number, got nan"),
         ({"min_length": -1}, "rules.min_length must be at least 0, got -1"),
-        ({"forbidden_words": ["a", " "]},
-         "rules.forbidden_words must hold texts that are not empty, got ' ' as number 2; leave it out"),
+        (
+            {"forbidden_words": ["a", " "]},
+            "rules.forbidden_words must hold texts that are not empty, got ' ' as number 2; leave it out",
+        ),
         ({"forbidden_words": "cat"}, "rules.forbidden_words must be a list, got 'cat'; write rules.forbidden_words=[cat]"),
         ({"stop_texts": [""]}, "rules.stop_texts must hold texts that are not empty, got '' as number 1; leave it out"),
     ],
@@ -226,7 +232,10 @@ def test_line_breaks_and_tabs_are_read_as_they_are_typed(typed, read):
     assert RuleSettings(stop_texts=given).stop_texts == [read] and given == [typed]
 
 
-@pytest.mark.parametrize(("stop", "kept"), [(" .", "A dog"), (".", "A dog"), (" on", "A dog. A cat"), ("n't", "A dog. A cat on a bus. A"), ("\\n", "A dog. A cat on")])
+@pytest.mark.parametrize(
+    ("stop", "kept"),
+    [(" .", "A dog"), (".", "A dog"), (" on", "A dog. A cat"), ("n't", "A dog. A cat on a bus. A"), ("\\n", "A dog. A cat on")],
+)
 def test_stop_text_is_found_as_the_model_s_text_is_cleaned_up(language_model, stop, kept):
     text = "A dog . A cat on a bus. A" if stop != "\\n" else "A dog . A cat on\n a bus"
     _, stops = RuleSettings(stop_texts=[stop]).build(language_model)

@@ -2,11 +2,6 @@
 
 import pytest
 import torch
-from tests.decoding import Guidance, generate
-from tests.reference import filters
-from tests.reference import rules as twins
-from tests.reference import search as reference
-from tests.reference.text import PAD, START, decode
 from transformers import GPT2LMHeadModel, StoppingCriteriaList
 
 from magic_cli.decoding.beam import BeamSearch
@@ -20,6 +15,11 @@ from magic_cli.decoding.text import CaptionFormat, StoryFormat
 from magic_cli.decoding.zerocap.method import ZeroCap
 from magic_cli.errors import MagicError
 from magic_cli.models.language.language_model import HuggingFaceLanguageModel
+from tests.decoding import Guidance, generate
+from tests.reference import filters
+from tests.reference import rules as twins
+from tests.reference import search as reference
+from tests.reference.text import PAD, START, decode
 
 LENGTH = 14
 SETTINGS = {
@@ -27,7 +27,9 @@ SETTINGS = {
     "forbidden_words": RuleSettings(forbidden_words=["a", "the", "standing", "park", "snow"]),
     "min_length": RuleSettings(min_length=9),
     "stop_texts": RuleSettings(stop_texts=[" o", "at", "er", "ing"]),
-    "all": RuleSettings(repetition_penalty=1.3, forbidden_words=["a", "on", "."], min_length=6, stop_texts=[" o", "at", "r", "e"]),
+    "all": RuleSettings(
+        repetition_penalty=1.3, forbidden_words=["a", "on", "."], min_length=6, stop_texts=[" o", "at", "r", "e"]
+    ),
 }
 OFTEN = 269
 """Token of "ro", which the tiny model likes in all methods."""
@@ -54,7 +56,9 @@ class RuledNetwork(GPT2LMHeadModel):
 
     def has_ended(self, generated):
         settings, end = self.settings, self.tokenizer.eos_token_id
-        return twins.has_ended(lambda ids: decode(self.tokenizer, ids), generated, settings.stop_texts, settings.min_length, {end})
+        return twins.has_ended(
+            lambda ids: decode(self.tokenizer, ids), generated, settings.stop_texts, settings.min_length, {end}
+        )
 
     def until_end(self, generated):
         """As far as the token that ends the text."""
@@ -68,7 +72,7 @@ class RuledNetwork(GPT2LMHeadModel):
         banned = twins.below_minimum(generated, settings.min_length, {end})
         if settings.forbidden_words:
             silent = self.tokenizer.convert_tokens_to_ids([START, PAD])
-            read = lambda ids: decode(self.tokenizer, [i for i in ids if i not in silent]).replace(self.tokenizer.eos_token, "\n")  # noqa: E731
+            read = lambda ids: decode(self.tokenizer, [i for i in ids if i not in silent]).replace(self.tokenizer.eos_token, "\n")
             banned |= twins.forbidden(settings.forbidden_words, read, generated, len(scores))
         return torch.tensor([-torch.inf if token in banned else score for token, score in enumerate(scores)], dtype=logits.dtype)
 
@@ -108,8 +112,18 @@ def write(language_model, clip, image_features):
     def write(method, prompts, settings, **options):
         guidance = Guidance(clip, image_features[: len(prompts)])
         rules, stop = settings.build(language_model)
-        ruled = generate(language_model, method, prompts, guidance=guidance, rules=rules, text_format=CaptionFormat(language_model, stop), **options)
-        return ruled, generate(language_model, method, prompts, guidance=guidance, text_format=CaptionFormat(language_model), **options)
+        ruled = generate(
+            language_model,
+            method,
+            prompts,
+            guidance=guidance,
+            rules=rules,
+            text_format=CaptionFormat(language_model, stop),
+            **options,
+        )
+        return ruled, generate(
+            language_model, method, prompts, guidance=guidance, text_format=CaptionFormat(language_model), **options
+        )
 
     return write
 
@@ -123,11 +137,15 @@ def require_obedience(language_model, prompts, settings, ruled, plain):
         assert all(end not in ids[: settings.min_length] for ids in ruled)
     if settings.stop_texts:
         full = [LENGTH - len(prompt) for prompt in prompts]
-        assert any(end not in ids and len(ids) < room for ids, room in zip(ruled, full, strict=True)), "no text comes to a stop text"
+        assert any(end not in ids and len(ids) < room for ids, room in zip(ruled, full, strict=True)), (
+            "no text comes to a stop text"
+        )
 
 
 @each_setting
-def test_magic_search_equals_its_twin_when_rules_are_set(language_model, write, prompts, make_ruled, clip, image_features, settings):
+def test_magic_search_equals_its_twin_when_rules_are_set(
+    language_model, write, prompts, make_ruled, clip, image_features, settings
+):
     method = {"decoding_len": LENGTH, "k": 5, "alpha": 0.2, "beta": 0.7}
     written, plain = write(MagicSearch(**method), prompts, settings)
     assert write(MagicSearch(**method), prompts, settings, lazy=False)[0] == written
@@ -137,7 +155,9 @@ def test_magic_search_equals_its_twin_when_rules_are_set(language_model, write, 
             lambda ids: decode(language_model.tokenizer, ids), lambda texts: clip.encode_texts(texts).double(), image_features[image].double(),
             logit_scale=clip.logit_scale,
         )  # fmt: skip
-        assert ids == network.until_end(reference.search(network.after(prompts[image]), prompts[image], match=match, **method).ids)
+        assert ids == network.until_end(
+            reference.search(network.after(prompts[image]), prompts[image], match=match, **method).ids
+        )
     require_obedience(language_model, prompts, settings, written, plain)
 
 
@@ -146,7 +166,7 @@ def test_beam_search_equals_transformers_on_a_network_that_obeys(language_model,
     written, plain = write(BeamSearch(LENGTH, num_beams=3), prompts, settings)
     network = make_ruled(settings)
     for prompt, ids in zip(prompts, written, strict=True):
-        ends = lambda rows, scores: torch.tensor([network.has_ended(row[len(prompt) :]) for row in rows.tolist()])  # noqa: B023, E731
+        ends = lambda rows, scores: torch.tensor([network.has_ended(row[len(prompt) :]) for row in rows.tolist()])  # noqa: B023
         assert ids == network.until_end(transformers_beams(network, prompt, stopping_criteria=StoppingCriteriaList([ends])))
     require_obedience(language_model, prompts, settings, written, plain)
 
@@ -180,7 +200,11 @@ def test_nucleus_sampling_equals_its_twin_when_rules_are_set(language_model, wri
         while len(text) < LENGTH:
             scores = reference.read(network.after(prompt), [text])[0][0]
             kept = filters.nucleus(scores, 0.8)
-            weights = torch.tensor([score if token in kept else -torch.inf for token, score in enumerate(scores)]).double().softmax(dim=0)
+            weights = (
+                torch.tensor([score if token in kept else -torch.inf for token, score in enumerate(scores)])
+                .double()
+                .softmax(dim=0)
+            )
             drawn = torch.rand((), generator=generator, dtype=torch.float64)
             text.append(int((weights.cumsum(dim=0) <= drawn * weights.sum()).sum()))
         assert ids == network.until_end(text[len(prompt) :])
@@ -197,14 +221,21 @@ def test_forced_sequence_stands_in_every_methods_text(language_model, clip, imag
     sequence = [33, 17, 301, 77]
     rules = [ForcedSequences([sequence], begin_at=2)]
     for memory in (None, StepMemory(1 << 20)):
-        written = generate(language_model, method, [[language_model.start_id]] * 2, guidance=Guidance(clip, image_features[:2]), rules=rules, memory=memory)
+        written = generate(
+            language_model,
+            method,
+            [[language_model.start_id]] * 2,
+            guidance=Guidance(clip, image_features[:2]),
+            rules=rules,
+            memory=memory,
+        )
         assert [ids[2:6] for ids in written] == [sequence] * 2
 
 
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: f"{type(method).__name__}{getattr(method, 'k', '')}")
 def test_batch_equals_batches_of_one_when_rules_are_set(language_model, clip, image_features, method):
     rules, _ = SETTINGS["all"].build(language_model)
-    write = lambda some, **options: generate(  # noqa: E731
+    write = lambda some, **options: generate(
         language_model, method, prompts[some], guidance=Guidance(clip, image_features[some]), rules=rules, **options
     )
     prompts = [[language_model.start_id, *language_model.encode(text)] for text in ("", "A man", "Two dogs")]
@@ -216,7 +247,7 @@ def test_batch_equals_batches_of_one_when_rules_are_set(language_model, clip, im
 
 def test_text_that_may_not_go_on_is_said_in_one_line(language_model):
     everything = ForcedSequences([[1, 2]], begin_at=0)
-    nothing_else = lambda logits, prompts, generated: logits.index_fill(1, torch.tensor([1]), -torch.inf)  # noqa: E731
+    nothing_else = lambda logits, prompts, generated: logits.index_fill(1, torch.tensor([1]), -torch.inf)
     with pytest.raises(MagicError, match="^rules: nothing may come next after the prompt"):
         generate(language_model, GreedySearch(LENGTH), [[language_model.start_id]], rules=[everything, nothing_else])
 
@@ -235,7 +266,9 @@ def test_trace_shows_only_candidates_that_may_come(language_model, clip, image_f
 def test_zerocap_s_own_end_token_waits_for_the_minimum_length(language_model, clip, image_features):
     method = ZeroCap(decoding_len=12, num_texts=8, num_iterations=1, prompt="<|endoftext|>A photo", end_factor=10.0)
     rules, _ = SETTINGS["min_length"].build(language_model)
-    write = lambda rules: generate(language_model, method, [[language_model.start_id]] * 2, guidance=Guidance(clip, image_features[:2]), rules=rules)  # noqa: E731
+    write = lambda rules: generate(
+        language_model, method, [[language_model.start_id]] * 2, guidance=Guidance(clip, image_features[:2]), rules=rules
+    )
     end = language_model.encode(".")[0]
     assert all(ids[-1] == end and len(ids) <= 9 for ids in write([])), "its texts end early by themselves"
     assert all(len(ids) > 9 and end not in ids[:9] for ids in write(rules))
@@ -256,7 +289,7 @@ def test_zerocap_s_beams_write_only_what_rules_allow(language_model, clip, image
 def test_zerocap_s_scores_are_penalised_before_they_are_normalised(language_model, clip, image_features):
     """The rules see scores as those of every other method are, of either sign, not log probabilities."""
     seen, method = [], ZeroCap(decoding_len=5, num_texts=8, num_iterations=1, prompt="<|endoftext|>A photo")
-    rule = lambda logits, prompts, generated: seen.append(logits) or logits  # noqa: E731
+    rule = lambda logits, prompts, generated: seen.append(logits) or logits
     generate(language_model, method, [[language_model.start_id]], guidance=Guidance(clip, image_features[:1]), rules=[rule])
     assert all((logits > 0).any() and (logits < 0).any() for logits in seen)
 

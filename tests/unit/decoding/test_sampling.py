@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from tests.reference import filters
 
-from tests.decoding import Guidance, generate
 from magic_cli.decoding.sampling import GreedySearch, NucleusSampling, TopKSampling, TypicalSampling
+from tests.decoding import generate
+from tests.reference import filters
 
 LENGTH = 12
 METHODS = {

@@ -4,11 +4,11 @@ import math
 
 import pytest
 import torch
-from tests.reference import filters
 from transformers import TopKLogitsWarper, TopPLogitsWarper, TypicalLogitsWarper
 
 from magic_cli.decoding import scoring
 from magic_cli.decoding.shortcuts.laziness import can_win
+from tests.reference import filters
 
 LOGITS = torch.tensor([[2.0, 1.0, 0.0, -1.0], [0.0, 0.0, 3.0, 0.0]])
 
@@ -30,7 +30,9 @@ def test_confidence_covers_whole_vocabulary_when_candidates_are_few():
 
 
 def test_candidates_are_close_when_rounding_may_choose_the_last():
-    logits = torch.tensor([[3.0, 2.0, 2.0 - 5e-5, 0.0], [3.0, 2.0, 1.9998, 0.0], [1.0, 1.0, 1.0, 1.0], [-500.0, -501.0, -501.0004, -600.0]])
+    logits = torch.tensor(
+        [[3.0, 2.0, 2.0 - 5e-5, 0.0], [3.0, 2.0, 1.9998, 0.0], [1.0, 1.0, 1.0, 1.0], [-500.0, -501.0, -501.0004, -600.0]]
+    )
     assert [scoring.top_candidates(logits, k)[2].tolist() for k in (1, 2, 4)] == [
         [False, False, True, False],
         [True, False, True, True],  # large logits are rounded more coarsely
@@ -87,7 +89,10 @@ def test_best_candidate_is_never_ruled_out_when_penalties_are_unknown(alpha, bet
     confidence = torch.rand(2000, 12, generator=generator) * torch.rand(2000, 1, generator=generator)
     magic = (6 * torch.randn(2000, 12, generator=generator)).softmax(dim=-1)
     open_ = can_win(scoring.combine(confidence, None, beta * magic, alpha=alpha), None, alpha=alpha)
-    for penalty in (2 * torch.rand(2000, 12, generator=generator) - 1, torch.randint(2, (2000, 12), generator=generator) * 2.0 - 1):
+    for penalty in (
+        2 * torch.rand(2000, 12, generator=generator) - 1,
+        torch.randint(2, (2000, 12), generator=generator) * 2.0 - 1,
+    ):
         best = scoring.best_candidate(scoring.combine(confidence, penalty, beta * magic, alpha=alpha))
         assert bool(open_.gather(1, best[:, None]).all())
     assert alpha > 0.5 or open_.float().mean() < 0.5  # it rules out something

@@ -6,14 +6,14 @@ import pytest
 import torch
 
 from magic_cli.decoding import scoring
-from tests.decoding import Guidance, generate
 from magic_cli.decoding.magic import ClipText, ContrastiveSearch, MagicSearch
-from magic_cli.decoding.sampling import GreedySearch
 from magic_cli.decoding.rules import StopTexts
+from magic_cli.decoding.sampling import GreedySearch
 from magic_cli.decoding.shortcuts.memory import Evidence, StepMemory
 from magic_cli.decoding.text import CaptionFormat
 from magic_cli.errors import MagicError
 from magic_cli.models.language.language_model import HuggingFaceLanguageModel
+from tests.decoding import Guidance, generate
 
 LENGTH, NUM_CANDIDATES, SIZE = 12, 3, 2048 + 3 * (8 + 4 + 4 + 4 * 2)
 ROOM = 1 << 20
@@ -88,11 +88,15 @@ def test_same_texts_and_traces_are_written_with_less_work_when_steps_are_remembe
     make_language_model, clip, image_features, prompts, look_ahead, options, lazy
 ):
     method, texts, traces, work = MagicSearch(LENGTH, k=5, **options), [], [], []
-    for memory, batches in ((None, [slice(0, 6)]), (StepMemory(ROOM), [slice(0, 2), slice(2, 6)]), (StepMemory(ROOM), [slice(i, i + 1) for i in range(6)])):
+    for memory, batches in (
+        (None, [slice(0, 6)]),
+        (StepMemory(ROOM), [slice(0, 2), slice(2, 6)]),
+        (StepMemory(ROOM), [slice(i, i + 1) for i in range(6)]),
+    ):
         model, seen, written = make_language_model(look_ahead=look_ahead), {}, []
         clip.work.counts.clear()
         for batch in batches:
-            note = lambda index, step, details: seen.update({(batch.start + index, step): details})  # noqa: B023, E731
+            note = lambda index, step, details: seen.update({(batch.start + index, step): details})  # noqa: B023
             guidance = Guidance(clip, image_features[batch])
             written += generate(model, method, prompts[batch], guidance=guidance, on_step=note, lazy=lazy, memory=memory)
         texts.append(written)
@@ -113,7 +117,9 @@ def test_nothing_is_computed_again_when_no_image_tells_texts_apart(make_language
     assert generate(model, method, [[model.start_id]] * 3, memory=memory) == first * 3
     assert model.work.counts["lm_positions"] == 0 and memory.met == 3 * len(first[0])
     words = model.decode([first[0][: LENGTH // 2]])[0]
-    [part] = generate(model, method, [[model.start_id]], memory=memory, text_format=CaptionFormat(model, StopTexts([words[-5:]], model.decode)))
+    [part] = generate(
+        model, method, [[model.start_id]], memory=memory, text_format=CaptionFormat(model, StopTexts([words[-5:]], model.decode))
+    )
     assert 0 < len(part) <= LENGTH // 2 and part == first[0][: len(part)] and model.work.counts["lm_positions"] == 0
 
 
@@ -186,7 +192,9 @@ def test_what_rounding_may_decide_is_decided_alone(
     assert write(unsteady, slice(0, 6), new_memory(), settle_ties=False) != alone
 
 
-@pytest.mark.parametrize("method", [ContrastiveSearch(LENGTH, k=1, alpha=0.3), ContrastiveSearch(LENGTH, k=4, alpha=0.0), GreedySearch(LENGTH)])
+@pytest.mark.parametrize(
+    "method", [ContrastiveSearch(LENGTH, k=1, alpha=0.3), ContrastiveSearch(LENGTH, k=4, alpha=0.0), GreedySearch(LENGTH)]
+)
 def test_ties_are_decided_alone_when_little_is_weighed(make_language_model, monkeypatch, method):
     monkeypatch.setattr(scoring, "NEAR_LOGITS", 1.0)
     monkeypatch.setattr(scoring, "NEAR_SCORES", 1.0)
@@ -201,7 +209,7 @@ def test_ties_are_decided_alone_when_little_is_weighed(make_language_model, monk
 def test_trace_shows_what_decided_when_a_row_was_computed_alone(make_language_model, clip, image_features, monkeypatch, prompts):
     monkeypatch.setattr(scoring, "NEAR_LOGITS", 1.0)
     unsteady, seen = Unsteady(make_language_model(), 0.1), []
-    note = lambda index, step, details: seen.append(details)  # noqa: E731
+    note = lambda index, step, details: seen.append(details)
     method, guidance = MagicSearch(LENGTH, k=5, alpha=0.1, beta=0.4), Guidance(clip, image_features[:6])
     peek, peeked = unsteady.model.peek, []
     unsteady.peek = lambda state, ids, wanted=None: (peeked.append((ids, ids.clone())), peek(state, ids, wanted))[1]

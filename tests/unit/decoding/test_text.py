@@ -3,10 +3,10 @@
 import random
 
 import pytest
-from tests.reference import text as reference
-from tests.tiny_models import CAPTIONS
 
 from magic_cli.decoding.text import CaptionFormat, StoryFormat, first_sentences, story_prompt
+from tests.reference import text as reference
+from tests.tiny_models import CAPTIONS
 
 
 @pytest.fixture

@@ -4,15 +4,15 @@ import copy
 
 import pytest
 import torch
-from tests.reference import zerocap as reference
 
-from magic_cli.decoding.zerocap import shifting
-from tests.decoding import Guidance, generate
 from magic_cli.decoding.text import CaptionFormat
+from magic_cli.decoding.zerocap import shifting
 from magic_cli.decoding.zerocap.method import ZeroCap
 from magic_cli.decoding.zerocap.search import end_token, forbidden_tokens
 from magic_cli.errors import MagicError, SettingsError
 from magic_cli.models.language.language_model import HuggingFaceLanguageModel
+from tests.decoding import Guidance, generate
+from tests.reference import zerocap as reference
 
 PROMPT = "<|endoftext|>A man"
 SMALL = {"decoding_len": 7, "prompt": PROMPT, "num_texts": 12, "step_size": 0.6}
@@ -104,7 +104,7 @@ def test_context_stays_where_it_is_when_only_the_divergence_counts(language_mode
     with torch.no_grad():
         context = language_model.read_context(ids[:, :-1])
         own = language_model.network.own_logits(ids)
-    logits_on = lambda moved: language_model.logits_on_context(ids[:, -1], moved)  # noqa: E731
+    logits_on = lambda moved: language_model.logits_on_context(ids[:, -1], moved)
     how = shifting.Steps(iterations=3, clip_scale=0.0, ce_scale=0.2, step_size=0.3, norm_factor=0.9)
     never = shifting.shift(logits_on, context, None, how)
     flat = shifting.shift(logits_on, context, torch.zeros_like, how)

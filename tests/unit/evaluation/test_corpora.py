@@ -10,7 +10,9 @@ from magic_cli.data.system import Item, System
 from magic_cli.errors import MagicError, SettingsError
 from magic_cli.evaluation.corpora import build_corpus, distinct_names, find_systems
 
-REFERENCES = ReferenceSet(Path("refs.json"), {"1": ("one", "eins"), "2": ("two",), "3": ("three",)}, {"2": "val2014/COCO_val2014_000000000002.jpg"})
+REFERENCES = ReferenceSet(
+    Path("refs.json"), {"1": ("one", "eins"), "2": ("two",), "3": ("three",)}, {"2": "val2014/COCO_val2014_000000000002.jpg"}
+)
 
 
 def system(captions, references=(), images=(), **fields):
@@ -19,7 +21,9 @@ def system(captions, references=(), images=(), **fields):
 
 
 def build(captions, references=REFERENCES, images=None, drop=False, **fields):
-    return build_corpus(system(captions, **fields), references, images=ImageLookup(images) if images else None, drop_unmatched=drop)
+    return build_corpus(
+        system(captions, **fields), references, images=ImageLookup(images) if images else None, drop_unmatched=drop
+    )
 
 
 def test_order_is_that_of_the_references_and_missing_ones_are_counted():
@@ -56,7 +60,10 @@ def test_own_references_serve_when_none_are_given():
     assert (corpus.captions, coverage.n, coverage.missing) == (("x", ""), 2, 3)
 
 
-@pytest.mark.parametrize(("references", "part"), [({}, "has no references; give them with --references"), ({"a": ("r",)}, "1 caption has no references, e.g. id 'b'")])
+@pytest.mark.parametrize(
+    ("references", "part"),
+    [({}, "has no references; give them with --references"), ({"a": ("r",)}, "1 caption has no references, e.g. id 'b'")],
+)
 def test_missing_own_references_name_the_remedy(references, part):
     with pytest.raises(MagicError, match=part):
         build_corpus(system({"a": "x", "b": "y"}, references=references), None, images=None, drop_unmatched=False)
@@ -75,7 +82,9 @@ def test_image_of_an_absolute_path_is_found_below_the_folder_too(tmp_path):
     elsewhere = tmp_path / "photos" / "sub" / "a.jpg"
     own = system({"sub/a.jpg": "x"}, images={"sub/a.jpg": str(elsewhere)})
     for folder, found in (("copy", tmp_path / "copy" / "sub" / "a.jpg"), ("empty", elsewhere)):
-        corpus, _ = build_corpus(own, None, images=ImageLookup(str(tmp_path / folder)), drop_unmatched=False, needs_references=False)
+        corpus, _ = build_corpus(
+            own, None, images=ImageLookup(str(tmp_path / folder)), drop_unmatched=False, needs_references=False
+        )
         assert corpus.images == (found,)
 
 
@@ -83,7 +92,9 @@ def test_systems_are_found_by_pattern_and_their_names_differ(tmp_path):
     for folder in ("a", "b"):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "preds.json").write_text('{"1": "x"}')
-    systems = find_systems([str(tmp_path / "*" / "preds.json"), str(tmp_path / "a" / "preds.json")], id_key=None, caption_key=None)
+    systems = find_systems(
+        [str(tmp_path / "*" / "preds.json"), str(tmp_path / "a" / "preds.json")], id_key=None, caption_key=None
+    )
     assert [s.name for s in systems] == ["a/preds", "b/preds"]
     assert distinct_names(systems[:1]) == ["a/preds"]
     with pytest.raises(SettingsError, match="no such file"):

@@ -36,7 +36,9 @@ def found(tmp_path, folder, predictions, references=None):
     if references is not None:
         (tmp_path / "refs.json").write_text(json.dumps(references))
         references = read_references(tmp_path / "refs.json")
-    corpus, _ = build_corpus(read_system(file), references, images=ImageLookup(str(folder)), drop_unmatched=False, needs_references=False)
+    corpus, _ = build_corpus(
+        read_system(file), references, images=ImageLookup(str(folder)), drop_unmatched=False, needs_references=False
+    )
     return corpus
 
 
@@ -93,7 +95,9 @@ def test_name_that_fits_two_files_and_file_that_has_two_names_are_refused(tmp_pa
 
 def test_name_of_the_image_counts_and_not_the_number_of_the_row(tmp_path, photos):
     folder = photos("0.jpg", "cat.jpg")
-    corpus = found(tmp_path, folder, [{"id": 0, "image": "dog.jpg", "caption": "x"}, {"id": 1, "image": "cat.jpg", "caption": "y"}])
+    corpus = found(
+        tmp_path, folder, [{"id": 0, "image": "dog.jpg", "caption": "x"}, {"id": 1, "image": "cat.jpg", "caption": "y"}]
+    )
     assert corpus.images == (folder / "dog.jpg", folder / "cat.jpg")
     assert not corpus.images[0].exists()
 
@@ -155,13 +159,19 @@ def test_folder_that_is_none_or_cannot_be_read_is_said(tmp_path, photos, monkeyp
 
 @pytest.mark.parametrize(
     ("file", "prediction", "name"),
-    [("train/1.jpg", {"val/1.jpg": "x"}, "val/1.jpg"), ("1.png", {"1.jpg": "x"}, "1.jpg"), ("train/1.jpg", [{"id": 7, "image": "/old/val/1.jpg", "caption": "x"}], "/old/val/1.jpg")],
+    [
+        ("train/1.jpg", {"val/1.jpg": "x"}, "val/1.jpg"),
+        ("1.png", {"1.jpg": "x"}, "1.jpg"),
+        ("train/1.jpg", [{"id": 7, "image": "/old/val/1.jpg", "caption": "x"}], "/old/val/1.jpg"),
+    ],
 )
 def test_file_with_another_folder_or_suffix_is_told(tmp_path, photos, file, prediction, name):
     folder = photos(file)
     (tmp_path / "preds").write_text(json.dumps(prediction))
     lookup = ImageLookup(str(folder))
-    corpus, coverage = build_corpus(read_system(tmp_path / "preds"), None, images=lookup, drop_unmatched=False, needs_references=False)
+    corpus, coverage = build_corpus(
+        read_system(tmp_path / "preds"), None, images=lookup, drop_unmatched=False, needs_references=False
+    )
     assert corpus.images == (folder / file,)
     assert coverage.notes == (f"1 image has another folder or suffix below {folder}: {name!r} is taken for {file!r}",)
 
@@ -169,7 +179,9 @@ def test_file_with_another_folder_or_suffix_is_told(tmp_path, photos, file, pred
 def test_image_under_a_key_that_may_mean_anything_is_the_last_that_is_looked_for(tmp_path, photos):
     folder = photos("1.png", "4.png")
     references = [{"image_id": 1, "image": "1.png", "references": ["r"]}]
-    assert found(tmp_path, folder, [{"image_id": 1, "caption": "x", "heatmap": "4.png"}], references).images == (folder / "1.png",)
+    assert found(tmp_path, folder, [{"image_id": 1, "caption": "x", "heatmap": "4.png"}], references).images == (
+        folder / "1.png",
+    )
     assert found(tmp_path, folder, [{"image_id": 1, "caption": "x", "heatmap": "4.png"}]).images == (folder / "1.png",)
     assert found(tmp_path, folder, [{"image_id": "seven", "caption": "x", "shown": "4.png"}]).images == (folder / "4.png",)
 
@@ -178,7 +190,10 @@ def test_photo_that_has_changed_since_it_was_captioned_is_not_scored(tmp_path, p
     folder = photos("a.jpg", "b.jpg")
     run = tmp_path / "run"
     run.mkdir()
-    records = [{"id": name, "image": str(folder / name), "image_sha256": sha256(folder / name), "caption": "x"} for name in ("a.jpg", "b.jpg")]
+    records = [
+        {"id": name, "image": str(folder / name), "image_sha256": sha256(folder / name), "caption": "x"}
+        for name in ("a.jpg", "b.jpg")
+    ]
     (run / "predictions.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
     metric = ClipScore()
     for system, images in ((run, None), (run, ImageLookup(str(folder))), (run / "predictions.jsonl", None)):
@@ -191,4 +206,6 @@ def test_photo_that_has_changed_since_it_was_captioned_is_not_scored(tmp_path, p
             continue
         with pytest.raises(MetricUnavailable) as caught:
             metric.require([corpus])
-        assert f"1 of the 2 files of run has changed since ({folder / 'b.jpg'}); start the run's command again" in str(caught.value)
+        assert f"1 of the 2 files of run has changed since ({folder / 'b.jpg'}); start the run's command again" in str(
+            caught.value
+        )

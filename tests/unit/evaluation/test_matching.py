@@ -19,20 +19,28 @@ def written(path, document):
 
 def rows(names, key="caption", image="image", **more):
     """Records with a running id."""
-    return [{"id": i, image: name, key: CAPTIONS[name] if key == "caption" else [CAPTIONS[name]], **more} for i, name in enumerate(names)]
+    return [
+        {"id": i, image: name, key: CAPTIONS[name] if key == "caption" else [CAPTIONS[name]], **more}
+        for i, name in enumerate(names)
+    ]
 
 
 def matched(tmp_path, predictions, references, *, id_key=None, drop=False):
     """``{caption: its references}``, and the notes."""
     system = read_system(written(tmp_path / "preds.json", predictions), id_key=id_key)
-    corpus, coverage = build_corpus(system, read_references(written(tmp_path / "refs.json", references)), images=None, drop_unmatched=drop)
+    corpus, coverage = build_corpus(
+        system, read_references(written(tmp_path / "refs.json", references)), images=None, drop_unmatched=drop
+    )
     return dict(zip(corpus.captions, corpus.references, strict=True)), coverage
 
 
 RIGHT = {caption: (caption,) for caption in CAPTIONS.values()}
 SHUFFLED = ["c.jpg", "a.jpg", "d.jpg", "b.jpg"]
 NOCAPS = {
-    "images": [{"id": i, "file_name": name, "open_images_id": name[0], "coco_url": f"https://x/{name}"} for i, name in enumerate(SHUFFLED)],
+    "images": [
+        {"id": i, "file_name": name, "open_images_id": name[0], "coco_url": f"https://x/{name}"}
+        for i, name in enumerate(SHUFFLED)
+    ],
     "annotations": [{"id": 9 - i, "image_id": i, "caption": CAPTIONS[name]} for i, name in enumerate(SHUFFLED)],
 }
 NUMBERED_TABLE = "id,image,caption\n" + "".join(f"{i},{name},{CAPTIONS[name]}\n" for i, name in enumerate([*SHUFFLED, *SHUFFLED]))
@@ -43,7 +51,12 @@ NUMBERED_TABLE = "id,image,caption\n" + "".join(f"{i},{name},{CAPTIONS[name]}\n"
     [
         rows(SHUFFLED, "references"),
         NOCAPS,
-        {"images": [{"imgid": i, "cocoid": i, "filename": name, "sentences": [{"raw": CAPTIONS[name], "sentid": i}]} for i, name in enumerate(SHUFFLED)]},
+        {
+            "images": [
+                {"imgid": i, "cocoid": i, "filename": name, "sentences": [{"raw": CAPTIONS[name], "sentid": i}]}
+                for i, name in enumerate(SHUFFLED)
+            ]
+        },
         "id,image,caption\n" + "".join(f"{i},{name},{CAPTIONS[name]}\n" for i, name in enumerate(SHUFFLED)),
         {str(i): [CAPTIONS[name]] for i, name in enumerate(SHUFFLED)} | {name: [CAPTIONS[name]] for name in CAPTIONS},
     ],
@@ -53,7 +66,10 @@ NUMBERED_TABLE = "id,image,caption\n" + "".join(f"{i},{name},{CAPTIONS[name]}\n"
     "predictions",
     [
         rows(CAPTIONS),
-        [{"image_id": i, "file": f"D:\\val\\{name[0]}.JPG", "caption": caption} for i, (name, caption) in enumerate(CAPTIONS.items())],
+        [
+            {"image_id": i, "file": f"D:\\val\\{name[0]}.JPG", "caption": caption}
+            for i, (name, caption) in enumerate(CAPTIONS.items())
+        ],
         "id,filename,caption\n" + "".join(f"{i}.0,val/{name},{caption}\n" for i, (name, caption) in enumerate(CAPTIONS.items())),
         [{"id": float(i), "image_name": name[0], "caption": caption} for i, (name, caption) in enumerate(CAPTIONS.items())],
     ],
@@ -99,14 +115,18 @@ def test_both_remedies_of_a_contradiction_do_what_they_say(tmp_path):
     assert found["a dog"] == ("some food",) and found["a zebra"] == ("two people",)
     assert coverage.notes[0].startswith("matched by id, as id_key says, though 4 image names are other images'")
     found, coverage = matched(tmp_path, predictions, NOCAPS, id_key="image", drop=True)
-    assert found == {caption: references for caption, references in RIGHT.items() if caption != "the plane" and caption != "two people"} | {
-        "two people": ("two people",)
-    }
+    assert found == {
+        caption: references for caption, references in RIGHT.items() if caption != "the plane" and caption != "two people"
+    } | {"two people": ("two people",)}
     assert (coverage.dropped, coverage.missing, coverage.notes) == (1, 1, ())
 
 
 def test_name_that_two_images_have_decides_nothing(tmp_path):
-    references = [{"id": 0, "image": "x/a.jpg", "references": ["r"]}, {"id": 1, "image": "y/a.jpg", "references": ["s"]}, {"id": 2, "image": "b.jpg", "references": ["t"]}]
+    references = [
+        {"id": 0, "image": "x/a.jpg", "references": ["r"]},
+        {"id": 1, "image": "y/a.jpg", "references": ["s"]},
+        {"id": 2, "image": "b.jpg", "references": ["t"]},
+    ]
     predictions = [{"id": 0, "image": "b.jpg", "caption": "p"}, {"id": 1, "image": "a.jpg", "caption": "q"}]
     with pytest.raises(MagicError, match="but 'a.jpg' is both '0' and '1' there"):
         matched(tmp_path, predictions, references)
@@ -116,7 +136,10 @@ def test_name_that_two_images_have_decides_nothing(tmp_path):
 @pytest.mark.parametrize(
     ("record", "reference"),
     [
-        ({"image_id": 42, "image": "/data/val2014/COCO_val2014_000000000042.jpg"}, {"id": 42, "file_name": "COCO_val2014_000000000042.jpg"}),
+        (
+            {"image_id": 42, "image": "/data/val2014/COCO_val2014_000000000042.jpg"},
+            {"id": 42, "file_name": "COCO_val2014_000000000042.jpg"},
+        ),
         ({"id": "42", "image": "000000000042.jpg"}, {"id": 42, "file_name": "COCO_val2014_000000000042.jpg"}),
         ({"id": "x/cat.jpg", "image": "/photos/x/cat.jpg"}, {"id": 7, "file_name": "x/cat.jpg"}),
         ({"cocoid": 42, "image": "img_0.png"}, {"id": 42}),
@@ -141,9 +164,13 @@ def test_stories_are_matched_by_their_ids_though_their_photos_are_others(tmp_pat
 def test_run_folder_is_told_how_to_say_what_counts(tmp_path):
     run = tmp_path / "run"
     run.mkdir()
-    (run / "predictions.jsonl").write_text('{"id": "0", "image": "a.jpg", "caption": "a dog"}\n{"id": "1", "image": "z.jpg", "caption": "b"}\n')
+    (run / "predictions.jsonl").write_text(
+        '{"id": "0", "image": "a.jpg", "caption": "a dog"}\n{"id": "1", "image": "z.jpg", "caption": "b"}\n'
+    )
     with pytest.raises(MagicError, match=r"evaluate .*run/predictions.jsonl with id_key=id for the ids, or id_key=image"):
-        build_corpus(read_system(run), read_references(written(tmp_path / "refs.json", NOCAPS)), images=None, drop_unmatched=False)
+        build_corpus(
+            read_system(run), read_references(written(tmp_path / "refs.json", NOCAPS)), images=None, drop_unmatched=False
+        )
 
 
 @pytest.mark.parametrize("key", ["heatmap", "mask", "overlay_png", "attention_image_2"])
@@ -153,7 +180,14 @@ def test_file_under_a_key_that_may_mean_anything_contradicts_no_id(tmp_path, key
     references = [{"image_id": i, "image": name, "caption": CAPTIONS[name]} for i, name in enumerate(names)]
     found, coverage = matched(tmp_path, predictions, references)
     assert found == RIGHT and coverage.notes == ()
-    assert matched(tmp_path, references, [{"image_id": i, key: names[3 - i], "references": [CAPTIONS[name]]} for i, name in enumerate(names)])[0] == RIGHT
+    assert (
+        matched(
+            tmp_path,
+            references,
+            [{"image_id": i, key: names[3 - i], "references": [CAPTIONS[name]]} for i, name in enumerate(names)],
+        )[0]
+        == RIGHT
+    )
 
 
 @pytest.mark.parametrize("key", ["file", "path", "photo", "img", "img_path", "imageFile", "file_path"])
@@ -163,21 +197,35 @@ def test_file_under_a_key_that_means_the_image_decides(tmp_path, key):
 
 
 def test_file_under_a_key_that_may_mean_anything_finds_what_no_id_does(tmp_path):
-    predictions = [{"id": f"row {i}", "prompt": "describe z.jpg", "caption": caption} | {"source": name} for i, (name, caption) in enumerate(CAPTIONS.items())]
-    assert matched(tmp_path, [{key: value for key, value in record.items() if key != "prompt"} for record in predictions], NOCAPS)[0] == RIGHT
+    predictions = [
+        {"id": f"row {i}", "prompt": "describe z.jpg", "caption": caption} | {"source": name}
+        for i, (name, caption) in enumerate(CAPTIONS.items())
+    ]
+    assert (
+        matched(tmp_path, [{key: value for key, value in record.items() if key != "prompt"} for record in predictions], NOCAPS)[0]
+        == RIGHT
+    )
     references = [{"id": f"r{i}", "shown": name, "references": [CAPTIONS[name]]} for i, name in enumerate(SHUFFLED)]
     assert matched(tmp_path, rows(CAPTIONS), references)[0] == RIGHT
 
 
-MIXED = [{"id": 1, "image": "COCO_val2014_000000000007.jpg", "caption": "two men"}, {"id": 5, "image": "COCO_val2014_000000000002.jpg", "caption": "a bus"}]
+MIXED = [
+    {"id": 1, "image": "COCO_val2014_000000000007.jpg", "caption": "two men"},
+    {"id": 5, "image": "COCO_val2014_000000000002.jpg", "caption": "a bus"},
+]
 
 
 def test_ids_are_row_numbers_as_soon_as_a_name_finds_what_its_id_does_not(tmp_path):
     references = {"1": ["a dog"], "2": ["a bus"]}
     found, coverage = matched(tmp_path, MIXED, references, drop=True)
     assert found == {"a bus": ("a bus",)} and (coverage.n, coverage.dropped, coverage.missing) == (1, 1, 1)
-    assert coverage.notes[0].startswith("matched by image name, not by id: id '5' is not in ") and "000000000002.jpg' is" in coverage.notes[0]
-    with pytest.raises(MagicError, match=r"but 'COCO_val2014_000000000007.jpg' is not there, so say which counts: id_key=id for the ids"):
+    assert (
+        coverage.notes[0].startswith("matched by image name, not by id: id '5' is not in ")
+        and "000000000002.jpg' is" in coverage.notes[0]
+    )
+    with pytest.raises(
+        MagicError, match=r"but 'COCO_val2014_000000000007.jpg' is not there, so say which counts: id_key=id for the ids"
+    ):
         matched(tmp_path, MIXED, references)
     with pytest.raises(MagicError, match="but id '1' has no image name"):
         matched(tmp_path, [{"id": 1, "caption": "two men"}, MIXED[1]], references, drop=True)
@@ -187,7 +235,10 @@ def test_ids_are_row_numbers_as_soon_as_a_name_finds_what_its_id_does_not(tmp_pa
 
 def test_names_may_find_some_and_confirm_the_ids_of_others(tmp_path):
     references = {"1": ["a dog"], "2": ["a bus"]}
-    predictions = [{"id": 1, "image": "COCO_val2014_000000000001.jpg", "caption": "one"}, {"id": "x", "image": "COCO_val2014_000000000002.jpg", "caption": "two"}]
+    predictions = [
+        {"id": 1, "image": "COCO_val2014_000000000001.jpg", "caption": "one"},
+        {"id": "x", "image": "COCO_val2014_000000000002.jpg", "caption": "two"},
+    ]
     found, coverage = matched(tmp_path, predictions, references)
     assert found == {"one": ("a dog",), "two": ("a bus",)} and coverage.notes == ()
 

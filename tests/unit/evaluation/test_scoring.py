@@ -14,8 +14,8 @@ from magic_cli.evaluation.corpora import Prepared
 from magic_cli.evaluation.coverage import Coverage
 from magic_cli.evaluation.results import empty_captions, per_item, summarize
 from magic_cli.evaluation.scoring import run_metrics
-from magic_cli.metrics.java.runtime import kill_all
 from magic_cli.metrics.base import Corpus, Measure, Metric, MetricUnavailable, Scores, Tokenized
+from magic_cli.metrics.java.runtime import kill_all
 
 CORPUS = Corpus("mine", ("1", "2"), ("a cat", "..."), (("a",), ("b",)))
 
@@ -41,7 +41,10 @@ class Tokens(Length):
     runs_outside: ClassVar[bool] = True
 
     def score(self, corpora):
-        return [[Scores(self.measures[0], 1.0, np.array([len(c.split()) for c in corpus.tokenized.captions], float))] for corpus in corpora]
+        return [
+            [Scores(self.measures[0], 1.0, np.array([len(c.split()) for c in corpus.tokenized.captions], float))]
+            for corpus in corpora
+        ]
 
 
 @dataclass
@@ -128,13 +131,19 @@ def test_document_holds_counts_values_and_what_did_not_run():
     assert (document["n"], document["missing"], document["empty"]) == (2, 3, 1)
     assert document["metrics"]["length"]["value"] == 4.0 and document["metrics"]["length"]["interval"] == [3.5, 4.5]
     assert document["not_run"] == {"absent": "no such tool; install it"}
-    assert per_item(corpora[0], scores) == [{"id": "1", "caption": "a cat", "length": 5.0}, {"id": "2", "caption": "...", "length": 3.0}]
+    assert per_item(corpora[0], scores) == [
+        {"id": "1", "caption": "a cat", "length": 5.0},
+        {"id": "2", "caption": "...", "length": 3.0},
+    ]
 
 
 def test_only_common_items_are_kept_in_one_order():
     other = Corpus("other", ("3", "2"), ("x", "y"), (("c",), ("b",)), (None, None))
     mine = Corpus("mine", ("1", "2"), ("a", "b"), (("a",), ("b",)), (None, None))
     kept = evaluate_module._only_common([(mine, Coverage(2, 0)), (other, Coverage(2, 0))])
-    assert [(corpus.ids, corpus.captions, coverage.n, coverage.dropped) for corpus, coverage in kept] == [(("2",), ("b",), 1, 1), (("2",), ("y",), 1, 1)]
+    assert [(corpus.ids, corpus.captions, coverage.n, coverage.dropped) for corpus, coverage in kept] == [
+        (("2",), ("b",), 1, 1),
+        (("2",), ("y",), 1, 1),
+    ]
     with pytest.raises(SettingsError, match="no image in common"):
         evaluate_module._only_common([(mine, Coverage(2, 0)), (Corpus("z", ("9",), ("x",), (("c",),)), Coverage(1, 0))])

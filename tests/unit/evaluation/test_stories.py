@@ -53,7 +53,15 @@ def run_folder(tmp_path, records, failures=(), **manifest):
 def prediction(title_id, rank=None, **more):
     ranked = {} if rank is None else {"rank": rank, "image": f"{rank}.jpg"}
     item = title_id if rank is None else f"{title_id}#{rank}"
-    return {"id": item, "title_id": title_id, "title": f"Title {title_id}", **ranked, "story": f"Story {item}.", "reference": "Told.", **more}
+    return {
+        "id": item,
+        "title_id": title_id,
+        "title": f"Title {title_id}",
+        **ranked,
+        "story": f"Story {item}.",
+        "reference": "Told.",
+        **more,
+    }
 
 
 def test_rows_of_a_magic_file_are_both_rules_all_images_and_the_humans(tmp_path):
@@ -83,7 +91,10 @@ def test_humans_stories_are_counted_once_when_several_files_hold_them(tmp_path):
     ("records", "message"),
     [
         ([], "no evaluation_result with stories"),
-        ([record("a"), {"generated_result": {}}], r"s.json record 2: not as expected \(KeyError\('reference_continuation_text'\)\)"),
+        (
+            [record("a"), {"generated_result": {}}],
+            r"s.json record 2: not as expected \(KeyError\('reference_continuation_text'\)\)",
+        ),
         ([record(None)], "s.json record 1: a story must be a text"),
         ([record()], "s.json record 1: has no story"),
     ],
@@ -100,7 +111,9 @@ def test_run_is_parted_by_image_and_what_is_missing_is_counted_for_each(tmp_path
     first, second = story_systems([system], settings(image_ranks=[1, 2]))
     assert (first.name, second.name) == ("run", "run-image-2")
     assert [(item.id, item.text) for item in first.items] == [("1", "Story 1#1."), ("2", "Story 2#1."), ("3", "Story 3#1.")]
-    assert first.items[1].title == "Title 2" and first.items[2].references == ("Told.",) and by_id(second, "image") == {"1": "2.jpg"}
+    assert (
+        first.items[1].title == "Title 2" and first.items[2].references == ("Told.",) and by_id(second, "image") == {"1": "2.jpg"}
+    )
     corpora = [build_corpus(one, None, images=None, drop_unmatched=False) for one in (first, second)]
     assert [(coverage.n, coverage.missing) for _, coverage in corpora] == [(3, 1), (1, 2)]
     assert corpora[0][0].titles == ("Title 1", "Title 2", "Title 3")
@@ -114,7 +127,9 @@ def test_stories_without_image_get_the_best_retrieved_one(tmp_path):
     assert by_id(system, "image") == by_id(system, "rank") == {}
     file = tmp_path / "found" / "retrieved.jsonl"
     file.parent.mkdir()
-    file.write_text(json.dumps({"id": "x", "query": "Title  2", "images": [{"image": "best.jpg"}, {"image": "second.jpg"}]}) + "\n")
+    file.write_text(
+        json.dumps({"id": "x", "query": "Title  2", "images": [{"image": "best.jpg"}, {"image": "second.jpg"}]}) + "\n"
+    )
     [found] = story_systems([system], settings(retrieved=str(file)))
     assert by_id(found, "retrieved") == {"2": tmp_path / "found" / "best.jpg"}
 
@@ -124,7 +139,9 @@ def test_retrieved_images_are_found_where_their_file_says_beside_a_folder_of_oth
     (tmp_path / "found" / "best.jpg").touch()
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "best.jpg").touch()  # another photo of that name
-    (tmp_path / "found" / "retrieved.jsonl").write_text(json.dumps({"id": "x", "query": "Home", "images": [{"image": "best.jpg"}]}) + "\n")
+    (tmp_path / "found" / "retrieved.jsonl").write_text(
+        json.dumps({"id": "x", "query": "Home", "images": [{"image": "best.jpg"}]}) + "\n"
+    )
     unseen = record("a b")
     del unseen["generated_result"]["0"]["image_name"]
     [system] = story_systems([read_system(write(tmp_path / "m.json", unseen))], settings(retrieved="found/retrieved.jsonl"))
@@ -136,7 +153,10 @@ def test_people_s_stories_are_a_system_with_the_same_titles_and_images(tmp_path)
     system = read_system(write(tmp_path / "m.json", record("a b", title="One"), record("c d", human="they slept", title="Two")))
     written, human = story_systems([system], settings(human=True))
     assert (human.name, [item.text for item in human.items]) == ("human", [HUMAN_STORY, "they slept"])
-    assert by_id(human, "title") == by_id(written, "title") and by_id(human, "image") == by_id(written, "image") == {"1": "0.jpg", "2": "0.jpg"}
+    assert by_id(human, "title") == by_id(written, "title") and by_id(human, "image") == by_id(written, "image") == {
+        "1": "0.jpg",
+        "2": "0.jpg",
+    }
     captions = tmp_path / "captions.json"
     captions.write_text(json.dumps({"1": "a cat"}))
     with pytest.raises(SettingsError, match="human=true: no system brings stories"):
@@ -178,4 +198,6 @@ def test_stories_are_scored_as_stories_unless_other_metrics_are_chosen(tmp_path,
         with pytest.raises(MagicError, match="enough"):
             run(EvaluateSettings(image_text_model=SimpleNamespace(source="any"), systems=[str(file)], metrics=metrics))
     assert scored == [["repetition", "coherence", "mauve", "clip_score"], defaults.names, ["bleu"]]
-    assert capsys.readouterr().err.count("these are stories, scored by repetition, coherence, mauve, clip_score; choose others") == 1
+    assert (
+        capsys.readouterr().err.count("these are stories, scored by repetition, coherence, mauve, clip_score; choose others") == 1
+    )

@@ -4,10 +4,6 @@ import json
 
 import pytest
 import torch
-from tests.reference import memory as slow
-from tests.reference import search as reference
-from tests.reference.text import decode
-from tests.tiny_models import CAPTIONS
 
 from magic_cli.data.image_names import identities
 from magic_cli.decoding.generate import generate
@@ -16,6 +12,10 @@ from magic_cli.decoding.request import Options
 from magic_cli.errors import SettingsError
 from magic_cli.guides.base import Images
 from magic_cli.guides.memory import Memory, Use
+from tests.reference import memory as slow
+from tests.reference import search as reference
+from tests.reference.text import decode
+from tests.tiny_models import CAPTIONS
 
 LENGTH = 14
 METHOD = MagicSearch(LENGTH, k=5, alpha=0.3, beta=0.7)
@@ -59,8 +59,12 @@ def test_steps_without_weight_are_magic_s(opened, language_model, clip, image_fe
 
 @pytest.mark.parametrize("lazy", [True, False])
 @pytest.mark.parametrize("similarity", [Similarity.scaled_cosine, Similarity.dot_product])
-@pytest.mark.parametrize(("use", "fade"), [(Use.mix, ()), (Use.replace, ()), (Use.beside, ()), (Use.mix, (-0.5, 0.9)), (Use.beside, (-0.5, 0.9))])
-def test_memory_equals_the_slow_twin(opened, language_model, network_and_tokenizer, clip, image_features, use, fade, similarity, lazy):
+@pytest.mark.parametrize(
+    ("use", "fade"), [(Use.mix, ()), (Use.replace, ()), (Use.beside, ()), (Use.mix, (-0.5, 0.9)), (Use.beside, (-0.5, 0.9))]
+)
+def test_memory_equals_the_slow_twin(
+    opened, language_model, network_and_tokenizer, clip, image_features, use, fade, similarity, lazy
+):
     network, tokenizer = network_and_tokenizer
     method = MagicSearch(LENGTH, k=5, alpha=0.3, beta=0.7, similarity=similarity)
     unsure, sure = fade or (None, None)
@@ -68,8 +72,8 @@ def test_memory_equals_the_slow_twin(opened, language_model, network_and_tokeniz
     guides = steered(memory, method, clip, features, UNKNOWN[:2])
     written = generate(language_model, method, [[language_model.start_id]] * 2, guides, Options(lazy=lazy))
     texts = clip.encode_texts(CAPTIONS).double().tolist()
-    encode = lambda sentences: clip.encode_texts(sentences).double()  # noqa: E731
-    read = lambda ids: decode(tokenizer, ids)  # noqa: E731
+    encode = lambda sentences: clip.encode_texts(sentences).double()
+    read = lambda ids: decode(tokenizer, ids)
 
     def match(vector):
         vector = torch.tensor(vector, dtype=torch.float64)
@@ -84,7 +88,9 @@ def test_memory_equals_the_slow_twin(opened, language_model, network_and_tokeniz
             first, beta, others = match(image), 0.7 * (1 - share), [(match(recalled), 0.7 * share)]
         else:
             first, beta, others = match(slow.mixed(image, recalled, share)), 0.7, []
-        expected = reference.search(network, [language_model.start_id], decoding_len=LENGTH, k=5, alpha=0.3, match=first, beta=beta, others=others)
+        expected = reference.search(
+            network, [language_model.start_id], decoding_len=LENGTH, k=5, alpha=0.3, match=first, beta=beta, others=others
+        )
         assert one.ids == expected.ids
 
 

@@ -1,11 +1,6 @@
 """Two image-text models steer one text: equal to a slow twin that adds their scores."""
 
 import pytest
-from tests.decoding import Guidance
-from tests.decoding import generate as generate_one
-from tests.reference import search as reference
-from tests.reference.text import decode
-from tests.tiny_models import clip_config, randomise
 from transformers import CLIPModel
 
 from magic_cli.decoding.generate import generate
@@ -17,6 +12,11 @@ from magic_cli.guides.second_model import SecondModel
 from magic_cli.image_features.viewers import Viewer
 from magic_cli.models.image_text.huggingface_clip import HuggingFaceClip
 from magic_cli.models.work_counter import WorkCounter
+from tests.decoding import Guidance
+from tests.decoding import generate as generate_one
+from tests.reference import search as reference
+from tests.reference.text import decode
+from tests.tiny_models import clip_config, randomise
 
 LENGTH = 14
 METHOD = MagicSearch(LENGTH, k=5, alpha=0.3, beta=0.7)
@@ -30,7 +30,9 @@ def other(loaded_clip):
 
 
 @pytest.mark.parametrize("lazy", [True, False])
-def test_two_models_equal_the_slow_twin(viewers, other, language_model, network_and_tokenizer, clip, images, image_features, lazy, monkeypatch):
+def test_two_models_equal_the_slow_twin(
+    viewers, other, language_model, network_and_tokenizer, clip, images, image_features, lazy, monkeypatch
+):
     network, tokenizer = network_and_tokenizer
     monkeypatch.setattr(viewers, "add", lambda settings: Viewer(other, {"family": settings.family.value}, 1))
     guide = SecondModel(weight=0.5).load()
@@ -38,13 +40,20 @@ def test_two_models_equal_the_slow_twin(viewers, other, language_model, network_
     features = (image_features[:3], other.encode_images(images[:3]))
     guides = guide.steer([METHOD.image_guide(clip, features[0])], Images(features, [()] * 3))
     written = [one.ids for one in generate(language_model, METHOD, [[language_model.start_id]] * 3, guides, Options(lazy=lazy))]
-    read = lambda ids: decode(tokenizer, ids)  # noqa: E731
+    read = lambda ids: decode(tokenizer, ids)
     for row, ids in enumerate(written):
         first, second = (
-            reference.released_match(read, lambda texts, model=model: model.encode_texts(texts).double(), seen[row].double(), logit_scale=model.logit_scale)
+            reference.released_match(
+                read,
+                lambda texts, model=model: model.encode_texts(texts).double(),
+                seen[row].double(),
+                logit_scale=model.logit_scale,
+            )
             for model, seen in zip((clip, other), features, strict=True)
         )
-        expected = reference.search(network, [language_model.start_id], decoding_len=LENGTH, k=5, alpha=0.3, match=first, beta=0.7, others=[(second, 0.5)])
+        expected = reference.search(
+            network, [language_model.start_id], decoding_len=LENGTH, k=5, alpha=0.3, match=first, beta=0.7, others=[(second, 0.5)]
+        )
         assert ids == expected.ids
     assert written != generate_one(language_model, METHOD, [[language_model.start_id]] * 3, guidance=Guidance(clip, features[0]))
 

@@ -10,7 +10,9 @@ PHOTO = "data:image/jpeg;base64,AAAA"
 
 
 def items(count=4, systems=("magic", "nucleus", "human")):
-    return [Item(f"id{i}", f"Title {i}", {name: f"Story {i} number {s}." for s, name in enumerate(systems)}) for i in range(count)]
+    return [
+        Item(f"id{i}", f"Title {i}", {name: f"Story {i} number {s}." for s, name in enumerate(systems)}) for i in range(count)
+    ]
 
 
 def study(count=4, annotators=2, photos=(0, 1), seed=0, systems=("magic", "nucleus", "human")):

@@ -42,7 +42,9 @@ def test_open_questions_are_refused_unless_accepted(tmp_path, forms_and_key):
     forms, key = forms_and_key
     document = answers(forms[0], key, lambda item, system, aspect: None if (item, aspect) == ("id1", "fluency") else 2)
     paths = write(tmp_path, [document])
-    with pytest.raises(MagicError, match=r"answers-1.json: 3 of 30 questions are open, the first about 'Title 1'; .*incomplete=accept"):
+    with pytest.raises(
+        MagicError, match=r"answers-1.json: 3 of 30 questions are open, the first about 'Title 1'; .*incomplete=accept"
+    ):
         read_ratings(paths, key, accept_incomplete=False)
     ratings = read_ratings(paths, key, accept_incomplete=True)
     assert ratings.num_open == 3 and np.isnan(ratings.scores[0, 1, :, 1]).all() and (ratings.scores[0, 0] == 2).all()
@@ -104,7 +106,9 @@ def test_truncated_file_is_refused(tmp_path, forms_and_key):
 def test_same_form_twice_is_refused(tmp_path, forms_and_key):
     forms, key = forms_and_key
     paths = write(tmp_path, [random_answers(forms[0], key), random_answers(forms[0], key, seed=1)])
-    with pytest.raises(MagicError, match=rf"{re.escape(str(paths[1]))}: answers the same form as {re.escape(str(paths[0]))} \(annotator 1\)"):
+    with pytest.raises(
+        MagicError, match=rf"{re.escape(str(paths[1]))}: answers the same form as {re.escape(str(paths[0]))} \(annotator 1\)"
+    ):
         read_ratings(paths, key, accept_incomplete=False)
 
 

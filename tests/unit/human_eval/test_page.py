@@ -65,7 +65,12 @@ def test_questions_are_fieldsets_of_five_labelled_choices_in_the_forms_order():
     assert [choice["value"] for choice in choices] == ["1", "2", "3", "4", "5"] * len(names)
     assert [choice["aria-label"] for choice in choices[:5]] == ["1, the worst", "2", "3", "4", "5, the best"]
     assert len(parsed.all("legend")) == len(names)
-    for definition in ("related to the title", "fluent and easy to understand", "diverse and interesting", "consistent with the photo"):
+    for definition in (
+        "related to the title",
+        "fluent and easy to understand",
+        "diverse and interesting",
+        "consistent with the photo",
+    ):
         assert any(definition in shown for shown in parsed.shown)
 
 

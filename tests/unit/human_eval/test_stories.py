@@ -20,7 +20,11 @@ def record(number, story="Once.", **more):
 
 def released(title, story, image=None, reference="Told by a person."):
     best = {"generated_continuation_text": story} | ({"image_name": image} if image else {})
-    return {"prefix_text": f"{title} <|endoftext|>", "reference_continuation_text": reference, "generated_result": {"0": best, "1": {}}}
+    return {
+        "prefix_text": f"{title} <|endoftext|>",
+        "reference_continuation_text": reference,
+        "generated_result": {"0": best, "1": {}},
+    }
 
 
 def test_run_folder_released_file_and_plain_lines_are_read_alike(tmp_path):
@@ -31,7 +35,12 @@ def test_run_folder_released_file_and_plain_lines_are_read_alike(tmp_path):
     systems = read_systems([str(run), str(tmp_path / "theirs.json")], [f"other={plain}"], human=True)
     assert [system.name for system in systems] == ["mine", "theirs", "other", "human"]
     [item], left_out = match(systems)
-    assert item.stories == {"mine": "Of the run.", "theirs": "Theirs.", "other": "Plain, on two lines.", "human": "Told by a person."}
+    assert item.stories == {
+        "mine": "Of the run.",
+        "theirs": "Theirs.",
+        "other": "Plain, on two lines.",
+        "human": "Told by a person.",
+    }
     assert [name for _, name in item.images] == ["a.jpg"] and left_out == 1
 
 

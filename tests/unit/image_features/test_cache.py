@@ -53,7 +53,7 @@ def fork(action):
     try:
         action()
         status = 0
-    except BaseException:  # noqa: BLE001 - the child must not return into pytest
+    except BaseException:
         traceback.print_exc()
     os._exit(status)
 
@@ -134,7 +134,12 @@ def put_a_word_for_a_feature(path):
 
 @pytest.mark.parametrize(
     "damage",
-    [lambda path: path.write_bytes(b"no database" * 100), lambda path: os.truncate(path, 40_000), flip_a_byte_of_a_feature, put_a_word_for_a_feature],
+    [
+        lambda path: path.write_bytes(b"no database" * 100),
+        lambda path: os.truncate(path, 40_000),
+        flip_a_byte_of_a_feature,
+        put_a_word_for_a_feature,
+    ],
     ids=["garbage", "truncated", "flipped", "word"],
 )
 def test_damaged_file_is_made_anew_with_one_warning(file, damage, caplog):

@@ -80,7 +80,11 @@ def test_images_come_in_order_whoever_reads_them(paths, clip, workers):
     reader = ImageReader(looks=(Look(clip.prepare_image),))
     expected = [reader.read(path) for path in paths]
     assert [plain(image) for image in read_all(reader, paths, workers=workers)] == [plain(image) for image in expected]
-    assert expected[0].digest == hashlib.sha256(paths[0].read_bytes()).hexdigest() and expected[0].views[0].prepared.shape == (3, 32, 32)
+    assert expected[0].digest == hashlib.sha256(paths[0].read_bytes()).hexdigest() and expected[0].views[0].prepared.shape == (
+        3,
+        32,
+        32,
+    )
     assert "identify" in str(expected[7]) and str(expected[20]) == "no such file"
     assert multiprocessing.active_children() == []
 
@@ -201,7 +205,9 @@ def test_refused_process_is_said_and_none_stays(tiny_photos, monkeypatch):
         return started[0]
 
     monkeypatch.setattr(os, "fork", fork_once)
-    line = r"^run\.workers=2: processes that read images cannot be started \(Resource temporarily unavailable\); set run\.workers=0$"
+    line = (
+        r"^run\.workers=2: processes that read images cannot be started \(Resource temporarily unavailable\); set run\.workers=0$"
+    )
     with pytest.raises(MagicError, match=line), ImageStream(ImageReader(), sorted(tiny_photos.iterdir()), workers=2, ahead=2):
         pass
     wait_until(lambda: multiprocessing.active_children() == [], seconds=60)

@@ -9,7 +9,13 @@ from magic_cli.interleaved.prompts import PromptSettings
 from magic_cli.interleaved.settings import AdapterKind, AdapterSettings
 from magic_cli.interleaved.trained import TrainedVokens
 from magic_cli.interleaved.training.run import make_task
-from magic_cli.interleaved.training.settings import Stage, TrainVokensSettings, VokenObjectiveSettings, VokenOptimizerSettings, VokenRunSettings
+from magic_cli.interleaved.training.settings import (
+    Stage,
+    TrainVokensSettings,
+    VokenObjectiveSettings,
+    VokenOptimizerSettings,
+    VokenRunSettings,
+)
 from magic_cli.models.work_counter import WorkCounter
 from magic_cli.training.session import make_accelerator
 from magic_cli.training.weight_updates import Updater
@@ -20,7 +26,9 @@ from tests.tiny_models import build_photos
 @pytest.fixture(scope="session")
 def interleaved_model(interleaved_folder):
     """Read-only for tests."""
-    model, _ = load_interleaved_model(interleaved_settings(interleaved_folder), device=torch.device("cpu"), dtype=torch.float32, work=WorkCounter())
+    model, _ = load_interleaved_model(
+        interleaved_settings(interleaved_folder), device=torch.device("cpu"), dtype=torch.float32, work=WorkCounter()
+    )
     model.language_model.prepare(decoding_len=128, num_candidates=4)
     return model
 
@@ -37,9 +45,14 @@ def items(tmp_path_factory):
     gradient, disc, sky = (Part(image=photos / f"{name}.jpg", caption=f"a {name} .") for name in ("gradient", "disc", "sky"))
     return [
         InterleavedItem("draw", (Step((Part(text="a disc ."),), (disc,)),)),
-        InterleavedItem("both", (Step((Part(text="Two dogs"), sky, Part(text="What next?", once=True)), (Part(text="A cat sits."), gradient)),)),
+        InterleavedItem(
+            "both",
+            (Step((Part(text="Two dogs"), sky, Part(text="What next?", once=True)), (Part(text="A cat sits."), gradient)),),
+        ),
         InterleavedItem("words", (Step((gradient, Part(text="What is it?")), (Part(text="A train."),)),)),
-        InterleavedItem("story", (Step((Part(text="A man"),), (Part(text="A man runs."), sky)), Step((Part(text="then"),), (disc,)))),
+        InterleavedItem(
+            "story", (Step((Part(text="A man"),), (Part(text="A man runs."), sky)), Step((Part(text="then"),), (disc,)))
+        ),
     ]
 
 
@@ -62,7 +75,9 @@ def make_trainer(interleaved_folder, items, tmp_path):
         )  # fmt: skip
         random.seed(0)
         torch.manual_seed(0)
-        task = make_task(settings, read_parts(model, dtype=torch.float32), (items if only is None else [items[i] for i in only], []))
+        task = make_task(
+            settings, read_parts(model, dtype=torch.float32), (items if only is None else [items[i] for i in only], [])
+        )
         return task, Updater(task, settings, make_accelerator(settings), total=10)
 
     return make

@@ -75,7 +75,9 @@ def teacher_forced(model, prompt, ids):
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: type(method).__name__)
 def test_voken_states_are_those_of_the_teacher_forced_pass(interleaved_model, clip, image_features, prompts, method, force):
     model, rules = interleaved_model, [Likely(interleaved_model.voken_ids[0], 3)] if force == "none" else []
-    answers = answering(model, method, ForceImage(force), rules).write(prompts, [1, 2, 3], guides(method, clip, image_features), new_tokens=12)
+    answers = answering(model, method, ForceImage(force), rules).write(
+        prompts, [1, 2, 3], guides(method, clip, image_features), new_tokens=12
+    )
     for prompt, answer in zip(prompts, answers, strict=True):
         place = voken_place(answer.ids, model.voken_ids)
         assert place == {"none": 3, "first": 0, "last": len(answer.ids) - 4}[force]
@@ -119,7 +121,9 @@ def test_vokens_come_whole_and_once_and_the_slot_never_whatever_is_likely(interl
 
 
 def test_cut_group_is_no_image(interleaved_model, prompts):
-    answers = write(interleaved_model, GreedySearch(LENGTH), prompts, rules=[Likely(interleaved_model.voken_ids[0], 3)], new_tokens=5)
+    answers = write(
+        interleaved_model, GreedySearch(LENGTH), prompts, rules=[Likely(interleaved_model.voken_ids[0], 3)], new_tokens=5
+    )
     assert [answer.features for answer in answers] == [None] * 3
     assert [answer.ids[3:] for answer in answers] == [interleaved_model.voken_ids[:2]] * 3
 
@@ -137,7 +141,7 @@ def test_image_comes_last_behind_the_text_and_before_its_end(interleaved_model, 
 def test_text_is_split_around_the_image(interleaved_model, prompts):
     model = interleaved_model
     [answer, *_] = write(model, GreedySearch(LENGTH), prompts, rules=[Likely(model.voken_ids[0], 3)])
-    decode = lambda ids: " ".join(model.language_model.decode([ids])[0].split())  # noqa: E731
+    decode = lambda ids: " ".join(model.language_model.decode([ids])[0].split())
     assert (answer.before, answer.after) == (decode(answer.ids[:3]), decode(answer.ids[7:]))
     assert answer.text == f"{answer.before} {answer.after}"
 
@@ -176,7 +180,9 @@ def test_images_depend_on_their_seed_and_vokens_alone(interleaved_model, prompts
 def test_images_of_a_batch_are_sampled_together(interleaved_model, prompts, monkeypatch):
     rows, unet = [], interleaved_model.drawing.unet
     forward = unet.forward
-    monkeypatch.setattr(unet, "forward", lambda sample, *args, **kwargs: (rows.append(len(sample)), forward(sample, *args, **kwargs))[1])
+    monkeypatch.setattr(
+        unet, "forward", lambda sample, *args, **kwargs: (rows.append(len(sample)), forward(sample, *args, **kwargs))[1]
+    )
     answers = write(interleaved_model, METHODS[0], prompts, ForceImage.first)
     draw(interleaved_model, answers, [1, 2, 3])
     assert rows == [6] * 3  # with guidance, both branches at once
@@ -199,6 +205,8 @@ def test_guidance_of_one_is_the_conditional_branch_to_the_bit(interleaved_model,
 
 
 def test_answers_without_vokens_get_no_image(interleaved_model):
-    [answer] = write(interleaved_model, GreedySearch(LENGTH), [Prompt([5, 6])], rules=[Likely(interleaved_model.voken_ids[0], 99)])
+    [answer] = write(
+        interleaved_model, GreedySearch(LENGTH), [Prompt([5, 6])], rules=[Likely(interleaved_model.voken_ids[0], 99)]
+    )
     answering(interleaved_model, METHODS[0]).draw([answer], [1], HOW)
     assert answer.features is None and answer.image is None

@@ -8,6 +8,7 @@ from hydra import compose, initialize_config_dir
 from safetensors.torch import save_file
 
 from magic_cli.configuration import composing
+from magic_cli.configuration.files import find_config_dir
 from magic_cli.errors import MagicError, SettingsError
 from magic_cli.interleaved import architecture
 from magic_cli.interleaved.architecture import Scale
@@ -62,9 +63,9 @@ def scaled(tmp_path_factory):
 
     randomise(architecture.unet(SMALL), seed=2, spread=0.05).save_pretrained(folder / "diffusion" / "unet")
     architecture.vae(SMALL).save_pretrained(folder / "diffusion" / "vae")
-    PNDMScheduler(beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012, skip_prk_steps=True, steps_offset=1).save_pretrained(
-        folder / "diffusion" / "scheduler"
-    )
+    PNDMScheduler(
+        beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012, skip_prk_steps=True, steps_offset=1
+    ).save_pretrained(folder / "diffusion" / "scheduler")
     from magic_cli.benchmark.vocabulary import clip_tokenizer
 
     architecture.text_encoder(SMALL).save_pretrained(folder / "diffusion" / "text_encoder")
@@ -76,36 +77,64 @@ def composed(folder, *words) -> TrainVokensSettings:
     composing.register()
     parts = [f"interleaved_model.{part}.path={folder / part}" for part in ("language_model", "vision", "diffusion")]
     projection = f"interleaved_model.vision.projection={folder / 'projection.safetensors'}"
-    with initialize_config_dir(str(composing.find_config_dir()), version_base="1.3"):
-        config = compose("train_vokens", ["interleaved_model=minigpt5_7b", *parts, projection, "run.device=cpu", "run.batch_size=2", *words])
+    with initialize_config_dir(str(find_config_dir()), version_base="1.3"):
+        config = compose(
+            "train_vokens", ["interleaved_model=minigpt5_7b", *parts, projection, "run.device=cpu", "run.batch_size=2", *words]
+        )
         return composing.to_settings(config, TrainVokensSettings)
 
 
 def test_published_configuration_trains_and_draws_when_scaled_down(scaled, items):
     settings = composed(scaled, "stage=uas", "run.accumulation=1", "optimizer.warmup_steps=0")
-    assert settings.interleaved_model.num_vokens == 8 and settings.optimizer.mapper_factor == 10 and settings.prompt.template == "{parts}"
+    assert (
+        settings.interleaved_model.num_vokens == 8
+        and settings.optimizer.mapper_factor == 10
+        and settings.prompt.template == "{parts}"
+    )
     task = make_task(settings, read_parts(settings.interleaved_model, dtype=torch.float32), (items[:2], []))
     updater = Updater(task, settings, make_accelerator(settings), total=10)
     sums, rate = updater.update(0, [task.samples])
     assert bool(torch.isfinite(sums).all()) and bool((sums > 0).all()) and rate == pytest.approx(2e-5)
     assert [group["lr"] for group in updater.optimizer.param_groups] == pytest.approx([2e-5, 2e-4])
-    model, _ = load_interleaved_model(settings.interleaved_model, device=torch.device("cpu"), dtype=torch.float32, work=WorkCounter())
+    model, _ = load_interleaved_model(
+        settings.interleaved_model, device=torch.device("cpu"), dtype=torch.float32, work=WorkCounter()
+    )
     [image] = model.draw(torch.randn(1, 8, 128), [0], guidance=7.5, steps=2)
     assert image.size == (512, 512)
 
 
 def test_released_values_are_the_defaults(scaled):
     settings = composed(scaled, "stage=mls", "interleaved_model.vokens=null", "one_stage=true")
-    assert (settings.adapter.r, settings.adapter.alpha, settings.adapter.dropout, settings.adapter.targets) == (8, 16, 0.05, ["q_proj", "v_proj"])
-    assert (settings.optimizer.lr, settings.optimizer.eps, settings.optimizer.weight_decay, settings.optimizer.clip_norm) == (2e-5, 1e-8, 0.01, None)
+    assert (settings.adapter.r, settings.adapter.alpha, settings.adapter.dropout, settings.adapter.targets) == (
+        8,
+        16,
+        0.05,
+        ["q_proj", "v_proj"],
+    )
+    assert (settings.optimizer.lr, settings.optimizer.eps, settings.optimizer.weight_decay, settings.optimizer.clip_norm) == (
+        2e-5,
+        1e-8,
+        0.01,
+        None,
+    )
     assert (settings.optimizer.warmup_steps, settings.optimizer.epochs, settings.run.seed) == (1000, 2.0, 42)
-    assert (settings.objective.text_weight, settings.objective.image_weight, settings.objective.caption_weight) == (0.01, 1.0, 0.1)
-    assert (settings.objective.min_snr, settings.objective.drop, settings.run.batch_size * composed(scaled, "stage=uas").run.accumulation) == (5.0, 0.1, 48)
+    assert (settings.objective.text_weight, settings.objective.image_weight, settings.objective.caption_weight) == (
+        0.01,
+        1.0,
+        0.1,
+    )
+    assert (
+        settings.objective.min_snr,
+        settings.objective.drop,
+        settings.run.batch_size * composed(scaled, "stage=uas").run.accumulation,
+    ) == (5.0, 0.1, 48)
 
 
 def test_projection_of_another_language_model_is_refused(scaled, tmp_path):
     with pytest.raises(MagicError, match=r"interleaved_model.vision.path=.*language_projection"):
-        read_parts(composed(scaled, "stage=uas", "interleaved_model.vision.projection=null").interleaved_model, dtype=torch.float32)
+        read_parts(
+            composed(scaled, "stage=uas", "interleaved_model.vision.projection=null").interleaved_model, dtype=torch.float32
+        )
     with pytest.raises(SettingsError, match="convert_minigpt5"):
         composed(scaled, "stage=uas", f"interleaved_model.vision.projection={tmp_path / 'none'}")
 
@@ -127,9 +156,16 @@ def released_names(model, mapper, *, lora):
         for layer in range(2):
             for target in ("q_proj", "v_proj"):
                 place = f"model.llama_model.base_model.model.model.layers.{layer}.self_attn.{target}"
-                named |= {f"{place}.lora_A.default.weight": torch.randn(8, 48), f"{place}.lora_B.default.weight": torch.randn(48, 8)}
+                named |= {
+                    f"{place}.lora_A.default.weight": torch.randn(8, 48),
+                    f"{place}.lora_B.default.weight": torch.randn(48, 8),
+                }
         return named
-    return named | {f"fc.{name}": weight for name, weight in mapper.fc.state_dict().items()} | {"t2i_decoder_prompt": mapper.queries.detach()}
+    return (
+        named
+        | {f"fc.{name}": weight for name, weight in mapper.fc.state_dict().items()}
+        | {"t2i_decoder_prompt": mapper.queries.detach()}
+    )
 
 
 def test_authors_checkpoints_become_a_folder_that_loads(parts, interleaved_folder, tmp_path):
@@ -177,4 +213,3 @@ def test_projection_of_minigpt4_becomes_a_file(tmp_path):
     torch.save({"model": {"other": bias}}, tmp_path / "other.pth")
     with pytest.raises(MagicError, match="llama_proj"):
         convert_projection(tmp_path / "other.pth")
-

@@ -8,7 +8,6 @@ from magic_cli.errors import MagicError
 from magic_cli.interleaved.drawing import prepare_square
 from magic_cli.interleaved.settings import Sampler
 from magic_cli.interleaved.vision import MEAN, SPREAD, prepare_pixels
-
 from tests.interleaved_models import HIDDEN, SIDE, VECTORS, WIDTH
 
 
@@ -64,7 +63,9 @@ def test_mapper_maps_each_image_by_itself_when_batched(interleaved_model):
     conditions = interleaved_model.conditions(features)
     assert conditions.shape == (3, 6, WIDTH)
     torch.testing.assert_close(conditions[1:2], interleaved_model.conditions(features[1:2]), rtol=0, atol=1e-5)
-    torch.testing.assert_close(interleaved_model.conditions(torch.zeros(1, 4, HIDDEN)), interleaved_model.mapper.unconditional(), rtol=0, atol=1e-6)
+    torch.testing.assert_close(
+        interleaved_model.conditions(torch.zeros(1, 4, HIDDEN)), interleaved_model.mapper.unconditional(), rtol=0, atol=1e-6
+    )
 
 
 @pytest.mark.parametrize("sampler", Sampler)
@@ -88,7 +89,9 @@ def test_guidance_of_one_is_the_conditional_branch_alone_when_drawn(interleaved_
     conditions = interleaved_model.conditions(torch.randn(2, 4, HIDDEN, generator=torch.Generator().manual_seed(0)))
 
     def draw(unconditional, guidance):
-        return drawing.draw(conditions, unconditional, [torch.Generator().manual_seed(i) for i in (0, 1)], guidance=guidance, steps=4)
+        return drawing.draw(
+            conditions, unconditional, [torch.Generator().manual_seed(i) for i in (0, 1)], guidance=guidance, steps=4
+        )
 
     own, other = interleaved_model.mapper.unconditional(), torch.randn(1, 6, WIDTH)
     assert torch.equal(draw(own, 1.0), draw(other, 1.0))

@@ -32,9 +32,7 @@ def changed(module, before):
     return {name for name, content in frozen_bytes(module).items() if content != before[name]}
 
 
-@pytest.mark.parametrize(
-    ("mask", "learnt"), [(LabelMask.released, [7, 50, 53, 8]), (LabelMask.first_only, [7, 50, 8])]
-)
+@pytest.mark.parametrize(("mask", "learnt"), [(LabelMask.released, [7, 50, 53, 8]), (LabelMask.first_only, [7, 50, 8])])
 def test_only_the_right_vokens_are_learnt_when_masked(mask, learnt):
     labels = torch.tensor([[IGNORED, 7, 50, 51, 52, 53, 8, IGNORED]])
     masked = label_mask(labels, IDS, mask)
@@ -86,7 +84,12 @@ def test_update_changes_exactly_what_is_trained(make_trainer, case):
         assert len(of_adapter) == 2 * 2 * 2  # query and value of two layers, two factors each
     else:
         assert {name for name in free if name.startswith("adapter.")} and not of_adapter  # the prefix lies in peft's own module
-        assert any(not torch.equal(weight, start) for weight, start in zip(task.state().values(), make_trainer(stage, kind=AdapterKind.prefix)[0].state().values(), strict=True))
+        assert any(
+            not torch.equal(weight, start)
+            for weight, start in zip(
+                task.state().values(), make_trainer(stage, kind=AdapterKind.prefix)[0].state().values(), strict=True
+            )
+        )
 
 
 def test_picture_teaches_the_row_of_the_first_voken_when_only_it_is_learnt(make_trainer):
@@ -94,7 +97,9 @@ def test_picture_teaches_the_row_of_the_first_voken_when_only_it_is_learnt(make_
     torch.manual_seed(0)
     _, noise, _ = task.module(*task.tensors(task.samples))
     noise.backward()
-    gradients = task.module.rows.input.grad  # the states after [IMG0] see its row, and condition the picture through the frozen UNet
+    gradients = (
+        task.module.rows.input.grad
+    )  # the states after [IMG0] see its row, and condition the picture through the frozen UNet
     assert gradients[0].abs().max() > 0 and gradients[3].abs().max() == 0  # the last voken's own state predicts no voken
 
 
@@ -224,7 +229,9 @@ def test_text_with_a_voken_is_refused(make_trainer, items):
     with pytest.raises(MagicError, match=r"\[IMG1\]"):
         encoder.samples([bad], "dataset.path")
     with pytest.raises(MagicError, match="longer than run.max_length=5"):
-        Encoder(make_tokenizer(task), task.module.rows.ids, PromptSettings(), num_vectors=3, max_length=5).samples(items, "dataset.path")
+        Encoder(make_tokenizer(task), task.module.rows.ids, PromptSettings(), num_vectors=3, max_length=5).samples(
+            items, "dataset.path"
+        )
 
 
 def test_learning_rate_rises_over_a_number_of_steps():

@@ -3,11 +3,10 @@
 import json
 from pathlib import Path
 
+from magic_cli.metrics.java.spice.jar_files import CORENLP_JARS
+from magic_cli.metrics.spice import Spice
 from tests.reference.spice import corpus_of
 from tests.unit.metrics.java_fakes import make_java
-
-from magic_cli.metrics.spice import Spice
-from magic_cli.metrics.java.spice.jar_files import CORENLP_JARS
 
 _SPICE = """
 import json

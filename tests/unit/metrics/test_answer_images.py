@@ -5,9 +5,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tests.reference import answers as reference
-from tests.reference.answers import corpus_of_answers, made_dialogues
-from tests.reference.metrics import cosine
 
 from magic_cli.data.answers import Answer
 from magic_cli.errors import MagicError, SettingsError
@@ -20,6 +17,9 @@ from magic_cli.metrics.inception_score import InceptionScore, inception_score
 from magic_cli.metrics.java.process import num_kills
 from magic_cli.metrics.mm_relevance import MmRelevanceMiniGpt5, MmRelevanceMmDialog
 from magic_cli.metrics.statistics import Resampler
+from tests.reference import answers as reference
+from tests.reference.answers import corpus_of_answers, made_dialogues
+from tests.reference.metrics import cosine
 
 
 @pytest.fixture(scope="module")
@@ -37,11 +37,19 @@ def noisy(shape, seed, shift=0.0):
 
 
 def test_clip_similarities_are_raw_cosines_of_pairs(photos, loaded_clip, images):
-    items = [[Answer(image=photos[0], true_image=photos[1], description="a red disc"), Answer(image=photos[2])], [Answer(image=photos[3], true_image=photos[3])], [Answer("no image")]]
+    items = [
+        [Answer(image=photos[0], true_image=photos[1], description="a red disc"), Answer(image=photos[2])],
+        [Answer(image=photos[3], true_image=photos[3])],
+        [Answer("no image")],
+    ]
     vectors = loaded_clip.encode_images(images)
     [[scores]] = connected(ClipI(), loaded_clip).score([corpus_of_answers(*items)])
     near = cosine(vectors[0], vectors[1])
-    assert scores.per_item[:2] == pytest.approx([near, 1], abs=1e-5) and np.isnan(scores.per_item[2]) and scores.overall == pytest.approx((near + 1) / 2, abs=1e-5)
+    assert (
+        scores.per_item[:2] == pytest.approx([near, 1], abs=1e-5)
+        and np.isnan(scores.per_item[2])
+        and scores.overall == pytest.approx((near + 1) / 2, abs=1e-5)
+    )
     [[scores]] = connected(ClipT(), loaded_clip).score([corpus_of_answers(*items)])
     assert scores.overall == pytest.approx(cosine(vectors[0], loaded_clip.encode_texts(["a red disc"])[0]), abs=1e-5)
 
@@ -82,7 +90,9 @@ class Painted:
     """An image-text model of the mean colours of images, and of a few more numbers."""
 
     def encode_images(self, images):
-        return torch.tensor(np.array([np.asarray(image.resize((2, 2))).ravel()[:6] / 40 + 0.1 for image in images]), dtype=torch.float32)
+        return torch.tensor(
+            np.array([np.asarray(image.resize((2, 2))).ravel()[:6] / 40 + 0.1 for image in images]), dtype=torch.float32
+        )
 
 
 @pytest.fixture(scope="module")
@@ -116,7 +126,9 @@ def test_fid_of_a_model_has_its_name_and_an_interval(drawings):
     assert 0 < near[0].overall < far[0].overall and not near[0].measure.higher_is_better
     resampler = Resampler(8, samples=200, seed=0)
     [interval] = resampler.intervals(near, 0.95)
-    assert near[0].overall / 2 < interval.low < interval.high < far[0].overall  # resamples lie above: images that repeat are fewer images
+    assert (
+        near[0].overall / 2 < interval.low < interval.high < far[0].overall
+    )  # resamples lie above: images that repeat are fewer images
     [compared] = resampler.comparisons(far, near, 0.95)
     assert compared.difference == pytest.approx(far[0].overall - near[0].overall) and compared.low > 0 and compared.p_value < 0.05
 
@@ -133,7 +145,10 @@ def test_resampled_distance_is_that_of_the_drawn_items(drawings):
     swapped = other.statistics.sum(axis=0)  # the first item of the two systems change places
     swapped[[0, 8]] = swapped[[8, 0]]
     mixed = [drawings[i][1 if i < 3 else 2] for i in range(24)]
-    true, drawn = features.of_images([paths[0] for paths in drawings], kills=num_kills()), features.of_images(mixed, kills=num_kills())
+    true, drawn = (
+        features.of_images([paths[0] for paths in drawings], kills=num_kills()),
+        features.of_images(mixed, kills=num_kills()),
+    )
     assert other.combine(swapped[None])[0] == pytest.approx(frechet_distance(true, drawn), rel=1e-6)
 
 
@@ -142,11 +157,15 @@ def test_story_fid_is_the_mean_over_stories_and_refuses_unequal_groups(drawings)
     [[scores]] = connected(StoryFidImageText(), Painted()).score([corpus])
     features = ImageTextFeatures(Painted)
     first = [features.of_images([paths[kind] for paths in drawings[:3]], kills=num_kills()) for kind in (0, 1)]
-    assert scores.per_item[0] == pytest.approx(frechet_distance(*first)) and scores.overall == pytest.approx(scores.per_item.mean())
+    assert scores.per_item[0] == pytest.approx(frechet_distance(*first)) and scores.overall == pytest.approx(
+        scores.per_item.mean()
+    )
     broken = [Answer(image=drawings[0][1], true_image=drawings[0][0]), Answer(true_image=drawings[1][0])]
     with pytest.raises(MetricUnavailable, match="as many drawn as true images of each story: item-1 of made has 1 and 2"):
         connected(StoryFidImageText(), Painted()).score([corpus_of_answers(corpus.answers[0], broken)])
-    with pytest.raises(MetricUnavailable, match="compares the images of a story, two or more of each kind: no story of made has them"):
+    with pytest.raises(
+        MetricUnavailable, match="compares the images of a story, two or more of each kind: no story of made has them"
+    ):
         connected(StoryFidImageText(), Painted()).score([corpus_of_answers(broken[:1])])
 
 
@@ -167,7 +186,9 @@ def test_inception_score_equals_torchmetrics_and_the_plain_formula(number, split
         expected = library.compute()[0].item()
     order = torch.randperm(number, generator=torch.Generator().manual_seed(42)).numpy()
     assert inception_score(logits, order, splits) == pytest.approx(expected, rel=1e-9)
-    assert inception_score(logits, np.arange(number), splits) == pytest.approx(reference.inception_score(logits.tolist(), splits), rel=1e-9)
+    assert inception_score(logits, np.arange(number), splits) == pytest.approx(
+        reference.inception_score(logits.tolist(), splits), rel=1e-9
+    )
 
 
 def test_inception_score_reaches_its_bounds():
@@ -204,7 +225,9 @@ def test_network_is_loaded_once_and_looks_at_each_image_once(drawings, tmp_path)
 
 def test_weights_are_asked_for_by_name(tmp_path):
     corpus = corpus_of_answers([Answer(image=Path("a.png"), true_image=Path("b.png"))])
-    with pytest.raises(MetricUnavailable, match=r"fid needs the weights of the Inception network of 2015 .*: metrics.fid.weights=FILE"):
+    with pytest.raises(
+        MetricUnavailable, match=r"fid needs the weights of the Inception network of 2015 .*: metrics.fid.weights=FILE"
+    ):
         Fid().score([corpus])
     with pytest.raises(MetricUnavailable, match=r"fid_torchvision_inception_v3 needs the weights of torchvision's Inception v3"):
         FidTorchvision().require([corpus])
@@ -230,7 +253,9 @@ class NamedFeatures(ImageTextFeatures):
 @pytest.fixture
 def elements():
     features = NamedFeatures({"i": [1.0, 0], "j": [0.6, 0.8]})
-    features.of_texts = lambda texts, *, kills: np.array([{"t": [1.0, 0], "u": [0.8, 0.6], "v": [0.0, 1.0]}[text] for text in texts])
+    features.of_texts = lambda texts, *, kills: np.array(
+        [{"t": [1.0, 0], "u": [0.8, 0.6], "v": [0.0, 1.0]}[text] for text in texts]
+    )
     return features
 
 
@@ -251,7 +276,9 @@ def test_minigpt5_relevance_on_hand_built_dialogues(elements):
         ([Answer("v", None, "t", None)], 0.0),  # at right angles
         ([Answer("...", None, "t", i)], 0.0),
     ]
-    assert relevance(MmRelevanceMiniGpt5(), elements, *(item for item, _ in cases)) == pytest.approx([value for _, value in cases])
+    assert relevance(MmRelevanceMiniGpt5(), elements, *(item for item, _ in cases)) == pytest.approx(
+        [value for _, value in cases]
+    )
 
 
 def test_mmdialog_relevance_pairs_by_position_across_kinds(elements):
@@ -263,7 +290,9 @@ def test_mmdialog_relevance_pairs_by_position_across_kinds(elements):
         ([Answer("t", i, "t", None)], 2 * 0.5 * 1 / 1.5),
         ([Answer("t", None, "t", None), Answer("", None, "t", i)], 0.5),  # the mean over responses
     ]
-    assert relevance(MmRelevanceMmDialog(), elements, *(item for item, _ in cases)) == pytest.approx([value for _, value in cases])
+    assert relevance(MmRelevanceMmDialog(), elements, *(item for item, _ in cases)) == pytest.approx(
+        [value for _, value in cases]
+    )
     assert relevance(MmRelevanceMiniGpt5(), elements, cases[1][0]) == [0.0]  # which keeps kinds apart
 
 
@@ -273,7 +302,10 @@ def test_minigpt5_relevance_equals_twin(seed, photos, loaded_clip, images):
     vectors = dict(zip(photos, loaded_clip.encode_images(images), strict=True))
 
     def between(written, true):
-        a, b = (vectors[element] if isinstance(element, Path) else loaded_clip.encode_texts([element])[0] for element in (written, true))
+        a, b = (
+            vectors[element] if isinstance(element, Path) else loaded_clip.encode_texts([element])[0]
+            for element in (written, true)
+        )
         return cosine(a, b)
 
     [[scores]] = connected(MmRelevanceMiniGpt5(), loaded_clip).score([corpus_of_answers(*dialogues)])
@@ -283,4 +315,6 @@ def test_minigpt5_relevance_equals_twin(seed, photos, loaded_clip, images):
 def test_damaged_image_is_one_line(tmp_path, loaded_clip):
     (tmp_path / "a.png").write_bytes(b"no image")
     with pytest.raises(MagicError, match="cannot read the image .*a.png"):
-        connected(ClipI(), loaded_clip).score([corpus_of_answers([Answer(image=tmp_path / "a.png", true_image=tmp_path / "a.png")])])
+        connected(ClipI(), loaded_clip).score(
+            [corpus_of_answers([Answer(image=tmp_path / "a.png", true_image=tmp_path / "a.png")])]
+        )

@@ -4,15 +4,15 @@ import random
 
 import numpy as np
 import pytest
-from tests.reference import answers as reference
-from tests.reference.answers import corpus_of_answers
-from tests.reference.metrics import coco_captions, corpus_of
 
 from magic_cli.data.answers import Answer
 from magic_cli.metrics.base import MetricUnavailable
 from magic_cli.metrics.rouge_f import RougeF, rouge_f
 from magic_cli.metrics.sentence_bert import SentenceBert
 from magic_cli.metrics.sentence_bleu import BleuCharacters, BleuWords, sentence_bleu, words
+from tests.reference import answers as reference
+from tests.reference.answers import corpus_of_answers
+from tests.reference.metrics import coco_captions, corpus_of
 
 # nltk 3.10.4: sentence_bleu([reference], text, [(1.0,), (0.5, 0.5)]) of whole texts, then of text.split()
 NLTK = [
@@ -20,7 +20,12 @@ NLTK = [
     ("thanks sam !", "thanks a lot sam", (0.6875, 0.6422616289332564), (0.5, 0)),
     ("abc", "abc", (1, 1), (1, 0)),
     ("so nice", "so", (0.0820849986238988, 0.0820849986238988), (0.36787944117144233, 0)),
-    ("it is a beauty", "it is a beauty indeed my friend", (0.45161290322580644, 0.44237871188743116), (0.5714285714285714, 0.5345224838248488)),
+    (
+        "it is a beauty",
+        "it is a beauty indeed my friend",
+        (0.45161290322580644, 0.44237871188743116),
+        (0.5714285714285714, 0.5345224838248488),
+    ),
     ("ab", "ba", (1, 0), (0, 0)),
     ("aaaa", "aa", (0.36787944117144233, 0.36787944117144233), (0, 0)),
 ]
@@ -41,8 +46,12 @@ def test_characters_and_words_give_nltks_numbers():
 
 
 def test_unrelated_sentences_score_by_characters_and_not_by_words():
-    [characters] = BleuCharacters().score([corpus_of_answers([Answer("my sister arrived early with food", true_text="a dog runs over the grass")])])
-    [by_words] = BleuWords().score([corpus_of_answers([Answer("my sister arrived early with food", true_text="a dog runs over the grass")])])
+    [characters] = BleuCharacters().score(
+        [corpus_of_answers([Answer("my sister arrived early with food", true_text="a dog runs over the grass")])]
+    )
+    [by_words] = BleuWords().score(
+        [corpus_of_answers([Answer("my sister arrived early with food", true_text="a dog runs over the grass")])]
+    )
     assert [score.overall for score in characters] == pytest.approx([0.6060606, 0.2752409], abs=1e-6)
     assert [score.overall for score in by_words] == [0, 0]
 
@@ -54,7 +63,9 @@ def test_bleu_equals_twin_on_real_captions(split):
     for _ in range(80):
         true, text = rng.sample(captions, 2)
         for order in (1, 2):
-            assert sentence_bleu(split(true), split(text), order) == pytest.approx(reference.sentence_bleu(split(true), split(text), order), abs=1e-12)
+            assert sentence_bleu(split(true), split(text), order) == pytest.approx(
+                reference.sentence_bleu(split(true), split(text), order), abs=1e-12
+            )
 
 
 def test_rouge_gives_the_packages_numbers():
@@ -66,13 +77,20 @@ def test_rouge_gives_the_packages_numbers():
 def test_rouge_equals_twin_on_shuffled_sentences():
     rng = random.Random(2)
     for _ in range(300):
-        true, text = (". ".join(" ".join(rng.choices("a b c d e".split(), k=rng.randint(1, 5))) for _ in range(rng.randint(1, 3))) for _ in range(2))
+        true, text = (
+            ". ".join(" ".join(rng.choices(["a", "b", "c", "d", "e"], k=rng.randint(1, 5))) for _ in range(rng.randint(1, 3)))
+            for _ in range(2)
+        )
         assert rouge_f(text, true) == pytest.approx(reference.rouge_f(text, true), abs=1e-12)
 
 
 @pytest.mark.parametrize("metric", TEXT_METRICS, ids=lambda metric: metric.name)
 def test_steps_are_averaged_over_dialogues_then_dialogues(metric):
-    good, bad, empty = Answer("so nice . really", true_text="so nice . really"), Answer("xyz", true_text="so"), Answer("...", true_text="so nice ###")
+    good, bad, empty = (
+        Answer("so nice . really", true_text="so nice . really"),
+        Answer("xyz", true_text="so"),
+        Answer("...", true_text="so nice ###"),
+    )
     unscored = Answer("spurious", true_text=None)
     [scores] = metric.score([corpus_of_answers([good, bad, empty, unscored], [good], [unscored])])
     assert scores[0].per_item[:2] == pytest.approx([1 / 3, 1], abs=1e-6) and np.isnan(scores[0].per_item[2])
@@ -85,20 +103,29 @@ class Letters:
     """Turns texts into counts of letters."""
 
     def encode(self, texts):
-        return np.array([[text.count(letter) + 0.1 for letter in "abcdefghijklmnopqrstuvwxyz"] for text in texts], dtype=np.float32)
+        return np.array(
+            [[text.count(letter) + 0.1 for letter in "abcdefghijklmnopqrstuvwxyz"] for text in texts], dtype=np.float32
+        )
 
 
 def test_sentence_bert_is_the_cosine_of_texts():
     metric = SentenceBert()
     metric.connect(lambda: (Letters(), {"name": "letters"}))
-    [[scores]] = metric.score([corpus_of_answers([Answer("abc", true_text="cba"), Answer("", true_text="a")], [Answer("zzz", true_text="aaa")])])
+    [[scores]] = metric.score(
+        [corpus_of_answers([Answer("abc", true_text="cba"), Answer("", true_text="a")], [Answer("zzz", true_text="aaa")])]
+    )
     a, b = Letters().encode(["zzz", "aaa"])
-    assert scores.per_item == pytest.approx([0.5, a @ b / np.sqrt(a @ a * (b @ b))], abs=1e-6) and metric.facts()["model"] == {"name": "letters"}
+    assert scores.per_item == pytest.approx([0.5, a @ b / np.sqrt(a @ a * (b @ b))], abs=1e-6) and metric.facts()["model"] == {
+        "name": "letters"
+    }
 
 
 @pytest.mark.parametrize("metric", [*TEXT_METRICS, SentenceBert()], ids=lambda metric: metric.name)
 def test_captions_and_answers_without_truth_are_refused_in_one_line(metric):
-    with pytest.raises(MetricUnavailable, match=f"{metric.name} compares the answers of `magic interleave` with the true ones, and made holds captions"):
+    with pytest.raises(
+        MetricUnavailable,
+        match=f"{metric.name} compares the answers of `magic interleave` with the true ones, and made holds captions",
+    ):
         metric.score([corpus_of(["a"], [["b"]])])
     with pytest.raises(MetricUnavailable, match="compares texts with true ones, and no step of made has them"):
         metric.score([corpus_of_answers([Answer("a")])])

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from tests.reference.metrics import corpus_of, make_corpus, stock
 
 from magic_cli.metrics.bleu import Bleu
 from magic_cli.metrics.ngrams import NgramTables
+from tests.reference.metrics import corpus_of, make_corpus, stock
 
 SAME = {"rtol": 0, "atol": 1e-12}
 

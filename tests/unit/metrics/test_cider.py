@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 from pycocoevalcap.cider.cider import Cider as StockCider
-from tests.reference.metrics import corpus_of, make_corpus, stock
 
 from magic_cli.errors import SettingsError
 from magic_cli.metrics.cider import Cider
+from tests.reference.metrics import corpus_of, make_corpus, stock
 
 SAME = {"rtol": 0, "atol": 1e-12}
 

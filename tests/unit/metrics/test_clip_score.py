@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tests.reference.metrics import clip_score, corpus_of
 
 from magic_cli.errors import MagicError, SettingsError
 from magic_cli.metrics.base import MetricUnavailable
@@ -17,6 +16,7 @@ from magic_cli.metrics.clip_score import PREFIX, ClipScore, RefClipScore
 from magic_cli.metrics.image_text import ImageTextFeatures
 from magic_cli.metrics.java.process import kill_all
 from magic_cli.metrics.text import says_something
+from tests.reference.metrics import clip_score, corpus_of
 
 CAPTIONS = ["A red disc on grey.", "two dogs", "Stripes!", "A photo of noise", "the sky is blue", "a sunset over the sea"]
 REFERENCES = [["a disc", "a red ball"], ["grass"], ["stripes", "a zebra", "a flag"], ["noise"], ["clouds", "sky"], ["an evening"]]
@@ -200,7 +200,10 @@ def test_caption_says_something_when_it_has_more_than_punctuation(caption):
 def test_metric_is_unavailable_when_images_or_model_are_unknown(corpus, metric):
     features = ImageTextFeatures(lambda: pytest.fail("the model is not needed"))
     metric.connect(features)
-    with pytest.raises(MetricUnavailable, match=r"made names none for 6 of 6 captions \(first: image-0, .*give their folder with --images FOLDER$"):
+    with pytest.raises(
+        MetricUnavailable,
+        match=r"made names none for 6 of 6 captions \(first: image-0, .*give their folder with --images FOLDER$",
+    ):
         metric.score([replace(corpus, images=())])
     with pytest.raises(MetricUnavailable, match=r"none for 1 of 6 captions \(image-2\)"):
         metric.score([corpus, replace(corpus, images=(*corpus.images[:2], None, *corpus.images[3:]))])

@@ -18,8 +18,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.reference.metrics import corpus_of, make_corpus
-from tests.unit.metrics.java_fakes import children_of, is_running, make_java, wait_for_child, wait_until
 
 import magic_cli
 from magic_cli.errors import SettingsError
@@ -27,6 +25,8 @@ from magic_cli.metrics import meteor
 from magic_cli.metrics.java import meteor_phrases
 from magic_cli.metrics.java.runtime import JavaFailed, JavaProcess, find_java, tool_file
 from magic_cli.metrics.meteor import Meteor
+from tests.reference.metrics import corpus_of, make_corpus
+from tests.unit.metrics.java_fakes import children_of, is_running, make_java, wait_for_child, wait_until
 
 TABLE = "meteor/data/paraphrase-en.gz"
 
@@ -274,16 +274,31 @@ def test_setting_is_refused_when_out_of_range(settings, named):
 
 
 def test_question_is_one_line_when_asked(empty_table):
-    with pytest.raises(ValueError, match="two lines"), JavaProcess(find_java(), Meteor().program(empty_table), timeout=10) as process:
+    with (
+        pytest.raises(ValueError, match="two lines"),
+        JavaProcess(find_java(), Meteor().program(empty_table), timeout=10) as process,
+    ):
         process.ask(meteor.question("a\ndog", ["a dog"]))
 
 
 def test_small_table_holds_what_can_match_and_nothing_else(tmp_path, use_table):
-    entries = [("a dog", "the hound"), ("dog a", "hound"), ("in front of", "before"), ("in", "t-shirts"), ("café", "cafe"), ("of front", "in")]
+    entries = [
+        ("a dog", "the hound"),
+        ("dog a", "hound"),
+        ("in front of", "before"),
+        ("in", "t-shirts"),
+        ("café", "cafe"),
+        ("of front", "in"),
+    ]
     file = tmp_path / "table.gz"
     file.write_bytes(gzip.compress("".join(f"0.5\n{one}\n{other}\n" for one, other in entries).encode()))
     use_table(file)
     texts = ["a dog in front of the hound", "before t-shirts", "a caf\u00e9", "cafe"]
     kept = meteor_phrases.filter_phrases(texts, tmp_path, java=find_java(), timeout=60)
     lines = gzip.decompress(kept.read_bytes()).decode().splitlines()
-    assert list(zip(lines[1::3], lines[2::3], strict=True)) == [("a dog", "the hound"), ("in front of", "before"), ("in", "t-shirts"), ("café", "cafe")]
+    assert list(zip(lines[1::3], lines[2::3], strict=True)) == [
+        ("a dog", "the hound"),
+        ("in front of", "before"),
+        ("in", "t-shirts"),
+        ("café", "cafe"),
+    ]

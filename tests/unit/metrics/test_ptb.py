@@ -10,7 +10,6 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-from tests.unit.metrics.java_fakes import children_of, make_java
 
 import magic_cli
 from magic_cli.data.bundled_coco import load_bundled_coco_captions
@@ -18,6 +17,7 @@ from magic_cli.metrics import ptb
 from magic_cli.metrics.base import Corpus
 from magic_cli.metrics.java.runtime import JavaFailed, find_java, tool_file
 from magic_cli.metrics.text import collapsed
+from tests.unit.metrics.java_fakes import children_of, make_java
 
 ODD = [
     "", " ", "...", "?!", "'", "``", "( )", "-- : ;", "Mr.", "U.S.", "in the U.S.", "at 5 p.m.", "etc.", "Inc.", "A.", "don't",

@@ -5,9 +5,9 @@ import random
 
 import numpy as np
 import pytest
-from tests.reference.metrics import coco_captions, corpus_of, repetition
 
 from magic_cli.metrics.repetition import Repetition
+from tests.reference.metrics import coco_captions, corpus_of, repetition
 
 
 @pytest.fixture(scope="module")

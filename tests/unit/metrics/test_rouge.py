@@ -4,10 +4,10 @@ import random
 
 import numpy as np
 import pytest
-from tests.reference.metrics import corpus_of, longest_common_subsequence, make_corpus, stock
 
 from magic_cli.errors import SettingsError
 from magic_cli.metrics.rouge import RougeL, common_subsequences
+from tests.reference.metrics import corpus_of, longest_common_subsequence, make_corpus, stock
 
 SAME = {"rtol": 0, "atol": 1e-12}
 

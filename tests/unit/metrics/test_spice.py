@@ -14,15 +14,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.reference.spice import corpus_of
-from tests.unit.metrics.java_fakes import children_of, wait_until
-from tests.unit.metrics.spice_fakes import CORPUS, VALUES, FakeSpice
 
 from magic_cli.errors import SettingsError
 from magic_cli.metrics.base import MetricUnavailable
 from magic_cli.metrics.java.runtime import JavaFailed, kill_all
-from magic_cli.metrics.spice import Spice, spice_status
 from magic_cli.metrics.java.spice.counts import SUBSETS, f_scores, subset_scores
+from magic_cli.metrics.spice import Spice, spice_status
+from tests.reference.spice import corpus_of
+from tests.unit.metrics.java_fakes import children_of, wait_until
+from tests.unit.metrics.spice_fakes import CORPUS, VALUES, FakeSpice
 
 LMDB = "Error: Could not score batched file input:\norg.fusesource.lmdbjni.LMDBException: {}\n\tat edu.anu.spice.LmdbTupleDB.get"
 NO_NATIVE = "java.lang.UnsatisfiedLinkError: Could not load library\n\tat org.fusesource.lmdbjni.JNI.<clinit>(JNI.java:41)"

@@ -5,10 +5,10 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from tests.reference.metrics import exact_p_value
 
 from magic_cli.metrics.base import Measure, Scores
 from magic_cli.metrics.statistics import Resampler, can_resample
+from tests.reference.metrics import exact_p_value
 
 MEASURE = Measure("made", "made", 0.0, 1.0)
 

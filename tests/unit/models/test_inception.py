@@ -22,7 +22,10 @@ from magic_cli.models.inception import InceptionNetwork
 def weights(tmp_path_factory) -> dict[bool, Path]:
     """A file of random weights for each form."""
     folder, files = tmp_path_factory.mktemp("inception"), {}
-    for of_2015, network in ((True, inception._network_of_2015()), (False, blocks.Inception3(aux_logits=True, transform_input=True, init_weights=False))):
+    for of_2015, network in (
+        (True, inception._network_of_2015()),
+        (False, blocks.Inception3(aux_logits=True, transform_input=True, init_weights=False)),
+    ):
         files[of_2015] = folder / f"{of_2015}.pth"
         torch.save(network.state_dict(), files[of_2015])
     return files
@@ -33,7 +36,9 @@ def test_networks_see_and_judge_images(weights, images):
         network = InceptionNetwork(weights[of_2015], torch.device("cpu"), of_2015=of_2015)
         features, logits = network.features(images[:2]), network.logits(images[:2])
         assert features.shape == (2, 2048) and logits.shape == (2, classes) and torch.isfinite(features).all()
-        assert torch.allclose(features[:1], network.features(images[:1]), atol=1e-5) and not torch.allclose(features[0], features[1])
+        assert torch.allclose(features[:1], network.features(images[:1]), atol=1e-5) and not torch.allclose(
+            features[0], features[1]
+        )
         assert len(network.facts()["weights"]["sha256"]) == 64
 
 

@@ -7,15 +7,15 @@ import open_clip
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tests.tiny_models import randomise
-from tests.unit.models.growing import GROWING, largest_difference
 
-from magic_cli.models.image_text.causal_text import IncrementalTexts
 from magic_cli.models.faults import ModelFault
+from magic_cli.models.image_text.causal_text import IncrementalTexts
 from magic_cli.models.image_text.image_text_model import PlainTexts
 from magic_cli.models.image_text.open_clip_model import load_open_clip
 from magic_cli.models.work_counter import WorkCounter
 from tests.model_folders import with_nan, with_prefix, without, write_weights
+from tests.tiny_models import randomise
+from tests.unit.models.growing import GROWING, largest_difference
 
 TEXTS = ["A dog runs.", "", "two men", "word " * 90]
 VISION = {"image_size": 32, "layers": 2, "width": 64, "head_width": 32, "patch_size": 16}
@@ -113,10 +113,20 @@ def test_weights_are_required_when_architecture_has_no_tag():
 @pytest.mark.parametrize(
     ("change", "topic", "text", "remedy"),
     [
-        (without("transformer.resblocks.1."), "weights", "12 of its weights are not in its files: transformer.resblocks.1.ln_1.weight", "complete"),
+        (
+            without("transformer.resblocks.1."),
+            "weights",
+            "12 of its weights are not in its files: transformer.resblocks.1.ln_1.weight",
+            "complete",
+        ),
         (with_prefix("_orig_mod."), "weights", "of its weights are not in its files: positional_embedding", "'_orig_mod.'"),
         (lambda weights: weights | {"loss.w": torch.ones(1)}, "weights", "has no place: loss.w", "without them"),
-        (lambda weights: weights | {"ln_final.weight": torch.ones(7)}, "weights", "ln_final.weight is (7) in its files and (64) by its config.json", "config.json"),
+        (
+            lambda weights: weights | {"ln_final.weight": torch.ones(7)},
+            "weights",
+            "ln_final.weight is (7) in its files and (64) by its config.json",
+            "config.json",
+        ),
         (with_nan("text_projection"), "numbers", "NaN or infinity in text_projection", "checkpoint"),
     ],
     ids=["layer", "prefix", "left_over", "shape", "nan"],

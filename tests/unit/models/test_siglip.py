@@ -2,17 +2,17 @@
 
 import pytest
 import torch
-from tests.tiny_models import CAPTIONS, randomise
 from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast, SiglipConfig, SiglipImageProcessorPil, SiglipModel
 
-from tests.decoding import Guidance, generate
 from magic_cli.decoding.magic import MagicSearch
 from magic_cli.models.faults import ModelFault
 from magic_cli.models.image_text.huggingface_clip import load_huggingface
 from magic_cli.models.image_text.image_text_model import PlainTexts
 from magic_cli.models.work_counter import WorkCounter
+from tests.decoding import Guidance, generate
 from tests.model_folders import copy_with, without
+from tests.tiny_models import CAPTIONS, randomise
 
 LENGTH = 64
 
@@ -98,6 +98,8 @@ def test_captions_are_steered_when_siglip_is_the_guide(siglip, language_model, i
 def test_folder_with_other_weights_is_refused(folder, tmp_path):
     options = {"family": "siglip", "device": torch.device("cpu"), "dtype": torch.float32, "work": WorkCounter()}
     broken = copy_with(folder, tmp_path / "siglip", without("text_model.head."))
-    with pytest.raises(ModelFault, match="2 of the .* weights of SiglipModel are not in its files: text_model.head.weight, text_model.head.bias"):
+    with pytest.raises(
+        ModelFault, match="2 of the .* weights of SiglipModel are not in its files: text_model.head.weight, text_model.head.bias"
+    ):
         load_huggingface(broken, **options)
     assert load_huggingface(folder, **options).fit.notes() == []

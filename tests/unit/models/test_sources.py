@@ -8,8 +8,8 @@ import torch
 from huggingface_hub import constants
 
 from magic_cli.errors import MagicError
-from magic_cli.models.settings import Family, ImageTextModelSettings, LanguageModelSettings
 from magic_cli.models.loading import load_image_text_model, load_language_model, resolve_device
+from magic_cli.models.settings import Family, ImageTextModelSettings, LanguageModelSettings
 from magic_cli.models.sources import describe_source, fetch, weights_digest
 from magic_cli.models.work_counter import WorkCounter
 
@@ -173,7 +173,15 @@ def test_what_a_training_run_notes_in_its_model_s_folder_is_no_part_of_the_model
     settings = LanguageModelSettings(path=str(folder))
     before = describe_source(settings, folder)
     (folder / "checkpoints" / "best").mkdir(parents=True)
-    for name in ("checkpoints/best/model.safetensors", "settings.yaml", "manifest.json", "metrics.jsonl", "report.json", "curve.png", "README.md"):
+    for name in (
+        "checkpoints/best/model.safetensors",
+        "settings.yaml",
+        "manifest.json",
+        "metrics.jsonl",
+        "report.json",
+        "curve.png",
+        "README.md",
+    ):
         (folder / name).write_bytes(b"x")
     assert describe_source(settings, folder) == before
     (folder / "modeling_own.py").write_bytes(b"x")

@@ -7,9 +7,9 @@ import torch
 from transformers import AutoTokenizer, BertConfig, GPT2Config, LlamaConfig, OPTConfig
 
 from magic_cli.errors import MagicError
-from magic_cli.models.settings import LanguageModelSettings
 from magic_cli.models.faults import ModelFault
 from magic_cli.models.loading import load_language_model, read_causal_model
+from magic_cli.models.settings import LanguageModelSettings
 from magic_cli.models.tokenizers import num_ids, read_tokenizer
 from magic_cli.models.work_counter import WorkCounter
 from tests.model_folders import remove_tokenizer
@@ -55,11 +55,16 @@ def test_tokens_that_were_added_and_are_not_used_are_a_note(folder, tiny_languag
     model, facts = load(folder)
     assert facts["tokens_beyond_embeddings"] == ["zebra", "[PAD]"]
     [line] = capsys.readouterr().err.splitlines()
-    assert line == f"magic: language_model.path={folder}: the model has no embeddings for 'zebra', '[PAD]'; a text with such a token is refused"
+    assert (
+        line
+        == f"magic: language_model.path={folder}: the model has no embeddings for 'zebra', '[PAD]'; a text with such a token is refused"
+    )
     original, _ = load(tiny_language_model_folder)
     assert model.encode_prompt("A man") == original.encode_prompt("A man")
     for encode in (model.encode, model.encode_prompt):
-        with pytest.raises(MagicError, match="a text cannot be read: the model has 402 embeddings, and none for its tokenizer's 'zebra'"):
+        with pytest.raises(
+            MagicError, match="a text cannot be read: the model has 402 embeddings, and none for its tokenizer's 'zebra'"
+        ):
             encode("A zebra runs")
 
 
@@ -79,7 +84,11 @@ def test_tokenizer_of_a_larger_model_is_refused(folder):
     from transformers import GPT2TokenizerFast
 
     bpe = ByteLevelBPETokenizer()
-    bpe.train_from_iterator([f"{first}{second}" for first in "abcdefghijklmn" for second in "opqrstuvwxyz"] * 3, vocab_size=450, special_tokens=["<|endoftext|>"])
+    bpe.train_from_iterator(
+        [f"{first}{second}" for first in "abcdefghijklmn" for second in "opqrstuvwxyz"] * 3,
+        vocab_size=450,
+        special_tokens=["<|endoftext|>"],
+    )
     bpe.save_model(str(folder))
     (folder / "tokenizer.json").unlink()
     GPT2TokenizerFast.from_pretrained(folder).save_pretrained(folder)

@@ -7,9 +7,9 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from magic_cli.models.settings import LanguageModelSettings
 from magic_cli.models.faults import ModelFault
 from magic_cli.models.loading import load_language_model, read_causal_model
+from magic_cli.models.settings import LanguageModelSettings
 from magic_cli.models.weights import number_faults
 from magic_cli.models.work_counter import WorkCounter
 from tests.model_folders import change_config, copy_with, with_nan, with_prefix, without, write_weights
@@ -61,10 +61,25 @@ def original(tiny_language_model_folder):
         ("module._orig_mod.", with_prefix("module._orig_mod.")),
         ("model.", lambda weights: with_prefix("model.")(as_bodys(weights))),
         ("model.", lambda weights: with_prefix("model.")(weights) | {"criterion.weight": torch.ones(2)}),
-        ("_orig_mod.", lambda weights: {name.replace("transformer.", "transformer._orig_mod."): weight for name, weight in weights.items()}),
-        ("_checkpoint_wrapped_module.", lambda weights: {name.replace("h.1.", "h.1._checkpoint_wrapped_module."): weight for name, weight in weights.items()}),
+        (
+            "_orig_mod.",
+            lambda weights: {name.replace("transformer.", "transformer._orig_mod."): weight for name, weight in weights.items()},
+        ),
+        (
+            "_checkpoint_wrapped_module.",
+            lambda weights: {name.replace("h.1.", "h.1._checkpoint_wrapped_module."): weight for name, weight in weights.items()},
+        ),
     ],
-    ids=["compiled", "ddp", "lightning", "compiled_in_ddp", "body_in_lightning", "lightning_with_more", "compiled_body", "one_wrapped_layer"],
+    ids=[
+        "compiled",
+        "ddp",
+        "lightning",
+        "compiled_in_ddp",
+        "body_in_lightning",
+        "lightning_with_more",
+        "compiled_body",
+        "one_wrapped_layer",
+    ],
 )
 def test_known_prefix_is_taken_off_and_said(tiny_language_model_folder, original, tmp_path, prefix, change, capsys):
     model, _, facts = read(copy_with(tiny_language_model_folder, tmp_path / "model", change))
@@ -74,7 +89,10 @@ def test_known_prefix_is_taken_off_and_said(tiny_language_model_folder, original
         assert torch.equal(model.state_dict()[name], weight), name
     assert model.generation_config.eos_token_id == original.generation_config.eos_token_id
     model.save_pretrained(tmp_path / "saved")
-    assert load_file(tmp_path / "saved" / "model.safetensors").keys() == load_file(tiny_language_model_folder / "model.safetensors").keys()
+    assert (
+        load_file(tmp_path / "saved" / "model.safetensors").keys()
+        == load_file(tiny_language_model_folder / "model.safetensors").keys()
+    )
 
 
 @pytest.mark.parametrize("stored", ["shards", "bin", "checkpoint"])
@@ -100,7 +118,10 @@ def test_unknown_prefix_is_named_and_nothing_is_guessed(tiny_language_model_fold
     [
         (without("transformer.h.1."), ["12 of the 29", "transformer.h.1.ln_1.weight"]),
         (without("transformer.wte"), ["2 of the 29", "transformer.wte.weight", "lm_head.weight"]),
-        (lambda weights: with_prefix("_orig_mod.")(without("transformer.ln_f.")(weights)), ["2 of the 29", "transformer.ln_f.weight"]),
+        (
+            lambda weights: with_prefix("_orig_mod.")(without("transformer.ln_f.")(weights)),
+            ["2 of the 29", "transformer.ln_f.weight"],
+        ),
         (lambda weights: {"x": torch.ones(1)}, ["29 of the 29"]),
     ],
     ids=["layer", "embeddings", "prefix_and_norm", "all"],
@@ -119,7 +140,11 @@ def test_missing_head_is_refused_unless_it_is_tied(tiny_language_model_folder, t
 
 @pytest.mark.parametrize(
     "change",
-    [as_bodys, lambda weights: weights | {"lm_head.weight": weights["transformer.wte.weight"].clone()}, lambda weights: weights | {"transformer.h.0.attn.bias": torch.ones(1, 1, 128, 128)}],
+    [
+        as_bodys,
+        lambda weights: weights | {"lm_head.weight": weights["transformer.wte.weight"].clone()},
+        lambda weights: weights | {"transformer.h.0.attn.bias": torch.ones(1, 1, 128, 128)},
+    ],
     ids=["names_of_the_body", "head_beside_its_twin", "old_mask"],
 )
 def test_forms_that_published_files_have_are_no_fault(tiny_language_model_folder, original, tmp_path, change, capsys):
@@ -129,11 +154,18 @@ def test_forms_that_published_files_have_are_no_fault(tiny_language_model_folder
 
 
 def test_left_over_weights_are_one_warning_and_in_the_manifest(tiny_language_model_folder, tmp_path, capsys):
-    folder = copy_with(tiny_language_model_folder, tmp_path / "model", lambda weights: weights | {"value.w": torch.ones(2), "value.b": torch.ones(1)})
+    folder = copy_with(
+        tiny_language_model_folder,
+        tmp_path / "model",
+        lambda weights: weights | {"value.w": torch.ones(2), "value.b": torch.ones(1)},
+    )
     settings = LanguageModelSettings(path=str(folder))
     _, facts = load_language_model(settings, device=torch.device("cpu"), dtype=torch.float32, work=WorkCounter())
     assert facts["left_over_weights"] == ["value.b", "value.w"]
-    assert capsys.readouterr().err == f"magic: language_model.path={folder}: weights in its files for which the model has no place are not used: value.b, value.w\n"
+    assert (
+        capsys.readouterr().err
+        == f"magic: language_model.path={folder}: weights in its files for which the model has no place are not used: value.b, value.w\n"
+    )
 
 
 def test_other_shapes_are_refused_with_both(tiny_language_model_folder, tmp_path):
@@ -154,7 +186,9 @@ def test_weights_that_are_no_numbers_are_refused_by_name(tiny_language_model_fol
 
 
 def test_numbers_too_large_for_float16_name_the_type_that_holds_them(tiny_language_model_folder, tmp_path):
-    folder = copy_with(tiny_language_model_folder, tmp_path / "model", lambda weights: {name: weight * 1e6 for name, weight in weights.items()})
+    folder = copy_with(
+        tiny_language_model_folder, tmp_path / "model", lambda weights: {name: weight * 1e6 for name, weight in weights.items()}
+    )
     with pytest.raises(ModelFault, match="run.dtype=float32"):
         read_causal_model(LanguageModelSettings(path=str(folder)), dtype=torch.float16)
     read(folder)
@@ -174,7 +208,10 @@ def test_all_faults_are_told_together(tiny_language_model_folder, tmp_path):
     for file in folder.glob("tokenizer*"):
         file.unlink()
     faults, line = refused(folder)
-    assert [fault.topic for fault in faults] == ["numbers", "tokenizer"] and "(and 1 more: `magic doctor --model PLACE` shows all)" in line
+    assert [fault.topic for fault in faults] == [
+        "numbers",
+        "tokenizer",
+    ] and "(and 1 more: `magic doctor --model PLACE` shows all)" in line
 
 
 def test_models_without_a_tied_head_and_of_other_kinds_have_no_false_alarm(tiny_language_model_folder, tmp_path, capsys):

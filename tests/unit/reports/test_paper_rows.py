@@ -8,6 +8,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 
 from magic_cli.configuration import composing
+from magic_cli.configuration.files import find_config_dir
 from magic_cli.errors import MagicError, SettingsError
 from magic_cli.reports.paper import load_paper
 from magic_cli.reports.paper_rows import recognise
@@ -15,9 +16,11 @@ from magic_cli.reports.row_files import locate, split_words
 from magic_cli.runs.identity import settings_that_matter
 from magic_cli.runs.settings import CaptionSettings, StorySettings
 
-CONFIGS = composing.find_config_dir()
+CONFIGS = find_config_dir()
 EXPERIMENTS = sorted(f"{file.parent.name}/{file.stem}" for file in (CONFIGS / "experiment").glob("table*/*.yaml"))
-KNOWN_BY_SETTINGS = [name for name in EXPERIMENTS if name.endswith(("magic", "contrastive", "top_k", "nucleus")) and "story" not in name]
+KNOWN_BY_SETTINGS = [
+    name for name in EXPERIMENTS if name.endswith(("magic", "contrastive", "top_k", "nucleus")) and "story" not in name
+]
 STORIES = [name for name in EXPERIMENTS if name.startswith("table3/")]
 
 
@@ -64,10 +67,21 @@ def test_story_run_of_every_experiment_is_its_row(experiment, tmp_path):
     row = row_of_experiment(experiment)
     assert recognise(tmp_path, identity_of(f"experiment={experiment}", command="story")) == row
     moved = identity_of(
-        f"experiment={experiment}", "dataset.titles=t.txt", "dataset.retrieved=r.jsonl", "run.repeat=3", "run.seed=7", command="story"
+        f"experiment={experiment}",
+        "dataset.titles=t.txt",
+        "dataset.retrieved=r.jsonl",
+        "run.repeat=3",
+        "run.seed=7",
+        command="story",
     )
     assert recognise(tmp_path, moved) == row
-    for override in ("decoding.decoding_len=99", "dataset.name=mine", "language_model.path=.", "prompt='{title}:'", "dataset.limit=50"):
+    for override in (
+        "decoding.decoding_len=99",
+        "dataset.name=mine",
+        "language_model.path=.",
+        "prompt='{title}:'",
+        "dataset.limit=50",
+    ):
         assert recognise(tmp_path, identity_of(f"experiment={experiment}", override, command="story")) is None
 
 
@@ -97,19 +111,27 @@ _CLIPRE = ("dataset=coco", "decoding=clipre", "decoding.captions_file=dataset_co
     [
         (["decoding.index=released-128"], "coco/clipre"),
         (["decoding.index=full"], "coco/clipre_full"),
-        (["decoding.captions_file=null", "decoding.features=float32", "decoding.top_m=1", "dataset.root=elsewhere"], "coco/clipre_full"),
+        (
+            ["decoding.captions_file=null", "decoding.features=float32", "decoding.top_m=1", "dataset.root=elsewhere"],
+            "coco/clipre_full",
+        ),
         (["dataset=flickr30k", "decoding.captions=flickr30k", "decoding.index=released-128"], "flickr30k/clipre"),
         (["dataset=flickr30k"], "coco_to_flickr30k/clipre_full"),
         (["decoding.captions=flickr30k", "decoding.index=released-128"], "flickr30k_to_coco/clipre"),
     ],
 )
 def test_run_of_retrieval_is_the_row_of_its_index_and_captions(overrides, row, tmp_path):
-    identity = identity_of(*[word for word in _CLIPRE if word.partition("=")[0] not in [o.partition("=")[0] for o in overrides]], *overrides)
+    identity = identity_of(
+        *[word for word in _CLIPRE if word.partition("=")[0] not in [o.partition("=")[0] for o in overrides]], *overrides
+    )
     assert "language_model" not in identity and "folder" not in identity["decoding"]
     assert recognise(tmp_path, identity) == row
 
 
-@pytest.mark.parametrize("override", ["decoding.limit=100", "decoding.kind=ivf", "decoding.captions=mine", "decoding.split=val", "image_text_model=embedded"])
+@pytest.mark.parametrize(
+    "override",
+    ["decoding.limit=100", "decoding.kind=ivf", "decoding.captions=mine", "decoding.split=val", "image_text_model=embedded"],
+)
 def test_run_of_retrieval_with_any_other_setting_is_no_row(override, tmp_path):
     assert recognise(tmp_path, identity_of(*_CLIPRE, override)) is None
 
@@ -130,7 +152,13 @@ def test_zerocap_run_is_its_row_until_a_number_of_it_changes(dataset, model, tmp
     words = [f"dataset={dataset}", f"language_model={model}", "image_text_model=clip_vit_b32", "decoding=zerocap"]
     assert recognise(tmp_path, identity_of(*words)) == f"{dataset}/zerocap"
     assert recognise(tmp_path, identity_of(*words, "decoding.text_cache=false")) == f"{dataset}/zerocap"
-    for change in ("decoding.num_beams=5", "decoding.step_size=0.4", "decoding.decoding_len=16", "prompt=A", "image_text_model=siglip"):
+    for change in (
+        "decoding.num_beams=5",
+        "decoding.step_size=0.4",
+        "decoding.decoding_len=16",
+        "prompt=A",
+        "image_text_model=siglip",
+    ):
         assert recognise(tmp_path, identity_of(*words, change)) is None, change
 
 
@@ -189,7 +217,9 @@ def tree(tmp_path):
         folder.mkdir(parents=True)
         (folder / "predictions.jsonl").write_text("")
         (folder / "coco_results.json").write_text("[]")
-        (folder / "manifest.json").write_text(json.dumps({"identity": identity_of("experiment=table1/coco_contrastive", override)}))
+        (folder / "manifest.json").write_text(
+            json.dumps({"identity": identity_of("experiment=table1/coco_contrastive", override)})
+        )
     return tmp_path
 
 

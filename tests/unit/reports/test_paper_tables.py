@@ -97,7 +97,10 @@ def test_sampled_runs_are_averaged_and_their_spread_is_told():
     runs = [document(f"coco/top_k_result_run_{i}.json", spice=value) for i, value in ((1, 1.752), (2, 1.721), (3, 1.632))]
     found = cell({"coco/top_k": runs}, "coco/top_k", "spice")
     assert (found["measured"], found["expected"], found["difference"], found["n"]) == ("1.70", "1.70", "0.00", "5000")
-    assert (found["deviation"], found["runs"]) == (f"{math.sqrt(((1.752 - 5.105 / 3) ** 2 + (1.721 - 5.105 / 3) ** 2 + (1.632 - 5.105 / 3) ** 2) / 2):.2f}", "3")
+    assert (found["deviation"], found["runs"]) == (
+        f"{math.sqrt(((1.752 - 5.105 / 3) ** 2 + (1.721 - 5.105 / 3) ** 2 + (1.632 - 5.105 / 3) ** 2) / 2):.2f}",
+        "3",
+    )
     text = render(build_tables(["1"], {"coco/top_k": runs}), "markdown")
     [line] = [line for line in text.splitlines() if "std. dev." in line]
     assert "3 runs" in line and "0.06" in line
@@ -248,7 +251,19 @@ def test_latex_leaves_the_number_to_latex():
 def test_csv_has_one_line_a_cell_and_reads_back():
     text = render(build_tables(["1", "2"], {"coco/magic": [document(n=4982, **MAGIC)]}), "csv")
     records = list(csv.DictReader(io.StringIO(text)))
-    assert list(records[0]) == ["table", "dataset", "row", "measure", "measured", "deviation", "runs", "expected", "source", "difference", "n"]
+    assert list(records[0]) == [
+        "table",
+        "dataset",
+        "row",
+        "measure",
+        "measured",
+        "deviation",
+        "runs",
+        "expected",
+        "source",
+        "difference",
+        "n",
+    ]
     assert len(records) == 14 * 7 + 12 * 6
     for record in records:
         if record["difference"]:

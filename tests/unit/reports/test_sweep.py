@@ -18,10 +18,21 @@ def make_run(root, name, value, *, status="complete", key="cider", higher=True, 
     folder.mkdir(parents=True)
     (folder / "predictions.jsonl").touch()
     counts = {"planned": 50, "predictions": 50 if status == "complete" else 12, "failures": 0, "skipped": 0}
-    identity = {"dataset": {"name": "coco", "limit": None}, "decoding": decoding, "run": {"dtype": "float32"} | ({"repeat": repeat} if repeat else {})}
+    identity = {
+        "dataset": {"name": "coco", "limit": None},
+        "decoding": decoding,
+        "run": {"dtype": "float32"} | ({"repeat": repeat} if repeat else {}),
+    }
     (folder / "manifest.json").write_text(json.dumps({"identity": identity, "status": status, "counts": counts}))
     if value is not None:
-        fact = {"value": value, "interval": list(interval) if interval else None, "label": key.upper(), "scale": 100.0, "digits": 1, "higher_is_better": higher}
+        fact = {
+            "value": value,
+            "interval": list(interval) if interval else None,
+            "label": key.upper(),
+            "scale": 100.0,
+            "digits": 1,
+            "higher_is_better": higher,
+        }
         document = {"metrics": {key: fact}, "not_run": {}, "n": 50, "bootstrap": {"confidence": 0.9}, "run": {"counts": counts}}
         (folder / "metrics.json").write_text(json.dumps(document))
     return folder
@@ -33,7 +44,9 @@ def cube(tmp_path):
     for k in (45, 5):
         for alpha in (0.5, 0.1, 0.3):
             for beta in (2.0, 1.0, 10.0):
-                make_run(tmp_path, f"{k}-{alpha}-{beta}", value_at(k, alpha, beta), k=k, alpha=alpha, beta=beta, clip_text="generated")
+                make_run(
+                    tmp_path, f"{k}-{alpha}-{beta}", value_at(k, alpha, beta), k=k, alpha=alpha, beta=beta, clip_text="generated"
+                )
     return tmp_path
 
 
@@ -75,7 +88,9 @@ def test_best_point_is_the_one_that_a_plain_loop_finds(higher, tmp_path):
     sweep = read_sweep([str(tmp_path)], "cider")
     assert sweep.best.settings == {"decoding.alpha": best}
     [note] = [note for note in sweep_table(sweep).notes if note.startswith("* best")]
-    assert f"alpha {best}" in note and "90 % bootstrap interval 40.0 to 60.0" in note and ("higher" if higher else "lower") in note
+    assert (
+        f"alpha {best}" in note and "90 % bootstrap interval 40.0 to 60.0" in note and ("higher" if higher else "lower") in note
+    )
     inside = sum(0.4 <= value <= 0.6 for alpha, value in values.items() if alpha != best)
     assert f"{inside} of the 3 other values lie within it" in note
 
@@ -92,7 +107,12 @@ def test_runs_without_a_value_are_named_and_never_best(tmp_path):
     sweep = read_sweep([str(tmp_path)], "cider")
     assert len(sweep.points) == 5 and sweep.best.runs[0].folder.name == "done"
     text = render([sweep_table(sweep)], "markdown").replace("\\", "")
-    for words in ("half is unfinished (interrupted, 12 of 50)", "bare is not evaluated", "other is evaluated without cider", "stale went on after it was evaluated"):
+    for words in (
+        "half is unfinished (interrupted, 12 of 50)",
+        "bare is not evaluated",
+        "other is evaluated without cider",
+        "stale went on after it was evaluated",
+    ):
         assert words in text
     assert "No value for alpha 0.5" in text and text.count("No value for") == 4
 
@@ -154,7 +174,10 @@ def test_heat_map_has_every_value_at_its_place(cube):
     assert panels(sweep, ["decoding.k"]) == [{"decoding.k": 5}, {"decoding.k": 45}]
     for k in (5, 45):
         found = grid(sweep, "decoding.alpha", "decoding.beta", {"decoding.k": k})
-        expected = [[100 * value_at(k, alpha, beta) for beta in choices(sweep, "decoding.beta")] for alpha in choices(sweep, "decoding.alpha")]
+        expected = [
+            [100 * value_at(k, alpha, beta) for beta in choices(sweep, "decoding.beta")]
+            for alpha in choices(sweep, "decoding.alpha")
+        ]
         assert found == [pytest.approx(line) for line in expected]
 
 
@@ -173,7 +196,9 @@ def test_plot_without_a_point_that_is_measured_whole_is_refused(tmp_path):
     for alpha in (0.1, 0.2):
         for beta in (1.0, 2.0):
             for repeat in (1, 2):
-                make_run(tmp_path, f"{alpha}-{beta}-{repeat}", 0.2 if repeat == 1 else None, repeat=repeat, alpha=alpha, beta=beta)
+                make_run(
+                    tmp_path, f"{alpha}-{beta}-{repeat}", 0.2 if repeat == 1 else None, repeat=repeat, alpha=alpha, beta=beta
+                )
     sweep = read_sweep([str(tmp_path)], "cider")
     assert sweep.best is None and len(sweep.points) == 4
     with pytest.raises(SettingsError, match="--plot: no point has a value of cider of all its runs"):

@@ -15,10 +15,18 @@ KARPATHY = {"images": [
 ]}  # fmt: skip
 COCO = {
     "images": [{"id": 1, "file_name": "000000000009.jpg"}, {"id": 2, "file_name": "b.jpg"}],
-    "annotations": [{"image_id": 1, "caption": "A cat."}, {"image_id": 1, "caption": "A red cat."}, {"image_id": 2, "caption": "A cat."}, {"image_id": 2, "caption": "A cow."}],
+    "annotations": [
+        {"image_id": 1, "caption": "A cat."},
+        {"image_id": 1, "caption": "A red cat."},
+        {"image_id": 2, "caption": "A cat."},
+        {"image_id": 2, "caption": "A cow."},
+    ],
 }
 IDS = [{"image_id": 9, "captions": ["A cat.", "A red cat."]}, {"image_id": 7, "captions": ["A cat.", "A cow."]}]
-NAMES = [{"image": "x/000000000009.jpg", "captions": ["A cat.", "A red cat."]}, {"image": "b.jpg", "captions": ["A cat.", "A cow."]}]
+NAMES = [
+    {"image": "x/000000000009.jpg", "captions": ["A cat.", "A red cat."]},
+    {"image": "b.jpg", "captions": ["A cat.", "A cow."]},
+]
 
 
 @pytest.mark.parametrize("document", [KARPATHY, COCO, IDS, NAMES], ids=["karpathy", "coco", "ids", "names"])
@@ -47,8 +55,18 @@ def test_wrong_annotation_is_named_by_its_place(tmp_path):
 @pytest.mark.parametrize(
     "document",
     [
-        {"annotations": [{"image_id": 2, "caption": "['a dog', 'a pup']"}, {"image_id": "1", "caption": "a cat"}, {"image_id": 2.0, "caption": "dogs"}]},
-        [{"image_id": 2, "caption": "['a dog', 'a pup']"}, {"image": "1.jpg", "sentence": "a cat"}, {"captions": [{"raw": "dogs"}]}],
+        {
+            "annotations": [
+                {"image_id": 2, "caption": "['a dog', 'a pup']"},
+                {"image_id": "1", "caption": "a cat"},
+                {"image_id": 2.0, "caption": "dogs"},
+            ]
+        },
+        [
+            {"image_id": 2, "caption": "['a dog', 'a pup']"},
+            {"image": "1.jpg", "sentence": "a cat"},
+            {"captions": [{"raw": "dogs"}]},
+        ],
         ["a dog", "a pup", {"raw": "a cat"}, "dogs"],
     ],
 )

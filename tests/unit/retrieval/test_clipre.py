@@ -2,13 +2,13 @@
 
 import pytest
 import torch
-from tests.tiny_models import CAPTIONS
 
 from magic_cli.decoding.generate import generate
 from magic_cli.errors import SettingsError
 from magic_cli.image_features.viewers import Circumstances, Viewer, Viewers
 from magic_cli.models.work_counter import WorkCounter
 from magic_cli.retrieval.clipre import CaptionRetrieval
+from tests.tiny_models import CAPTIONS
 
 FACTS = {"family": "huggingface_clip", "files": {"model.safetensors": "ab"}}
 
@@ -16,11 +16,15 @@ FACTS = {"family": "huggingface_clip", "files": {"model.safetensors": "ab"}}
 @pytest.fixture
 def opened(clip, tmp_path):
     (tmp_path / "captions.txt").write_text("\n".join(CAPTIONS))
-    settings = CaptionRetrieval(captions="mine", captions_file=str(tmp_path / "captions.txt"), features="float32", folder=str(tmp_path / "index"))
+    settings = CaptionRetrieval(
+        captions="mine", captions_file=str(tmp_path / "captions.txt"), features="float32", folder=str(tmp_path / "index")
+    )
     method, viewers = settings.load(), Viewers(None, Circumstances(torch.device("cpu"), torch.float32, 1, None, WorkCounter()))
     viewers.list.append(Viewer(clip, FACTS, 0))
     facts = method.open(viewers)["captions"]
-    assert (facts["name"], facts["count"]) == ("mine", len(CAPTIONS)) and vars(settings).keys() == vars(CaptionRetrieval()).keys(), "settings hold no index"
+    assert (facts["name"], facts["count"]) == ("mine", len(CAPTIONS)) and vars(settings).keys() == vars(
+        CaptionRetrieval()
+    ).keys(), "settings hold no index"
     return method
 
 

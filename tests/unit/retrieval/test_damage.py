@@ -18,7 +18,10 @@ def index(rng, tmp_path):
 
 
 @pytest.mark.parametrize("check", [True, False])
-@pytest.mark.parametrize(("name", "size"), [("features-00000.bin", 0), ("features-00001.bin", 1), ("features-00001.bin", 392), ("features-00000.bin", 900)])
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [("features-00000.bin", 0), ("features-00001.bin", 1), ("features-00001.bin", 392), ("features-00000.bin", 900)],
+)
 def test_features_file_of_another_size_is_refused(index, name, size, check):
     with (index / name).open("r+b") as stream:
         stream.truncate(size)
@@ -65,20 +68,40 @@ def test_manifest_that_is_no_json_is_refused(content, index):
 
 
 def _is_refused(index, told):
-    with pytest.raises(MagicError, match=r"^index=.*index: its manifest.json is damaged.*; set another folder, or delete this one$") as caught:
+    with pytest.raises(
+        MagicError, match=r"^index=.*index: its manifest.json is damaged.*; set another folder, or delete this one$"
+    ) as caught:
         Features(index, "index")
     assert told in str(caught.value) and "\n" not in str(caught.value)
-    with pytest.raises(MagicError, match="its manifest.json is damaged"), FeatureWriter(index, "index", {"kind": "test"}, dtype="float16"):
+    with (
+        pytest.raises(MagicError, match="its manifest.json is damaged"),
+        FeatureWriter(index, "index", {"kind": "test"}, dtype="float16"),
+    ):
         pass
 
 
-@pytest.mark.parametrize("line", ["5", "[]", '"x"', "{}", '{"inputs": "1", "rows": 0, "dim": null, "failures": 0, "sizes": {"items.jsonl": 0, "failures.jsonl": 0}}'])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "5",
+        "[]",
+        '"x"',
+        "{}",
+        '{"inputs": "1", "rows": 0, "dim": null, "failures": 0, "sizes": {"items.jsonl": 0, "failures.jsonl": 0}}',
+    ],
+)
 def test_damaged_progress_of_a_build_is_refused(line, rng, tmp_path):
     store = FeatureWriter(tmp_path / "index", "index", {"kind": "test"}, dtype="float16")
     with store:
         store.add(rng.standard_normal((3, 4)), [{"id": "1"}] * 3, [], inputs=3)
     (tmp_path / "index" / "progress.jsonl").write_text(f"{line}\n")
-    with pytest.raises(MagicError, match="progress.jsonl( line 1)?: (is damaged|must be a JSON object, got [^;]*); delete .*index and start again"), store:
+    with (
+        pytest.raises(
+            MagicError,
+            match="progress.jsonl( line 1)?: (is damaged|must be a JSON object, got [^;]*); delete .*index and start again",
+        ),
+        store,
+    ):
         pass
 
 

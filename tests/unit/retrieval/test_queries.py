@@ -15,7 +15,12 @@ from magic_cli.retrieval.queries import load_queries, released_title
         ("lines.txt", "A  day out\r\nThe end"),
         ("lines.jsonl", '{"title": "A day out"}\n{"query": "The end"}\n'),
         ("lines.txt", '{"title": "A day out"}\n{"query": "The end"}\n'),
-        ("released.json", json.dumps({"evaluation_result": [{"prefix_text": "A day out <|endoftext|>"}, {"prefix_text": "The end <|endoftext|>"}]})),
+        (
+            "released.json",
+            json.dumps(
+                {"evaluation_result": [{"prefix_text": "A day out <|endoftext|>"}, {"prefix_text": "The end <|endoftext|>"}]}
+            ),
+        ),
         ("list.json", json.dumps(["A day out", {"prefix_text": "The end"}])),
     ],
 )
@@ -41,7 +46,7 @@ def test_words_come_before_files_and_ids_go_on(tmp_path):
         ("a.txt", "\tstory without title\n", "query 1 is empty"),
         ("a.json", '{"evaluation_result": 3}', "record 1: has no query"),
         ("a.jsonl", '{"titel": "x"}\n', "record 1: has no query"),
-        ("a.jsonl", '{"caption": "[\'a\', \'b\']"}\n', "record 1: caption must be one text, got 2 of them"),
+        ("a.jsonl", "{\"caption\": \"['a', 'b']\"}\n", "record 1: caption must be one text, got 2 of them"),
         ("a.jsonl", '{"id": [1], "query": "a"}\n', "record 1: id must be a text or a whole number"),
     ],
 )
@@ -52,7 +57,15 @@ def test_bad_queries_are_refused(name, text, message, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("title", "cut"), [("tip", "ip"), ("fire wood", "ire wood"), ("text", ""), ("The test", "The test"), ("a tent", "a tent"), ("do not end", "not end")]
+    ("title", "cut"),
+    [
+        ("tip", "ip"),
+        ("fire wood", "ire wood"),
+        ("text", ""),
+        ("The test", "The test"),
+        ("a tent", "a tent"),
+        ("do not end", "not end"),
+    ],
 )
 def test_released_strip_eats_letters_of_the_separator_at_the_front_only(title, cut):
     eaten = title.lstrip("<|endoftx>") if title != "text" else ""

@@ -118,7 +118,10 @@ def test_damaged_or_foreign_index_file_is_built_again(rng, tmp_path, capsys):
     open_search(features, settings, threads=1)
     file = tmp_path / "index" / "ivf-nlist4.faiss"
     whole = file.read_bytes()
-    for change, problem in ((lambda: file.write_bytes(whole[:-9]), "is damaged"), (lambda: forge(file), "belongs to other features")):
+    for change, problem in (
+        (lambda: file.write_bytes(whole[:-9]), "is damaged"),
+        (lambda: forge(file), "belongs to other features"),
+    ):
         change()
         capsys.readouterr()
         open_search(features, settings, threads=1)

@@ -38,7 +38,9 @@ def found(path):
 HARD, LINK, FOLDER = tarfile.LNKTYPE, tarfile.SYMTYPE, tarfile.DIRTYPE
 
 
-@pytest.mark.parametrize("options", [{"format": tarfile.USTAR_FORMAT}, {"format": tarfile.GNU_FORMAT}, {"format": tarfile.PAX_FORMAT}])
+@pytest.mark.parametrize(
+    "options", [{"format": tarfile.USTAR_FORMAT}, {"format": tarfile.GNU_FORMAT}, {"format": tarfile.PAX_FORMAT}]
+)
 def test_links_within_the_shard_are_read(options, tmp_path):
     members = [
         ("./early.jpg", HARD, "./b/dog.jpg"),
@@ -79,7 +81,14 @@ def test_links_within_the_shard_are_read(options, tmp_path):
     ],
 )
 def test_what_cannot_be_read_is_named_with_its_reason(member, fault, tmp_path):
-    others = [("cat.jpg", CAT), ("y.jpg", LINK, "x.jpg"), ("folder/notes.txt", b"-"), ("pipe", tarfile.FIFOTYPE, ""), ("to", LINK, "folder"), ("f.jpg", FOLDER, "")]
+    others = [
+        ("cat.jpg", CAT),
+        ("y.jpg", LINK, "x.jpg"),
+        ("folder/notes.txt", b"-"),
+        ("pipe", tarfile.FIFOTYPE, ""),
+        ("to", LINK, "folder"),
+        ("f.jpg", FOLDER, ""),
+    ]
     contents = found(shard(tmp_path / "s.tar", *others, member))
     assert contents[member[0]] == fault
     assert contents.keys() == {"cat.jpg", "y.jpg", member[0]}, "nothing but images, and what may hide some"
@@ -92,7 +101,14 @@ def test_chain_of_many_links_ends_in_a_word(tmp_path):
 
 
 def test_links_are_counted_and_listed_in_the_bank(tmp_path):
-    path = shard(tmp_path / "s.tar", ("cat.jpg", CAT), ("hard.jpg", HARD, "cat.jpg"), ("gone.jpg", LINK, "none"), ("._cat.jpg", CAT), (".cat.jpg", CAT))
+    path = shard(
+        tmp_path / "s.tar",
+        ("cat.jpg", CAT),
+        ("hard.jpg", HARD, "cat.jpg"),
+        ("gone.jpg", LINK, "none"),
+        ("._cat.jpg", CAT),
+        (".cat.jpg", CAT),
+    )
     bank = list_images([str(path)], limit=None)
     assert [image.id for image in bank.images] == ["s/cat.jpg", "s/hard.jpg", "s/gone.jpg"]
     assert bank.images[1].read_bytes() == CAT
@@ -123,7 +139,9 @@ def test_archives_one_behind_the_other_are_all_read(tmp_path):
     path.write_bytes(path.read_bytes() + bytes(512) + b"more that is no archive" * 50)
     with pytest.raises(MagicError, match="s.tar: is no whole tar file"):
         shard_images(path)
-    with pytest.raises(MagicError, match="of several archives one behind the other, two hold ./cat.jpg, so unpack each by itself"):
+    with pytest.raises(
+        MagicError, match="of several archives one behind the other, two hold ./cat.jpg, so unpack each by itself"
+    ):
         shard_images(joined(tmp_path, ("cat.jpg", CAT), ("./cat.jpg", DOG)))
 
 

@@ -70,7 +70,9 @@ def _build_and_die(folder, features, batches, point):
 def test_killed_build_goes_on_and_ends_byte_identical(batches, rng, tmp_path):
     features = rng.standard_normal((380, 5))
     write(tmp_path / "undisturbed", features)
-    child = multiprocessing.get_context("fork").Process(target=_build_and_die, args=(tmp_path / "killed", features, batches, "append_lines"))
+    child = multiprocessing.get_context("fork").Process(
+        target=_build_and_die, args=(tmp_path / "killed", features, batches, "append_lines")
+    )
     child.start()
     child.join()
     assert child.exitcode == -signal.SIGKILL
@@ -117,7 +119,9 @@ def test_finished_index_in_a_read_only_folder_is_used_and_nothing_else_is_built_
         with pytest.raises(MagicError, match=r"index: was built from something else \(kind test -> other\)"):
             write(folder / "index", np.eye(4), identity={"kind": "other"})
         settings = IndexSettings(kind="ivf", nlist=2)
-        with pytest.raises(MagicError, match=r"ivf-nlist2\.faiss: is to be built, and its folder cannot be written; set search\.kind=exact, or"):
+        with pytest.raises(
+            MagicError, match=r"ivf-nlist2\.faiss: is to be built, and its folder cannot be written; set search\.kind=exact, or"
+        ):
             open_search(Features(folder / "index", "index"), settings, threads=1)
 
     child = multiprocessing.get_context("fork").Process(target=use)
@@ -144,7 +148,12 @@ def test_failures_and_inputs_are_counted_and_survive(tmp_path):
             if attempt:
                 store.finish()
     manifest = json.loads((tmp_path / "index" / "manifest.json").read_text())
-    assert {name: manifest[name] for name in ("inputs", "rows", "failures", "dim")} == {"inputs": 6, "rows": 4, "failures": 2, "dim": 3}
+    assert {name: manifest[name] for name in ("inputs", "rows", "failures", "dim")} == {
+        "inputs": 6,
+        "rows": 4,
+        "failures": 2,
+        "dim": 3,
+    }
 
 
 def test_batches_without_features_leave_an_empty_index(tmp_path):

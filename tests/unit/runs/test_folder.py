@@ -33,7 +33,10 @@ def test_predictions_are_continued_when_a_run_is_opened_again(tmp_path):
 
 def test_files_that_loading_does_not_read_may_go(tmp_path):
     """An earlier start recorded them, too."""
-    read, notes = {"model.safetensors": "1", "tokenizer.json": "2"}, {"checkpoints/best/model.safetensors": "3", "report.json": "4"}
+    read, notes = (
+        {"model.safetensors": "1", "tokenizer.json": "2"},
+        {"checkpoints/best/model.safetensors": "3", "report.json": "4"},
+    )
     with open_run(tmp_path / "r") as run:
         run.use_models({"language_model": {"name": None, "files": {**read, **notes}}})
         run.add_predictions([{"id": "a", "caption": "x"}])
@@ -44,7 +47,7 @@ def test_files_that_loading_does_not_read_may_go(tmp_path):
         run.check_model_files({"language_model": {"tokenizer.json": "2"}})
 
 
-@pytest.mark.parametrize("tail", [b'{"id": "b", "cap', b'{"id": "b"}', "{\"id\": \"é".encode()[:-1], b"\0\0\0\0"])
+@pytest.mark.parametrize("tail", [b'{"id": "b", "cap', b'{"id": "b"}', '{"id": "é'.encode()[:-1], b"\0\0\0\0"])
 def test_unfinished_line_is_cut_off(tmp_path, tail):
     file = tmp_path / "predictions.jsonl"
     append_lines(file, [{"id": "a"}])
@@ -70,7 +73,10 @@ def test_repeated_id_is_named(tmp_path):
 def test_folder_of_other_settings_is_refused_with_the_difference(tmp_path):
     with open_run(tmp_path / "r"):
         pass
-    with pytest.raises(MagicError, match=r"other settings \(decoding.k 5 -> 6\)"), open_run(tmp_path / "r", {"decoding": {"k": 6}}):
+    with (
+        pytest.raises(MagicError, match=r"other settings \(decoding.k 5 -> 6\)"),
+        open_run(tmp_path / "r", {"decoding": {"k": 6}}),
+    ):
         pass
 
 

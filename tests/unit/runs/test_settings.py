@@ -4,10 +4,11 @@ import pytest
 from hydra import compose, initialize_config_dir
 
 from magic_cli.configuration import composing
+from magic_cli.configuration.composing import to_settings
+from magic_cli.configuration.files import find_config_dir
+from magic_cli.errors import SettingsError
 from magic_cli.interleaved.run_settings import INTERLEAVED_DATASETS
 from magic_cli.runs import choices
-from magic_cli.configuration.composing import to_settings
-from magic_cli.errors import SettingsError
 from magic_cli.runs.identity import settings_hash, settings_that_matter
 from magic_cli.runs.settings import CaptionSettings
 
@@ -15,7 +16,7 @@ from magic_cli.runs.settings import CaptionSettings
 def caption(*overrides, files=("a.jpg",)):
     composing.register()
     images = [] if any(o.startswith(("dataset=", "experiment=")) for o in overrides) else [f"dataset.paths=[{','.join(files)}]"]
-    with initialize_config_dir(str(composing.find_config_dir()), version_base="1.3"):
+    with initialize_config_dir(str(find_config_dir()), version_base="1.3"):
         return to_settings(compose("caption", [*images, *overrides]), CaptionSettings)
 
 
@@ -107,8 +108,14 @@ def test_logit_scale_is_refused_when_not_positive():
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["image_text_model=open_clip", "image_text_model.revision=v2"], "revision=v2: only models of the hub have revisions, not open_clip"),
-        (["image_text_model=clip_vit_b32", "image_text_model.pretrained=x"], "pretrained=x: only open_clip has it, not huggingface_clip"),
+        (
+            ["image_text_model=open_clip", "image_text_model.revision=v2"],
+            "revision=v2: only models of the hub have revisions, not open_clip",
+        ),
+        (
+            ["image_text_model=clip_vit_b32", "image_text_model.pretrained=x"],
+            "pretrained=x: only open_clip has it, not huggingface_clip",
+        ),
     ],
 )
 def test_setting_is_refused_when_the_family_has_no_use_for_it(overrides, message):
@@ -121,12 +128,15 @@ def test_experiment_keeps_the_paper_models_when_other_images_are_named():
     assert (s.language_model.name, s.image_text_model.name) == ("cambridgeltl/magic_mscoco", "openai/clip-vit-base-patch32")
 
 
-@pytest.mark.parametrize(("group", "classes"), [("decoding", choices.DECODING_METHODS), ("dataset", {**choices.DATASETS, **choices.STORY_DATASETS, **INTERLEAVED_DATASETS})])
+@pytest.mark.parametrize(
+    ("group", "classes"),
+    [("decoding", choices.DECODING_METHODS), ("dataset", {**choices.DATASETS, **choices.STORY_DATASETS, **INTERLEAVED_DATASETS})],
+)
 def test_defaults_agree_where_a_class_and_its_config_both_have_one(group, classes):
     import yaml
 
     compared = 0
-    for file in (composing.find_config_dir() / group).glob("*.yaml"):
+    for file in (find_config_dir() / group).glob("*.yaml"):
         values = yaml.safe_load(file.read_text())
         schema = next((entry for entry in values.pop("defaults") if "schema" in str(entry)), None)
         if schema is None:  # another option with other values

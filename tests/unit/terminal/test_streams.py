@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from tqdm import tqdm
 
-from magic_cli.terminal import streams as terminal
 from magic_cli.cli.main import main
+from magic_cli.terminal import streams as terminal
 
 UNSAFE = [*map(chr, (*range(9), 0x0B, 0x0C, *range(0x0E, 0x20), 0x7F, 0x80, 0x85, 0x9B, 0x9F)), *"\u061c\u200b\u200e\u200f\u2028\u2029\u202a\u202e\u2060\u2066\u2069\ufeff\u3164\u1160\U000e0041",
           "\udce9"]  # fmt: skip
@@ -77,7 +77,9 @@ def test_warnings_logs_and_tracebacks_forge_no_line():
         log = logging.Logger("library")
         log.addHandler(logging.StreamHandler())
         log.warning("cannot read %s", FORGED)
-        sys.stderr.write(warnings.formatwarning(FORGED, UserWarning, "a.py", 1, line="code"))  # as warnings.showwarning does; pytest has its own
+        sys.stderr.write(
+            warnings.formatwarning(FORGED, UserWarning, "a.py", 1, line="code")
+        )  # as warnings.showwarning does; pytest has its own
         try:
             raise ValueError(FORGED)
         except ValueError as error:
@@ -91,7 +93,10 @@ def test_progress_bar_is_drawn_as_it_was():
     with guarded() as streams:
         plain = io.StringIO()
         for file in (plain, sys.stderr):
-            with tqdm(total=2, file=file, desc="a", ncols=40, bar_format="{desc} {n}/{total}") as bar, tqdm(total=1, file=file, desc="b", bar_format="{desc} {n}") as inner:
+            with (
+                tqdm(total=2, file=file, desc="a", ncols=40, bar_format="{desc} {n}/{total}") as bar,
+                tqdm(total=1, file=file, desc="b", bar_format="{desc} {n}") as inner,
+            ):
                 bar.update(2)
                 inner.update(1)
         assert streams("stderr") == plain.getvalue() and "\x1b[A" in plain.getvalue()
@@ -129,7 +134,9 @@ def test_full_device_is_one_line(words, tmp_path):
     with open("/dev/full", "w") as full:
         answer = subprocess.run([*MAGIC, *words], stdout=full, stderr=subprocess.PIPE, text=True, cwd=ROOT)
     assert answer.returncode == 2
-    assert answer.stderr.count("\n") == 1 and answer.stderr.startswith("magic: standard output cannot be written (No space left on device)")
+    assert answer.stderr.count("\n") == 1 and answer.stderr.startswith(
+        "magic: standard output cannot be written (No space left on device)"
+    )
 
 
 def test_notes_that_cannot_be_written_change_no_status():
@@ -137,9 +144,14 @@ def test_notes_that_cannot_be_written_change_no_status():
         assert subprocess.run([*MAGIC, "captoin"], stdout=subprocess.PIPE, stderr=full, cwd=ROOT).returncode == 2
 
 
-@pytest.mark.parametrize(("closed", "words", "status"), [("2>&-", "captoin", 2), (">&-", "--help", 0), ("<&- >&- 2>&-", "table 9", 2), ("2>&-", "--version", 0)])
+@pytest.mark.parametrize(
+    ("closed", "words", "status"),
+    [("2>&-", "captoin", 2), (">&-", "--help", 0), ("<&- >&- 2>&-", "table 9", 2), ("2>&-", "--version", 0)],
+)
 def test_closed_streams_are_as_good_as_the_null_device(closed, words, status):
-    answer = subprocess.run(f"exec {sys.executable} -m magic_cli {words} {closed}", shell=True, capture_output=True, text=True, cwd=ROOT)
+    answer = subprocess.run(
+        f"exec {sys.executable} -m magic_cli {words} {closed}", shell=True, capture_output=True, text=True, cwd=ROOT
+    )
     assert answer.returncode == status and not answer.stderr
     assert answer.stdout.startswith("magic ") if words == "--version" else not answer.stdout
 
@@ -149,8 +161,14 @@ def test_working_folder_that_is_gone_is_one_line(words, tmp_path):
     gone = tmp_path / "gone"
     gone.mkdir()
     command = f"rmdir {gone}; exec {sys.executable} -m magic_cli {words}"
-    answer = subprocess.run(command, shell=True, capture_output=True, text=True, cwd=gone, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    answer = subprocess.run(
+        command, shell=True, capture_output=True, text=True, cwd=gone, env={**os.environ, "PYTHONPATH": str(ROOT)}
+    )
     if words == "--help":
         assert answer.returncode == 0 and answer.stdout.startswith("magic ") and not answer.stderr
     else:
-        assert answer.returncode == 2 and answer.stderr.count("\n") == 1 and "the working folder is not there any more" in answer.stderr
+        assert (
+            answer.returncode == 2
+            and answer.stderr.count("\n") == 1
+            and "the working folder is not there any more" in answer.stderr
+        )

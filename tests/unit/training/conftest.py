@@ -19,7 +19,9 @@ def make_model():
 
     def make() -> GPT2LMHeadModel:
         torch.manual_seed(0)
-        config = GPT2Config(vocab_size=12, n_positions=16, n_embd=8, n_layer=2, n_head=2, resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0)
+        config = GPT2Config(
+            vocab_size=12, n_positions=16, n_embd=8, n_layer=2, n_head=2, resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0
+        )
         return GPT2LMHeadModel(config)
 
     return make

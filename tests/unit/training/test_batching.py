@@ -32,7 +32,9 @@ def test_each_pass_sees_every_sample_once():
     dealt = plan(1000)  # 31.25 updates a pass
     seen = [i for update in range(125) for batch in dealt.micro_batches(update) for i in batch]
     assert Counter(seen) == dict.fromkeys(range(1000), 4)
-    assert Counter(i for update in range(31) for batch in plan(1000).micro_batches(update) for i in batch).most_common(1)[0][1] == 1
+    assert (
+        Counter(i for update in range(31) for batch in plan(1000).micro_batches(update) for i in batch).most_common(1)[0][1] == 1
+    )
 
 
 def test_an_update_is_the_same_however_one_comes_to_it():
@@ -52,7 +54,9 @@ def test_length_grouping_keeps_padding_under_a_tenth():
     lengths = caption_lengths(4000)
     for batch_size in (32, 128):
         parts = fewest_parts(lengths, batch_size, 1, seed=0)
-        assert padding(plan(batch_size=batch_size, parts=parts), 60) < 0.1 < 0.3 < padding(plan(batch_size=batch_size, parts=1), 60)
+        assert (
+            padding(plan(batch_size=batch_size, parts=parts), 60) < 0.1 < 0.3 < padding(plan(batch_size=batch_size, parts=1), 60)
+        )
         assert padding(plan(batch_size=batch_size, parts=parts // 2), 50) > 0.08
     assert fewest_parts([9] * 50, 32, 4, seed=0) == 4
 

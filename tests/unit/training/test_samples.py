@@ -46,7 +46,9 @@ def test_story_is_title_end_story_with_nothing_behind(tokenizer):
     assert cut.rows[0] == found.rows[0][:5]
 
 
-@pytest.mark.parametrize(("texts", "form", "part"), [(["A"], TextForm.caption, "more than one token"), (["no tab"], TextForm.story, "no tab")])
+@pytest.mark.parametrize(
+    ("texts", "form", "part"), [(["A"], TextForm.caption, "more than one token"), (["no tab"], TextForm.story, "no tab")]
+)
 def test_texts_that_teach_nothing_are_one_line(tokenizer, texts, form, part):
     with pytest.raises(MagicError, match=part):
         encode(texts, tokenizer, form=form, start_id=0, max_length=8)
@@ -57,8 +59,18 @@ def test_texts_that_teach_nothing_are_one_line(tokenizer, texts, form, part):
     [
         (300, {}, "300 training texts, 1 text to measure on: 3 updates of 128 texts, so each is seen 1.28 times", True),
         (1, {}, "1 training text, 1 text to measure on: 1 update of 128 texts, so each is seen 128 times", True),
-        (300, {"epochs": 50.0}, "300 training texts, 1 text to measure on: 118 updates of 128 texts, so each is seen 50.3 times", False),
-        (300, {"steps": 3}, "300 training texts, 1 text to measure on: 3 updates of 128 texts, so each is seen 1.28 times", False),
+        (
+            300,
+            {"epochs": 50.0},
+            "300 training texts, 1 text to measure on: 118 updates of 128 texts, so each is seen 50.3 times",
+            False,
+        ),
+        (
+            300,
+            {"steps": 3},
+            "300 training texts, 1 text to measure on: 3 updates of 128 texts, so each is seen 1.28 times",
+            False,
+        ),
     ],
 )
 def test_plan_says_how_few_updates_few_texts_make(texts, options, plan, is_warned):

@@ -12,14 +12,18 @@ LENGTHS = torch.tensor([5, 1, 3, 2])  # padded to 6; one text has no pair
 def hidden_states():
     """Random states with a common part, so that cosines lie on both sides of every margin."""
     generator = torch.Generator().manual_seed(3)
-    return torch.randn(4, 6, 7, generator=generator, dtype=torch.float64) + torch.randn(7, generator=generator, dtype=torch.float64)
+    return torch.randn(4, 6, 7, generator=generator, dtype=torch.float64) + torch.randn(
+        7, generator=generator, dtype=torch.float64
+    )
 
 
 @pytest.mark.parametrize("per_sequence", [False, True])
 @pytest.mark.parametrize("margin", [0.2, 0.5, 1.0])
 def test_contrastive_loss_equals_the_twin_when_padded(margin, per_sequence):
     hidden = hidden_states()
-    fast = contrastive_loss(hidden, LENGTHS, margin=margin, per_sequence=per_sequence) / count_units(LENGTHS, per_sequence=per_sequence)
+    fast = contrastive_loss(hidden, LENGTHS, margin=margin, per_sequence=per_sequence) / count_units(
+        LENGTHS, per_sequence=per_sequence
+    )
     assert float(fast) == pytest.approx(slow.contrastive(hidden.tolist(), LENGTHS.tolist(), margin, per_sequence), abs=1e-6)
     assert fast > 0
 
@@ -27,10 +31,20 @@ def test_contrastive_loss_equals_the_twin_when_padded(margin, per_sequence):
 @pytest.mark.parametrize("per_sequence", [False, True])
 def test_gradient_equals_differences_of_the_twin(per_sequence):
     hidden = hidden_states().requires_grad_()
-    loss = contrastive_loss(hidden, LENGTHS, margin=0.5, per_sequence=per_sequence) / count_units(LENGTHS, per_sequence=per_sequence)
+    loss = contrastive_loss(hidden, LENGTHS, margin=0.5, per_sequence=per_sequence) / count_units(
+        LENGTHS, per_sequence=per_sequence
+    )
     loss.backward()
     step = 1e-5
-    for place in [(0, 0, 0), (0, 4, 6), (2, 1, 3), (3, 1, 0), (1, 0, 2), (0, 5, 1), (2, 3, 2)]:  # the last three: no pair, padding
+    for place in [
+        (0, 0, 0),
+        (0, 4, 6),
+        (2, 1, 3),
+        (3, 1, 0),
+        (1, 0, 2),
+        (0, 5, 1),
+        (2, 3, 2),
+    ]:  # the last three: no pair, padding
         values = []
         for sign in (1, -1):
             moved = hidden.detach().clone()

@@ -26,7 +26,9 @@ def plain_gradients(make_model, rows, *, margin=0.5, per_sequence=False):
     width = max(map(len, rows)) - 1
     padded = torch.tensor([row[:-1] + [0] * (width - len(row) + 1) for row in rows])
     out = model(padded, output_hidden_states=True)
-    likelihood = torch.cat([torch.log_softmax(out.logits[i, : len(row) - 1], -1)[range(len(row) - 1), row[1:]] for i, row in enumerate(rows)])
+    likelihood = torch.cat(
+        [torch.log_softmax(out.logits[i, : len(row) - 1], -1)[range(len(row) - 1), row[1:]] for i, row in enumerate(rows)]
+    )
     pairs = []
     for i, row in enumerate(rows):
         unit = torch.nn.functional.normalize(out.hidden_states[-1][i, : len(row) - 1], dim=-1)
@@ -65,7 +67,9 @@ def test_released_averaging_weighs_micro_batches_alike(make_model, make_settings
     cut = [rows[2:3], rows[4:5]]  # six targets and two
     assert not torch.equal(updated(make_model, released, cut).lm_head.weight, updated(make_model, weighted, cut).lm_head.weight)
     equal = [rows[1:2], rows[4:5]]  # two targets each
-    for one, other in zip(updated(make_model, released, equal).parameters(), updated(make_model, weighted, equal).parameters(), strict=True):
+    for one, other in zip(
+        updated(make_model, released, equal).parameters(), updated(make_model, weighted, equal).parameters(), strict=True
+    ):
         assert torch.allclose(one, other, atol=1e-7)
 
 

@@ -19,8 +19,8 @@ from pathlib import Path
 import numpy as np
 
 from magic_cli.files import hold
-from magic_cli.metrics.java.runtime import JavaFailed
 from magic_cli.metrics.java.process import num_kills
+from magic_cli.metrics.java.runtime import JavaFailed
 from magic_cli.metrics.java.spice.counts import COUNTS_SHAPE
 
 log = logging.getLogger(__name__)

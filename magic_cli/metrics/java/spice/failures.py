@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from magic_cli.metrics.java.runtime import JavaFailed
 from magic_cli.metrics.java.process import most_telling_line
+from magic_cli.metrics.java.runtime import JavaFailed
 from magic_cli.metrics.java.spice.cache import CacheUnusable, SpiceCache
 
 _CACHE_WORDS = ("lmdbjni", "org.nustaq", "LmdbTupleDB")

@@ -11,13 +11,13 @@ import time
 from pathlib import Path
 
 import pytest
-from tests.unit.metrics.java_fakes import children_of, is_running, make_java, wait_for_child, wait_until
 
 import magic_cli
+from magic_cli.metrics.base import MetricUnavailable
 from magic_cli.metrics.java import runtime as java
 from magic_cli.metrics.java import search as java_search
-from magic_cli.metrics.base import MetricUnavailable
 from magic_cli.metrics.java.runtime import JavaFailed, JavaProcess, JavaProgram, find_java, kill_all, run_java
+from tests.unit.metrics.java_fakes import children_of, is_running, make_java, wait_for_child, wait_until
 
 ROOT = Path(magic_cli.__file__).parent.parent
 TOKENIZER = java.tool_file("tokenizer/stanford-corenlp-3.4.1.jar")

@@ -5,11 +5,11 @@ from collections import OrderedDict
 
 import pytest
 import torch
-from tests.tiny_models import CAPTIONS
 from transformers.activations import NewGELUActivation, QuickGELUActivation
 
 from magic_cli.models.fast import lean_modules
 from magic_cli.models.fast.lean_modules import PackedLinear, QuickGelu, make_lean, packed, unpack_products
+from tests.tiny_models import CAPTIONS
 
 
 @pytest.mark.parametrize("keep", [True, False])

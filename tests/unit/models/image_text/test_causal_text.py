@@ -5,8 +5,6 @@ import shutil
 
 import pytest
 import torch
-from tests.tiny_models import CAPTIONS, clip_config, randomise
-from tests.unit.models.growing import GROWING, largest_difference
 from transformers import CLIPModel
 
 from magic_cli.models.fast import tree_attention
@@ -17,6 +15,8 @@ from magic_cli.models.image_text.image_text_model import PlainTexts, pad_tokens
 from magic_cli.models.loading import load_image_text_model
 from magic_cli.models.settings import Family, ImageTextModelSettings
 from magic_cli.models.work_counter import WorkCounter
+from tests.tiny_models import CAPTIONS, clip_config, randomise
+from tests.unit.models.growing import GROWING, largest_difference
 
 CLOSE = 1e-5
 
@@ -60,7 +60,10 @@ def test_features_equal_own_encoder_when_candidates_are_many(clip, session):
     rng, pieces = random.Random(1), ["", "a", "sk", " the", " dog", ".", "ing", "é", " frisbees", " 's"]
     rows = ["A", "Two"]
     for step in range(8):
-        texts = [[row + rng.choice(pieces[:limit]) + rng.choice(pieces[:limit]) for _ in range(40)] for row, limit in zip(rows, (3, 10), strict=True)]
+        texts = [
+            [row + rng.choice(pieces[:limit]) + rng.choice(pieces[:limit]) for _ in range(40)]
+            for row, limit in zip(rows, (3, 10), strict=True)
+        ]
         assert largest_difference(clip, session, texts) <= CLOSE, step
         rows = [rng.choice(candidates) for candidates in texts]
 
@@ -134,12 +137,16 @@ def test_tokens_end_at_first_end_token_when_cut():
     assert cut_at_end([1, 2], end_id=2) == [1, 2]
 
 
-def test_tokenizer_that_puts_no_end_token_is_refused_when_the_model_is_loaded(tiny_clip_folder, tiny_language_model_folder, tmp_path):
+def test_tokenizer_that_puts_no_end_token_is_refused_when_the_model_is_loaded(
+    tiny_clip_folder, tiny_language_model_folder, tmp_path
+):
     folder = shutil.copytree(tiny_clip_folder, tmp_path / "clip", ignore=shutil.ignore_patterns("tokenizer*"))
     for file in tiny_language_model_folder.glob("tokenizer*"):
         shutil.copy(file, folder)
     settings = ImageTextModelSettings(path=str(folder), family=Family.huggingface_clip)
-    with pytest.raises(ModelFault, match="clip: its tokenizer ends no text with the end token, whose id is 0; give it its own tokenizer"):
+    with pytest.raises(
+        ModelFault, match="clip: its tokenizer ends no text with the end token, whose id is 0; give it its own tokenizer"
+    ):
         load_image_text_model(settings, device=torch.device("cpu"), dtype=torch.float32, work=WorkCounter())
 
 

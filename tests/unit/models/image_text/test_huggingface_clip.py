@@ -5,16 +5,16 @@ import shutil
 
 import pytest
 import torch
-from tests.unit.models.growing import GROWING, largest_difference
 from transformers import AutoTokenizer, CLIPModel
 
-from magic_cli.models.settings import Family, ImageTextModelSettings
-from magic_cli.models.image_text.causal_text import IncrementalTexts
 from magic_cli.models.faults import ModelFault
+from magic_cli.models.image_text.causal_text import IncrementalTexts
 from magic_cli.models.image_text.huggingface_clip import load_huggingface
 from magic_cli.models.loading import load_image_text_model
+from magic_cli.models.settings import Family, ImageTextModelSettings
 from magic_cli.models.work_counter import WorkCounter
 from tests.model_folders import copy_with, remove_tokenizer, with_nan, with_prefix, without
+from tests.unit.models.growing import GROWING, largest_difference
 
 CPU = torch.device("cpu")
 
@@ -83,7 +83,11 @@ def test_tower_is_picked_up_when_weights_are_bfloat16(tiny_clip_folder, clip, im
 @pytest.mark.parametrize(
     ("change", "topic", "text"),
     [
-        (without("text_model."), "weights", "52 of the 94 weights of CLIPModel are not in its files: text_model.embeddings.token_embedding.weight"),
+        (
+            without("text_model."),
+            "weights",
+            "52 of the 94 weights of CLIPModel are not in its files: text_model.embeddings.token_embedding.weight",
+        ),
         (without("logit_scale"), "weights", "1 of the 94 weights of CLIPModel are not in its files: logit_scale"),
         (with_prefix("teacher."), "weights", "94 of the 94"),
         (with_nan("visual_projection.weight"), "numbers", "NaN or infinity in visual_projection.weight"),
@@ -98,13 +102,20 @@ def test_folder_with_other_weights_is_refused(tiny_clip_folder, tmp_path, change
 
 
 def test_known_prefix_is_taken_off_and_the_rest_is_told(clip, tiny_clip_folder, tmp_path, capsys):
-    folder = copy_with(tiny_clip_folder, tmp_path / "clip", lambda weights: with_prefix("module.")(weights) | {"loss.w": torch.ones(1)})
-    model, facts = load_image_text_model(ImageTextModelSettings(path=str(folder)), device=CPU, dtype=torch.float32, work=WorkCounter())
+    folder = copy_with(
+        tiny_clip_folder, tmp_path / "clip", lambda weights: with_prefix("module.")(weights) | {"loss.w": torch.ones(1)}
+    )
+    model, facts = load_image_text_model(
+        ImageTextModelSettings(path=str(folder)), device=CPU, dtype=torch.float32, work=WorkCounter()
+    )
     wanted = CLIPModel.from_pretrained(tiny_clip_folder).state_dict()
     assert all(torch.equal(weight, wanted[name]) for name, weight in model.model.state_dict().items())
     assert torch.allclose(model.encode_texts(["two men"]), clip.encode_texts(["two men"]), atol=1e-5)
     assert (facts["stripped_prefix"], facts["left_over_weights"]) == ("module.", ["loss.w"])
-    assert [line.rpartition(": ")[2] for line in capsys.readouterr().err.splitlines()] == ["'module.' was taken off the names of its weights", "loss.w"]
+    assert [line.rpartition(": ")[2] for line in capsys.readouterr().err.splitlines()] == [
+        "'module.' was taken off the names of its weights",
+        "loss.w",
+    ]
 
 
 def test_old_position_ids_are_no_news(tiny_clip_folder, tmp_path):
@@ -115,7 +126,10 @@ def test_old_position_ids_are_no_news(tiny_clip_folder, tmp_path):
 def test_folder_without_tokenizer_or_of_another_family_is_refused(tiny_clip_folder, tiny_language_model_folder, tmp_path):
     folder = shutil.copytree(tiny_clip_folder, tmp_path / "clip")
     settings = ImageTextModelSettings(path=str(folder), family=Family.siglip)
-    with pytest.raises(ModelFault, match=r"^image_text_model.path=.*/clip: its config.json says model_type 'clip', and 'siglip' is needed; set .*family=huggingface_clip"):
+    with pytest.raises(
+        ModelFault,
+        match=r"^image_text_model.path=.*/clip: its config.json says model_type 'clip', and 'siglip' is needed; set .*family=huggingface_clip",
+    ):
         load_image_text_model(settings, device=CPU, dtype=torch.float32, work=WorkCounter())
     with pytest.raises(ModelFault, match="model_type 'gpt2', and 'clip' is needed; name a model of clip or siglip"):
         load(tiny_language_model_folder)
@@ -129,7 +143,9 @@ def test_tokens_beyond_the_embeddings_are_refused(tiny_clip_folder, tmp_path):
     tokenizer = AutoTokenizer.from_pretrained(folder)
     tokenizer.add_tokens(["<photo>"])
     tokenizer.save_pretrained(folder)
-    with pytest.raises(ModelFault, match=f"the model has {len(tokenizer) - 1} embeddings, and none for its tokenizer's '<photo>'"):
+    with pytest.raises(
+        ModelFault, match=f"the model has {len(tokenizer) - 1} embeddings, and none for its tokenizer's '<photo>'"
+    ):
         load(folder)
 
 

@@ -3,15 +3,15 @@
 import pytest
 import torch
 from safetensors.torch import save_file
-from tests.tiny_models import randomise
-from tests.unit.models.growing import GROWING, largest_difference
 
 from magic_cli.errors import MagicError
-from magic_cli.models.image_text.causal_text import IncrementalTexts
 from magic_cli.models.faults import ModelFault
+from magic_cli.models.image_text.causal_text import IncrementalTexts
 from magic_cli.models.image_text.openai_clip import import_clip, load_openai_clip, weights_file
 from magic_cli.models.work_counter import WorkCounter
 from tests.model_folders import with_nan, with_prefix, without, write_weights
+from tests.tiny_models import randomise
+from tests.unit.models.growing import GROWING, largest_difference
 
 CPU = torch.device("cpu")
 TEXTS = ["A dog runs.", "", "two men", "word " * 90, "a dog<|endoftext|> x"]
@@ -134,7 +134,10 @@ def changed(file, folder, change):
     ("change", "text"),
     [
         (without("transformer.resblocks.0."), "transformer.resblocks.0.ln_1.weight"),
-        (without("transformer.resblocks.1.mlp.c_fc"), "2 of its weights are not in its files: transformer.resblocks.1.mlp.c_fc.weight"),
+        (
+            without("transformer.resblocks.1.mlp.c_fc"),
+            "2 of its weights are not in its files: transformer.resblocks.1.mlp.c_fc.weight",
+        ),
         (without("text_projection"), "text_projection"),
         (without("visual.ln_post"), "visual.ln_post.weight"),
         (with_prefix("image_text."), "token_embedding.weight"),
@@ -159,4 +162,7 @@ def test_known_prefix_is_taken_off_and_other_weights_are_left_over(model, file, 
 def test_checkpoint_with_the_state_dict_inside_is_read(model, original, tmp_path):
     torch.save({"epoch": 3, "state_dict": with_prefix("module.")(original.state_dict())}, tmp_path / "epoch_3.pt")
     other = load_openai_clip(tmp_path / "epoch_3.pt", device=CPU, dtype=torch.float32, work=WorkCounter())
-    assert torch.allclose(other.encode_texts(TEXTS), model.encode_texts(TEXTS), atol=1e-5) and other.fit.stripped == "state_dict.module."
+    assert (
+        torch.allclose(other.encode_texts(TEXTS), model.encode_texts(TEXTS), atol=1e-5)
+        and other.fit.stripped == "state_dict.module."
+    )

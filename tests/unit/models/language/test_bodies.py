@@ -20,19 +20,32 @@ from transformers import (
     XLNetLMHeadModel,
 )
 
-from magic_cli.models.settings import LanguageModelSettings
+from magic_cli.models.faults import ModelFault
 from magic_cli.models.language import bodies
 from magic_cli.models.language.bodies import WholeModel, causal_faults, find_body, takes_positions
-from magic_cli.models.faults import ModelFault
-from magic_cli.models.loading import load_language_model
 from magic_cli.models.language.network import Network
 from magic_cli.models.language.probe import choose_look_ahead
-from magic_cli.training.objective import Objective
+from magic_cli.models.loading import load_language_model
+from magic_cli.models.settings import LanguageModelSettings
 from magic_cli.models.work_counter import WorkCounter
+from magic_cli.training.objective import Objective
 from tests.tiny_models import randomise
 
-SMALL = {"vocab_size": 99, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64, "max_position_embeddings": 64}
-LLAMA4 = {"intermediate_size_mlp": 64, "num_key_value_heads": 4, "head_dim": 8, "num_local_experts": 2, "interleave_moe_layer_step": 1}
+SMALL = {
+    "vocab_size": 99,
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "intermediate_size": 64,
+    "max_position_embeddings": 64,
+}
+LLAMA4 = {
+    "intermediate_size_mlp": 64,
+    "num_key_value_heads": 4,
+    "head_dim": 8,
+    "num_local_experts": 2,
+    "interleave_moe_layer_step": 1,
+}
 BART = {"vocab_size": 99, "d_model": 32, "decoder_layers": 2, "decoder_attention_heads": 4, "decoder_ffn_dim": 64}
 
 CAUSAL = {
@@ -102,7 +115,10 @@ def test_training_takes_the_same_body():
     ("model", "line"),
     [
         (lambda: BertForMaskedLM(BertConfig(**SMALL | {"vocab_size": 402})), "BertLMHeadModel is not causal: .*is_decoder"),
-        (lambda: T5ForConditionalGeneration(T5Config(vocab_size=402, d_model=32, d_kv=8, d_ff=64, num_layers=1, num_heads=4)), "model_type 't5', of which there is no causal"),
+        (
+            lambda: T5ForConditionalGeneration(T5Config(vocab_size=402, d_model=32, d_kv=8, d_ff=64, num_layers=1, num_heads=4)),
+            "model_type 't5', of which there is no causal",
+        ),
     ],
 )
 def test_folder_of_another_kind_is_one_line(network_and_tokenizer, tmp_path, model, line):

@@ -2,13 +2,13 @@
 
 import pytest
 import torch
-from tests.tiny_models import randomise
 from transformers import AutoModelForCausalLM, GPTNeoXConfig, LlamaConfig, MambaConfig, Qwen2Config
 
 from magic_cli.errors import MagicError
 from magic_cli.models.language.context import logits_on_context, read_context
 from magic_cli.models.language.network import Network
 from magic_cli.models.work_counter import WorkCounter
+from tests.tiny_models import randomise
 
 SIZES = {"vocab_size": 60, "hidden_size": 32, "num_hidden_layers": 2}
 HEADS = {"num_attention_heads": 4, "intermediate_size": 48, "max_position_embeddings": 32}

@@ -8,10 +8,10 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from magic_cli.errors import MagicError
-from magic_cli.models.settings import LanguageModelSettings
-from magic_cli.models.language import gguf_files
 from magic_cli.models.faults import ModelFault
+from magic_cli.models.language import gguf_files
 from magic_cli.models.loading import load_language_model, read_causal_model
+from magic_cli.models.settings import LanguageModelSettings
 from magic_cli.models.work_counter import WorkCounter
 from tests import tiny_models
 
@@ -105,7 +105,9 @@ def test_weights_and_tokenizer_come_back_and_a_saved_copy_is_plain(network, file
 
 
 def test_model_of_a_file_decodes_by_the_tree_and_its_file_is_recorded(file):
-    model, facts = load_language_model(settings(path=str(file)), device=torch.device("cpu"), dtype=torch.float32, work=WorkCounter())
+    model, facts = load_language_model(
+        settings(path=str(file)), device=torch.device("cpu"), dtype=torch.float32, work=WorkCounter()
+    )
     assert model.prepare(decoding_len=16, num_candidates=5, look_ahead="auto") == "tree"
     assert list(facts["files"]) == ["tiny model.gguf"] and len(facts["files"]["tiny model.gguf"]) == 64
 
@@ -137,7 +139,9 @@ def test_file_without_a_layer_s_weights_is_refused_by_name(file, network, tmp_pa
     stored = file.read_bytes()
     assert stored.count(b"blk.1.ffn_up.weight") == 1
     (tmp_path / "less.gguf").write_bytes(stored.replace(b"blk.1.ffn_up.weight", b"blk.9.ffn_up.weight"))
-    with pytest.raises(ModelFault, match=r"language_model.path=.*less.gguf: 1 of the .* not in its files: model.layers.1.mlp.up_proj.weight"):
+    with pytest.raises(
+        ModelFault, match=r"language_model.path=.*less.gguf: 1 of the .* not in its files: model.layers.1.mlp.up_proj.weight"
+    ):
         read_causal_model(settings(path=str(tmp_path / "less.gguf")), dtype=torch.float32)
     read_causal_model(settings(path=str(file)), dtype=torch.float32)
     assert capsys.readouterr().err == ""

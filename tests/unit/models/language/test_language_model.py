@@ -1,12 +1,12 @@
 """The language model's tokenizer side: start token, prompts, decoding and its clean-up."""
 
 import pytest
-from tests.tiny_models import CAPTIONS, START, build_language_tokenizer
 from transformers import PreTrainedTokenizerFast
 
 from magic_cli.errors import MagicError
 from magic_cli.models.language.language_model import HuggingFaceLanguageModel
 from magic_cli.models.language.tokens import clean_up_spaces
+from tests.tiny_models import CAPTIONS, START, build_language_tokenizer
 
 
 @pytest.fixture

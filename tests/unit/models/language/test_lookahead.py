@@ -7,12 +7,12 @@ plain forward pass gives them; a way that is silently wrong is the fault these t
 import pytest
 import torch
 import transformers
-from tests.tiny_models import build_language_tokenizer, randomise
 
-from tests.decoding import Guidance, generate
 from magic_cli.decoding.magic import ContrastiveSearch
 from magic_cli.errors import MagicError
 from magic_cli.models.language.language_model import HuggingFaceLanguageModel
+from tests.decoding import generate
+from tests.tiny_models import build_language_tokenizer, randomise
 
 LENGTH, NUM_CANDIDATES, WINDOW = 22, 4, 7
 VOCAB = 402
@@ -247,7 +247,9 @@ def test_neighbours_change_no_token_when_a_rotary_embedding_switches_within_the_
 def test_rotary_embedding_is_no_reason_to_recompute_when_the_run_stays_below_its_switch(build):
     model = build("phi3_longrope_switching_within_run")
     assert model.prepare(decoding_len=10, num_candidates=NUM_CANDIDATES) == "tree"
-    with pytest.raises(MagicError, match="^language_model.look_ahead=tree does not work with .*depends on how many follow.*use auto$"):
+    with pytest.raises(
+        MagicError, match="^language_model.look_ahead=tree does not work with .*depends on how many follow.*use auto$"
+    ):
         model.prepare(decoding_len=11, num_candidates=NUM_CANDIDATES, look_ahead="tree")
 
 
@@ -263,7 +265,9 @@ def test_positions_that_are_no_tokens_do_not_count(tokenizer):
 def test_model_that_cannot_read_as_many_tokens_as_it_says_is_one_line(build):
     model = build("gpt2")
     model.network.model.config.n_positions = 1000
-    with pytest.raises(MagicError, match=r"^language_model: the model cannot read 900 tokens \(.*\); lower decoding.decoding_len") as refused:
+    with pytest.raises(
+        MagicError, match=r"^language_model: the model cannot read 900 tokens \(.*\); lower decoding.decoding_len"
+    ) as refused:
         model.prepare(decoding_len=900, num_candidates=4)
     assert "\n" not in str(refused.value)
 

@@ -1,10 +1,10 @@
 """Which tokens end a text, and which stand in none."""
 
 import pytest
-from tests.tiny_models import END, PAD, START, build_language_tokenizer
 from transformers import GenerationConfig, GPT2Config, LlavaConfig
 
 from magic_cli.models.language.tokens import Tokens, most_positions
+from tests.tiny_models import END, PAD, START, build_language_tokenizer
 
 
 @pytest.fixture
@@ -31,7 +31,12 @@ def test_every_token_ends_a_text_that_tokenizer_or_configs_call_an_end(tokenizer
     eot, turn, im_end = tokenizer.convert_tokens_to_ids(["<|eot_id|>", "<end_of_turn>", "<|im_end|>"])
     assert ends(tokenizer) == {END}
     assert ends(tokenizer, config=eot) == {END, "<|eot_id|>"}
-    assert ends(tokenizer, config=[0, eot], generation=[turn, im_end], copied=True) == {END, "<|eot_id|>", "<end_of_turn>", "<|im_end|>"}
+    assert ends(tokenizer, config=[0, eot], generation=[turn, im_end], copied=True) == {
+        END,
+        "<|eot_id|>",
+        "<end_of_turn>",
+        "<|im_end|>",
+    }
     assert PAD not in ends(tokenizer, config=0) and PAD in ends(tokenizer, config=[0, tokenizer.pad_token_id])
 
 
@@ -57,7 +62,9 @@ def test_special_tokens_stand_in_no_text_whatever_the_tokenizer_calls_them(token
     tokens = tokens_of(tokenizer, config=tokenizer.convert_tokens_to_ids("<end_of_turn>"))
     special = [START, PAD, END, "<|eot_id|>", "<|im_end|>", "<end_of_turn>"]
     ids = tokenizer.encode("A man" + "".join(special) + " riding a snowboarder")
-    assert set(tokenizer.convert_tokens_to_ids(special)) < set(ids) and tokens.special_ids == set(tokenizer.convert_tokens_to_ids(special))
+    assert set(tokenizer.convert_tokens_to_ids(special)) < set(ids) and tokens.special_ids == set(
+        tokenizer.convert_tokens_to_ids(special)
+    )
     assert tokens.decode([ids, []]) == ["A man riding a snowboarder", ""]
     assert "".join(tokens.token_texts(ids)) == tokenizer.decode(ids)
 
