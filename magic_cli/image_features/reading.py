@@ -272,7 +272,7 @@ def _begin_worker(number: int) -> None:
     os.nice(_NICENESS)
     quiet_pillow()
     _release_files()
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=end_with_parent, daemon=True).start()
 
 
 def _release_files() -> None:
@@ -286,7 +286,7 @@ def _release_files() -> None:
             os.close(number)
 
 
-def _end_with_parent() -> None:
-    """At once, whatever the main thread is doing; DataLoader's own watchdog takes seconds and waits for full pipes."""
+def end_with_parent() -> None:
+    """Wait for the parent process to end, then end this one: at once, whatever the main thread is doing; DataLoader's own watchdog takes seconds and waits for full pipes."""
     multiprocessing.connection.wait([multiprocessing.parent_process().sentinel])
     os._exit(1)

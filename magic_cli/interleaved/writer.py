@@ -14,10 +14,11 @@ from magic_cli.image_features.reading import Look, ReadImage
 from magic_cli.interleaved.pictures import picture_name, remove_others, save_picture
 from magic_cli.interleaved.prompts import Piece, step_prompt
 from magic_cli.interleaved.run_settings import ForceImage, History
+from magic_cli.runs.batches import Batch, BatchResult, BatchWriter, Outcome
 from magic_cli.runs.choices import method_name
 from magic_cli.runs.decoder import item_seed
 from magic_cli.runs.kinds import Unwritable
-from magic_cli.runs.writer import Outcome, Writer
+from magic_cli.runs.writer import Writer
 from magic_cli.terminal.wording import counted
 
 if TYPE_CHECKING:
@@ -46,23 +47,13 @@ class _Story:
     fault: Unwritable | None = None
 
 
-class InterleavedWriter(Writer):
-    """Writes texts and images; what belongs to reading, failing and going on is ``Writer``'s."""
+class InterleavedBatchWriter(BatchWriter):
+    """Writes texts and images; what belongs to reading and failing is ``BatchWriter``'s."""
 
-    def write(self, items: Sequence[InterleavedItem]) -> None:
-        self.run.add_failures([{"id": item, "reason": reason} for item, reason in self.settings.dataset.left_out()])
-        super().write(items)
-        records = [*self.run.predictions.values(), *self.run.dropped().values()]
-        remove_others(self.run.path, [step["image"] for record in records for step in record["steps"] if step["image"]])
-
-    def _load(self, first: InterleavedItem) -> None:
+    def load(self, first: InterleavedItem) -> dict[str, Any]:
         import torch
 
-        from magic_cli.decoding.request import Options
-        from magic_cli.interleaved.answers import Answering, Drawn
         from magic_cli.interleaved.loading import load_interleaved_model
-        from magic_cli.interleaved.viewing import Viewer
-        from magic_cli.models.fast.compiling import require_compiler
         from magic_cli.models.loading import load_image_text_model, resolve_device
 
         settings = self.settings
@@ -75,8 +66,18 @@ class InterleavedWriter(Writer):
             scorer, models["image_text_model"] = load_image_text_model(
                 settings.image_text_model, device=device, dtype=dtype, work=self.work
             )
-        self.run.use_models(models)
-        self.run.record(device=str(device), threads=torch.get_num_threads())
+        self._scorer, self._device = scorer, device
+        return models
+
+    def prepare(self) -> dict[str, Any]:
+        import torch
+
+        from magic_cli.decoding.request import Options
+        from magic_cli.interleaved.answers import Answering, Drawn
+        from magic_cli.interleaved.viewing import Viewer
+        from magic_cli.models.fast.compiling import require_compiler
+
+        settings, device = self.settings, self._device
         language_model = self.model.language_model
         if settings.run.compile:
             require_compiler(device)
@@ -93,16 +94,16 @@ class InterleavedWriter(Writer):
             num_candidates=settings.decoding.num_candidates,
             look_ahead=settings.interleaved_model.language_model.look_ahead.value,
         )
-        self.run.record(look_ahead=way)
         rules, stop = settings.rules.build(language_model)
         lazy = device.type == "cpu" and not settings.run.trace if settings.run.lazy is None else settings.run.lazy
         options = Options(rules=rules, lazy=lazy, settle_ties=settings.run.dtype.value == "float32")
         self.answering = Answering(self.model, settings.decoding, options, stop, settings.force_image)
         self.how = Drawn(settings.guidance, settings.steps, settings.scheduler)
-        self.viewer = Viewer(self.model, scorer, self.work)
+        self.viewer = Viewer(self.model, self._scorer, self.work)
         self.reader = replace(self.reader, looks=(Look(self.viewer.prepare),))
+        return {"device": str(device), "threads": torch.get_num_threads(), "look_ahead": way}
 
-    def _judge(self, item: InterleavedItem, images: Sequence[ReadImage | UnreadableImage]) -> Outcome | list[ReadImage]:
+    def judge(self, item: InterleavedItem, images: Sequence[ReadImage | UnreadableImage]) -> Outcome | list[ReadImage]:
         """All images of an item, or why it cannot be written: the first that cannot be read."""
         try:
             self.task.refuse_unknown_past(item)
@@ -113,19 +114,19 @@ class InterleavedWriter(Writer):
                 return type(image)(f"{path}: {image}")
         return list(images)
 
-    def _write_batch(self, batch: Sequence[InterleavedItem], images: Sequence[Any]) -> None:
-        self._fail(batch, images)
-        writable = [(item, outcome) for item, outcome in zip(batch, images, strict=True) if isinstance(outcome, list)]
-        if all(item.id in self.run.predictions for item, _ in writable):
+    def _write(self, batch: Batch, images: Sequence[Any], result: BatchResult) -> None:
+        result.failures += self.failures(batch.items, images, batch.done)
+        writable = [(item, outcome) for item, outcome in zip(batch.items, images, strict=True) if isinstance(outcome, list)]
+        if all(item.id in batch.done for item, _ in writable):
             return
         stories = [self._begin_story(item, outcome) for item, outcome in writable]
         for number in range(max(len(story.item.steps) for story in stories)):
             going = [story for story in stories if story.fault is None and number < len(story.item.steps)]
             self._take_step(going, number)
-        self._fail([story.item for story in stories], [story.fault for story in stories])
-        new = [story for story in stories if story.fault is None and story.item.id not in self.run.predictions]
-        self.run.add_trace([step for story in new for step in story.trace])  # item by item, wherever a kill may cut
-        self.run.add_predictions([self.task.record(story.item, story.answers, story.pictures, story.digests) for story in new])
+        result.failures += self.failures([story.item for story in stories], [story.fault for story in stories], batch.done)
+        new = [story for story in stories if story.fault is None and story.item.id not in batch.done]
+        result.steps += [step for story in new for step in story.trace]  # item by item, wherever a kill may cut
+        result.predictions += [self.task.record(story.item, story.answers, story.pictures, story.digests) for story in new]
 
     def _begin_story(self, item: InterleavedItem, images: Sequence[ReadImage]) -> _Story:
         paths = self.task.images(item)
@@ -165,7 +166,7 @@ class InterleavedWriter(Writer):
             return None
         self.work.add("images_drawn", 1)
         name = picture_name(story.item.id, number + 1)
-        digest = save_picture(self.run.path, name, answer.image)
+        digest = save_picture(self.folder, name, answer.image)
         is_looked_at = self.settings.history is History.self and number + 1 < len(story.item.steps)
         if is_looked_at and self.settings.context.keeps(Part(image=Path(name))):
             [story.seen[Path(name)]] = self.viewer.see([self.viewer.prepare(answer.image)])
@@ -233,3 +234,15 @@ class InterleavedWriter(Writer):
             )
 
         return trace
+
+
+class InterleavedWriter(Writer):
+    """Images that no text belongs to are removed at the end."""
+
+    batch_writer = InterleavedBatchWriter
+
+    def write(self, items: Sequence[InterleavedItem]) -> None:
+        self.run.add_failures([{"id": item, "reason": reason} for item, reason in self.settings.dataset.left_out()])
+        super().write(items)
+        records = [*self.run.predictions.values(), *self.run.dropped().values()]
+        remove_others(self.run.path, [step["image"] for record in records for step in record["steps"] if step["image"]])

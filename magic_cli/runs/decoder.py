@@ -13,7 +13,6 @@ from magic_cli.guides.base import Images
 from magic_cli.image_features.cache import cache_folder
 from magic_cli.image_features.reading import ImageReader, ReadImage
 from magic_cli.models.work_counter import WorkCounter
-from magic_cli.runs.folder import RunFolder
 from magic_cli.runs.kinds import Item, Unwritable, WritingTask
 
 if TYPE_CHECKING:
@@ -53,8 +52,8 @@ class Decoder:
         self.language_model: HuggingFaceLanguageModel | None = None
         self.memory: StepMemory | None = None
 
-    def load(self, run: RunFolder, first: Item) -> None:
-        """Load the models and make them ready; ``first`` is the first item that a text is to be written for.
+    def load(self, first: Item) -> dict[str, Any]:
+        """Load the models; returns what the manifest says of them. ``first`` is the first item that a text is to be written for.
 
         Raises:
             MagicError: They cannot be had, or cannot do what is asked.
@@ -79,10 +78,8 @@ class Decoder:
             models["image_text_model"] = self.viewers.add(settings.image_text_model).facts
         models |= self.method.open(self.viewers)
         models |= {guide.setting: guide.open(self.viewers) for guide in self.guides}
-        run.use_models(models)
-        run.record(device=str(where["device"]), threads=torch.get_num_threads())
-        if self.language_model is not None:
-            self._prepare(run, where["device"])
+        self._device = where["device"]
+        return models
 
     def _check(self, tokens: Any, item: Item) -> None:
         """Refuse what the language model cannot do before its weights are read; ``tokens`` are its ``models.tokens.Tokens``."""
@@ -92,11 +89,16 @@ class Decoder:
             prompts = []
         self.method.check(tokens, prompts)
 
-    def _prepare(self, run: RunFolder, device: Any) -> None:
-        """Make the language model and what looks at its texts ready to decode."""
+    def prepare(self) -> dict[str, Any]:
+        """Make the language model and what looks at its texts ready to decode; returns what the manifest says of how it is done."""
+        import torch
+
         from magic_cli.models.fast.compiling import require_compiler
 
-        settings = self.settings
+        settings, device = self.settings, self._device
+        facts = {"device": str(device), "threads": torch.get_num_threads()}
+        if self.language_model is None:
+            return facts
         if settings.run.compile:
             require_compiler(device)
             self.language_model.compile()
@@ -117,9 +119,10 @@ class Decoder:
             num_candidates=self.method.num_candidates,
             look_ahead=settings.language_model.look_ahead.value,
         )
-        run.record(look_ahead=way)
+        facts["look_ahead"] = way
         if self.viewers.list:
-            run.record(incremental_text=self.viewers.list[0].model.text_tower is not None)
+            facts["incremental_text"] = self.viewers.list[0].model.text_tower is not None
+        return facts
 
     def prompt(self, item: Item) -> list[int]:
         """Token ids that the item's text continues; none where nothing is written.

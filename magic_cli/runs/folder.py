@@ -12,7 +12,6 @@ coco_results.json, released_format.json, index.html   exports, written when all 
 from __future__ import annotations
 
 import contextlib
-import copy
 import json
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -24,6 +23,7 @@ from magic_cli.errors import MagicError
 from magic_cli.files import append_lines, json_lines, locked, recover_items, write_atomically
 from magic_cli.models.sources import only_read
 from magic_cli.provenance import differences, provenance, read_manifest
+from magic_cli.runs.claims import Claims
 
 PAGE = "index.html"
 FAILURES, DROPPED, TRACE, SETTINGS = "failures.jsonl", "dropped.jsonl", "trace.jsonl", "settings.yaml"
@@ -57,8 +57,8 @@ class RunFolder:
         self.failures: list[dict[str, Any]] = []
         self.traces: dict[str, bool] = {}
         self.withdrawn: list[str] = []
-        self._settings, self._identity, self._planned = settings, identity, planned
-        self._claims: dict[str, Any] = {}
+        self._identity, self._planned = identity, planned
+        self._claims = Claims(path / SETTINGS, settings)
         self._has_changed = False
         self._started = time.time()
 
@@ -68,10 +68,10 @@ class RunFolder:
             self._read_manifest()
             self._read_predictions()
             self._read_traces()
-            before = self._read_settings() if self.predictions else None
+            before = self._claims.read() if self.predictions else None
             write_atomically(self.path / FAILURES, "")  # each start tries failed items again
             self._begin_manifest()
-            self._begin_settings(before)
+            self._begin_claims(before)
             self._stack = stack.pop_all()
         return self
 
@@ -108,48 +108,11 @@ class RunFolder:
         self.manifest.setdefault("sessions", []).append({"started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())})
         self.write_manifest()
 
-    def _read_settings(self) -> dict[str, Any] | None:
-        """settings.yaml as an earlier start left it; None if it is not there."""
-        import yaml
-
-        file, remedy = self.path / SETTINGS, "delete it, it is written anew, or set another run.dir"
-        if not file.exists():
-            return None
-        try:
-            settings = yaml.safe_load(file.read_text(encoding="utf-8"))
-        except (yaml.YAMLError, ValueError, RecursionError) as error:
-            raise MagicError(f"{file}: not valid YAML ({' '.join(str(error).split())[:160]}); {remedy}") from error
-        if not isinstance(settings, dict) or not isinstance(settings.get("run", {}), dict):
-            raise MagicError(f"{file}: holds no settings by name, but {str(settings)[:60]!r}; {remedy}")
-        return settings
-
-    def _begin_settings(self, before: dict[str, Any] | None) -> None:
-        """settings.yaml tells what the texts here were made with: it stays as it is while any of an earlier start are kept.
-
-        What this start has otherwise stands in the manifest.
-        """
-        self._claims = copy.deepcopy(self._settings) if before is None else before
-        self._claim(self.predictions)
-        self._write_settings()
-        if otherwise := list(differences(self._claims, json.loads(json.dumps(self._settings, default=str)))):
+    def _begin_claims(self, before: dict[str, Any] | None) -> None:
+        self._claims.begin(before)
+        self._claims.claim(self.predictions, self.traces)
+        if otherwise := self._claims.otherwise():
             self.record(otherwise=otherwise)
-
-    def _claim(self, ids: Collection[str]) -> bool:
-        """Claim a trace only if all of these items have one, and a whole one only if none leaves anything out; whether that is news."""
-        run = self._claims.get("run")
-        if not run or not ids:
-            return False
-        now = {"trace": all(item in self.traces for item in ids)}
-        if now["trace"] and not all(self.traces[item] for item in ids):
-            now["lazy"] = True
-        is_news = any(run.get(name) != value for name, value in now.items())
-        run |= now
-        return is_news
-
-    def _write_settings(self) -> None:
-        import yaml
-
-        write_atomically(self.path / SETTINGS, yaml.safe_dump(self._claims, sort_keys=False, allow_unicode=True))
 
     def _read_traces(self) -> None:
         file = self.path / TRACE
@@ -202,8 +165,7 @@ class RunFolder:
         write_atomically(self.path / PREDICTIONS, json_lines(self.predictions.values()))
         self._read_traces()
         if not self.predictions:
-            self._claims = copy.deepcopy(self._settings)
-            self._write_settings()
+            self._claims.begin(None)
 
     def drop(self, ids: Collection[str]) -> None:
         """Move predictions to dropped.jsonl, because nobody asks for their items any more; their traces go."""
@@ -234,6 +196,24 @@ class RunFolder:
         self.predictions |= {record["id"]: record for record in records}
         write_atomically(self.path / PREDICTIONS, json_lines(self.predictions.values()))
 
+    def arrange(self, batches: Sequence[Sequence[str]]) -> None:
+        """Bring what was written into the order of the batches, given by their items' ids, whoever was first to be done."""
+        place = {item: place for place, item in enumerate(item for batch in batches for item in batch)}
+        last = len(place)
+        in_order = sorted(self.predictions, key=lambda item: place.get(item, last))
+        if self._has_changed and in_order != list(self.predictions):
+            self.predictions = {item: self.predictions[item] for item in in_order}
+            write_atomically(self.path / PREDICTIONS, json_lines(self.predictions.values()))
+        failures = sorted(self.failures, key=lambda record: place.get(record["id"], -1))
+        if failures != self.failures:
+            self.failures = failures
+            write_atomically(self.path / FAILURES, json_lines(failures))
+        number = {item: number for number, batch in enumerate(batches) for item in batch}
+        of_traces = [number.get(item, last) for item in self.traces]
+        if of_traces != sorted(of_traces):  # steps of a batch lie between one another, those of batches do not
+            steps = sorted(recover_items(self.path / TRACE, _WITHOUT_TRACE), key=lambda step: number.get(step["id"], last))
+            write_atomically(self.path / TRACE, json_lines(steps))
+
     def record(self, **facts: Any) -> None:
         """Note facts of this session (device, counts, seconds) in the manifest."""
         self.manifest["sessions"][-1] |= facts
@@ -243,11 +223,10 @@ class RunFolder:
         if not records:
             return
         self._change()
-        claims_trace = not self.predictions or self._claims.get("run", {}).get("trace")
-        if claims_trace and self._claim(
-            [record["id"] for record in records]
-        ):  # before they are written: never too much is claimed
-            self._write_settings()
+        if not self.predictions or self._claims.has_trace:
+            self._claims.claim(
+                [record["id"] for record in records], self.traces
+            )  # before they are written: never too much is claimed
         append_lines(self.path / PREDICTIONS, records)
         self.predictions |= {record["id"]: record for record in records}
 
@@ -276,8 +255,7 @@ class RunFolder:
 
     def finish(self, exports: dict[str, Any]) -> None:
         """Mark the run complete and write its exports (file name -> JSON document, or text)."""
-        if self._claim(self.predictions):
-            self._write_settings()
+        self._claims.claim(self.predictions, self.traces)
         for name, document in exports.items():
             text = document if isinstance(document, str) else json.dumps(document, ensure_ascii=False, indent=1) + "\n"
             write_atomically(self.path / name, text)

@@ -50,6 +50,10 @@ _WITHOUT_EFFECT = {
         "image_cache",
         "repeats",
         "objective",
+        "devices",
+        "engine",
+        "address",
+        "actors",
     ),  # fmt: skip
     "language_model": ("recommended",),  # already resolved into the settings that use it
     "image_text_model": ("recommended",),

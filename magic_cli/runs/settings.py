@@ -17,9 +17,11 @@ from magic_cli.guides.base import GuideSettings
 from magic_cli.guides.settings import GuidesSettings
 from magic_cli.models.settings import MOST_MIB, MOST_PROCESSES, MachineSettings, ModelSource
 from magic_cli.runs.choices import method_name
+from magic_cli.runs.engines.settings import EngineName
 from magic_cli.runs.identity import settings_hash
 from magic_cli.terminal.wording import counted
 
+MOST_ACTORS = 10_000
 TITLE = "{title}"
 """Where a story's prompt takes the title."""
 
@@ -46,6 +48,12 @@ class RunSettings(MachineSettings):
             of cores.
         cache_images: Keep image features on disk, and use those that an earlier run kept.
         image_cache: Folder of these features; null: ``magic/images`` below XDG_CACHE_HOME, or below ~/.cache.
+        devices: Processes of this machine that write batches side by side, 1 to 256, each on a GPU of its own where there are
+            any, else on its share of the cores; null: this process.
+        engine: ``ray``: batches are written by workers of a Ray cluster.
+        address: Of the Ray cluster, as ``ray.init`` takes it, such as ``auto``; null: one is started on this machine.
+        actors: Ray's workers, 1 to 10,000; null: one for each GPU of the cluster, where there are none one for
+            so many cores as ``threads`` says.
     """
 
     dir: str | None = None
@@ -60,6 +68,10 @@ class RunSettings(MachineSettings):
     workers: int | None = None
     cache_images: bool = True
     image_cache: str | None = None
+    devices: int | None = None
+    engine: EngineName = EngineName.local
+    address: str | None = None
+    actors: int | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -69,6 +81,18 @@ class RunSettings(MachineSettings):
         require("step_memory", self.step_memory, at_least=0, limit=MOST_MIB, prefix="run")
         if self.workers is not None:
             require("workers", self.workers, at_least=0, limit=MOST_PROCESSES, prefix="run")
+        if self.devices is not None:
+            require("devices", self.devices, at_least=1, limit=MOST_PROCESSES, prefix="run")
+        if self.actors is not None:
+            require("actors", self.actors, at_least=1, limit=MOST_ACTORS, prefix="run")
+        self._check_engine()
+
+    def _check_engine(self) -> None:
+        if self.engine is EngineName.ray and self.devices is not None:
+            raise SettingsError(f"run.devices={self.devices}: are processes of this machine; with run.engine=ray, say run.actors")
+        for name, value in (("address", self.address), ("actors", self.actors)):
+            if value is not None and self.engine is not EngineName.ray:
+                raise SettingsError(f"run.{name}={value}: belongs to run.engine=ray; add that, or leave it out")
 
 
 class RunOfTexts:

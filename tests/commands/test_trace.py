@@ -122,6 +122,10 @@ ELSEWHERE = {
     "compile": "test_caption.py, slow",
     "repeats": "test_repeats.py",
     "objective": "adds metrics.json",
+    "devices": "test_engines.py",
+    "engine": "test_engines.py",
+    "address": "test_engines.py",
+    "actors": "test_engines.py",
 }
 
 

@@ -1,0 +1,81 @@
+"""settings.yaml of a run folder: what the texts there were made with."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+from magic_cli.errors import MagicError
+from magic_cli.files import write_atomically
+from magic_cli.provenance import differences
+
+
+class Claims:
+    """The settings as they stand in the file: they stay as they are while any texts of an earlier start are kept.
+
+    Args:
+        file: settings.yaml.
+        settings: Of this start, as plain values.
+    """
+
+    def __init__(self, file: Path, settings: dict[str, Any]) -> None:
+        self._file, self._settings = file, settings
+        self._claimed: dict[str, Any] = {}
+
+    def read(self) -> dict[str, Any] | None:
+        """The file as an earlier start left it; None if it is not there.
+
+        Raises:
+            MagicError: It is damaged.
+        """
+        import yaml
+
+        file, remedy = self._file, "delete it, it is written anew, or set another run.dir"
+        if not file.exists():
+            return None
+        try:
+            settings = yaml.safe_load(file.read_text(encoding="utf-8"))
+        except (yaml.YAMLError, ValueError, RecursionError) as error:
+            raise MagicError(f"{file}: not valid YAML ({' '.join(str(error).split())[:160]}); {remedy}") from error
+        if not isinstance(settings, dict) or not isinstance(settings.get("run", {}), dict):
+            raise MagicError(f"{file}: holds no settings by name, but {str(settings)[:60]!r}; {remedy}")
+        return settings
+
+    def begin(self, before: dict[str, Any] | None) -> None:
+        """Claim what an earlier start claimed (``read``), or, with None, the settings of this one."""
+        self._claimed = copy.deepcopy(self._settings) if before is None else before
+        self._write()
+
+    def otherwise(self) -> list[str]:
+        """What this start has otherwise than what is claimed, for the manifest."""
+        return list(differences(self._claimed, json.loads(json.dumps(self._settings, default=str))))
+
+    @property
+    def has_trace(self) -> bool:
+        """Whether a trace is claimed."""
+        return bool(self._claimed.get("run", {}).get("trace"))
+
+    def claim(self, ids: Collection[str], traces: Mapping[str, bool]) -> None:
+        """Claim a trace only if all of these items have one, and a whole one only if none leaves anything out.
+
+        Args:
+            ids: Items.
+            traces: For each item with a trace, whether the trace leaves nothing out.
+        """
+        run = self._claimed.get("run")
+        if not run or not ids:
+            return
+        now = {"trace": all(item in traces for item in ids)}
+        if now["trace"] and not all(traces[item] for item in ids):
+            now["lazy"] = True
+        if any(run.get(name) != value for name, value in now.items()):
+            run |= now
+            self._write()
+
+    def _write(self) -> None:
+        import yaml
+
+        write_atomically(self._file, yaml.safe_dump(self._claimed, sort_keys=False, allow_unicode=True))

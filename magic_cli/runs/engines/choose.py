@@ -1,0 +1,42 @@
+"""Which engine a run has, opened and closed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from magic_cli.runs.batches import BatchWriter
+from magic_cli.runs.engines.base import Engine
+from magic_cli.runs.engines.settings import EngineName
+from magic_cli.runs.kinds import Item
+
+if TYPE_CHECKING:
+    from magic_cli.runs.folder import RunFolder
+
+
+@contextmanager
+def open_engine(writer: BatchWriter, first: Item, run: RunFolder) -> Iterator[Engine]:
+    """The engine that ``run.engine`` and ``run.devices`` name, with its models loaded.
+
+    Args:
+        writer: Writes batches; nothing is loaded yet.
+        first: The first item that a text is to be written for.
+        run: Is told of the models, and at the end of the work done.
+
+    Raises:
+        MagicError: The engine cannot start, or the models are others than the run was begun with.
+    """
+    options = writer.settings.run
+    if options.engine is EngineName.ray:
+        from magic_cli.runs.engines.ray_actors import RayEngine as chosen
+    elif options.devices is not None:
+        from magic_cli.runs.engines.processes import ProcessEngine as chosen
+    else:
+        from magic_cli.runs.engines.local import LocalEngine as chosen
+    with chosen(writer, first, run) as engine:
+        try:
+            yield engine
+        finally:
+            counts, seconds = engine.work()
+            run.record(work=counts, phase_seconds={name: round(spent, 3) for name, spent in seconds.items()})

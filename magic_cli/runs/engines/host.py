@@ -1,0 +1,117 @@
+"""What a worker does in a process of its own: batches are written one after the other, images of the next are read meanwhile."""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from magic_cli.data.images import quiet_pillow
+from magic_cli.errors import MagicError
+from magic_cli.runs.batches import Batch, BatchResult, BatchWriter
+from magic_cli.runs.kinds import Item, WritingTask
+
+
+@dataclass(frozen=True)
+class Order:
+    """What a worker needs to begin; can be sent to another process or machine.
+
+    Attributes:
+        writer: Who writes batches.
+        settings: Of the command.
+        task: What is written.
+        folder: Of the run.
+        first: The first item that a text is to be written for.
+        directory: Where relative paths begin.
+    """
+
+    writer: type[BatchWriter]
+    settings: Any
+    task: WritingTask
+    folder: Path
+    first: Item
+    directory: Path
+
+    @classmethod
+    def of(cls, writer: BatchWriter, first: Item) -> Order:
+        """What others need to do as ``writer`` does."""
+        return cls(type(writer), writer.settings, writer.task, writer.folder.absolute(), first, Path.cwd())
+
+
+@dataclass(frozen=True)
+class Ready:
+    """What a worker has loaded: the manifest's ``models``, and ``facts`` of how it decodes."""
+
+    models: dict[str, Any]
+    facts: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A fault that is the user's to mend, as one line; sent as it is, since exceptions travel badly."""
+
+    message: str
+
+    def unless(self) -> None:
+        """Raise it here.
+
+        Raises:
+            MagicError: Always.
+        """
+        raise MagicError(self.message)
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """A batch's result, with all the work that its worker has done so far."""
+
+    result: BatchResult
+    counts: dict[str, int]
+    seconds: dict[str, float]
+
+
+class Host:
+    """Writes batches for a run that another process keeps.
+
+    Args:
+        order: What it is to do.
+    """
+
+    def __init__(self, order: Order) -> None:
+        os.chdir(order.directory)
+        quiet_pillow()
+        self._order = order
+        self._writer = order.writer(order.settings, order.task, order.folder)
+        self._readers = ThreadPoolExecutor(1, "images")
+        self._images: dict[tuple[int, str], Future] = {}
+
+    def load(self) -> Ready | Refusal:
+        """Load the models and make them ready."""
+        try:
+            return Ready(self._writer.load(self._order.first), self._writer.prepare())
+        except MagicError as error:
+            return Refusal(str(error))
+
+    def expect(self, batch: Batch) -> None:
+        """Begin to read the images of a batch; returns at once."""
+        reader = self._writer.reader
+        self._images[_name(batch)] = self._readers.submit(lambda: [reader.read(path) for path in self._writer.images(batch)])
+
+    def write(self, batch: Batch) -> Delivery | Refusal:
+        """Write a batch."""
+        work = self._writer.work
+        if _name(batch) not in self._images:
+            self.expect(batch)
+        try:
+            with work.phase("waiting_for_images"):
+                images = self._images.pop(_name(batch)).result()
+            result = self._writer.write(batch, images)
+        except MagicError as error:
+            return Refusal(str(error))
+        return Delivery(result, dict(work.counts), dict(work.seconds))
+
+
+def _name(batch: Batch) -> tuple[int, str]:
+    return batch.number, batch.items[0].id

@@ -1,0 +1,146 @@
+"""What all engines with several workers share: batches go out and come back, workers that die are replaced."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Self
+
+from magic_cli.errors import MagicError
+from magic_cli.models.sources import only_read
+from magic_cli.provenance import differences
+from magic_cli.runs.batches import Batch, BatchResult, BatchWriter
+from magic_cli.runs.engines.dispatch import Dispatcher
+from magic_cli.runs.engines.host import Delivery, Order, Ready, Refusal
+from magic_cli.runs.kinds import Item, Unwritable
+
+if TYPE_CHECKING:
+    from magic_cli.runs.folder import RunFolder
+
+_DEAD_AT_START = 3
+"""So many workers in a row may die before one is ready: more, and none will live."""
+POISON = "it ended the worker that had nothing else to do, three times; look at the file with care, then start again"
+
+
+class Death:
+    """The end of a worker.
+
+    Attributes:
+        reason: As the user is told.
+        is_machine: Its machine is gone: nothing that it had can be the reason.
+    """
+
+    def __init__(self, reason: str, *, is_machine: bool = False) -> None:
+        self.reason, self.is_machine = reason, is_machine
+
+
+class WorkerPool:
+    """Base of engines with several workers.
+
+    Args:
+        writer: Knows the run; loads nothing here.
+        first: The first item that a text is to be written for.
+        run: Is told of the models.
+    """
+
+    setting: str
+    """Which setting asked for workers, for messages."""
+
+    def __init__(self, writer: BatchWriter, first: Item, run: RunFolder) -> None:
+        self.order = Order.of(writer, first)
+        self.run = run
+        self._writer = writer
+        self._done: dict[str, Delivery] = {}
+        self._models: dict | None = None
+        self._dead_at_start = 0
+        self._ready: set[str] = set()
+        self._number = 0
+
+    def start(self, name: str) -> None:
+        """Start a worker; what it has loaded comes with ``events``."""
+        raise NotImplementedError(f"{type(self).__name__}.start")
+
+    def send(self, name: str, batch: Batch) -> None:
+        """Give a worker a batch."""
+        raise NotImplementedError(f"{type(self).__name__}.send")
+
+    def events(self) -> Iterator[tuple[str, Ready | Delivery | Refusal | Death]]:
+        """What has happened since the last call; waits if nothing has."""
+        raise NotImplementedError(f"{type(self).__name__}.events")
+
+    def wanted(self) -> int:
+        """How many workers there should be now."""
+        raise NotImplementedError(f"{type(self).__name__}.wanted")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        raise NotImplementedError(f"{type(self).__name__}.__exit__")
+
+    def results(self, batches: Sequence[Batch]) -> Iterator[BatchResult]:
+        dispatcher = Dispatcher(batches)
+        alive: set[str] = set()
+        while dispatcher.size:
+            while len(alive) < min(self.wanted(), dispatcher.size):
+                self._number += 1
+                alive.add(name := f"worker-{self._number}")
+                self.start(name)
+            for name in sorted(alive & self._ready):
+                while (piece := dispatcher.give(name)) is not None:
+                    self.send(name, piece.batch)
+            for name, event in self.events():
+                if isinstance(event, Death):
+                    alive.discard(name)
+                    yield from self._bury(name, event, dispatcher)
+                elif isinstance(event, Refusal):
+                    event.unless()
+                elif isinstance(event, Ready):
+                    self._welcome(name, event)
+                elif (result := self._accept(name, event, dispatcher)) is not None:
+                    yield result
+
+    def work(self) -> tuple[dict[str, int], dict[str, float]]:
+        counts: Counter[str] = Counter()
+        seconds: Counter[str] = Counter()
+        for delivery in self._done.values():
+            counts.update(delivery.counts)
+            seconds.update(delivery.seconds)
+        return dict(counts), dict(seconds)
+
+    def _welcome(self, name: str, ready: Ready) -> None:
+        """A worker is ready: its models must be those of the others."""
+        self._dead_at_start = 0
+        self._ready.add(name)
+        if self._models is None:
+            self._models = ready.models
+            self.run.use_models(ready.models)
+            self.run.record(**ready.facts)
+        elif changed := "; ".join(differences(*({k: only_read(v) for k, v in m.items()} for m in (self._models, ready.models)))):
+            raise MagicError(f"{self.setting}: a worker has other model files than the others ({changed}); give all the same")
+
+    def _accept(self, name: str, delivery: Delivery, dispatcher: Dispatcher) -> BatchResult | None:
+        self._done[name] = delivery
+        piece = next(piece for piece in dispatcher.held(name) if piece.batch.number == delivery.result.number)
+        return dispatcher.take(name, piece, delivery.result)
+
+    def _bury(self, name: str, death: Death, dispatcher: Dispatcher) -> list[BatchResult]:
+        if name in self._ready:
+            self._ready.discard(name)
+            print(f"magic: {name} ended ({death.reason}); what it had is written by another", file=sys.stderr)
+        else:
+            self._dead_at_start += 1
+            if self._dead_at_start >= _DEAD_AT_START:
+                raise MagicError(
+                    f"{self.setting}: {self._dead_at_start} workers in a row ended before they were ready ({death.reason}); "
+                    "is there memory for the models? Try fewer workers, or run.engine=local"
+                )
+        if death.is_machine:
+            dispatcher.give_back(name)
+            return []
+        return dispatcher.lose(name, self._poisonous)
+
+    def _poisonous(self, batch: Batch) -> BatchResult:
+        [item] = batch.items
+        return BatchResult(batch.number, failures=self._writer.failures([item], [Unwritable(POISON)], ()))

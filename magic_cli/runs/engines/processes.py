@@ -1,0 +1,103 @@
+"""run.devices: processes of this machine that write batches side by side, each on a GPU of its own or on its share of the cores."""
+
+from __future__ import annotations
+
+import copy
+import multiprocessing
+import multiprocessing.connection
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from multiprocessing.connection import Connection
+from typing import Any
+
+from magic_cli.image_features.reading import end_with_parent
+from magic_cli.runs.batches import Batch, BatchWriter
+from magic_cli.runs.engines.host import Delivery, Host, Order, Ready, Refusal
+from magic_cli.runs.engines.pool import Death, WorkerPool
+
+
+class ProcessEngine(WorkerPool):
+    """One process for each device, spawned: what CUDA holds cannot be forked."""
+
+    setting = "run.devices"
+
+    def __init__(self, writer: BatchWriter, first: Any, run: Any) -> None:
+        super().__init__(writer, first, run)
+        self._context = multiprocessing.get_context("spawn")
+        self._workers: dict[str, tuple[Any, Connection]] = {}
+        self._devices: dict[str, int] = {}
+
+    def wanted(self) -> int:
+        return self.order.settings.run.devices
+
+    def start(self, name: str) -> None:
+        ours, theirs = self._context.Pipe()
+        device = min(set(range(self.wanted())) - set(self._devices.values()))
+        process = self._context.Process(target=_serve, args=(theirs, self.order, device), name=name, daemon=True)
+        process.start()
+        theirs.close()  # so that its end is noticed
+        self._workers[name], self._devices[name] = (process, ours), device
+
+    def send(self, name: str, batch: Batch) -> None:
+        try:
+            self._workers[name][1].send(batch)
+        except OSError:  # it is dead, as `events` will say
+            return
+
+    def events(self) -> Iterator[tuple[str, Ready | Delivery | Refusal | Death]]:
+        names = {connection: name for name, (_, connection) in self._workers.items()}
+        for connection in multiprocessing.connection.wait(list(names)):
+            name = names[connection]
+            try:
+                yield name, connection.recv()
+            except (EOFError, OSError):
+                yield name, self._end(name)
+
+    def _end(self, name: str) -> Death:
+        process, connection = self._workers.pop(name)
+        del self._devices[name]
+        connection.close()
+        process.join()
+        code = process.exitcode
+        return Death(f"signal {signal.Signals(-code).name}" if code < 0 else f"exit status {code}")
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        for process, connection in self._workers.values():
+            connection.close()
+            process.terminate()
+        for process, _ in self._workers.values():
+            process.join()
+
+
+def _serve(pipe: Connection, order: Order, number: int) -> None:
+    """The life of a worker: models first, then batches as they come."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the main process
+    threading.Thread(target=end_with_parent, daemon=True).start()
+    host = Host(replace(order, settings=_own_share(order.settings, number)))
+    pipe.send(host.load())
+    batches: list[Batch] = []
+    while True:
+        while not batches or pipe.poll():
+            try:
+                batch = pipe.recv()
+            except EOFError:
+                return
+            host.expect(batch)
+            batches.append(batch)
+        pipe.send(host.write(batches.pop(0)))
+
+
+def _own_share(settings: Any, number: int) -> Any:
+    """The settings with the device and the threads of one process of several."""
+    import torch
+
+    own = copy.deepcopy(settings)
+    if own.run.device in ("auto", "cuda") and (gpus := torch.cuda.device_count()):
+        own.run.device = f"cuda:{number % gpus}"
+    elif own.run.threads is None:
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        own.run.threads = max(1, cores // settings.run.devices)
+    return own

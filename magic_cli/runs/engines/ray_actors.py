@@ -1,0 +1,124 @@
+"""run.engine=ray: batches are written by actors of a Ray cluster; this process keeps the run folder.
+
+Ray starts the actors, places them and tells of their deaths. It keeps no record of a job: what is done stands in the run
+folder, and the same command goes on after the death of this process.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import sys
+from collections.abc import Iterator
+from typing import Any, Self
+
+from magic_cli.errors import MagicError
+from magic_cli.runs.batches import Batch, BatchWriter
+from magic_cli.runs.engines.host import Delivery, Host, Ready, Refusal
+from magic_cli.runs.engines.pool import Death, WorkerPool
+
+_SECONDS = 1.0
+"""That ``events`` waits before the number of workers is looked at again: nodes come and go."""
+_INSTALL = "run.engine=ray needs the package ray; pip install 'magic[ray]'"
+
+
+class RayEngine(WorkerPool):
+    """One actor for each GPU of the cluster, or for so many cores as run.threads says."""
+
+    setting = "run.engine=ray"
+
+    def __init__(self, writer: BatchWriter, first: Any, run: Any) -> None:
+        super().__init__(writer, first, run)
+        self._actors: dict[str, Any] = {}
+        self._pending: dict[Any, str] = {}
+
+    def __enter__(self) -> Self:
+        # Ray's own meter of usage asks the network; a run of ours never does
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        try:
+            import ray
+        except ImportError as error:
+            raise MagicError(_INSTALL) from error
+        options = self.order.settings.run
+        try:
+            context = ray.init(
+                address=options.address, dashboard_host="127.0.0.1", log_to_driver=False, logging_level=logging.ERROR
+            )
+        except (ConnectionError, ValueError, RuntimeError) as error:
+            raise MagicError(
+                f"run.address={options.address}: no Ray cluster answers ({' '.join(str(error).split())[:200]}); "
+                "start one with `ray start --head`, or leave run.address out"
+            ) from error
+        self._ray = ray
+        self._has_gpus = bool(ray.cluster_resources().get("GPU"))
+        if context.dashboard_url:
+            print(f"magic: Ray's dashboard: http://{context.dashboard_url}", file=sys.stderr)
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        if hasattr(self, "_ray"):
+            self._ray.shutdown()
+
+    def wanted(self) -> int:
+        options = self.order.settings.run
+        if options.actors is not None:
+            return options.actors
+        resources = self._ray.cluster_resources()
+        if self._has_gpus:
+            return max(1, int(resources.get("GPU", 0)))
+        return max(1, math.floor(resources.get("CPU", 0) / self._threads))
+
+    @property
+    def _threads(self) -> int:
+        return self.order.settings.run.threads or 1
+
+    def start(self, name: str) -> None:
+        share = {"num_gpus": 1, "num_cpus": 0} if self._has_gpus else {"num_cpus": self._threads}
+        remote = self._ray.remote(**share, max_restarts=0, concurrency_groups={"reading": 1})(_Actor)
+        self._actors[name] = actor = remote.remote(self.order, self._threads)
+        self._pending[actor.load.remote()] = name
+
+    def send(self, name: str, batch: Batch) -> None:
+        actor = self._actors[name]
+        actor.expect.options(concurrency_group="reading").remote(batch)
+        self._pending[actor.write.remote(batch)] = name
+
+    def events(self) -> Iterator[tuple[str, Ready | Delivery | Refusal | Death]]:
+        done, _ = self._ray.wait(list(self._pending), num_returns=1, timeout=_SECONDS)
+        for reference in done:
+            name = self._pending.pop(reference)
+            try:
+                yield name, self._ray.get(reference)
+            except self._ray.exceptions.RayActorError as error:
+                self._forget(name)
+                yield name, Death(_reason(error), is_machine=_is_of_machine(error))
+
+    def _forget(self, name: str) -> None:
+        del self._actors[name]
+        self._pending = {reference: owner for reference, owner in self._pending.items() if owner != name}
+
+
+class _Actor:
+    """A ``Host`` as an actor: images are read in one thread, batches written in another."""
+
+    def __init__(self, order: Any, threads: int) -> None:
+        order.settings.run.threads = order.settings.run.threads or threads
+        self._host = Host(order)
+
+    def load(self) -> Any:
+        return self._host.load()
+
+    def expect(self, batch: Any) -> None:
+        self._host.expect(batch)
+
+    def write(self, batch: Any) -> Any:
+        return self._host.write(batch)
+
+
+def _reason(error: Exception) -> str:
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)[:160]
+
+
+def _is_of_machine(error: Exception) -> bool:
+    return "node has died" in str(error) or "node was terminated" in str(error)

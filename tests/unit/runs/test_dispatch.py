@@ -1,0 +1,138 @@
+"""Batches go out and come back whatever dies: every item exactly once, poisonous items found, innocent ones written."""
+
+import random
+from collections import Counter, deque
+from types import SimpleNamespace
+
+import pytest
+
+from magic_cli.errors import MagicError
+from magic_cli.runs.batches import Batch, BatchResult
+from magic_cli.runs.engines.dispatch import Dispatcher
+from magic_cli.runs.engines.host import Delivery, Ready, Refusal
+from magic_cli.runs.engines.pool import Death, WorkerPool
+
+
+def item(name):
+    return SimpleNamespace(id=name)
+
+
+def batches_of(number, size):
+    names = [f"item-{n}" for n in range(number)]
+    return [Batch(i, tuple(map(item, names[start : start + size]))) for i, start in enumerate(range(0, number, size))]
+
+
+class Run:
+    """Stands for a run folder."""
+
+    def __init__(self):
+        self.models, self.facts = None, {}
+
+    def use_models(self, models):
+        self.models = models
+
+    def record(self, **facts):
+        self.facts |= facts
+
+
+class Pool(WorkerPool):
+    """Workers that are lists, in an order and with deaths that a seed decides."""
+
+    setting = "run.devices"
+
+    def __init__(self, *, workers, poison=(), deaths=0.0, machines=0.0, seed=0):
+        self.run, self._writer = Run(), SimpleNamespace(failures=self.failures_of)
+        self._done, self._models, self._dead_at_start, self._ready, self._number = {}, None, 0, set(), 0
+        self.workers, self.poison, self.deaths, self.machines = workers, set(poison), deaths, machines
+        self.random, self.queues, self.counts = random.Random(seed), {}, Counter()
+
+    @staticmethod
+    def failures_of(items, reasons, done):
+        return [{"id": one.id, "reason": str(reason)} for one, reason in zip(items, reasons, strict=True)]
+
+    def wanted(self):
+        return self.workers
+
+    def start(self, name):
+        self.queues[name] = deque([None])
+
+    def send(self, name, batch):
+        self.queues[name].append(batch)
+
+    def events(self):
+        name = self.random.choice([name for name, queue in self.queues.items() if queue])
+        batch = self.queues[name].popleft()
+        if batch is None:
+            yield name, Ready({"language_model": {"source": "x", "files": {"a": "1"}}}, {"device": "cpu"})
+            return
+        kills = any(one.id in self.poison for one in batch.items)
+        is_machine = self.random.random() < self.machines
+        if kills or is_machine or self.random.random() < self.deaths:
+            del self.queues[name]
+            yield name, Death("killed", is_machine=is_machine and not kills)
+            return
+        self.counts[name] += len(batch.items)
+        result = BatchResult(batch.number, predictions=[{"id": one.id} for one in batch.items])
+        yield name, Delivery(result, {"texts": self.counts[name]}, {"text": 1.0})
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_every_item_comes_once_whoever_dies(seed):
+    pool = Pool(workers=3, deaths=0.15, machines=0.1, seed=seed)
+    results = list(pool.results(batches_of(40, 4)))
+    assert sorted(result.number for result in results) == list(range(10))
+    ids = [record["id"] for result in results for record in [*result.predictions, *result.failures]]
+    assert sorted(ids) == sorted(f"item-{n}" for n in range(40))
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_only_what_kills_alone_is_a_failure(seed, capsys):
+    pool = Pool(workers=2, poison=["item-5", "item-13"], seed=seed)
+    results = list(pool.results(batches_of(20, 4)))
+    assert {record["id"] for result in results for record in result.failures} == {"item-5", "item-13"}
+    assert sum(len(result.predictions) for result in results) == 18
+    assert "what it had is written by another" in capsys.readouterr().err
+
+
+def test_machine_that_is_lost_accuses_no_item():
+    dispatcher = Dispatcher(batches_of(4, 4))
+    for number in range(20):
+        assert dispatcher.give(f"worker-{number}").batch.number == 0
+        dispatcher.give_back(f"worker-{number}")
+    assert dispatcher.give("last").is_alone is False
+
+
+def test_item_that_is_run_alone_has_its_worker_for_itself():
+    dispatcher = Dispatcher(batches_of(8, 4))
+    for number in range(2):
+        assert dispatcher.give(f"worker-{number}").batch.number == 0
+        dispatcher.lose(f"worker-{number}", lambda batch: pytest.fail("nobody is guilty yet"))
+    pieces = [dispatcher.give("a"), dispatcher.give("b"), dispatcher.give("a")]
+    assert [piece and [one.id for one in piece.batch.items] for piece in pieces] == [["item-0"], ["item-1"], None]
+
+
+def test_worker_with_other_models_is_refused():
+    pool = Pool(workers=1)
+    pool._welcome("worker-1", Ready({"language_model": {"files": {"a": "1"}}}, {}))
+    with pytest.raises(MagicError, match="other model files"):
+        pool._welcome("worker-2", Ready({"language_model": {"files": {"a": "2"}}}, {}))
+
+
+def test_fault_of_a_worker_is_the_run_s():
+    pool = Pool(workers=1)
+    pool.events = lambda: iter([("worker-1", Refusal("no such model"))])
+    with pytest.raises(MagicError, match="no such model"):
+        list(pool.results(batches_of(1, 1)))
+
+
+def test_workers_that_never_live_end_the_run():
+    pool = Pool(workers=2)
+    pool.events = lambda: iter([(sorted(pool.queues)[-1], Death("signal SIGKILL"))])
+    with pytest.raises(MagicError, match="3 workers in a row ended before they were ready"):
+        list(pool.results(batches_of(4, 2)))
+
+
+def test_work_of_all_workers_adds_up():
+    pool = Pool(workers=2)
+    list(pool.results(batches_of(8, 2)))
+    assert pool.work()[0] == {"texts": 8}
