@@ -35,6 +35,7 @@ class Writer:
         was never interrupted. What it remembers of earlier texts may differ, the tokens do not.
         """
         with progress(len(items), self.task.texts, self.task.unit) as bar:
+            self.run.record(work={}, phase_seconds={})
             batches = self._batches(items)
             told = _Told(self, batches, bar)
             writer = self.batch_writer(self.settings, self.task, self.run.path)
