@@ -16,7 +16,7 @@ from magic_cli.interleaved.prompts import Piece, step_prompt
 from magic_cli.interleaved.run_settings import ForceImage, History
 from magic_cli.runs.batches import Batch, BatchResult, BatchWriter, Outcome
 from magic_cli.runs.choices import method_name
-from magic_cli.runs.decoder import item_seed
+from magic_cli.runs.decoder import Facts, item_seed
 from magic_cli.runs.kinds import Unwritable
 from magic_cli.runs.writer import Writer
 from magic_cli.terminal.wording import counted
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from magic_cli.decoding.request import OnStep
     from magic_cli.interleaved.answers import Answer
     from magic_cli.interleaved.viewing import Seen
+    from magic_cli.models.image_text.image_text_model import ImageTextModel
 
 
 @dataclass
@@ -50,7 +51,7 @@ class _Story:
 class InterleavedBatchWriter(BatchWriter):
     """Writes texts and images; what belongs to reading and failing is ``BatchWriter``'s."""
 
-    def load(self, first: InterleavedItem) -> dict[str, Any]:
+    def load(self, facts: Facts, first: InterleavedItem) -> None:
         import torch
 
         from magic_cli.interleaved.loading import load_interleaved_model
@@ -66,18 +67,17 @@ class InterleavedBatchWriter(BatchWriter):
             scorer, models["image_text_model"] = load_image_text_model(
                 settings.image_text_model, device=device, dtype=dtype, work=self.work
             )
-        self._scorer, self._device = scorer, device
-        return models
+        facts.use_models(models)
+        facts.record(device=str(device), threads=torch.get_num_threads(), look_ahead=self._prepare(scorer, device))
 
-    def prepare(self) -> dict[str, Any]:
-        import torch
-
+    def _prepare(self, scorer: ImageTextModel | None, device: Any) -> str:
+        """Make the models ready; returns how the language model looks at candidates."""
         from magic_cli.decoding.request import Options
         from magic_cli.interleaved.answers import Answering, Drawn
         from magic_cli.interleaved.viewing import Viewer
         from magic_cli.models.fast.compiling import require_compiler
 
-        settings, device = self.settings, self._device
+        settings = self.settings
         language_model = self.model.language_model
         if settings.run.compile:
             require_compiler(device)
@@ -99,9 +99,9 @@ class InterleavedBatchWriter(BatchWriter):
         options = Options(rules=rules, lazy=lazy, settle_ties=settings.run.dtype.value == "float32")
         self.answering = Answering(self.model, settings.decoding, options, stop, settings.force_image)
         self.how = Drawn(settings.guidance, settings.steps, settings.scheduler)
-        self.viewer = Viewer(self.model, self._scorer, self.work)
+        self.viewer = Viewer(self.model, scorer, self.work)
         self.reader = replace(self.reader, looks=(Look(self.viewer.prepare),))
-        return {"device": str(device), "threads": torch.get_num_threads(), "look_ahead": way}
+        return way
 
     def judge(self, item: InterleavedItem, images: Sequence[ReadImage | UnreadableImage]) -> Outcome | list[ReadImage]:
         """All images of an item, or why it cannot be written: the first that cannot be read."""

@@ -10,7 +10,7 @@ from typing import Any
 from magic_cli.data.images import SkippedImage, UnreadableImage
 from magic_cli.image_features.reading import ImageReader, ReadImage
 from magic_cli.models.work_counter import WorkCounter
-from magic_cli.runs.decoder import Decoder, Features
+from magic_cli.runs.decoder import Decoder, Facts, Features
 from magic_cli.runs.kinds import Item, Unwritable, WritingTask
 
 Outcome = ReadImage | UnreadableImage | Unwritable | None
@@ -74,20 +74,19 @@ class BatchWriter:
         self.reader = ImageReader(dataset.apply_exif_orientation, dataset.skip_greyscale)
         self.decoder: Decoder | None = None
 
-    def load(self, first: Item) -> dict[str, Any]:
-        """Load the models; returns what the manifest says of them. ``first`` is the first item that a text is to be written for.
+    def load(self, facts: Facts, first: Item) -> None:
+        """Load the models and make them ready.
+
+        Args:
+            facts: Takes down what the manifest says of them.
+            first: The first item that a text is to be written for.
 
         Raises:
             MagicError: They cannot be had, or cannot do what is asked.
         """
         self.decoder = Decoder(self.settings, self.task, self.reader, self.work)
-        models = self.decoder.load(first)
+        self.decoder.load(facts, first)
         self.reader = self.decoder.viewers.reader
-        return models
-
-    def prepare(self) -> dict[str, Any]:
-        """Make what is loaded ready to decode; returns what the manifest says of how it is done."""
-        return self.decoder.prepare()
 
     def images(self, batch: Batch) -> list[Path]:
         """The files that must be read for a batch, in order."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -40,12 +40,18 @@ class Order:
         return cls(type(writer), writer.settings, writer.task, writer.folder.absolute(), first, Path.cwd())
 
 
-@dataclass(frozen=True)
+@dataclass
 class Ready:
-    """What a worker has loaded: the manifest's ``models``, and ``facts`` of how it decodes."""
+    """What a worker has loaded, taken down as ``runs.decoder.Facts``: the manifest's ``models``, and ``facts`` of how it decodes."""
 
-    models: dict[str, Any]
-    facts: dict[str, Any]
+    models: dict[str, Any] = field(default_factory=dict)
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    def use_models(self, models: dict[str, Any]) -> None:
+        self.models |= models
+
+    def record(self, **facts: Any) -> None:
+        self.facts |= facts
 
 
 @dataclass(frozen=True)
@@ -89,8 +95,10 @@ class Host:
 
     def load(self) -> Ready | Refusal:
         """Load the models and make them ready."""
+        ready = Ready()
         try:
-            return Ready(self._writer.load(self._order.first), self._writer.prepare())
+            self._writer.load(ready, self._order.first)
+            return ready
         except MagicError as error:
             return Refusal(str(error))
 

@@ -22,8 +22,7 @@ class LocalEngine:
         self._writer, self._first, self._run = writer, first, run
 
     def __enter__(self) -> Self:
-        self._run.use_models(self._writer.load(self._first))
-        self._run.record(**self._writer.prepare())
+        self._writer.load(self._run, self._first)
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
