@@ -29,7 +29,13 @@ COMMANDS = {
             settings_class="magic_cli.runs.settings.CaptionSettings",
             flags={
                 "--image": Flag("dataset.paths", "caption this image (repeat for more)", "FILE", True, "dataset=files", True),
-                "--images": Flag("dataset.root", "caption all images below this folder", "FOLDER", True, "dataset=photos"),
+                "--images": Flag(
+                    "dataset.root",
+                    "caption all images below this folder; -: those that lines of stdin name",
+                    "FOLDER",
+                    True,
+                    "dataset=photos",
+                ),
                 "--dataset": Flag("dataset", "whose images", instead=_OWN_IMAGES),
                 "--decoding": Flag("decoding", "how words are chosen"),
                 "--base": Flag("decoding@decoding.base", "who writes the candidates of rerank: top_k, nucleus or typical"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from magic_cli.runs.answering import answer_paths
 from magic_cli.runs.captions import CaptionTask
 from magic_cli.runs.run import write_texts
 from magic_cli.runs.settings import CaptionSettings
@@ -12,4 +13,6 @@ def run(settings: CaptionSettings) -> int:
 
     Captions go to stdout as ``id<TAB>caption``, in the dataset's order, those of an earlier start included.
     """
+    if settings.asks_stdin:
+        return answer_paths(settings)
     return write_texts(settings, CaptionTask(settings))

@@ -22,6 +22,10 @@ from magic_cli.runs.identity import settings_hash
 from magic_cli.terminal.wording import counted
 
 MOST_ACTORS = 10_000
+STDIN = "-"
+"""As `dataset.root`: lines of stdin name the images."""
+_OF_FOLDERS = ("dir", "trace", "objective", "engine", "devices", "repeats")
+"""Settings of runs that have a folder."""
 TITLE = "{title}"
 """Where a story's prompt takes the title."""
 
@@ -191,8 +195,19 @@ class CaptionSettings(WritingSettings):
 
     task: str = "caption"
 
+    @property
+    def asks_stdin(self) -> bool:
+        """Whether lines of stdin name the images; there is no run folder then."""
+        return getattr(self.dataset, "root", None) == STDIN
+
     def __post_init__(self) -> None:
         self.check_task("caption")
+        plain = RunSettings()
+        for name in _OF_FOLDERS if self.asks_stdin else ():
+            if getattr(self.run, name) != getattr(plain, name):
+                raise SettingsError(
+                    f"run.{name} belongs to a run folder, and --images - keeps none; leave it out, or name a folder"
+                )
         if not isinstance(self.dataset, Dataset):
             raise SettingsError(
                 f"dataset={self.dataset.name} holds titles, not images: write stories for them with `magic story`"

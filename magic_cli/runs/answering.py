@@ -1,0 +1,59 @@
+"""`magic caption --images -`: paths come on stdin one by one, and each is answered before the next is read."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from magic_cli.data.images import quiet_pillow
+from magic_cli.data.records import ImageRecord
+from magic_cli.runs.batches import Batch, BatchWriter
+from magic_cli.runs.captions import CaptionTask
+from magic_cli.runs.run import DONE, SOME_FAILED
+from magic_cli.runs.settings import STDIN, CaptionSettings
+from magic_cli.terminal.streams import print_line
+
+
+def answer_paths(settings: CaptionSettings) -> int:
+    """Caption each image that a line of stdin names; returns 0, or 3 if some could not be read.
+
+    The models are loaded before the first line is read. Answers go to stdout at once, as ``path<TAB>caption``, reasons for
+    images without one to stderr. There is no run folder: what is answered is done.
+    """
+    quiet_pillow()
+    writer = BatchWriter(settings, CaptionTask(settings), Path())
+    writer.load(_Forgotten(), _record(STDIN))
+    status = DONE
+    for number, path in enumerate(_lines()):
+        item = _record(path)
+        result = writer.write(Batch(number, (item,)), [writer.reader.read(item.path)])
+        for prediction in result.predictions:
+            print_line(path, prediction["caption"])
+        for failure in result.failures:
+            print(f"magic: no caption for {path}: {failure['reason']}", file=sys.stderr, flush=True)
+            status = SOME_FAILED
+    return status
+
+
+def _lines() -> Iterator[str]:
+    """The lines of stdin as they come, empty ones left out; bytes that are no UTF-8 name files as they do elsewhere."""
+    for line in iter(sys.stdin.buffer.readline, b""):
+        if name := line.rstrip(b"\r\n"):
+            yield os.fsdecode(name)
+
+
+def _record(path: str) -> ImageRecord:
+    return ImageRecord(id=path, path=Path(path), image_name=Path(path).name)
+
+
+class _Forgotten:
+    """Facts that no manifest keeps."""
+
+    def use_models(self, models: dict[str, Any]) -> None:
+        """There are no others to compare them with."""
+
+    def record(self, **facts: Any) -> None:
+        """Nobody will ask."""

@@ -1,0 +1,54 @@
+"""`magic caption --images -`: paths come on stdin, each is answered before the next is read."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from magic_cli.cli.main import main
+from tests.files import lines
+
+
+def feed(monkeypatch, paths, answered):
+    """Put paths on stdin; returns how many answers there were when each line was asked for."""
+    seen, waiting = [], [f"{path}\n".encode() for path in paths]
+
+    def readline():
+        seen.append(len(answered()))
+        return waiting.pop(0) if waiting else b""
+
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=SimpleNamespace(readline=readline)))
+    return seen
+
+
+def test_each_path_is_answered_before_the_next_is_read_as_a_run_answers_it(
+    photos, models, tmp_path, in_tmp_path, monkeypatch, capsys
+):
+    assert main(["caption", "--images", str(photos), *models, "run.dir=run"]) == 0
+    expected = {prediction["image"]: prediction["caption"] for prediction in lines("run/predictions.jsonl")}
+    told = []
+    monkeypatch.setattr("magic_cli.runs.answering.print_line", lambda *columns: told.append(columns))
+    seen = feed(monkeypatch, [*expected, "", next(iter(expected))], lambda: told)
+    assert main(["caption", "--images", "-", *models]) == 0
+    assert told == [*expected.items(), next(iter(expected.items()))]
+    assert seen[:7] == [0, 1, 2, 3, 4, 5, 6]
+    assert sorted(place.name for place in tmp_path.iterdir()) == ["cache", "photos", "run"], "nothing else is written"
+
+
+def test_bad_images_are_told_and_the_next_are_answered(photos, models, tmp_path, in_tmp_path, monkeypatch, capsys):
+    (photos / "broken.jpg").write_bytes(b"no picture")
+    good = sorted(photos.glob("*.jpg"))[-1]
+    feed(monkeypatch, [photos / "broken.jpg", photos / "none.jpg", good], list)
+    assert main(["caption", "--images", "-", *models]) == 3
+    out, err = capsys.readouterr()
+    assert [line.split("\t")[0] for line in out.splitlines()] == [str(good)]
+    assert [line.partition(": ")[2].partition(":")[0] for line in err.splitlines()] == [
+        f"no caption for {photos / name}" for name in ("broken.jpg", "none.jpg")
+    ]
+
+
+@pytest.mark.parametrize("setting", ["run.dir=out", "run.trace=true", "run.objective=cider", "run.devices=2", "run.repeats=2"])
+def test_what_needs_a_run_folder_is_refused(setting, models, in_tmp_path, monkeypatch, capsys):
+    feed(monkeypatch, [], list)
+    assert main(["caption", "--images", "-", *models, setting]) == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"magic: {setting.partition('=')[0]} belongs to a run folder")
