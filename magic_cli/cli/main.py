@@ -18,6 +18,7 @@ from magic_cli import __version__
 from magic_cli.cli.command import Command, Flag
 from magic_cli.cli.command_help import command_help, overview
 from magic_cli.cli.command_table import COMMANDS
+from magic_cli.cli.waiting import wait_briefly
 from magic_cli.configuration.overrides import quote
 from magic_cli.errors import MagicError, SettingsError, nearest
 from magic_cli.terminal import streams as terminal
@@ -38,6 +39,7 @@ _REFUSED = {"--experimental-rerun": "it unpickles files; start the same command 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run ``magic``; returns the exit status (0 done, 2 the user's to mend, 3 done but some images failed)."""
     argv = list(sys.argv[1:] if argv is None else argv)
+    wait_briefly()
     streams = sys.stdout, sys.stderr
     terminal.guard_streams()
     try:
