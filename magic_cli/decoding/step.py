@@ -143,12 +143,12 @@ class Step:
         of_row: list[dict[int, int]] = [{} for _ in self.prompts]  # each row's tokens, and their places
         for row, token in zip(chain.from_iterable(parents), chain.from_iterable(tokens), strict=True):
             of_row[row].setdefault(token, len(of_row[row]))
-        width = max(map(len, of_row))
-        # as many for every row: what is repeated is read once
-        ids = [[*places, *[next(iter(places), 0)] * (width - len(places))] for places in of_row]
-        sequences = candidate_sequences(self, ids, window=window, include_prompt=include_prompt)
+        sequences = candidate_sequences(self, list(map(list, of_row)), window=window, include_prompt=include_prompt)
         texts = iter(self.model.decode(sequences))
-        found = self.steering.match(self.steering.read([list(islice(texts, width)) for _ in ids]))
+        rows = [list(islice(texts, len(places))) for places in of_row]
+        width = max(map(len, rows))
+        # as many for every row: what is repeated is read once
+        found = self.steering.match(self.steering.read([[*row, *(row[:1] or [""]) * (width - len(row))] for row in rows]))
         for group, is_faulty in self.steering.faulty(found).items():
             refuse_nan(group, bool(is_faulty))
         match = self.steering.total(found).tolist()
