@@ -97,3 +97,17 @@ def require_weight(name: str, value: float, *, prefix: str, limit: float) -> Non
     require(name, value, prefix=prefix, at_least=0, limit=limit)
     if 0 < value < LEAST_WEIGHT:
         raise SettingsError(f"{prefix}.{name} must be 0 or at least {LEAST_WEIGHT}, got {value}")
+
+
+def refuse_nan(model: str, is_faulty: bool) -> None:
+    """Stop where a model computes NaN, as large ones may in float16.
+
+    Args:
+        model: The settings group that names it.
+        is_faulty: Whether it did.
+
+    Raises:
+        MagicError: It did.
+    """
+    if is_faulty:
+        raise MagicError(f"{model}: the model computes NaN; set run.dtype=float32, or check its files if that is already set")

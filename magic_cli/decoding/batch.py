@@ -102,8 +102,9 @@ class Batch:
         num_rows, self.rows = len(self.rows), [self.rows[i] for i in keep]
         if not keep:
             return
-        if self.steering and len(keep) < num_rows:
-            self.steering.select(torch.tensor(keep, device=self.state.logits.device))
+        if self.steering and (choice.parents is not None or len(keep) < num_rows):
+            kept = torch.tensor(keep, device=self.state.logits.device)
+            self.steering.select(kept if choice.parents is None else choice.parents[kept])
         self.state = self._read() if reread else self._advance(choice, keep, num_rows)
 
     def _finish(self, choice: Choice, results: dict[int, Written]) -> list[int]:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar, NamedTuple
 
 from magic_cli.decoding.method import MOST_BEAMS, DecodingMethod, require
+from magic_cli.decoding.protocols import Vocabulary
 from magic_cli.decoding.step import Choice, Step
 
 _NEVER = -1e9  # score of a beam that must not be continued
@@ -22,6 +25,9 @@ class BeamSearch(DecodingMethod):
     num_beams: int = 10
     length_penalty: float = 1.0
 
+    prefers_ends: ClassVar[bool] = False
+    """Whether any text that ends is better than one that is cut off."""
+
     def __post_init__(self) -> None:
         super().__post_init__()
         require("num_beams", self.num_beams, at_least=1, limit=MOST_BEAMS)
@@ -34,6 +40,32 @@ class BeamSearch(DecodingMethod):
     def begin(self, num_prompts: int) -> _Beams:
         return _Beams(self, num_prompts)
 
+    def continuations(self, model: Vocabulary) -> int:
+        """Texts of a prompt that a step ranks: so many that, all end tokens apart, as many as there are beams can go on."""
+        return (1 + len(model.end_ids)) * self.num_beams
+
+    def match(self, step: Step, parents: Sequence[Sequence[int]], tokens: Sequence[Sequence[int]]) -> list[list[float]] | None:
+        """What is added to the averaged log probabilities of G x C texts, each a row and its next token; None: nothing."""
+        return None
+
+
+class _Text(NamedTuple):
+    """A text that may go on or end."""
+
+    worth: float
+    """What texts are ranked by."""
+    log_probability: float
+    parent: int
+    """Row that it continues."""
+    token: int
+
+
+class _Finished(NamedTuple):
+    worth: float
+    ids: list[int]
+    has_ended: bool
+    """False: it was cut off."""
+
 
 class _Beams:
     """The memory of one batch: running scores and finished texts of every prompt."""
@@ -42,27 +74,18 @@ class _Beams:
         self.method = method
         # all beams of a prompt start equal, so only the first may be continued at first
         self.scores = [[0.0] + [_NEVER] * (method.num_beams - 1) for _ in range(num_prompts)]
-        self.finished: list[list[tuple[float, list[int]]]] = [[] for _ in range(num_prompts)]
+        self.finished: list[list[_Finished]] = [[] for _ in range(num_prompts)]
 
     def step(self, step: Step) -> Choice:
         import torch
 
-        width, logits = self.method.num_beams, step.logits
-        num_groups, vocab_size = len(self.scores), logits.shape[-1]
-        totals = logits.log_softmax(dim=-1) + torch.tensor(self.scores, device=logits.device).view(-1, 1)
-        # so many that, all end tokens apart, as many texts as there are beams can go on
-        wanted = min((1 + len(step.model.end_ids)) * width, width * vocab_size)
-        best = totals.view(num_groups, -1).topk(wanted, dim=-1)  # (R, V) -> (G, wanted)
+        logits = step.logits
         tokens, parents, done = [], [], {}
-        for group in range(num_groups):
-            ranked = [
-                (score, group * width + place // vocab_size, place % vocab_size)
-                for score, place in zip(best.values[group].tolist(), best.indices[group].tolist(), strict=True)
-            ]
+        for group, ranked in enumerate(self._ranked(step)):
             running, result = self._advance(group, ranked, step)
-            self.scores[group] = [score for score, _, _ in running]
-            parents += [parent for _, parent, _ in running]
-            tokens += [token for _, _, token in running]
+            self.scores[group] = [text.log_probability for text in running]
+            parents += [text.parent for text in running]
+            tokens += [text.token for text in running]
             if result is not None:
                 done[group] = result
         for group in sorted(done, reverse=True):  # the loop drops these prompts' rows
@@ -70,28 +93,51 @@ class _Beams:
         as_tensor = lambda values: torch.tensor(values, device=logits.device)
         return Choice(tokens=as_tensor(tokens), parents=as_tensor(parents), finished=done)
 
-    def _advance(self, group: int, ranked: list[tuple[float, int, int]], step: Step):
+    def _ranked(self, step: Step) -> list[list[_Text]]:
+        """The likeliest texts of every prompt, the worthiest first."""
+        import torch
+
+        method, logits = self.method, step.logits
+        num_groups, vocab_size = len(self.scores), logits.shape[-1]
+        totals = logits.log_softmax(dim=-1) + torch.tensor(self.scores, device=logits.device).view(-1, 1)
+        wanted = min(method.continuations(step.model), method.num_beams * vocab_size)
+        best = totals.view(num_groups, -1).topk(wanted, dim=-1)  # (R, V) -> (G, wanted)
+        scores, places = best.values.tolist(), best.indices.tolist()
+        parents = [[group * method.num_beams + place // vocab_size for place in row] for group, row in enumerate(places)]
+        tokens = [[place % vocab_size for place in row] for row in places]
+        matches = method.match(step, parents, tokens) or [[0.0] * wanted] * num_groups
+        ranked = []
+        for group, row in enumerate(zip(scores, parents, tokens, matches, strict=True)):
+            length = len(step.generated[group * method.num_beams]) + 1
+            texts = [
+                _Text(score / length**method.length_penalty + match, score, parent, token)
+                for score, parent, token, match in zip(*row, strict=True)
+            ]
+            ranked.append(sorted(texts, key=lambda text: -text.worth))
+        return ranked
+
+    def _advance(self, group: int, ranked: list[_Text], step: Step) -> tuple[list[_Text], list[int] | None]:
         """One prompt's step: its new running beams, and its best text if it is done (else None)."""
         width, first = self.method.num_beams, group * self.method.num_beams
-        length = len(step.generated[first]) + 1
         last_step = step.remaining[first] == 1
         running, ended, finished = [], [], self.finished[group]
-        for rank, (score, parent, token) in enumerate(ranked):
+        for rank, text in enumerate(ranked):
             if rank >= width and len(running) == width:
                 break
-            if last_step or step.ends(parent, token):
-                ended.append((score + _NEVER, parent, token))
+            has_ended = step.ends(text.parent, text.token)
+            if last_step or has_ended:
+                ended.append(text._replace(log_probability=text.log_probability + _NEVER))
                 if rank < width:  # a worse text than the beam holds may not win by ending early
-                    finished.append((score / length**self.method.length_penalty, [*step.generated[parent], token]))
+                    finished.append(_Finished(text.worth, [*step.generated[text.parent], text.token], has_ended))
             elif len(running) < width:
-                running.append((score, parent, token))
+                running.append(text)
         running += ended[
             : width - len(running)
         ]  # where stop texts end more than those that were looked at, as rows that cannot win
-        finished.sort(key=lambda entry: -entry[0])
+        finished.sort(key=lambda one: (self.method.prefers_ends and not one.has_ended, -one.worth))
         del finished[width:]
         if not last_step and len(finished) == width:
-            last_step = running[0][0] / length**self.method.length_penalty <= finished[-1][0]
+            last_step = running[0].worth <= finished[-1].worth
         if last_step:
-            return ranked[:width], finished[0][1]
+            return ranked[:width], finished[0].ids
         return running, None

@@ -19,6 +19,13 @@ if TYPE_CHECKING:
 class OpenGuide(Protocol):
     """A guide bound to R rows."""
 
+    def match(self, features: Tensor) -> Tensor:
+        """How well texts fit by themselves, (R, K), larger is better: what texts of different rows are compared by.
+
+        Args:
+            features: (R, K, E) of the texts, by the guide's ``scorer``.
+        """
+
     def score(self, features: Tensor, forbidden: Tensor | None) -> Tensor:
         """How well candidates' texts fit, (R, K), each in [0, 1].
 
@@ -67,14 +74,17 @@ class _MatchedRows:
     def __init__(self, guide: ImageGuide, vectors: Tensor) -> None:
         self.guide, self.vectors = guide, vectors
 
-    def score(self, features: Tensor, forbidden: Tensor | None) -> Tensor:
+    def match(self, features: Tensor) -> Tensor:
         from magic_cli.decoding import scoring
 
         if self.guide.similarity == "dot_product":
-            match = scoring.dot_product(self.vectors, features)
-        else:
-            match = scoring.scaled_cosine(self.vectors, features, self.guide.scorer.logit_scale)
-        return scoring.magic_score(match, forbidden)
+            return scoring.dot_product(self.vectors, features)
+        return scoring.scaled_cosine(self.vectors, features, self.guide.scorer.logit_scale)
+
+    def score(self, features: Tensor, forbidden: Tensor | None) -> Tensor:
+        from magic_cli.decoding import scoring
+
+        return scoring.magic_score(self.match(features), forbidden)
 
     def select(self, rows: Tensor) -> None:
         self.vectors = self.vectors[rows]
@@ -109,6 +119,9 @@ class _ScaledRows:
 
     def __init__(self, rows: OpenGuide, factors: Tensor) -> None:
         self._rows, self._factors = rows, factors
+
+    def match(self, features: Tensor) -> Tensor:
+        return self._factors[:, None] * self._rows.match(features)
 
     def score(self, features: Tensor, forbidden: Tensor | None) -> Tensor:
         return self._factors[:, None] * self._rows.score(features, forbidden)
@@ -155,6 +168,10 @@ class Steering:
     def score(self, features: Sequence[Tensor], forbidden: Tensor | None) -> tuple[Tensor, ...]:
         """f (R, K) of texts with these features, for each guide; NaN where a model gave what is no number."""
         return tuple(rows.score(part, forbidden) for rows, part in zip(self._rows, features, strict=True))
+
+    def match(self, features: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """How well texts with these features fit by themselves, (R, K), for each guide."""
+        return tuple(rows.match(part) for rows, part in zip(self._rows, features, strict=True))
 
     def total(self, scores: Sequence[Tensor]) -> Tensor:
         """The sum of ``beta_i f_i``, (R, K)."""

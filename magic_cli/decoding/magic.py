@@ -1,12 +1,13 @@
-"""MAGIC search and contrastive search: look one token ahead at k candidates and take the best score."""
+"""MAGIC search and contrastive search: look one token ahead at k candidates and take the best score. And MAGIC's beam search."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, ClassVar
 
+from magic_cli.decoding.beam import BeamSearch
 from magic_cli.decoding.guides import Guide, ImageGuide
 from magic_cli.decoding.method import MOST_TOKENS, MOST_VOCABULARY, DecodingMethod, check_vocabulary, require, require_weight
 from magic_cli.decoding.protocols import ImageTextScorer, Vocabulary
@@ -81,15 +82,15 @@ class ContrastiveSearch(DecodingMethod):
         return None
 
 
-@dataclass
-class MagicSearch(ContrastiveSearch):
-    """MAGIC search (equation 5 of the paper).
+@dataclass(kw_only=True)
+class Guided:
+    """What the methods have in common that compare growing texts with an image.
 
     Attributes:
-        beta: Weight of the magic score, 0 or 1e-6 to 1000; 0 is contrastive search.
+        beta: Weight of the image, 0 (none) or 1e-6 to 1000.
         clip_text: Text that is scored against the image.
         clip_text_window: Only so many last tokens of that text are scored, 1 to 32,768 (released code: 60).
-        similarity: Image-text match inside the softmax.
+        similarity: Image-text match.
         guides: What steers: ``image``, and others that the group ``guides`` has settings of.
     """
 
@@ -113,5 +114,53 @@ class MagicSearch(ContrastiveSearch):
     def image_guide(self, scorer: ImageTextScorer, vectors: Tensor) -> Guide:
         return ImageGuide(scorer, vectors, self.beta, self.similarity.value)
 
+    @property
+    def _reading(self) -> dict[str, Any]:
+        """Which part of a text is read, as ``Step`` takes it."""
+        return {"window": self.clip_text_window, "include_prompt": self.clip_text is ClipText.prefix_and_generated}
+
+
+@dataclass
+class MagicSearch(Guided, ContrastiveSearch):
+    """MAGIC search (equation 5 of the paper); with ``beta`` 0 it is contrastive search."""
+
     def _guidance(self, step: Step, found: Candidates) -> Tensor | None:
-        return step.guidance(found, window=self.clip_text_window, include_prompt=self.clip_text is ClipText.prefix_and_generated)
+        return step.guidance(found, **self._reading)
+
+
+@dataclass
+class MagicBeam(Guided, BeamSearch):
+    """Beam search for the text y that the language model and the guides together find best.
+
+        worth(y) = log p(y) / length ** length_penalty + sum of beta_i match_i(y)
+
+    MAGIC asks at each step which candidate fits better than the others, and never goes back. Here whole texts so far are compared,
+    ``num_beams`` of them are kept, and what is written is the finished text of the greatest worth. A text that ends is preferred to
+    one that ``decoding_len`` cuts off.
+
+    Attributes:
+        k: Continuations that the guides read at a step, the likeliest of all beams together; 1 to 10,000, and so many that all beams
+            can go on when as many texts end.
+    """
+
+    k: int = 64
+
+    prefers_ends: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require("k", self.k, at_least=1, limit=_MOST_CANDIDATES)
+
+    def check(self, model: Vocabulary, prompts: Sequence[Sequence[int]]) -> None:
+        super().check(model, prompts)
+        least = super().continuations(model)
+        if self.k < least:
+            raise SettingsError(
+                f"decoding.k must be at least {least} with decoding.num_beams={self.num_beams}, got {self.k}; set decoding.k={least}, or fewer beams"
+            )
+
+    def continuations(self, model: Vocabulary) -> int:
+        return self.k
+
+    def match(self, step: Step, parents: Sequence[Sequence[int]], tokens: Sequence[Sequence[int]]) -> list[list[float]] | None:
+        return step.match(parents, tokens, **self._reading)

@@ -19,7 +19,7 @@ from magic_cli.decoding.guides import Guide, ImageGuide
 from magic_cli.decoding.protocols import ImageTextScorer, Vocabulary
 from magic_cli.decoding.request import Request, Written
 from magic_cli.decoding.step import Choice, Step
-from magic_cli.errors import MagicError, SettingsError
+from magic_cli.errors import SettingsError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -150,20 +150,6 @@ class DecodingMethod(Method):
     def step(self, step: Step) -> Choice:
         """Choose the next token of every row."""
         raise NotImplementedError(f"{type(self).__name__}.step")
-
-
-def refuse_nan(model: str, is_faulty: bool) -> None:
-    """Stop where a model computes NaN, as large ones may in float16.
-
-    Args:
-        model: The settings group that names it.
-        is_faulty: Whether it did.
-
-    Raises:
-        MagicError: It did.
-    """
-    if is_faulty:
-        raise MagicError(f"{model}: the model computes NaN; set run.dtype=float32, or check its files if that is already set")
 
 
 MOST_TOKENS = 32_768

@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from magic_cli.decoding.magic import ClipText
-from magic_cli.decoding.method import DecodingMethod, WholeTexts, refuse_nan, require
+from magic_cli.decoding.method import DecodingMethod, WholeTexts, require
 from magic_cli.decoding.protocols import Vocabulary
 from magic_cli.decoding.request import Request, Written
-from magic_cli.errors import SettingsError
+from magic_cli.errors import SettingsError, refuse_nan
 
 if TYPE_CHECKING:
     from magic_cli.decoding.guides import ImageGuide

@@ -8,11 +8,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from typing import TYPE_CHECKING
 
 from magic_cli.decoding.protocols import LanguageModel, LanguageModelState
 from magic_cli.decoding.text import until_end
+from magic_cli.errors import refuse_nan
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
@@ -122,6 +123,39 @@ class Step:
             found.features = self.steering.read([list(islice(texts, found.ids.shape[1])) for _ in self.prompts])
         found.f = self.steering.score(found.features, found.forbidden)
         return self.steering.total(found.f)
+
+    def match(
+        self, parents: Sequence[Sequence[int]], tokens: Sequence[Sequence[int]], *, window: int, include_prompt: bool
+    ) -> list[list[float]] | None:
+        """The weighted sum of how well texts of different rows fit all guides; None: nothing steers.
+
+        Args:
+            parents: G lists of C rows that the texts continue.
+            tokens: The next token of each.
+            window: Only so many last tokens of a text are read.
+            include_prompt: Whether the prompt's words are part of it.
+
+        Raises:
+            MagicError: A model computes NaN.
+        """
+        if not self.steering:
+            return None
+        of_row: list[dict[int, int]] = [{} for _ in self.prompts]  # each row's tokens, and their places
+        for row, token in zip(chain.from_iterable(parents), chain.from_iterable(tokens), strict=True):
+            of_row[row].setdefault(token, len(of_row[row]))
+        sequences = candidate_sequences(self, list(map(list, of_row)), window=window, include_prompt=include_prompt)
+        texts = iter(self.model.decode(sequences))
+        rows = [list(islice(texts, len(places))) for places in of_row]
+        width = max(map(len, rows))
+        # as many for every row: what is repeated is read once
+        found = self.steering.match(self.steering.read([[*row, *(row[:1] or [""]) * (width - len(row))] for row in rows]))
+        for group, is_faulty in self.steering.faulty(found).items():
+            refuse_nan(group, bool(is_faulty))
+        match = self.steering.total(found).tolist()
+        return [
+            [match[row][of_row[row][token]] for row, token in zip(*pair, strict=True)]
+            for pair in zip(parents, tokens, strict=True)
+        ]
 
     def look_ahead(self, found: Candidates, known: Tensor, *, alpha: float) -> Tensor | None:
         """Degeneration penalties (R, K), NaN where they cannot matter; None if they have no weight.

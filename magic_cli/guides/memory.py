@@ -60,7 +60,7 @@ class Memory(IndexSettings, GuideSettings):
     folder: str | None = None
     neighbours: int = 20
     temperature: float = 0.02
-    weight: float = 0.5
+    weight: float = 0.3
     use: Use = Use.mix
     unsure: float | None = None
     sure: float | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from magic_cli.data.datasets import CocoCaptionsDataset, Dataset, KarpathyDataset, PhotoFiles, PhotoFolder
 from magic_cli.data.story_datasets import StoryDataset, TitleFile, TitleList
 from magic_cli.decoding.beam import BeamSearch
-from magic_cli.decoding.magic import ContrastiveSearch, MagicSearch
+from magic_cli.decoding.magic import ContrastiveSearch, MagicBeam, MagicSearch
 from magic_cli.decoding.method import Method
 from magic_cli.decoding.rerank import Rerank
 from magic_cli.decoding.sampling import GreedySearch, NucleusSampling, TopKSampling, TypicalSampling
@@ -14,6 +14,7 @@ from magic_cli.retrieval.clipre import CaptionRetrieval
 
 DECODING_METHODS: dict[str, type[Method]] = {
     "magic": MagicSearch,
+    "magic_beam": MagicBeam,
     "contrastive": ContrastiveSearch,
     "greedy": GreedySearch,
     "beam": BeamSearch,

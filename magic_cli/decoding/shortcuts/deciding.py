@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from magic_cli.decoding.batch import Batch
-from magic_cli.decoding.method import refuse_nan
 from magic_cli.decoding.shortcuts.memory import Evidence
 from magic_cli.decoding.step import Candidates, Choice, Step
 from magic_cli.decoding.tracing import as_lists, report
+from magic_cli.errors import refuse_nan
 
 if TYPE_CHECKING:
     from magic_cli.decoding.guides import Steering

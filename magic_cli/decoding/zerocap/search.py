@@ -9,7 +9,6 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor
 
-from magic_cli.decoding.method import refuse_nan
 from magic_cli.decoding.protocols import ContextModel
 from magic_cli.decoding.request import Request
 from magic_cli.decoding.rules import MinimumLength, apply_rules
@@ -18,7 +17,7 @@ from magic_cli.decoding.zerocap.prompt import end_token, lead_tokens
 from magic_cli.decoding.zerocap.settings import ZeroCapSettings
 from magic_cli.decoding.zerocap.shifting import Shifted, Steps, fuse, image_targets, make_less_likely, shift
 from magic_cli.decoding.zerocap.text_cosines import TextCosines
-from magic_cli.errors import MagicError
+from magic_cli.errors import MagicError, refuse_nan
 
 _TRACED = 10  # likeliest tokens of a row that the trace holds
 

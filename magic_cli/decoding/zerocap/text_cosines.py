@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from magic_cli.decoding import scoring
-from magic_cli.decoding.method import refuse_nan
 from magic_cli.decoding.protocols import ImageTextScorer
+from magic_cli.errors import refuse_nan
 
 
 class TextCosines:

@@ -128,15 +128,17 @@ class IncrementalTexts:
 
     def select(self, rows: Tensor) -> None:
         """Keep only ``rows`` (R,)."""
-        self.keys, self.values = self.keys[:, rows], self.values[:, rows]
+        rows = rows.to(self.keys.device)
+        self.keys, self.values = self.keys.index_select(1, rows), self.values.index_select(1, rows)
         if self._earlier is not None:
             self._earlier = self._earlier.select(rows.tolist())
 
     def encode(self, texts: list[list[str]]) -> Tensor:
         """Projected features (B, K, E) of K texts for each of B rows."""
         with self.work.phase("text"):
-            tokenized = self.tokenize([text for row in texts for text in row])
-            plan = TextPlan.of(tokenized, len(texts), self._earlier)
+            distinct = list(dict.fromkeys(text for row in texts for text in row))
+            tokens = dict(zip(distinct, self.tokenize(distinct), strict=True))
+            plan = TextPlan.of([tokens[text] for row in texts for text in row], len(texts), self._earlier)
         with self.work.phase("image_text_model"):
             features = self.tower.project(self._forward(plan)).float()  # (U, D) -> (U, E)
             self._earlier = Earlier(plan, np.arange(len(texts)))
