@@ -7,7 +7,6 @@ from typing import Any
 
 from magic_cli.interleaved.training.settings import TrainVokensSettings
 from magic_cli.terminal.streams import print_line
-from magic_cli.terminal.wording import counted
 
 DONE = 0
 
@@ -20,10 +19,11 @@ def run(settings: TrainVokensSettings) -> int:
     training, measured = settings.dataset.training_and_validation()
 
     from magic_cli.interleaved.training.run import train_vokens  # imports torch: a missing file is said before
+    from magic_cli.training.loop import spent
 
     report = train_vokens(settings, training, measured)
     if report is not None:
-        print(f"magic: {counted(report['steps'], 'step')}, {report['padding']:.1%} padding{_change(report)}", file=sys.stderr)
+        print(f"magic: {spent(report)}{_change(report)}", file=sys.stderr)
     print_line(str(settings.run_folder))
     return DONE
 

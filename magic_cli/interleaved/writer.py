@@ -18,6 +18,7 @@ from magic_cli.runs.choices import method_name
 from magic_cli.runs.decoder import item_seed
 from magic_cli.runs.kinds import Unwritable
 from magic_cli.runs.writer import Outcome, Writer
+from magic_cli.terminal.progress import LOADING, progress
 from magic_cli.terminal.wording import counted
 
 if TYPE_CHECKING:
@@ -69,12 +70,13 @@ class InterleavedWriter(Writer):
         if settings.run.threads is not None:
             torch.set_num_threads(settings.run.threads)
         device, dtype = resolve_device(settings.run.device), getattr(torch, settings.run.dtype.value)
-        self.model, models = load_interleaved_model(settings.interleaved_model, device=device, dtype=dtype, work=self.work)
-        scorer = None
-        if settings.decoding.needs_image:
-            scorer, models["image_text_model"] = load_image_text_model(
-                settings.image_text_model, device=device, dtype=dtype, work=self.work
-            )
+        where, scorer = {"device": device, "dtype": dtype, "work": self.work}, None
+        with progress(1 + settings.decoding.needs_image, LOADING, "model", leave=False) as bar:
+            self.model, models = load_interleaved_model(settings.interleaved_model, **where)
+            bar.update()
+            if settings.decoding.needs_image:
+                scorer, models["image_text_model"] = load_image_text_model(settings.image_text_model, **where)
+                bar.update()
         self.run.use_models(models)
         self.run.record(device=str(device), threads=torch.get_num_threads())
         language_model = self.model.language_model

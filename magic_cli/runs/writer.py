@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -31,6 +32,8 @@ class Writer:
         dataset = settings.dataset
         self.reader = ImageReader(dataset.apply_exif_orientation, dataset.skip_greyscale)
         self.decoder: Decoder | None = None
+        self.loading_seconds = 0.0
+        """Wall time of loading the models, and of making sure that there is an image to write about."""
 
     def _load(self, first: Item) -> None:
         """``first`` is the first item that a text is to be written for."""
@@ -44,10 +47,17 @@ class Writer:
         Batches are cut from all items, done or not, so that a run that goes on decodes the same batches as one that
         was never interrupted. What it remembers of earlier texts may differ, the tokens do not.
         """
-        size, task = self.settings.run.batch_size, self.task
+        size = self.settings.run.batch_size
         batches = [items[i : i + size] for i in range(0, len(items), size)]
-        with progress(len(items), task.texts, task.unit) as bar, self._recording():
+        with self._recording():
+            began = time.monotonic()
             to_read = self._begin(batches)
+            self.loading_seconds = time.monotonic() - began
+            self._write_batches(batches, to_read)
+
+    def _write_batches(self, batches: Sequence[Sequence[Item]], to_read: set[int]) -> None:
+        size, task = self.settings.run.batch_size, self.task
+        with progress(sum(map(len, batches)), task.texts, task.unit) as bar:
             paths = [path for number in sorted(to_read) for item in batches[number] for path in task.images(item)]
             workers = choose_workers(self.settings.run.workers) if len(to_read) > 1 else 0
             with ImageStream(self.reader, paths, workers=workers, ahead=_BATCHES_AHEAD * size) as images:

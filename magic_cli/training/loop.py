@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from magic_cli.errors import MagicError
 from magic_cli.terminal.progress import Progress
 from magic_cli.terminal.progress import progress as show
+from magic_cli.terminal.wording import counted, duration, speed
 from magic_cli.training.checkpoints import Checkpoints
 from magic_cli.training.folder import TrainingFolder
 from magic_cli.training.settings import Selection
@@ -155,6 +157,16 @@ def train(
     best = checkpoints.load_best()
     task.take(best["model"], checkpoints.best)
     return loop.progress, best["best"]
+
+
+def spent(report: Mapping[str, Any]) -> str:
+    """What a run took, for its last line on the terminal.
+
+    Args:
+        report: Of the run, with the ``seconds`` of training.
+    """
+    steps, seconds = report["steps"], report["seconds"]
+    return f"{counted(steps, 'step')} in {duration(seconds)}: {speed(steps, seconds, 'step')}, {report['padding']:.1%} padding"
 
 
 def total_steps(settings: TrainingSettings, num_samples: int) -> int:
