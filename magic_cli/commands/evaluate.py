@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from magic_cli.errors import SettingsError
@@ -17,7 +19,10 @@ from magic_cli.evaluation.settings import EvaluateSettings, ScoringSettings, Tab
 from magic_cli.evaluation.stories import nobody_has_chosen, story_systems, with_story_metrics
 from magic_cli.files import write_atomically
 from magic_cli.reports.evaluation import comparison_table, evaluation_table
+from magic_cli.reports.interval_plots import comparison_plot, evaluation_plot
+from magic_cli.reports.plots import plot_name
 from magic_cli.reports.tables import Table, render
+from magic_cli.terminal.wording import counted, duration
 
 DONE, NOT_ALL_RUN = 0, 3
 _WITH_NOTES = (TableFormat.terminal, TableFormat.markdown, TableFormat.latex)
@@ -54,6 +59,8 @@ def run(settings: EvaluateSettings) -> int:
     prepared = prepare(systems, settings)
     if settings.compare:
         check_comparable([one.corpus for one in prepared])
+    plot = plot_name(settings.plot) if settings.plot else None
+    began = time.monotonic()
     evaluations = evaluate(prepared, settings)
     documents = [evaluation.document for evaluation in evaluations]
     comparison = compare(evaluations, settings.bootstrap) if settings.compare else None
@@ -70,7 +77,23 @@ def run(settings: EvaluateSettings) -> int:
         print(
             f"magic: {evaluation.system.name}: {evaluation.folder / 'metrics.json'} and per_item.jsonl{replaced}", file=sys.stderr
         )
+    if plot is not None:
+        confidence = settings.bootstrap.confidence
+        tell_files(evaluation_plot(documents, confidence, plot) if comparison is None else comparison_plot(comparison, plot))
+    print(f"magic: {_spent(documents, time.monotonic() - began)}", file=sys.stderr)
     return tell_not_run(documents, [table], settings)
+
+
+def tell_files(files: Sequence[Path]) -> None:
+    """Say on stderr which files were written."""
+    for file in files:
+        print(f"magic: {file}", file=sys.stderr)
+
+
+def _spent(documents: Sequence[dict[str, Any]], seconds: float) -> str:
+    """Of the whole evaluation, and of the metric that took longest; metrics run side by side."""
+    longest, its_seconds = max(documents[0]["seconds"].items(), key=lambda item: item[1])
+    return f"{counted(len(documents), 'system')} scored in {duration(seconds)}; {longest} took {duration(its_seconds)}"
 
 
 def tell_not_run(documents: Sequence[dict[str, Any]], tables: Sequence[Table], settings: ScoringSettings) -> int:

@@ -35,7 +35,8 @@ def finetune(settings: FinetuneSettings, training: list[str], measured: list[str
         measured: Texts that choose the best checkpoint.
 
     Returns:
-        The report; None in processes other than the first, and where the run was complete already.
+        The report, with the seconds of training of all starts; None in processes other than the first, and where the run was
+        complete already.
 
     Raises:
         MagicError: Something is the user's to mend.
@@ -68,7 +69,7 @@ def _carry_out(
     report = _report(settings, progress, samples, measured) | {"after": best, "parameters": model.num_parameters()}
     plot_curve(folder.read_metrics(), folder.path / CURVE)
     folder.finish(report, progress["seconds"])
-    return report
+    return report | {"seconds": progress["seconds"]}
 
 
 def plan_notes(settings: FinetuneSettings, samples: Samples, measured: Samples, total: int) -> list[str]:

@@ -44,7 +44,8 @@ def train_vokens(settings: TrainVokensSettings, training: Items, measured: Items
         measured: Items that choose the best checkpoint.
 
     Returns:
-        The report; None in processes other than the first, and where the run was complete already.
+        The report, with the seconds of training of all starts; None in processes other than the first, and where the run was
+        complete already.
 
     Raises:
         MagicError: Something is the user's to mend.
@@ -78,7 +79,7 @@ def _carry_out(
     _export(settings, task).save(folder.path)
     plot_curve(folder.read_metrics(), folder.path / CURVE, loss="loss", beneath=("image_loss", "image loss"))
     folder.finish(report, progress["seconds"])
-    return report
+    return report | {"seconds": progress["seconds"]}
 
 
 def make_task(settings: TrainVokensSettings, parts: Parts, items: tuple[Items, Items]) -> VokenTask:
