@@ -21,11 +21,10 @@ def run(settings: FinetuneSettings) -> int:
         measured = settings.dataset.test_texts()
 
     from magic_cli.training.finetune import finetune  # imports torch: a missing file is said before
-    from magic_cli.training.loop import spent
 
     report = finetune(settings, training, measured[: settings.validate.limit])
     if report is not None:
-        print(f"magic: {spent(report)}; {_change(report)}", file=sys.stderr)
+        print(f"magic: {_change(report)}", file=sys.stderr)
     print_line(str(settings.run_folder))
     return DONE
 

@@ -19,11 +19,10 @@ def run(settings: TrainVokensSettings) -> int:
     training, measured = settings.dataset.training_and_validation()
 
     from magic_cli.interleaved.training.run import train_vokens  # imports torch: a missing file is said before
-    from magic_cli.training.loop import spent
 
     report = train_vokens(settings, training, measured)
-    if report is not None:
-        print(f"magic: {spent(report)}{_change(report)}", file=sys.stderr)
+    if report is not None and (change := _change(report)):
+        print(f"magic: {change}", file=sys.stderr)
     print_line(str(settings.run_folder))
     return DONE
 
@@ -32,4 +31,4 @@ def _change(report: dict[str, Any]) -> str:
     before, after = report["before"], report["after"]
     names = [name for name in before if name.endswith("loss")]
     changes = ", ".join(f"{name.replace('_', ' ')} {before[name]:.4g} -> {after[name]:.4g}" for name in names)
-    return f"; {report['selected_on']} items: {changes} (step {after['step']})" if changes else ""
+    return f"{report['selected_on']} items: {changes} (step {after['step']})" if changes else ""

@@ -108,7 +108,7 @@ def _paint_panel(axes: Any, panel: Panel, rows: Sequence[str], legend: Legend) -
         bars = [[max(0.0, m.value - low) for m, (low, _) in zip(marks, ends, strict=True)]]
         bars += [[max(0.0, high - m.value) for m, (_, high) in zip(marks, ends, strict=True)]]
         shown[kind] = axes.errorbar(
-            [mark.value for mark in marks], [rows.index(mark.row) + shift for mark in marks], xerr=bars, fmt="o", capsize=3,
+            [mark.value for mark in marks], [rows.index(mark.row) + shift for mark in marks], xerr=bars, fmt="o", markersize=5, capsize=4,
             color=colour, markerfacecolor=colour if kind == SOLID else "white", label=kind,
         )  # fmt: skip
     axes.set_title(label(panel.title), fontsize="medium")

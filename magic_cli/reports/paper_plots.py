@@ -53,8 +53,8 @@ def _plot(paper: Paper, table: PaperTable, measured: Measured, name: Path) -> li
 
 
 def _title(paper: Paper, table: PaperTable, row: PaperRow) -> str:
-    """The row's name; with its section where the table has several."""
-    return f"{paper.sections[row.section]}: {row.title}" if len(table.sections) > 1 else row.title
+    """The row's name; where the table has several sections, with the first words of its own."""
+    return f"{paper.sections[row.section].partition(',')[0]}: {row.title}" if len(table.sections) > 1 else row.title
 
 
 def _marks(row: str, cell: Comparison, runs: Runs) -> list[Mark]:

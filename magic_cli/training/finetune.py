@@ -14,7 +14,7 @@ from magic_cli.training.checkpoints import naming_full_disk, replace_files
 from magic_cli.training.curves import plot_curve
 from magic_cli.training.folder import CURVE, TrainingFolder
 from magic_cli.training.language_task import LanguageTask
-from magic_cli.training.loop import total_steps, train
+from magic_cli.training.loop import tell_spent, total_steps, train
 from magic_cli.training.samples import Samples, encode
 from magic_cli.training.session import in_session
 from magic_cli.training.settings import FinetuneSettings, as_plain, identity
@@ -35,8 +35,7 @@ def finetune(settings: FinetuneSettings, training: list[str], measured: list[str
         measured: Texts that choose the best checkpoint.
 
     Returns:
-        The report, with the seconds of training of all starts; None in processes other than the first, and where the run was
-        complete already.
+        The report; None in processes other than the first, and where the run was complete already.
 
     Raises:
         MagicError: Something is the user's to mend.
@@ -69,7 +68,8 @@ def _carry_out(
     report = _report(settings, progress, samples, measured) | {"after": best, "parameters": model.num_parameters()}
     plot_curve(folder.read_metrics(), folder.path / CURVE)
     folder.finish(report, progress["seconds"])
-    return report | {"seconds": progress["seconds"]}
+    tell_spent(report, progress["seconds"])
+    return report
 
 
 def plan_notes(settings: FinetuneSettings, samples: Samples, measured: Samples, total: int) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -159,14 +160,16 @@ def train(
     return loop.progress, best["best"]
 
 
-def spent(report: Mapping[str, Any]) -> str:
-    """What a run took, for its last line on the terminal.
+def tell_spent(report: Mapping[str, Any], seconds: float) -> None:
+    """Say on stderr what a run took, over all its starts.
 
     Args:
-        report: Of the run, with the ``seconds`` of training.
+        report: Of the run.
+        seconds: Of training.
     """
-    steps, seconds = report["steps"], report["seconds"]
-    return f"{counted(steps, 'step')} in {duration(seconds)}: {speed(steps, seconds, 'step')}, {report['padding']:.1%} padding"
+    steps, padding = report["steps"], report["padding"]
+    spent = f"{counted(steps, 'step')} in {duration(seconds)}: {speed(steps, seconds, 'step')}, {padding:.1%} padding"
+    print(f"magic: {spent}", file=sys.stderr)
 
 
 def total_steps(settings: TrainingSettings, num_samples: int) -> int:

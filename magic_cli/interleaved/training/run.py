@@ -25,7 +25,7 @@ from magic_cli.interleaved.training.text_conditions import TextConditions
 from magic_cli.interleaved.vokens import NewRows
 from magic_cli.training.curves import plot_curve
 from magic_cli.training.folder import CURVE, TrainingFolder
-from magic_cli.training.loop import total_steps, train
+from magic_cli.training.loop import tell_spent, total_steps, train
 from magic_cli.training.session import in_session
 from magic_cli.training.settings import Selection, as_plain
 
@@ -44,8 +44,7 @@ def train_vokens(settings: TrainVokensSettings, training: Items, measured: Items
         measured: Items that choose the best checkpoint.
 
     Returns:
-        The report, with the seconds of training of all starts; None in processes other than the first, and where the run was
-        complete already.
+        The report; None in processes other than the first, and where the run was complete already.
 
     Raises:
         MagicError: Something is the user's to mend.
@@ -79,7 +78,8 @@ def _carry_out(
     _export(settings, task).save(folder.path)
     plot_curve(folder.read_metrics(), folder.path / CURVE, loss="loss", beneath=("image_loss", "image loss"))
     folder.finish(report, progress["seconds"])
-    return report | {"seconds": progress["seconds"]}
+    tell_spent(report, progress["seconds"])
+    return report
 
 
 def make_task(settings: TrainVokensSettings, parts: Parts, items: tuple[Items, Items]) -> VokenTask:
