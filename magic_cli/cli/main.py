@@ -18,6 +18,7 @@ from magic_cli import __version__
 from magic_cli.cli.command import Command, Flag
 from magic_cli.cli.command_help import command_help, overview
 from magic_cli.cli.command_table import COMMANDS
+from magic_cli.configuration.overrides import quote
 from magic_cli.errors import MagicError, SettingsError, nearest
 from magic_cli.terminal import streams as terminal
 
@@ -217,22 +218,6 @@ def _take_action(command: Command, stray: list[str], overrides: list[str]) -> st
     if word not in choices:
         raise SettingsError(f"magic {command.name}: unknown action {word!r}; {nearest(word, choices)}")
     return f"{setting}={word}"
-
-
-def quote(text: str) -> str:
-    """Text as a quoted string of Hydra's override grammar, so that it arrives letter for letter.
-
-    >>> print(quote("a b, c's [1] ${x}.jpg"))
-    'a b, c\\'s [1] \\${x}.jpg'
-    """
-    # a run of backslashes counts only before a quote, so only there it is doubled
-    quoted, backslashes = [], 0
-    for letter in text:
-        if letter == "'":
-            quoted.append("\\" * backslashes + "\\")
-        quoted.append(letter)
-        backslashes = backslashes + 1 if letter == "\\" else 0
-    return "'" + "".join(quoted).replace("${", "\\${") + "\\" * backslashes + "'"
 
 
 def _flag_value(flag: Flag, value: str, is_sweep: bool) -> str:

@@ -2,109 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
-
-from magic_cli.data.image_names import identities
-from magic_cli.data.records import ImageRecord
-from magic_cli.errors import SettingsError
-from magic_cli.reports.exports import coco_results, released_format
-from magic_cli.runs.choices import method_name
-from magic_cli.runs.kinds import WritingTask
+from magic_cli.runs.captions import CaptionTask
 from magic_cli.runs.run import write_texts
 from magic_cli.runs.settings import CaptionSettings
-
-if TYPE_CHECKING:
-    from magic_cli.decoding.rules import StopTexts
-    from magic_cli.decoding.text import CaptionFormat
-    from magic_cli.models.language.language_model import HuggingFaceLanguageModel
-    from magic_cli.models.language.tokens import Tokens
 
 
 def run(settings: CaptionSettings) -> int:
     """Caption every image of the dataset; returns 0, or 3 if some could not be read.
 
     Captions go to stdout as ``id<TAB>caption``, in the dataset's order, those of an earlier start included.
-
-    Raises:
-        SettingsError: A trace of a method that takes no steps.
     """
-    if settings.run.trace and not settings.decoding.needs_language_model:
-        raise SettingsError(
-            f"run.trace=true: decoding={method_name(settings.decoding)} takes no steps that could be traced; leave run.trace out"
-        )
     return write_texts(settings, CaptionTask(settings))
-
-
-class CaptionTask(WritingTask):
-    """One caption for every image of the dataset."""
-
-    text, texts, unit = "caption", "captions", "image"
-    changed = (
-        "image has changed since it was captioned and is captioned again",
-        "images have changed since they were captioned and are captioned again",
-    )
-    dropped = (
-        "image is no longer in the dataset; its caption is moved to",
-        "images are no longer in the dataset; their captions are moved to",
-    )
-    untraced = ("image was captioned without trace earlier", "images were captioned without trace earlier")
-    failed = ("image could not be read", "images could not be read")
-
-    def __init__(self, settings: CaptionSettings) -> None:
-        self.settings = settings
-
-    def items(self) -> list[ImageRecord]:
-        return self.settings.dataset.load()
-
-    def facts(self, items: Sequence[ImageRecord]) -> dict[str, Any]:
-        return {}
-
-    def notes(self) -> list[str]:
-        return self.settings.dataset.notes()
-
-    def text_format(self, model: HuggingFaceLanguageModel, stop: StopTexts | None) -> CaptionFormat:
-        from magic_cli.decoding.text import CaptionFormat
-
-        return CaptionFormat(model, stop)
-
-    def prompt(self, model: Tokens, item: ImageRecord) -> list[int]:
-        ids = model.encode_prompt(self.settings.prompt)
-        if fault := self.settings.room_fault(len(ids)):
-            raise SettingsError(fault)
-        return ids
-
-    def image_names(self, item: ImageRecord) -> tuple[str, ...]:
-        return identities(item.image_name, item.image_id)
-
-    def describe(self, item: ImageRecord) -> dict[str, Any]:
-        return {"id": item.id, "image": str(item.path)}
-
-    def prediction(self, item: ImageRecord, *, digest: str | None, text: str, **details: Any) -> dict[str, Any]:
-        return {**self.describe(item), "image_sha256": digest, "caption": text, **details, **_known(item)}
-
-    def still_holds(self, item: ImageRecord, prediction: Mapping[str, Any]) -> bool:
-        return True  # nothing but the image decides a caption
-
-    def refreshed(self, item: ImageRecord, prediction: dict[str, Any]) -> dict[str, Any]:
-        """The annotations may have other references now, or none."""
-        kept = {key: value for key, value in prediction.items() if key not in _KNOWN}
-        return {**kept, **self.describe(item), **_known(item)}
-
-    def label(self, failure: Mapping[str, Any]) -> str:
-        return failure["image"]
-
-    def line(self, item: ImageRecord, prediction: Mapping[str, Any]) -> tuple[str, str]:
-        return item.id, prediction["caption"]
-
-    def exports(self, items: Sequence[ImageRecord], predictions: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-        texts = self.texts_of(predictions)
-        return {"coco_results.json": coco_results(items, texts), "released_format.json": released_format(items, texts)}
-
-
-_KNOWN = ("split", "references")
-
-
-def _known(item: ImageRecord) -> dict[str, Any]:
-    """What the dataset knows of an image beside its file."""
-    return dict(zip(_KNOWN, (item.split, list(item.references)), strict=True)) if item.references else {}

@@ -1,6 +1,6 @@
 """From config files and command-line words to checked settings: the schemas, the resolver and the conversion.
 
-With ``cli/`` the only place that knows OmegaConf and Hydra.
+With ``points.py`` and ``cli/`` the only place that knows OmegaConf and Hydra.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ import errno
 import io
 import os
 import warnings
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -47,11 +48,11 @@ class ImageBytes(io.BytesIO):
         self.name = name
 
 
-def open_image(path: Path | BinaryIO, *, apply_exif_orientation: bool = True, skip_greyscale: bool = False) -> Image:
+def open_image(path: Path | BinaryIO | Image, *, apply_exif_orientation: bool = True, skip_greyscale: bool = False) -> Image:
     """Read an image as RGB.
 
     Args:
-        path: Image file, or its content.
+        path: Image file, its content, or an image of Pillow's, which is left as it is.
         apply_exif_orientation: Turn photos upright that carry an EXIF orientation.
         skip_greyscale: Refuse single-channel images, which the released code cannot read.
 
@@ -67,7 +68,7 @@ def open_image(path: Path | BinaryIO, *, apply_exif_orientation: bool = True, sk
     if isinstance(path, Path):
         require_file(path)
     try:
-        with Image.open(path) as image:
+        with nullcontext(path) if isinstance(path, Image.Image) else Image.open(path) as image:
             if skip_greyscale and image.mode in ("1", "L", "I", "F", "I;16"):
                 raise SkippedImage("greyscale, and dataset.skip_greyscale=true")
             if max(image.size) > _LONGEST_SIDES * min(image.size):

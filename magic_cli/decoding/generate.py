@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import torch
@@ -42,18 +42,54 @@ def generate(
         SettingsError: The method needs an image and has none, k exceeds the vocabulary, or a prompt fills decoding_len.
         MagicError: A model computes NaN, as large ones may in float16.
     """
+    request = _request(model, method, prompts, guides, options)
+    if isinstance(method, WholeTexts):
+        written = method.write(request)
+    else:
+        results: dict[int, Written] = {}
+        for _ in take_steps(method, request, results):
+            pass
+        written = [results[index] for index in range(len(request.prompts))]
+    return _with_hidden(request, written) if options.with_hidden else written
+
+
+@torch.inference_mode()
+def stream(
+    model: LanguageModel,
+    method: DecodingMethod,
+    prompt: Prompt | Sequence[int],
+    guides: Sequence[Guide] = (),
+    options: Options = Options(),  # noqa: B008 - it is frozen
+) -> Iterator[None]:
+    """As ``generate`` for one prompt, but step by step: after each the caller has control, and ``options.on_step`` has told of it.
+
+    Raises:
+        SettingsError: As ``generate``; or the method chooses a whole text at its end (``Method.writes_in_order``).
+    """
+    request = _request(model, method, [prompt], guides, options)
+    if not method.writes_in_order:
+        raise SettingsError(f"decoding: {type(method).__name__} chooses a whole text at its end, so its steps cannot be streamed")
+    yield from take_steps(method, request, {})
+
+
+def _request(
+    model: LanguageModel | None,
+    method: Method,
+    prompts: Sequence[Prompt | Sequence[int]],
+    guides: Sequence[Guide],
+    options: Options,
+) -> Request:
+    """What is asked for, checked."""
     prompts = [Prompt.of(prompt) for prompt in prompts]
     if method.needs_image and not guides:
         raise SettingsError(f"decoding: {type(method).__name__} looks at an image, but none was given")
     method.check(model, [prompt.ids for prompt in prompts])
-    request = Request(model, prompts, guides if method.needs_image else (), options)
-    written = method.write(request) if isinstance(method, WholeTexts) else write_by_steps(method, request)
-    return _with_hidden(request, written) if options.with_hidden else written
+    return Request(model, prompts, guides if method.needs_image else (), options)
 
 
-def write_by_steps(method: DecodingMethod, request: Request) -> list[Written]:
-    """The common loop: prepare; then step, choose, append and retire until all rows are done."""
-    rows, results = open_rows(method, request), {}
+def take_steps(method: DecodingMethod, request: Request, results: dict[int, Written]) -> Iterator[None]:
+    """The common loop: prepare; then step, choose, append and retire until all rows are done. Results come by the prompt's index."""
+    rows = open_rows(method, request)
     rows = go_on_from_memory(method, request, rows, results)
     batch, search = Batch.of(method, request, rows), method.begin(len(request.prompts))
     while batch.rows:
@@ -62,7 +98,7 @@ def write_by_steps(method: DecodingMethod, request: Request) -> list[Written]:
         tokens, overruled = decide(batch, step, choice)
         batch.append(choice, tokens)
         batch.retire(choice, results, reread=overruled)
-    return [results[index] for index in range(len(request.prompts))]
+        yield
 
 
 def _with_hidden(request: Request, written: Sequence[Written]) -> list[Written]:

@@ -42,6 +42,11 @@ class Method:
         return True
 
     @property
+    def writes_in_order(self) -> bool:
+        """Whether a token that is chosen stays: the text is written from its first token to its last."""
+        return False
+
+    @property
     def without_effect(self) -> tuple[str, ...]:
         """Settings of the method that cannot change a result."""
         return ()
@@ -108,6 +113,10 @@ class DecodingMethod(Method):
     def rows_per_prompt(self) -> int:
         """Rows decoded for one prompt (the beam width of beam search)."""
         return 1
+
+    @property
+    def writes_in_order(self) -> bool:
+        return self.rows_per_prompt == 1 and not isinstance(self, WholeTexts)
 
     @property
     def num_candidates(self) -> int:

@@ -141,7 +141,13 @@ class ImageReader:
         kept = self._kept(digest)
         return self._look(digest, kept, self._open(ImageBytes(data, name)) if self._is_wanted(kept) else None)
 
-    def _open(self, path: Path | ImageBytes) -> Image:
+    def read_picture(self, picture: Image) -> ReadImage:
+        """As ``read``, of an image in memory. Raises UnreadableImage if it cannot be taken."""
+        image = self._open(picture)
+        digest = hashlib.sha256(f"{image.size}".encode() + image.tobytes()).hexdigest()
+        return self._look(digest, self._kept(digest), image)
+
+    def _open(self, path: Path | ImageBytes | Image) -> Image:
         return open_image(path, apply_exif_orientation=self.apply_exif_orientation, skip_greyscale=self.skip_greyscale)
 
     def _kept(self, digest: str) -> list[np.ndarray | None]:

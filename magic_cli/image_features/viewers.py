@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,7 @@ from torch import Tensor
 from magic_cli.data.images import UnreadableImage
 from magic_cli.image_features.encoding import ImageEncoder, connect
 from magic_cli.image_features.reading import ImageReader, ReadImage
-from magic_cli.models.loading import load_image_text_model
+from magic_cli.models.shelf import Shelf
 from magic_cli.models.work_counter import WorkCounter
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ class Circumstances:
         threads: CPU threads; None: the libraries decide.
         cache: Folder of image features; None: they are not kept.
         work: Where work is counted.
+        shelf: Where models stay that are loaded.
     """
 
     device: torch.device
@@ -37,6 +38,7 @@ class Circumstances:
     threads: int | None
     cache: Path | None
     work: WorkCounter
+    shelf: Shelf = field(default_factory=Shelf)
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,7 @@ class Viewers:
             MagicError: It cannot be had or read.
         """
         where = {"device": self.where.device, "dtype": self.where.dtype}
-        model, facts = load_image_text_model(settings, **where, work=self.where.work)
+        model, facts = self.where.shelf.image_text_model(settings, **where, work=self.where.work)
         self.reader, encoder = connect(self.reader, model, facts, cache=self.where.cache, **where)
         self._encoders.append(encoder)
         self.list.append(Viewer(model, facts, len(self.list)))

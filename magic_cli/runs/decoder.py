@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
 
 from magic_cli.data.images import UnreadableImage
 from magic_cli.decoding.guides import Guide
@@ -12,17 +12,32 @@ from magic_cli.decoding.shortcuts.memory import StepMemory
 from magic_cli.guides.base import Images
 from magic_cli.image_features.cache import cache_folder
 from magic_cli.image_features.reading import ImageReader, ReadImage
+from magic_cli.models.shelf import Shelf
 from magic_cli.models.work_counter import WorkCounter
-from magic_cli.runs.folder import RunFolder
 from magic_cli.runs.kinds import Item, Unwritable, WritingTask
 from magic_cli.terminal.progress import LOADING, progress
 
 if TYPE_CHECKING:
     from magic_cli.decoding.request import OnStep, Options
     from magic_cli.models.language.language_model import HuggingFaceLanguageModel
+    from magic_cli.models.language.lookahead import LookAhead
 
 Features = Sequence[Any]
 """Of one image: (E,) by each image-text model."""
+
+
+class Facts(Protocol):
+    """What is known of a run, for whoever asks later."""
+
+    def use_models(self, models: dict[str, Any]) -> None:
+        """Take down the models; ``{setting: what its loader says of it}``.
+
+        Raises:
+            MagicError: The run was begun with others.
+        """
+
+    def record(self, **facts: Any) -> None:
+        """Take down facts such as the device."""
 
 
 def item_seed(seed: int, item: str, repeat: int) -> int:
@@ -43,18 +58,23 @@ class Decoder:
         task: What is written.
         reader: How image files are read.
         work: Where work is counted.
+        shelf: Where models stay that are loaded; None: a new one.
     """
 
-    def __init__(self, settings: Any, task: WritingTask, reader: ImageReader, work: WorkCounter) -> None:
-        self.settings, self.task, self.work = settings, task, work
+    def __init__(
+        self, settings: Any, task: WritingTask, reader: ImageReader, work: WorkCounter, shelf: Shelf | None = None
+    ) -> None:
+        self.settings, self.task, self.work, self.shelf = settings, task, work, shelf or Shelf()
         self._reader = reader
         # before torch and the models: files may be missing
         self.method = settings.decoding.load()
         self.guides = [guide.load() for guide in settings.chosen_guides.values()]
         self.language_model: HuggingFaceLanguageModel | None = None
-        self.memory: StepMemory | None = None
+        self._memory: StepMemory | None = None
+        self._met = 0  # remembered steps that are counted
+        self._way: LookAhead | None = None
 
-    def load(self, run: RunFolder, first: Item) -> None:
+    def load(self, run: Facts, first: Item) -> None:
         """Load the models and make them ready; ``first`` is the first item that a text is to be written for.
 
         Raises:
@@ -63,19 +83,21 @@ class Decoder:
         import torch
 
         from magic_cli.image_features.viewers import Circumstances, Viewers
-        from magic_cli.models.loading import load_language_model, resolve_device
+        from magic_cli.models.loading import resolve_device
 
         settings = self.settings
         if settings.run.threads is not None:
             torch.set_num_threads(settings.run.threads)
         where = {"device": resolve_device(settings.run.device), "dtype": getattr(torch, settings.run.dtype.value)}
         cache = cache_folder(settings.run.image_cache) if settings.run.cache_images else None
-        self.viewers = Viewers(self._reader, Circumstances(**where, threads=settings.run.threads, cache=cache, work=self.work))
+        self.viewers = Viewers(
+            self._reader, Circumstances(**where, threads=settings.run.threads, cache=cache, work=self.work, shelf=self.shelf)
+        )
         models: dict[str, Any] = {}
         count = self.method.needs_language_model + self.method.needs_image + len(self.guides)
         with progress(count, LOADING, "model", leave=False) as bar:
             if self.method.needs_language_model:
-                self.language_model, models["language_model"] = load_language_model(
+                self.language_model, models["language_model"] = self.shelf.language_model(
                     settings.language_model, **where, work=self.work, check=lambda tokens: self._check(tokens, first)
                 )
                 bar.update()
@@ -99,7 +121,7 @@ class Decoder:
             prompts = []
         self.method.check(tokens, prompts)
 
-    def _prepare(self, run: RunFolder, device: Any) -> None:
+    def _prepare(self, run: Facts, device: Any) -> None:
         """Make the language model and what looks at its texts ready to decode."""
         from magic_cli.models.fast.compiling import require_compiler
 
@@ -109,24 +131,39 @@ class Decoder:
             self.language_model.compile()
             for viewer in self.viewers.list:
                 viewer.model.compile_text()
-        # a trace leaves nothing out unless that is asked for
-        self.lazy = device.type == "cpu" and not settings.run.trace if settings.run.lazy is None else settings.run.lazy
         self.rules, stop = settings.rules.build(self.language_model)
         self.format = self.task.text_format(self.language_model, stop)
-        # in 16 bits, a step that is found again in another batch would often have another winner
+        # in 16 bits, a step that is found again in another batch would often have another winner. On a GPU the batch would wait while
+        # each row follows its remembered steps
         self.exact = settings.run.dtype.value == "float32"
-        # a trace is the same to the last digit, whatever interrupts its run; what is remembered depends on that. On a GPU the batch
-        # would wait while each row follows its remembered steps
-        remembers = self.exact and settings.run.step_memory and not settings.run.trace and device.type == "cpu"
-        self.memory = StepMemory(settings.run.step_memory << 20) if remembers else None
+        if self.exact and settings.run.step_memory and device.type == "cpu":
+            self._memory = StepMemory(settings.run.step_memory << 20)
         way = self.language_model.prepare(
             decoding_len=self.method.decoding_len,
             num_candidates=self.method.num_candidates,
             look_ahead=settings.language_model.look_ahead.value,
         )
+        self._way = self.language_model.way
         run.record(look_ahead=way)
         if self.viewers.list:
             run.record(incremental_text=self.viewers.list[0].model.text_tower is not None)
+
+    def go_on(self, settings: Any, task: WritingTask) -> None:
+        """Decode with what is loaded for items of ``task``; ``settings`` are as before, but for seed, repeat and trace."""
+        self.settings, self.task = settings, task
+        if self.language_model is not None:
+            self.language_model.way = self._way  # another decoder may have had the model in the meantime
+
+    @property
+    def memory(self) -> StepMemory | None:
+        """Steps that are remembered; a trace is the same to the last digit, whatever interrupts its run, and would depend on them."""
+        return None if self.settings.run.trace else self._memory
+
+    @property
+    def lazy(self) -> bool:
+        """Whether candidates that can no longer win are not looked at; a trace leaves nothing out unless that is asked for."""
+        run = self.settings.run
+        return self.viewers.where.device.type == "cpu" and not run.trace if run.lazy is None else run.lazy
 
     def prompt(self, item: Item) -> list[int]:
         """Token ids that the item's text continues; none where nothing is written.
@@ -155,13 +192,29 @@ class Decoder:
             self.language_model, self.method, prompts, self._guides(items, features), self._options(items, on_step)
         )
         if self.memory is not None and self.memory.met:
-            self.work.add("steps_remembered", self.memory.met - self.work.counts["steps_remembered"])
+            self.work.add("steps_remembered", self.memory.met - self._met)
+            self._met = self.memory.met
         return [
             {"text": self.format.text(prompt, one.ids), "token_ids": one.ids}
             if one.text is None
             else {"text": one.text, **one.details}
             for prompt, one in zip(prompts, written, strict=True)
         ]
+
+    def stream(self, item: Item, features: Features, on_step: OnStep) -> Iterator[None]:
+        """Write one text step by step; other decoders may have the models between two steps.
+
+        Args:
+            item: What is written about.
+            features: Of its image.
+            on_step: Called after each choice.
+        """
+        from magic_cli.decoding.generate import stream
+
+        prompt, guides, options = self.prompt(item), self._guides([item], [features]), self._options([item], on_step)
+        for _ in stream(self.language_model, self.method, prompt, guides, options):
+            yield
+            self.language_model.way = self._way
 
     def _guides(self, items: Sequence[Item], features: Sequence[Features]) -> list[Guide]:
         """What steers the texts of a batch."""

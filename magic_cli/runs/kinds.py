@@ -82,7 +82,7 @@ class WritingTask:
 
     def image_names(self, item: Item) -> tuple[str, ...]:
         """What tells the item's image from others (``data.image_names.identities``)."""
-        return identities(item.path.name)
+        return () if item.path is None else identities(item.path.name)
 
     def describe(self, item: Item) -> dict[str, Any]:
         """The item as failures.jsonl names it."""

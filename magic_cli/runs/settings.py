@@ -177,6 +177,10 @@ class CaptionSettings(WritingSettings):
             raise SettingsError(
                 f"prompt={self.prompt!r}: decoding={method_name(self.decoding)} finds whole captions and opens none with a prompt; leave prompt out"
             )
+        if self.run.trace and not self.decoding.needs_language_model:
+            raise SettingsError(
+                f"run.trace=true: decoding={method_name(self.decoding)} takes no steps that could be traced; leave run.trace out"
+            )
         self.check_rules()
         self.guides.check(self.decoding)
 

@@ -78,7 +78,7 @@ class Writer:
         pending = [item for batch in batches for item in batch if item.id not in self.run.predictions]
         reasons = []
         for item in pending:
-            outcome = self._judge(item, [self.reader.read(path) for path in self.task.images(item)])
+            outcome = self._judge(item, self._read(item))
             if not isinstance(outcome, _FAULTS):
                 self._load(item)
                 open_ids = {item.id for item in pending}
@@ -86,6 +86,10 @@ class Writer:
             reasons.append(outcome)
         self._fail(pending, reasons)
         return set()
+
+    def _read(self, item: Item) -> list[ReadImage | UnreadableImage]:
+        """The images of one item."""
+        return [self.reader.read(path) for path in self.task.images(item)]
 
     def _take(self, images: ImageStream, batch: Sequence[Item]) -> list[Outcome]:
         """The next images of the stream, for those items of the batch that have some."""

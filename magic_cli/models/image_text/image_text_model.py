@@ -49,6 +49,7 @@ class ImageTextModel:
     """
 
     fit = Fit()
+    is_compiled = False
     text_tower: CausalTextTower | None = None
     prepare_image: Callable[[Image], Any]
     network: torch.nn.Module
@@ -82,8 +83,8 @@ class ImageTextModel:
 
     def compile_text(self) -> None:
         """Run the incremental text tower through torch.compile from now on; a model without one stays as it is."""
-        if self.text_tower is not None:
-            self.text_tower = self.text_tower.compiled()
+        if self.text_tower is not None and not self.is_compiled:
+            self.text_tower, self.is_compiled = self.text_tower.compiled(), True
 
     def embed_images(self, prepared: Sequence[Any]) -> Tensor:
         """(B, E), in the model's own type, of what ``prepare_image`` gave."""

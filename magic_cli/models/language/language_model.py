@@ -28,6 +28,9 @@ class HuggingFaceLanguageModel(Tokens):
             begin-of-text token, else none.
         clean_up_spaces: Whether decoded text loses the space before punctuation, as the released models' did.
         work: Where forward passes are counted.
+
+    Attributes:
+        way: How candidates are looked at, as ``prepare`` chose it; None before.
     """
 
     def __init__(
@@ -44,20 +47,21 @@ class HuggingFaceLanguageModel(Tokens):
         self.work = work or WorkCounter()
         self.network = Network(model.eval(), self.work)
         self.vocab_size = self.network.head.weight.shape[0]
-        self._way: LookAhead | None = None
+        self.way: LookAhead | None = None
 
     def prepare(self, *, decoding_len: int, num_candidates: int, look_ahead: str = "auto") -> str:
         """Choose how candidates are looked at (see ``probe.choose_look_ahead``); returns the chosen way's name."""
         if num_candidates > self.vocab_size:
             raise MagicError(f"decoding.k must be at most the vocabulary size {self.vocab_size}, got {num_candidates}")
         self.network.work = WorkCounter()  # the probe is no part of the run
-        self._way = choose_look_ahead(self.network, decoding_len=decoding_len, num_candidates=num_candidates, wanted=look_ahead)
+        self.way = choose_look_ahead(self.network, decoding_len=decoding_len, num_candidates=num_candidates, wanted=look_ahead)
         self.network.work = self.work
-        return self._way.name
+        return self.way.name
 
     def compile(self) -> None:
         """Run the forward pass through torch.compile from now on."""
-        self.network.compile()
+        if not self.network.is_compiled:
+            self.network.compile()
 
     def encode_prompt(self, prompt: str | None) -> list[int]:
         return self._embeddable(super().encode_prompt(prompt))
@@ -76,9 +80,9 @@ class HuggingFaceLanguageModel(Tokens):
 
     @property
     def _look_ahead(self) -> LookAhead:
-        if self._way is None:
+        if self.way is None:
             raise RuntimeError("call prepare() before decoding")
-        return self._way
+        return self.way
 
     def prefill(self, prompts: Sequence[Prompt | Sequence[int]]) -> State:
         return self._look_ahead.start([Prompt.of(prompt) for prompt in prompts])

@@ -39,6 +39,7 @@ class Network:
         self.lean = LeanGPT2.of(self.body)
         self.prefix: Sequence[tuple[Tensor, Tensor]] | None = None
         """Keys and values (1, heads, n, d) of each layer that come before every text, as prefix tuning learns them."""
+        self.is_compiled = False
         self.head_is_plain = True
         """Whether ``head(hidden)`` are the model's own logits; the probe clears it for scaled or capped heads."""
 
@@ -49,7 +50,7 @@ class Network:
     def compile(self) -> None:
         """Run the forward pass through torch.compile from now on."""
         unpack_products(self.body)  # the compiler packs for itself
-        self.body, self.lean = compiled(self.body), None
+        self.body, self.lean, self.is_compiled = compiled(self.body), None, True
 
     def begin_with(self, prefix: Sequence[tuple[Tensor, Tensor]]) -> None:
         """Let keys and values (1, heads, n, d) of each layer come before every text; a token's place is counted behind them."""

@@ -1,0 +1,59 @@
+"""Hydra's override grammar: settings as ``name=value`` words that arrive as they were meant."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping, Sequence
+from enum import Enum
+from typing import Any
+
+from magic_cli.errors import SettingsError
+
+
+def quote(text: str) -> str:
+    """Text as a quoted string of Hydra's override grammar, so that it arrives letter for letter.
+
+    >>> print(quote("a b, c's [1] ${x}.jpg"))
+    'a b, c\\'s [1] \\${x}.jpg'
+    """
+    # a run of backslashes counts only before a quote, so only there it is doubled
+    quoted, backslashes = [], 0
+    for letter in text:
+        if letter == "'":
+            quoted.append("\\" * backslashes + "\\")
+        quoted.append(letter)
+        backslashes = backslashes + 1 if letter == "\\" else 0
+    return "'" + "".join(quoted).replace("${", "\\${") + "\\" * backslashes + "'"
+
+
+def override(name: str, value: Any) -> str:
+    """A Python value as ``name=value``.
+
+    >>> print(override("decoding.guides", ["image", "memory"]), override("prompt", None), override("run.trace", True))
+    decoding.guides=['image','memory'] prompt=null run.trace=true
+
+    Raises:
+        SettingsError: No setting can have such a value.
+    """
+    return f"{name}={_word(name, value)}"
+
+
+def _word(name: str, value: Any) -> str:
+    if isinstance(value, Enum):
+        value = value.value
+    if hasattr(value, "item") and getattr(value, "ndim", 1) == 0:  # a number of numpy's
+        value = value.item()
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, float) and math.isinf(value):
+        return "inf" if value > 0 else "-inf"
+    if isinstance(value, int | float):
+        return repr(value)
+    if isinstance(value, str | os.PathLike):
+        return quote(os.fspath(value))
+    if isinstance(value, Mapping):
+        return "{" + ",".join(f"{quote(str(key))}:{_word(name, one)}" for key, one in value.items()) + "}"
+    if isinstance(value, Sequence) and not isinstance(value, bytes | bytearray):
+        return "[" + ",".join(_word(name, one) for one in value) + "]"
+    raise SettingsError(f"{name}: a setting is a text, a number, true or false, or a list of them; got {type(value).__name__}")
