@@ -87,7 +87,7 @@ def of_images(args: argparse.Namespace) -> tuple[Features, np.ndarray]:
     machine = ReadingMachineSettings(batch_size=32, threads=args.threads)
     index = str(args.folder / "images")
     settings = RetrieveImagesSettings(model, RetrieveImagesAction.build, [str(args.photos)], index, run=machine)
-    features = build_index(settings, list_images(settings.files, limit=None))
+    features, _ = build_index(settings, list_images(settings.files, limit=None))
     captions = [caption for captions in load_bundled_coco_captions().values() for caption in captions]
     texts = random.Random(0).sample(captions, args.queries)
     return features, encode_by_length(EmbeddedImageTextModel.load(), texts)

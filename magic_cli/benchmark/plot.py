@@ -2,32 +2,28 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from magic_cli.errors import MagicError
+from magic_cli.reports.plots import draw
 
 
-def check_plotting() -> None:
-    """Refuse early what ``plot_growth`` could not do.
+def plot_growth(section: Mapping[str, Any], name: Path) -> list[Path]:
+    """Seconds a caption against k, tokens and batch size, side by side; dashed: in proportion to the first point.
 
-    Raises:
-        MagicError: matplotlib is missing.
+    Args:
+        section: Of bench.json.
+        name: As ``plots.draw``.
+
+    Returns:
+        The files.
     """
-    if importlib.util.find_spec("matplotlib") is None:
-        raise MagicError("parts=growth draws a plot and needs matplotlib; pip install matplotlib, or leave growth out of parts")
+    return draw(name, (12, 3.6), lambda figure: _paint(figure, section["axes"]))
 
 
-def plot_growth(section: Mapping[str, Any], file: Path) -> None:
-    """Write a PNG: seconds a caption against k, tokens and batch size, side by side; dashed: in proportion to the first point."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(12, 3.6), layout="constrained")
-    FigureCanvasAgg(figure)  # draws without a display
-    for axes, (name, points) in zip(figure.subplots(1, len(section["axes"])), section["axes"].items(), strict=True):
+def _paint(figure: Any, all_points: Mapping[str, Any]) -> None:
+    for axes, (name, points) in zip(figure.subplots(1, len(all_points)), all_points.items(), strict=True):
         places = [point[name] for point in points]
         seconds = [point["seconds_per_text"] for point in points]
         axes.plot(places, seconds, marker="o", label="measured")
@@ -40,4 +36,3 @@ def plot_growth(section: Mapping[str, Any], file: Path) -> None:
         axes.set_ylabel("seconds a caption")
         axes.set_ylim(bottom=0)
         axes.grid(alpha=0.3)
-    figure.savefig(file, dpi=120)

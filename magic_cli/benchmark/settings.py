@@ -129,7 +129,7 @@ class BenchSettings:
         variants: What the ``variants`` part compares with float32, of ``VARIANTS``.
         photos: Folder of photos for the embedded models; null: the sample photos of a checkout.
         seed: Of random weights and image features.
-        output: Folder of bench.json, report.md and growth.png; null: ``runs/bench/<time>``.
+        output: Folder of bench.json, report.md and growth.png, .svg; null: ``runs/bench/<time>``.
         captions: Search of captions.
         stories: Search of stories.
         growth: Points of the growth part.

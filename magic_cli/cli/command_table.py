@@ -127,6 +127,7 @@ COMMANDS = {
                 "--split": Flag("split", "only images of this split of the references"),
                 "--metrics": Flag("metrics.names", "only these, e.g. --metrics bleu,cider", "NAMES", is_list=True),
                 "--compare": Flag("compare", "test the other systems against the first", value="true"),
+                "--plot": Flag("plot", "draw the numbers with their intervals, too, as PNG and SVG", "FILE", True),
                 "--common": Flag("only_common", "only the images that all systems captioned", value="true"),
                 "--format": Flag("format", "terminal, markdown, latex, csv or json"),
                 "--output": Flag("output", "where metrics.json and per_item.jsonl are written", "FOLDER", True),
@@ -142,7 +143,7 @@ COMMANDS = {
                 "magic evaluate runs/caption/coco-magic-1a2b3c4d",
                 "magic evaluate preds.json --references captions_val2014.json",
                 "magic evaluate preds.jsonl --references refs.jsonl --metrics bleu,cider --format markdown",
-                "magic evaluate A.json B.json --references refs.json --compare",
+                "magic evaluate A.json B.json --references refs.json --compare --plot differences.png",
                 "magic evaluate 'released/coco/*.json.gz' --format csv",
                 "magic evaluate RUN --metrics clip_score,ref_clip_score --images data/coco",
                 "magic evaluate runs/story/rocstories-magic-1a2b3c4d metrics=stories --human",
@@ -160,7 +161,9 @@ COMMANDS = {
             ),
             flags={
                 "--metric": Flag("metric", "of a sweep: cider, or another measure that the runs were evaluated by"),
-                "--plot": Flag("plot", "of a sweep: draw a heat map and lines, too", value="true"),
+                "--plot": Flag(
+                    "plot", "draw it, too, as PNG and SVG: numbers with intervals; of a sweep heat map and lines", "FILE", True
+                ),
                 "--output": Flag("output", "where files are written", "FOLDER", True),
                 "--row": Flag(
                     "rows", "measured file of a row, e.g. --row coco/magic=FILE (repeat for more)", "ROW=FILE", is_list=True
@@ -180,7 +183,7 @@ COMMANDS = {
                 "magic table 1 --row coco/magic=preds.json --format latex",
                 "magic table 3 runs/story --retrieved retrieved.jsonl --human-scores scored.json",
                 "magic table vist --row vist_both/minigpt5_lora=RUN metrics.fid.weights=FILE",
-                "magic table sweep 'runs/caption/coco-magic-*' --metric bleu_4 --plot",
+                "magic table sweep 'runs/caption/coco-magic-*' --metric bleu_4 --plot plots/bleu",
             ),
         ),
         Command(
@@ -240,7 +243,7 @@ COMMANDS = {
                 "--parts": Flag(
                     "parts", "only these: captions, stories, embedded, variants, growth, memory, zerocap", "NAMES", is_list=True
                 ),
-                "--output": Flag("output", "where bench.json, report.md and growth.png are written", "FOLDER", True),
+                "--output": Flag("output", "where bench.json, report.md and growth.png, .svg are written", "FOLDER", True),
                 "--photos": Flag("photos", "photos for the embedded models", "FOLDER", True),
             },
             examples=(

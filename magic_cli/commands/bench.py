@@ -36,11 +36,12 @@ def run(settings: BenchSettings) -> int:
 
     from magic_cli.benchmark.machine import describe_machine, tell, warn_if_busy
     from magic_cli.benchmark.memory import return_free_memory
-    from magic_cli.benchmark.plot import check_plotting, plot_growth
+    from magic_cli.benchmark.plot import plot_growth
     from magic_cli.benchmark.report import markdown
+    from magic_cli.reports.plots import check_plotting
 
     if "growth" in settings.parts:
-        check_plotting()
+        check_plotting("parts=growth")
     if settings.run.threads is not None:
         torch.set_num_threads(settings.run.threads)
     folder = _folder(settings)
@@ -60,7 +61,7 @@ def run(settings: BenchSettings) -> int:
         write_atomically(folder / "bench.json", json.dumps(document, ensure_ascii=False, indent=1) + "\n")
     report = markdown(document)
     if "growth" in document["sections"]:
-        plot_growth(document["sections"]["growth"], folder / "growth.png")
+        plot_growth(document["sections"]["growth"], folder / "growth")
         report += "\n![Growth](growth.png)\n"
     print(report, end="", flush=True)
     write_atomically(folder / "report.md", report)

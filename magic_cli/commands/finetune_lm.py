@@ -6,7 +6,6 @@ import sys
 from typing import Any
 
 from magic_cli.terminal.streams import print_line
-from magic_cli.terminal.wording import counted
 from magic_cli.training.settings import FinetuneSettings, Selection
 
 DONE = 0
@@ -25,7 +24,7 @@ def run(settings: FinetuneSettings) -> int:
 
     report = finetune(settings, training, measured[: settings.validate.limit])
     if report is not None:
-        _tell(f"{counted(report['steps'], 'step')}, {report['padding']:.1%} padding; {_change(report)}")
+        print(f"magic: {_change(report)}", file=sys.stderr)
     print_line(str(settings.run_folder))
     return DONE
 
@@ -39,7 +38,3 @@ def _change(report: dict[str, Any]) -> str:
     }
     changes = ", ".join(f"{text} {before[name]:.4g} -> {after[name]:.4g}" for name, text in names.items())
     return f"{report['selected_on']} texts: {changes} (step {after['step']})"
-
-
-def _tell(note: str) -> None:
-    print(f"magic: {note}", file=sys.stderr)

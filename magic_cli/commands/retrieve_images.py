@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -18,7 +19,7 @@ from magic_cli.provenance import provenance
 from magic_cli.retrieval.image_settings import EMBEDDED, NONE, RELEASED, RetrieveImagesAction, RetrieveImagesSettings
 from magic_cli.retrieval.query_identity import MANIFEST, RESULTS, query_identity, refuse_other_results
 from magic_cli.terminal.streams import print_line
-from magic_cli.terminal.wording import counted
+from magic_cli.terminal.wording import counted, duration, speed
 
 DONE, SOME_FAILED = 0, 3
 SHEET = "contact_sheet.html"
@@ -41,16 +42,21 @@ def _build(settings: RetrieveImagesSettings) -> int:
 
     for note in bank.notes:
         _tell(note)
-    index = build_index(settings, bank)
+    began = time.monotonic()
+    index, new = build_index(settings, bank)
     manifest = index.manifest
     for failure in itertools.islice(index.failures(), _SHOWN_FAILURES):
         _tell(f"not in the index: {failure['id']}: {failure['reason']}")
     if manifest["failures"] > _SHOWN_FAILURES:
         _tell(f"... and {manifest['failures'] - _SHOWN_FAILURES} more, see {settings.index_folder / FAILURES}")
     failed = f", {counted(manifest['failures'], 'image')} could not be read" if manifest["failures"] else ""
-    _tell(f"{counted(manifest['rows'], 'image')} in the index{failed}")
+    _tell(f"{counted(manifest['rows'], 'image')} in the index{failed}; {_spent(new, time.monotonic() - began)}")
     print_line(str(settings.index_folder))
     return SOME_FAILED if manifest["failures"] else DONE
+
+
+def _spent(new: int, seconds: float) -> str:
+    return f"{new:,} looked at in {duration(seconds)}: {speed(new, seconds, 'image')}" if new else "nothing new"
 
 
 def _query(settings: RetrieveImagesSettings) -> int:
@@ -88,7 +94,7 @@ def _query(settings: RetrieveImagesSettings) -> int:
     _say(results)
     page = f", page: {folder / SHEET}" if settings.contact_sheet != NONE else ""
     _tell(
-        f"{counted(len(queries), 'query', 'queries')}, {1000 * seconds['searching'] / len(queries):.2f} ms each to search; results in {folder}{page}"
+        f"{counted(len(queries), 'query')} in {duration(sum(seconds.values()))}, {1000 * seconds['searching'] / len(queries):.2f} ms each to search; results in {folder}{page}"
     )
     return DONE
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from magic_cli.commands.evaluate import DONE, NOT_ALL_RUN, tell_not_run
+from magic_cli.commands.evaluate import DONE, NOT_ALL_RUN, tell_files, tell_not_run
 from magic_cli.data.paths import expanded
 from magic_cli.errors import SettingsError
 from magic_cli.evaluation.answer_rows import measure_answers
@@ -19,10 +19,12 @@ from magic_cli.evaluation.stories import without_story_metrics
 from magic_cli.evaluation.story_rows import measure_stories
 from magic_cli.metrics.settings import MEASURES
 from magic_cli.reports.paper import MINIGPT5, PaperTable, load_paper
+from magic_cli.reports.paper_plots import plot_tables
 from magic_cli.reports.paper_tables import build_tables
+from magic_cli.reports.plots import plot_name
 from magic_cli.reports.row_files import locate, split_words
 from magic_cli.reports.sweep import read_sweep
-from magic_cli.reports.sweep_plots import check_plotting, plot_sweep
+from magic_cli.reports.sweep_plots import check_sweep, plot_sweep
 from magic_cli.reports.sweep_table import sweep_table
 from magic_cli.reports.tables import render
 
@@ -48,6 +50,7 @@ def run(settings: TableSettings) -> int:
     if (places or settings.rows) and not rows:
         named = " ".join([*places, *settings.rows])
         raise SettingsError(f"{named}: holds no row of table {_numbers(tables)}; name rows with --row ROW=FILE")
+    name = plot_name(settings.plot) if settings.plot else None
     measured = measure(rows, settings) if rows else {}
     if settings.human_scores:
         if "story" not in sections:
@@ -55,6 +58,8 @@ def run(settings: TableSettings) -> int:
         measured = add_human_scores(measured, expanded(settings.human_scores))
     built = build_tables(numbers, measured)
     print(render(built, settings.format.value), end="", flush=True)
+    if name is not None:
+        tell_files(plot_tables(load_paper(), numbers, measured, name))
     return tell_not_run([document for runs in measured.values() for document in runs], built, settings)
 
 
@@ -73,9 +78,12 @@ def show_answers(settings: TableSettings) -> int:
     rows = locate([], settings.rows, paper).rows
     if others := [row for row in rows.values() if row.partition("/")[0] not in sections]:
         raise SettingsError(f"--row {others[0]}: belongs to another table than {', '.join(settings.words)}")
+    name = plot_name(settings.plot) if settings.plot else None
     measured = measure_answers(rows, settings) if rows else {}
     built = build_tables(settings.words, measured, paper)
     print(render(built, settings.format.value), end="", flush=True)
+    if name is not None:
+        tell_files(plot_tables(paper, settings.words, measured, name))
     return tell_not_run([document for runs in measured.values() for document in runs], built, settings)
 
 
@@ -86,12 +94,12 @@ def show_sweep(settings: TableSettings) -> int:
         0, or 3 if a run is not finished, or was not evaluated by the metric.
     """
     sweep = read_sweep(settings.words[1:], settings.metric, measures=list(MEASURES))
+    name = plot_name(settings.plot) if settings.plot else None
     if settings.plot:
-        check_plotting(sweep)
+        check_sweep(sweep)
     print(render([sweep_table(sweep)], settings.format.value), end="", flush=True)
-    if settings.plot:
-        for file in plot_sweep(sweep, expanded(settings.output or Path("runs", SWEEP))):
-            print(f"magic: {file}", file=sys.stderr)
+    if name is not None:
+        tell_files(plot_sweep(sweep, name))
     problems = [f"{run.folder} {run.problem}" for point in sweep.points for run in point.runs if run.problem]
     for problem in problems:
         print(f"magic: {problem}", file=sys.stderr)

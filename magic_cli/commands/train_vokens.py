@@ -7,7 +7,6 @@ from typing import Any
 
 from magic_cli.interleaved.training.settings import TrainVokensSettings
 from magic_cli.terminal.streams import print_line
-from magic_cli.terminal.wording import counted
 
 DONE = 0
 
@@ -22,8 +21,8 @@ def run(settings: TrainVokensSettings) -> int:
     from magic_cli.interleaved.training.run import train_vokens  # imports torch: a missing file is said before
 
     report = train_vokens(settings, training, measured)
-    if report is not None:
-        print(f"magic: {counted(report['steps'], 'step')}, {report['padding']:.1%} padding{_change(report)}", file=sys.stderr)
+    if report is not None and (change := _change(report)):
+        print(f"magic: {change}", file=sys.stderr)
     print_line(str(settings.run_folder))
     return DONE
 
@@ -32,4 +31,4 @@ def _change(report: dict[str, Any]) -> str:
     before, after = report["before"], report["after"]
     names = [name for name in before if name.endswith("loss")]
     changes = ", ".join(f"{name.replace('_', ' ')} {before[name]:.4g} -> {after[name]:.4g}" for name in names)
-    return f"; {report['selected_on']} items: {changes} (step {after['step']})" if changes else ""
+    return f"{report['selected_on']} items: {changes} (step {after['step']})" if changes else ""

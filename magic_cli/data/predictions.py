@@ -51,13 +51,13 @@ def read_system(path: Path, *, id_key: str | None = None, caption_key: str | Non
     document = read_records(path, setting="systems", hint=_HINT)
     if is_story_file(document):
         return read_story_file(document, path, system_name(path))
-    return _system(records_of(document, path), path, id_key, caption_key)
+    return system_of(records_of(document, path), path, id_key, caption_key)
 
 
-def _system(
+def system_of(
     records: Iterable[Mapping[str, Any]], path: Path, id_key: str | None, caption_key: str | None, *, is_own: bool = False
 ) -> System:
-    """What records say; ``is_own``: a run folder's, whose captions stand as they were written, whatever they look like."""
+    """What records say. ``path`` is what messages call them; ``is_own``: a run folder's, whose captions stand as they were written, whatever they look like."""
     items: dict[str, Item] = {}
     keys: tuple[str, str] | None = None
     for number, record in enumerate(records, start=1):
@@ -116,7 +116,7 @@ def _read_run(folder: Path) -> System:
     manifest = _manifest(folder / "manifest.json")
     are_answers = bool(records) and "steps" in records[0]
     text = "text" if are_answers else "story" if records and "story" in records[0] else "caption"
-    system = _system(records, lines, "id", text, is_own=True)
+    system = system_of(records, lines, "id", text, is_own=True)
     if are_answers:
         steps = (answers_of(record, folder, f"{lines} (id {record['id']!r})") for record in records)
         system = replace(

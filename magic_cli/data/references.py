@@ -61,7 +61,11 @@ def read_references(path: Path, *, split: str | None = None) -> ReferenceSet:
         MagicError: Not such a file, or an id stands twice; names file and record.
         SettingsError: No image is of this split.
     """
-    document = read_records(path, setting="references", hint=_HINT)
+    return references_of(read_records(path, setting="references", hint=_HINT), path, split=split)
+
+
+def references_of(document: Any, path: Path, *, split: str | None = None) -> ReferenceSet:
+    """As ``read_references``, of what such a file holds; ``path`` is what messages call it."""
     rows = list(_coco(document, path) if is_coco(document) else _records(document, path))
     if split is not None:
         splits = sorted({record["split"] for _, _, record in rows if isinstance(record.get("split"), str)})

@@ -32,8 +32,8 @@ class Prepared:
     coverage: Coverage
     references: Path
     """Where they come from."""
-    folder: Path
-    """Where the results will be written."""
+    folder: Path | None
+    """Where the results will be written; None: nowhere."""
 
 
 def find_systems(patterns: Sequence[str], *, id_key: str | None, caption_key: str | None) -> list[System]:

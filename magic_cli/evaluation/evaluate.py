@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from magic_cli.data.image_lookup import ImageLookup
-from magic_cli.data.references import read_references
+from magic_cli.data.references import ReferenceSet, read_references
 from magic_cli.data.system import System
 from magic_cli.errors import SettingsError
 from magic_cli.evaluation.corpora import Prepared, build_corpus, of_split
@@ -106,24 +106,8 @@ def prepare(systems: Sequence[System], settings: ScoringSettings) -> list[Prepar
         MagicError: Files do not fit together, or an output folder cannot be written.
     """
     references = read_references(Path(settings.references), split=settings.split) if settings.references else None
-    if settings.split is not None and references is None:
-        systems = [of_split(system, settings.split) for system in systems]
-    drop = settings.unmatched is Unmatched.drop
-    needed = any(metric.needs_references for metric in settings.metrics.chosen())
-    images = ImageLookup(settings.images) if settings.images else None
-    built = [build_corpus(system, references, images=images, drop_unmatched=drop, needs_references=needed) for system in systems]
-    if settings.only_common:
-        built = _only_common(built)
-    prepared = [
-        Prepared(
-            system,
-            corpus,
-            coverage,
-            references.source if references else system.source,
-            output_folder(system, corpus, settings, len(systems)),
-        )
-        for system, (corpus, coverage) in zip(systems, built, strict=True)
-    ]
+    matched = match(systems, settings, references)
+    prepared = [replace(one, folder=output_folder(one.system, one.corpus, settings, len(matched))) for one in matched]
     folders = [one.folder.resolve() for one in prepared]
     for one, folder in zip(prepared, folders, strict=True):
         if folders.count(folder) > 1:
@@ -132,6 +116,26 @@ def prepare(systems: Sequence[System], settings: ScoringSettings) -> list[Prepar
             )
         check_folder(one.folder, one.system, one.corpus)
     return prepared
+
+
+def match(systems: Sequence[System], settings: ScoringSettings, references: ReferenceSet | None) -> list[Prepared]:
+    """Match captions with references (None: they bring their own); nothing is to be written.
+
+    Raises:
+        MagicError: They do not fit together.
+    """
+    if settings.split is not None and references is None:
+        systems = [of_split(system, settings.split) for system in systems]
+    drop = settings.unmatched is Unmatched.drop
+    needed = any(metric.needs_references for metric in settings.metrics.chosen())
+    images = ImageLookup(settings.images) if settings.images else None
+    built = [build_corpus(system, references, images=images, drop_unmatched=drop, needs_references=needed) for system in systems]
+    if settings.only_common:
+        built = _only_common(built)
+    return [
+        Prepared(system, corpus, coverage, references.source if references else system.source, None)
+        for system, (corpus, coverage) in zip(systems, built, strict=True)
+    ]
 
 
 def evaluate(prepared: Sequence[Prepared], settings: ScoringSettings) -> list[Evaluation]:

@@ -6,11 +6,13 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
+from functools import partial
 
 from magic_cli.errors import MagicError
 from magic_cli.metrics.base import Corpus, Metric, Scores
 from magic_cli.metrics.java.process import num_kills
 from magic_cli.metrics.java.runtime import kill_all
+from magic_cli.terminal.progress import Progress, progress
 
 
 @dataclass
@@ -54,9 +56,10 @@ def run_metrics(
     lanes = [[metric] for metric in runnable if metric.runs_outside]
     lanes.append([metric for metric in runnable if not metric.runs_outside])
     kills = num_kills()
-    with ThreadPoolExecutor(max_workers=len(lanes)) as pool:
+    with progress(len(runnable), "scoring", "metric", leave=False) as bar, ThreadPoolExecutor(max_workers=len(lanes)) as pool:
+        done = partial(_tell_done, bar, runnable, outcome)
         try:
-            for future in as_completed([pool.submit(_run_lane, lane, corpora, outcome, kills) for lane in lanes]):
+            for future in as_completed([pool.submit(_run_lane, lane, corpora, outcome, kills, done) for lane in lanes]):
                 future.result()
         except BaseException:
             kill_all()  # else the pool would wait for the Java programs
@@ -66,7 +69,14 @@ def run_metrics(
     return corpora, outcome
 
 
-def _run_lane(lane: Sequence[Metric], corpora: Sequence[Corpus], outcome: Outcome, kills: int) -> None:
+def _tell_done(bar: Progress, metrics: Sequence[Metric], outcome: Outcome) -> None:
+    """A metric is done: say which are not."""
+    if waiting := [metric.name for metric in metrics if metric.name not in outcome.seconds]:
+        bar.note(f"then {', '.join(waiting)}")
+    bar.update()
+
+
+def _run_lane(lane: Sequence[Metric], corpora: Sequence[Corpus], outcome: Outcome, kills: int, done: Callable[[], None]) -> None:
     for metric in lane:
         if num_kills() != kills:  # everything is to stop
             return
@@ -76,3 +86,4 @@ def _run_lane(lane: Sequence[Metric], corpora: Sequence[Corpus], outcome: Outcom
         except MagicError as reason:
             outcome.not_run[metric.name] = str(reason)
         outcome.seconds[metric.name] = round(time.perf_counter() - started, 3)
+        done()

@@ -109,10 +109,12 @@ class EvaluateSettings(ScoringSettings):
     Attributes:
         systems: Run folders, prediction files, patterns.
         compare: Test the other systems against the first.
+        plot: Draw the table as intervals, too, into this file; null: no.
     """
 
     systems: list[str] = field(default_factory=list)
     compare: bool = False
+    plot: str | None = None
 
     def claim(self) -> tuple[tuple[str, ...], str]:
         """The folders whose metrics.json this would write, and all that is set; none if the folder's name holds a hash of it."""
@@ -129,14 +131,14 @@ class TableSettings(ScoringSettings):
         rows: ``ROW=FILE``: which row a file is measured for.
         human_scores: File of ``magic human-eval score``, for the human columns of table 3.
         metric: Measure of a sweep's points, as metrics.json calls it.
-        plot: Draw the sweep, too, into ``output``; null: into ``runs/sweep``.
+        plot: Draw the table or the sweep, too, into this file; null: no.
     """
 
     words: list[str] = field(default_factory=list)
     rows: list[str] = field(default_factory=list)
     human_scores: str | None = None
     metric: str = "cider"
-    plot: bool = False
+    plot: str | None = None
 
     def claim(self) -> tuple[tuple[str, ...], str]:
         """As ``EvaluateSettings.claim``; of the words some are numbers, and the same runs may stand in several tables."""

@@ -19,6 +19,7 @@ from magic_cli.runs.choices import method_name
 from magic_cli.runs.decoder import Facts, item_seed
 from magic_cli.runs.kinds import Unwritable
 from magic_cli.runs.writer import Writer
+from magic_cli.terminal.progress import LOADING, progress
 from magic_cli.terminal.wording import counted
 
 if TYPE_CHECKING:
@@ -61,12 +62,13 @@ class InterleavedBatchWriter(BatchWriter):
         if settings.run.threads is not None:
             torch.set_num_threads(settings.run.threads)
         device, dtype = resolve_device(settings.run.device), getattr(torch, settings.run.dtype.value)
-        self.model, models = load_interleaved_model(settings.interleaved_model, device=device, dtype=dtype, work=self.work)
-        scorer = None
-        if settings.decoding.needs_image:
-            scorer, models["image_text_model"] = load_image_text_model(
-                settings.image_text_model, device=device, dtype=dtype, work=self.work
-            )
+        where, scorer = {"device": device, "dtype": dtype, "work": self.work}, None
+        with progress(1 + settings.decoding.needs_image, LOADING, "model", leave=False) as bar:
+            self.model, models = load_interleaved_model(settings.interleaved_model, **where)
+            bar.update()
+            if settings.decoding.needs_image:
+                scorer, models["image_text_model"] = load_image_text_model(settings.image_text_model, **where)
+                bar.update()
         facts.use_models(models)
         facts.record(device=str(device), threads=torch.get_num_threads(), look_ahead=self._prepare(scorer, device))
 

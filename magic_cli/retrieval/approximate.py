@@ -27,6 +27,7 @@ from magic_cli.files import hold, write_atomically
 from magic_cli.models.sources import sha256
 from magic_cli.retrieval.features import Features
 from magic_cli.retrieval.settings import IndexSettings
+from magic_cli.terminal.progress import progress
 from magic_cli.terminal.wording import counted
 
 _SAMPLE_PER_CELL = 64  # features that train a cell; k-means gains little from more
@@ -130,8 +131,10 @@ def build(features: Features, settings: IndexSettings, file: Path) -> dict[str, 
         index = faiss.IndexHNSWSQ(features.dim, faiss.ScalarQuantizer.QT_fp16, built_with["m"], faiss.METRIC_INNER_PRODUCT)
         index.hnsw.efConstruction = built_with["ef_construction"]
         index.train(sample(features, 1))
-    for _, block in features.blocks(_ADD_AT_ONCE):
-        index.add(block)
+    with progress(features.rows, settings.kind, "feature", leave=False) as bar:
+        for _, block in features.blocks(_ADD_AT_ONCE):
+            index.add(block)
+            bar.update(len(block))
     temporary = file.with_name(f".{file.name}.tmp")
     faiss.write_index(index, str(temporary))
     facts = {

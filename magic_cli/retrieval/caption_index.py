@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -104,12 +104,18 @@ def build_text_features(
         store.finish()
 
 
-def encode_by_length(model: ImageTextModel, texts: Sequence[str]) -> np.ndarray:
-    """(N, E) float32 features in the order of the texts; those of similar length are encoded together."""
+def encode_by_length(
+    model: ImageTextModel, texts: Sequence[str], *, done: Callable[[int], None] = lambda count: None
+) -> np.ndarray:
+    """(N, E) float32 features in the order of the texts; those of similar length are encoded together.
+
+    ``done`` is told how many more are encoded.
+    """
     order = sorted(range(len(texts)), key=lambda i: (len(texts[i]), i))
     rows: list[Any] = [None] * len(texts)
     for start in range(0, len(order), _TEXTS_AT_ONCE):
         part = order[start : start + _TEXTS_AT_ONCE]
         for place, feature in zip(part, model.encode_texts([texts[i] for i in part]).cpu().numpy(), strict=True):
             rows[place] = feature
+        done(len(part))
     return np.stack(rows)

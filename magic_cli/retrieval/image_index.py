@@ -33,12 +33,15 @@ _BATCHES_AHEAD = 2  # whose images are read while the model works on another
 _DECIMALS = 6
 
 
-def build_index(settings: RetrieveImagesSettings, bank: Bank) -> Features:
+def build_index(settings: RetrieveImagesSettings, bank: Bank) -> tuple[Features, int]:
     """Encode the images that are not in the index yet, and build its approximate part if one is asked for.
 
     Args:
         settings: Of the command.
         bank: What ``list_images`` found.
+
+    Returns:
+        The features, and how many images were looked at now; the others were in the index before.
 
     Raises:
         MagicError: The model or the folder cannot be used.
@@ -49,6 +52,7 @@ def build_index(settings: RetrieveImagesSettings, bank: Bank) -> Features:
         "apply_exif_orientation": settings.apply_exif_orientation, **{name: str(value) for name, value in where.items()},
     }  # fmt: skip
     with FeatureWriter(settings.index_folder, "index", identity, dtype=settings.search.features) as store:
+        new = 0 if store.is_complete else len(bank.images) - store.inputs_done
         if not store.is_complete:
             reader, encoder = connect(ImageReader(settings.apply_exif_orientation), model, facts, cache=None, **where)
             _encode(bank.images, BankReader(reader), encoder, store, settings)
@@ -56,7 +60,7 @@ def build_index(settings: RetrieveImagesSettings, bank: Bank) -> Features:
     features = Features(settings.index_folder, "index", check=False)  # just written, or checked by the first query
     if features.rows:
         open_search(features, settings.search, threads=settings.run.threads)
-    return features
+    return features, new
 
 
 def _encode(
@@ -141,7 +145,8 @@ class ImageIndex:
         """
         began = time.perf_counter()
         known = list(dict.fromkeys(texts))
-        encoded = encode_by_length(self._model, known)
+        with progress(len(known), "encoding", "text", leave=False) as bar:
+            encoded = encode_by_length(self._model, known, done=bar.update)
         halfway = time.perf_counter()
         scores, numbers = self._search.best(encoded, top_k)
         seconds = {"encoding": halfway - began, "searching": time.perf_counter() - halfway}

@@ -15,6 +15,7 @@ from magic_cli.image_features.reading import ImageReader, ReadImage
 from magic_cli.models.shelf import Shelf
 from magic_cli.models.work_counter import WorkCounter
 from magic_cli.runs.kinds import Item, Unwritable, WritingTask
+from magic_cli.terminal.progress import LOADING, progress
 
 if TYPE_CHECKING:
     from magic_cli.decoding.request import OnStep, Options
@@ -93,14 +94,20 @@ class Decoder:
             self._reader, Circumstances(**where, threads=settings.run.threads, cache=cache, work=self.work, shelf=self.shelf)
         )
         models: dict[str, Any] = {}
-        if self.method.needs_language_model:
-            self.language_model, models["language_model"] = self.shelf.language_model(
-                settings.language_model, **where, work=self.work, check=lambda tokens: self._check(tokens, first)
-            )
-        if self.method.needs_image:
-            models["image_text_model"] = self.viewers.add(settings.image_text_model).facts
-        models |= self.method.open(self.viewers)
-        models |= {guide.setting: guide.open(self.viewers) for guide in self.guides}
+        count = self.method.needs_language_model + self.method.needs_image + len(self.guides)
+        with progress(count, LOADING, "model", leave=False) as bar:
+            if self.method.needs_language_model:
+                self.language_model, models["language_model"] = self.shelf.language_model(
+                    settings.language_model, **where, work=self.work, check=lambda tokens: self._check(tokens, first)
+                )
+                bar.update()
+            if self.method.needs_image:
+                models["image_text_model"] = self.viewers.add(settings.image_text_model).facts
+                bar.update()
+            models |= self.method.open(self.viewers)
+            for guide in self.guides:
+                models[guide.setting] = guide.open(self.viewers)
+                bar.update()
         run.use_models(models)
         run.record(device=str(where["device"]), threads=torch.get_num_threads())
         if self.language_model is not None:

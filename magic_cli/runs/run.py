@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Collection, Sequence
 from typing import Any
 
@@ -14,7 +15,8 @@ from magic_cli.runs.identity import as_plain, settings_that_matter
 from magic_cli.runs.kinds import Item, WritingTask
 from magic_cli.runs.naming import run_folder
 from magic_cli.runs.writer import Writer
-from magic_cli.terminal.wording import counted
+from magic_cli.terminal.progress import progress
+from magic_cli.terminal.wording import counted, duration, speed
 
 DONE, SOME_FAILED = 0, 3
 
@@ -30,6 +32,7 @@ def write_texts(settings: Any, task: WritingTask, writer: type[Writer] = Writer)
         writer: Who writes it.
     """
     quiet_pillow()
+    began = time.monotonic()
     items = task.items()
     with RunFolder(
         run_folder(settings), settings=as_plain(settings), identity=settings_that_matter(settings), planned=len(items)
@@ -38,10 +41,12 @@ def write_texts(settings: Any, task: WritingTask, writer: type[Writer] = Writer)
         _check_unchanged(settings, task, run, items)
         for note in [*task.notes(), *settings.notes()]:
             _tell(note)
-        writer(settings, task, run).write(items)
+        before, author = set(run.predictions), writer(settings, task, run)
+        author.write(items)
         done = [item for item in items if item.id in run.predictions]
         run.finish(task.exports(done, {item.id: run.predictions[item.id] for item in done}))
-    return _report(task, run)
+    new = len(run.predictions.keys() - before)
+    return _report(task, run, _spent(task, new, time.monotonic() - began, author.loading_seconds))
 
 
 def _check_unchanged(settings: Any, task: WritingTask, run: RunFolder, items: Sequence[Item]) -> None:
@@ -57,7 +62,7 @@ def _check_unchanged(settings: Any, task: WritingTask, run: RunFolder, items: Se
     )
     _check_texts(task, run)
     _drop(settings, task, run, items)
-    changed = [item.id for item in items if item.id in run.predictions and _has_changed(task, item, run.predictions[item.id])]
+    changed = _changed(task, [item for item in items if item.id in run.predictions], run)
     if changed:
         _tell(f"{counted(len(changed), *task.changed)}, {_names(changed)}")
         run.forget(changed)
@@ -127,6 +132,17 @@ def _names(items: Sequence[str]) -> str:
     return f"e.g. {items[0]}" if len(items) > 1 else items[0]
 
 
+def _changed(task: WritingTask, written: Sequence[Item], run: RunFolder) -> list[str]:
+    """Ids of the items whose texts of an earlier start hold no longer."""
+    with progress(len(written), "checking", task.unit, leave=False) as bar:
+        changed = []
+        for item in written:
+            if _has_changed(task, item, run.predictions[item.id]):
+                changed.append(item.id)
+            bar.update()
+    return changed
+
+
 def _has_changed(task: WritingTask, item: Item, prediction: dict[str, Any]) -> bool:
     if not task.still_holds(item, prediction):
         return True
@@ -138,7 +154,15 @@ def _tell(note: str) -> None:
     print(f"magic: {note}", file=sys.stderr)
 
 
-def _report(task: WritingTask, run: RunFolder) -> int:
+def _spent(task: WritingTask, new: int, seconds: float, loading: float) -> str:
+    """What this start did: how many texts, in what time, and how fast once the models were there."""
+    if not new:
+        return "nothing new"
+    pace = speed(new, seconds - loading, task.text)
+    return f"{new:,} new in {duration(seconds)}, {duration(loading)} of it loading: {pace}"
+
+
+def _report(task: WritingTask, run: RunFolder, spent: str) -> int:
     """Tell what came out, on stderr; returns the exit status."""
     failed = [failure for failure in run.failures if not failure.get("skipped")]
     for failure in failed:
@@ -152,5 +176,5 @@ def _report(task: WritingTask, run: RunFolder) -> int:
     parts = [counted(len(run.predictions), task.text, task.texts)]
     parts += [counted(len(failed), *task.failed)] if failed else []
     parts += [f"{skipped} skipped"] if skipped else []
-    _tell(f"{', '.join(parts)}; run folder: {run.path}")
+    _tell(f"{', '.join(parts)}; {spent}; run folder: {run.path}")
     return SOME_FAILED if failed else DONE

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from typing import Any
 
 from magic_cli.runs.batches import FAULTS, Batch, BatchResult, BatchWriter
+from magic_cli.runs.engines.base import Engine
 from magic_cli.runs.engines.choose import open_engine
 from magic_cli.runs.folder import RunFolder
 from magic_cli.runs.kinds import Item, WritingTask
@@ -27,6 +30,8 @@ class Writer:
 
     def __init__(self, settings: Any, task: WritingTask, run: RunFolder) -> None:
         self.settings, self.task, self.run = settings, task, run
+        self.loading_seconds = 0.0
+        """Wall time of loading the models, and of making sure that there is an image to write about."""
 
     def write(self, items: Sequence[Item]) -> None:
         """Write what is not done yet, batch by batch.
@@ -34,19 +39,24 @@ class Writer:
         Batches are cut from all items, done or not, so that a run that goes on decodes the same batches as one that
         was never interrupted. What it remembers of earlier texts may differ, the tokens do not.
         """
-        with progress(len(items), self.task.texts, self.task.unit) as bar:
-            self.run.record(work={}, phase_seconds={})
-            batches = self._batches(items)
-            told = _Told(self, batches, bar)
+        self.run.record(work={}, phase_seconds={})
+        batches, began = self._batches(items), time.monotonic()
+        with ExitStack() as stack:
             writer = self.batch_writer(self.settings, self.task, self.run.path)
             first = self._first_to_write(batches, writer)
-            if first is not None:
-                with open_engine(writer, first, self.run) as engine:
-                    for result in engine.results([batch for batch in batches if not batch.is_done]):
-                        self._keep(result)
-                        told.finished(result.number)
-            told.rest()
+            engine = None if first is None else stack.enter_context(open_engine(writer, first, self.run))
+            self.loading_seconds = time.monotonic() - began
+            self._write(batches, engine)
         self.run.arrange([[item.id for item in batch.items] for batch in batches])
+
+    def _write(self, batches: Sequence[Batch], engine: Engine | None) -> None:
+        with progress(sum(len(batch.items) for batch in batches), self.task.texts, self.task.unit) as bar:
+            told = _Told(self, batches, bar)
+            if engine is not None:
+                for result in engine.results([batch for batch in batches if not batch.is_done]):
+                    self._keep(result)
+                    told.finished(result.number)
+            told.rest()
 
     def _batches(self, items: Sequence[Item]) -> list[Batch]:
         size, done = self.settings.run.batch_size, self.run.predictions.keys()

@@ -10,10 +10,14 @@ import sys
 import time
 from typing import Any, Self
 
+from magic_cli.terminal.wording import duration, plural, speed
+
 _FIRST_SECONDS, _LONGEST_SECONDS = 15.0, 300.0
 _SHARE = 0.05
 """Of the time so far, that passes between two lines: a long log has as many lines as one can read."""
 _BYTES = "B"
+LOADING = "loading"
+"""What is done while models are read."""
 
 
 def progress(total: int | None, what: str, unit: str, *, done: int = 0, leave: bool = True) -> Progress:
@@ -86,7 +90,7 @@ class _Lines(Progress):
 
     def __exit__(self, kind: Any, error: Any, traceback: Any) -> None:
         if kind is None and not self._is_silent:
-            self._print(f" in {_duration(time.monotonic() - self._began)}")
+            self._print(f" in {duration(time.monotonic() - self._began)}")
 
     def update(self, count: int = 1) -> None:
         self._done += count
@@ -99,44 +103,21 @@ class _Lines(Progress):
 
     def say(self) -> None:
         now, (then, count) = time.monotonic(), self._last_but_one  # not the last: a speed should not jump
-        speed = (self._done - count) / max(now - then, 1e-9)
-        details = [self._speed(speed)] if speed else []
-        if speed and self._total is not None:
-            details.append(f"{_duration(max(0, self._total - self._done) / speed)} left")
+        new, seconds = self._done - count, max(now - then, 1e-9)
+        details = [self._speed(new, seconds)] if new else []
+        if new and self._total is not None:
+            details.append(f"{duration(round(max(0, self._total - self._done) * seconds / new))} left")
         details += [self._note] if self._note else []
         self._last_but_one, self._last, self._is_silent = self._last, (now, self._done), False
         self._print("".join(f", {detail}" for detail in details))
 
-    def _speed(self, speed: float) -> str:
-        if self._unit == _BYTES:
-            return f"{speed / 1e6:.1f} MB/s"
-        return f"{speed:.1f} {_plural(self._unit)}/s" if speed >= 1 else f"{1 / speed:.1f} s a {self._unit}"
+    def _speed(self, number: int, seconds: float) -> str:
+        return f"{number / seconds / 1e6:.1f} MB/s" if self._unit == _BYTES else speed(number, seconds, self._unit)
 
     def _print(self, details: str) -> None:
         if self._unit == _BYTES:
             count = f"{self._done / 1e6:.1f}" + (f" of {self._total / 1e6:.1f}" if self._total is not None else "") + " MB"
         else:
-            count = f"{self._done:,}" + (f" of {self._total:,}" if self._total is not None else "") + f" {_plural(self._unit)}"
+            count = f"{self._done:,}" + (f" of {self._total:,}" if self._total is not None else "") + f" {plural(self._unit)}"
         if sys.stderr is not None:
             print(f"magic: {self._what}: {count}{details}", file=sys.stderr, flush=True)
-
-
-def _plural(unit: str) -> str:
-    """
-    >>> _plural("image"), _plural("story"), _plural("batch")
-    ('images', 'stories', 'batches')
-    """
-    if unit.endswith("y"):
-        return f"{unit[:-1]}ies"
-    return f"{unit}es" if unit.endswith("ch") else f"{unit}s"
-
-
-def _duration(seconds: float) -> str:
-    """
-    >>> _duration(5.4), _duration(100), _duration(7260)
-    ('5 s', '1 min 40 s', '2 h 1 min')
-    """
-    minutes, hours = round(seconds) // 60, round(seconds / 60) // 60
-    if hours:
-        return f"{hours} h {round(seconds / 60) % 60} min"
-    return f"{minutes} min {round(seconds) % 60} s" if minutes else f"{round(seconds)} s"

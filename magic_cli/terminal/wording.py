@@ -1,4 +1,4 @@
-"""How messages count."""
+"""How messages count, and how they tell time and speed."""
 
 from __future__ import annotations
 
@@ -18,4 +18,44 @@ def counted(number: int, one: str, many: str | None = None) -> str:
     """
     if number == 1:
         return f"{number} {one}"
-    return f"{number} {many or (one.removesuffix('y') + 'ies' if one.endswith('y') else one + 's')}"
+    return f"{number} {many or plural(one)}"
+
+
+def plural(one: str) -> str:
+    """The noun behind any number but 1.
+
+    >>> plural("image"), plural("story"), plural("batch")
+    ('images', 'stories', 'batches')
+    """
+    if one.endswith("y"):
+        return f"{one[:-1]}ies"
+    return f"{one}es" if one.endswith("ch") else f"{one}s"
+
+
+def duration(seconds: float) -> str:
+    """A time as a user says it.
+
+    >>> duration(0.04), duration(5.4), duration(100), duration(7260)
+    ('0.04 s', '5 s', '1 min 40 s', '2 h 1 min')
+    """
+    minutes, hours = round(seconds) // 60, round(seconds / 60) // 60
+    if hours:
+        return f"{hours} h {round(seconds / 60) % 60} min"
+    if minutes:
+        return f"{minutes} min {round(seconds) % 60} s"
+    return f"{seconds:.2g} s" if 0 < seconds < 1 else f"{round(seconds)} s"
+
+
+def speed(number: float, seconds: float, one: str) -> str:
+    """How fast a number of things were done: how many a second, or how long each took if that is more than a second.
+
+    Args:
+        number: How many, more than 0.
+        seconds: Time for all of them.
+        one: What one is called.
+
+    >>> speed(12, 8, "caption"), speed(2, 50, "story")
+    ('1.5 captions/s', '25.0 s a story')
+    """
+    each = max(seconds, 1e-9) / number
+    return f"{1 / each:.1f} {plural(one)}/s" if each <= 1 else f"{each:.1f} s a {one}"

@@ -14,7 +14,7 @@ from magic_cli.training.checkpoints import naming_full_disk, replace_files
 from magic_cli.training.curves import plot_curve
 from magic_cli.training.folder import CURVE, TrainingFolder
 from magic_cli.training.language_task import LanguageTask
-from magic_cli.training.loop import total_steps, train
+from magic_cli.training.loop import tell_spent, total_steps, train
 from magic_cli.training.samples import Samples, encode
 from magic_cli.training.session import in_session
 from magic_cli.training.settings import FinetuneSettings, as_plain, identity
@@ -68,6 +68,7 @@ def _carry_out(
     report = _report(settings, progress, samples, measured) | {"after": best, "parameters": model.num_parameters()}
     plot_curve(folder.read_metrics(), folder.path / CURVE)
     folder.finish(report, progress["seconds"])
+    tell_spent(report, progress["seconds"])
     return report
 
 

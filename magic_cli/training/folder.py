@@ -4,7 +4,7 @@ settings.yaml, manifest.json   what was asked, and how it was done: versions, ba
 metrics.jsonl                  loss and validation, step by step; no times, so that a resumed run writes the same bytes
 checkpoints/                   the newest checkpoints, and the best model so far
 config.json, model.safetensors, tokenizer...   the result, in the end
-report.json, curve.png         what came of it
+report.json, curve.png, .svg   what came of it
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from magic_cli.files import append_lines, locked, write_atomically
 from magic_cli.models.sources import only_read
 from magic_cli.provenance import differences, provenance, read_manifest
 
-METRICS, REPORT, CURVE = "metrics.jsonl", "report.json", "curve.png"
+METRICS, REPORT, CURVE = "metrics.jsonl", "report.json", "curve"
 
 
 class TrainingFolder:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+import sys
 import time
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from magic_cli.errors import MagicError
 from magic_cli.terminal.progress import Progress
 from magic_cli.terminal.progress import progress as show
+from magic_cli.terminal.wording import counted, duration, speed
 from magic_cli.training.checkpoints import Checkpoints
 from magic_cli.training.folder import TrainingFolder
 from magic_cli.training.settings import Selection
@@ -155,6 +158,18 @@ def train(
     best = checkpoints.load_best()
     task.take(best["model"], checkpoints.best)
     return loop.progress, best["best"]
+
+
+def tell_spent(report: Mapping[str, Any], seconds: float) -> None:
+    """Say on stderr what a run took, over all its starts.
+
+    Args:
+        report: Of the run.
+        seconds: Of training.
+    """
+    steps, padding = report["steps"], report["padding"]
+    spent = f"{counted(steps, 'step')} in {duration(seconds)}: {speed(steps, seconds, 'step')}, {padding:.1%} padding"
+    print(f"magic: {spent}", file=sys.stderr)
 
 
 def total_steps(settings: TrainingSettings, num_samples: int) -> int:

@@ -8,6 +8,7 @@ from typing import Any
 
 from magic_cli.data.training_texts import TextForm
 from magic_cli.errors import MagicError
+from magic_cli.terminal.progress import progress
 from magic_cli.terminal.wording import counted
 
 _CHUNK = 10_000  # texts that are tokenised at a time
@@ -53,16 +54,18 @@ def encode(texts: Sequence[str], tokenizer: Any, *, form: TextForm, start_id: in
     """
     rows: list[list[int]] = []
     num_words = num_cut = 0
-    for start in range(0, len(texts), _CHUNK):
-        chunk = [_joined(text, form, tokenizer.eos_token) for text in texts[start : start + _CHUNK]]
-        for text, ids in zip(chunk, tokenizer(chunk, add_special_tokens=False)["input_ids"], strict=True):
-            if len(ids) <= 1:
-                continue
-            is_cut = len(ids) > max_length
-            ids = ids[:max_length]
-            num_cut += is_cut
-            num_words += len((tokenizer.decode(ids) if is_cut else text).replace(tokenizer.eos_token, " ").split())
-            rows.append(ids if form is TextForm.story else [start_id, *ids, tokenizer.eos_token_id])
+    with progress(len(texts), "tokenizing", "text", leave=False) as bar:
+        for start in range(0, len(texts), _CHUNK):
+            chunk = [_joined(text, form, tokenizer.eos_token) for text in texts[start : start + _CHUNK]]
+            for text, ids in zip(chunk, tokenizer(chunk, add_special_tokens=False)["input_ids"], strict=True):
+                if len(ids) <= 1:
+                    continue
+                is_cut = len(ids) > max_length
+                ids = ids[:max_length]
+                num_cut += is_cut
+                num_words += len((tokenizer.decode(ids) if is_cut else text).replace(tokenizer.eos_token, " ").split())
+                rows.append(ids if form is TextForm.story else [start_id, *ids, tokenizer.eos_token_id])
+            bar.update(len(chunk))
     if not rows:
         raise MagicError(
             f"dataset: none of {counted(len(texts), 'text')} has more than one token; there is nothing to learn from"

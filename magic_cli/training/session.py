@@ -12,7 +12,7 @@ import torch
 
 from magic_cli.errors import SettingsError
 from magic_cli.models.loading import resolve_device
-from magic_cli.training.curves import check_plotting
+from magic_cli.reports.plots import check_plotting
 from magic_cli.training.folder import TrainingFolder
 from magic_cli.training.task import TrainingSettings
 
@@ -39,7 +39,7 @@ def in_session(
     Raises:
         MagicError: Something is the user's to mend.
     """
-    check_plotting()
+    check_plotting("the curve of the training")
     if settings.run.threads is not None:
         torch.set_num_threads(settings.run.threads)
     accelerator = make_accelerator(settings, folder.path)

@@ -41,7 +41,7 @@ def test_removed_photo_leaves_the_run_and_is_back_when_it_is(trace, tiny_photos,
     out, err = capsys.readouterr()
     assert f"2 images are no longer in the dataset; their captions are moved to out/dropped.jsonl, e.g. {names[0]}" in err
     assert "metrics.json, per_item.jsonl scored other captions than these and are deleted; run `magic evaluate out`" in err
-    assert "4 captions; run folder: out" in err and [line.split("\t")[0] for line in out.splitlines()] == names[2:]
+    assert "4 captions; nothing new; run folder: out" in err and [line.split("\t")[0] for line in out.splitlines()] == names[2:]
     found = held(tmp_path / "out")
     assert found.pop("counts") == 4 and all(ids == names[2:] for ids in found.values()) and len(found) == 3 + trace
     assert not (tmp_path / "out" / "metrics.json").exists() and not (tmp_path / "out" / "per_item.jsonl").exists()
@@ -91,7 +91,7 @@ def test_one_image_is_counted_as_one(tiny_photos, models, tmp_path, capsys):
     assert capsys.readouterr().err.splitlines() == [
         f"magic: 1 image is no longer in the dataset; its caption is moved to out/dropped.jsonl, {first.name}",
         "magic: 1 image was captioned without trace earlier; for its trace, set another run.dir",
-        "magic: 1 caption; run folder: out",
+        "magic: 1 caption; nothing new; run folder: out",
     ]
 
 

@@ -84,6 +84,7 @@ def test_adapted_model_is_better_and_loads_everywhere(adapt, tmp_path, tiny_phot
         "step-00000024.pt",
     }
     assert (tmp_path / "out" / "curve.png").read_bytes().startswith(b"\x89PNG")
+    assert "loss of a token (nats)" in (tmp_path / "out" / "curve.svg").read_text()
 
     words = [
         "language_model.path=out",

@@ -151,12 +151,13 @@ def test_table_and_plots_of_a_sweep_come_from_its_evaluated_runs(words, tmp_path
     assert "first run `magic evaluate 'runs/caption/*'`" in capsys.readouterr().err
     assert main(["evaluate", "runs/caption/*", "--metrics", "bleu"]) == 0
     capsys.readouterr()
-    assert main(["table", "sweep", "runs/caption", "--metric", "bleu_1", "--plot", "--format", "json"]) == 0
+    assert main(["table", "sweep", "runs/caption", "--metric", "bleu_1", "--plot", "plots/b.png", "--format", "json"]) == 0
     [table] = json.loads(capsys.readouterr().out)
     values = {json.loads((run / "metrics.json").read_text())["metrics"]["bleu_1"]["value"] for run in runs(tmp_path)}
     assert len(table["records"]) == 4 and {record["value"] for record in table["records"]} == values
     assert {"decoding.alpha", "decoding.beta"} < set(table["records"][0]) and "dataset.name" not in table["records"][0]
-    assert {file.name for file in (tmp_path / "runs" / "sweep").iterdir()} == {"bleu_1_heat_map.png", "bleu_1_lines.png"}
+    names = {f"b_{kind}.{suffix}" for kind in ("heat_map", "lines") for suffix in ("png", "svg")}
+    assert {file.name for file in (tmp_path / "plots").iterdir()} == names
     (runs(tmp_path)[0] / "metrics.json").unlink()
     assert main(["table", "sweep", "runs/caption", "--metric", "bleu_1"]) == 3
     out, err = capsys.readouterr()
@@ -181,7 +182,10 @@ def test_sweep_says_which_point_runs_and_one_error_once(words, tmp_path, capsys)
 def test_single_runs_and_repeats_say_what_they_are(words, capsys):
     words = ["caption", *words, "run.workers=0", "run.batch_size=6"]
     assert main(words) == 0
-    assert capsys.readouterr().err == f"magic: 6 captions; run folder: {next(Path('runs/caption').iterdir())}\n"
+    [said] = capsys.readouterr().err.splitlines()
+    assert said.startswith("magic: 6 captions; 6 new in ") and said.endswith(
+        f"; run folder: {next(Path('runs/caption').iterdir())}"
+    )
     assert main([*words, "decoding=top_k", "run.repeats=2", "run.dir=out"]) == 0
     said = capsys.readouterr().err.splitlines()
     assert said[::2] == ["magic: run 1 of 2: run.repeat=1", "magic: run 2 of 2: run.repeat=2"] and "out/repeat-2" in said[3]

@@ -17,7 +17,7 @@ from magic_cli.cli.main import main
 from tests.tiny_models import build_photos
 
 ROOT = str(Path(magic_cli.__file__).parents[1])
-SAME = ("vokens.safetensors", "vokens.json", "metrics.jsonl", "report.json", "checkpoints/best.pt", "curve.png")
+SAME = ("vokens.safetensors", "vokens.json", "metrics.jsonl", "report.json", "checkpoints/best.pt", "curve.png", "curve.svg")
 SMALL = [
     "optimizer.steps=6", "optimizer.warmup_steps=1", "optimizer.lr=0.01", "run.batch_size=3", "run.accumulation=2", "validate.every=3",
     "run.checkpoint_every=2", "run.log_every=1", "run.device=cpu", "dataset.held_out=1", "adapter.prefix_width=8",

@@ -63,7 +63,7 @@ LAYERS = {
     "human_eval": ("data", "metrics", "evaluation.settings", "errors", "terminal"),
     "retrieval": ("data", "decoding", "image_features", "models", "errors", "files", "provenance", "terminal"),
     "guides": ("data", "decoding", "image_features", "models", "retrieval", "errors"),
-    "training": ("data", "models", "errors", "files", "provenance", "terminal"),
+    "training": ("data", "models", "reports.plots", "errors", "files", "provenance", "terminal"),
     "runs": (
         "data",
         "decoding",
@@ -77,7 +77,7 @@ LAYERS = {
         "provenance",
         "terminal",
     ),
-    "benchmark": ("data", "decoding", "models", "reports.tables", "errors", "terminal"),
+    "benchmark": ("data", "decoding", "models", "reports.plots", "reports.tables", "errors", "terminal"),
     "interleaved": (
         "data",
         "decoding",

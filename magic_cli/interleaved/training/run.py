@@ -25,7 +25,7 @@ from magic_cli.interleaved.training.text_conditions import TextConditions
 from magic_cli.interleaved.vokens import NewRows
 from magic_cli.training.curves import plot_curve
 from magic_cli.training.folder import CURVE, TrainingFolder
-from magic_cli.training.loop import total_steps, train
+from magic_cli.training.loop import tell_spent, total_steps, train
 from magic_cli.training.session import in_session
 from magic_cli.training.settings import Selection, as_plain
 
@@ -78,6 +78,7 @@ def _carry_out(
     _export(settings, task).save(folder.path)
     plot_curve(folder.read_metrics(), folder.path / CURVE, loss="loss", beneath=("image_loss", "image loss"))
     folder.finish(report, progress["seconds"])
+    tell_spent(report, progress["seconds"])
     return report
 
 

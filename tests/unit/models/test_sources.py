@@ -180,6 +180,7 @@ def test_what_a_training_run_notes_in_its_model_s_folder_is_no_part_of_the_model
         "metrics.jsonl",
         "report.json",
         "curve.png",
+        "curve.svg",
         "README.md",
     ):
         (folder / name).write_bytes(b"x")

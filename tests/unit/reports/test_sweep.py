@@ -1,13 +1,14 @@
 """A sweep's points: what varies, what is best, and what is told of runs that have no value."""
 
 import json
+import re
 
 import pytest
 
 from magic_cli.cli.main import main
 from magic_cli.errors import MagicError, SettingsError
 from magic_cli.reports.sweep import read_sweep
-from magic_cli.reports.sweep_plots import check_plotting, choices, grid, panels, plot_sweep
+from magic_cli.reports.sweep_plots import check_sweep, choices, grid, panels, plot_sweep
 from magic_cli.reports.sweep_table import sweep_table
 from magic_cli.reports.tables import render
 
@@ -183,13 +184,14 @@ def test_heat_map_has_every_value_at_its_place(cube):
 
 def test_plots_are_written_also_with_a_gap_and_for_settings_that_are_words(cube, tmp_path):
     (cube / "5-0.1-1.0" / "metrics.json").unlink()
-    files = plot_sweep(read_sweep([str(cube)], "cider"), tmp_path / "plots")
-    assert [file.name for file in files] == ["cider_heat_map.png", "cider_lines.png"]
+    files = plot_sweep(read_sweep([str(cube)], "cider"), tmp_path / "cider")
+    assert [file.name for file in files] == [f"cider_{kind}.{end}" for kind in ("heat_map", "lines") for end in ("png", "svg")]
+    assert {">alpha<", ">beta<", ">k 5<", ">k 45<", ">CIDER<", ">-<"} <= set(re.findall(">[^<>\n]+<", files[1].read_text()))
     words = tmp_path / "words"
     for text in ("generated", "prefix_and_generated"):
         make_run(words, text, len(text) / 100, clip_text=text)
     files += plot_sweep(read_sweep([str(words)], "cider"), tmp_path / "more")
-    assert len(files) == 3 and all(file.read_bytes().startswith(b"\x89PNG") and file.stat().st_size > 5000 for file in files)
+    assert len(files) == 6 and all(file.read_bytes().startswith(b"\x89PNG") and file.stat().st_size > 5000 for file in files[::2])
 
 
 def test_plot_without_a_point_that_is_measured_whole_is_refused(tmp_path):
@@ -202,10 +204,10 @@ def test_plot_without_a_point_that_is_measured_whole_is_refused(tmp_path):
     sweep = read_sweep([str(tmp_path)], "cider")
     assert sweep.best is None and len(sweep.points) == 4
     with pytest.raises(SettingsError, match="--plot: no point has a value of cider of all its runs"):
-        check_plotting(sweep)
+        check_sweep(sweep)
 
 
 def test_plot_of_a_single_run_is_refused(tmp_path):
     make_run(tmp_path, "one", 0.2, alpha=0.1)
     with pytest.raises(MagicError, match="nothing to draw"):
-        check_plotting(read_sweep([str(tmp_path)], "cider"))
+        check_sweep(read_sweep([str(tmp_path)], "cider"))
