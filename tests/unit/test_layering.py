@@ -114,8 +114,12 @@ def test_package_has_few_modules_at_its_top_when_listed():
 
 def test_only_settings_and_command_line_know_hydra_when_walked():
     users = {module_name(file) for file in MODULES if {name.split(".")[0] for name in imports(file)} & {"hydra", "omegaconf"}}
-    configuration = {"magic_cli.configuration.composing", "magic_cli.configuration.schemas"}
-    assert users <= {*configuration, "magic_cli.cli.main", "magic_cli.cli.hydra_app"}
+    assert users <= {
+        "magic_cli.configuration.composing",
+        "magic_cli.configuration.schemas",
+        "magic_cli.cli.hydra_app",
+        "magic_cli.cli.hydra_errors",
+    }
 
 
 @pytest.mark.parametrize(
