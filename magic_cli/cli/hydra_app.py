@@ -5,10 +5,12 @@
 
 from __future__ import annotations
 
+import copy
 import errno
 import importlib
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +19,9 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep
+from hydra.core.utils import configure_log
 from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
 from magic_cli.cli.command import Command
@@ -26,7 +29,8 @@ from magic_cli.cli.exit_statuses import ExitStatuses
 from magic_cli.cli.sweeps import SweepTalk, check_objective, measure_objective, require_objectives, tell_repeat
 from magic_cli.configuration import composing
 from magic_cli.configuration.files import find_config_dir
-from magic_cli.configuration.points import compose, explain
+from magic_cli.configuration.hydra_errors import explain
+from magic_cli.configuration.points import compose
 from magic_cli.errors import MagicError, SettingsError
 from magic_cli.runs.naming import each_repeat, refuse_shared_repeats
 from magic_cli.terminal import streams as terminal
@@ -60,11 +64,15 @@ def run(command: Command, flags: list[str], overrides: list[str]) -> int:
         return status if objective is None else objective
 
     try:
+        configs: list[DictConfig] = []
         if not {"-c", "--cfg", "-i", "--info", "--hydra-help"} & set(flags):
-            talk = _check_all_points(command, config_name, flags, overrides)
-        main = hydra.main(version_base="1.3", config_path=str(find_config_dir()), config_name=config_name)(task_function)
-        sys.argv = ["magic", *flags, *overrides]
-        main()
+            talk, configs = _check_all_points(command, config_name, flags, overrides)
+        if configs and not flags and not any(override.lstrip("+~").startswith("hydra") for override in overrides):
+            _run_alone(configs[0], task_function)
+        else:
+            main = hydra.main(version_base="1.3", config_path=str(find_config_dir()), config_name=config_name)(task_function)
+            sys.argv = ["magic", *flags, *overrides]
+            main()
         worst = statuses.worst()
     except (HydraException, OmegaConfBaseException) as error:
         raise explain(error, overrides, command.name) from error
@@ -73,6 +81,26 @@ def run(command: Command, flags: list[str], overrides: list[str]) -> int:
     if broken_pipes:
         raise broken_pipes[0]
     return worst
+
+
+def _run_alone(config: DictConfig, task_function: Callable[[DictConfig], float]) -> None:
+    """The one run of a command that asks nothing of Hydra itself: ``hydra.main`` would compose its settings twice more."""
+    around = HydraConfig.instance()
+    before, around.cfg = around.cfg, None
+    try:
+        around.set_config(config)
+        configure_log(config.hydra.job_logging, config.hydra.verbose)
+        task_function(_without_hydra(config))
+    finally:
+        around.cfg = before
+
+
+def _without_hydra(config: DictConfig) -> DictConfig:
+    """A copy without Hydra's own settings, as ``hydra.main`` hands it to its function."""
+    copied = copy.deepcopy(config)
+    with read_write(copied), open_dict(copied):
+        del copied["hydra"]
+    return copied
 
 
 def _run_point(command: Command, config: DictConfig, talk: SweepTalk) -> tuple[int, float | None]:
@@ -138,8 +166,10 @@ def _run_until_stopped(command: Command, settings: Any) -> int:
         raise
 
 
-def _check_all_points(command: Command, config_name: str, flags: list[str], overrides: list[str]) -> SweepTalk:
-    """Compose and check the settings of every point, without models; returns what tells of the points as they run.
+def _check_all_points(
+    command: Command, config_name: str, flags: list[str], overrides: list[str]
+) -> tuple[SweepTalk, list[DictConfig]]:
+    """Compose and check the settings of every point, without models; returns what tells of them as they run, and their configs.
 
     Raises:
         MagicError: A setting of a point is wrong, or two different points would share one run folder, or one seeded run.
@@ -149,13 +179,14 @@ def _check_all_points(command: Command, config_name: str, flags: list[str], over
     directories = [flags[i + 1] for i, flag in enumerate(flags) if flag in ("-cd", "--config-dir")]
     search_path = [f"hydra.searchpath=[{','.join(f'file://{d}' for d in directories)}]"] if directories else []
     folders: dict[str, str] = {}
-    checked = []
+    checked, configs = [], []
     with hydra.initialize_config_dir(str(find_config_dir()), version_base="1.3"):
         searches = is_sweep and _searches(config_name, overrides)
         points = [_one_point(overrides)] if searches else _points(overrides) if is_sweep else [overrides]
         for point in points:
-            config = compose(config_name, [*search_path, *point], own_folders=directories)
-            settings = composing.to_settings(config, settings_class)
+            config = compose(config_name, [*search_path, *point], own_folders=directories, with_hydra=True)
+            settings = composing.to_settings(_without_hydra(config), settings_class)
+            configs.append(config)
             check_objective(settings, searches.hydra.sweeper if searches else None)
             checked.append(settings)
             for one in each_repeat(settings):
@@ -172,7 +203,7 @@ def _check_all_points(command: Command, config_name: str, flags: list[str], over
         for override in OverridesParser.create().parse_overrides(overrides)
         if override.is_sweep_override()
     ]
-    return SweepTalk(varying, None if searches else len(points))
+    return SweepTalk(varying, None if searches else len(points)), configs
 
 
 def _searches(config_name: str, overrides: list[str]) -> DictConfig | None:

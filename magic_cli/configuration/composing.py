@@ -54,10 +54,11 @@ def settings_of(settings_class: type) -> dict[str, bool]:
 
 def register() -> None:
     """Tell Hydra the schemas and the resolver. Safe to call again."""
-    from hydra.core.config_store import ConfigStore
     from omegaconf import OmegaConf
 
-    store = ConfigStore.instance()
+    from magic_cli.configuration.schemas import LazySchemas
+
+    store = LazySchemas()
     store.store(group="schema", name="caption", node=CaptionSettings)
     store.store(group="schema", name="story", node=StorySettings)
     store.store(group="schema", name="interleave", node=InterleaveSettings)

@@ -126,7 +126,13 @@ def test_package_has_few_modules_at_its_top_when_listed():
 
 def test_only_settings_and_command_line_know_hydra_when_walked():
     users = {module_name(file) for file in MODULES if {name.split(".")[0] for name in imports(file)} & {"hydra", "omegaconf"}}
-    assert users <= {"magic_cli.configuration.composing", "magic_cli.configuration.points", "magic_cli.cli.hydra_app"}
+    assert users <= {
+        "magic_cli.configuration.composing",
+        "magic_cli.configuration.hydra_errors",
+        "magic_cli.configuration.points",
+        "magic_cli.configuration.schemas",
+        "magic_cli.cli.hydra_app",
+    }
 
 
 @pytest.mark.parametrize(

@@ -66,7 +66,7 @@ def test_image_text_model_recommends_when_its_memory_is_unsure():
 def test_missing_recommendation_names_the_setting():
     with pytest.raises(Exception) as caught:
         caption("language_model.recommended.caption.k=null")
-    from magic_cli.configuration.points import explain
+    from magic_cli.configuration.hydra_errors import explain
 
     assert "decoding.k" in str(explain(caught.value, [], "caption"))
 

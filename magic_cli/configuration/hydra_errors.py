@@ -1,0 +1,122 @@
+"""Hydra's errors as one line: the setting, what was given, what is allowed."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+from omegaconf.errors import OmegaConfBaseException
+
+from magic_cli.configuration import composing
+from magic_cli.configuration.files import find_config_dir, groups
+from magic_cli.configuration.known_settings import meant
+from magic_cli.errors import MagicError, SettingsError, nearest
+
+
+def no_option(overrides: list[str]) -> SettingsError:
+    """A settings group that was given null or a number."""
+    parsed = OverridesParser.create().parse_overrides(overrides)
+    wrong = [one.input_line for one in parsed if one.key_or_group in _groups() and not isinstance(one.value(), str | list)]
+    return SettingsError(
+        f"{' '.join(wrong or overrides)}: a settings group must be one of its options; to leave it as it is, leave it out"
+    )
+
+
+def unreadable_settings(error: Exception, directories: list[str]) -> MagicError:
+    """A settings file of the user's that is no YAML, no UTF-8, or nested too deep."""
+    place = ", ".join(directories) or str(find_config_dir())
+    mark = getattr(error, "problem_mark", None)
+    if mark is not None:
+        return MagicError(
+            f"{mark.name} line {mark.line + 1}: not valid YAML ({getattr(error, 'problem', None) or 'it ends too early'}); mend the line"
+        )
+    problem = "lists or settings are nested too deep" if isinstance(error, RecursionError) else " ".join(str(error).split())
+    return MagicError(f"{place}: a settings file there cannot be read ({problem}); mend it, or save it as UTF-8")
+
+
+def explain(error: Exception, overrides: list[str], command: str) -> MagicError:
+    """One line for the user: the setting, what was given, what is allowed."""
+    cause: BaseException | None = error
+    while cause is not None:  # a check of ours that failed while Hydra was resolving
+        if isinstance(cause, MagicError):
+            return cause
+        cause = cause.__cause__ or cause.__context__
+    root = error
+    while isinstance(root.__cause__, HydraException | OmegaConfBaseException):
+        root = root.__cause__
+    return SettingsError(_one_line(error, root, overrides, command))
+
+
+def _one_line(error: Exception, root: Exception, overrides: list[str], command: str) -> str:
+    message = str(error)
+    key = getattr(root, "full_key", None)
+    given = dict(override.lstrip("+~").partition("=")[::2] for override in overrides)
+    if match := re.search(r"Could not find '([^']+)/([^'/]+)'", message):
+        group, option = match.groups()
+        group, _, folder = group.partition("/") if group.startswith("experiment/") else (group, "", "")
+        option = f"{folder}/{option}" if folder else option
+        known = _accepted(group, command) or re.findall(r"^\t(\S+)$", message, re.MULTILINE)
+        return f"{_TYPED.get(group, group)}={option} is unknown; {nearest(option, known)}"
+    if "is not in struct" in str(root) or re.search(r"Key '.*' not in", str(root)):
+        name = key or re.search(r"'([^']+)'", message).group(1)
+        name = next((typed for typed in given if typed == name or typed.startswith(f"{name}.")), name)
+        return f"unknown setting {name}; {meant(name, _names(root), _siblings(root))}"
+    if match := re.search(r"In 'experiment/([^']+)': Could not override '([^']+)'", message):
+        return f"experiment={match[1]} belongs to another command: it chooses {match[2].rpartition('@')[2]}=..., which this one does not have (see --help for its experiments)"
+    if "Could not override 'decoding@decoding.base'" in message:
+        return "--base (decoding@decoding.base) belongs to decoding=rerank; add --decoding rerank, or leave it out"
+    if match := re.search(r"Could not override '([^'@]+)(?:@[^']*)?'\. No match", message):
+        own = [_TYPED.get(group.name, group.name) for group in groups(command) if group.name not in ("run", "machine")]
+        return (
+            f"magic {command} has no {match[1]}=... to choose; it has {', '.join(own)}"
+            if own
+            else f"magic {command} has no {match[1]}=... to choose"
+        )
+    if match := re.search(r"Ambiguous value for argument '([^']+)'", message):
+        return f"{match[1]}: several values need -m (a sweep); if the comma belongs to the value, write name='\"a,b\"'"
+    if match := re.search(r"Multiple values for ([\w/]+)", message):
+        return f"+{match[1]}=... is already chosen; write {match[1]}=... without +"
+    if match := re.search(r"missing mandatory value: (\w+)", message):
+        return f"{match[1]} is not set; name one of its options: {', '.join(_accepted(match[1], command)) or 'see --help'}"
+    first = str(root).splitlines()[0]
+    if match := re.match(r"Value '(.*)' of type '\w+' could not be converted to (\w+)", first):
+        value, wanted = match.groups()
+        return f"{key} must be {_KINDS.get(wanted, wanted)}, got {value!r}"
+    if match := re.match(r"Invalid value '(.*)', expected one of \[(.*)\]", first):
+        return f"{key}: {nearest(match[1], match[2].split(', '))}, got {match[1]!r}"
+    if "is not a ListConfig" in first or "Cannot merge DictConfig with ListConfig" in first:
+        return f"{key} must be a list, got {given.get(key, '')!r}; write {key}=[...]"
+    if "is not Optional" in first:
+        return f"{key} must not be null"
+    if key and key in given:
+        return f"{key}={given[key]}: {first}"
+    return f"{key}: {first}" if key else " ".join(message.split())
+
+
+_TYPED = {"training_texts": "dataset"}
+"""Groups that a user types under another name."""
+_KINDS = {"Integer": "a whole number", "Float": "a number", "Boolean": "true or false", "String": "text"}
+
+
+def _accepted(name: str, command: str) -> list[str]:
+    """The options of a settings group that a command accepts."""
+    return [option for group in groups(command) if group.name == name for option in group.options]
+
+
+def _groups() -> list[str]:
+    return sorted(folder.name for folder in find_config_dir().iterdir() if folder.is_dir())
+
+
+def _names(error: Any) -> list[str]:
+    """Full names of all settings of the config that an error came from."""
+    parent = getattr(error, "parent_node", None)
+    return list(composing.composed_names(parent._get_root())) if parent is not None else []
+
+
+def _siblings(error: Any) -> list[str]:
+    """Names of the settings beside the one that is not known."""
+    parent = getattr(error, "parent_node", None)
+    names = [str(key) for key in parent] if parent is not None else []
+    return [name for name in names if name not in ("hydra", "task")] or _groups()
