@@ -18,8 +18,8 @@ from magic_cli.runs.kinds import Item, Unwritable
 if TYPE_CHECKING:
     from magic_cli.runs.folder import RunFolder
 
-_DEAD_AT_START = 3
-"""So many workers in a row may die before one is ready: more, and none will live."""
+_DEAD_AT_START, _DEAD_LATER = 3, 30
+"""So many workers in a row may die before one is ready: more, and none will live. The second, where some have been ready before."""
 POISON = "it ended the worker that had nothing else to do, three times; look at the file with care, then start again"
 
 
@@ -131,7 +131,7 @@ class WorkerPool:
             print(f"magic: {name} ended ({death.reason}); what it had is written by another", file=sys.stderr)
         else:
             self._dead_at_start += 1
-            if self._dead_at_start >= _DEAD_AT_START:
+            if self._dead_at_start >= (_DEAD_AT_START if self._models is None else _DEAD_LATER):
                 raise MagicError(
                     f"{self.setting}: {self._dead_at_start} workers in a row ended before they were ready ({death.reason}); "
                     "is there memory for the models? Try fewer workers, or run.engine=local"
