@@ -125,7 +125,7 @@ def recover_items(file: Path, remedy: str) -> list[dict[str, Any]]:
 def append_lines(file: Path, records: Sequence[dict[str, Any]]) -> None:
     """Append records as JSON lines in one write, synced to disk."""
     if records:
-        append_bytes(file, json_lines(records).encode(errors="backslashreplace"))  # see write_atomically
+        append_bytes(file, as_bytes(json_lines(records)))
 
 
 def append_bytes(file: Path, data: bytes) -> None:
@@ -142,14 +142,28 @@ def append_bytes(file: Path, data: bytes) -> None:
 
 def write_atomically(file: Path, content: str | bytes) -> None:
     """Replace a file so that a reader, or a crash, sees either the old or the new one."""
+    with replacing(file) as stream:
+        stream.write(as_bytes(content) if isinstance(content, str) else content)
+
+
+@contextlib.contextmanager
+def replacing(file: Path) -> Iterator[IO[bytes]]:
+    """Replace a file piece by piece, as ``write_atomically`` does it at once; an error leaves the old one."""
     temporary = file.with_name(f".{file.name}.tmp")
-    # a file name that is no UTF-8 holds lone surrogates; backslashreplace writes them as JSON's own \uXXXX escapes
-    data = content.encode("utf-8", errors="backslashreplace") if isinstance(content, str) else content
     with temporary.open("wb") as stream:
-        stream.write(data)
+        try:
+            yield stream
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
         stream.flush()
         os.fsync(stream.fileno())
     temporary.replace(file)
+
+
+def as_bytes(text: str) -> bytes:
+    """As files hold it: a file name that is no UTF-8 holds lone surrogates, which become JSON's own \\uXXXX escapes."""
+    return text.encode("utf-8", errors="backslashreplace")
 
 
 def json_lines(records: Iterable[dict[str, Any]]) -> str:

@@ -29,7 +29,7 @@ from torch import Tensor, nn
 import tiny_world as world
 from magic_cli.interleaved.drawing import prepare_square
 from magic_cli.interleaved.model import spread_slots
-from magic_cli.interleaved.vision import ImageReader, prepare_pixels
+from magic_cli.interleaved.vision import QFormerReader, prepare_pixels
 from magic_cli.models.loading import quiet_libraries
 from measure_tiny_world import measure_models
 from tiny_world_talk import SLOT, TALK, talks, tokenizer_of
@@ -126,6 +126,7 @@ class Builder:
         folder = self.output / "diffusion"
         source = self.output / "judge"
         encoder = CLIPTextModel.from_pretrained(source, config=CLIPTextConfig.from_pretrained(source))
+        encoder.config.use_attention_mask = True  # as the UNet is trained: padding is left out
         save_half(encoder, self.half).save_pretrained(folder / "text_encoder")
         AutoTokenizer.from_pretrained(source).save_pretrained(folder / "tokenizer")
 
@@ -240,7 +241,7 @@ class Builder:
             attention_probs_dropout_prob=0.0,
         )
         config = Blip2Config(vision_config=vision.to_dict(), qformer_config=former.to_dict(), num_query_tokens=VECTORS)
-        reader = ImageReader(config, HIDDEN)
+        reader = QFormerReader(config, HIDDEN)
         nn.init.normal_(reader.query_tokens, std=0.5)
         slot = len(tokenizer)  # stands for an image while the ids are spread
 

@@ -48,7 +48,7 @@ def measure(run: Path, judges: dict[str, Any]) -> dict[str, Any]:
         "items": len(records),
         "steps": {number: _of_step(run, group, judges) for number, group in sorted(by_step.items())},
         "placement": {f"of {len(group)} {name} targets": _share(group) for name, group in told.items() if group},
-        "speed": _speed(json.loads((run / "manifest.json").read_text(encoding="utf-8"))),
+        "speed": speed(json.loads((run / "manifest.json").read_text(encoding="utf-8"))),
     }
 
 
@@ -68,7 +68,7 @@ def _image(parts: Sequence[dict[str, Any]]) -> str | None:
     return next((part["image"] for part in parts if "image" in part), None)
 
 
-def _speed(manifest: dict[str, Any]) -> dict[str, Any]:
+def speed(manifest: dict[str, Any]) -> dict[str, Any]:
     session = next((session for session in reversed(manifest["sessions"]) if session.get("work", {}).get("tokens_written")), None)
     if session is None:
         return {}

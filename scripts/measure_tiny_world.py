@@ -39,7 +39,7 @@ from magic_cli.interleaved.settings import (
     Sampler,
     VisionPart,
 )
-from magic_cli.interleaved.training.text_conditions import TextConditions
+from magic_cli.interleaved.text_conditions import TextConditions
 from magic_cli.interleaved.vision import prepare_pixels
 from magic_cli.interleaved.vokens import IMAGE_SLOT
 from magic_cli.models.work_counter import WorkCounter
@@ -242,7 +242,7 @@ def measure_models(models: Path) -> dict[str, Any]:
     drawing = Drawing.load(models / "diffusion", torch.float32)
     squares = torch.from_numpy(np.stack([drawing.prepare(image) for image in real]))
     shown = {"real": real, "vae": to_images(drawing.decode(drawing.encode(squares, torch.Generator().manual_seed(0))))}
-    texts = TextConditions.load(models / "diffusion", 16, torch.float32)
+    texts = TextConditions.load(models / "diffusion", torch.float32, otherwise="build it")
     context, nothing = texts(CAPTIONS).repeat(4, 1, 1), texts([""])
     for guidance in (1.0, 2.0, 3.0, 7.5):
         generators = [torch.Generator().manual_seed(i) for i in range(len(kinds))]

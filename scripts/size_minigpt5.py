@@ -20,7 +20,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from magic_cli.interleaved import architecture
 from magic_cli.interleaved.mapper import VokenMapper
 from magic_cli.interleaved.settings import MapperSettings
-from magic_cli.interleaved.vision import ImageReader
+from magic_cli.interleaved.vision import QFormerReader
 
 GIB = 2**30
 BF16, FP32 = 2, 4
@@ -65,7 +65,7 @@ def main() -> None:
     batch, tokens = words.batch, words.tokens
     with torch.device("meta"):
         writer = architecture.language_model().to(torch.bfloat16).requires_grad_(False)
-        reader = ImageReader(architecture.vision(), HIDDEN).requires_grad_(False)
+        reader = QFormerReader(architecture.vision(), HIDDEN).requires_grad_(False)
         unet, vae = (part.bfloat16().requires_grad_(False) for part in (architecture.unet(), architecture.vae()))
         texts = architecture.text_encoder()
         mapper = VokenMapper(HIDDEN, WIDTH, NUM_VOKENS, MapperSettings())

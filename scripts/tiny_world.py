@@ -1,7 +1,8 @@
 """The tiny world: coloured shapes, what can be said of them, and illustrated stories of them, as files for magic.
 
     python scripts/tiny_world.py DIR             captions.jsonl, tasks.jsonl, stories.jsonl and their pictures, in seconds;
-                                                 all.jsonl: tasks and stories
+                                                 all.jsonl: tasks and stories; last.jsonl: of each story its last step alone, after the
+                                                 true ones before it; scenes.jsonl: its shape is named, after the step before
     python scripts/tiny_world.py DIR --seed 1    others of the same kind
 
 A story goes round the shapes (circle, square, triangle, cross) and keeps its colour. Its texts name shapes only: the colour is in
@@ -13,7 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import random
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -125,14 +126,30 @@ def story_items(pictures: Pictures, count: int, steps: int = 5) -> Iterator[dict
         yield {"id": f"story-{number}", "steps": story}
 
 
+def last_step(story: dict[str, Any]) -> dict[str, Any]:
+    """A story of which only the last step is asked for: all before it is history."""
+    *before, last = story["steps"]
+    past = [part for step in before for part in (*step["parts"], *step["target"]) if not part.get("once")]
+    return {"id": story["id"], "history": past, **last}
+
+
+def last_scene(story: dict[str, Any]) -> dict[str, Any]:
+    """The last picture of a story, whose shape is named, after the step before: as VIST's last scene is drawn from its text."""
+    *_, before, last = story["steps"]
+    text, picture = last["target"]
+    told = {"text": DRAW_SAME.format(shape=text["text"].removeprefix("a ")), "once": True}
+    return {"id": story["id"], "history": before["target"], "parts": [told], "target": [picture]}
+
+
 def write_world(folder: Path, *, seed: int = 0, captions: int = 320, tasks: int = 640, stories: int = 160) -> None:
     """All files and their pictures."""
     pictures = Pictures(folder, random.Random(seed))
-    items = {
+    items: dict[str, Iterable[dict[str, Any]]] = {
         "captions": caption_items(pictures, captions),
         "tasks": task_items(pictures, tasks),
-        "stories": story_items(pictures, stories),
+        "stories": list(story_items(pictures, stories)),
     }
+    items |= {"last": map(last_step, items["stories"]), "scenes": map(last_scene, items["stories"])}
     lines = {name: "".join(json.dumps(item) + "\n" for item in some) for name, some in items.items()}
     lines["all"] = lines["tasks"] + lines["stories"]
     for name, text in lines.items():

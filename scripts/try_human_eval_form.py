@@ -3,8 +3,8 @@
     python scripts/try_human_eval_form.py                            # needs chromium and chromedriver on PATH
     python scripts/try_human_eval_form.py --screenshots shots/       # also keeps pictures of the form
 
-Everything is checked: that answers survive the reload, that an unfinished export happens only knowingly, and that
-`magic human-eval score` finds exactly the means that were filled in. The browser is driven through chromedriver's HTTP
+Forms of stories and forms of pairs. Everything is checked: that answers survive the reload, that an unfinished export happens only
+knowingly, and that `magic human-eval score` finds exactly the means, or the shares of wins, that were filled in. The browser is driven through chromedriver's HTTP
 interface (W3C WebDriver), without a library.
 """
 
@@ -30,6 +30,7 @@ STORIES = {
     "dull": "There was a thing. It was a thing. The thing was there. It was a thing again. It stayed a thing.",
 }
 ASPECTS = ("relevance", "fluency", "informativeness", "story_image_relevance")
+PAIR_QUESTIONS = ("language", "image_quality", "coherence")
 CHROMIUM = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
             "--disable-component-update", "--disable-sync", "--window-size=1280,1000")  # fmt: skip
 ELEMENT = "element-6066-11e4-a52e-4f735466cecf"
@@ -236,6 +237,54 @@ def expected_means(key: dict, given: dict[str, dict[str, int]]) -> dict[str, dic
     }
 
 
+def make_pairs(folder: Path) -> Path:
+    """Two forms about five items that two systems have answered in two steps, one with a picture; returns their folder."""
+    photos = sorted(PHOTOS.glob("*.jpg"))[:5]
+    for name, text in (("ours", "And so <b>it</b> went on & on."), ("theirs", "Nobody knows.")):
+        (folder / name / "images").mkdir(parents=True)
+        records = []
+        for i, photo in enumerate(photos):
+            shutil.copy(photo if name == "ours" else photos[0], folder / name / "images" / f"{i}.jpg")
+            steps = [
+                {"parts": [{"text": "A walk in town."}, {"image": str(photo)}], "text": text, "image": None},
+                {"parts": [{"text": "What next?"}], "text": f"{text} Again.", "image": f"images/{i}.jpg"},
+            ]
+            records.append({"id": f"walk-{i}", "text": text, "steps": steps})
+        (folder / name / "predictions.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    runs = [str(folder / name) for name in ("ours", "theirs")]
+    magic("human-eval", "make", "kind=pairs", *runs, "items=null", "annotators=2", "--output", str(folder / "forms"))
+    return folder / "forms"
+
+
+def try_pairs(folder: Path, rng: random.Random, shots: Path | None) -> None:
+    """Fill forms of pairs and score them."""
+    folder.mkdir()
+    forms = make_pairs(folder)
+    key = json.loads((forms / "key.json").read_text())
+    lefts = [[card["letters"]["A"] for card in form["cards"]].count("ours") for form in key["forms"].values()]
+    check(all(left in (2, 3) for left in lefts) and sum(lefts) == 5, f"sides are balanced: ours is A in {lefts} of 5 pairs each")
+    given = {
+        form: {f"{number}.{question}": rng.randint(1, 3) for number in range(1, 6) for question in PAIR_QUESTIONS}
+        for form in key["forms"]
+    }
+    with browser(folder) as page:
+        files = [
+            fill(page, forms / f"form-{key['forms'][form]['annotator']}.html", wanted, folder / "downloads", shots)
+            for form, wanted in given.items()
+        ]
+    print(magic("human-eval", "score", *map(str, files), "--key", str(forms / "key.json"), "bootstrap.samples=1000"), end="")
+    found = json.loads((forms / "scores.json").read_text())["preferences"]
+    for question in PAIR_QUESTIONS:
+        wins = sum(
+            answers[f"{number}.{question}"] == (1 if card["letters"]["A"] == "ours" else 3)
+            for form, answers in given.items()
+            for number, card in enumerate(key["forms"][form]["cards"], start=1)
+        )
+        check(
+            abs(found[question]["wins"]["share"] - wins / 10) < 1e-9, f"{question}: the share of wins is that which was filled in"
+        )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--screenshots", type=Path, help="folder for pictures of the form")
@@ -260,6 +309,7 @@ def main() -> None:
         expected = expected_means(key, given)
         close = all(abs(found[system][aspect] - mean) < 1e-9 for system in expected for aspect, mean in expected[system].items())
         check(close and found.keys() == expected.keys(), "magic human-eval score finds the means that were filled in")
+        try_pairs(folder / "pairs", rng, args.screenshots and args.screenshots / "pairs")
 
 
 if __name__ == "__main__":

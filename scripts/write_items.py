@@ -9,9 +9,9 @@ paths. Give the training the same prompt: prompt_form=vist, mmdialog or cc3m.
 """
 
 import argparse
-import json
 import sys
 from pathlib import Path
+from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
@@ -19,9 +19,10 @@ from omegaconf.errors import OmegaConfBaseException
 
 from magic_cli.configuration.composing import register, to_settings
 from magic_cli.configuration.files import find_config_dir
+from magic_cli.data.interleaved import HINT, InterleavedItem
 from magic_cli.data.mmdialog import MmDialogDataset
 from magic_cli.errors import MagicError
-from magic_cli.files import json_lines, write_atomically
+from magic_cli.files import as_bytes, json_lines, replacing
 from magic_cli.interleaved.run_settings import InterleaveSettings
 
 
@@ -48,24 +49,30 @@ def write(args: argparse.Namespace) -> int:
 
         tokenizer = AutoTokenizer.from_pretrained(args.tokenizer)
         dataset.connect(lambda text: len(tokenizer(text, add_special_tokens=False).input_ids))
-    items = dataset.load()
-    records = []
-    for item in items:
-        record = item.as_record()
-        for step in record.get("steps", [record]):
-            for part in (*record.get("history", []), *step["parts"], *step.get("target", [])):
-                if "image" in part:
-                    part["image"] = str(Path(part["image"]).absolute())
-        records.append(record)
-    write_atomically(args.output, json_lines(records))
-    left_out = args.output.with_name(f"{args.output.stem}.left_out.jsonl")
-    write_atomically(
-        left_out,
-        "".join(json.dumps({"id": item, "reason": reason}, ensure_ascii=False) + "\n" for item, reason in dataset.left_out()),
-    )
-    steps = sum(len(item.steps) for item in items)
-    print(f"{args.output}: {len(items)} items, {steps} steps; {len(dataset.left_out())} left out ({left_out})")
+    left_out_file = args.output.with_name(f"{args.output.stem}.left_out.jsonl")
+    items = steps = left_out = 0
+    with replacing(args.output) as written, replacing(left_out_file) as reasons:
+        for found in dataset.stream():
+            if isinstance(found, InterleavedItem):
+                written.write(as_bytes(json_lines([_record(found)])))
+                items, steps = items + 1, steps + len(found.steps)
+            else:
+                reasons.write(as_bytes(json_lines([dict(zip(("id", "reason"), found, strict=True))])))
+                left_out += 1
+        if not items:
+            raise MagicError(f"dataset={dataset.name}: no items found; {HINT}")
+    print(f"{args.output}: {items} items, {steps} steps; {left_out} left out ({left_out_file})")
     return 0
+
+
+def _record(item: InterleavedItem) -> dict[str, Any]:
+    """As it stands in a file of items, with absolute paths."""
+    record = item.as_record()
+    for step in record.get("steps", [record]):
+        for part in (*record.get("history", []), *step["parts"], *step.get("target", [])):
+            if "image" in part:
+                part["image"] = str(Path(part["image"]).absolute())
+    return record
 
 
 if __name__ == "__main__":

@@ -38,7 +38,7 @@ def build_vision_folder(folder: Path) -> None:
     from safetensors.torch import save_file
     from transformers import Blip2Config, Blip2QFormerConfig, Blip2VisionConfig
 
-    from magic_cli.interleaved.vision import ImageReader
+    from magic_cli.interleaved.vision import QFormerReader
 
     vision = Blip2VisionConfig(
         hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2, image_size=SIDE, patch_size=8
@@ -48,7 +48,7 @@ def build_vision_folder(folder: Path) -> None:
         cross_attention_frequency=2, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0,
     )  # fmt: skip
     config = Blip2Config(vision_config=vision.to_dict(), qformer_config=former.to_dict(), num_query_tokens=VECTORS)
-    reader = randomise(ImageReader(config, HIDDEN), seed=4)
+    reader = randomise(QFormerReader(config, HIDDEN), seed=4)
     folder.mkdir()
     config.save_pretrained(folder)
     save_file({name: weight.contiguous() for name, weight in reader.state_dict().items()}, folder / "model.safetensors")

@@ -168,7 +168,9 @@ COMMANDS = {
                 "--row": Flag(
                     "rows", "measured file of a row, e.g. --row coco/magic=FILE (repeat for more)", "ROW=FILE", is_list=True
                 ),
-                "--human-scores": Flag("human_scores", "what `magic human-eval score` wrote, for table 3", "FILE", True),
+                "--human-scores": Flag(
+                    "human_scores", "what `magic human-eval score` wrote, for table 3 (stories) or vist (pairs)", "FILE", True
+                ),
                 "--retrieved": Flag("retrieved", "images of stories written without one, for CLIPScore", "FILE", True),
                 "--images": Flag("images", "folder of the images, for CLIPScore", "FOLDER", True),
                 "--format": Flag("format", "terminal, markdown, latex, csv or json"),
@@ -188,12 +190,10 @@ COMMANDS = {
         ),
         Command(
             name="human-eval",
-            summary="people judge stories: blinded forms that work offline, and the scores of their answers",
+            summary="people judge stories, or two systems side by side: blinded forms that work offline, and the scores of their answers",
             settings_class="magic_cli.human_eval.settings.HumanEvalSettings",
             action=Action("action", ("make", "score"), "write the forms and their key, or score the answers that came back"),
-            words=Words(
-                "files", "FILE...", "make: run folders of magic story, story files; score: answer files; also as patterns"
-            ),
+            words=Words("files", "FILE...", "make: run folders, story files; score: answer files; also as patterns"),
             flags={
                 "--system": Flag(
                     "systems", "make: a file and the name that the scores will show (repeat for more)", "NAME=FILE", is_list=True
@@ -207,6 +207,7 @@ COMMANDS = {
             examples=(
                 "magic human-eval make --system magic=runs/story/A --system contrastive=runs/story/B --human --output forms",
                 "magic human-eval make magic.jsonl nucleus.jsonl items=20 annotators=3",
+                "magic human-eval make kind=pairs --system minigpt5=runs/interleave/A --system two_stage=runs/interleave/B --output forms",
                 "magic human-eval score answers-*.json --key forms/key.json",
             ),
         ),

@@ -6,12 +6,13 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
-from importlib import metadata, util
+from importlib import util
 from pathlib import Path
 from typing import Any
 
 from magic_cli import __version__
+from magic_cli.commands.doctor_interleaved import diffusion_findings, inception_findings, interleaved_findings
+from magic_cli.commands.findings import Finding, fetched, hub_model, installed_version
 from magic_cli.configuration.files import find_config_dir
 from magic_cli.data.paths import expanded
 from magic_cli.errors import MagicError, SettingsError
@@ -20,7 +21,7 @@ from magic_cli.metrics.java.runtime import find_java
 from magic_cli.metrics.java.spice.install import fetch_spice
 from magic_cli.metrics.spice import spice_status
 from magic_cli.models.faults import ModelFault, some
-from magic_cli.models.kinds import LANGUAGE_MODEL, kind_of
+from magic_cli.models.kinds import DIFFUSION_MODEL, INCEPTION, LANGUAGE_MODEL, kind_of
 from magic_cli.models.language.gguf_files import INSTALL_SMOLLM2, SMOLLM2, smollm2_file
 from magic_cli.models.settings import Family, ImageTextModelSettings, LanguageModelSettings
 from magic_cli.models.sources import EMBEDDED, EMBEDDED_FOLDER, EMBEDDED_PACKAGES, EMBEDDED_TERMS
@@ -34,17 +35,6 @@ _REQUIRED = ("torch", "torchvision", "transformers", "open_clip_torch", "clip-an
              "tqdm", "pillow", "safetensors", "accelerate")  # fmt: skip
 _LOW_DISK_BYTES = 5e9
 _PROBED = 16  # tokens of a text on which ways of looking ahead are tried
-
-
-@dataclass
-class Finding:
-    """One line of the report."""
-
-    topic: str
-    state: str
-    """``ok``, ``missing`` (something works less), ``note`` (out of the ordinary) or ``broken`` (magic, or the model, is of no use)."""
-    text: str
-    remedy: str = ""
 
 
 def run(fetch: str | None = None, source: str | None = None, model: str | None = None) -> int:
@@ -75,7 +65,7 @@ def run(fetch: str | None = None, source: str | None = None, model: str | None =
 
 def _machine() -> Iterator[Finding]:
     """What is installed and cached here."""
-    for findings in (_python, _packages, _devices, _models, _java, _spice, _disk):
+    for findings in (_python, _packages, _devices, _models, interleaved_findings, _java, _spice, _disk):
         yield from findings()
 
 
@@ -89,7 +79,12 @@ def _model(place: str) -> Iterator[Finding]:
         )
     try:
         kind = kind_of(path)
-        yield from _language_model(place) if kind == LANGUAGE_MODEL else _image_text_model(place, kind)
+        if kind == DIFFUSION_MODEL:
+            yield from diffusion_findings(place)
+        elif kind == INCEPTION:
+            yield from inception_findings(path)
+        else:
+            yield from _language_model(place) if kind == LANGUAGE_MODEL else _image_text_model(place, kind)
     except ModelFault as error:
         for fault in error.faults:
             yield Finding(fault.topic, "broken", fault.text, fault.remedy)
@@ -160,12 +155,12 @@ def _python() -> Iterator[Finding]:
 
 def _packages() -> Iterator[Finding]:
     for name in _REQUIRED:
-        version = _version(name)
+        version = installed_version(name)
         if version is None:
             yield Finding(name, "broken", "not installed", f"pip install {name}")
         else:
             yield Finding(name, "ok", version)
-    missing = [name for name in EMBEDDED_PACKAGES if _version(name) is None]
+    missing = [name for name in EMBEDDED_PACKAGES if installed_version(name) is None]
     if missing:
         yield Finding("embedded models", "missing", f"without {', '.join(missing)}", f"pip install {' '.join(missing)}")
     else:
@@ -208,15 +203,15 @@ def _models() -> Iterator[Finding]:
                 yield _smollm2(topic)
             elif config.get("family") == "openai_clip":
                 file = Path.home() / ".cache" / "clip" / f"{name.replace('/', '-')}.pt"
-                yield _fetched(
+                yield fetched(
                     topic, file.is_file(), f"{name}: {'cached' if file.is_file() else 'not cached'}", f"{group}.path=FILE"
                 )
             elif config.get("family") == "open_clip":
-                yield _fetched(
+                yield fetched(
                     topic, False, f"{name}/{config['pretrained']}: in the hands of the open_clip package", f"{group}.path=DIR"
                 )
             else:
-                yield _hub_model(topic, group, name, config.get("revision", "main"))
+                yield hub_model(topic, group, name, config.get("revision", "main"))
 
 
 def _smollm2(topic: str) -> Finding:
@@ -225,25 +220,7 @@ def _smollm2(topic: str) -> Finding:
         return Finding(topic, "missing", f"package {SMOLLM2} is not installed", INSTALL_SMOLLM2)
     if util.find_spec("gguf") is None:
         return Finding(topic, "missing", "gguf, which reads its file, is not installed", "pip install gguf")
-    return Finding(topic, "ok", f"{SMOLLM2} {_version(SMOLLM2)}, gguf {_version('gguf')}")
-
-
-def _hub_model(topic: str, group: str, name: str, revision: str) -> Finding:
-    if util.find_spec("huggingface_hub") is None:
-        return Finding(topic, "missing", f"{name}: huggingface_hub is not installed", "pip install huggingface_hub")
-    from huggingface_hub import try_to_load_from_cache
-
-    for weights in ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json"):
-        cached = try_to_load_from_cache(name, weights, revision=revision)
-        if isinstance(cached, str):
-            return Finding(topic, "ok", f"{name}: cached, commit {Path(cached).parent.name[:12]}")
-    return _fetched(topic, False, f"{name}: not cached", f"{group}.path=DIR")
-
-
-def _fetched(topic: str, is_here: bool, text: str, offline: str) -> Finding:
-    return (
-        Finding(topic, "ok", text) if is_here else Finding(topic, "missing", text, f"fetched when first used; offline: {offline}")
-    )
+    return Finding(topic, "ok", f"{SMOLLM2} {installed_version(SMOLLM2)}, gguf {installed_version('gguf')}")
 
 
 def _java() -> Iterator[Finding]:
@@ -267,10 +244,3 @@ def _disk() -> Iterator[Finding]:
         yield Finding("disk", "missing", text, "free some, or set run.dir and HF_HOME to another disk")
     else:
         yield Finding("disk", "ok", text)
-
-
-def _version(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None

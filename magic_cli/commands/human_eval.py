@@ -1,4 +1,4 @@
-"""magic human-eval: forms for people who judge stories, and the scores of their answers."""
+"""magic human-eval: forms for people who judge stories, or compare two systems, and the scores of their answers."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +14,16 @@ from magic_cli.data.json_files import read_json, read_json_object
 from magic_cli.data.paths import expanded, make_output, named_paths
 from magic_cli.errors import MagicError
 from magic_cli.files import write_atomically
-from magic_cli.human_eval.answers import read_ratings
-from magic_cli.human_eval.aspects import ASPECTS
+from magic_cli.human_eval.answers import read_preferences, read_ratings
+from magic_cli.human_eval.aspects import Kind
 from magic_cli.human_eval.forms import Form, check_key, draw, make_forms, make_key
-from magic_cli.human_eval.page import page, photo_uri
+from magic_cli.human_eval.page import page, photo_uri, picture_uri
+from magic_cli.human_eval.pair_scoring import score_pairs
+from magic_cli.human_eval.pairs import make_pair_forms, match_pair, read_pair
 from magic_cli.human_eval.scoring import score
 from magic_cli.human_eval.settings import HumanEvalAction, HumanEvalSettings, Incomplete, MissingPhotos
-from magic_cli.human_eval.stories import Item, StorySystem, find_photo, match, read_systems
-from magic_cli.reports.human_eval import human_eval_tables
+from magic_cli.human_eval.stories import Item, find_photo, match, read_systems
+from magic_cli.reports.human_eval import human_eval_tables, pair_tables
 from magic_cli.reports.tables import render
 from magic_cli.terminal.streams import print_line
 from magic_cli.terminal.wording import counted
@@ -39,18 +42,53 @@ def run(settings: HumanEvalSettings) -> int:
 
 def _make(settings: HumanEvalSettings) -> None:
     """Write form-1.html, ... and key.json; the forms' names go to stdout."""
-    systems = read_systems(_named(settings.files), settings.systems, human=settings.human)
-    matched, left_out = match(systems)
-    items = draw(matched, settings.items, settings.seed)
-    photos = _photos(items, settings)
-    forms = make_forms(items, photos, annotators=settings.annotators, seed=settings.seed)
-    key = make_key(forms, {system.name: str(system.source) for system in systems}, settings.seed)
+    make = _forms_of_stories if settings.kind is Kind.stories else _forms_of_pairs
+    forms, sources, told = make(settings)
+    key = make_key(forms, sources, settings.seed)
     folder = expanded(settings.output) if settings.output else Path("runs/human-eval") / key["study"][:8]
     _write_study(folder, forms, key)
-    _tell(systems, forms, photos=len(photos), left_out=left_out)
+    for line in told:
+        print(f"magic: {line}", file=sys.stderr)
     for form in forms:
         print_line(str(folder / form.file_name))
-    print(f"magic: {folder / _KEY} tells whose story is whose: keep it, and send only the forms", file=sys.stderr)
+    whose = "whose story is whose" if settings.kind is Kind.stories else "which system is A"
+    print(f"magic: {folder / _KEY} tells {whose}: keep it, and send only the forms", file=sys.stderr)
+
+
+_Made = tuple[list[Form], dict[str, str], list[str]]
+"""Forms, the file of each system, and what is told of them."""
+
+
+def _forms_of_stories(settings: HumanEvalSettings) -> _Made:
+    systems = read_systems(_named(settings.files), settings.systems, human=settings.human)
+    matched, left_out = match(systems)
+    items = draw(matched, settings.items, settings.seed, settings.kind.judging)
+    photos = _photos(items, settings)
+    forms = make_forms(items, photos, annotators=settings.annotators, seed=settings.seed)
+    told = [
+        f"{counted(len(forms), 'form')}, each of {counted(len(items), 'title')} ({len(photos)} with a photo) and {counted(len(systems), 'system')}: {counted(len(forms[0].questions()), 'question')}"
+    ]
+    if left_out:
+        told.append(
+            f"{counted(left_out, 'title')} left out, which some system has no story for, or which stand twice and have no id"
+        )
+    return forms, {system.name: str(system.source) for system in systems}, told
+
+
+def _forms_of_pairs(settings: HumanEvalSettings) -> _Made:
+    systems = read_pair(_named(settings.files), settings.systems)
+    matched, left_out = match_pair(systems)
+    items = draw(matched, settings.items, settings.seed, settings.kind.judging)
+    uri = partial(picture_uri, side=settings.image_side)
+    names = (systems[0].name, systems[1].name)
+    forms = make_pair_forms(items, names, uri, annotators=settings.annotators, seed=settings.seed)
+    asked = counted(len(forms[0].questions()), "question")
+    told = [f"{counted(len(forms), 'form')}, each of {counted(len(items), 'pair')} of answers by {' and '.join(names)}: {asked}"]
+    if left_out:
+        told.append(
+            f"{counted(left_out, 'item')} left out, which one system has no answer to, or neither wrote or drew anything for"
+        )
+    return forms, {system.name: str(system.source) for system in systems}, told
 
 
 def _photos(items: Sequence[Item], settings: HumanEvalSettings) -> dict[str, str]:
@@ -82,36 +120,29 @@ def _write_study(folder: Path, forms: Sequence[Form], key: dict[str, Any]) -> No
         write_atomically(folder / form.file_name, page(form, key["study"]))
 
 
-def _tell(systems: Sequence[StorySystem], forms: Sequence[Form], *, photos: int, left_out: int) -> None:
-    cards, questions = len(forms[0].cards), len(forms[0].questions())
-    print(
-        f"magic: {counted(len(forms), 'form')}, each of {counted(cards, 'title')} ({photos} with a photo) and {counted(len(systems), 'system')}: {counted(questions, 'question')}",
-        file=sys.stderr,
-    )
-    if left_out:
-        print(
-            f"magic: {counted(left_out, 'title')} left out, which some system has no story for, or which stand twice and have no id",
-            file=sys.stderr,
-        )
-
-
 def _score(settings: HumanEvalSettings) -> None:
     """Print the tables and write scores.json."""
     key_file = expanded(settings.key)
     key = read_json(key_file, setting="key", hint="name the key.json that `magic human-eval make` wrote")
-    check_key(key, settings.key)
+    kind = check_key(key, settings.key)
     paths = [Path(file) for file in _named(settings.files)]
-    ratings = read_ratings(paths, key, accept_incomplete=settings.incomplete is Incomplete.accept)
+    accept = settings.incomplete is Incomplete.accept
     facts = {"study": key["study"], "forms": len(key["forms"]), "sources": key["systems"], "files": list(map(str, paths))}
-    document = score(ratings, settings.bootstrap) | facts | {"bootstrap": asdict(settings.bootstrap)}
+    if kind is Kind.stories:
+        document = score(read_ratings(paths, key, accept_incomplete=accept), settings.bootstrap)
+    else:
+        document = score_pairs(read_preferences(paths, key, accept_incomplete=accept), settings.bootstrap)
+    document |= facts | {"bootstrap": asdict(settings.bootstrap)}
     text = json.dumps(document, ensure_ascii=False, indent=1) + "\n"
-    labels = {aspect.key: aspect.label for aspect in ASPECTS}
+    labels = {aspect.key: aspect.label for aspect in kind.judging.aspects}
+    tables = human_eval_tables if kind is Kind.stories else pair_tables
     as_json = settings.format.value == "json"
-    print(text if as_json else render(human_eval_tables(document, labels), settings.format.value), end="", flush=True)
+    print(text if as_json else render(tables(document, labels), settings.format.value), end="", flush=True)
     folder = expanded(settings.output) if settings.output else key_file.parent
     make_output(folder)
     write_atomically(folder / _SCORES, text)
-    print(f"magic: {folder / _SCORES}; `magic table 3` reads it", file=sys.stderr)
+    read_by = "3" if kind is Kind.stories else "vist"
+    print(f"magic: {folder / _SCORES}; `magic table {read_by} --human-scores` reads it", file=sys.stderr)
 
 
 def _named(words: Sequence[str]) -> list[str]:

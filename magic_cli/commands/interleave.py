@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from magic_cli.interleaved.run_settings import InterleaveSettings
+from magic_cli.interleaved.diffusion_writer import DiffusionWriter
+from magic_cli.interleaved.run_settings import DrawFrom, InterleaveSettings
 from magic_cli.interleaved.task import InterleavedTask
 from magic_cli.interleaved.writer import InterleavedWriter
 from magic_cli.runs.run import write_texts
@@ -13,4 +14,5 @@ def run(settings: InterleaveSettings) -> int:
 
     Answers go to stdout as ``id<TAB>text [image]``, in the dataset's order, those of an earlier start included.
     """
-    return write_texts(settings, InterleavedTask(settings), InterleavedWriter)
+    writer = DiffusionWriter if settings.draw_from is DrawFrom.told else InterleavedWriter
+    return write_texts(settings, InterleavedTask(settings), writer)

@@ -13,7 +13,7 @@ from magic_cli.errors import SettingsError
 from magic_cli.evaluation.answer_rows import measure_answers
 from magic_cli.evaluation.corpora import find_systems
 from magic_cli.evaluation.evaluate import evaluate, prepare
-from magic_cli.evaluation.human_scores import add_human_scores
+from magic_cli.evaluation.human_scores import PREFERENCES_ROW, add_human_scores, add_preferences
 from magic_cli.evaluation.settings import TableSettings
 from magic_cli.evaluation.stories import without_story_metrics
 from magic_cli.evaluation.story_rows import measure_stories
@@ -80,6 +80,12 @@ def show_answers(settings: TableSettings) -> int:
         raise SettingsError(f"--row {others[0]}: belongs to another table than {', '.join(settings.words)}")
     name = plot_name(settings.plot) if settings.plot else None
     measured = measure_answers(rows, settings) if rows else {}
+    if settings.human_scores:
+        if PREFERENCES_ROW.partition("/")[0] not in sections:
+            raise SettingsError(
+                f"human_scores={settings.human_scores}: belongs to table vist, not to {', '.join(settings.words)}"
+            )
+        measured = add_preferences(measured, expanded(settings.human_scores))
     built = build_tables(settings.words, measured, paper)
     print(render(built, settings.format.value), end="", flush=True)
     if name is not None:

@@ -60,18 +60,30 @@ class Cc3mDataset(InterleavedDataset):
 
     def find(self) -> Found:
         items: list[InterleavedItem] = []
-        left_out = []
+        left_out: list[tuple[str, str]] = []
+        for found in self.stream():
+            if isinstance(found, InterleavedItem):
+                items.append(found)
+            else:
+                left_out.append(found)
+        return items, left_out
+
+    def stream(self) -> Iterator[InterleavedItem | tuple[str, str]]:
+        count = 0
         for number, caption, image in self._rows():
             cleaned = clean_caption(whole_characters(caption))
             if not cleaned:
-                left_out.append((f"cc3m_{number}", f"nothing is left of its caption {caption[:60]!r}"))
+                yield f"cc3m_{number}", f"nothing is left of its caption {caption[:60]!r}"
             elif not image.is_file():
-                left_out.append((f"cc3m_{number}", f"no image {image}"))
+                yield f"cc3m_{number}", f"no image {image}"
             else:
-                items += self._items(number, cleaned, image)
-                if self.limit is not None and len(items) >= self.limit:
-                    break
-        return items, left_out
+                for item in self._items(number, cleaned, image):
+                    if count == self.limit:
+                        return
+                    yield item
+                    count += 1
+                if count == self.limit:
+                    return
 
     def _items(self, number: int, caption: str, image: Path) -> list[InterleavedItem]:
         target = (Part(image=image, caption=caption),)

@@ -19,7 +19,7 @@ _PART = 'a part is {"text": TEXT} or {"image": FILE}'
 _KEYS = {"text": {"text", "once"}, "image": {"image", "once", "caption"}}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Part:
     """A text or an image."""
 
@@ -37,7 +37,7 @@ class Part:
         return content | ({"once": True} if self.once else {}) | ({} if self.caption is None else {"caption": self.caption})
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Step:
     """One question and, where it is known, its true answer."""
 
@@ -51,7 +51,7 @@ class Step:
         return next((part.caption for part in self.target or () if part.image is not None), None)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class InterleavedItem:
     """A story of one step or several, each of which is answered by a text, an image, or both."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -34,6 +35,11 @@ class InterleavedDataset(DatasetSettings):
         if not items:
             raise MagicError(f"dataset={self.name}: no items found; {HINT}")
         return items
+
+    def stream(self) -> Iterator[InterleavedItem | tuple[str, str]]:
+        """The items of ``load``, and what ``left_out`` lists, one by one; a data set of millions of rows keeps none of them."""
+        yield from self._found[0][: self.limit]
+        yield from self._found[1]
 
     def left_out(self) -> list[tuple[str, str]]:
         """Ids that there are no items for, each with the reason."""

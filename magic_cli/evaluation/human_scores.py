@@ -1,4 +1,4 @@
-"""Scores that people gave stories (``magic human-eval score``), as columns of table 3."""
+"""What people said (``magic human-eval score``): scores of stories as columns of table 3, wins of pairs as a row of table vist."""
 
 from __future__ import annotations
 
@@ -52,6 +52,46 @@ def add_human_scores(measured: Mapping[str, list[dict[str, Any]]], file: Path) -
     return found
 
 
+PREFERENCES = {"language": "human_language", "image_quality": "human_image_quality", "coherence": "human_coherence"}
+"""Question of a study of pairs: key of the measure."""
+PREFERENCES_ROW = "vist_people/first_system"
+_PAIR_HINT = "give the scores.json of a study that was made with kind=pairs"
+
+
+def add_preferences(measured: Mapping[str, list[dict[str, Any]]], file: Path) -> dict[str, list[dict[str, Any]]]:
+    """The documents of metrics.json by row id, and one more with the shares of answers that the first of two systems won.
+
+    Raises:
+        MagicError: The file is damaged, or of another kind of study.
+    """
+    document = read_json(file, setting="human_scores", hint=_PAIR_HINT)
+    found = document.get("preferences") if isinstance(document, Mapping) else None
+    systems = document.get("systems") if found else None
+    if (
+        not isinstance(found, Mapping)
+        or not isinstance(systems, list)
+        or len(systems) != 2
+        or not found.keys() & PREFERENCES.keys()
+    ):
+        raise MagicError(f"human_scores={file}: has no preferences between two systems; {_PAIR_HINT}")
+    metrics = {PREFERENCES[key]: _share(found[key], f"human_scores={file}: {key}") for key in PREFERENCES if key in found}
+    row = {
+        "system": systems[0],
+        "source": str(file),
+        "n": document.get("items", ""),
+        "metrics": metrics,
+        "not_run": {},
+        "run": None,
+    }
+    return {**measured, PREFERENCES_ROW: [row]}
+
+
+def _share(outcomes: Any, place: str) -> dict[str, Any]:
+    wins = outcomes.get("wins") if isinstance(outcomes, Mapping) else None
+    share = _number(wins.get("share") if isinstance(wins, Mapping) else None, 0, 1, f"{place}: the share of wins", _PAIR_HINT)
+    return _document(share, place.rpartition(": ")[2], scale=100.0, low=0.0, high=1.0)
+
+
 def _object(aspects: Any, file: Path, name: str) -> Mapping[str, Any]:
     if not isinstance(aspects, Mapping) or not aspects.keys() & ASPECTS.keys():
         raise MagicError(f"human_scores={file}: {name} has none of {', '.join(ASPECTS)}; {_HINT}")
@@ -72,16 +112,25 @@ def _row(name: str, measured: Mapping[str, list[dict[str, Any]]], file: Path) ->
 
 
 def _metric(score: Any, place: str) -> dict[str, Any]:
-    mean = score.get("mean") if isinstance(score, Mapping) else None
-    if isinstance(mean, bool) or not isinstance(mean, int | float) or not math.isfinite(mean) or not 1 <= mean <= 5:
-        raise MagicError(f"{place}: the mean must be a number from 1 to 5, got {str(mean)[:60]}; {_HINT}")
+    mean = _number(score.get("mean") if isinstance(score, Mapping) else None, 1, 5, f"{place}: the mean", _HINT)
+    return _document(mean, place.rpartition(", ")[2], scale=1.0, low=1.0, high=5.0)
+
+
+def _number(value: Any, low: int, high: int, what: str, hint: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or not low <= value <= high:
+        raise MagicError(f"{what} must be a number from {low} to {high}, got {str(value)[:60]}; {hint}")
+    return float(value)
+
+
+def _document(value: float, label: str, *, scale: float, low: float, high: float) -> dict[str, Any]:
+    """As a metric stands in metrics.json."""
     return {
-        "value": float(mean),
+        "value": value,
         "interval": None,
-        "label": place.rpartition(", ")[2],
-        "scale": 1.0,
+        "label": label,
+        "scale": scale,
         "digits": 2,
         "higher_is_better": True,
-        "low": 1.0,
-        "high": 5.0,
+        "low": low,
+        "high": high,
     }

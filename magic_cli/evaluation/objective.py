@@ -7,12 +7,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from magic_cli.data.answers import Answer, answers_of
+from magic_cli.data.system import Item, System
 from magic_cli.errors import MagicError, SettingsError, nearest
+from magic_cli.evaluation.answers import answers_corpus
 from magic_cli.evaluation.corpora import find_systems
 from magic_cli.evaluation.evaluate import evaluate, prepare
 from magic_cli.evaluation.settings import ScoringSettings
-from magic_cli.metrics.base import Corpus, Measure
+from magic_cli.metrics.answers import AnswerTextMetric, clean_text
+from magic_cli.metrics.base import Corpus, Measure, Metric
 from magic_cli.metrics.encoders import EncoderMetric
+from magic_cli.metrics.image_text import FeatureMetric
 from magic_cli.metrics.settings import MEASURES, METRICS, MetricsSettings
 from magic_cli.models.sources import locate
 
@@ -41,7 +46,9 @@ def require_measurable(settings: Any) -> None:
     scoring = _scoring(settings)
     [metric] = scoring.metrics.chosen()
     corpus = _corpus(settings)
-    if metric.needs_references:
+    if corpus.answers:
+        _require_truth(key, metric, corpus)
+    elif metric.needs_references:
         _require_references(key, corpus)
     try:
         scoring.metrics.require([corpus])
@@ -56,6 +63,9 @@ def require_measurable(settings: Any) -> None:
 def _corpus(settings: Any) -> Corpus:
     """What the run is going to write, with empty texts; items whose image is not there get none."""
     dataset, is_story = settings.dataset, settings.task == "story"
+    if settings.task == "interleave":
+        unanswered = tuple(Item(item.id, "", answers=_unanswered(item)) for item in dataset.load())
+        return answers_corpus(System(f"dataset={dataset.name}", Path(), unanswered), None)[0]
     items = dataset.load(needs_image=settings.decoding.needs_image) if is_story else dataset.load()
     items = [item for item in items if item.path is None or item.path.exists()]
     return Corpus(
@@ -68,6 +78,24 @@ def _corpus(settings: Any) -> Corpus:
         images=tuple(item.path for item in items),
         titles=tuple(item.title for item in items) if is_story else (),
     )
+
+
+def _unanswered(item: Any) -> tuple[Answer, ...]:
+    """The steps of an item of texts and images, with their truth alone."""
+    targets = [{} if step.target is None else {"target": [part.as_record() for part in step.target]} for step in item.steps]
+    return answers_of({"steps": [{"text": "", **target} for target in targets]}, Path(), item.id)
+
+
+def _require_truth(key: str, metric: Metric, corpus: Corpus) -> None:
+    """Of texts and images in turn: some step must have what the metric compares with."""
+    steps = [answer for answers in corpus.answers for answer in answers]
+    truth = {"text": any(clean_text(one.true_text) for one in steps), "image": any(one.true_image for one in steps)}
+    of_texts = isinstance(metric, AnswerTextMetric) or metric.needs_references
+    wanted = ["text"] if of_texts else ["image"] if isinstance(metric, FeatureMetric) else list(truth)
+    if not any(truth[kind] for kind in wanted):
+        raise MagicError(
+            f"run.objective={key}: no step of {corpus.name} has a true {' or '.join(wanted)}; give the items their targets, or choose another measure"
+        )
 
 
 def _require_references(key: str, corpus: Corpus) -> None:
@@ -108,6 +136,8 @@ def objective(folders: Sequence[Path], settings: Any) -> float:
         MagicError: The runs have no references, or the metric could not run.
     """
     key, scoring = settings.run.objective, _scoring(settings)
+    [metric] = scoring.metrics.chosen()
+    place = [measure.key for measure in metric.measures].index(key)
     evaluations = evaluate(
         prepare(find_systems([str(folder) for folder in folders], id_key=None, caption_key=None), scoring), scoring
     )
@@ -116,7 +146,8 @@ def objective(folders: Sequence[Path], settings: Any) -> float:
         evaluation.write()
         for name, why in evaluation.document["not_run"].items():
             raise MagicError(f"run.objective={key}: {name} not run: {why}")
-        value = evaluation.document["metrics"][key]["value"]
+        # a measure by an image-text model may be called after the model; its place among the metric's measures stays
+        value = evaluation.document["metrics"][evaluation.scores[place].measure.key]["value"]
         if value is None:
             raise MagicError(f"run.objective={key}: has no value for {evaluation.folder}; choose another measure")
         values.append(value)

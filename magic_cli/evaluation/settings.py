@@ -129,7 +129,7 @@ class TableSettings(ScoringSettings):
     Attributes:
         words: Numbers of tables (``1``, ``2``, ``3``, ``all``), or ``sweep``; then run folders, prediction files or folders of them.
         rows: ``ROW=FILE``: which row a file is measured for.
-        human_scores: File of ``magic human-eval score``, for the human columns of table 3.
+        human_scores: File of ``magic human-eval score``, for the human columns of table 3, or of pairs for table vist.
         metric: Measure of a sweep's points, as metrics.json calls it.
         plot: Draw the table or the sweep, too, into this file; null: no.
     """

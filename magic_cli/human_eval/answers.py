@@ -1,4 +1,4 @@
-"""The answer files that annotators return: checked against the key, then one array of scores.
+"""The answer files that annotators return: checked against the key, then one array of scores, or of preferences.
 
 Whatever is wrong with a file is refused with its name and, where one is to blame, the title.
 """
@@ -15,8 +15,8 @@ import numpy as np
 
 from magic_cli.data.json_files import read_json
 from magic_cli.errors import MagicError
-from magic_cli.human_eval.aspects import ASPECTS, HIGHEST, LOWEST, aspects_asked
-from magic_cli.human_eval.forms import question_name
+from magic_cli.human_eval.aspects import PAIRS, STORIES, TIE, Judging
+from magic_cli.human_eval.forms import Question, questions
 from magic_cli.terminal.wording import counted
 
 ANSWERS_KIND = "magic human-eval answers 1"
@@ -24,8 +24,20 @@ _HINT = "name the files that the forms exported; ask the annotator to export and
 
 
 @dataclass(frozen=True)
+class Returned:
+    """What the answer files of a study say."""
+
+    annotators: tuple[int, ...]
+    """Numbers of the forms that came back, file by file."""
+    answers: tuple[tuple[tuple[Question, int], ...], ...]
+    """Of each file, what was asked and which number was given."""
+    num_open: int
+    """Questions that were asked and not answered."""
+
+
+@dataclass(frozen=True)
 class Ratings:
-    """All scores of a study."""
+    """All scores of a study of stories."""
 
     systems: tuple[str, ...]
     items: tuple[str, ...]
@@ -38,24 +50,64 @@ class Ratings:
     """Questions that were asked and not answered."""
 
 
+@dataclass(frozen=True)
+class Preferences:
+    """All answers of a study of pairs."""
+
+    systems: tuple[str, str]
+    """As they were named."""
+    items: tuple[str, ...]
+    annotators: tuple[int, ...]
+    """Numbers of the forms that came back."""
+    preferred: np.ndarray
+    """(R, N, A) float64: 1 where the first system was found better, 0 a tie, -1 where the second was; NaN where there is no answer."""
+    num_open: int
+    """Questions that were asked and not answered."""
+
+
 def read_ratings(paths: Sequence[Path], key: Mapping[str, Any], *, accept_incomplete: bool) -> Ratings:
-    """Read and unblind all answer files.
+    """Read and unblind all answer files of a study of stories; arguments and errors as of ``read_answers``."""
+    returned = read_answers(paths, key, STORIES, accept_incomplete=accept_incomplete)
+    systems, items = tuple(sorted(key["systems"])), _items(key)
+    scores = np.full((len(paths), len(items), len(systems), len(STORIES.aspects)), np.nan)
+    for row, answers in enumerate(returned.answers):
+        for question, score in answers:
+            scores[row, items.index(question.item), systems.index(question.system), question.aspect] = score
+    return Ratings(systems, items, returned.annotators, scores, returned.num_open)
+
+
+def read_preferences(paths: Sequence[Path], key: Mapping[str, Any], *, accept_incomplete: bool) -> Preferences:
+    """Read and unblind all answer files of a study of pairs; arguments and errors as of ``read_answers``."""
+    returned = read_answers(paths, key, PAIRS, accept_incomplete=accept_incomplete)
+    first, second = key["systems"]
+    items = _items(key)
+    preferred = np.full((len(paths), len(items), len(PAIRS.aspects)), np.nan)
+    for row, answers in enumerate(returned.answers):
+        for question, choice in answers:
+            for_a = TIE - choice  # 1: A is better; -1: B is
+            preferred[row, items.index(question.item), question.aspect] = for_a if question.system == first else -for_a
+    return Preferences((first, second), items, returned.annotators, preferred, returned.num_open)
+
+
+def _items(key: Mapping[str, Any]) -> tuple[str, ...]:
+    return tuple(sorted(card["id"] for card in next(iter(key["forms"].values()))["cards"]))
+
+
+def read_answers(paths: Sequence[Path], key: Mapping[str, Any], judging: Judging, *, accept_incomplete: bool) -> Returned:
+    """Read all answer files, with what each question was about.
 
     Args:
         paths: The files that came back, at least one.
         key: A sound key.json.
+        judging: What was judged.
         accept_incomplete: Take files with open questions.
 
     Raises:
         MagicError: A file is damaged, of another study, of a form that another file answers too, out of range or incomplete.
     """
-    systems = tuple(sorted(key["systems"]))
-    cards = next(iter(key["forms"].values()))["cards"]
-    items = tuple(sorted(card["id"] for card in cards))
-    scores = np.full((len(paths), len(items), len(systems), len(ASPECTS)), np.nan)
     seen: dict[str, Path] = {}
-    annotators, num_open = [], 0
-    for row, path in enumerate(paths):
+    annotators, all_answers, num_open = [], [], 0
+    for path in paths:
         document = _read(path, key)
         form = document["form"]
         if form in seen:
@@ -63,8 +115,8 @@ def read_ratings(paths: Sequence[Path], key: Mapping[str, Any], *, accept_incomp
                 f"{path}: answers the same form as {seen[form]} (annotator {document['annotator']}); keep one of the two"
             )
         seen[form] = path
-        asked = _questions(key["forms"][form])
-        _check_answers(path, document, asked)
+        asked = questions(key["forms"][form], judging)
+        _check_answers(path, document, asked, judging)
         missing = [name for name in asked if name not in document["answers"]]
         if missing and not accept_incomplete:
             title = asked[missing[0]].title
@@ -74,29 +126,8 @@ def read_ratings(paths: Sequence[Path], key: Mapping[str, Any], *, accept_incomp
             )
         num_open += len(missing)
         annotators.append(document["annotator"])
-        for name, score in document["answers"].items():
-            question = asked[name]
-            scores[row, items.index(question.item), systems.index(question.system), question.aspect] = score
-    return Ratings(systems, items, tuple(annotators), scores, num_open)
-
-
-@dataclass(frozen=True)
-class _Question:
-    item: str
-    title: str
-    system: str
-    aspect: int
-    """Number in ``ASPECTS``."""
-
-
-def _questions(form: Mapping[str, Any]) -> dict[str, _Question]:
-    """What every question of a form is about, by its name, in the form's order."""
-    return {
-        question_name(number, letter, aspect.key): _Question(card["id"], card["title"], system, ASPECTS.index(aspect))
-        for number, card in enumerate(form["cards"], start=1)
-        for letter, system in card["letters"].items()
-        for aspect in aspects_asked(card["photo"])
-    }
+        all_answers.append(tuple((asked[name], value) for name, value in document["answers"].items()))
+    return Returned(tuple(annotators), tuple(all_answers), num_open)
 
 
 def _read(path: Path, key: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -117,13 +148,13 @@ def _read(path: Path, key: Mapping[str, Any]) -> Mapping[str, Any]:
     return document
 
 
-def _check_answers(path: Path, document: Mapping[str, Any], asked: Mapping[str, _Question]) -> None:
+def _check_answers(path: Path, document: Mapping[str, Any], asked: Mapping[str, Question], judging: Judging) -> None:
     for name, score in document["answers"].items():
         if name not in asked:
             raise MagicError(f"{path}: is damaged (its form has no question {name[:60]!r}); {_HINT}")
-        if type(score) is not int or not LOWEST <= score <= HIGHEST:
+        if type(score) is not int or not judging.lowest <= score <= judging.highest:
             raise MagicError(
-                f"{path}: {name} (about {asked[name].title!r}) must be a whole number from {LOWEST} to {HIGHEST}, got {repr(score)[:60]}; {_HINT}"
+                f"{path}: {name} (about {asked[name].title!r}) must be a whole number from {judging.lowest} to {judging.highest}, got {repr(score)[:60]}; {_HINT}"
             )
     if document.get("checksum") != checksum(document, asked):
         raise MagicError(f"{path}: was changed after the form exported it (its checksum does not fit); {_HINT}")

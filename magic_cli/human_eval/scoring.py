@@ -15,9 +15,11 @@ import numpy as np
 from magic_cli.evaluation.settings import BootstrapSettings
 from magic_cli.human_eval.agreement import krippendorff_alpha
 from magic_cli.human_eval.answers import Ratings
-from magic_cli.human_eval.aspects import ASPECTS, HIGHEST, LOWEST, Aspect
+from magic_cli.human_eval.aspects import STORIES, Aspect
 from magic_cli.metrics.base import Measure, Scores
 from magic_cli.metrics.statistics import holm
+
+ASPECTS = STORIES.aspects
 
 SCORES_KIND = "magic human-eval scores 1"
 
@@ -29,7 +31,7 @@ def score(ratings: Ratings, bootstrap: BootstrapSettings) -> dict[str, Any]:
         ratings: All scores.
         bootstrap: Of intervals and tests.
     """
-    means = _mean_over_annotators(ratings.scores)  # (N, S, A)
+    means = mean_over_annotators(ratings.scores)  # (N, S, A)
     asked = [i for i in range(len(ASPECTS)) if not np.isnan(means[..., i]).all()]
     return {
         "kind": SCORES_KIND,
@@ -40,13 +42,13 @@ def score(ratings: Ratings, bootstrap: BootstrapSettings) -> dict[str, Any]:
             name: {ASPECTS[i].key: found for i in asked if (found := _mean(ASPECTS[i], means[:, s, i], bootstrap)) is not None}
             for s, name in enumerate(ratings.systems)
         },
-        "agreement": {ASPECTS[i].key: _agreement(ratings.scores[..., i]) for i in asked},
+        "agreement": {ASPECTS[i].key: agreement_of(ratings.scores[..., i], "stories") for i in asked},
         "pairs": [pair for i in asked for pair in _pairs(ratings, means, i, bootstrap)],
     }
 
 
-def _mean_over_annotators(scores: np.ndarray) -> np.ndarray:
-    """(R, N, S, A) -> (N, S, A); NaN where nobody answered."""
+def mean_over_annotators(scores: np.ndarray) -> np.ndarray:
+    """(R, N, ...) -> (N, ...); NaN where nobody answered."""
     given = (~np.isnan(scores)).sum(axis=0)
     return np.where(given > 0, np.nansum(scores, axis=0), np.nan) / np.maximum(given, 1)
 
@@ -62,13 +64,13 @@ def _mean(aspect: Aspect, per_item: np.ndarray, bootstrap: BootstrapSettings) ->
     return {"mean": float(per_item.mean()), "low": low, "high": high, "items": len(per_item)}
 
 
-def _agreement(scores: np.ndarray) -> dict[str, Any]:
-    """Of one aspect, (R, N, S): every story is a unit."""
+def agreement_of(scores: np.ndarray, unit: str) -> dict[str, Any]:
+    """Of one aspect, (R, N, ...): every story, or every pair, is a unit; how many two annotators or more judged stands under ``unit``."""
     units = scores.reshape(len(scores), -1).T  # (N * S, R)
     return {
         "alpha_ordinal": krippendorff_alpha(units, ordinal=True),
         "alpha_interval": krippendorff_alpha(units, ordinal=False),
-        "stories": int(((~np.isnan(units)).sum(axis=1) >= 2).sum()),
+        unit: int(((~np.isnan(units)).sum(axis=1) >= 2).sum()),
     }
 
 
@@ -104,4 +106,4 @@ def _difference(aspect: Aspect, first: np.ndarray, second: np.ndarray, bootstrap
 
 
 def _scores(aspect: Aspect, per_item: np.ndarray) -> Scores:
-    return Scores(Measure(aspect.key, aspect.label, LOWEST, HIGHEST, scale=1), float(per_item.mean()), per_item)
+    return Scores(Measure(aspect.key, aspect.label, STORIES.lowest, STORIES.highest, scale=1), float(per_item.mean()), per_item)

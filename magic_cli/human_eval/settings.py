@@ -7,6 +7,7 @@ from enum import Enum
 
 from magic_cli.errors import MOST_ITEMS, MOST_SEED, SettingsError, require
 from magic_cli.evaluation.settings import BootstrapSettings, TableFormat
+from magic_cli.human_eval.aspects import Kind
 
 
 class HumanEvalAction(Enum):
@@ -36,10 +37,11 @@ class HumanEvalSettings:
 
     Attributes:
         action: ``make`` the forms, or ``score`` the answers.
+        kind: make: what people judge: ``stories``, each by itself, or ``pairs`` of two systems' texts and images.
         files: make: run folders and story files; score: the answer files that came back.
         systems: make: more of them as ``NAME=FILE``, with the name that the scores will show.
         human: make: also show the stories that people wrote, where the files hold them, as a system ``human``.
-        items: make: titles drawn at random, 1 to 1,000,000,000; null: all that every system has.
+        items: make: titles, or items, drawn at random, 1 to 1,000,000,000; null: all that every system has.
         annotators: make: forms, one for each annotator, 1 to 1000.
         seed: make: of the draw and of all orders, 0 to 2**63 - 1.
         images: make: folder of the photos; null: where the files say.
@@ -53,6 +55,7 @@ class HumanEvalSettings:
     """
 
     action: HumanEvalAction
+    kind: Kind = Kind.stories
     files: list[str] = field(default_factory=list)
     systems: list[str] = field(default_factory=list)
     human: bool = False
@@ -79,6 +82,10 @@ class HumanEvalSettings:
         if self.action is HumanEvalAction.make and not (self.files or self.systems):
             raise SettingsError(
                 "nothing to judge: name run folders or story files, or --system NAME=FILE (see magic human-eval --help)"
+            )
+        if self.kind is Kind.pairs and (self.human or self.images):
+            raise SettingsError(
+                f"{'human=true' if self.human else f'images={self.images}'}: belongs to kind=stories; pairs show what two runs hold"
             )
         if self.action is HumanEvalAction.score:
             if not self.files:

@@ -9,14 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from magic_cli.data.json_files import read_growing_lines, read_records
-from magic_cli.data.paths import expanded
-from magic_cli.data.predictions import system_name
+from magic_cli.data.predictions import records_of, system_name
+from magic_cli.data.record_fields import first_key, item_id
+from magic_cli.data.story_files import is_story_file, read_story_file
+from magic_cli.data.system import Item as Written
 from magic_cli.errors import MagicError, SettingsError
+from magic_cli.human_eval.sources import named_sources, refuse_same_names
 
 HUMAN = "human"
 _HINT = 'give a run folder of magic story, a released story file, or JSON lines {"id", "title", "image"?, "story"}'
-_TITLE_END = "<|endoftext|>"  # ends a title in released files
-_BEST_RANK, _BEST_OF_RELEASED = 1, "0"
+_BEST_RANK = 1
 
 
 @dataclass(frozen=True)
@@ -65,13 +67,10 @@ def read_systems(files: Sequence[str], named: Sequence[str], *, human: bool) -> 
     Raises:
         MagicError: A file is no story file, or two systems have one name.
     """
-    pairs = [(None, file) for file in files] + [_split_name(word) for word in named]
-    systems = [_read_system(expanded(file), name) for name, file in pairs]
+    systems = [_read_system(file, name) for file, name in named_sources(files, named)]
     if human:
         systems.append(_human(systems))
-    for name, count in Counter(system.name for system in systems).items():
-        if count > 1:
-            raise SettingsError(f"{count} systems are called {name!r}; give them names with --system NAME=FILE")
+    refuse_same_names(systems)
     if len(systems) < 2:
         raise SettingsError(
             f"only {systems[0].source} to judge; name two systems or more, or add --human, so that there is something to compare"
@@ -158,13 +157,6 @@ def _folder(source: Path) -> Path:
     return source if source.is_dir() else source.parent
 
 
-def _split_name(word: str) -> tuple[str, str]:
-    name, equals, file = word.partition("=")
-    if not (name.strip() and equals and file):
-        raise SettingsError(f"--system {word!r}: write NAME=FILE, e.g. --system magic=runs/story/mine")
-    return name.strip(), file
-
-
 def _human(systems: Sequence[StorySystem]) -> StorySystem:
     for system in systems:
         if all(story.reference for story in system.stories):
@@ -183,49 +175,34 @@ def _read_system(path: Path, name: str | None) -> StorySystem:
         ]  # of which the method has written nothing: left out, and counted
     else:
         document = read_records(path, setting="files", hint=_HINT)
-    stories = tuple(_released(document, path) if _is_released(document) else _plain(document, path))
+    if is_story_file(document):
+        stories = tuple(_released(read_story_file(document, path, system_name(path)).items, path))
+    else:
+        stories = tuple(_plain(document, path))
     if not stories:
         raise MagicError(f"{path}: holds no stories; {_HINT}")
     return StorySystem(name or (path.resolve().name if path.is_dir() else system_name(path)), path, stories)
 
 
-def _is_released(document: Any) -> bool:
-    return isinstance(document, Mapping) and "evaluation_result" in document
-
-
-def _released(document: Mapping[str, Any], path: Path) -> Iterator[Story]:
-    records = document["evaluation_result"]
-    for number, record in enumerate(records if isinstance(records, list) else [records], start=1):
-        place = f"{path} record {number}"
-        try:
-            best = record["generated_result"][_BEST_OF_RELEASED]
-            title, text, image = record["prefix_text"], best["generated_continuation_text"], best.get("image_name")
-            reference = record.get("reference_continuation_text")
-        except (AttributeError, KeyError, TypeError) as error:
-            raise MagicError(f"{place}: not as expected in a released story file (no {error}); {_HINT}") from error
-        title = _text({"prefix_text": title}, "prefix_text", place).removesuffix(_TITLE_END).strip()
-        text = _text({"story": text}, "story", place)
-        yield Story(
-            title, text, None, image if isinstance(image, str) else None, reference if isinstance(reference, str) else None
-        )
+def _released(items: Sequence[Written], path: Path) -> Iterator[Story]:
+    """Of a released file, whose numbers of records are no ids that other files know."""
+    for item in items:
+        if item.rank == _BEST_RANK:
+            place = f"{path} record {item.title_id}"
+            title, text = _text({"title": item.title}, "title", place), _text({"story": item.text}, "story", place)
+            yield Story(title, text, None, item.image, next(iter(item.references), None))
 
 
 def _plain(document: Any, path: Path) -> Iterator[Story]:
-    records = [document] if isinstance(document, Mapping) else document
-    if not isinstance(records, list):
-        raise MagicError(f"{path}: holds {type(records).__name__}, not records; {_HINT}")
-    for number, record in enumerate(records, start=1):
+    is_one = isinstance(document, Mapping) and "story" in document
+    for number, record in enumerate([document] if is_one else records_of(document, path), start=1):
         place = f"{path} record {number}"
-        if not isinstance(record, Mapping):
-            raise MagicError(f"{place}: must be a JSON object, got {str(record)[:60]!r}; {_HINT}")
         if record.get("rank", _BEST_RANK) != _BEST_RANK:  # a story for another image of the same title
             continue
-        item = record.get("title_id", record.get("id"))
-        if isinstance(item, bool) or not isinstance(item, str | int | None):
-            raise MagicError(f"{place}: id must be a text or a whole number, got {str(item)[:60]!r}")
+        key = first_key(record, ("title_id", "id"))
         image, reference = record.get("image"), record.get("reference")
         yield Story(
-            _text(record, "title", place), _text(record, "story", place), None if item is None else str(item),
+            _text(record, "title", place), _text(record, "story", place), None if key is None else item_id(record[key], f"{place}: {key}"),
             image if isinstance(image, str) else None, reference if isinstance(reference, str) else None,
         )  # fmt: skip
 

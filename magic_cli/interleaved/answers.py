@@ -1,9 +1,9 @@
-"""One answer of text and image, or one: tokens by the decoding core, voken states from its loop, images of all rows sampled together."""
+"""One answer of text and image, or one: tokens by the decoding core, voken states from its loop."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -17,69 +17,40 @@ from magic_cli.decoding.request import Options
 from magic_cli.decoding.rules import ForcedSequences, StopTexts
 from magic_cli.decoding.sampling import GreedySearch
 from magic_cli.decoding.text import CaptionFormat, until_end
+from magic_cli.interleaved.drawers import Answer
 from magic_cli.interleaved.run_settings import ForceImage
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
-
     from magic_cli.interleaved.model import InterleavedModel
 
 
-@dataclass
-class Answer:
-    """What was written and drawn for one prompt."""
-
-    ids: list[int]
-    """Generated tokens, vokens included."""
-    before: str
-    """The text up to the image; all of it where there is none."""
-    after: str = ""
-    """The text behind the image."""
-    features: Tensor | None = None
-    """(n, H) the states that the vokens were chosen from; None: there is no image."""
-    image: Image | None = None
-
-    @property
-    def text(self) -> str:
-        """All of the text."""
-        return " ".join(text for text in (self.before, self.after) if text)
-
-
-@dataclass(frozen=True)
-class Drawn:
-    """How images are drawn: arguments of ``InterleavedModel.draw``."""
-
-    guidance: float
-    steps: int
-    sampler: Any
-
-
 class Answering:
-    """Writes and draws answers with one model.
+    """Writes answers with one model.
 
     Args:
         model: It.
         method: How tokens are chosen.
         options: Of the core, the rules on the next token included; the vokens' are added here.
         stop: Texts that end an answer; None: only the model's own end.
-        force: Whether an answer must have an image.
+        force: Whether an answer must have an image; None: it has no vokens, and its image is drawn from its text.
     """
 
     def __init__(
-        self, model: InterleavedModel, method: DecodingMethod, options: Options, stop: StopTexts | None, force: ForceImage
+        self, model: InterleavedModel, method: DecodingMethod, options: Options, stop: StopTexts | None, force: ForceImage | None
     ) -> None:
         self.model, self.stop, self.force = model, stop, force
         self.decoding_len = method.decoding_len
         # an image that is added behind the text needs room, too
         self._reserved = len(model.voken_ids) if force is ForceImage.last else 0
         self.method = shortened(method, self._reserved)
-        begin_at = 0 if force is ForceImage.first else None
+        never = [model.slot_id, *([] if force else model.voken_ids)]
+        vokens = [self._vokens(0 if force is ForceImage.first else None)] if force else []
         text_format = CaptionFormat(model.language_model, stop)
         self.options = replace(
             options,
             text_format=text_format,
             with_hidden=True,
-            rules=(*options.rules, self._vokens(begin_at), NeverTokens([model.slot_id])),
+            rules=(*options.rules, *vokens, NeverTokens(never)),
         )
 
     def _vokens(self, begin_at: int | None) -> ForcedSequences:
@@ -104,19 +75,10 @@ class Answering:
             self._add_images(prompts, answers)
         return answers
 
-    def draw(self, answers: Sequence[Answer], seeds: Sequence[int], how: Drawn) -> None:
-        """Draw the images of all answers that have one, together."""
-        chosen = [(answer, seed) for answer, seed in zip(answers, seeds, strict=True) if answer.features is not None]
-        if not chosen:
-            return
-        features = torch.stack([answer.features for answer, _ in chosen])
-        images = self.model.draw(
-            features, [seed for _, seed in chosen], guidance=how.guidance, steps=how.steps, sampler=how.sampler
-        )
-        for (answer, _), image in zip(chosen, images, strict=True):
-            answer.image = image
-
     def _answer(self, ids: Sequence[int], hidden: Tensor) -> Answer:
+        if self.force is None:
+            text = self._text(ids)
+            return Answer(list(ids), text, description=text)
         place = voken_place(ids, self.model.voken_ids)
         if place is None:
             return Answer(list(ids), self._text(ids))

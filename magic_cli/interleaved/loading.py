@@ -8,13 +8,15 @@ from typing import Any
 import torch
 
 from magic_cli.data.paths import expanded
+from magic_cli.interleaved.drawers import TextDrawer
 from magic_cli.interleaved.drawing import Drawing
 from magic_cli.interleaved.folders import naming, part_folder, require_extra
 from magic_cli.interleaved.mapper import VokenMapper
 from magic_cli.interleaved.model import InterleavedModel
-from magic_cli.interleaved.settings import InterleavedModelSettings
+from magic_cli.interleaved.settings import DiffusionPart, InterleavedModelSettings
+from magic_cli.interleaved.text_conditions import TextConditions
 from magic_cli.interleaved.trained import TrainedVokens
-from magic_cli.interleaved.vision import ImageReader
+from magic_cli.interleaved.vision import QFormerReader
 from magic_cli.interleaved.vokens import VokenIds, add_vokens
 from magic_cli.models.fast.lean_modules import make_lean
 from magic_cli.models.language.language_model import HuggingFaceLanguageModel
@@ -41,7 +43,7 @@ class Parts:
     language_model: Any
     tokenizer: Any
     ids: VokenIds
-    reader: ImageReader
+    reader: QFormerReader
     mapper: VokenMapper
     drawing: Drawing
     trained: TrainedVokens | None
@@ -77,6 +79,36 @@ def load_interleaved_model(
     return whole, parts.source
 
 
+def load_text_drawer(settings: DiffusionPart, *, device: torch.device, dtype: torch.dtype) -> tuple[TextDrawer, dict[str, Any]]:
+    """The diffusion model alone, and its description for the manifest.
+
+    Raises:
+        MagicError: It cannot be had or read, or a library is missing.
+    """
+    require_extra(_import_extra)
+    quiet_libraries()
+    drawing, source = _read_drawing(settings, dtype)
+    return text_drawer(settings, drawing.to(device).eval()), {"diffusion": source}
+
+
+def text_drawer(settings: DiffusionPart, drawing: Drawing) -> TextDrawer:
+    """Who draws from texts with a diffusion model that was read already.
+
+    Raises:
+        MagicError: Its folder has no text encoder, or weights are missing.
+    """
+    with naming(settings):
+        folder = part_folder(settings, "diffusion")
+        conditions = TextConditions.load(folder, drawing.unet.dtype, otherwise="set draw_from=vokens")
+    return TextDrawer(drawing, conditions.to(drawing.unet.device))
+
+
+def _read_drawing(settings: DiffusionPart, dtype: torch.dtype) -> tuple[Drawing, dict[str, Any]]:
+    folder = part_folder(settings, "diffusion")
+    with naming(settings):
+        return Drawing.load(folder, dtype), describe_source(settings, folder)
+
+
 def read_parts(settings: InterleavedModelSettings, *, dtype: torch.dtype, seed: int = 0) -> Parts:
     """All parts; the vokens' rows are added, the mapper is fresh.
 
@@ -102,12 +134,9 @@ def read_parts(settings: InterleavedModelSettings, *, dtype: torch.dtype, seed: 
     folder = part_folder(settings.vision, "vision")
     with naming(settings.vision):
         projection = expanded(settings.vision.projection) if settings.vision.projection else None
-        reader = ImageReader.load(folder, width, projection=projection, dtype=dtype)
+        reader = QFormerReader.load(folder, width, projection=projection, dtype=dtype)
         source["vision"] = describe_source(settings.vision, folder)
-    folder = part_folder(settings.diffusion, "diffusion")
-    with naming(settings.diffusion):
-        drawing = Drawing.load(folder, dtype)
-        source["diffusion"] = describe_source(settings.diffusion, folder)
+    drawing, source["diffusion"] = _read_drawing(settings.diffusion, dtype)
     if trained is not None:
         source["vokens"] = trained.source
     with torch.random.fork_rng(devices=[]):

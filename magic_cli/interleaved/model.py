@@ -15,7 +15,7 @@ from magic_cli.errors import MagicError
 from magic_cli.interleaved.drawing import Drawing, to_images
 from magic_cli.interleaved.mapper import VokenMapper
 from magic_cli.interleaved.settings import Sampler
-from magic_cli.interleaved.vision import ImageReader
+from magic_cli.interleaved.vision import QFormerReader
 from magic_cli.interleaved.vokens import IMAGE_SLOT, VokenIds
 from magic_cli.models.language.language_model import HuggingFaceLanguageModel
 
@@ -37,7 +37,7 @@ class InterleavedModel:
 
     language_model: HuggingFaceLanguageModel
     ids: VokenIds
-    reader: ImageReader
+    reader: QFormerReader
     mapper: VokenMapper
     drawing: Drawing
 

@@ -84,6 +84,17 @@ def step_prompt(
     return settings.render(item.steps[number].parts, history)
 
 
+def told_text(item: InterleavedItem, number: int, answers: Sequence[Sequence[Part]], context: Context) -> str:
+    """What the step with this number (from 0) is told in words, after those of the history that the context keeps.
+
+    Instructions (``once``) count only where the step is told nothing else in words.
+    """
+    texts = [part for part in item.steps[number].parts if part.text is not None]
+    lasting = [part for part in texts if not part.once] or texts
+    history = [part for part in item.history(number, answers) if part.text is not None and context.keeps(part)]
+    return " ".join(" ".join(part.text.split()) for part in (*history, *lasting))
+
+
 def check_image(image: str) -> None:
     """Check how an image stands in the text.
 

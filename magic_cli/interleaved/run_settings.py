@@ -46,6 +46,17 @@ class ForceImage(Enum):
     """Where the model wrote none, one comes behind the text."""
 
 
+class DrawFrom(Enum):
+    """What images are drawn from."""
+
+    vokens = "vokens"
+    """The vokens that the language model writes."""
+    answer = "answer"
+    """Two stages: the language model writes a text, and the diffusion model draws it."""
+    told = "told"
+    """The diffusion model alone draws what a step is told; nothing is written."""
+
+
 class PageKind(Enum):
     """How the page of a run shows its images."""
 
@@ -78,6 +89,7 @@ class InterleaveSettings(RunOfTexts):
         history: What later steps of a story look back on.
         context: Which parts of that they see; what a step itself is told, they always do.
         force_image: Whether a step must get an image.
+        draw_from: What images are drawn from.
         guidance: Weight of classifier-free guidance, 1 (none) to 1000.
         steps: Of the sampler, 1 to 1000.
         scheduler: The sampler.
@@ -95,6 +107,7 @@ class InterleaveSettings(RunOfTexts):
     history: History = History.gt
     context: Context = Context.both
     force_image: ForceImage = ForceImage.none
+    draw_from: DrawFrom = DrawFrom.vokens
     guidance: float = 7.5
     steps: int = 50
     scheduler: Sampler = Sampler.pndm
@@ -115,19 +128,15 @@ class InterleaveSettings(RunOfTexts):
             )
         if isinstance(self.prompt, DialoguePrompt) and self.context is not Context.both:
             raise SettingsError(
-                f"context={self.context.value}: a dialogue's turns are told by their texts, so all of it must be seen; leave context out"
-            )
-        if isinstance(self.prompt, DialoguePrompt) and self.context is not Context.both:
-            raise SettingsError(
                 f"context={self.context.value}: in a dialogue each text opens a turn, so none can be left out; set context=both, or another prompt_form"
+            )
+        if self.draw_from is not DrawFrom.vokens and self.force_image is not ForceImage.none:
+            raise SettingsError(
+                f"force_image={self.force_image.value}: with draw_from={self.draw_from.value} each text gets its image, and there are no vokens to force; leave force_image out"
             )
         require("guidance", self.guidance, at_least=1, limit=1000)
         require("steps", self.steps, at_least=1, at_most=1000)
         require("max_new_tokens", self.max_new_tokens, at_least=1, at_most=MOST_TOKENS)
-        if self.run.objective:
-            raise SettingsError(
-                f"run.objective={self.run.objective}: texts with images are not evaluated; leave run.objective out"
-            )
         self.check_rules()
 
     @property

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from magic_cli.data.interleaved import InterleavedItem, Part, Step
 from magic_cli.interleaved.prompts import step_prompt
-from magic_cli.interleaved.run_settings import History, InterleaveSettings, PageKind
+from magic_cli.interleaved.run_settings import DrawFrom, History, InterleaveSettings, PageKind
 from magic_cli.models.sources import sha256
 from magic_cli.reports.interleaved import interleaved_page
 from magic_cli.runs.folder import PAGE
@@ -16,7 +16,7 @@ from magic_cli.runs.kinds import Unwritable, WritingTask
 from magic_cli.runs.naming import run_folder
 
 if TYPE_CHECKING:
-    from magic_cli.interleaved.answers import Answer
+    from magic_cli.interleaved.drawers import Answer
 
 
 class InterleavedTask(WritingTask):
@@ -46,12 +46,19 @@ class InterleavedTask(WritingTask):
 
     def images(self, item: InterleavedItem) -> list[Path]:
         """Those that its prompts hold and that are there before it is written."""
+        if not self.looks_at_images:
+            return []
         found: dict[Path, None] = {}
         for number in range(len(item.steps)):
             answers = [self.settled(item, place) for place in range(number)]
             pieces = step_prompt(item, number, answers, self.settings.context, self.settings.prompt)
             found |= dict.fromkeys(piece for piece in pieces if isinstance(piece, Path))
         return list(found)
+
+    @property
+    def looks_at_images(self) -> bool:
+        """Whether anything looks at images at all; a diffusion model alone does not."""
+        return self.settings.draw_from is not DrawFrom.told
 
     def settled(self, item: InterleavedItem, number: int) -> tuple[Part, ...]:
         """The answer to a step, as far as it is known before the item is written."""

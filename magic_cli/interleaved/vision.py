@@ -20,7 +20,7 @@ MEAN, SPREAD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.2
 """Of CLIP's training images, red, green and blue, in [0, 1]."""
 
 
-class ImageReader(nn.Module):
+class QFormerReader(nn.Module):
     """Reads images: (N, 3, S, S) pixels -> (N, q, D) vectors that stand in a prompt.
 
     Args:
@@ -47,7 +47,7 @@ class ImageReader(nn.Module):
     @classmethod
     def load(
         cls, folder: Path, hidden_size: int, *, projection: Path | None = None, dtype: torch.dtype = torch.float32
-    ) -> ImageReader:
+    ) -> QFormerReader:
         """Read from a folder; the language model that may lie there, too, is left alone.
 
         Args:
@@ -103,7 +103,7 @@ class ImageReader(nn.Module):
 
 
 def prepare_pixels(image: Image, side: int) -> np.ndarray:
-    """See ``ImageReader.prepare``."""
+    """See ``QFormerReader.prepare``."""
     from PIL import Image as images
 
     width, height = image.size

@@ -13,7 +13,7 @@ from magic_cli.errors import MagicError, SettingsError
 from magic_cli.image_features.reading import Look, ReadImage
 from magic_cli.interleaved.pictures import picture_name, remove_others, save_picture
 from magic_cli.interleaved.prompts import Piece, step_prompt
-from magic_cli.interleaved.run_settings import ForceImage, History
+from magic_cli.interleaved.run_settings import DrawFrom, ForceImage, History
 from magic_cli.runs.batches import Batch, BatchResult, BatchWriter, Outcome
 from magic_cli.runs.choices import method_name
 from magic_cli.runs.decoder import Facts, item_seed
@@ -23,18 +23,20 @@ from magic_cli.terminal.progress import LOADING, progress
 from magic_cli.terminal.wording import counted
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
     from magic_cli.decoding.guides import Guide
     from magic_cli.decoding.prompts import Prompt
     from magic_cli.decoding.request import OnStep
-    from magic_cli.interleaved.answers import Answer
+    from magic_cli.interleaved.drawers import Answer
+    from magic_cli.interleaved.drawing import Drawing
     from magic_cli.interleaved.viewing import Seen
     from magic_cli.models.image_text.image_text_model import ImageTextModel
 
 
 @dataclass
-class _Story:
+class Story:
     """One item in the making."""
 
     item: InterleavedItem
@@ -53,16 +55,10 @@ class InterleavedBatchWriter(BatchWriter):
     """Writes texts and images; what belongs to reading and failing is ``BatchWriter``'s."""
 
     def load(self, facts: Facts, first: InterleavedItem) -> None:
-        import torch
-
         from magic_cli.interleaved.loading import load_interleaved_model
-        from magic_cli.models.loading import load_image_text_model, resolve_device
+        from magic_cli.models.loading import load_image_text_model
 
-        settings = self.settings
-        if settings.run.threads is not None:
-            torch.set_num_threads(settings.run.threads)
-        device, dtype = resolve_device(settings.run.device), getattr(torch, settings.run.dtype.value)
-        where, scorer = {"device": device, "dtype": dtype, "work": self.work}, None
+        settings, where, scorer = self.settings, self._begin_on_device(facts), None
         with progress(1 + settings.decoding.needs_image, LOADING, "model", leave=False) as bar:
             self.model, models = load_interleaved_model(settings.interleaved_model, **where)
             bar.update()
@@ -70,12 +66,14 @@ class InterleavedBatchWriter(BatchWriter):
                 scorer, models["image_text_model"] = load_image_text_model(settings.image_text_model, **where)
                 bar.update()
         facts.use_models(models)
-        facts.record(device=str(device), threads=torch.get_num_threads(), look_ahead=self._prepare(scorer, device))
+        facts.record(look_ahead=self._prepare(scorer, where["device"]))
 
-    def _prepare(self, scorer: ImageTextModel | None, device: Any) -> str:
+    def _prepare(self, scorer: ImageTextModel | None, device: torch.device) -> str:
         """Make the models ready; returns how the language model looks at candidates."""
         from magic_cli.decoding.request import Options
-        from magic_cli.interleaved.answers import Answering, Drawn
+        from magic_cli.interleaved.answers import Answering
+        from magic_cli.interleaved.drawers import VokenDrawer
+        from magic_cli.interleaved.loading import text_drawer
         from magic_cli.interleaved.viewing import Viewer
         from magic_cli.models.fast.compiling import require_compiler
 
@@ -85,7 +83,7 @@ class InterleavedBatchWriter(BatchWriter):
             require_compiler(device)
             language_model.compile()
         settings.decoding.check(language_model, [])
-        self.model.drawing.check(settings.steps, settings.scheduler)
+        self._check_sampling(self.model.drawing)
         number = len(self.model.voken_ids)
         if settings.force_image is not ForceImage.none and settings.max_new_tokens <= number:
             raise SettingsError(
@@ -99,11 +97,34 @@ class InterleavedBatchWriter(BatchWriter):
         rules, stop = settings.rules.build(language_model)
         lazy = device.type == "cpu" and not settings.run.trace if settings.run.lazy is None else settings.run.lazy
         options = Options(rules=rules, lazy=lazy, settle_ties=settings.run.dtype.value == "float32")
-        self.answering = Answering(self.model, settings.decoding, options, stop, settings.force_image)
-        self.how = Drawn(settings.guidance, settings.steps, settings.scheduler)
+        from_vokens = settings.draw_from is DrawFrom.vokens
+        self.answering = Answering(self.model, settings.decoding, options, stop, settings.force_image if from_vokens else None)
+        source = settings.interleaved_model.diffusion
+        self.drawer = VokenDrawer(self.model) if from_vokens else text_drawer(source, self.model.drawing)
         self.viewer = Viewer(self.model, scorer, self.work)
         self.reader = replace(self.reader, looks=(Look(self.viewer.prepare),))
         return way
+
+    def _begin_on_device(self, facts: Facts) -> dict[str, Any]:
+        """Where models run, the type of their numbers, and who counts their work."""
+        import torch
+
+        from magic_cli.models.loading import resolve_device
+
+        options = self.settings.run
+        if options.threads is not None:
+            torch.set_num_threads(options.threads)
+        device = resolve_device(options.device)
+        facts.record(device=str(device), threads=torch.get_num_threads())
+        return {"device": device, "dtype": getattr(torch, options.dtype.value), "work": self.work}
+
+    def _check_sampling(self, drawing: Drawing) -> None:
+        """Refuse what this diffusion model cannot be asked for, before anything is drawn."""
+        from magic_cli.interleaved.drawers import How
+
+        settings = self.settings
+        drawing.check(settings.steps, settings.scheduler)
+        self.how = How(settings.guidance, settings.steps, settings.scheduler)
 
     def judge(self, item: InterleavedItem, images: Sequence[ReadImage | UnreadableImage]) -> Outcome | list[ReadImage]:
         """All images of an item, or why it cannot be written: the first that cannot be read."""
@@ -130,23 +151,34 @@ class InterleavedBatchWriter(BatchWriter):
         result.steps += [step for story in new for step in story.trace]  # item by item, wherever a kill may cut
         result.predictions += [self.task.record(story.item, story.answers, story.pictures, story.digests) for story in new]
 
-    def _begin_story(self, item: InterleavedItem, images: Sequence[ReadImage]) -> _Story:
+    def _begin_story(self, item: InterleavedItem, images: Sequence[ReadImage]) -> Story:
         paths = self.task.images(item)
         seen = self.viewer.see([image.views[0].prepared for image in images])
-        return _Story(
+        return Story(
             item, {path: image.digest for path, image in zip(paths, images, strict=True)}, dict(zip(paths, seen, strict=True))
         )
 
-    def _take_step(self, stories: Sequence[_Story], number: int) -> None:
+    def _take_step(self, stories: Sequence[Story], number: int) -> None:
         """Write and draw the answers to one step of each story."""
-        ready: list[tuple[_Story, Prompt, Tensor | None]] = []
+        from magic_cli.interleaved.drawers import draw_images
+
+        writing, answers = self._answers(stories, number)
+        with self.work.phase("drawing"):
+            draw_images(self.drawer, answers, [self._seed(story, number, "image") for story in writing], self.how)
+        for story, answer in zip(writing, answers, strict=True):
+            story.answers.append(answer)
+            story.pictures.append(self._keep(story, number, answer))
+
+    def _answers(self, stories: Sequence[Story], number: int) -> tuple[Sequence[Story], Sequence[Answer]]:
+        """The stories whose step can be taken, and the answers to it without their images; the others get their fault."""
+        ready: list[tuple[Story, Prompt, Tensor | None]] = []
         for story in stories:
             try:
                 ready.append((story, *self._prompt(story, number)))
             except Unwritable as reason:
                 story.fault = Unwritable(f"step {number + 1}: {reason}")
         if not ready:
-            return
+            return [], []
         writing, prompts, features = zip(*ready, strict=True)
         answers = self.answering.write(
             prompts,
@@ -156,25 +188,21 @@ class InterleavedBatchWriter(BatchWriter):
             on_step=self._tracer(writing, number) if self.settings.run.trace else None,
         )
         self.work.add("tokens_written", sum(len(answer.ids) for answer in answers))
-        with self.work.phase("drawing"):
-            self.answering.draw(answers, [self._seed(story, number, "image") for story in writing], self.how)
-        for story, answer in zip(writing, answers, strict=True):
-            story.answers.append(answer)
-            story.pictures.append(self._keep(story, number, answer))
+        return writing, answers
 
-    def _keep(self, story: _Story, number: int, answer: Answer) -> tuple[str, str] | None:
+    def _keep(self, story: Story, number: int, answer: Answer) -> tuple[str, str] | None:
         """Save an answer's image, and look at it if later steps will; returns its name and SHA-256."""
         if answer.image is None:
             return None
         self.work.add("images_drawn", 1)
         name = picture_name(story.item.id, number + 1)
         digest = save_picture(self.folder, name, answer.image)
-        is_looked_at = self.settings.history is History.self and number + 1 < len(story.item.steps)
+        is_looked_at = self.task.looks_at_images and self.settings.history is History.self and number + 1 < len(story.item.steps)
         if is_looked_at and self.settings.context.keeps(Part(image=Path(name))):
             [story.seen[Path(name)]] = self.viewer.see([self.viewer.prepare(answer.image)])
         return name, digest
 
-    def _seed(self, story: _Story, number: int, what: str) -> int:
+    def _seed(self, story: Story, number: int, what: str) -> int:
         """Depends on the item, its step and nothing that is computed."""
         options = self.settings.run
         return item_seed(options.seed, f"{story.item.id}\0{number}\0{what}", options.repeat)
@@ -187,7 +215,7 @@ class InterleavedBatchWriter(BatchWriter):
             return []
         return [self.settings.decoding.image_guide(self.viewer.scorer, torch.stack(features))]
 
-    def _prompt(self, story: _Story, number: int) -> tuple[Prompt, Tensor | None]:
+    def _prompt(self, story: Story, number: int) -> tuple[Prompt, Tensor | None]:
         """What the language model reads before its answer, and the feature of the last image in it, of methods that look at one.
 
         Raises:
@@ -214,7 +242,7 @@ class InterleavedBatchWriter(BatchWriter):
             )
         return prompt, images[-1].feature if images else None
 
-    def _answer_of(self, story: _Story, number: int) -> tuple[Part, ...]:
+    def _answer_of(self, story: Story, number: int) -> tuple[Part, ...]:
         """The answer to an earlier step as this story looks back on it."""
         if self.settings.history is History.gt:
             return story.item.steps[number].target
@@ -228,7 +256,7 @@ class InterleavedBatchWriter(BatchWriter):
             if any(token in piece for piece in pieces if isinstance(piece, str)):
                 raise Unwritable(f"a text holds {token!r}, which stands for an image; take it out")
 
-    def _tracer(self, stories: Sequence[_Story], number: int) -> OnStep:
+    def _tracer(self, stories: Sequence[Story], number: int) -> OnStep:
         def trace(index: int, step: int, details: dict[str, Any]) -> None:
             texts = self.model.language_model.token_texts(details.get("token_ids", [details["choice"]]))
             stories[index].trace.append(

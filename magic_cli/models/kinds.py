@@ -8,13 +8,13 @@ from magic_cli.data.json_text import JSONFault, parse_json
 from magic_cli.errors import MagicError
 from magic_cli.models.language.gguf_files import SUFFIX
 
-LANGUAGE_MODEL = "language_model"
+LANGUAGE_MODEL, DIFFUSION_MODEL, INCEPTION = "language_model", "diffusion", "inception"
 _CLIP_FILES = (".pt", ".pth", ".bin", ".safetensors")
 _MODEL_TYPES = {"clip": "huggingface_clip", "siglip": "siglip"}
 
 
 def kind_of(place: Path) -> str:
-    """``language_model``, or the family of an image-text model.
+    """``language_model``, ``diffusion``, ``inception`` (weights of FID's network, told by the file's name), or the family of an image-text model.
 
     Raises:
         MagicError: It is no model's file, or a folder whose config.json cannot be read.
@@ -25,7 +25,11 @@ def kind_of(place: Path) -> str:
         if place.suffix != SUFFIX and place.suffix not in _CLIP_FILES:
             known = ", ".join((SUFFIX, *_CLIP_FILES))
             raise MagicError(f"{place}: is no model's file ({known}); name such a file, or a folder that save_pretrained wrote")
+        if "inception" in place.name.lower():
+            return INCEPTION
         return LANGUAGE_MODEL if place.suffix == SUFFIX else "openai_clip"
+    if (place / "unet" / "config.json").is_file():
+        return DIFFUSION_MODEL
     config = _read_config(place / "config.json")
     if config.get("model_type") in _MODEL_TYPES:
         return _MODEL_TYPES[config["model_type"]]

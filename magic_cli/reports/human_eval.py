@@ -18,7 +18,49 @@ def human_eval_tables(document: Mapping[str, Any], labels: Mapping[str, str]) ->
         document: Its content.
         labels: What an aspect is called, by its key.
     """
-    return [_means(document, labels), _agreement(document, labels), *([_pairs(document, labels)] if document["pairs"] else [])]
+    agreement = _agreement(document, labels, "stories")
+    return [_means(document, labels), agreement, *([_pairs(document, labels)] if document["pairs"] else [])]
+
+
+def pair_tables(document: Mapping[str, Any], labels: Mapping[str, str]) -> list[Table]:
+    """What is printed of a study of pairs; arguments as of ``human_eval_tables``."""
+    return [_preferences(document, labels), _agreement(document, labels, "pairs")]
+
+
+def _preferences(document: Mapping[str, Any], labels: Mapping[str, str]) -> Table:
+    first, second = document["systems"]
+    outcomes = ("wins", "ties", "losses")
+    percent = f"{100 * document['bootstrap']['confidence']:g} %"
+    rows, records = [], []
+    for key, found in document["preferences"].items():
+        shares = [found[name] for name in outcomes]
+        test = (_number(found["p_value"], digits=4), _number(found["p_holm"], digits=4))
+        rows.append(
+            Row(
+                tuple(map(Cell, (labels[key].lower(), *(_number(100 * one["share"]) for one in shares), *test))), opens_group=True
+            )
+        )
+        rows.append(Row(tuple(map(Cell, (f"  {percent} interval", *map(_percent_interval, shares), "", "")))))
+        records += [{"table": "preferences", "aspect": key, "outcome": name, **found[name]} for name in outcomes]
+    columns = ("question", f"{first} %", "tie %", f"{second} %", "p", "p (Holm)")
+    notes = [
+        f"{counted(document['items'], 'item')}, {counted(len(document['annotators']), 'annotator')} of {document['forms']}; shares over annotators, then over items; "
+        f"intervals: bootstrap over items, {document['bootstrap']['samples']} resampled sets. p: two-sided approximate randomisation over items, that both "
+        "are preferred alike; Holm: corrected for the number of questions.",
+        *_left_open(document),
+    ]
+    table_columns = tuple(Column(title, is_label=not number) for number, title in enumerate(columns))
+    return Table("Which answer is better", table_columns, tuple(rows), notes=tuple(notes), records=tuple(records))
+
+
+def _percent_interval(found: Mapping[str, Any]) -> str:
+    return _interval({name: None if found[name] is None else 100 * found[name] for name in ("low", "high")})
+
+
+def _left_open(document: Mapping[str, Any]) -> list[str]:
+    count = document["open_questions"]
+    open_questions = counted(count, "question was not answered and is", "questions were not answered and are")
+    return [f"{open_questions} left out (incomplete=accept)."] if count else []
 
 
 def _means(document: Mapping[str, Any], labels: Mapping[str, str]) -> Table:
@@ -32,12 +74,9 @@ def _means(document: Mapping[str, Any], labels: Mapping[str, str]) -> Table:
     sampled = f"{document['bootstrap']['samples']} resampled sets of titles"
     notes = [
         f"{counted(document['items'], 'title')}, {counted(len(document['annotators']), 'annotator')} of {document['forms']}; means over annotators, then over titles; "
-        f"intervals: bootstrap over titles, {sampled}."
+        f"intervals: bootstrap over titles, {sampled}.",
+        *_left_open(document),
     ]
-    if document["open_questions"]:
-        notes.append(
-            f"{counted(document['open_questions'], 'question was not answered and is', 'questions were not answered and are')} left out (incomplete=accept)."
-        )
     records = [
         {"table": "means", "system": name, "aspect": key, **found}
         for name, scores in document["systems"].items()
@@ -47,14 +86,14 @@ def _means(document: Mapping[str, Any], labels: Mapping[str, str]) -> Table:
     return Table("Human scores from 1 to 5", columns, tuple(rows), notes=tuple(notes), records=tuple(records))
 
 
-def _agreement(document: Mapping[str, Any], labels: Mapping[str, str]) -> Table:
+def _agreement(document: Mapping[str, Any], labels: Mapping[str, str], units: str) -> Table:
     kinds = ("alpha_ordinal", "alpha_interval")
     rows = [
-        Row((Cell(labels[key].lower()), *(Cell(_number(found[kind], digits=3)) for kind in kinds), Cell(str(found["stories"]))))
+        Row((Cell(labels[key].lower()), *(Cell(_number(found[kind], digits=3)) for kind in kinds), Cell(str(found[units]))))
         for key, found in document["agreement"].items()
     ]
-    columns = (Column("aspect", is_label=True), Column("alpha, ordinal"), Column("alpha, interval"), Column("stories"))
-    note = "Krippendorff's alpha: 1 complete agreement, 0 as by chance; stories that two annotators or more judged; empty: not defined."
+    columns = (Column("aspect", is_label=True), Column("alpha, ordinal"), Column("alpha, interval"), Column(units))
+    note = f"Krippendorff's alpha: 1 complete agreement, 0 as by chance; {units} that two annotators or more judged; empty: not defined."
     records = [{"table": "agreement", "aspect": key, **found} for key, found in document["agreement"].items()]
     return Table("Agreement of the annotators", columns, tuple(rows), notes=(note,), records=tuple(records))
 

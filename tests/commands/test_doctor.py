@@ -22,8 +22,8 @@ def test_doctor_finds_the_embedded_models_and_names_what_is_not_cached(capsys, m
 
 
 def test_missing_package_is_broken_and_has_a_remedy(capsys, monkeypatch):
-    version = doctor._version
-    monkeypatch.setattr(doctor, "_version", lambda name: None if name == "tqdm" else version(name))
+    version = doctor.installed_version
+    monkeypatch.setattr(doctor, "installed_version", lambda name: None if name == "tqdm" else version(name))
     assert main(["doctor"]) == 3
     assert "pip install tqdm" in findings(capsys)["tqdm"]
 
@@ -135,3 +135,49 @@ def test_embedded_models_pass(capsys):
         assert main(["doctor", "--model", str(doctor.EMBEDDED_FOLDER / name)]) == 0
         lines = told(capsys)
         assert kind in lines[0][2] and {line[0] for line in lines} == {"ok"}
+
+
+def test_doctor_knows_what_text_and_images_together_need(capsys, monkeypatch, tmp_path):
+    from magic_cli.commands import doctor_interleaved
+
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    file = tmp_path / "hub" / "checkpoints" / "pt_inception-2015-12-05-6726825d.pth"
+    file.parent.mkdir(parents=True)
+    file.touch()
+    assert main(["doctor"]) == 0
+    rows = findings(capsys)
+    assert rows["interleaved"].startswith("ok") and "diffusers" in rows["interleaved"] and "peft" in rows["interleaved"]
+    for part in ("language_model", "vision", "diffusion"):
+        assert rows[f"tiny.{part}"].startswith("ok")
+        assert (
+            rows[f"minigpt5_7b.{part}"].startswith("missing")
+            and f"interleaved_model.{part}.path=DIR" in rows[f"minigpt5_7b.{part}"]
+        )
+    assert rows["fid"].startswith("ok") and f"metrics.fid.weights={file}" in rows["fid"]
+    assert rows["fid_torchvision_inception_v3"].startswith("missing")
+    monkeypatch.setattr(doctor_interleaved, "installed_version", lambda name: None)
+    assert main(["doctor"]) == 0
+    assert "pip install 'magic[interleaved]'" in findings(capsys)["interleaved"]
+
+
+def test_diffusion_folder_is_loaded_and_checked(interleaved_folder, tmp_path, capsys):
+    place = interleaved_folder / "diffusion"
+    assert main(["doctor", "--model", str(place)]) == 0
+    rows = findings(capsys)
+    assert f"interleaved_model.diffusion.path={place}" in rows["kind"] and "unet" in rows["weights"]
+    assert "6 vectors of 16 numbers" in rows["conditions"] and "16 pixels wide" in rows["images"]
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    for part in ("unet", "scheduler", "text_encoder", "tokenizer"):
+        (broken / part).symlink_to(place / part)
+    assert main(["doctor", "--model", str(broken)]) == 3
+    assert "has no vae/config.json" in capsys.readouterr().out
+
+
+def test_file_that_is_no_inception_network_is_told(tmp_path, capsys):
+    file = tmp_path / "pt_inception-2015-12-05-6726825d.pth"
+    torch.save({"fc.weight": torch.zeros(2, 2)}, file)
+    assert main(["doctor", "--model", str(file)]) == 3
+    out = capsys.readouterr().out
+    assert "broken" in out and str(file) in out

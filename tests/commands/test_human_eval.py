@@ -12,8 +12,10 @@ from pathlib import Path
 import pytest
 
 from magic_cli.cli.main import main
-from magic_cli.human_eval.forms import question_name
+from magic_cli.human_eval.aspects import Kind
+from magic_cli.human_eval.forms import question_name, questions
 from tests.unit.human_eval.studies import checksum
+from tests.unit.human_eval.test_pairs import write_run
 
 ROOT = Path(__file__).resolve().parents[2]
 SYSTEMS = ("magic", "nucleus")
@@ -164,6 +166,9 @@ def test_every_format_holds_means_agreement_and_pairs(table_format, opening, cap
             ["make", "magic.jsonl", "nucleus.jsonl", "items=2", "--output", "magic.jsonl/x"],
             "output=magic.jsonl/x: cannot be written (Not a directory)",
         ),
+        (["make", "kind=pairs", "magic.jsonl"], "kind=pairs compares two systems, got 1"),
+        (["make", "kind=pairs", "magic.jsonl", "nucleus.jsonl"], "magic.jsonl: is no run folder"),
+        (["make", "kind=pairs", "a", "b", "--human"], "human=true: belongs to kind=stories"),
         (["score"], "no answers to score"),
         (["score", "a.json"], "key is not set; --key FILE"),
         (["score", "a.json", "--key", "nowhere.json"], "key=nowhere.json: no such file"),
@@ -186,10 +191,33 @@ def test_missing_answer_file_is_one_line_and_status_2(capsys):
     assert "answers-3.json: no such file" in capsys.readouterr().err
 
 
+def test_pairs_are_made_answered_and_scored(capsys):
+    for name in SYSTEMS:
+        write_run(Path(name), 4, text=f"{name[::-1]}.")
+    make_words = ["human-eval", "make", "kind=pairs", *SYSTEMS, "items=3", "annotators=2", "--output", "forms"]
+    assert main(make_words) == 0
+    out, err = capsys.readouterr()
+    assert out.splitlines() == ["forms/form-1.html", "forms/form-2.html"]
+    assert "2 forms, each of 3 pairs of answers by magic and nucleus" in err
+    key = json.loads(Path("forms/key.json").read_text())
+    for form, keyed in key["forms"].items():
+        given = {name: 1 if question.system == "magic" else 3 for name, question in questions(keyed, Kind.pairs.judging).items()}
+        document = {
+            "kind": "magic human-eval answers 1", "study": key["study"], "form": form, "annotator": keyed["annotator"],
+            "complete": True, "answers": given,
+        }  # fmt: skip
+        Path(f"answers-{keyed['annotator']}.json").write_text(json.dumps(document | {"checksum": checksum(document, given)}))
+    assert main(["human-eval", "score", "answers-*.json", "--key", "forms/key.json", "bootstrap.samples=50"]) == 0
+    out, err = capsys.readouterr()
+    assert "magic %" in out and "100.00" in out and "language continuity" in out and "magic table vist --human-scores" in err
+    assert json.loads(Path("forms/scores.json").read_text())["preferences"]["language"]["wins"]["share"] == 1
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(not (shutil.which("chromium") and shutil.which("chromedriver")), reason="needs chromium and chromedriver")
 def test_form_works_in_a_real_browser(tmp_path):
     command = [sys.executable, str(ROOT / "scripts" / "try_human_eval_form.py"), "--screenshots", str(tmp_path / "shots")]
     answer = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(ROOT)})
     assert answer.returncode == 0, answer.stderr
+    assert "coherence: the share of wins is that which was filled in" in answer.stderr
     assert "finds the means that were filled in" in answer.stderr and len(list((tmp_path / "shots").glob("*.png"))) == 8

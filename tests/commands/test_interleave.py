@@ -257,6 +257,62 @@ def test_item_that_is_gone_is_kept_aside_with_its_images(words, stories):
     )
 
 
+def test_two_stages_draw_what_was_written(words, stories):
+    keep_only(stories, "walk", "tell")
+    plain = [*words, "--items", str(stories), "force_image=none"]
+    run(plain, "draw_from=answer", "run.dir=out")
+    steps = [step for record in predictions("out").values() for step in record["steps"]]
+    assert (
+        len(steps) == 3
+        and all(bool(step["text"]) == bool(step["image"]) for step in steps)
+        and any(step["image"] for step in steps)
+    )
+    before = files("out")
+    for name in ("predictions.jsonl", "index.html"):
+        (Path("out") / name).unlink()
+    run(plain, "draw_from=answer", "run.dir=out", "run.batch_size=1")
+    assert predictions("out")["tell"]["text"] == json.loads(before["predictions.jsonl"].splitlines()[1])["text"]
+
+
+def test_diffusion_model_alone_draws_what_is_told_and_reads_nothing_else(words, stories, monkeypatch, capsys):
+    from magic_cli.interleaved import loading
+
+    monkeypatch.setattr(loading, "load_interleaved_model", None)  # nobody may ask for it
+    monkeypatch.setattr(loading, "read_causal_model", None)
+    told = [*words, "--items", str(stories), "force_image=none", "draw_from=told"]
+    run(told, "context=none", "run.dir=none", status=3)
+    run(told, "context=text", "run.dir=text", status=3)
+    one, other = predictions("none"), predictions("text")
+    assert list(one) == ["sea & <b>sun</b>", "walk", "tell"] and {text["text"] for text in one.values()} == {""}
+    assert all(step["image"] and step["token_ids"] == [] for record in one.values() for step in record["steps"])
+    drawn = lambda record: [step["image_sha256"] for step in record["steps"]]
+    assert drawn(one["walk"])[0] == drawn(other["walk"])[0] and drawn(one["walk"])[1] != drawn(other["walk"])[1]
+    assert "step 1: is told no text to draw from" in capsys.readouterr().err  # of what an image alone tells
+    assert set(json.loads(Path("none/manifest.json").read_text())["models"]) == {"diffusion"}
+    before = files("text")
+    lines = (Path("text") / "predictions.jsonl").read_text().splitlines(keepends=True)
+    (Path("text") / "predictions.jsonl").write_text("".join(lines[:1]))
+    run(told, "context=text", "run.dir=text", status=3)
+    assert files("text") == before
+
+
+def test_sweep_over_guidance_and_steps_is_measured_point_by_point(words, stories, tiny_clip_folder, capsys):
+    keep_only(stories, "walk")
+    clip = ["image_text_model=clip_vit_b32", f"image_text_model.path={tiny_clip_folder}"]
+    sweep = [*words, "--items", str(stories), *clip, "-m", "guidance=1,5", "steps=2,3"]
+    run(sweep, "run.objective=fid_image_text")
+    err = capsys.readouterr().err
+    values = [line.split()[-1] for line in err.splitlines() if line.startswith("magic: fid_image_text ")]
+    assert len(values) == 4 and len(set(values)) == 4 and "point 4 of 4: guidance=5 steps=3" in err
+    runs = sorted(Path("runs/interleave").iterdir())
+    assert len(runs) == 4
+    scores = [json.loads((folder / "metrics.json").read_text())["metrics"] for folder in runs]
+    assert {f"{next(iter(one.values()))['value']:.4f}" for one in scores} == set(values)
+    assert main(["table", "sweep", *map(str, runs), "--metric", next(iter(scores[0])), "--format", "csv"]) == 0
+    out = capsys.readouterr().out
+    assert all(name in out.splitlines()[0] for name in ("guidance", "steps")) and len(out.splitlines()) >= 5
+
+
 @pytest.mark.parametrize(
     ("more", "told"),
     [
@@ -280,10 +336,15 @@ def test_item_that_is_gone_is_kept_aside_with_its_images(words, stories):
             ["--part", "A dog", "decoding=zerocap", "decoding.step_size=1"],
             "decoding=zerocap reads no prompts with images; name another method, such as nucleus",
         ),
+        (["--part", "A dog", "run.objective=clip_i"], "run.objective=clip_i: no step of dataset=parts has a true image; give"),
         (
-            ["--part", "A dog", "run.objective=cider"],
-            "run.objective=cider: texts with images are not evaluated; leave run.objective out",
+            ["--part", "A dog", "run.objective=bleu_words_1"],
+            "run.objective=bleu_words_1: no step of dataset=parts has a true text",
         ),
+        (["--part", "A dog", "run.objective=cider"], "run.objective=cider: no step of dataset=parts has a true text"),
+        (["--part", "A dog", "run.objective=clip_j"], "run.objective=clip_j: no such measure; did you mean clip_t"),
+        (["--part", "A dog", "draw_from=text"], "draw_from: allowed: vokens, answer, told, got 'text'"),
+        (["--part", "A dog", "draw_from=told"], "force_image=last: with draw_from=told each text gets its image"),
         (["dataset=files", "dataset.paths=[a.jpg]"], "dataset=files holds no texts and images in turn; give --part or --items"),
         (["--part", "A dog", "prompt.template=hello"], "prompt.template='hello': must hold {parts} once"),
         (["--part", "A dog", "task=caption"], "task=caption: this is `magic interleave`"),

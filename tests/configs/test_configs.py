@@ -31,6 +31,7 @@ FILES = sorted(CONFIGS.rglob("*.yaml"))
 FINETUNING = [
     f for f in FILES if f.parent.name == "training_texts" or (f.parent.name == "experiment" and f.stem.startswith("finetune_"))
 ]
+OF_MINIGPT5_TRAINING = [f for f in FILES if f.parent.name == "minigpt5_training"]
 OF_VOKENS = [f for f in FILES if f.parent.name == "stage" or (f.parent.name == "experiment" and f.stem.startswith("tiny_"))]
 # values that a user must give
 NEEDED = {"photos": ["dataset.root=."], "files": ["dataset.paths=[a.jpg]"], "coco_captions": ["dataset.annotations=a", "dataset.root=."],
@@ -73,13 +74,18 @@ def test_all_files_are_in_known_groups():
         "table2",
         "table3",
         "minigpt5",
+        "minigpt5_training",
         "experiment",
     }
 
 
 @pytest.mark.parametrize(
     "file",
-    [f for f in FILES if f.parent != CONFIGS and group_of(f) not in SCORING and f not in [*FINETUNING, *OF_VOKENS]],
+    [
+        f
+        for f in FILES
+        if f.parent != CONFIGS and group_of(f) not in SCORING and f not in [*FINETUNING, *OF_VOKENS, *OF_MINIGPT5_TRAINING]
+    ],
     ids=name_of,
 )
 def test_config_composes_and_converts(file: Path):
@@ -95,7 +101,9 @@ def test_config_composes_and_converts(file: Path):
 
 
 @pytest.mark.parametrize(
-    "file", [f for f in FILES if group_of(f) == "experiment" and f not in [*FINETUNING, *OF_VOKENS]], ids=name_of
+    "file",
+    [f for f in FILES if group_of(f) == "experiment" and f not in [*FINETUNING, *OF_VOKENS, *OF_MINIGPT5_TRAINING]],
+    ids=name_of,
 )
 def test_experiment_names_its_source_and_its_command(file: Path):
     text = file.read_text(encoding="utf-8")
@@ -143,6 +151,23 @@ def test_voken_config_composes_and_converts(file: Path):
         words += [f"experiment={file.stem}"] if file.parent.name == "experiment" else []
         settings = to_settings(compose("train_vokens", words), TrainVokensSettings)
     assert settings.stage.value == stage and settings.adapter.kind.value == {"uas": "none", "mls": "lora"}[stage]
+
+
+@pytest.mark.parametrize("file", OF_MINIGPT5_TRAINING, ids=lambda f: f.stem)
+def test_training_of_minigpt5_differs_from_the_released_values_in_what_its_name_says(file: Path):
+    composing.register()
+    name = f"experiment=minigpt5_training/{file.stem}"
+    words = ["interleaved_model=minigpt5_7b", "interleaved_model.vision.projection=null", "dataset.path=a", name]
+    goes_on = file.stem in ("vist_lora", "vist_prefix", "mmdialog")
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        settings = to_settings(
+            compose("train_vokens", [*words, *(["interleaved_model.vokens=tiny"] if goes_on else [])]), TrainVokensSettings
+        )
+    is_one, is_first = file.stem == "vist_one_stage", file.stem.startswith("cc3m")
+    assert settings.stage.value == ("uas" if is_first else "mls") and settings.one_stage is is_one
+    assert settings.adapter.kind.value == ("none" if is_first else "prefix" if "prefix" in file.stem else "lora")
+    assert settings.interleaved_model.num_vokens == (16 if "16" in file.stem else 8)
+    assert settings.optimizer.lr == 2e-5 and settings.optimizer.mapper_factor == (10 if is_first else 1)
 
 
 def test_every_setting_of_training_vokens_has_its_default_in_the_config():

@@ -57,6 +57,19 @@ def test_judges_name_real_pictures(world, judges):
         assert sum(a == b for a, b in zip(judge.name(pictures), world.KINDS * 4, strict=True)) >= 0.9 * len(pictures)
 
 
+def test_diffusion_model_alone_draws_what_it_is_told(world, judges):
+    import torch
+
+    from magic_cli.interleaved.drawers import Answer, How
+    from magic_cli.interleaved.loading import load_text_drawer
+    from magic_cli.interleaved.settings import TINY, DiffusionPart, Sampler
+
+    drawer, _ = load_text_drawer(DiffusionPart(name=TINY), device=torch.device("cpu"), dtype=torch.float32)
+    answers = [Answer([], "", description=f"a {colour} {shape}") for colour, shape in world.KINDS]
+    images = drawer.draw(answers, range(16), How(3.0, 10, Sampler.ddim))
+    assert all(sum(a == b for a, b in zip(judge.name(images), world.KINDS, strict=True)) >= 13 for judge in judges.values())
+
+
 def test_world_is_the_same_again_and_tells_colours_in_pictures_alone(world, unseen, tmp_path):
     world.write_world(tmp_path, seed=5, captions=16, tasks=64, stories=2)
     for file in sorted(unseen.rglob("*.*")):

@@ -54,3 +54,36 @@ def test_slips_are_one_line(tmp_path, tiny_language_model_folder):
     assert done.returncode == 2 and "no items found" in done.stderr  # the first turn is too long
     done = write("dataset=nothing", "--output", "items.jsonl", cwd=tmp_path)
     assert done.returncode == 2 and "nothing" in done.stderr and done.stderr.count("\n") == 1
+
+
+@pytest.mark.long
+def test_three_million_captions_take_no_more_memory_than_their_file(tmp_path):
+    """As many rows as Conceptual Captions has, all of one image; items are written one by one."""
+    count = 3_318_333
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "0.jpg").write_bytes(b"an image, as far as reading the table is concerned")
+    table = tmp_path / "cc3m_train.tsv"
+    with table.open("w") as stream:
+        stream.write("caption\timage_path\n")
+        for number in range(count):
+            stream.write(f"photo number {number} of a dog that runs over the green field with a ball\timages/0.jpg\n")
+    code = (
+        "import resource, runpy, sys; sys.argv = sys.argv[1:]\n"
+        "try: runpy.run_path(sys.argv[0], run_name='__main__')\n"
+        "finally: print('MiB', resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)"
+    )
+    words = ["dataset=cc3m_train", f"dataset.captions={table}", "--output", "items.jsonl"]
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(SCRIPT), *words],
+        cwd=tmp_path,
+        env=os.environ,
+        capture_output=True,
+        text=True,
+        timeout=900,
+    )
+    assert done.returncode == 0, done.stderr
+    assert f"{count + -(-count // 100)} items" in done.stdout
+    peak, size = int(done.stdout.split()[-1]), table.stat().st_size >> 20
+    assert peak < 2 * size + 300, f"{peak} MiB for a table of {size} MiB"
+    with (tmp_path / "items.jsonl").open("rb") as stream:
+        assert sum(1 for _ in stream) == count + -(-count // 100)

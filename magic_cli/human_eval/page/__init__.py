@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from html import escape
 from pathlib import Path
 from string import Template
 
-from magic_cli.data.images import UnreadableImage, jpeg_uri
+from magic_cli.data.images import UnreadableImage, image_uri, jpeg_uri
 from magic_cli.errors import MagicError
-from magic_cli.human_eval.aspects import HIGHEST, LOWEST, Aspect, aspects_asked
-from magic_cli.human_eval.forms import Card, Form, question_name
+from magic_cli.human_eval.aspects import Kind
+from magic_cli.human_eval.forms import Form
+from magic_cli.human_eval.page import pairs, stories
 
 _JPEG_QUALITY = 85
+_SHOWING = {Kind.stories: stories, Kind.pairs: pairs}
 
 
 def photo_uri(path: Path, *, side: int) -> str:
@@ -20,10 +23,19 @@ def photo_uri(path: Path, *, side: int) -> str:
     Raises:
         MagicError: It cannot be read; names the file and the reason.
     """
+    return _shown(lambda: jpeg_uri(path, side=side, quality=_JPEG_QUALITY), path, "title")
+
+
+def picture_uri(path: Path, *, side: int) -> str:
+    """As ``photo_uri``, without loss where the picture is small, as drawn ones may be."""
+    return _shown(lambda: image_uri(path, side=side), path, "item")
+
+
+def _shown(uri: Callable[[], str], path: Path, unit: str) -> str:
     try:
-        return jpeg_uri(path, side=side, quality=_JPEG_QUALITY)
+        return uri()
     except UnreadableImage as error:
-        raise MagicError(f"{path}: cannot be shown ({error}); replace the photo, or leave this title out") from error
+        raise MagicError(f"{path}: cannot be shown ({error}); replace the photo, or leave this {unit} out") from error
 
 
 def page(form: Form, study: str) -> str:
@@ -33,53 +45,20 @@ def page(form: Form, study: str) -> str:
         form: What it shows.
         study: Id of all forms that belong together.
     """
-    folder = Path(__file__).parent
+    folder, showing = Path(__file__).parent, _SHOWING[form.kind]
     template, style, script = ((folder / f"form.{kind}").read_text(encoding="utf-8") for kind in ("html", "css", "js"))
-    asked = aspects_asked(any(card.photo for card in form.cards))
+    asked = form.kind.judging.asked(showing.shown_in(form))
     return Template(template).substitute(
         study=study,
         form=form.id,
         annotator=form.annotator,
+        heading=showing.HEADING,
+        unit=showing.UNIT,
+        instructions=showing.instructions(form),
+        keys=showing.KEYS,
         style=style.rstrip(),
         script=script.rstrip(),
         questions=len(form.questions()),
-        cards="one title" if len(form.cards) == 1 else f"{len(form.cards)} titles",
         definitions="\n".join(f"<dt>{escape(aspect.label)}</dt><dd>{escape(aspect.definition)}</dd>" for aspect in asked),
-        sections="\n".join(_section(number, card, len(form.cards)) for number, card in enumerate(form.cards, start=1)),
+        sections="\n".join(showing.section(number, card, len(form.cards)) for number, card in enumerate(form.cards, start=1)),
     )
-
-
-def _section(number: int, card: Card, count: int) -> str:
-    title = escape(card.item.title)
-    stories = "\n".join(_story(number, letter, text, has_photo=card.photo is not None) for letter, text in card.labelled())
-    photo = f'<figure><img src="{card.photo}" alt="The photo for this title"></figure>\n' if card.photo else ""
-    return (
-        f'<section class="card" id="card-{number}" aria-labelledby="heading-{number}" hidden>\n'
-        f'<h2 id="heading-{number}" tabindex="-1"><small>Title {number} of {count}</small>{title}</h2>\n'
-        f'<div class="columns{" with-photo" if card.photo else ""}">\n{photo}<div>\n{stories}\n</div>\n</div>\n</section>'
-    )
-
-
-def _story(number: int, letter: str, text: str, *, has_photo: bool) -> str:
-    place = f"story-{number}-{letter}"
-    questions = "\n".join(_question(question_name(number, letter, aspect.key), aspect) for aspect in aspects_asked(has_photo))
-    return (
-        f'<article aria-labelledby="{place}">\n<h3 id="{place}">Story {letter}</h3>\n<p class="story">{escape(text)}</p>\n'
-        f'<div class="questions">\n{questions}\n</div>\n</article>'
-    )
-
-
-def _question(name: str, aspect: Aspect) -> str:
-    choices = "".join(
-        f'<label><input type="radio" name="{name}" value="{score}" autocomplete="off" aria-label="{score}{_meaning(score)}">'
-        f'<span aria-hidden="true">{score}</span></label>'
-        for score in range(LOWEST, HIGHEST + 1)
-    )
-    return (
-        f'<fieldset data-question="{name}"><legend><b>{escape(aspect.label)}</b> <span>{escape(aspect.definition)}</span></legend>'
-        f'<div class="scale"><i aria-hidden="true">worst</i>{choices}<i aria-hidden="true">best</i></div></fieldset>'
-    )
-
-
-def _meaning(score: int) -> str:
-    return {LOWEST: ", the worst", HIGHEST: ", the best"}.get(score, "")

@@ -1,12 +1,12 @@
 "use strict";
 (() => {
-  const { study, form, annotator } = document.body.dataset;
+  const { study, form, annotator, unit } = document.body.dataset;
   const byId = (id) => document.getElementById(id);
   const cards = [...document.querySelectorAll("section.card")]; // the first one is the introduction
   const questions = [...document.querySelectorAll("fieldset[data-question]")];
   const names = questions.map((question) => question.dataset.question);
   const storageKey = `magic-human-eval ${form}`;
-  const answers = new Map(); // name -> 1..5
+  const answers = new Map(); // name -> number of the choice
   let current = 0;
   let isKept = true; // false once the browser has refused to keep answers
   let isExported = true; // whether all answers are in an exported file
@@ -26,13 +26,13 @@
       const kept = JSON.parse(localStorage.getItem(storageKey)) ?? {};
       for (const name of names) {
         const score = kept.answers?.[name];
-        if (Number.isInteger(score) && score >= 1 && score <= 5) answers.set(name, score);
+        if (Number.isInteger(score) && choice(byName(name), score)) answers.set(name, score);
       }
       if (cards[kept.current]) current = kept.current;
     } catch (error) {
       if (!(error instanceof SyntaxError)) warnOfLoss(); // damaged answers are forgotten, as none can be told
     }
-    for (const [name, score] of answers) byName(name).querySelector(`input[value="${score}"]`).checked = true;
+    for (const [name, score] of answers) choice(byName(name), score).checked = true;
     isExported = answers.size === 0;
   }
 
@@ -44,6 +44,7 @@
   // --- showing ---
 
   const byName = (name) => questions[names.indexOf(name)];
+  const choice = (question, score) => question.querySelector(`input[value="${score}"]`); // null: there is no such one
   const isAnswered = (question) => answers.has(question.dataset.question);
   const inside = (element) => [...element.querySelectorAll("fieldset[data-question]")];
 
@@ -53,7 +54,7 @@
     byId("previous").disabled = card === 0;
     byId("next").disabled = card === cards.length - 1;
     byId("here").textContent = card ? cards[card].querySelector("h2").lastChild.textContent : "";
-    byId("position").textContent = card ? `Title ${card} of ${cards.length - 1}` : "Introduction";
+    byId("position").textContent = card ? `${unit} ${card} of ${cards.length - 1}` : "Introduction";
     update();
     remember();
     if (focus) {
@@ -70,7 +71,7 @@
       const all = inside(cards[number]);
       const done = all.filter(isAnswered).length;
       button.classList.toggle("done", number > 0 && done === all.length);
-      button.setAttribute("aria-label", number ? `Title ${number}, ${done} of ${all.length} answered` : "Introduction");
+      button.setAttribute("aria-label", number ? `${unit} ${number}, ${done} of ${all.length} answered` : "Introduction");
       if (number === current) button.setAttribute("aria-current", "page");
       else button.removeAttribute("aria-current");
     });
@@ -94,12 +95,13 @@
   }
 
   function onKey(event) {
-    if (event.ctrlKey || event.altKey || event.metaKey || !/^[1-5]$/.test(event.key) || byId("incomplete").open) return;
+    if (event.ctrlKey || event.altKey || event.metaKey || !/^[1-9]$/.test(event.key) || byId("incomplete").open) return;
     const here = inside(cards[current]);
     const question = document.activeElement?.closest("fieldset[data-question]") ?? here.find((one) => !isAnswered(one));
-    if (!question) return;
+    const chosen = question && choice(question, event.key);
+    if (!chosen) return;
     event.preventDefault();
-    question.querySelector(`input[value="${event.key}"]`).checked = true;
+    chosen.checked = true;
     answer(question, Number(event.key));
     const following = here[here.indexOf(question) + 1];
     if (following) focusQuestion(following);

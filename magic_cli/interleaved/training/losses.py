@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from magic_cli.interleaved.adapters import Adapter
 from magic_cli.interleaved.drawing import Drawing
 from magic_cli.interleaved.mapper import VokenMapper
+from magic_cli.interleaved.text_conditions import TextConditions
 from magic_cli.interleaved.training.settings import LabelMask
-from magic_cli.interleaved.training.text_conditions import TextConditions
-from magic_cli.interleaved.vision import ImageReader
+from magic_cli.interleaved.vision import QFormerReader
 from magic_cli.interleaved.vokens import NewRows, VokenIds, voken_features
 from magic_cli.models.language.bodies import find_body
 from magic_cli.training.simctg import IGNORED, token_loss
@@ -98,7 +98,7 @@ class VokenObjective(nn.Module):
     """
 
     def __init__(
-        self, parts: tuple[Any, ImageReader, Drawing], rows: NewRows, mapper: VokenMapper, options: LossOptions, *,
+        self, parts: tuple[Any, QFormerReader, Drawing], rows: NewRows, mapper: VokenMapper, options: LossOptions, *,
         adapter: Adapter | None = None, texts: TextConditions | None = None,
     ) -> None:  # fmt: skip
         super().__init__()

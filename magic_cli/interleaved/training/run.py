@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from magic_cli.data.interleaved import InterleavedItem
-from magic_cli.errors import SettingsError
+from magic_cli.errors import MagicError, SettingsError
 from magic_cli.interleaved.adapters import Adapter
 from magic_cli.interleaved.folders import naming, part_folder
 from magic_cli.interleaved.loading import Parts, read_parts
 from magic_cli.interleaved.settings import AdapterKind
+from magic_cli.interleaved.text_conditions import TextConditions
 from magic_cli.interleaved.trained import TrainedVokens, trained_weights
 from magic_cli.interleaved.training.losses import LossOptions, VokenObjective
 from magic_cli.interleaved.training.samples import Collator, Encoder
 from magic_cli.interleaved.training.settings import Stage, TrainVokensSettings, identity
 from magic_cli.interleaved.training.task import VokenTask
-from magic_cli.interleaved.training.text_conditions import TextConditions
 from magic_cli.interleaved.vokens import NewRows
 from magic_cli.training.curves import plot_curve
 from magic_cli.training.folder import CURVE, TrainingFolder
@@ -127,7 +127,12 @@ def _objective(settings: TrainVokensSettings, parts: Parts, rows: NewRows, adapt
     if with_captions:
         source = settings.interleaved_model.diffusion
         with naming(source):
-            texts = TextConditions.load(part_folder(source, "diffusion"), parts.mapper.queries.shape[1], parts.drawing.unet.dtype)
+            folder, queries = part_folder(source, "diffusion"), parts.mapper.queries.shape[1]
+            texts = TextConditions.load(folder, parts.drawing.unet.dtype, otherwise="set objective.caption_weight=0")
+            if texts.length != queries:
+                raise MagicError(
+                    f"its text encoder gives {texts.length} vectors, the mapper {queries}; set interleaved_model.mapper.queries={texts.length}"
+                )
     options = LossOptions(wanted.drop, wanted.min_snr, wanted.label_mask, with_captions)
     models = (parts.language_model, parts.reader, parts.drawing)
     return VokenObjective(models, rows, parts.mapper, options, adapter=adapter, texts=texts)

@@ -16,7 +16,7 @@ from magic_cli.errors import MagicError
 from magic_cli.interleaved.drawing import Drawing
 from magic_cli.interleaved.prompts import Context, PromptSettings, step_prompt
 from magic_cli.interleaved.training.losses import VokenBatch
-from magic_cli.interleaved.vision import ImageReader
+from magic_cli.interleaved.vision import QFormerReader
 from magic_cli.interleaved.vokens import IMAGE_SLOT, VokenIds, refuse_reserved, voken_names
 from magic_cli.training.simctg import IGNORED
 
@@ -128,7 +128,7 @@ class Collator:
         drawing: Prepares the pictures that are drawn.
     """
 
-    def __init__(self, reader: ImageReader, drawing: Drawing) -> None:
+    def __init__(self, reader: QFormerReader, drawing: Drawing) -> None:
         self._read, self._drawn = reader.prepare, drawing.prepare
         self._sides = (reader.side, drawing.side)
 

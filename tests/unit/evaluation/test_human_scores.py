@@ -5,7 +5,8 @@ import json
 import pytest
 
 from magic_cli.errors import MagicError
-from magic_cli.evaluation.human_scores import add_human_scores
+from magic_cli.evaluation.human_scores import add_human_scores, add_preferences
+from magic_cli.reports.paper import MINIGPT5, load_paper
 from magic_cli.reports.paper_tables import build_tables
 
 ASPECTS = {"relevance": 3.5, "fluency": 4.0, "informativeness": 2.25, "story_image_relevance": 5.0}
@@ -59,3 +60,34 @@ def test_one_study_of_a_sampled_method_has_no_deviation_over_runs(tmp_path):
 def test_faults_are_named(tmp_path, systems, message):
     with pytest.raises(MagicError, match=message):
         add_human_scores({"story/magic": [measured()]}, written(tmp_path, systems))
+
+
+def test_wins_of_pairs_stand_beside_the_printed_ones(tmp_path):
+    file = tmp_path / "scores.json"
+    shares = {"language": 0.5, "image_quality": 0.25, "coherence": 1}
+    file.write_text(
+        json.dumps({"systems": ["a", "b"], "items": 4, "preferences": {key: {"wins": {"share": x}} for key, x in shares.items()}})
+    )
+    [table] = build_tables(["vist"], add_preferences({}, file), load_paper(MINIGPT5))
+    found = {(record["row"], record["measure"]): record["measured"] for record in table.records if record["measured"] is not None}
+    assert {key: str(value) for key, value in found.items()} == {
+        ("first_system", "human_language"): "50.00",
+        ("first_system", "human_image_quality"): "25.00",
+        ("first_system", "human_coherence"): "100.00",
+    }
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        [],
+        {"systems": {"magic": {}}},
+        {"systems": ["a"], "preferences": {"language": {"wins": {"share": 1}}}},
+        {"systems": ["a", "b"], "preferences": {"language": {"wins": {"share": 57}}}},
+        {"systems": ["a", "b"], "preferences": {"language": {}}},
+    ],
+)
+def test_file_without_preferences_is_refused(document, tmp_path):
+    (tmp_path / "scores.json").write_text(json.dumps(document))
+    with pytest.raises(MagicError, match=r"scores.json: .*kind=pairs"):
+        add_preferences({}, tmp_path / "scores.json")

@@ -5,18 +5,19 @@ from collections import Counter
 import pytest
 
 from magic_cli.errors import MagicError, SettingsError
+from magic_cli.human_eval.aspects import STORIES
 from magic_cli.human_eval.forms import check_key, draw, make_forms
 from tests.unit.human_eval.studies import items, study
 
 
 def test_draw_is_a_sample_that_only_the_seed_decides():
     population = items(40)
-    drawn = draw(population, 10, seed=3)
-    assert drawn == draw(population, 10, seed=3) != draw(population, 10, seed=4)
+    drawn = draw(population, 10, 3, STORIES)
+    assert drawn == draw(population, 10, 3, STORIES) != draw(population, 10, 4, STORIES)
     assert len({item.id for item in drawn}) == 10
-    assert draw(population, None, seed=3) == population
+    assert draw(population, None, 3, STORIES) == population
     with pytest.raises(SettingsError, match="items=41: only 40 titles"):
-        draw(population, 41, seed=0)
+        draw(population, 41, 0, STORIES)
 
 
 def test_every_form_shows_everything_once_in_an_order_of_its_own():

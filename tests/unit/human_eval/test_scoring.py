@@ -5,7 +5,7 @@ import pytest
 
 from magic_cli.evaluation.settings import BootstrapSettings
 from magic_cli.human_eval.answers import Ratings
-from magic_cli.human_eval.aspects import ASPECTS
+from magic_cli.human_eval.aspects import STORIES
 from magic_cli.human_eval.scoring import score
 from magic_cli.metrics.statistics import holm
 from magic_cli.reports.human_eval import human_eval_tables
@@ -84,7 +84,7 @@ def test_aspect_in_which_a_system_has_no_answers_is_left_out_and_printed_as_unkn
     assert list(document["systems"]["a"])[0] == "relevance" and list(document["systems"]["b"])[0] == "fluency"
     assert document["pairs"][0]["judged"] == 0 and document["pairs"][0]["difference"] is None
     printed = document | {"forms": 3, "bootstrap": {"samples": 2000, "confidence": 0.95}}
-    means, _, pairs = human_eval_tables(printed, {aspect.key: aspect.label for aspect in ASPECTS})
+    means, _, pairs = human_eval_tables(printed, {aspect.key: aspect.label for aspect in STORIES.aspects})
     assert [cell.text for cell in means.rows[2].cells][:2] == ["b", ""]
     assert [cell.text for cell in pairs.rows[0].cells] == ["a - b", *[""] * 7]
 

@@ -23,7 +23,7 @@ def released(title, story, image=None, reference="Told by a person."):
     return {
         "prefix_text": f"{title} <|endoftext|>",
         "reference_continuation_text": reference,
-        "generated_result": {"0": best, "1": {}},
+        "generated_result": {"0": best, "1": best | {"generated_continuation_text": "Of the second image."}},
     }
 
 

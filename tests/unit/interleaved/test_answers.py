@@ -12,14 +12,15 @@ from magic_cli.decoding.prompts import Prompt
 from magic_cli.decoding.request import Options
 from magic_cli.decoding.rules import MinimumLength, RepetitionPenalty, StopTexts
 from magic_cli.decoding.sampling import GreedySearch, NucleusSampling
-from magic_cli.interleaved.answers import Answering, Drawn, voken_place
+from magic_cli.interleaved.answers import Answering, voken_place
+from magic_cli.interleaved.drawers import How, VokenDrawer, draw_images
 from magic_cli.interleaved.run_settings import ForceImage
 from magic_cli.interleaved.settings import Sampler
 
 LENGTH = 100
 METHODS = [NucleusSampling(LENGTH, p=0.9), GreedySearch(LENGTH), BeamSearch(LENGTH, num_beams=3), ContrastiveSearch(LENGTH, k=4, alpha=0.6),
            MagicSearch(LENGTH, k=4, alpha=0.1, beta=0.5)]  # fmt: skip
-HOW = Drawn(guidance=3.0, steps=3, sampler=Sampler.ddim)
+HOW = How(guidance=3.0, steps=3, sampler=Sampler.ddim)
 
 
 class Likely:
@@ -161,7 +162,7 @@ def test_rules_hold_beside_the_vokens(interleaved_model, prompts):
 
 
 def draw(model, answers, seeds, how=HOW):
-    answering(model, METHODS[0]).draw(answers, seeds, how)
+    draw_images(VokenDrawer(model), answers, seeds, how)
     return [np.asarray(answer.image, dtype=int) for answer in answers]
 
 
@@ -187,7 +188,7 @@ def test_images_of_a_batch_are_sampled_together(interleaved_model, prompts, monk
     draw(interleaved_model, answers, [1, 2, 3])
     assert rows == [6] * 3  # with guidance, both branches at once
     rows.clear()
-    draw(interleaved_model, answers, [1, 2, 3], Drawn(guidance=1.0, steps=3, sampler=Sampler.ddim))
+    draw(interleaved_model, answers, [1, 2, 3], How(guidance=1.0, steps=3, sampler=Sampler.ddim))
     assert rows == [3] * 3
 
 
@@ -208,5 +209,5 @@ def test_answers_without_vokens_get_no_image(interleaved_model):
     [answer] = write(
         interleaved_model, GreedySearch(LENGTH), [Prompt([5, 6])], rules=[Likely(interleaved_model.voken_ids[0], 99)]
     )
-    answering(interleaved_model, METHODS[0]).draw([answer], [1], HOW)
+    draw_images(VokenDrawer(interleaved_model), [answer], [1], HOW)
     assert answer.features is None and answer.image is None

@@ -19,7 +19,7 @@ from magic_cli.interleaved.settings import MapperSettings
 from magic_cli.interleaved.trained import TrainedVokens
 from magic_cli.interleaved.training.run import make_task
 from magic_cli.interleaved.training.settings import TrainVokensSettings
-from magic_cli.interleaved.vision import ImageReader
+from magic_cli.interleaved.vision import QFormerReader
 from magic_cli.models.work_counter import WorkCounter
 from magic_cli.training.session import make_accelerator
 from magic_cli.training.weight_updates import Updater
@@ -38,7 +38,7 @@ def test_published_shapes_have_the_published_sizes():
         assert architecture.num_parameters(architecture.language_model()) == 6_738_415_616  # Llama 7B
         assert architecture.num_parameters(architecture.unet()) == 865_910_724  # Stable Diffusion 2
         assert architecture.num_parameters(architecture.vae()) == 83_653_863
-        reader = ImageReader(architecture.vision(), 4096)
+        reader = QFormerReader(architecture.vision(), 4096)
         assert reader.num_vectors == 32 and architecture.num_parameters(reader.language_projection) == 768 * 4096 + 4096
 
 
@@ -53,7 +53,7 @@ def scaled(tmp_path_factory):
     model.save_pretrained(folder / "language_model")
     tokenizer.save_pretrained(folder / "language_model")
     config = architecture.vision(SMALL)
-    reader = randomise(ImageReader(config, 128), seed=1, spread=0.05)
+    reader = randomise(QFormerReader(config, 128), seed=1, spread=0.05)
     weights = {name: weight for name, weight in reader.state_dict().items() if not name.startswith("language_projection")}
     (folder / "vision").mkdir()
     config.save_pretrained(folder / "vision")

@@ -1,0 +1,50 @@
+"""What ``magic doctor`` reports, line by line, and how models of the hub are looked for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import metadata, util
+from pathlib import Path
+
+WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
+
+
+@dataclass
+class Finding:
+    """One line of the report."""
+
+    topic: str
+    state: str
+    """``ok``, ``missing`` (something works less), ``note`` (out of the ordinary) or ``broken`` (magic, or the model, is of no use)."""
+    text: str
+    remedy: str = ""
+
+
+def hub_model(topic: str, group: str, name: str, revision: str, files: Sequence[str] = WEIGHTS) -> Finding:
+    """Whether one of these files of a hub model is in the local cache."""
+    if util.find_spec("huggingface_hub") is None:
+        return Finding(topic, "missing", f"{name}: huggingface_hub is not installed", "pip install huggingface_hub")
+    from huggingface_hub import try_to_load_from_cache
+
+    for weights in files:
+        cached = try_to_load_from_cache(name, weights, revision=revision)
+        if isinstance(cached, str):
+            snapshot = Path(cached).parents[len(Path(weights).parts) - 1]
+            return Finding(topic, "ok", f"{name}: cached, commit {snapshot.name[:12]}")
+    return fetched(topic, False, f"{name}: not cached", f"{group}.path=DIR")
+
+
+def fetched(topic: str, is_here: bool, text: str, offline: str) -> Finding:
+    """Of what is downloaded when it is first used."""
+    return (
+        Finding(topic, "ok", text) if is_here else Finding(topic, "missing", text, f"fetched when first used; offline: {offline}")
+    )
+
+
+def installed_version(package: str) -> str | None:
+    """Of a package; None: it is not installed."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None

@@ -1,0 +1,30 @@
+"""Questions as HTML: one fieldset each, with a radio button for every choice."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from html import escape
+
+from magic_cli.human_eval.aspects import Aspect
+
+
+def question(name: str, aspect: Aspect, choices: Mapping[int, str], *, meanings: Mapping[int, str], ends: tuple[str, str]) -> str:
+    """One question.
+
+    Args:
+        name: As answers call it.
+        aspect: What is asked.
+        choices: What each button shows, by the number that it stands for.
+        meanings: What the buttons say to those who cannot see them, where that is not what they show.
+        ends: Words before and behind the buttons; empty: none.
+    """
+    buttons = "".join(
+        f'<label><input type="radio" name="{name}" value="{value}" autocomplete="off" aria-label="{escape(meanings.get(value, text))}">'
+        f'<span aria-hidden="true">{escape(text)}</span></label>'
+        for value, text in choices.items()
+    )
+    first, last = (f'<i aria-hidden="true">{word}</i>' if word else "" for word in ends)
+    return (
+        f'<fieldset data-question="{name}"><legend><b>{escape(aspect.label)}</b> <span>{escape(aspect.definition)}</span></legend>'
+        f'<div class="scale">{first}{buttons}{last}</div></fieldset>'
+    )

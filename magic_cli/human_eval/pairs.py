@@ -1,0 +1,195 @@
+"""Two systems' answers to the same prompts, side by side: runs of ``magic interleave``, and forms on which neither is named."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from magic_cli.data.answers import Answer, answers_of
+from magic_cli.data.json_files import read_growing_lines
+from magic_cli.errors import MagicError, SettingsError
+from magic_cli.human_eval.aspects import IMAGE, TEXT, Kind
+from magic_cli.human_eval.forms import Form
+from magic_cli.human_eval.sources import named_sources, refuse_same_names
+
+_HINT = "name two run folders of `magic interleave`"
+Shown = tuple[str, str]
+"""``text`` and it, or ``image`` and its data URI."""
+
+
+@dataclass(frozen=True)
+class Told:
+    """What both systems were given at one place: texts and image files in their order."""
+
+    parts: tuple[str | Path, ...]
+
+    @property
+    def words(self) -> tuple[str | None, ...]:
+        """What must be the same for both: images may lie elsewhere."""
+        return tuple(None if isinstance(part, Path) else part for part in self.parts)
+
+
+@dataclass(frozen=True)
+class Answered:
+    """One system's work on one item."""
+
+    before: Told
+    told: tuple[Told, ...]
+    """Step by step."""
+    answers: tuple[Answer, ...]
+
+
+@dataclass(frozen=True)
+class PairSystem:
+    """One system's run."""
+
+    name: str
+    source: Path
+    items: dict[str, Answered]
+
+
+@dataclass(frozen=True)
+class PairItem:
+    """An item that both systems have answered."""
+
+    id: str
+    before: Told
+    told: tuple[Told, ...]
+    answers: dict[str, tuple[Answer, ...]]
+    """By the system's name."""
+
+
+@dataclass(frozen=True)
+class PairCard:
+    """One item in a form."""
+
+    item: str
+    systems: tuple[str, ...]
+    """Of side A, of side B."""
+    given: tuple[Shown, ...]
+    """What stands before the first step."""
+    steps: tuple[tuple[tuple[Shown, ...], tuple[tuple[Shown, ...], ...]], ...]
+    """Of each step what was told, and the answers of side A and side B."""
+
+    def shown(self) -> dict[str, Any]:
+        return {"given": self.given, "steps": self.steps}
+
+    def keyed(self) -> dict[str, Any]:
+        kinds = {kind for _, sides in self.steps for side in sides for kind, _ in side}
+        return {"id": self.item, "title": self.item, "shown": [kind for kind in (TEXT, IMAGE) if kind in kinds]}
+
+
+def read_pair(files: Sequence[str], named: Sequence[str]) -> list[PairSystem]:
+    """The two systems that a user names.
+
+    Args:
+        files: Run folders, called as they are.
+        named: ``NAME=FOLDER``.
+
+    Raises:
+        MagicError: A folder is no such run, there are more or fewer than two, or both have one name.
+    """
+    sources = named_sources(files, named)
+    if len(sources) != 2:
+        raise SettingsError(f"kind=pairs compares two systems, got {len(sources)}; {_HINT}, and make a study of each two")
+    systems = [_read_run(folder, name) for folder, name in sources]
+    refuse_same_names(systems)
+    return systems
+
+
+def match_pair(systems: Sequence[PairSystem]) -> tuple[list[PairItem], int]:
+    """The items that both have answered, in the first one's order; and how many only one has, or on which neither wrote or drew anything.
+
+    Raises:
+        MagicError: There is none, or one was told something else.
+    """
+    first, second = systems
+    items = []
+    for name, one in first.items.items():
+        other = second.items.get(name)
+        if other is None:
+            continue
+        if [part.words for part in (one.before, *one.told)] != [part.words for part in (other.before, *other.told)]:
+            raise MagicError(
+                f"id {name!r}: {first.source} and {second.source} were told different things; compare runs of the same items"
+            )
+        if any(answer.text or answer.image for answer in (*one.answers, *other.answers)):
+            items.append(PairItem(name, one.before, one.told, {first.name: one.answers, second.name: other.answers}))
+    if not items:
+        raise MagicError(f"no item was answered by both {first.source} and {second.source}; compare runs of the same items")
+    return items, len(first.items.keys() | second.items.keys()) - len(items)
+
+
+def make_pair_forms(
+    items: Sequence[PairItem], systems: tuple[str, str], uri: Callable[[Path], str], *, annotators: int, seed: int
+) -> list[Form]:
+    """One form for each annotator, with all items in a random order of its own.
+
+    Each system is side A as often as side B, up to one: in each form, over the forms of each item, and over all forms.
+
+    Args:
+        items: At least one.
+        systems: Both names.
+        uri: Image file -> data URI.
+        annotators: At least 1.
+        seed: Of all orders and sides.
+    """
+    rng = random.Random(f"{seed} sides")
+    places = rng.sample(range(len(items)), len(items))
+    turn = rng.randrange(2)
+    steps = {item.id: _shown_item(item, uri) for item in items}
+    forms = []
+    for annotator in range(1, annotators + 1):
+        cards = []
+        for item, place in zip(items, places, strict=True):
+            sides = systems if (place + annotator + turn) % 2 else systems[::-1]
+            given, told, answers = steps[item.id]
+            rows = tuple((one, tuple(answers[name][i] for name in sides)) for i, one in enumerate(told))
+            cards.append(PairCard(item.id, sides, given, rows))
+        order = random.Random(f"{seed} orders {annotator}").sample(cards, len(cards))
+        forms.append(Form(annotator, tuple(order), Kind.pairs))
+    return forms
+
+
+def _shown_item(
+    item: PairItem, uri: Callable[[Path], str]
+) -> tuple[tuple[Shown, ...], list[tuple[Shown, ...]], dict[str, list[tuple[Shown, ...]]]]:
+    """What an item's card shows: what stands before, what each step was told, and each system's answers."""
+
+    def shown(parts: Sequence[str | Path]) -> tuple[Shown, ...]:
+        return tuple((IMAGE, uri(part)) if isinstance(part, Path) else (TEXT, part) for part in parts)
+
+    answers = {
+        name: [shown([*([one.text] if one.text else []), *([one.image] if one.image else [])]) for one in some]
+        for name, some in item.answers.items()
+    }
+    return shown(item.before.parts), [shown(told.parts) for told in item.told], answers
+
+
+def _read_run(folder: Path, name: str | None) -> PairSystem:
+    lines = folder / "predictions.jsonl"
+    if not lines.is_file():
+        raise MagicError(f"{folder}: is no run folder with a predictions.jsonl; {_HINT}")
+    records, _ = read_growing_lines(lines, setting="files", hint="remove the damaged line, and start the run's command again")
+    items = {}
+    for number, record in enumerate(records, start=1):
+        place = f"{lines} record {number}"
+        if not isinstance(record.get("id"), str) or "steps" not in record:
+            raise MagicError(f"{place}: holds no answers to the steps of an item; {_HINT}")
+        answers = answers_of(record, folder, place)
+        told = tuple(_told(step.get("parts", []), place) for step in record["steps"])
+        items[record["id"]] = Answered(_told(record.get("history", []), place), told, answers)
+    if not items:
+        raise MagicError(f"{lines}: holds no answers; {_HINT}")
+    return PairSystem(name or folder.resolve().name, folder, items)
+
+
+def _told(parts: Any, place: str) -> Told:
+    if not isinstance(parts, list) or not all(
+        isinstance(part, Mapping) and isinstance(part.get("text", part.get("image")), str) for part in parts
+    ):
+        raise MagicError(f"{place}: parts must be a list of texts and images, got {str(parts)[:60]!r}; {_HINT}")
+    return Told(tuple(part["text"] if "text" in part else Path(part["image"]) for part in parts))

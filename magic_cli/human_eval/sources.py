@@ -1,0 +1,51 @@
+"""The files of a study's systems, as a user names them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+from magic_cli.data.paths import expanded
+from magic_cli.errors import SettingsError
+
+
+class Named(Protocol):
+    """A system."""
+
+    @property
+    def name(self) -> str:
+        """What the scores call it."""
+        ...
+
+
+def named_sources(files: Sequence[str], named: Sequence[str]) -> list[tuple[Path, str | None]]:
+    """Each system's file or folder and its name, None: it is called as that is.
+
+    Args:
+        files: Run folders and files.
+        named: ``NAME=FILE``.
+
+    Raises:
+        SettingsError: One of ``named`` is not of that form.
+    """
+    return [(expanded(file), None) for file in files] + [_split_name(word) for word in named]
+
+
+def refuse_same_names(systems: Sequence[Named]) -> None:
+    """Refuse two systems of one name.
+
+    Raises:
+        SettingsError: Names it.
+    """
+    for name, count in Counter(system.name for system in systems).items():
+        if count > 1:
+            raise SettingsError(f"{count} systems are called {name!r}; give them names with --system NAME=FILE")
+
+
+def _split_name(word: str) -> tuple[Path, str]:
+    name, equals, file = word.partition("=")
+    if not (name.strip() and equals and file):
+        raise SettingsError(f"--system {word!r}: write NAME=FILE, e.g. --system magic=runs/story/mine")
+    return expanded(file), name.strip()
