@@ -19,7 +19,7 @@ from magic_cli.errors import MagicError, SettingsError
 from magic_cli.retrieval.settings import CaptionSource
 
 _OTHER_KEYS = ("raw", "sentence")  # as in Karpathy's sentences
-_HINT = "see data/README.md for the formats"
+_HINT = "see docs/formats.md for the formats"
 
 Named = tuple[tuple[str, ...], str]
 """A caption and its image's ``identities``; none: not known."""

@@ -121,9 +121,7 @@ def test_help_shows_what_is_named_beside_it(words, brought, capsys):
         assert [part for part in brought if part in plain] == []
 
 
-@pytest.mark.parametrize(
-    "words", [*(name for name in WITH_SETTINGS), *(words for words, _ in NAMED if "experiment" not in words)]
-)
+@pytest.mark.parametrize("words", [words for words, _ in NAMED if "experiment" not in words])
 def test_help_shows_the_values_that_compose(words, capsys, composed):
     """With what is named, too: the values that Hydra finds are those that are read as text."""
     name, *typed = words.split()
