@@ -110,7 +110,7 @@ class _Lines(Progress):
     def _speed(self, speed: float) -> str:
         if self._unit == _BYTES:
             return f"{speed / 1e6:.1f} MB/s"
-        return f"{speed:.1f} {_plural(self._unit)}/s" if speed >= 1 else f"{1 / speed:.1f} s a {self._unit}"
+        return f"{speed:.1f} {_plural(self._unit)}/s" if speed >= 1 else f"{1 / speed:.1f} s per {self._unit}"
 
     def _print(self, details: str) -> None:
         if self._unit == _BYTES:
