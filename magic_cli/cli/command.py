@@ -24,6 +24,8 @@ class Flag:
     instead: Mapping[str, str] = field(default_factory=dict)
     """Of a flag that chooses a group's option: what to type when the value is a ``folder``, a ``file``, an ``image`` or
     a ``hub`` id, with {} for it."""
+    condition: str = ""
+    """What must be chosen for it, ``decoding=rerank``; empty: nothing."""
 
 
 @dataclass(frozen=True)

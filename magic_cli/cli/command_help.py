@@ -8,15 +8,19 @@ from dataclasses import replace
 from magic_cli import __version__
 from magic_cli.cli.command import Command, Flag
 from magic_cli.cli.command_table import COMMANDS
-from magic_cli.cli.settings_help import describe_settings
+from magic_cli.cli.settings_help import describe_settings, is_of_action, read_named
 from magic_cli.configuration.files import Group, groups
+from magic_cli.configuration.options import choose, is_met
+
+_FIRST = ("caption", "story", "interleave", "evaluate", "table", "retrieve-images", "finetune-lm", "doctor")
+"""Commands of which ``magic --help`` shows the first example."""
 
 
 def overview() -> str:
     """What ``magic --help`` prints."""
     width = max(map(len, COMMANDS))
     commands = "\n".join(f"  {c.name:<{width}}  {c.summary}" for c in COMMANDS.values())
-    examples = "\n".join(f"  {example}" for c in COMMANDS.values() for example in c.examples)
+    examples = "\n".join(f"  {COMMANDS[name].examples[0]}" for name in _FIRST)
     return f"""magic {__version__}: image-guided text generation
 
 usage: magic COMMAND [FLAGS] [SETTING=VALUE ...]
@@ -27,17 +31,25 @@ commands:
 examples:
 {examples}
 
-magic COMMAND --help lists a command's flags and settings."""
+magic COMMAND --help lists a command's flags, settings and more examples."""
 
 
-def command_help(command: Command) -> str:
-    """What ``magic COMMAND --help`` prints."""
+def command_help(command: Command, words: Sequence[str] = ()) -> str:
+    """What ``magic COMMAND --help`` prints: of each group the default option, unless the words beside it name another.
+
+    Raises:
+        SettingsError: The words name an option that there is not.
+    """
     chosen_from = _groups(command) if command.settings_class is not None else []
+    named = read_named(words, command, chosen_from)
+    chosen = choose(command.name, chosen_from, named.options)
     parts = [f"magic {command.name}: {command.summary}"]
     rows = [("|".join(command.action.choices), command.action.help)] if command.action else []
     rows += [(command.words.metavar, command.words.help)] if command.words else []
     rows += [
-        (name if flag.value else f"{name} {flag.metavar}", _flag_help(flag, chosen_from)) for name, flag in command.flags.items()
+        (name if flag.value else f"{name} {flag.metavar}", _flag_help(flag, chosen_from))
+        for name, flag in command.flags.items()
+        if is_met(flag.condition, chosen) and is_of_action(flag.help, command, named.action)
     ]
     if command.settings_class is not None:
         rows += [
@@ -50,7 +62,7 @@ def command_help(command: Command) -> str:
         parts.append("flags:\n" + "\n".join(f"  {left:<{width}}  {right}" for left, right in rows))
     parts.append("examples:\n" + "\n".join(f"  {example}" for example in command.examples))
     if command.settings_class is not None:
-        parts.append(describe_settings(command.name, chosen_from))
+        parts.append(describe_settings(command, chosen_from, named))
     return "\n\n".join(parts)
 
 

@@ -38,7 +38,9 @@ COMMANDS = {
                 ),
                 "--dataset": Flag("dataset", "whose images", instead=_OWN_IMAGES),
                 "--decoding": Flag("decoding", "how words are chosen"),
-                "--base": Flag("decoding@decoding.base", "who writes the candidates of rerank: top_k, nucleus or typical"),
+                "--base": Flag(
+                    "decoding@decoding.base", "who writes the candidates: top_k, nucleus or typical", condition="decoding=rerank"
+                ),
                 "--language-model": Flag("language_model", "who writes", instead=_OWN_LANGUAGE_MODEL),
                 "--image-text-model": Flag("image_text_model", "who looks", instead=_OWN_IMAGE_TEXT_MODEL),
                 "--experiment": Flag("experiment", "one row of a table, e.g. table1/coco_magic", instead=_OWN_EXPERIMENT),
@@ -100,10 +102,12 @@ COMMANDS = {
                     is_list=True,
                 ),
                 "--items": Flag("dataset.items", "JSON lines of items or stories", "FILE", True, "dataset=items"),
-                "--dataset": Flag("dataset", "a dataset's own layout: vist, mmdialog, cc3m"),
+                "--dataset": Flag("dataset", "whose texts and images"),
                 "--experiment": Flag("experiment", "one row of a table, e.g. minigpt5/vist_both", instead=_OWN_EXPERIMENT),
                 "--decoding": Flag("decoding", "how words are chosen"),
-                "--base": Flag("decoding@decoding.base", "who writes the candidates of rerank: top_k, nucleus or typical"),
+                "--base": Flag(
+                    "decoding@decoding.base", "who writes the candidates: top_k, nucleus or typical", condition="decoding=rerank"
+                ),
                 "--interleaved-model": Flag("interleaved_model", "who writes, looks and draws"),
                 "--vokens": Flag("interleaved_model.vokens", "what `magic train-vokens` wrote", "FOLDER", True),
                 "--image-text-model": Flag("image_text_model", "who guides magic and rerank", instead=_OWN_IMAGE_TEXT_MODEL),
@@ -293,14 +297,14 @@ COMMANDS = {
                 "--validation": Flag("dataset.validation", "items that choose the best checkpoint", "FILE", True),
                 "--vokens": Flag("interleaved_model.vokens", "what is gone on from: the folder of stage one", "FOLDER", True),
                 "--interleaved-model": Flag("interleaved_model", "who writes, looks and draws"),
-                "--adapter": Flag("adapter.kind", "stage two: lora or prefix"),
+                "--adapter": Flag("adapter.kind", "lora or prefix", condition="stage=mls"),
                 "--output": Flag("run.dir", "the run's folder, in the end that of the trained vokens", "FOLDER", True),
             },
             examples=(
                 "magic train-vokens stage=uas --items captions.jsonl --output aligned",
                 "magic train-vokens stage=mls --vokens aligned --items stories.jsonl --output story_model",
                 "magic train-vokens stage=mls --vokens aligned --items stories.jsonl --adapter prefix optimizer.steps=800",
-                "accelerate launch -m magic_cli train-vokens stage=uas --items cc3m.jsonl --interleaved-model minigpt5_7b run.dtype=bfloat16",
+                "accelerate launch -m magic_cli train-vokens stage=uas --items cc3m.jsonl --interleaved-model minigpt5_7b interleaved_model.vision.projection=FILE",
             ),
         ),
         Command(

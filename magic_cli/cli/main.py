@@ -81,7 +81,7 @@ def _main(argv: list[str]) -> int:
     if command is None:
         raise SettingsError(f"unknown command {argv[0]!r}; {nearest(_command_name(argv), list(COMMANDS))}")
     if any(word in ("-h", "--help") for word in argv[1:]):
-        print(command_help(command))
+        print(command_help(command, [word for word in argv[1:] if word not in ("-h", "--help")]))
         return 0
     _check_working_folder()
     if command.settings_class is None:

@@ -1,75 +1,104 @@
-"""The settings that ``--help`` shows: names as a user types them, defaults and comments, straight from the config files.
-
-Reads the files as text, for their comments, and because help must not wait for Hydra.
-"""
+"""The settings that ``--help`` shows, and what the rest of the command line chooses while it asks for help."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
-from magic_cli.configuration.files import Group, find_config_dir
+from magic_cli.cli.command import Command
+from magic_cli.configuration.files import Group
+from magic_cli.configuration.options import Section, choose, sections
+from magic_cli.errors import SettingsError, nearest
 
-_SETTING = re.compile(r"( *)(\w+):(?: +([^# ].*?))?(?: +# (.*))?")
-"""Indentation, key, value (none if a block begins), comment."""
-
-_Row = tuple[str, str]
-"""``name: default``, and a comment."""
+_LISTS = ("decoding.guides", "metrics.names")
+"""Settings whose values decide which others count."""
 
 
-def describe_settings(command: str, groups: Sequence[Group]) -> str:
-    """What can be set, and to what: the groups, the command's own settings, and those that come with each group's default.
+@dataclass(frozen=True)
+class Named:
+    """What the words beside ``--help`` name: the option of each group, lists, and the first word of a command that has actions."""
 
-    Args:
-        command: Its name.
-        groups: Its groups.
+    options: dict[str, str]
+    lists: dict[str, str]
+    action: str | None
+
+
+def read_named(words: Sequence[str], command: Command, groups: Sequence[Group]) -> Named:
+    """What is named on the command line; words that choose nothing are passed over, as help is asked for.
+
+    Raises:
+        SettingsError: A group has no such option.
     """
-    folder = find_config_dir()
-    own = (folder / f"{command.replace('-', '_')}.yaml").read_text(encoding="utf-8")
-    set_here = {name for name, _, _ in _settings(own, "")}  # wins over what comes with a group
+    pairs, queue = [], list(words)
+    while queue:
+        name, has_value, value = queue.pop(0).partition("=")
+        if name in command.flags:
+            flag = command.flags[name]
+            value = value if has_value or flag.value or not queue else queue.pop(0)
+            pairs += [tuple(flag.also.partition("=")[::2])] if flag.also else []
+            pairs.append((flag.setting, f"[{value}]" if flag.is_list else value))
+        elif has_value:
+            pairs.append((command.renamed.get(name, name), value))
+    by_name = {f"{group.name}@{group.package}" if group.name != group.package else group.name: group for group in groups}
+    by_name |= {group.typed: group for group in groups}
+    options = {}
+    for name, value in pairs:
+        if name in by_name and value:
+            group = by_name[name]
+            if value not in group.options:
+                raise SettingsError(f"{group.typed}={value} is unknown; {nearest(value, list(group.options))}")
+            options[group.typed] = value
+    actions = command.action.choices if command.action else ()
+    return Named(
+        options, {name: value for name, value in pairs if name in _LISTS}, next((word for word in words if word in actions), None)
+    )
+
+
+def describe_settings(command: Command, groups: Sequence[Group], named: Named) -> str:
+    """What can be set, and to what: the groups, the command's own settings, and those that come with each chosen option."""
+    chosen = choose(command.name, groups, named.options)
     parts = [
         "settings (typed name=value; here name: default):",
-        *_columns("  ", ((_default(group), ", ".join(group.options) if len(group.options) > 1 else "") for group in groups)),
-        "",
-        *_columns("  ", _rows(_settings(own, ""))),
+        *_columns("  ", ((_default(group, chosen[group.typed]), _options(group)) for group in groups)),
     ]
-    for group in groups:
-        if group.default != "null":
-            text = (folder / group.name / f"{group.default}.yaml").read_text(encoding="utf-8")
-            package = "" if text.startswith("# @package _global_") else group.package
-            settings = [setting for setting in _settings(text, package) if setting[0] not in set_here]
-            parts += ["", f"  {group.typed}={group.default}", *_columns("    ", _rows(settings))]
+    for section in sections(command.name, groups, chosen, named.lists):
+        indentation = "    " if section.group else "  "
+        rows = list(_columns(indentation, _rows(section, command, named.action)))
+        if rows:
+            parts += ["", *([f"  {section.group.typed}={section.option}"] if section.group else []), *rows]
+    if groups:
+        parts += ["", f"More of another choice: name it, as in `magic {command.name} {_another(groups)} --help`."]
     return "\n".join(parts)
 
 
-def _default(group: Group) -> str:
-    return (
-        f"{group.typed}=..." if group.default == "null" else f"{group.typed}: {group.default}"
-    )  # null can be a default, but not be typed
+def _another(groups: Sequence[Group]) -> str:
+    """A choice that is not the default, as an example."""
+    group = next((group for group in groups if len(group.options) > 1), groups[0])
+    return f"{group.typed}={next((option for option in group.options if option != group.default), group.default)}"
 
 
-def _rows(settings: Iterable[tuple[str, str, str]]) -> Iterator[_Row]:
-    return ((f"{name}: {value}", comment) for name, value, comment in settings)
+def _default(group: Group, option: str) -> str:
+    return f"{group.typed}=..." if option == "null" else f"{group.typed}: {option}"  # null can be a default, but not be typed
 
 
-def _settings(text: str, package: str) -> Iterator[tuple[str, str, str]]:
-    """Name, default and comment of each setting of a config file, those in blocks with their full names; a block's comment goes to those without one."""
-    blocks = [(-1, package, "")]
-    for match in filter(None, map(_SETTING.fullmatch, text.splitlines())):
-        indentation, key, value, comment = match.groups()
-        if key == "defaults":
-            continue
-        while blocks[-1][0] >= len(indentation):
-            blocks.pop()
-        _, parent, meaning = blocks[-1]
-        name, comment = f"{parent}.{key}" if parent else key, comment or meaning
-        if value:
-            yield name, value, comment
-        else:
-            blocks.append((len(indentation), name, comment))
+def _options(group: Group) -> str:
+    return ", ".join(group.options) if len(group.options) > 1 else ""
 
 
-def _columns(indentation: str, rows: Iterable[_Row]) -> Iterator[str]:
+def _rows(section: Section, command: Command, action: str | None) -> Iterator[tuple[str, str]]:
+    for setting in section.settings:
+        if is_of_action(setting.comment, command, action):
+            yield f"{setting.name}: {setting.value}", setting.comment
+
+
+def is_of_action(text: str, command: Command, action: str | None) -> bool:
+    """Whether what a text explains belongs to the action that is named: ``make: ...`` does not belong to ``score``."""
+    others = [choice for choice in command.action.choices if choice != action] if command.action and action else []
+    return not any(re.match(rf"{other}: ", text) for other in others)
+
+
+def _columns(indentation: str, rows: Iterable[tuple[str, str]]) -> Iterator[str]:
     rows = list(rows)
     width = max((len(left) for left, _ in rows), default=0)
     for left, comment in rows:

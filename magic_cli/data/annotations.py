@@ -10,7 +10,7 @@ from typing import Any
 from magic_cli.data.record_fields import item_id, several_texts
 from magic_cli.errors import MagicError
 
-_HINT = "see data/README.md for the format"
+_HINT = "see docs/formats.md for the format"
 
 
 @dataclass(frozen=True)

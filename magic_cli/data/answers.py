@@ -1,4 +1,4 @@
-"""What was written and drawn for the steps of an item, beside the truth."""
+"""What was written and drawn for the steps of an item, beside the true answers."""
 
 from __future__ import annotations
 

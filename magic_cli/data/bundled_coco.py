@@ -1,4 +1,4 @@
-"""The COCO captions that travel inside the pycocoevalcap wheel, so that caption text needs no download.
+"""The COCO captions inside the pycocoevalcap wheel, which need no download.
 
 pycocoevalcap ships SPICE, and SPICE's jar holds the official COCO 2014 annotation files. Only
 ``train2014`` is offered here: ``val2014`` holds the captions of the Karpathy validation and test images.

@@ -166,7 +166,7 @@ class AnnotatedDataset(Dataset):
         raise NotImplementedError(f"{type(self).__name__}.parse")
 
     def hint(self) -> str:
-        return "set dataset.annotations to the JSON file and dataset.root to the folder of its images (formats: data/README.md)"
+        return "set dataset.annotations to the JSON file and dataset.root to the folder of its images (formats: docs/formats.md)"
 
 
 @dataclass
@@ -204,7 +204,7 @@ class CocoCaptionsDataset(AnnotatedDataset):
         images = [image for image in coco_images(document, self.place()) if image.record]
         unnamed = [image.id for image in images if not image.file_name]
         if unnamed:
-            raise MagicError(f"{self.place()}: image {unnamed[0]} has no file_name; see data/README.md for the format")
+            raise MagicError(f"{self.place()}: image {unnamed[0]} has no file_name; see docs/formats.md for the format")
         return [
             ImageRecord(
                 id=image.id,

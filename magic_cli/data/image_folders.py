@@ -1,4 +1,4 @@
-"""The images below a folder: none is left out without a word.
+"""The images below a folder. If any is left out, the user is told.
 
 Linked folders are followed, each folder is read once, and what may hide images (a broken link, a folder that may not be read)
 stands among the images, to fail when its turn comes.
@@ -19,7 +19,7 @@ from magic_cli.terminal.wording import counted
 
 @dataclass
 class ImageFolder:
-    """What there is below a folder.
+    """What is below a folder.
 
     Attributes:
         root: The folder.
@@ -110,7 +110,8 @@ def is_hidden(name: str) -> bool:
 
 
 def is_of_macos(name: str) -> bool:
-    """Whether macOS makes files of such a name itself, for what other systems' disks cannot keep: ``._cat.jpg`` beside ``cat.jpg``."""
+    """Whether macOS makes files of such a name itself, for what other systems' disks cannot keep: ``._cat.jpg`` beside
+    ``cat.jpg``."""
     return name.startswith("._")
 
 

@@ -38,7 +38,7 @@ class ImageLookup:
             raise SettingsError(f"images={folder}: no such folder (looked at {self.root.absolute()})")
 
     def find(self, name: str) -> tuple[Path, ...]:
-        """The image files that a name fits: one, several if it does not tell them apart, or none.
+        """The image files that match a name: one, none, or several if the name is ambiguous.
 
         Args:
             name: A path below the folder, or any other name of an image (``data.image_names``). What is not found there, but lies

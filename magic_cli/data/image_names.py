@@ -1,4 +1,4 @@
-"""The names by which people call one image: with or without folder and suffix, a Windows path, COCO's number."""
+"""The names under which one image may appear: with or without folder and suffix, as a Windows path, as COCO's number."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def aliases(name: str) -> list[str]:
 
 
 def identities(file_name: str | None, number: int | str | None = None) -> tuple[str, ...]:
-    """What tells an image from others, whichever file speaks of it: names that two files have in common mean one image.
+    """Identifies an image across files: if two files have a name in common, they mean one image.
 
     Args:
         file_name: Its file's name; None: not known.
@@ -78,7 +78,7 @@ def identities(file_name: str | None, number: int | str | None = None) -> tuple[
 
 
 def contradicted(name: str, known: Iterable[str]) -> str | None:
-    r"""The name among an image's that fits only without its folder, or its suffix, which is another; None: one fits, or none is alike.
+    r"""The image's name that matches only without its folder or suffix, because these differ; None: a name matches, or none is similar.
 
     >>> contradicted("val/a.jpg", ["7", "train/a.jpg"]), contradicted("a.png", ["sub/a.jpg"])
     ('train/a.jpg', 'sub/a.jpg')
@@ -93,7 +93,7 @@ def contradicted(name: str, known: Iterable[str]) -> str | None:
             continue
         differ = suffix and its_suffix and suffix != its_suffix
         both = zip(reversed(folders), reversed(its_folders), strict=False)
-        # of absolute paths those parts may differ that other machines have otherwise
+        # absolute paths may differ in the parts that depend on the machine
         shared = list(both) if not {name[:1], other[:1]} & {"/", "\\"} and ":" not in name + other else list(both)[:1]
         if not differ and all(one == its for one, its in shared):
             return None
@@ -102,7 +102,7 @@ def contradicted(name: str, known: Iterable[str]) -> str | None:
 
 
 def _parts(name: str) -> tuple[list[str], str, str]:
-    """Folders, stem and suffix of a name; of the ways to write one suffix the shortest."""
+    """Folders, stem and suffix of a name; a suffix in its shortest form."""
     *folders, stem = [
         part for part in unicodedata.normalize("NFC", name).replace("\\", "/").split("/") if part not in ("", ".")
     ] or [""]
@@ -116,7 +116,7 @@ class NamedImages:
     """Images by all their names."""
 
     def __init__(self, named: Iterable[tuple[str, Iterable[str]]]) -> None:
-        """Nothing is looked for yet.
+        """Nothing is searched yet.
 
         Args:
             named: For each image what ``find`` gives back (an id, a path), which is a name of it, and its other names.

@@ -85,7 +85,7 @@ def open_image(path: Path | BinaryIO | Image, *, apply_exif_orientation: bool = 
 
 
 def require_file(path: Path) -> None:
-    """Refuse what cannot be read to its end: a missing file, a broken link, a folder, a named pipe, a socket, a device.
+    """Refuse anything that has no readable end: a missing file, a broken link, a folder, a named pipe, a socket, a device.
 
     Raises:
         UnreadableImage: With the reason.
@@ -137,7 +137,7 @@ def image_uri(path: Path, *, side: int) -> str:
 
 def _uri(image: Image, kind: str, **options: int) -> str:
     stream = io.BytesIO()
-    image.info.clear()  # what a file says of itself, some formats write into the next
+    image.info.clear()  # some formats copy a file's metadata into the next file
     image.save(stream, format=kind, **options)
     return f"data:image/{kind.lower()};base64,{base64.b64encode(stream.getvalue()).decode()}"
 

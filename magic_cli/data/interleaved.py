@@ -1,4 +1,4 @@
-"""Texts and images in turn: what a model is told step by step, and what people wrote and photographed as the answer."""
+"""Texts and images in turn: the prompts that a model gets step by step, and the true answers that people wrote and photographed."""
 
 from __future__ import annotations
 

@@ -15,11 +15,11 @@ from magic_cli.data.text_tables import parse_table
 from magic_cli.errors import MagicError
 
 LARGEST_DOCUMENT = 512 << 20
-"""Characters of one JSON document, at most: as Python's objects it takes several times as much memory."""
+"""Most characters of one JSON document: as Python objects it takes several times as much memory."""
 LONGEST_LINE = 32 << 20
-"""Characters of one line of JSON lines, at most: it is one record."""
+"""Most characters of one line of JSON lines, which is one record."""
 MOST_VALUES = 50_000_000
-"""Brackets and commas of one JSON file, at most: in memory, each may stand for 100 bytes. Karpathy's COCO has about 12 million."""
+"""Most brackets and commas of one JSON file: in memory, each may stand for 100 bytes. Karpathy's COCO has about 12 million."""
 
 _HALF = re.compile("[\ud800-\udfff]")
 _FIRST = re.compile(r"\s*(\S)")
@@ -73,7 +73,7 @@ def read_records(path: Path, *, setting: str, hint: str) -> Any:
 
 
 def parse_records(text: str, path: Path, *, setting: str, hint: str) -> Any:
-    """As ``read_records``, of the text of a file that was read before.
+    """As ``read_records``, for the text of a file that is already read.
 
     Args:
         text: What the file holds.
@@ -166,7 +166,7 @@ def _records(lines: Iterator[tuple[int, str]], place: str, remedy: str, parse: C
 
 @contextlib.contextmanager
 def _without_collection() -> Iterator[None]:
-    """No search for cycles, which JSON has none of: over millions of new objects it takes three quarters of the time."""
+    """Pause the garbage collector: JSON has no cycles, and the search for them takes three quarters of the time."""
     was_on = gc.isenabled()
     gc.disable()
     try:

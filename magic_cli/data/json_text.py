@@ -1,4 +1,4 @@
-"""Parsing JSON that comes from outside: every fault that Python's parser has, or lets through, is one kind of error."""
+"""Parsing JSON from outside. Every fault is one kind of error, also those that Python's parser lets through."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 from typing import Any
 
 DEEPEST = 100
-"""Lists and objects within one another, at most: code that prints or writes a value goes down as deep."""
+"""Deepest nesting of lists and objects: code that prints or writes a value recurses as deep."""
 
 _BREAK = "\n"
 _PARTS = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|[\[{]|[\]}]|\d+', re.DOTALL)
@@ -31,7 +31,7 @@ def parse_json(text: str | bytes) -> Any:
     """Parse one JSON document. NaN and Infinity are read as Python writes them.
 
     Raises:
-        JSONFault: It is not valid, gives a key twice, is nested more than ``DEEPEST`` deep, has an endless whole number, or
+        JSONFault: It is not valid, gives a key twice, is nested more than ``DEEPEST`` deep, has a whole number without end, or
             needs more memory than there is.
 
     >>> parse_json('{"a": [1]}')

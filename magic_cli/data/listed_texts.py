@@ -1,4 +1,4 @@
-"""Texts that stand in a field as the list, the object or the bytes that a program has printed there."""
+"""Texts in fields where a program has printed a list, an object or bytes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 from magic_cli.data.json_text import JSONFault, parse_json
 
 TEXT_KEYS = ("caption", "generated_text", "raw", "text")
-"""Where an object has its text."""
+"""The keys under which an object has its text."""
 
 _PRINTED = re.compile(
     r"(?:\[[\s\[({]*(?:b?['\"]|np\.str_\(|\])|\{\s*['\"]|\(\s*b?['\"]|b['\"]|array\(\[).*[\])}'\"]|\[\s*\]", re.DOTALL
@@ -24,7 +24,7 @@ _PRINTED = re.compile(
 def texts_of(value: Any) -> Any:
     """The text that a field holds, or the list of texts: of objects the one under a key of ``TEXT_KEYS``.
 
-    What is no text stays as it is, for the caller to refuse.
+    Anything that is not a text stays as it is; the caller refuses it.
 
     Raises:
         ValueError: A text looks like a printed list, but cannot be read without doubt; says why.
@@ -76,7 +76,7 @@ def _unprinted(text: str) -> Any:
         return text
     if isinstance(value, str):  # a caption in brackets and quotes
         return text
-    if _has_neighbours(stripped):  # Python would join them; numpy prints lists so
+    if _has_neighbours(stripped):  # Python would join them; numpy prints lists like this
         raise ValueError("no comma between two texts")
     return value if _may_hold_texts(value) else text
 

@@ -1,6 +1,6 @@
 """Captions that any tool has written: one reader for run folders, JSON lists, JSON objects and JSON lines.
 
-The kind of file is told by its content, not by its name; data/README.md lists the forms.
+The kind of file is told by its content, not by its name; docs/formats.md lists the forms.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from magic_cli.errors import MagicError
 _LISTS = ("annotations", "predictions", "results", "data", "images")
 
 _REMOVE_LINE = "remove the damaged line, and start the run's command again"
-_HINT = "give a run folder, a released MAGIC file, COCO results or JSON lines (data/README.md shows each)"
+_HINT = "give a run folder, a released MAGIC file, COCO results or JSON lines (docs/formats.md shows each)"
 
 
 def read_system(path: Path, *, id_key: str | None = None, caption_key: str | None = None) -> System:

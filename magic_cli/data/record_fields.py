@@ -103,7 +103,7 @@ def record_texts(record: Any, place: str, *, otherwise: Sequence[str] = ()) -> t
     known = known or [key for key in otherwise if fields.get(key) is not None][:1]
     found = {key: several_texts(fields[key], f"{place}, {key}") for key in known}
     if not found:
-        raise MagicError(f"{place}: has no text under {', '.join((*CAPTION_KEYS, *REFERENCE_KEYS))}; see data/README.md")
+        raise MagicError(f"{place}: has no text under {', '.join((*CAPTION_KEYS, *REFERENCE_KEYS))}; see docs/formats.md")
     key, *others = found
     if others and key in CAPTION_KEYS:
         raise MagicError(f"{place}: has {' and '.join(found)}, and it is not known which is the text; keep one of them")

@@ -17,7 +17,7 @@ from magic_cli.errors import MagicError, SettingsError
 
 _Row = tuple[str, tuple[str, ...], Mapping[str, Any]]
 """An id, its references, and the record that says more of its image."""
-_HINT = "give a COCO or Karpathy annotation file, JSON lines {id, references} or an object {id: [captions]} (data/README.md shows each)"
+_HINT = "give a COCO or Karpathy annotation file, JSON lines {id, references} or an object {id: [captions]} (docs/formats.md shows each)"
 
 
 @dataclass(frozen=True)

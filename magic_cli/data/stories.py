@@ -15,7 +15,7 @@ from magic_cli.data.text_tables import is_named_csv, is_story_header, titled_row
 from magic_cli.errors import MagicError
 
 _TITLES_HINT = (
-    'give a ROCStories file (one title<TAB>story a line) or JSON lines {"title", "story"?, "id"?, "image"?} (data/README.md)'
+    'give a ROCStories file (one title<TAB>story a line) or JSON lines {"title", "story"?, "id"?, "image"?} (docs/formats.md)'
 )
 _RETRIEVED_HINT = (
     '`magic retrieve-images query` writes it: JSON lines {"id", "query", "images": [{"image", ...}, ...]}, the best image first'

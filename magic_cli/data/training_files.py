@@ -32,7 +32,7 @@ from magic_cli.errors import MagicError, SettingsError
 Groups = list[list[str]]
 """Texts that belong together, group by group."""
 
-HINT = "name a file of texts (formats: data/README.md)"
+HINT = "name a file of texts (formats: docs/formats.md)"
 _SETTING = "dataset.path"
 _COLUMNS_HINT = "name the columns in a header line, one of them caption or text"
 

@@ -1,4 +1,4 @@
-"""The rows that are written side by side: their texts, the language model's state of them, the guides bound to them."""
+"""The rows that are written side by side: their texts, the language model's state, and the guides bound to them."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ def open_rows(method: DecodingMethod, request: Request) -> list[Row]:
 
 
 class Batch:
-    """Rows that grow in step. ``alone`` makes one of a single row, whose numbers no neighbour can disturb.
+    """Rows that grow together. ``alone`` makes a batch of one row, whose numbers do not depend on other rows.
 
     Args:
         method: What chooses.
         request: What was asked for.
         rows: The rows.
-        lazy: Whether candidates that can no longer win need not be looked at.
+        lazy: Whether candidates that can no longer win may be skipped.
     """
 
     def __init__(self, method: DecodingMethod, request: Request, rows: list[Row], *, lazy: bool) -> None:
@@ -91,12 +91,12 @@ class Batch:
         ]
 
     def retire(self, choice: Choice, results: dict[int, Written], *, reread: bool) -> None:
-        """Take the finished texts over into the results, and go on with the other rows.
+        """Move the finished texts into the results, and go on with the other rows.
 
         Args:
-            choice: The step's.
-            results: What was written, by the prompt's index.
-            reread: Whether tokens were added that are not the choice's own, so that the texts must be read anew.
+            choice: The choice of this step.
+            results: What was written, by the index of the prompt.
+            reread: Whether other tokens than the chosen ones were added, so that the texts must be read anew.
         """
         keep = self._finish(choice, results)
         num_rows, self.rows = len(self.rows), [self.rows[i] for i in keep]
@@ -117,7 +117,7 @@ class Batch:
         keep = []
         for i, row in enumerate(self.rows):
             if is_done(self.method, self.request, row):
-                # the state ends before the last token, so its last rows are those that the tokens were chosen from
+                # the state ends before the last token: its last rows are the states that the tokens were chosen from
                 hidden = self.state.hidden[i, -len(row.generated) :].clone() if self.request.options.with_hidden else None
                 results[row.prompt] = Written(row.generated, hidden)
             else:
@@ -125,7 +125,7 @@ class Batch:
         return keep
 
     def _advance(self, choice: Choice, keep: list[int], num_rows: int) -> LanguageModelState:
-        """Commit the chosen tokens and drop finished rows, whichever is cheaper first."""
+        """Append the chosen tokens and drop finished rows, in the cheaper order."""
         model, state = self.request.model, self.state
         chosen = torch.tensor(keep, device=choice.tokens.device)
         if (

@@ -1,4 +1,4 @@
-"""The one door to all methods, and the one decoding loop: captions and stories, every method, any batch size."""
+"""The one entry to all methods, and the one decoding loop: captions and stories, every method, any batch size."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def take_steps(method: DecodingMethod, request: Request, results: dict[int, Writ
 
 
 def _with_hidden(request: Request, written: Sequence[Written]) -> list[Written]:
-    """The same with the hidden states that the tokens were chosen from; what the loop did not bring along is read once more."""
+    """The same with the hidden states that the tokens were chosen from. Where the loop has not kept them, the text is read again."""
     unread = [index for index, one in enumerate(written) if one.hidden is None]
     if not unread:
         return list(written)

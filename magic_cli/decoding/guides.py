@@ -1,7 +1,7 @@
 """Guides: what steers a text by how well its continuations fit something, such as an image under an image-text model.
 
-The score of a candidate is ``(1 - alpha) p - alpha penalty + sum of beta_i f_i`` over guides i; MAGIC (equation 5) has one. A guide is
-one small class: its weight, the model that reads the candidates' texts for it, and ``open``, which binds it to the rows of a batch.
+The score of a candidate is ``(1 - alpha) p - alpha penalty + sum of beta_i f_i`` over guides i; MAGIC (equation 5) has one guide. A guide is
+one small class: a weight, the model that encodes the candidates' texts, and ``open``, which binds it to the rows of a batch.
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ class Guide(Protocol):
     weight: float
     """beta, at least 0; a guide of weight 0 is not asked."""
     scorer: ImageTextScorer
-    """The model whose text features it takes; guides of the same one share them."""
+    """The model whose text features it uses; guides of the same model share them."""
     group: str
-    """The settings group that an error names."""
+    """The settings group, for error messages."""
 
     def open(self, prompt_of_row: Tensor) -> OpenGuide:
         """Bind it to rows: ``prompt_of_row`` (R,) says which prompt each belongs to."""
@@ -144,7 +144,7 @@ class Steering:
         self._rows = [guide.open(prompt_of_row) for guide in self.guides]
         self._num_rows = len(prompt_of_row)
         self._sessions: dict[int, TextSession] = {}
-        """By scorer; opened when there is something to encode."""
+        """By scorer; created when there is something to encode."""
 
     def __bool__(self) -> bool:
         return bool(self.guides)
@@ -166,7 +166,7 @@ class Steering:
         return tuple(features[id(guide.scorer)] for guide in self.guides)
 
     def score(self, features: Sequence[Tensor], forbidden: Tensor | None) -> tuple[Tensor, ...]:
-        """f (R, K) of texts with these features, for each guide; NaN where a model gave what is no number."""
+        """f (R, K) of texts with these features, for each guide; NaN where a model gave NaN."""
         return tuple(rows.score(part, forbidden) for rows, part in zip(self._rows, features, strict=True))
 
     def match(self, features: Sequence[Tensor]) -> tuple[Tensor, ...]:

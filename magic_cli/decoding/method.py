@@ -1,8 +1,8 @@
 """What a decoding method is: a dataclass of settings that, given a step, chooses the next token of every row.
 
 To add a method: one dataclass with a ``step`` here in ``decoding/``, one line in the table of methods, one YAML in
-``configs/decoding/``, one test file. torch is imported when a step runs, so that settings load fast. A method that cannot
-be told as one step after the other is a ``WholeTexts``, too: it writes whole texts, behind the same ``generate``.
+``configs/decoding/``, one test file. torch is imported when a step runs, so that settings load fast. A method that does
+not go step by step derives from ``WholeTexts``: it writes whole texts, and is called by the same ``generate``.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Method:
         return False
 
     def load(self) -> Self:
-        """What decodes by these settings: a copy, which may hold what ``open`` needs. Called once a run, before torch and the models.
+        """The object that decodes with these settings: a copy, which may hold what ``open`` needs. Called once a run, before torch and the models are loaded.
 
         Raises:
             MagicError: Files that the method reads are missing or damaged.
@@ -65,7 +65,7 @@ class Method:
         return copy.copy(self)
 
     def open(self, viewers: Any) -> dict[str, Any]:
-        """Get ready to decode, when the models are there: by name, what the manifest says of it under ``models``.
+        """Get ready to decode, when the models are there. Returns, by name, what the manifest says of it under ``models``.
 
         Args:
             viewers: The image-text models of the run (``image_features.viewers.Viewers``).

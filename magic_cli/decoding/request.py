@@ -28,19 +28,19 @@ class Options:
     """How texts are written.
 
     Attributes:
-        text_format: What texts are written: when one has ended or is settled, so that it may stop, and what of it is returned. None: each
-            gets all the tokens that there is room for.
+        text_format: Says when a text has ended, or can no longer change, and which part of it is returned. None: each text gets all
+            the tokens that there is room for.
         seeds: One for every prompt, of sampled methods (0 unless given). A row draws from its own generator, so neither batching nor
             order changes what it draws.
-        rules: On the next token; every method goes by them, in this order.
+        rules: Rules on the next token; every method obeys them, in this order.
         on_step: Called as ``on_step(prompt index, step index, details)`` after each choice; what was not evaluated is None.
         new_tokens: At most so many tokens are written for a prompt, at least 1; None: as many as ``decoding_len`` leaves room for.
         with_hidden: Whether the last-layer hidden states that the tokens were chosen from are wanted, too.
         lazy: Look only at candidates that can still win; gives the same tokens.
-        memory: Steps of earlier calls with the same method, rules and models, which are not computed again; takes up this call's.
-        settle_ties: Compute a choice that rounding may decide once more, for its row alone: whatever the batch, ``lazy`` and
-            ``memory``, the same tokens come out of MAGIC, contrastive and greedy search, as long as rounding stays within the margins
-            of ``scoring.py``. Made for float32: coarser numbers are full of ties.
+        memory: Steps of earlier calls with the same method, rules and models, which are not computed again; the steps of this call are added.
+        settle_ties: Where rounding may decide a choice, compute it again for its row alone. MAGIC, contrastive and greedy search then write
+            the same tokens whatever the batch, ``lazy`` and ``memory`` are, as long as rounding stays within the margins of
+            ``scoring.py``. This is for float32: in 16 bits nearly every step has ties.
     """
 
     text_format: TextFormat | None = None
@@ -56,7 +56,7 @@ class Options:
 
 @dataclass
 class Request:
-    """All that a method works from, checked."""
+    """Everything that a method needs, checked."""
 
     model: LanguageModel | None
     prompts: list[Prompt]

@@ -23,7 +23,7 @@ class Rerank(DecodingMethod, WholeTexts):
 
     Attributes:
         base: The sampled method that writes the candidates; ``decoding_len`` of both is the same.
-        num: Candidates, 1 to 1000; of equal ones only the first counts.
+        num: Candidates, 1 to 1000; of equal texts only the first counts.
         clip_text: Text that is scored against the image, as much of it as is returned.
     """
 
@@ -77,7 +77,7 @@ class Rerank(DecodingMethod, WholeTexts):
         return [Written(self._choose(request, guide, index, ids[index * self.num :][: self.num])) for index in range(count)]
 
     def _choose(self, request: Request, guide: ImageGuide, index: int, candidates: list[list[int]]) -> list[int]:
-        """The candidate that fits its image best; of equal ones the first.
+        """The candidate that fits its image best; if two are equal, the first one.
 
         The trace gets one line a candidate: ``choice`` is the number of the one that was taken, ``same_as`` the first with
         the same text.

@@ -76,7 +76,7 @@ class MinimumLength:
         return result
 
     def and_for(self, end_id: int) -> MinimumLength:
-        """The same for one more token, that ends the texts of one method."""
+        """The same with one more end token, which one method has."""
         return MinimumLength(self.num_tokens, {*self.end_ids, end_id})
 
 
@@ -159,7 +159,7 @@ class ForcedSequences:
 
 
 class StopTexts:
-    """What ends a text beside its end token: texts to stop at, before which it is cut, but none before so many tokens.
+    """Stop texts: a text ends before the first of them, but never before it has so many tokens.
 
     Args:
         texts: Not empty ones; upper and lower case differ. One that begins within the first ``min_length`` tokens ends nothing.

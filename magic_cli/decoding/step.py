@@ -30,25 +30,26 @@ class Candidates:
     confidence: Tensor
     """(R, K) their probabilities: softmax over the whole vocabulary."""
     close: Tensor | None = None
-    """(R,) bool: so near a tie that the rounding of float32 may decide which are among the K, or which is best; None: never."""
+    """(R,) bool: whether candidates are so nearly equal that rounding in float32 may decide which are among the K, or which is
+    best; None: never."""
     forbidden: Tensor | None = None
-    """(R, K) bool: may not come next; None: all may."""
+    """(R, K) bool: candidates that may not come next; None: all may."""
     features: tuple[Tensor, ...] = ()
-    """(R, K, E) of the texts that they make, for each guide."""
+    """(R, K, E) features of the texts that they make, for each guide."""
     f: tuple[Tensor, ...] = ()
     """(R, K) how well these texts fit, for each guide."""
     can_win: Tensor | None = None
-    """(R, K) bool: can have the best score, as far as is known before a look ahead."""
+    """(R, K) bool: whether they can have the best score, as far as is known before a look ahead."""
     wanted: Tensor | None = None
-    """(R, K) bool: were looked at; None: all were, if any."""
+    """(R, K) bool: whether they were looked at; None: all were, or none."""
     penalty: Tensor | None = None
-    """(R, K) degeneration penalties, NaN where nobody looked; None: they have no weight."""
+    """(R, K) degeneration penalties, NaN where none was computed; None: the penalty has no weight."""
     score: Tensor | None = None
-    """(R, K); NaN where the penalty is not known. None: nothing was scored."""
+    """(R, K) scores; NaN where the penalty is not known. None: nothing was scored."""
 
     @property
     def sole(self) -> Tensor:
-        """(R, K) bool: candidates that win without a look at them, being the only ones of their row that can."""
+        """(R, K) bool: the only candidate of a row that can win; the language model need not look at it."""
         from magic_cli.decoding.shortcuts import laziness
 
         return laziness.sole(self.can_win)
@@ -56,7 +57,7 @@ class Candidates:
 
 @dataclass
 class Choice:
-    """The next token of every row, and how it came about."""
+    """The next token of every row, and what it was chosen from."""
 
     tokens: Tensor
     """(R,) token ids."""
@@ -82,20 +83,22 @@ class Step:
     logits: Tensor
     """(R, V) scores of the next token, after all rules; -inf: may not come next."""
     prompts: list[Sequence[int]]
-    """Tokens of the rows' prompts; what stands there as a vector is none."""
+    """Tokens of the rows' prompts, without what stands there as a vector."""
     generated: list[list[int]]
     """Tokens after the prompt, one list a row."""
     remaining: list[int]
     """Tokens each row may still get, this one included; at least 1."""
     generators: list[Generator]
     ends: Callable[[int, int], bool]
-    """``ends(row, token)``: whether the row's text comes to its end with this token, which is an end token or completes a stop text."""
+    """``ends(row, token)``: whether the row's text comes to its end with this token, which is an end token or completes a stop
+    text."""
     steering: Steering | None = None
     """The guides, bound to the rows; None: nothing steers them."""
     lazy: bool = True
-    """Whether candidates that can no longer win need not be looked at."""
+    """Whether candidates that can no longer win may be skipped."""
     is_last: Callable[[int, int], bool] | None = None
-    """``is_last(row, token)``: whether no token follows this one; None: a sole candidate is looked at, too, for a trace."""
+    """``is_last(row, token)``: whether no token follows this one; None: even a candidate without rivals is looked at, for a
+    trace."""
 
     def candidates(self, k: int) -> Candidates:
         """The ``k`` likeliest next tokens of each row, best first."""
@@ -111,7 +114,7 @@ class Step:
         """The weighted sum of all guides, (R, K); None: nothing steers.
 
         Args:
-            found: The candidates whose texts are read; take up features and scores.
+            found: The candidates whose texts are read; features and scores are stored in it.
             window: Only so many last tokens of a text are read.
             include_prompt: Whether the prompt's words are part of it.
         """
@@ -158,11 +161,11 @@ class Step:
         ]
 
     def look_ahead(self, found: Candidates, known: Tensor, *, alpha: float) -> Tensor | None:
-        """Degeneration penalties (R, K), NaN where they cannot matter; None if they have no weight.
+        """Degeneration penalties (R, K), NaN where they cannot change the choice; None if the penalty has no weight.
 
         Args:
-            found: The candidates; take up what comes out.
-            known: (R, K) their scores but for the penalty.
+            found: The candidates; the result is stored in it.
+            known: (R, K) their scores without the penalty.
             alpha: Weight of the penalty, in [0, 1].
         """
         from magic_cli.decoding.shortcuts import laziness
@@ -186,7 +189,7 @@ class Step:
         return self.model.peek(self.state, ids, wanted)
 
     def best(self, found: Candidates, score: Tensor) -> Choice:
-        """Choose the candidate with the best score (R, K) in each row; of equal ones the likelier."""
+        """Choose the candidate with the best score (R, K) in each row; if two are equal, the likelier one."""
         from magic_cli.decoding import scoring
 
         if found.forbidden is not None:

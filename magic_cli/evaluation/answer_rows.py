@@ -1,4 +1,4 @@
-"""The rows of MiniGPT-5's tables: runs of texts and images in turn, each scored by what its truth has."""
+"""The rows of MiniGPT-5's tables: runs of texts and images in turn, each scored by the metrics that its true answers allow."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ def measure_answers(rows: dict[Path, str], settings: ScoringSettings) -> dict[st
 
     Args:
         rows: Row id of each run folder.
-        settings: How to score; where nobody has chosen metrics, each run gets those that its truth allows.
+        settings: How to score. If no metrics are chosen, each run gets those that its true answers allow.
 
     Returns:
         Documents of metrics.json by row id.
 
     Raises:
-        MagicError: A run cannot be read, or is none of texts and images in turn.
+        MagicError: A run cannot be read, or has no texts and images in turn.
     """
     measured: dict[str, list[dict[str, Any]]] = {}
     for path, row in rows.items():

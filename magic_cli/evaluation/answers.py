@@ -1,4 +1,4 @@
-"""Texts and images in turn made ready for scoring, and the metrics that stand for them where nobody has chosen others."""
+"""Prepares texts and images in turn for scoring, and chooses their metrics if the user has not."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ OF_IMAGES, OF_TEXTS, OF_BOTH = (
 
 
 def answers_corpus(system: System, references: ReferenceSet | None) -> tuple[Corpus, Coverage]:
-    """A run of ``magic interleave`` as metrics take it: one item a story or dialogue, with the answers to its steps.
+    """A run of ``magic interleave`` in the form that metrics take: one item for each story or dialogue, with the answers to its steps.
 
     Raises:
         SettingsError: References are given, and the run brings its own truth.
@@ -62,7 +62,7 @@ def _notes(corpus: Corpus) -> list[str]:
 
 
 def with_answer_metrics(settings: Any, systems: Sequence[System]) -> Any:
-    """The settings with the metrics of what the truth has: images, texts, or both in one item."""
+    """The settings with the metrics that fit the true answers: images, texts, or both in one item."""
     steps = [answer for system in systems for item in system.items for answer in item.answers]
     images, texts = any(answer.true_image for answer in steps), any(clean_text(answer.true_text) for answer in steps)
     names = [*(OF_IMAGES if images else ()), *(OF_TEXTS if texts else ()), *(OF_BOTH if images and texts else ())]

@@ -22,7 +22,7 @@ def compare(evaluations: Sequence[Evaluation], bootstrap: BootstrapSettings) -> 
     the number of measures.
 
     Raises:
-        SettingsError: A single item tells nothing.
+        SettingsError: There is only one item, which tells nothing.
     """
     first, *others = evaluations
     resampler = bootstrap.resampler(len(first.corpus))
@@ -51,7 +51,7 @@ def check_comparable(corpora: Sequence[Corpus]) -> None:
     Where captions come without references, their image files must be the same.
 
     Raises:
-        SettingsError: Says which differs from the first one, and how.
+        SettingsError: Says which system differs from the first one, and how.
     """
     for other in corpora[1:]:
         _check_pair(corpora[0], other)
@@ -81,10 +81,10 @@ def _check_pair(first: Corpus, second: Corpus) -> None:
 
 
 def _check_same_images(first: Corpus, second: Corpus) -> None:
-    """Of captions without references, since photos of two folders may have the same names.
+    """Check the image files of captions without references: photos of two folders may have the same names.
 
     Raises:
-        SettingsError: An id means another file in each.
+        SettingsError: An id means different files in the two systems.
     """
     without = [not (mine and other) for mine, other in zip(first.references, second.references, strict=True)]
     for item, mine, other, is_checked in zip(first.ids, first.images, second.images, without, strict=True):

@@ -37,10 +37,10 @@ class Prepared:
 
 
 def find_systems(patterns: Sequence[str], *, id_key: str | None, caption_key: str | None) -> list[System]:
-    """Read all run folders and files that the patterns name; the names of the systems are made to differ.
+    """Read all run folders and files that the patterns name; no two systems get the same name.
 
     Raises:
-        SettingsError: None is named, or a pattern fits nothing.
+        SettingsError: No file is named, or a pattern matches nothing.
         MagicError: A file cannot be read.
     """
     if not patterns:
@@ -57,7 +57,7 @@ def find_systems(patterns: Sequence[str], *, id_key: str | None, caption_key: st
 
 
 def distinct_names(systems: Sequence[System]) -> list[str]:
-    """Names of systems; those that stand twice get as many parent folders as it takes to tell them apart, then their suffix."""
+    """Names of systems. Equal names get as many parent folders as are needed to tell them apart, then their suffix."""
     names = [system.name for system in systems]
     parents = [[part for part in system.source.resolve().parts[:-1] if part != "/"] for system in systems]
     for depth in range(1, max(map(len, parents), default=0) + 1):
@@ -74,7 +74,7 @@ def of_split(system: System, split: str) -> System:
     """The system's captions of one split, where its own file says the splits.
 
     Raises:
-        SettingsError: It says none, or has none of this split.
+        SettingsError: It names no splits, or has nothing of this split.
     """
     splits = {item.split for item in system.items if item.split is not None}
     if not splits:
@@ -154,7 +154,8 @@ def _own(system: System, needs_references: bool) -> Match:
 
 
 def _wordless(corpus: Corpus) -> list[str]:
-    """References without a word, which no caption can fit, and captions that are what programs write for nothing."""
+    """Warnings: references without a word, which no caption can match, and captions such as "None", which programs write for
+    nothing."""
     notes = []
     without = [
         item for item, texts in zip(corpus.ids, corpus.references, strict=True) if texts and not any(map(says_something, texts))

@@ -1,4 +1,4 @@
-"""What of a system's output is scored, and what is not."""
+"""Which part of a system's output is scored, and which is not."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from magic_cli.terminal.wording import counted
 
 @dataclass(frozen=True)
 class Coverage:
-    """What of a system's output is scored, and what is not."""
+    """Which part of a system's output is scored, and which is not."""
 
     n: int
     """Captions scored; empty ones are among them and score 0."""
@@ -22,7 +22,7 @@ class Coverage:
 
 
 def wanted(system: System) -> int:
-    """Images that a run is to caption, those left out on purpose apart; 0 if it is not known."""
+    """Images that a run must caption, without those left out on purpose; 0 if unknown."""
     if system.rank is not None:
         return system.planned or 0
     counts = (system.manifest or {}).get("counts", {})

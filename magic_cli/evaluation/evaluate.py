@@ -67,7 +67,7 @@ class Evaluation(Prepared):
             raise unwritable(self.folder, error) from error
 
     def _same_items(self, earlier: dict[str, Any] | None) -> dict[str, Any] | None:
-        """An earlier metrics.json of the very same captions, references and images; None if it is of others."""
+        """An earlier metrics.json of exactly the same captions, references and images; None if there is none."""
         before, now = (earlier or {}).get("identity", {}), self.document["identity"]
         is_same = (
             earlier is not None
@@ -82,7 +82,8 @@ class Evaluation(Prepared):
 
 
 def _merged(earlier: dict[str, Any], document: dict[str, Any]) -> dict[str, Any]:
-    """The new document, with what only the earlier one has, but for intervals by another bootstrap, of which the new one says nothing."""
+    """The new document, with the measures that only the earlier one has. Their intervals are dropped if another bootstrap made
+    them."""
     merged = dict(document)
     if earlier.get("bootstrap") != document["bootstrap"]:
         earlier = earlier | {"metrics": {key: score | {"interval": None} for key, score in earlier["metrics"].items()}}
@@ -175,7 +176,7 @@ def evaluate(prepared: Sequence[Prepared], settings: ScoringSettings) -> list[Ev
 
 
 def _tool(metric: Metric, models: MetricModels) -> dict[str, Any]:
-    """What computed a metric; other metrics of the same file may be by another model."""
+    """The tools of a metric; other metrics of the same file may use another model."""
     return metric.facts() | ({"image_text_model": models.image_text_facts} if isinstance(metric, FeatureMetric) else {})
 
 

@@ -16,7 +16,7 @@ from magic_cli.evaluation.matching import note_of_others
 
 
 class FoundImages(NamedTuple):
-    """Of each item the file; None: nobody names one. And what the user should know of how they were found."""
+    """The file of each item (None: no name is known), and notes for the user on how files were found."""
 
     files: tuple[Path | None, ...]
     notes: list[str]
@@ -30,7 +30,7 @@ def images_of_captions(
     Args:
         system: What a captioner wrote.
         items: Its caption of each id of the corpus.
-        references: May name the images that the system does not.
+        references: They may name images that the system does not name.
         folder: Where they are looked for; None: where the files say.
 
     Raises:
@@ -68,13 +68,14 @@ def images_of_captions(
 
 
 def _contradicted(names: list[str], file: str) -> tuple[str, str] | None:
-    """The name that a file below the folder was found by, and the file, where its folder or suffix is another."""
+    """The name by which a file below the folder was found, and the file, if its folder or suffix differs."""
     name = next((name for name in names if contradicted(name, [file])), None)
     return None if name is None or any(file in aliases(other) for other in names) else (name, file)
 
 
 def _names(item: Item, references: ReferenceSet | None, target: str, *, with_ids: bool) -> list[str]:
-    """Names of an image's file or, for want of those, ids that its file may be called after (a story's id is its title's), then guesses."""
+    """Names of an image's file. If there are none: ids after which the file may be named (a story's id is its title's), then
+    guesses."""
     named = [name for name in (item.image, references.image_name(target) if references else None) if name]
     guessed = [name for name in (item.guessed_image, references.guessed_names.get(target) if references else None) if name]
     return named or [*([item.id, target] if with_ids and item.title is None else []), *guessed]

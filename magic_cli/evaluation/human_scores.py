@@ -29,7 +29,7 @@ def add_human_scores(measured: Mapping[str, list[dict[str, Any]]], file: Path) -
     document that holds nothing else.
 
     Raises:
-        MagicError: The file is damaged, or a system is no row; names it.
+        MagicError: The file is damaged, or a system belongs to no row; the message names it.
     """
     document = read_json(file, setting="human_scores", hint=_HINT)
     systems = document.get("systems") if isinstance(document, Mapping) else None

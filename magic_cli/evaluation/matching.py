@@ -1,4 +1,4 @@
-"""Whose caption is of which image: by id, or by image name where the two contradict each other."""
+"""Matches captions with images: by id, or by image name where ids and names contradict each other."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Match:
 
     @classmethod
     def of(cls, items: dict[str, Item], references: ReferenceSet, *notes: str) -> Match:
-        """With a note of captions whose image's name fits only without its folder or suffix."""
+        """The same, with a note on captions whose image name matches only without its folder or suffix."""
         pairs = [(item.image or item.id, target) for target, item in items.items() if item.title is None and item.id != target]
         known = (
             (name, (target, references.image_names.get(target), references.guessed_names.get(target))) for name, target in pairs
@@ -48,9 +48,9 @@ def note_of_others(pairs: Sequence[tuple[str, str]], where: str) -> list[str]:
 def match_references(system: System, references: ReferenceSet, *, drop_unmatched: bool) -> Match:
     """Find the references of each caption.
 
-    An id may be a running number that means another image in the references. So where a record's image name belongs to another
-    image than its id, or only names find some images and only ids find others, the names decide, if each of them is one image's;
-    else neither is trusted. Stories are matched by id alone: several may be of one image.
+    An id may be a running number that means another image in the references. So the names decide where a record's image name belongs to another
+    image than its id, and where some images are found only by name and others only by id. This holds if each name belongs to one
+    image; otherwise neither is trusted. Stories are matched by id alone: several may be of one image.
 
     Raises:
         MagicError: Ids and image names contradict each other, a caption has no references, or two are of one image.
@@ -77,7 +77,7 @@ def match_references(system: System, references: ReferenceSet, *, drop_unmatched
         which = f"{len(contradicted)} image names are other images'" if contradicted else f"image names find {len(mixed)} more"
         note = f"matched by id, as id_key says, though {which} ({contradiction})"
         return Match.of(_in_order(system, references, by_id, drop_unmatched), references, note)
-    # of ids that nothing contradicts, those that no name confirms may be left out on request
+    # ids that no name confirms may be left out on request, if nothing contradicts them
     may_drop = mixed and drop_unmatched
     unnamed = [item for item in by_id if len(by_name.get(item, ())) != 1 and not (may_drop and by_name.get(item) == ())]
     if unnamed:
@@ -88,7 +88,7 @@ def match_references(system: System, references: ReferenceSet, *, drop_unmatched
 
 
 def _found_by_name_alone(by_id: dict[str, tuple[str, ...]], by_name: dict[str, tuple[str, ...]]) -> list[str]:
-    """Items that only their names find, though ids that no name confirms find others: then the ids may be numbers of rows."""
+    """Items that only their names find, although some ids find images too: then the ids may be row numbers."""
     unconfirmed = any(len(found) == 1 and by_name.get(item) != found for item, found in by_id.items())
     return [item for item, found in by_name.items() if len(found) == 1 and not by_id[item]] if unconfirmed else []
 

@@ -1,4 +1,4 @@
-"""Gives the metrics that look through a model the configured one; it is loaded when the first image or text is scored."""
+"""Gives metrics the model that is configured. It is loaded when the first image or text is scored."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class MetricModels:
             model, facts = load_image_text_model(own.checked() if own else chosen, device=device, dtype=dtype, work=WorkCounter())
             if own:
                 own.check_files(facts)
-        except MagicError as error:  # the other metrics need no such model
+        except MagicError as error:  # the other metrics need no model
             raise MetricUnavailable(str(error)) from error
         self.image_text_facts = facts | {"source": chosen.source} | ({"of_run": own.run} if own else {})
         return model

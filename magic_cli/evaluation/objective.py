@@ -1,4 +1,4 @@
-"""The one number that a search over settings goes by: a measure of finished runs, written to their metrics.json."""
+"""The one number that a search over settings optimises: a measure of finished runs, written to their metrics.json."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ def find_measure(key: str) -> tuple[str, Measure]:
 
 
 def require_measurable(settings: Any) -> None:
-    """Notice before a run what would keep its measure from being taken when it is done.
+    """Find out before a run whether its measure can be computed when it is done.
 
     Args:
         settings: Of a run with ``run.objective``.
 
     Raises:
-        MagicError: The dataset has no references, the metric cannot run here, or its model is not to be had.
+        MagicError: The dataset has no references, the metric cannot run here, or its model cannot be loaded.
     """
     key = settings.run.objective
     scoring = _scoring(settings)
@@ -52,7 +52,7 @@ def require_measurable(settings: Any) -> None:
         _require_references(key, corpus)
     try:
         scoring.metrics.require([corpus])
-        if scoring.metrics.needs_images() and not settings.decoding.needs_image:  # else the run itself begins with the model
+        if scoring.metrics.needs_images() and not settings.decoding.needs_image:  # otherwise the run itself loads the model first
             locate(settings.image_text_model)
         if isinstance(metric, EncoderMetric) and (model := getattr(metric, "model", None)) is not None:
             locate(model)
@@ -61,7 +61,7 @@ def require_measurable(settings: Any) -> None:
 
 
 def _corpus(settings: Any) -> Corpus:
-    """What the run is going to write, with empty texts; items whose image is not there get none."""
+    """The predictions that the run will write, with empty texts; items without an image are left out."""
     dataset, is_story = settings.dataset, settings.task == "story"
     if settings.task == "interleave":
         unanswered = tuple(Item(item.id, "", answers=_unanswered(item)) for item in dataset.load())

@@ -1,4 +1,4 @@
-"""The image-text model of CLIPScore where nobody has chosen one: the model that the runs were made with."""
+"""The image-text model of CLIPScore if the user has not chosen one: the model that the runs were made with."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _CHOOSE = "choose one with --image-text-model NAME, or image_text_model.path=DIR
 
 @dataclass
 class OwnImageTextModel(ImageTextModelSettings):
-    """A run's own image-text model, which may be gone since.
+    """A run's own image-text model, which may have been deleted since.
 
     Attributes:
         run: The run folder.
@@ -27,13 +27,13 @@ class OwnImageTextModel(ImageTextModelSettings):
     files: dict[str, str] | None = None
 
     def __post_init__(self) -> None:
-        """Nothing is checked before the model is needed."""
+        """No checks here: the model may not be needed."""
 
     def checked(self) -> ImageTextModelSettings:
         """The plain settings.
 
         Raises:
-            SettingsError: The model is not where it was.
+            SettingsError: The model is no longer where it was.
         """
         plain = {field.name: getattr(self, field.name) for field in fields(ImageTextModelSettings)}
         try:
@@ -54,7 +54,7 @@ class OwnImageTextModel(ImageTextModelSettings):
 
 
 def with_own_model(settings: ScoringSettings, systems: Sequence[System]) -> tuple[ScoringSettings, str | None]:
-    """The settings with the image-text model that all runs among the systems share, if one is needed and nobody has chosen one.
+    """The settings with the image-text model that all runs among the systems share, if one is needed and the user has not chosen one.
 
     Returns:
         The settings, and a warning where the runs were made with different models, so that the default stays.
@@ -76,7 +76,7 @@ def with_own_model(settings: ScoringSettings, systems: Sequence[System]) -> tupl
 
 
 def _own(system: System) -> OwnImageTextModel | None:
-    """What a run's manifest says of its image-text model; None: it had none, or this is no run.
+    """The entry of the image-text model in a run's manifest; None: it has none, or this is not a run.
 
     Raises:
         MagicError: The manifest is damaged.

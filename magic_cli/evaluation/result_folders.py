@@ -76,7 +76,7 @@ def check_folder(folder: Path, system: System, corpus: Corpus) -> None:
     except OSError as error:
         raise unwritable(folder, error) from error
     earlier = read_earlier(folder)
-    read_earlier_items(folder)  # what is damaged is said before anything is scored
+    read_earlier_items(folder)  # damage is reported before anything is scored
     source = system.source.resolve()
     if folder.resolve() == source or source in folder.resolve().parents:  # its own run folder, which may have been moved
         return
@@ -94,7 +94,7 @@ def check_folder(folder: Path, system: System, corpus: Corpus) -> None:
 
 
 def read_earlier(folder: Path) -> dict[str, Any] | None:
-    """metrics.json of an earlier evaluation; None: there is none, or none with its ``identity``.
+    """metrics.json of an earlier evaluation; None: there is none, or its ``identity`` differs.
 
     Raises:
         MagicError: It is damaged.
@@ -124,5 +124,5 @@ def read_earlier_items(folder: Path) -> list[dict[str, Any]]:
 
 
 def unwritable(folder: Path, error: OSError) -> MagicError:
-    """What is said of a folder that cannot be written."""
+    """The message for a folder that cannot be written."""
     return MagicError(f"output={folder}: cannot be written ({error.strerror}); set --output to another folder")

@@ -59,7 +59,7 @@ def summarize(
 
 
 def per_item(corpus: Corpus, scores: Sequence[Scores]) -> list[dict[str, Any]]:
-    """One record for each item: its caption and its score by every measure; null where it has none of its own."""
+    """One record for each item: its caption and its score by every measure; null where it has none."""
     return [
         {
             "id": item,
@@ -87,5 +87,5 @@ def _versions() -> dict[str, str]:
         try:
             versions[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
-            continue  # an optional package that took no part
+            continue  # an optional package that was not used
     return versions

@@ -1,4 +1,4 @@
-"""Runs metrics side by side over several systems; what cannot run says why, the rest still runs."""
+"""Runs metrics side by side over several systems. A metric that cannot run says why; the others still run."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def run_metrics(
     Returns:
         The corpora, tokenized if a metric needed it, and what was found.
 
-    A metric that fails is one that did not run; on Ctrl-C all stop, and no process of any is left.
+    A metric that fails counts as one that did not run. On Ctrl-C all stop, and none of their processes is left.
     """
     outcome = Outcome()
     corpora = list(corpora)
@@ -62,7 +62,7 @@ def run_metrics(
             for future in as_completed([pool.submit(_run_lane, lane, corpora, outcome, kills, done) for lane in lanes]):
                 future.result()
         except BaseException:
-            kill_all()  # else the pool would wait for the Java programs
+            kill_all()  # otherwise the pool would wait for the Java programs
             raise
     order = [metric.name for metric in metrics]
     outcome.scores = {name: outcome.scores[name] for name in order if name in outcome.scores}
@@ -78,7 +78,7 @@ def _tell_done(bar: Progress, metrics: Sequence[Metric], outcome: Outcome) -> No
 
 def _run_lane(lane: Sequence[Metric], corpora: Sequence[Corpus], outcome: Outcome, kills: int, done: Callable[[], None]) -> None:
     for metric in lane:
-        if num_kills() != kills:  # everything is to stop
+        if num_kills() != kills:  # everything must stop
             return
         started = time.perf_counter()
         try:

@@ -50,12 +50,12 @@ class BootstrapSettings:
         require("seed", self.seed, at_least=0, at_most=MOST_SEED, prefix="bootstrap")
 
     def resampler(self, num_items: int) -> Resampler | None:
-        """What draws the samples of so many items; None: no intervals, or a single item, of which nothing can be said."""
+        """Draws the samples of so many items; None: no intervals are wanted, or there is only one item."""
         return Resampler(num_items, samples=self.samples, seed=self.seed) if self.samples and num_items > 1 else None
 
 
 DEFAULT_SCORER = DefaultImageTextModel(name="openai/clip-vit-base-patch32")
-"""The model of CLIPScore where nobody has chosen one, and no run among the systems has one of its own: the paper's."""
+"""The model of CLIPScore if the user has not chosen one and no run among the systems has its own: the paper's."""
 
 
 @dataclass

@@ -25,7 +25,7 @@ class Images:
 
     Attributes:
         features: (B, E) by each image-text model of the run, not normalised; ``Viewer.place`` says which are whose.
-        names: Of each image what tells it from others (``data.image_names.identities``).
+        names: For each image a name that no other image has (``data.image_names.identities``).
     """
 
     features: tuple[Tensor, ...]
@@ -56,7 +56,7 @@ class GuideSettings:
         """
 
     def load(self) -> Self:
-        """What steers by these settings: a copy, which may hold what ``open`` needs. Called once a run, before torch and the models.
+        """The object that steers with these settings: a copy, which may hold what ``open`` needs. Called once a run, before torch and the models are loaded.
 
         Raises:
             MagicError: Files that the guide reads are missing or damaged.

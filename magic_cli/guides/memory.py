@@ -1,4 +1,4 @@
-"""A memory of captions: the captions that fit an image best say what texts of its kind speak of.
+"""A memory of captions: the captions that fit an image best show how people describe such images.
 
     neighbours t_1 ... t_n, the captions whose features have the largest cosine with the image's feature v
     memory     m = sum of softmax(cos(v, t_j) / temperature)_j t_j, at length 1
@@ -42,7 +42,7 @@ class Memory(IndexSettings, GuideSettings):
     Attributes:
         captions_file, split, limit, folder: As in ``CaptionSource``.
         neighbours: Captions that are recalled for an image, 1 to 1000.
-        temperature: Of the softmax over their cosines, 0.0001 to 1000: small trusts the best, large takes them alike.
+        temperature: Of the softmax over their cosines, 0.0001 to 1000: a small one trusts the best caption, a large one weighs all alike.
         weight: Share of the memory, 0 (the image alone) or 1e-6 to 1.
         use: What is done with it.
         unsure, sure: The share falls with the neighbours' mean cosine: nothing is left of it at ``unsure`` or below, all at ``sure`` or

@@ -1,4 +1,4 @@
-"""What metrics of ``magic interleave`` share: they compare the answers to an item's steps with the true ones."""
+"""Shared by the metrics of ``magic interleave``, which compare the answers to an item's steps with the true ones."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class AnswerMetric(Metric):
         super().require(corpora)
 
     def nothing(self, corpus: Corpus, what: str) -> MetricUnavailable:
-        """What is said where no step has what is compared."""
+        """The message if no step has anything to compare."""
         return MetricUnavailable(f"{self.name} compares {what}, and no step of {corpus.name} has them")
 
 
@@ -58,7 +58,7 @@ class AnswerTextMetric(AnswerMetric):
         return results
 
     def score_texts(self, pairs: Sequence[tuple[str, str]]) -> Sequence[Sequence[float]]:
-        """For each text and true text, neither empty, one value a measure."""
+        """One value a measure for each pair of text and true text; neither is empty."""
         raise NotImplementedError(f"{type(self).__name__}.score_texts")
 
 
@@ -80,7 +80,7 @@ def _texts(answers: Sequence[Answer]) -> Iterator[tuple[str, str]]:
 
 
 def image_pairs(corpus: Corpus) -> list[tuple[int, Path, Path]]:
-    """The row of its item, the drawn and the true image of each step that has both."""
+    """For each step with both images: the row of its item, the drawn image, the true image."""
     return [
         (row, answer.image, answer.true_image)
         for row, answers in enumerate(corpus.answers)

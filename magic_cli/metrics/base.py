@@ -89,7 +89,7 @@ class Scores:
     overall: float
     """In ``[measure.low, measure.high]``, not times ``measure.scale``."""
     per_item: np.ndarray
-    """(N,) float64; NaN where an item has no value of its own."""
+    """(N,) float64; NaN where an item has no value."""
     statistics: np.ndarray | None = None
     """(N, S) sums from which ``combine`` makes the overall value; None: the overall value is the mean of the items."""
     combine: Callable[[np.ndarray], np.ndarray] | None = None
@@ -128,14 +128,14 @@ class Metric:
     """Settings that cannot change a score, such as memory and threads."""
 
     def require(self, corpora: Sequence[Corpus]) -> None:
-        """Make sure, as far as is known before any work, that corpora with these items can be scored here, whatever their captions are.
+        """Check, before any work, that corpora with these items can be scored here, whatever their captions are.
 
         Raises:
             MetricUnavailable: They cannot.
         """
 
     def score(self, corpora: Sequence[Corpus]) -> list[list[Scores]]:
-        """Score several corpora at once, so that what they share (references, a JVM, a model) is paid for once.
+        """Score several corpora at once, so that what they share (references, a JVM, a model) is prepared once.
 
         Returns:
             For each corpus one ``Scores`` for each of ``measures``, in their order.
@@ -146,5 +146,5 @@ class Metric:
         raise NotImplementedError(f"{type(self).__name__}.score")
 
     def facts(self) -> dict[str, Any]:
-        """What metrics.json records of how the numbers came about: tool, version, settings."""
+        """What metrics.json records about the origin of the numbers: tool, version, settings."""
         raise NotImplementedError(f"{type(self).__name__}.facts")

@@ -20,7 +20,7 @@ _SMALL, _TINY = 1e-9, 1e-15
 class Bleu(Metric):
     """BLEU over the whole corpus, up to four orders; the reference length is the one closest to the caption's.
 
-    Of two references equally close the shorter one counts. One caption's own BLEU follows the same formula.
+    If two references are equally close, the shorter one counts. One caption's own BLEU follows the same formula.
     """
 
     name: ClassVar[str] = "bleu"
@@ -61,7 +61,7 @@ def bleu(statistics: np.ndarray, order: int) -> np.ndarray:
 
 
 def _statistics(tables: NgramTables, most: list[np.ndarray], corpus: CorpusNgrams) -> np.ndarray:
-    """(N, 10) what ``bleu`` needs of each caption; ``most``: how often at most one reference has an n-gram."""
+    """(N, 10) what ``bleu`` needs for each caption; ``most``: how often at most one reference has an n-gram."""
     columns = np.empty((len(corpus.place), 2 * MAX_ORDER + 2))
     for i, (ngrams, index) in enumerate(zip(corpus.captions, tables.references, strict=True)):
         found, group = index.find(corpus.place[ngrams.sentence], ngrams.gram)

@@ -77,7 +77,7 @@ class Cider(Metric):
 
 
 class _Weights:
-    """What a set of images makes of the references' n-grams.
+    """The weights of the references' n-grams, from a set of images.
 
     Attributes:
         idf: For orders 1 to 4, (num_grams,) log of images over images whose references have the n-gram.
@@ -95,7 +95,7 @@ class _Weights:
 
 def _idf(index: ReferenceIndex, images: np.ndarray) -> np.ndarray:
     frequency = np.bincount(index.gram, images[index.place], minlength=index.entries.num_grams).astype(np.int64)
-    logs = np.zeros(images.sum() + 1)  # of 0 and 1: an n-gram that no reference has counts as one that one image has
+    logs = np.zeros(images.sum() + 1)  # an n-gram that no reference has counts as if one image had it
     for number in np.flatnonzero(np.bincount(frequency)[2:]) + 2:
         # one by one: vectorised logarithms may differ in the last bit, and log(n) - log(n) must be 0 exactly
         logs[number] = np.log(float(number))

@@ -1,7 +1,7 @@
 """CLIP-I and CLIP-T: how near drawn images are to the true ones, and to their words.
 
 Raw cosines, not stretched and not clipped as CLIPScore is: compare neither with it. The paper of MiniGPT-5 takes OpenAI's ViT-L/14
-(VIST, CC3M) and ViT-B/32 (MMDialog); which model it was is said in metrics.json.
+(VIST, CC3M) and ViT-B/32 (MMDialog); metrics.json names the model.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Models that turn texts into vectors, as far as metrics need them: where they come from, and what they do."""
+"""Models that turn texts into vectors for metrics: where they come from, and what they do."""
 
 from __future__ import annotations
 
@@ -51,14 +51,14 @@ class EncoderMetric(Metric):
         """The encoder.
 
         Raises:
-            MetricUnavailable: There is none, or it cannot be had.
+            MetricUnavailable: There is none, or it cannot be loaded.
         """
         if self._load is None:
             raise MetricUnavailable(f"{self.name} needs a text model; run it through `magic evaluate`")
         if self._loaded is None:
             try:
                 self._loaded = self._load()
-            except MagicError as error:  # the other metrics need no such model
+            except MagicError as error:  # the other metrics need no model
                 raise MetricUnavailable(str(error)) from error
         return self._loaded[0]
 

@@ -1,10 +1,10 @@
 """FID (Heusel et al. 2017): how far the features of drawn images are from those of true ones, as two normal distributions.
 
-FID rises where images are fewer, and a resample that repeats some has fewer different ones: so its bootstrap interval lies
+FID rises if there are fewer images. A resample repeats some images, so it has fewer different ones: the bootstrap interval lies
 somewhat above the value. Differences of two systems on the same items suffer little from that.
 
 ``fid`` is by the Inception network of 2015 that papers use, whose weights are a file that the user names. The same formula on
-another network's features gives other numbers, so each has a name that says whose they are.
+another network's features gives other numbers, so each measure is named after its network.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from magic_cli.metrics.image_text import FeatureMetric
 from magic_cli.metrics.java.process import num_kills
 
 MOST_DIMENSIONS = 1024
-"""Features of more numbers give no interval: each resample would take seconds."""
+"""Longer features get no interval: each resample would take seconds."""
 MOST_CELLS = 50_000_000
 """Of the table that says which system's items a resample holds."""
 _INFINITE = float("inf")

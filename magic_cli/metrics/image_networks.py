@@ -32,14 +32,14 @@ class ImageNetwork(Protocol):
     """An image classifier."""
 
     def features(self, images: Sequence[Image]) -> Tensor:
-        """(N, E) what its last layer sees of RGB images."""
+        """(N, E) features of RGB images: the input of its last layer."""
 
     def logits(self, images: Sequence[Image]) -> Tensor:
         """(N, C) scores of its classes."""
 
 
 class NetworkFeatures:
-    """Features and class scores of image files by one network; what was asked for once is remembered."""
+    """Features and class scores of image files by one network; each is computed once."""
 
     def __init__(self, load: Callable[[], tuple[ImageNetwork, dict[str, Any]]], *, batch_size: int = 16) -> None:
         """The network is loaded when an image is first looked at.
@@ -58,7 +58,7 @@ class NetworkFeatures:
 
         Raises:
             MetricUnavailable: The network cannot be had.
-            MagicError: An image cannot be read, or all is to stop.
+            MagicError: An image cannot be read, or everything must stop.
         """
         return self._of(files, self._features, lambda images: self._network().features(images))
 
@@ -79,7 +79,7 @@ class NetworkFeatures:
         if self._loaded is None:
             try:
                 self._loaded = self._load()
-            except MagicError as error:  # the other metrics need no such network
+            except MagicError as error:  # the other metrics need no network
                 raise MetricUnavailable(str(error)) from error
         return self._loaded[0]
 

@@ -34,7 +34,7 @@ class Encoder(Protocol):
 
 
 class ImageTextFeatures:
-    """Features of images and texts by one model; what was asked for once is remembered. Safe to share between threads."""
+    """Features of images and texts by one model; each is computed once. Safe to share between threads."""
 
     def __init__(self, load: Callable[[], Encoder], *, batch_size: int = 32, name: str = "") -> None:
         """The model is loaded when features are first asked for.
@@ -80,7 +80,7 @@ class ImageTextFeatures:
 
     def _encoder(self) -> Encoder:
         if self._failure is not None:
-            raise self._failure  # another try would take as long, and fail as well
+            raise self._failure  # another try would take as long, and fail again
         if self._model is None:
             try:
                 self._model = self._load()

@@ -1,4 +1,5 @@
-"""What is wrong with a model's files, found when they are loaded: one line for the user, all of it for `magic doctor --model`."""
+"""What is wrong with a model's files, found when they are loaded. The user gets one line; `magic doctor --model` shows
+everything."""
 
 from __future__ import annotations
 

@@ -53,7 +53,8 @@ class InceptionNetwork:
         return self._facts
 
     def features(self, images: Sequence[Image]) -> Tensor:
-        """(N, 2048) after the last pooling; for the network of 2015 images are first scaled to 256 pixels, as the released code does."""
+        """(N, 2048) after the last pooling; for the network of 2015 images are first scaled to 256 pixels, as the released code
+        does."""
         return self._read(images, scaled=True)
 
     def logits(self, images: Sequence[Image]) -> Tensor:
@@ -96,7 +97,7 @@ def _network_of_2015() -> nn.Module:
 
 
 def _mean(pixels: Tensor) -> Tensor:
-    """Mean of 3 x 3 neighbours; those outside the image do not count, other than in torchvision's network."""
+    """Mean of 3 x 3 neighbours. Unlike in torchvision's network, those outside the image do not count."""
     return functional.avg_pool2d(pixels, kernel_size=3, stride=1, padding=1, count_include_pad=False)
 
 

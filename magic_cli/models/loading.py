@@ -173,7 +173,7 @@ def load_image_text_model(
     """
     quiet_libraries()
     model, description = _FAMILIES[settings.family.value](settings, device=device, dtype=dtype, work=work)
-    if dtype == torch.float16:  # what was finite when it was read may be too large for it
+    if dtype == torch.float16:  # numbers that were finite in the file may be too large for this type
         with reading(settings):
             refuse(number_faults(model.network))
     tell(settings, model.fit.notes())

@@ -36,7 +36,7 @@ def model_folder(settings: Any) -> Path:
 
 
 def instead_of(settings: Any) -> str:
-    """What else the user can do where a model cannot be had."""
+    """What else the user can do if a model cannot be loaded."""
     return getattr(settings, "instead", f"use {settings.group}={EMBEDDED}")
 
 
@@ -64,7 +64,7 @@ def reading(settings: Any) -> Iterator[None]:
         raise fault.at(_place(settings)) from None
     except (MagicError, torch.OutOfMemoryError):
         raise
-    except Exception as error:  # each library and file format raises its own kinds
+    except Exception as error:  # each library and file format raises its own kinds of error
         group, place = settings.group, _place(settings)
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         reason = f"{type(error).__name__}: {' '.join(lines)[:160]}"

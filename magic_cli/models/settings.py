@@ -95,7 +95,7 @@ class LanguageModelSettings(DecodingModelSource):
             begin-of-text token.
         clean_up_spaces: Remove the space before punctuation in decoded text, as for the published numbers.
         look_ahead: How candidates are looked at; ``auto`` tries what the model can do.
-        trust_remote_code: Run code that the model brings along.
+        trust_remote_code: Run code that comes with the model.
     """
 
     start_token: str | None = None
@@ -108,7 +108,7 @@ class LanguageModelSettings(DecodingModelSource):
 
 @dataclass
 class DefaultImageTextModel(DecodingModelSource):
-    """An image-text model that a command takes where nobody has chosen one.
+    """An image-text model that a command uses if the user has not chosen one.
 
     Attributes:
         family: Which adapter reads it.

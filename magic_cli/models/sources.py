@@ -54,7 +54,7 @@ def fetch(name: str, *, revision: str, setting: str, instead: str | None = None)
         unreachable = error
     try:
         return Path(snapshot_download(name, revision=revision, local_files_only=True))
-    except Exception:  # the hub's answer above says more than the cache's
+    except Exception:  # the hub's answer above says more than that of the cache
         reason = next(iter(str(unreachable).strip().splitlines()), "")[:200]
         raise MagicError(
             f"{setting}.name={name}: not in the local cache ({constants.HF_HUB_CACHE}, revision {revision}) and the hub cannot be "
@@ -131,7 +131,7 @@ def is_read(file: str) -> bool:
 
 
 def only_read(description: Any) -> Any:
-    """A description that an earlier start wrote down, which may hold files that do not count."""
+    """A description that an earlier start wrote down. It may name files that do not count."""
     files = description.get("files") if isinstance(description, dict) else None
     return (
         {**description, "files": {name: digest for name, digest in files.items() if is_read(name)}}

@@ -17,7 +17,7 @@ _FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "merge
 def read_tokenizer(place: Path, read: Callable[[], Any]) -> tuple[Any, list[Fault]]:
     """The tokenizer that ``read`` gives, and whether it is one.
 
-    Where there is none, libraries raise anything, or make one that knows no words.
+    If there is none, libraries raise all kinds of errors, or make a tokenizer that knows no words.
 
     Args:
         place: Folder or file that it is read from.
@@ -70,8 +70,8 @@ def beyond_faults(tokenizer: Any, num_embeddings: int, used: Collection[str | No
     Args:
         tokenizer: The tokenizer.
         num_embeddings: Ids that the model has embeddings for.
-        used: Where given, tokens that were added by hand may be beyond, but for these: some published models have such (Gemma 3's
-            image token), and a text that holds one is refused when it is encoded.
+        used: If given, tokens that were added by hand may lack an embedding, except these. Some published models have such tokens
+            (Gemma 3's image token); a text that holds one is refused when it is encoded.
     """
     beyond = tokens_beyond(tokenizer, num_embeddings)
     if used is not None:

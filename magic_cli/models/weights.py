@@ -1,4 +1,5 @@
-"""What a model's files hold, against what the model needs: libraries fill what is missing at random, which nobody would see."""
+"""Compares what a model's files hold with what the model needs. Libraries fill missing weights at random, which would go
+unnoticed."""
 
 from __future__ import annotations
 
@@ -44,7 +45,7 @@ class Fit:
     """Weights that the file may lack, and does: they are random."""
 
     def facts(self) -> dict[str, Any]:
-        """For the manifest: what is out of the ordinary."""
+        """For the manifest: anything unusual."""
         facts: dict[str, Any] = {"stripped_prefix": self.stripped} if self.stripped else {}
         return facts | ({"left_over_weights": list(self.left_over)} if self.left_over else {})
 
@@ -63,12 +64,12 @@ def read_pretrained(
 ) -> tuple[Any, Fit, list[Fault]]:
     """A model by ``from_pretrained``, and whether its files hold all that it needs.
 
-    Where everything is there but for a prefix that training tools put in front of names, that is taken off.
+    If the names only have a prefix that training tools put in front, it is removed.
 
     Args:
         model_class: A model class of transformers, or one of its ``Auto`` classes.
         where: ``pretrained_model_name_or_path``, a local folder, and ``gguf_file``, if it is one.
-        is_body: Whether it is a body without a head; a head that the files hold, too, is then left over by intent.
+        is_body: Whether it is a body without a head; a head in the files is then unused on purpose.
         optional: Regular expression of names that may be missing.
         options: For ``from_pretrained``.
     """
@@ -118,9 +119,7 @@ def strip_prefix(weights: Mapping[str, Tensor], needed: Collection[str], base: s
     name, new = changed
     inside = "".join(f"{part}." for part in _WRAPPERS if part in name.split("."))
     whole = name.removesuffix(new) if name.endswith(new) else prefix + inside
-    names = sorted(
-        weights, key=lambda name: renamed[name] != name
-    )  # where two come to have one name, the one with the prefix counts
+    names = sorted(weights, key=lambda name: renamed[name] != name)  # if two get the same name, the one with the prefix counts
     return whole, {renamed[name]: weights[name] for name in names}
 
 
@@ -134,7 +133,7 @@ def is_known_prefix(prefix: str) -> bool:
 
 
 def _place(name: str, known: Collection[str]) -> str | None:
-    """What stands in front of the longest end of a name that is known; None if no end is.
+    """The part of a name in front of its longest known ending; None if no ending is known.
 
     >>> _place("module.h.0.w", {"h.0.w"})
     'module.'
@@ -155,7 +154,7 @@ def number_faults(module: nn.Module) -> list[Fault]:
 
 
 def _is_finite(weight: Tensor) -> bool:
-    """One pass over memory if it is, which a sum is; a sum that is too large proves nothing."""
+    """Whether it is finite. A sum takes one pass over memory; if the sum itself overflows, that proves nothing."""
     if not _is_checked(weight):
         return True
     total = weight.detach().sum(dtype=torch.promote_types(weight.dtype, torch.float32))
@@ -163,12 +162,12 @@ def _is_finite(weight: Tensor) -> bool:
 
 
 def _is_checked(weight: Tensor) -> bool:
-    """Whether torch can tell: of quantised weights it cannot."""
+    """Whether torch can tell; it cannot for quantised weights."""
     return weight.dtype in (torch.float16, torch.bfloat16, torch.float32, torch.float64) and not weight.is_meta
 
 
 def strict_faults(error: RuntimeError) -> list[Fault]:
-    """What torch's strict ``load_state_dict`` had against a file; empty if the error is another."""
+    """What torch's strict ``load_state_dict`` found wrong with a file; empty if the error is a different one."""
     text = str(error)
     if "Error(s) in loading state_dict" not in text:
         return []
@@ -191,7 +190,7 @@ def _quoted(text: str, start: str) -> list[str]:
 
 
 def _missing(model: nn.Module, names: Collection[str]) -> list[str]:
-    """What is truly missing, in the model's order: masks and positions are made anew."""
+    """The weights that are truly missing, in the model's order. Masks and positions do not count: the model makes them itself."""
     masks = {name for name, buffer in model.named_buffers() if not buffer.is_floating_point()}
     return [name for name in model.state_dict() if name in names and name not in masks and not _MADE_ANEW.search(name)]
 
@@ -207,7 +206,7 @@ def missing_fault(missing: Sequence[str], of: str, prefix: str = "") -> Fault:
 
     Args:
         missing: Their names.
-        of: What they are some of, in words.
+        of: What kind of weights they are, in words.
         prefix: In front of the names in the file; without it they would fit.
     """
     if prefix:
@@ -256,7 +255,7 @@ def _stored_weights(folder: Path) -> dict[str, Tensor]:
 
 
 def flat(stored: Mapping[str, Any]) -> dict[str, Tensor]:
-    """Weights of a checkpoint that may hold them in dicts, under joined names; what is no weight is left out."""
+    """Weights of a checkpoint that may hold them in dicts, under joined names; anything else is left out."""
     weights: dict[str, Tensor] = {}
     for name, value in stored.items():
         if isinstance(value, Tensor):

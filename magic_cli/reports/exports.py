@@ -1,4 +1,4 @@
-"""The file formats that other tools read (data/README.md describes them)."""
+"""The file formats that other tools read (docs/formats.md describes them)."""
 
 from __future__ import annotations
 

@@ -89,7 +89,7 @@ class Bank:
     Attributes:
         images: In the order of the words and of their names.
         digest: Changes with every name, size and time of change: so a bank that has changed is noticed without reading it.
-        notes: What the user should know of files that are not among the images.
+        notes: Notes for the user on files that are not among the images.
     """
 
     images: list[BankImage] = field(default_factory=list)

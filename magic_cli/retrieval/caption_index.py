@@ -38,7 +38,7 @@ class CaptionIndex:
 
     Attributes:
         captions: Its captions; the numbers of a search count them.
-        search: Who looks.
+        search: Finds the nearest captions.
 
     Raises:
         MagicError: The captions cannot be had.

@@ -1,4 +1,4 @@
-"""The captions of an index, of every format that people have, and whose images they are, as far as that is known."""
+"""The captions of an index, from any known format, and their images, as far as these are known."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from magic_cli.errors import MagicError, SettingsError
 from magic_cli.retrieval.settings import CaptionSource
 
 _OTHER_KEYS = ("raw", "sentence")  # as in Karpathy's sentences
-_HINT = "see data/README.md for the formats"
+_HINT = "see docs/formats.md for the formats"
 
 Named = tuple[tuple[str, ...], str]
 """A caption and its image's ``identities``; none: not known."""
@@ -43,7 +43,7 @@ class Captions:
 
     @classmethod
     def of(cls, captions: Sequence[Named]) -> Captions:
-        """Those that were read; of equal ones the first."""
+        """The captions that were read; of equal ones the first."""
         places: dict[str, int] = {}
         owners: list[tuple[str, ...]] = []
         for names, text in captions:
@@ -108,7 +108,8 @@ class _Reader:
         raise MagicError(f"{place}: neither Karpathy's nor COCO's format, nor a list of captions; {_HINT}")
 
     def _of_coco(self, document: Any, place: str) -> Iterator[Named]:
-        """Captions of a COCO captions file; where its images have splits, those of one split only, so that no test caption is found."""
+        """Captions of a COCO captions file; where its images have splits, those of one split only, so that no test caption is
+        found."""
         images = {image.id: image for image in coco_images(document, place)}
         has_splits = self._check_split({image.split for image in images.values() if image.split})
         for number, texts in coco_captions(document, place):

@@ -1,4 +1,4 @@
-"""What is looked for: titles or any other texts, of every format that people have."""
+"""The queries: titles or any other texts, from any known format."""
 
 from __future__ import annotations
 

@@ -15,8 +15,8 @@ from magic_cli.retrieval.features import Features
 from magic_cli.retrieval.settings import IndexSettings
 from magic_cli.retrieval.store import to_unit_length
 
-_SPARE = 16  # candidates beyond those that are wanted, for ties that rounding has put apart
-_ROUNDING = 1e-5  # by which a float32 product of unit vectors may be wrong
+_SPARE = 16  # extra candidates, because rounding may separate ties
+_ROUNDING = 1e-5  # largest error of a float32 product of unit vectors
 _QUERIES_AT_ONCE = 256
 
 
@@ -67,7 +67,7 @@ class Search:
 
     Args:
         features: What is searched; at least one row.
-        candidates: Who finds candidates.
+        candidates: Finds candidates.
     """
 
     def __init__(self, features: Features, candidates: Candidates) -> None:
@@ -108,7 +108,7 @@ class Search:
         for row, (query, chosen) in enumerate(zip(queries.astype(np.float64), numbers, strict=True)):
             found = chosen >= 0
             features = self.features.take(chosen[found]).astype(np.float64)
-            scores[row, found] = (features * query).sum(axis=1)  # not @: its result would depend on the neighbours
+            scores[row, found] = (features * query).sum(axis=1)  # not @: its result would depend on the other rows
         return scores
 
 

@@ -15,7 +15,7 @@ _MOST = 1_000_000
 
 @dataclass
 class IndexSettings:
-    """A kind of index and its settings; those of the other kinds mean nothing.
+    """A kind of index and its settings; settings of other kinds have no effect.
 
     Attributes:
         kind: ``exact`` looks at every feature; ``ivf`` at the ``nprobe`` nearest of ``nlist`` cells; ``hnsw`` follows a graph.
@@ -82,7 +82,7 @@ def check_choice(name: str, value: str, known: tuple[str, ...]) -> None:
 
 
 COCO = "coco"
-"""What the captions are called that travel with pycocoevalcap."""
+"""The name of the captions that come with pycocoevalcap."""
 
 
 class CaptionSource(Protocol):
@@ -91,11 +91,11 @@ class CaptionSource(Protocol):
     setting: str
     """What the user calls the group, as in ``decoding.captions_file``."""
     label: str
-    """What a message begins with that tells of the index."""
+    """How messages about the index begin."""
     captions: str
     """What runs and tables call the captions: ``coco`` for COCO's training captions, which need no file."""
     captions_file: str | None
-    """Karpathy JSON, COCO captions JSON, JSON lines, a table or plain lines; None: the captions that travel with pycocoevalcap."""
+    """Karpathy JSON, COCO captions JSON, JSON lines, a table or plain lines; None: the captions that come with pycocoevalcap."""
     split: str
     """Split of a Karpathy file, or of a COCO captions JSON whose images have splits."""
     limit: int | None

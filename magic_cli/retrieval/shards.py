@@ -26,7 +26,7 @@ _ODD = {
     tarfile.FIFOTYPE: "a named pipe",
     tarfile.CHRTYPE: "a device",
     tarfile.BLKTYPE: "a device",
-}  # what else there is, as reasons say it
+}  # other kinds of members, as reasons name them
 _MOST_LINKS = 40  # that lead from one to the next, as in Linux
 _PACKED = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"\x28\xb5\x2f\xfd": "zstd", b"\x04\x22\x4d\x18": "lz4"}
 

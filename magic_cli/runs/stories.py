@@ -82,7 +82,7 @@ class StoryTask(WritingTask):
         return item.title == prediction.get("title")
 
     def refreshed(self, item: StoryRecord, prediction: dict[str, Any]) -> dict[str, Any]:
-        """People's stories may have come to the titles, or be others now; the image may lie elsewhere."""
+        """Stories by people may have been added to the titles, or changed; the image may have moved."""
         kept = {**{key: value for key, value in prediction.items() if key != "reference"}, **self.describe(item)}
         return kept if item.reference is None else {**kept, "reference": item.reference}
 

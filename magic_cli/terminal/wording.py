@@ -55,7 +55,7 @@ def speed(number: float, seconds: float, one: str) -> str:
         one: What one is called.
 
     >>> speed(12, 8, "caption"), speed(2, 50, "story")
-    ('1.5 captions/s', '25.0 s a story')
+    ('1.5 captions/s', '25.0 s per story')
     """
     each = max(seconds, 1e-9) / number
-    return f"{1 / each:.1f} {plural(one)}/s" if each <= 1 else f"{each:.1f} s a {one}"
+    return f"{1 / each:.1f} {plural(one)}/s" if each <= 1 else f"{each:.1f} s per {one}"

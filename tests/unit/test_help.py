@@ -8,6 +8,7 @@ import time
 import pytest
 import yaml
 from hydra.errors import HydraException
+from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from magic_cli.cli.command_table import COMMANDS
@@ -57,7 +58,7 @@ def help_of(name, capsys):
     assert main([name, "--help"]) == 0
     text, err = capsys.readouterr()
     assert not err
-    rows, *sections = text.partition("\nsettings ")[2].split("\n\n")
+    rows, *sections = text.partition("\nsettings ")[2].partition("\n\nMore of ")[0].split("\n\n")
     return [CHOICE.fullmatch(row).groups() for row in rows.splitlines()[1:]], *sections
 
 
@@ -83,17 +84,106 @@ def composed():
 
 @pytest.mark.parametrize("name", WITH_SETTINGS)
 def test_names_and_defaults_in_help_compose_when_typed(name, capsys, composed):
-    groups, main_settings, *files = help_of(name, capsys)
-    points = [
-        [f"{group}={default}" for group, default, _ in groups if default],
-        [row for row in settings_of(main_settings) if "???" not in row],
-    ]
-    points += [[heading.strip(), *settings_of(rest)] for heading, _, rest in (section.partition("\n") for section in files)]
-    assert len(files) == sum(1 for _, default, _ in groups if default)
+    groups, *sections = help_of(name, capsys)
     plain = composed(name, [])
-    for words in points:
-        # the line breaks of a recommended prompt are written as YAML writes them, which is not how they are typed
-        assert composed(name, [word for word in words if "\\n" not in word]) == plain, words
+    choices = [f"{group}={default}" for group, default, _ in groups if default]
+    assert composed(name, choices) == plain
+    # the line breaks of a recommended prompt are written as YAML writes them, which is not how they are typed
+    words = [word for section in sections for word in settings_of(section) if "???" not in word and "\\n" not in word]
+    assert composed(name, words) == plain, words
+
+
+# words that name another choice; what they bring into help, and what must not be there without them
+NAMED = [
+    ("caption --decoding rerank", ["--base NAME", "decoding.num: 16", "decoding.base.p: 0.95"]),
+    ("caption decoding=magic_memory", ["guides.memory.neighbours: 20", "decoding.guides: [image, memory]"]),
+    ("caption decoding.guides=[image,second_model]", ["guides.second_model.weight: 1.0"]),
+    ("caption dataset=coco", ["dataset.split: test", "language_model: magic_mscoco", "decoding.k: 45"]),
+    ("caption --experiment table1/coco_nucleus", ["run.repeats: 3", "decoding: nucleus"]),
+    ("caption language_model=gpt2", ['prompt: "A photo of"', "language_model.revision: main"]),
+    ("story --titles titles.txt", ["dataset.titles: "]),
+    ("interleave --dataset vist", ["dataset.mapping: null", "prompt_form: vist"]),
+    ("evaluate metrics=stories", ["metrics.mauve.num_buckets: null", "metrics.coherence.model.name: "]),
+    ("evaluate --metrics fid", ["metrics.fid.weights: null"]),
+    ("train-vokens stage=mls", ["adapter.kind: lora", "--adapter NAME", "optimizer.mapper_factor: 1.0"]),
+]
+
+
+@pytest.mark.parametrize(("words", "brought"), NAMED, ids=[words for words, _ in NAMED])
+def test_help_shows_what_is_named_beside_it(words, brought, capsys):
+    name, *others = words.split()
+    assert main([name, "--help"]) == 0
+    plain = capsys.readouterr().out
+    for order in ([name, "--help", *others], [name, *others, "-h"]):
+        assert main(order) == 0
+        shown = capsys.readouterr().out
+        assert [part for part in brought if part not in shown] == []
+        assert [part for part in brought if part in plain] == []
+
+
+@pytest.mark.parametrize("words", [words for words, _ in NAMED if "experiment" not in words])
+def test_help_shows_the_values_that_compose(words, capsys, composed):
+    """With what is named, too: the values that Hydra finds are those that are read as text."""
+    name, *typed = words.split()
+    overrides = typed
+    if typed and typed[0] in COMMANDS[name].flags:
+        flag = COMMANDS[name].flags[typed[0]]
+        overrides = [*filter(None, [flag.also]), f"{flag.setting}={f'[{typed[1]}]' if flag.is_list else typed[1]}"]
+    assert main([name, *typed, "--help"]) == 0
+    settings = capsys.readouterr().out.partition("\n\n  ")[2]
+    config, seen = composed(name, overrides), 0
+    for key, value, _ in (match.groups() for match in map(SETTING.fullmatch, settings.splitlines()) if match):
+        found = OmegaConf.select(config, key, throw_on_missing=False)
+        if value not in ("???", "null") and "${" not in value and not any(word.startswith(f"{key}=") for word in overrides):
+            assert agrees(OmegaConf.to_container(found) if OmegaConf.is_config(found) else found, yaml.safe_load(value)), key
+            seen += 1
+    assert seen >= 5
+
+
+def agrees(found, shown):
+    """Whether a composed value is what is shown; a dictionary may have more keys, from its class."""
+    if isinstance(shown, dict):
+        return all(agrees(found[key], value) for key, value in shown.items())
+    if isinstance(shown, list):
+        return len(found) == len(shown) and all(map(agrees, found, shown))
+    return str(getattr(found, "value", found)) == str(shown)
+
+
+REFUSED = [
+    ("caption", "decoding.temperature=2", "decoding.temperature"),
+    ("caption", "decoding@decoding.base=top_k", "--base"),
+    ("caption", "dataset.annotations=a", "dataset.annotations"),
+    ("interleave", "run.objective=cider", "run.objective"),
+    ("interleave", "decoding=magic decoding.guides=[image,memory]", "decoding.guides"),
+    ("train-vokens", "adapter.kind=lora", "adapter"),
+    ("train-vokens", "one_stage=true", "one_stage"),
+    ("story", "dataset.titles=a.txt", "dataset.titles:"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "words", "part"), REFUSED)
+def test_help_lists_nothing_that_the_command_refuses(name, words, part, capsys, composed):
+    needed = [*NEEDED_BY.get(name, []), *(["dataset.path=a"] if name == "train-vokens" else [])]
+    composed(name, needed, checked=True)
+    with pytest.raises((MagicError, HydraException, OmegaConfBaseException)):
+        composed(name, [*needed, *words.split()], checked=True)
+    assert main([name, "--help", *(word for word in words.split() if word == "decoding=magic")]) == 0
+    flags_and_settings = capsys.readouterr().out.replace("magic interleave decoding.guides", "")
+    examples, settings = flags_and_settings.partition("examples:")[0], flags_and_settings.partition("settings (")[2]
+    assert part not in examples + settings
+
+
+def test_help_with_an_option_that_there_is_not_is_one_line(capsys):
+    assert main(["caption", "decoding=magik", "--help"]) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and err.startswith("magic: decoding=magik is unknown; did you mean magic") and err.count("\n") == 1
+
+
+def test_overview_shows_all_commands_and_at_most_eight_examples(capsys):
+    assert main(["--help"]) == 0
+    commands, _, examples = capsys.readouterr().out.partition("\nexamples:\n")
+    assert all(re.search(rf"^  {name} ", commands, re.MULTILINE) for name in COMMANDS)
+    assert 4 <= len(examples.partition("\n\n")[0].splitlines()) <= 8
 
 
 @pytest.mark.parametrize("name", WITH_SETTINGS)
@@ -129,36 +219,37 @@ def test_help_lists_the_options_that_the_command_accepts(name, capsys, composed)
 
 
 @pytest.mark.parametrize("name", WITH_SETTINGS)
-def test_help_shows_every_setting_that_the_defaults_select(name, capsys):
-    from magic_cli.configuration.files import find_config_dir
-
+def test_help_shows_every_setting_that_the_defaults_select_and_the_command_takes(name, capsys, composed):
     groups, *sections = help_of(name, capsys)
-    own = {}
-    folders = [(COMMANDS[name].renamed.get(group, group).partition("@")[0], default) for group, default, _ in groups if default]
-    for file, section in zip([name.replace("-", "_"), *map("/".join, folders)], sections, strict=True):
-        set_there = yaml.safe_load((find_config_dir() / f"{file}.yaml").read_text())
-        del set_there["defaults"]
-        rows = filter(None, map(SETTING.fullmatch, section.splitlines()))
-        shown = flat({row[1]: yaml.safe_load(row[2]) for row in rows})
-        packages = ("run", file.partition("/")[0])
-        there = {
-            key: value for key, value in flat(set_there).items() if not any(f"{package}.{key}" in own for package in packages)
-        }  # the command's own win
-        own = own or there
-        assert list(shown.values()) == list(there.values())
-        for full_name, name_in_file in zip(shown, there, strict=True):
-            assert f".{full_name}".endswith(f".{name_in_file}")
+    shown = {row.partition("=")[0] for section in sections for row in settings_of(section)}
+    folders = [(COMMANDS[name].renamed.get(group, group), default) for group, default, _ in groups if default]
+    files = {name.replace("-", "_"): ""} | {
+        f"{folder.partition('@')[0]}/{default}": folder.rpartition("@")[2] for folder, default in folders
+    }
+    there = set()
+    for file, package in files.items():
+        text = (find_config_dir() / f"{file}.yaml").read_text()
+        set_there = yaml.safe_load(text)
+        set_there.pop("defaults", None)
+        there |= set(flat(set_there, "" if text.startswith("# @package _global_") else package))
+    hidden = {key for key in there if ".recommended." in f".{key}"}
+    hidden |= {key for key in there if key.startswith("guides.")}  # decoding.guides names none of them
+    hidden |= {key for key in there if re.match(r"metrics\.(?!meteor|spice)\w+\.", key)}  # metrics.names does not
+    hidden |= {"run.objective"} & there if name == "interleave" else set()
+    hidden |= {key for key in there if key.startswith(("adapter.", "one_stage"))} if name == "train-vokens" else set()
+    assert shown == there - hidden - {"stage"} | (shown & {"stage"})
 
 
 def settings_of(section):
-    return ["=".join(SETTING.fullmatch(row).groups()[:2]) for row in section.splitlines()]
+    return ["=".join(SETTING.fullmatch(row).groups()[:2]) for row in section.splitlines() if SETTING.fullmatch(row)]
 
 
-def flat(settings):
-    """All settings with their full names."""
-    found = {}
+def flat(settings, prefix=""):
+    """The full names of all settings."""
+    found = []
     for key, value in settings.items():
-        found |= {f"{key}.{inner}": leaf for inner, leaf in flat(value).items()} if isinstance(value, dict) else {key: value}
+        name = f"{prefix}.{key}" if prefix else key
+        found += flat(value, name) if isinstance(value, dict) and value else [name]
     return found
 
 

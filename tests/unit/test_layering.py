@@ -1,6 +1,7 @@
 """Who may import whom; help and settings must not wait for torch."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -182,3 +183,30 @@ def test_json_is_parsed_in_one_place_when_walked():
             ):
                 parsers.add(module_name(file))
     assert parsers == own
+
+
+def package_arrows():
+    """Which package imports which, without what follows from other arrows."""
+    folders = {file.relative_to(PACKAGE).parts[0] for file in MODULES if len(file.relative_to(PACKAGE).parts) > 1}
+    arrows = {
+        (file.relative_to(PACKAGE).parts[0], name.split(".")[1])
+        for file in MODULES
+        for name in ours(file)
+        if file.relative_to(PACKAGE).parts[0] in folders and name.split(".")[1] in folders
+    }
+    arrows = {(user, used) for user, used in arrows if user != used}
+
+    def below(package, among):
+        found = {used for user, used in among if user == package}
+        return found.union(*(below(used, among) for used in found))
+
+    return folders, {arrow for arrow in arrows if arrow[1] not in below(arrow[0], arrows - {arrow})}
+
+
+def test_architecture_page_draws_the_packages_as_they_are():
+    page = (PACKAGE.parent / "docs" / "architecture.md").read_text()
+    folders, arrows = package_arrows()
+    drawn = set(re.findall(r"^  (\w+) --> (\w+)$", page, re.MULTILINE))
+    right = "\n".join(f"  {user} --> {used}" for user, used in sorted(arrows))
+    assert drawn == arrows, f"the drawing in docs/architecture.md must have these arrows:\n{right}"
+    assert set(re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE)) == folders, "the table of packages in docs/architecture.md"

@@ -1,4 +1,4 @@
-"""From a choice to tokens on the host: NaN is refused, steps are remembered, and what rounding may decide is decided alone."""
+"""From a choice to tokens on the host: NaN is refused, steps are remembered, and near ties are computed again for one row alone."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from magic_cli.decoding.batch import Batch
-from magic_cli.decoding.shortcuts.memory import Evidence
+from magic_cli.decoding.shortcuts.memory import KnownStep
 from magic_cli.decoding.step import Candidates, Choice, Step
 from magic_cli.decoding.tracing import as_lists, report
 from magic_cli.errors import refuse_nan
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def decide(batch: Batch, step: Step, choice: Choice) -> tuple[list[int], bool]:
-    """The next token of every row, and whether one is not the choice's own.
+    """The next token of every row, and whether any of them differs from the one that was chosen at first.
 
     Raises:
         MagicError: A model computes NaN.
@@ -40,7 +40,7 @@ def decide(batch: Batch, step: Step, choice: Choice) -> tuple[list[int], bool]:
 
 
 def read(choice: Choice, steering: Steering | None, state: LanguageModelState | None) -> tuple[list[int], list[int]]:
-    """The chosen tokens on the host, and the rows whose choice is close, in one transfer with whether a model gave NaN.
+    """The chosen tokens on the host, and the rows whose choice is close. One transfer brings both, and whether a model gave NaN.
 
     Args:
         choice: What was chosen.
@@ -77,16 +77,16 @@ def _faulty(found: Candidates | None, steering: Steering | None, state: Language
 
 def _remember(batch: Batch, choice: Choice, *, alone: bool = False) -> None:
     if choice.candidates is None or choice.candidates.score is None:
-        return  # it went by more than the text so far
-    evidence, memory = Evidence.of(choice.candidates), batch.request.options.memory
+        return  # the choice depends on more than the text so far
+    evidence, memory = KnownStep.of(choice.candidates), batch.request.options.memory
     for i, row in enumerate(batch.rows):
         prompt = batch.request.prompts[row.prompt]
-        if not prompt.vectors:  # ids do not say what these are
+        if not prompt.vectors:  # vectors stand there, which token ids do not tell apart
             memory.put(prompt.ids, row.generated, evidence.row(i, alone=alone))
 
 
 def _decide_alone(batch: Batch, index: int) -> Choice:
-    """A row's choice as it comes out when nothing is computed beside it and nothing is left out or remembered."""
+    """The choice for one row when it is computed by itself, with nothing left out and nothing remembered."""
     alone = Batch.alone(batch.method, batch.request, batch.rows[index])
     step = alone.step()
     choice = batch.method.begin(1).step(step)

@@ -15,13 +15,13 @@ def can_win(known: Tensor, forbidden: Tensor | None, *, alpha: float, lazy: bool
     """Which candidates can still have the best score, whatever their penalties turn out to be.
 
     A penalty is a cosine, in [-1, 1]: the best that a candidate can reach is ``known + alpha``, and the best of all reaches at least
-    the largest ``known - alpha``. Exact for any sum of guides; rounding is given a slack.
+    the largest ``known - alpha``. This is exact for any sum of guides; a margin allows for rounding.
 
     Args:
         known: (R, K) ``(1 - alpha) p + sum of beta_i f_i``.
         forbidden: (R, K) bool: cannot win in any case; None: none is.
         alpha: Weight of the penalty.
-        lazy: False: whatever is not forbidden counts as able to win.
+        lazy: False: every candidate that is not forbidden counts as able to win.
 
     Returns:
         (R, K) bool, at least one of a row true; all where a score is NaN.
@@ -36,12 +36,12 @@ def can_win(known: Tensor, forbidden: Tensor | None, *, alpha: float, lazy: bool
 
 
 def sole(possible: Tensor) -> Tensor:
-    """(R, K) bool: candidates that win without a look at them, being the only ones of their row that can."""
+    """(R, K) bool: the only candidate of a row that can win; the language model need not look at it."""
     return possible & (possible.sum(dim=1, keepdim=True) == 1)
 
 
 def wanted(ids: Tensor, possible: Tensor, is_last: Callable[[int, int], bool] | None) -> Tensor:
-    """(R, K) bool: candidates whose hidden states are to be known, for their penalty or because the text goes on from them.
+    """(R, K) bool: candidates whose hidden states are needed: for their penalty, or because the text goes on from them.
 
     Args:
         ids: (R, K) the candidates.

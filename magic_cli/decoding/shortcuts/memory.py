@@ -1,4 +1,4 @@
-"""Steps remembered from one text to the next: what a step goes by, apart from the image, depends on the text so far alone.
+"""Steps remembered from one text to the next. Except for the image, all numbers of a step depend on the text so far alone.
 
 Captions of one language model begin alike: of the 52,110 steps (words) of the paper's captions of the 4,982 COCO test images,
 61 % have a beginning that an earlier caption had.
@@ -17,16 +17,17 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 _FAVOURED = 0.8
-"""Part of the room for steps that were met again, which those met once cannot push out. Of the paper's COCO captions, half of
-the steps are found again in room for 1,380 (123 MiB), 46 % if the room goes to the latest whatever they are."""
+"""The share of the room that is kept for steps that were met at least twice. Of the steps of the paper's COCO captions, half are
+found again in room for 1,380 steps (123 MiB); without this share it would be 46 %."""
 
 _OVERHEAD = 2048
-"""Bytes that a step takes beside its numbers, about."""
+"""About how many bytes a step takes beside its numbers."""
 
 
 @dataclass(frozen=True)
-class Evidence:
-    """What a step goes by: for R rows with R as the first dimension of all tensors, or for one row without it."""
+class KnownStep:
+    """All numbers of a step that do not depend on the image: of R rows, with R as the first dimension of all tensors, or of one
+    row without it."""
 
     ids: Tensor
     """(R, K) the candidates."""
@@ -35,18 +36,18 @@ class Evidence:
     features: tuple[Tensor, ...] = ()
     """(R, K, E) of their texts, for each guide."""
     penalty: Tensor | None = None
-    """(R, K) their degeneration penalties, NaN where nobody asked; None: it has no weight."""
+    """(R, K) their degeneration penalties, NaN where none was asked for; None: the penalty has no weight."""
     forbidden: Tensor | None = None
-    """(R, K) bool: may not come next; None: all may."""
+    """(R, K) bool: candidates that may not come next; None: all may."""
     alone: bool = False
-    """Computed for one row by itself, with nothing left out."""
+    """Whether it was computed for one row by itself, with nothing left out."""
 
     @classmethod
-    def of(cls, found: Candidates) -> Evidence:
+    def of(cls, found: Candidates) -> KnownStep:
         """Of candidates that were scored."""
         return cls(found.ids, found.confidence, found.features, found.penalty, found.forbidden)
 
-    def row(self, index: int, *, alone: bool = False) -> Evidence:
+    def row(self, index: int, *, alone: bool = False) -> KnownStep:
         """A copy of one row's."""
         return replace(self._with_each(lambda tensor: tensor[index].clone()), alone=alone)
 
@@ -57,11 +58,12 @@ class Evidence:
 
     @property
     def size(self) -> int:
-        """Bytes, about."""
+        """About how many bytes it takes."""
         return _OVERHEAD + sum(tensor.numel() * tensor.element_size() for tensor in self._tensors())
 
-    def with_penalties_of(self, other: Evidence) -> Evidence:
-        """The same with the penalties that the other knows of the same candidates in the same order, which rounding may change."""
+    def with_penalties_of(self, other: KnownStep) -> KnownStep:
+        """The same step, with those penalties added that the other one has of the same candidates. Rounding may order candidates
+        differently; then nothing is added."""
         if self.penalty is None or not self.ids.equal(other.ids):
             return self
         return replace(self, penalty=self.penalty.where(other.penalty.isnan(), other.penalty))
@@ -69,7 +71,7 @@ class Evidence:
     def _tensors(self) -> list[Tensor]:
         return [*self.features, *(one for one in (self.ids, self.confidence, self.penalty, self.forbidden) if one is not None)]
 
-    def _with_each(self, change: Callable[[Tensor], Tensor]) -> Evidence:
+    def _with_each(self, change: Callable[[Tensor], Tensor]) -> KnownStep:
         changed = {
             name: None if (one := getattr(self, name)) is None else change(one)
             for name in ("ids", "confidence", "penalty", "forbidden")
@@ -78,25 +80,25 @@ class Evidence:
 
 
 class StepMemory:
-    """The steps of one method, with one pair of models, found again by the tokens before them.
+    """The steps of one method with one pair of models. They are found again by the tokens before them.
 
     Args:
-        limit: Bytes that may be kept. Steps go when they have not been met for the longest time, those met once first.
+        limit: Bytes that may be kept. The step that was not met for the longest time is dropped first; steps that were met once go before others.
 
     Attributes:
-        met: Steps that were taken from here.
+        met: Number of steps that were taken from here.
     """
 
     def __init__(self, limit: int) -> None:
         self.limit, self.met, self._size = limit, 0, 0
-        self._once: OrderedDict[tuple[int, ...], Evidence] = OrderedDict()
-        self._again: OrderedDict[tuple[int, ...], Evidence] = OrderedDict()
+        self._once: OrderedDict[tuple[int, ...], KnownStep] = OrderedDict()
+        self._again: OrderedDict[tuple[int, ...], KnownStep] = OrderedDict()
         self._again_size = 0
 
     def __len__(self) -> int:
         return len(self._once) + len(self._again)
 
-    def get(self, prompt: Sequence[int], generated: Sequence[int]) -> Evidence | None:
+    def get(self, prompt: Sequence[int], generated: Sequence[int]) -> KnownStep | None:
         """What is known of the step after these tokens."""
         key = _key(prompt, generated)
         found = self._once.pop(key, None)
@@ -109,8 +111,9 @@ class StepMemory:
             self._make_room()
         return found
 
-    def put(self, prompt: Sequence[int], generated: Sequence[int], evidence: Evidence) -> None:
-        """Remember one row's step; of a step that is known, penalties are added, unless it was computed alone, which stays."""
+    def put(self, prompt: Sequence[int], generated: Sequence[int], evidence: KnownStep) -> None:
+        """Remember one row's step. If the step is known, its new penalties are added; a step that was computed alone stays as it
+        is."""
         key = _key(prompt, generated)
         place = self._again if key in self._again else self._once
         known = place.get(key)
@@ -133,4 +136,4 @@ class StepMemory:
 
 
 def _key(prompt: Iterable[int], generated: Iterable[int]) -> tuple[int, ...]:
-    return (*prompt, -1, *generated)  # -1 is no token: the same tokens are another step if more of them are the prompt
+    return (*prompt, -1, *generated)  # -1 is no token: the same tokens are another step where more of them belong to the prompt

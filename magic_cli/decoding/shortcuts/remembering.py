@@ -1,4 +1,5 @@
-"""Rows go on as far as their steps are remembered, before anything is computed: the method's own ``step`` on what is known."""
+"""Rows go on as far as their steps are remembered, before anything is computed. The method's own ``step`` runs on the remembered
+numbers."""
 
 from __future__ import annotations
 
@@ -12,26 +13,26 @@ from magic_cli.decoding.batch import Row, ends, is_done, remaining, steering
 from magic_cli.decoding.method import DecodingMethod
 from magic_cli.decoding.request import Request, Written
 from magic_cli.decoding.shortcuts.deciding import read
-from magic_cli.decoding.shortcuts.memory import Evidence
+from magic_cli.decoding.shortcuts.memory import KnownStep
 from magic_cli.decoding.step import Candidates, Step
 from magic_cli.decoding.tracing import as_lists, report
 
 _COMPUTED = ("state", "logits", "generators", "peek")
-"""What a step has from the language model, and a row's own generator, which a step that is taken again would have moved on."""
+"""What only the language model knows; and the row's random generator, which would draw twice if the step were taken again."""
 
 
 class NotRemembered(Exception):
-    """More must be known for a choice than is remembered."""
+    """The choice needs more than is remembered."""
 
 
 @dataclass
 class RememberedStep(Step):
-    """A step of one row, of which all that does not depend on the guides is remembered.
+    """A step of one row that is remembered, except for what depends on the guides.
 
-    A method that asks for more has it computed: whatever it asks for of ``_COMPUTED`` raises ``NotRemembered``.
+    A method that asks for anything in ``_COMPUTED`` gets ``NotRemembered``, and the step is then computed.
     """
 
-    evidence: Evidence | None = None
+    evidence: KnownStep | None = None
 
     def __getattribute__(self, name: str) -> Any:
         if name in _COMPUTED:
@@ -48,7 +49,8 @@ class RememberedStep(Step):
 
 
 def go_on_from_memory(method: DecodingMethod, request: Request, rows: Sequence[Row], results: dict[int, Written]) -> list[Row]:
-    """Let rows grow as far as their steps are remembered; returns those that are not finished by it, the others are among the results."""
+    """Let rows grow as far as their steps are remembered. Returns the rows that are not finished yet; the finished ones are in
+    the results."""
     if request.options.memory is None:
         return list(rows)
     return [row for row in rows if not _follow(method, request, row, results)]

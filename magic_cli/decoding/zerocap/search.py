@@ -94,7 +94,7 @@ class ZeroCapSearch:
         )
 
     def _targets(self, texts: list[list[int]], log_p: Tensor) -> Tensor:
-        """What the image would say of the likeliest next tokens, (R, V)."""
+        """The image's distribution over the likeliest next tokens, (R, V)."""
         refuse_nan("language_model", bool(log_p.isnan().any()))
         ids = log_p.topk(self.method.num_texts, dim=-1).indices
         cosines = self.cosines.of_tokens(ids, self.model.vocab_size, lambda row, tokens: self._texts(texts[row], tokens))

@@ -17,7 +17,7 @@ _FACTORS = ("repetition_penalty", "first_end_factor", "end_factor", "forbidden_f
 
 @dataclass
 class ZeroCapSettings(DecodingMethod):
-    """What ZeroCap goes by.
+    """The numbers of ZeroCap.
 
     Attributes:
         decoding_len: Tokens in all of the caption, its start token included: 17 are 16 new ones.
@@ -35,7 +35,7 @@ class ZeroCapSettings(DecodingMethod):
         fusion_factor: Share of the shifted distribution in the geometric mean with the unshifted one, in [0, 1].
         repetition_penalty: Makes the last ``repetition_window`` tokens less likely if greater than 1. It and all factors below are
             0.001 to 1,000,000.
-        repetition_window: How many last tokens that concerns, 0 to 32,768.
+        repetition_window: To how many last tokens that applies, 0 to 32,768.
         end_token: Token that ends a caption; it stays part of it.
         first_end_factor: Makes the end token less likely as first token if greater than 1.
         end_factor: Makes the end token likelier from the second token on if greater than 1.

@@ -15,7 +15,7 @@ _TINY = 1e-15
 
 
 def image_targets(cosines: Tensor, ids: Tensor, vocab_size: int, *, temperature: float) -> Tensor:
-    """What the image would say: softmax of the texts' cosines (R, N) at their tokens ``ids`` (R, N), zero elsewhere, (R, V)."""
+    """The image's distribution: softmax of the texts' cosines (R, N) at their tokens ``ids`` (R, N), zero elsewhere, (R, V)."""
     t = (cosines / temperature).softmax(dim=-1)
     return t.new_zeros(len(t), vocab_size).scatter(1, ids, t)
 
@@ -88,7 +88,7 @@ def shift(
     Args:
         logits_on: Context -> scores (R, V), differentiable.
         context: Where it starts.
-        targets: log p (R, V) -> what the image would say (R, V); None: the image has no say.
+        targets: log p (R, V) -> the image's distribution (R, V); None: the image takes no part.
         how: The gradient steps.
     """
     if targets is None:  # nothing would move: the divergence alone is smallest where it starts

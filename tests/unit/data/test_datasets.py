@@ -114,8 +114,8 @@ def test_file_names_are_ids_unless_they_repeat(tmp_path):
     [
         (None, ["dataset.annotations", "no such file", "prepare_coco.py"]),
         ("{not json", ["line 1", "not valid JSON"]),
-        ("[]", ["not as expected", "data/README.md"]),
-        ('{"pictures": []}', ["no key 'images'", "data/README.md"]),
+        ("[]", ["not as expected", "docs/formats.md"]),
+        ('{"pictures": []}', ["no key 'images'", "docs/formats.md"]),
         ('{"images": [{"split": "test"}]}', ["no key 'filename'"]),
         ('{"images": []}', ["no images found"]),
     ],

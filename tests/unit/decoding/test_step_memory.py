@@ -9,7 +9,7 @@ from magic_cli.decoding import scoring
 from magic_cli.decoding.magic import ClipText, ContrastiveSearch, MagicSearch
 from magic_cli.decoding.rules import StopTexts
 from magic_cli.decoding.sampling import GreedySearch
-from magic_cli.decoding.shortcuts.memory import Evidence, StepMemory
+from magic_cli.decoding.shortcuts.memory import KnownStep, StepMemory
 from magic_cli.decoding.text import CaptionFormat
 from magic_cli.errors import MagicError
 from magic_cli.models.language.language_model import HuggingFaceLanguageModel
@@ -19,9 +19,9 @@ LENGTH, NUM_CANDIDATES, SIZE = 12, 3, 2048 + 3 * (8 + 4 + 4 + 4 * 2)
 ROOM = 1 << 20
 
 
-def evidence(first: int, penalty=(0.5, float("nan"), float("nan")), **options) -> Evidence:
+def evidence(first: int, penalty=(0.5, float("nan"), float("nan")), **options) -> KnownStep:
     ids = torch.arange(first, first + NUM_CANDIDATES)
-    return Evidence(ids, torch.full((3,), 0.1), (torch.ones(3, 2),), torch.tensor(penalty), **options)
+    return KnownStep(ids, torch.full((3,), 0.1), (torch.ones(3, 2),), torch.tensor(penalty), **options)
 
 
 def test_step_is_found_by_all_tokens_before_it():

@@ -50,7 +50,7 @@ def test_line_tells_what_is_slow_and_how_it_goes(clock, capsys):
         clock(20)
         bar.update(50_000_000)
     assert capsys.readouterr().err.splitlines() == [
-        "magic: training: 1 of 4 steps, 40.0 s a step, 2 min 0 s left, loss 3.214",
+        "magic: training: 1 of 4 steps, 40.0 s per step, 2 min 0 s left, loss 3.214",
         "magic: training: 1 of 4 steps in 40 s",
         "magic: corenlp: 50.0 MB, 2.5 MB/s",
         "magic: corenlp: 50.0 MB in 20 s",
@@ -67,7 +67,7 @@ def test_line_can_be_asked_for_and_none_follows_an_error(clock, capsys):
         raise ValueError
     assert capsys.readouterr().err.splitlines() == [
         "magic: captions/natural: 0 of 3 steps",
-        "magic: captions/natural: 1 of 3 steps, 2.0 s a step, 4 s left, repeat 1 of 3",
+        "magic: captions/natural: 1 of 3 steps, 2.0 s per step, 4 s left, repeat 1 of 3",
     ]
 
 
