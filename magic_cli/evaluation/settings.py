@@ -92,7 +92,6 @@ class ScoringSettings:
     id_key: str | None = None
     caption_key: str | None = None
     output: str | None = None
-    format: TableFormat = TableFormat.terminal
     metrics: MetricsSettings = field(default_factory=MetricsSettings)
     bootstrap: BootstrapSettings = field(default_factory=BootstrapSettings)
     run: MachineSettings = field(default_factory=MachineSettings)
@@ -109,10 +108,12 @@ class EvaluateSettings(ScoringSettings):
     Attributes:
         systems: Run folders, prediction files, patterns.
         compare: Test the other systems against the first.
+        format: How tables are printed.
     """
 
     systems: list[str] = field(default_factory=list)
     compare: bool = False
+    format: TableFormat = TableFormat.terminal
 
     def claim(self) -> tuple[tuple[str, ...], str]:
         """The folders whose metrics.json this would write, and all that is set; none if the folder's name holds a hash of it."""
@@ -130,6 +131,7 @@ class TableSettings(ScoringSettings):
         human_scores: File of ``magic human-eval score``, for the human columns of table 3.
         metric: Measure of a sweep's points, as metrics.json calls it.
         plot: Draw the sweep, too, into ``output``; null: into ``runs/sweep``.
+        format: How tables are printed.
     """
 
     words: list[str] = field(default_factory=list)
@@ -137,6 +139,7 @@ class TableSettings(ScoringSettings):
     human_scores: str | None = None
     metric: str = "cider"
     plot: bool = False
+    format: TableFormat = TableFormat.terminal
 
     def claim(self) -> tuple[tuple[str, ...], str]:
         """As ``EvaluateSettings.claim``; of the words some are numbers, and the same runs may stand in several tables."""

@@ -61,6 +61,7 @@ LAYERS = {
     "pages": ("data.images", "errors"),
     "reports": ("data", "pages", "errors", "terminal"),
     "evaluation": ("data", "metrics", "models", "reports", "errors", "files", "provenance", "terminal"),
+    "report_page": ("data", "evaluation", "metrics", "pages", "errors", "files", "terminal"),
     "human_eval": ("data", "metrics", "evaluation.settings", "pages", "errors", "terminal"),
     "retrieval": ("data", "decoding", "image_features", "models", "errors", "files", "provenance", "terminal"),
     "guides": ("data", "decoding", "image_features", "models", "retrieval", "errors"),
