@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from magic_cli.errors import MagicError
+from magic_cli.data.run_files import read_settings
 from magic_cli.files import write_atomically
 from magic_cli.provenance import differences
 
@@ -31,18 +31,8 @@ class Claims:
         Raises:
             MagicError: It is damaged.
         """
-        import yaml
-
-        file, remedy = self._file, "delete it, it is written anew, or set another run.dir"
-        if not file.exists():
-            return None
-        try:
-            settings = yaml.safe_load(file.read_text(encoding="utf-8"))
-        except (yaml.YAMLError, ValueError, RecursionError) as error:
-            raise MagicError(f"{file}: not valid YAML ({' '.join(str(error).split())[:160]}); {remedy}") from error
-        if not isinstance(settings, dict) or not isinstance(settings.get("run", {}), dict):
-            raise MagicError(f"{file}: holds no settings by name, but {str(settings)[:60]!r}; {remedy}")
-        return settings
+        remedy = "delete it, it is written anew, or set another run.dir"
+        return read_settings(self._file, remedy=remedy) if self._file.exists() else None
 
     def begin(self, before: dict[str, Any] | None) -> None:
         """Claim what an earlier start claimed (``read``), or, with None, the settings of this one."""

@@ -18,7 +18,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from magic_cli.data.run_files import COMPARISON, METRICS, PER_ITEM, PREDICTIONS
+from magic_cli.data.run_files import COMPARISON, FAILURES, METRICS, PER_ITEM, PREDICTIONS, REPORT, SETTINGS, TRACE
 from magic_cli.errors import MagicError
 from magic_cli.files import append_lines, json_lines, locked, recover_items, write_atomically
 from magic_cli.models.sources import only_read
@@ -26,8 +26,8 @@ from magic_cli.provenance import differences, provenance, read_manifest
 from magic_cli.runs.claims import Claims
 
 PAGE = "index.html"
-FAILURES, DROPPED, TRACE, SETTINGS = "failures.jsonl", "dropped.jsonl", "trace.jsonl", "settings.yaml"
-EXPORTS = ("coco_results.json", "released_format.json", PAGE)
+DROPPED = "dropped.jsonl"
+EXPORTS = ("coco_results.json", "released_format.json", PAGE, REPORT)
 
 _REMOVE_LINE = "remove that line, its item is then done again"
 _WITHOUT_TRACE = f"delete {TRACE}, the texts stay, or set another run.dir"

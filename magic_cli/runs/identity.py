@@ -54,6 +54,7 @@ _WITHOUT_EFFECT = {
         "engine",
         "address",
         "actors",
+        "report",
     ),  # fmt: skip
     "language_model": ("recommended",),  # already resolved into the settings that use it
     "image_text_model": ("recommended",),

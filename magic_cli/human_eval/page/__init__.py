@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from html import escape
 from pathlib import Path
 from string import Template
 
@@ -12,6 +11,7 @@ from magic_cli.errors import MagicError
 from magic_cli.human_eval.aspects import Kind
 from magic_cli.human_eval.forms import Form
 from magic_cli.human_eval.page import pairs, stories
+from magic_cli.pages.html import as_html, document
 
 _JPEG_QUALITY = 85
 _SHOWING = {Kind.stories: stories, Kind.pairs: pairs}
@@ -48,17 +48,14 @@ def page(form: Form, study: str) -> str:
     folder, showing = Path(__file__).parent, _SHOWING[form.kind]
     template, style, script = ((folder / f"form.{kind}").read_text(encoding="utf-8") for kind in ("html", "css", "js"))
     asked = form.kind.judging.asked(showing.shown_in(form))
-    return Template(template).substitute(
-        study=study,
-        form=form.id,
-        annotator=form.annotator,
+    body = Template(template).substitute(
         heading=showing.HEADING,
         unit=showing.UNIT,
         instructions=showing.instructions(form),
         keys=showing.KEYS,
-        style=style.rstrip(),
-        script=script.rstrip(),
         questions=len(form.questions()),
-        definitions="\n".join(f"<dt>{escape(aspect.label)}</dt><dd>{escape(aspect.definition)}</dd>" for aspect in asked),
+        definitions="\n".join(f"<dt>{as_html(aspect.label)}</dt><dd>{as_html(aspect.definition)}</dd>" for aspect in asked),
         sections="\n".join(showing.section(number, card, len(form.cards)) for number, card in enumerate(form.cards, start=1)),
     )
+    about = {"data-study": study, "data-form": form.id, "data-annotator": str(form.annotator), "data-unit": showing.UNIT}
+    return document(f"{showing.HEADING} Form {form.annotator}", body, style=style, scripts=[script], attributes=about)

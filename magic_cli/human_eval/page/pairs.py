@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from html import escape
 
 from magic_cli.human_eval.aspects import IMAGE, PAIRS, PREFERS_A, PREFERS_B, TIE
 from magic_cli.human_eval.forms import Form, question_name
 from magic_cli.human_eval.page.questions import question
 from magic_cli.human_eval.pairs import PairCard, Shown
+from magic_cli.pages.html import as_html
 
 HEADING, UNIT = "Which answer is better?", "Pair"
 _MEANINGS = {PREFERS_A: "A is better", TIE: "Both are alike", PREFERS_B: "B is better"}
@@ -64,6 +64,6 @@ def _given(parts: Sequence[Shown], heading: str) -> str:
 
 def _parts(parts: Sequence[Shown]) -> str:
     return "".join(
-        f'<img src="{content}" alt="A picture">' if kind == IMAGE else f'<p class="story">{escape(content)}</p>'
+        f'<img src="{content}" alt="A picture">' if kind == IMAGE else f'<p class="story">{as_html(content)}</p>'
         for kind, content in parts
     )

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from html import escape
 
 from magic_cli.human_eval.aspects import Aspect
+from magic_cli.pages.html import as_html
 
 
 def question(name: str, aspect: Aspect, choices: Mapping[int, str], *, meanings: Mapping[int, str], ends: tuple[str, str]) -> str:
@@ -19,12 +19,12 @@ def question(name: str, aspect: Aspect, choices: Mapping[int, str], *, meanings:
         ends: Words before and behind the buttons; empty: none.
     """
     buttons = "".join(
-        f'<label><input type="radio" name="{name}" value="{value}" autocomplete="off" aria-label="{escape(meanings.get(value, text))}">'
-        f'<span aria-hidden="true">{escape(text)}</span></label>'
+        f'<label><input type="radio" name="{name}" value="{value}" autocomplete="off" aria-label="{as_html(meanings.get(value, text))}">'
+        f'<span aria-hidden="true">{as_html(text)}</span></label>'
         for value, text in choices.items()
     )
     first, last = (f'<i aria-hidden="true">{word}</i>' if word else "" for word in ends)
     return (
-        f'<fieldset data-question="{name}"><legend><b>{escape(aspect.label)}</b> <span>{escape(aspect.definition)}</span></legend>'
+        f'<fieldset data-question="{name}"><legend><b>{as_html(aspect.label)}</b> <span>{as_html(aspect.definition)}</span></legend>'
         f'<div class="scale">{first}{buttons}{last}</div></fieldset>'
     )

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from html import escape
-
 from magic_cli.human_eval.aspects import PHOTO, STORIES
 from magic_cli.human_eval.forms import Form, StoryCard, question_name
 from magic_cli.human_eval.page.questions import question
+from magic_cli.pages.html import as_html
 
 HEADING, UNIT = "How good are these stories?", "Title"
 _MEANINGS = {STORIES.lowest: f"{STORIES.lowest}, the worst", STORIES.highest: f"{STORIES.highest}, the best"}
@@ -34,7 +33,7 @@ KEYS = (
 
 def section(number: int, card: StoryCard, count: int) -> str:
     """One title."""
-    title = escape(card.item.title)
+    title = as_html(card.item.title)
     stories = "\n".join(_story(number, letter, text, has_photo=card.photo is not None) for letter, text in card.labelled())
     photo = f'<figure><img src="{card.photo}" alt="The photo for this title"></figure>\n' if card.photo else ""
     return (
@@ -51,6 +50,6 @@ def _story(number: int, letter: str, text: str, *, has_photo: bool) -> str:
         for aspect in STORIES.asked([PHOTO] * has_photo)
     )
     return (
-        f'<article aria-labelledby="{place}">\n<h3 id="{place}">Story {letter}</h3>\n<p class="story">{escape(text)}</p>\n'
+        f'<article aria-labelledby="{place}">\n<h3 id="{place}">Story {letter}</h3>\n<p class="story">{as_html(text)}</p>\n'
         f'<div class="questions">\n{questions}\n</div>\n</article>'
     )
