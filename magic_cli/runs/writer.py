@@ -9,6 +9,7 @@ from typing import Any
 
 from magic_cli.data.images import SkippedImage, UnreadableImage
 from magic_cli.image_features.reading import ImageReader, ImageStream, ReadImage, choose_workers
+from magic_cli.models.shelf import Shelf
 from magic_cli.models.work_counter import WorkCounter
 from magic_cli.runs.decoder import Decoder, Features
 from magic_cli.runs.folder import RunFolder
@@ -32,12 +33,14 @@ class Writer:
         dataset = settings.dataset
         self.reader = ImageReader(dataset.apply_exif_orientation, dataset.skip_greyscale)
         self.decoder: Decoder | None = None
+        self.shelf: Shelf | None = None
+        """Where models stay that are loaded; None: they are this run's alone."""
         self.loading_seconds = 0.0
         """Wall time of loading the models, and of making sure that there is an image to write about."""
 
     def _load(self, first: Item) -> None:
         """``first`` is the first item that a text is to be written for."""
-        self.decoder = Decoder(self.settings, self.task, self.reader, self.work)
+        self.decoder = Decoder(self.settings, self.task, self.reader, self.work, self.shelf)
         self.decoder.load(self.run, first)
         self.reader = self.decoder.viewers.reader
 
@@ -135,6 +138,7 @@ class Writer:
             if item in open_ids:
                 texts = self.decoder.language_model.token_texts(details.get("token_ids", [details["choice"]]))
                 steps.append({"id": item, "step": step, **details, "tokens": texts})
+                self.traced(items[index], steps[-1])
 
         texts = self.decoder.write(items, features, trace if self.settings.run.trace else None)
         self.run.add_trace(steps)
@@ -145,6 +149,9 @@ class Writer:
                 if item.id in open_ids
             ]
         )
+
+    def traced(self, item: Item, line: dict[str, Any]) -> None:
+        """A step was taken that trace.jsonl will have: for whoever shows texts while they are written."""
 
     def _fail(self, items: Sequence[Item], outcomes: Sequence[Any]) -> None:
         """Record the items that turned out to have no readable image, or to be unwritable."""
