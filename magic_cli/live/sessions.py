@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import shutil
 import tempfile
 import threading
@@ -70,9 +71,10 @@ class Workplace:
         self._sessions: dict[str, Session] = {}
 
     def session(self, name: str) -> Session:
-        """A visitor, who may be new."""
+        """A visitor, who may be new; the browser chose the name, which is no part of a path."""
         if name not in self._sessions:
-            self._sessions[name] = Session(self.folder / "visitors" / name)
+            digest = hashlib.sha256(name.encode(errors="surrogatepass")).hexdigest()[:24]
+            self._sessions[name] = Session(self.folder / "visitors" / digest)
         return self._sessions[name]
 
     def leave(self, name: str) -> None:

@@ -144,7 +144,7 @@ def test_visitors_leave_nothing_behind(photo, tmp_path, monkeypatch):
     stop = session.stop
     workplace.leave("a")
     assert stop.is_set() and not session.folder.exists()
-    workplace.session("b").begin()
+    assert workplace.session("../../b").begin().is_relative_to(workplace.folder / "visitors")
     workplace.close()
     other.close()
     assert list((tmp_path / "tmp").iterdir()) == []
