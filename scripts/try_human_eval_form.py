@@ -4,24 +4,19 @@
     python scripts/try_human_eval_form.py --screenshots shots/       # also keeps pictures of the form
 
 Everything is checked: that answers survive the reload, that an unfinished export happens only knowingly, and that
-`magic human-eval score` finds exactly the means that were filled in. The browser is driven through chromedriver's HTTP
-interface (W3C WebDriver), without a library.
+`magic human-eval score` finds exactly the means that were filled in.
 """
 
 import argparse
-import base64
-import contextlib
 import json
 import random
-import shutil
 import subprocess
 import sys
 import tempfile
 import time
-import urllib.error
-import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
+
+from browser import Browser, BrowserFault, browser
 
 PHOTOS = Path(__file__).resolve().parents[1] / "data" / "photos"
 STORIES = {
@@ -30,83 +25,6 @@ STORIES = {
     "dull": "There was a thing. It was a thing. The thing was there. It was a thing again. It stayed a thing.",
 }
 ASPECTS = ("relevance", "fluency", "informativeness", "story_image_relevance")
-CHROMIUM = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-            "--disable-component-update", "--disable-sync", "--window-size=1280,1000")  # fmt: skip
-ELEMENT = "element-6066-11e4-a52e-4f735466cecf"
-
-
-class Browser:
-    """One session of chromedriver."""
-
-    def __init__(self, port: int, folder: Path, *, keeps_nothing: bool) -> None:
-        self._root = f"http://127.0.0.1:{port}/session"
-        preferences = {"download.default_directory": str(folder / "downloads"), "download.prompt_for_download": False}
-        if keeps_nothing:
-            preferences["profile.default_content_setting_values.cookies"] = 2  # blocks localStorage, too
-        options = {"args": [*CHROMIUM, f"--user-data-dir={folder / 'profile'}"], "prefs": preferences}
-        wanted = {"capabilities": {"alwaysMatch": {"browserName": "chrome", "goog:chromeOptions": options}}}
-        self._root += f"/{self._call('POST', '', wanted)['sessionId']}"
-
-    def _call(self, method: str, path: str, body: dict | None = None) -> object:
-        data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(self._root + path, data, {"Content-Type": "application/json"}, method=method)
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        try:
-            with opener.open(request, timeout=60) as answer:
-                return json.load(answer)["value"]
-        except urllib.error.HTTPError as error:
-            sys.exit(f"chromedriver {method} {path}: {json.load(error)['value']['message'].splitlines()[0]}")
-
-    def open(self, file: Path) -> None:
-        self._call("POST", "/url", {"url": file.resolve().as_uri()})
-
-    def reload(self) -> None:
-        self._call("POST", "/refresh", {})
-
-    def run(self, script: str, *args: object) -> object:
-        """What a script returns that runs in the page."""
-        return self._call("POST", "/execute/sync", {"script": script, "args": list(args)})
-
-    def click(self, selector: str) -> None:
-        """A real click, which fails where a user could not click."""
-        found = self._call("POST", "/element", {"using": "css selector", "value": selector})
-        self._call("POST", f"/element/{found[ELEMENT]}/click", {})
-
-    def press(self, keys: str) -> None:
-        """Keys, one after the other, to whatever has the focus."""
-        actions = [{"type": kind, "value": key} for key in keys for kind in ("keyDown", "keyUp")]
-        self._call("POST", "/actions", {"actions": [{"type": "key", "id": "keyboard", "actions": actions}]})
-
-    def screenshot(self, file: Path) -> None:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(base64.b64decode(self._call("GET", "/screenshot")))
-
-    def quit(self) -> None:
-        self._call("DELETE", "")
-
-
-@contextlib.contextmanager
-def browser(folder: Path, *, keeps_nothing: bool = False) -> Iterator[Browser]:
-    """A fresh Chromium that saves downloads in ``folder/downloads``; it may be one whose user lets no page keep anything."""
-    for program in ("chromium", "chromedriver"):
-        if shutil.which(program) is None:
-            sys.exit(f"no {program} on PATH; on Debian: apt-get install chromium chromium-driver")
-    (folder / "downloads").mkdir(parents=True)
-    driver = subprocess.Popen(["chromedriver", "--port=0"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-    try:
-        port = next(
-            (int(line.rstrip(".\n").rpartition(" ")[2]) for line in driver.stdout if "successfully on port" in line), None
-        )
-        if port is None:
-            sys.exit("chromedriver did not start")
-        session = Browser(port, folder, keeps_nothing=keeps_nothing)
-        try:
-            yield session
-        finally:
-            session.quit()
-    finally:
-        driver.terminate()
-        driver.wait()
 
 
 def check(is_so: bool, what: str) -> None:
@@ -263,4 +181,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except BrowserFault as fault:
+        sys.exit(str(fault))

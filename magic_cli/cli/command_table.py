@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from magic_cli.cli.command import Action, Command, Flag, Words
+from magic_cli.cli.looking_commands import REPORT
 
 _OWN_LANGUAGE_MODEL = {
     "folder": "language_model.path={}", "file": "language_model.path={}", "hub": "--language-model gpt2 language_model.name={}",
@@ -191,6 +192,7 @@ COMMANDS = {
                 "magic table sweep 'runs/caption/coco-magic-*' --metric bleu_4 --plot plots/bleu",
             ),
         ),
+        REPORT,
         Command(
             name="human-eval",
             summary="people judge stories: blinded forms that work offline, and the scores of their answers",

@@ -23,7 +23,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from magic_cli.cli.command import Command
 from magic_cli.cli.exit_statuses import ExitStatuses
-from magic_cli.cli.sweeps import SweepTalk, check_objective, measure_objective, require_objectives, tell_repeat
+from magic_cli.cli.sweeps import SweepTalk, check_objective, measure_objective, report_runs, require_objectives, tell_repeat
 from magic_cli.configuration import composing
 from magic_cli.configuration.files import find_config_dir
 from magic_cli.configuration.points import compose, explain
@@ -88,7 +88,9 @@ def _run_point(command: Command, config: DictConfig, talk: SweepTalk) -> tuple[i
         for number, one in enumerate(runs, start=1):
             tell_repeat(one, number, len(runs))
             status = max(status, _run_command(command, one))
-        return status, measure_objective(settings, runs)
+        value = measure_objective(settings, runs)
+        report_runs(settings, runs)
+        return status, value
     except MagicError as error:
         if not _is_basic("launcher", hydra_settings) or not _is_basic("sweeper", hydra_settings):
             raise  # another process prints it, or a search must know that this point has no value

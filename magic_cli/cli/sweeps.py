@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from magic_cli.data.run_files import has_predictions
 from magic_cli.errors import MagicError, SettingsError
 from magic_cli.runs.naming import run_folder
 
@@ -104,6 +105,20 @@ def measure_objective(settings: Any, runs: Sequence[Any]) -> float | None:
     value = _objectives().objective([run_folder(one) for one in runs], settings)
     _tell(f"{key} {value:.4f}")
     return value
+
+
+def report_runs(settings: Any, runs: Sequence[Any]) -> None:
+    """Write the page of runs with these settings where ``run.report`` asks for it."""
+    if not getattr(getattr(settings, "run", None), "report", False):
+        return
+    folders = [folder for one in runs if has_predictions(folder := run_folder(one))]
+    if not folders:
+        return _tell("run.report=true: nothing was written, so there is nothing to show")
+    pages = importlib.import_module("magic_cli.report_page.writing")  # with all metrics, likewise
+    report = pages.report_of_runs(folders)
+    for note in report.notes:
+        _tell(note)
+    _tell(f"page: {report.file}")
 
 
 def _key(settings: Any) -> str | None:

@@ -24,6 +24,7 @@ from magic_cli.interleaved.training.settings import TrainVokensSettings
 from magic_cli.live.settings import LiveSettings
 from magic_cli.metrics.settings import MetricsSettings
 from magic_cli.models.settings import ImageTextModelSettings, LanguageModelSettings, MachineSettings
+from magic_cli.report_page.settings import ReportSettings
 from magic_cli.retrieval.image_settings import RetrieveImagesSettings
 from magic_cli.runs.choices import DATASETS, DECODING_METHODS, STORY_DATASETS, TASKS
 from magic_cli.runs.settings import CaptionSettings, RunSettings, StorySettings
@@ -64,6 +65,7 @@ def register() -> None:
     store.store(group="schema", name="interleave", node=InterleaveSettings)
     store.store(group="schema", name="evaluate", node=EvaluateSettings)
     store.store(group="schema", name="table", node=TableSettings)
+    store.store(group="schema", name="report", node=ReportSettings)
     store.store(group="schema", name="human_eval", node=HumanEvalSettings)
     store.store(group="schema", name="bench", node=BenchSettings)
     store.store(group="schema", name="live", node=LiveSettings)

@@ -119,7 +119,7 @@ def jpeg_uri(path: Path, *, side: int, quality: int) -> str:
     """
     image = open_image(path)
     image.thumbnail((side, side))
-    return _uri(image, "JPEG", quality=quality)
+    return _uri("JPEG", _encoded(image, "JPEG", quality=quality))
 
 
 def image_uri(path: Path, *, side: int) -> str:
@@ -128,18 +128,40 @@ def image_uri(path: Path, *, side: int) -> str:
     Raises:
         UnreadableImage: As ``open_image``.
     """
+    return _uri(*thumbnail(path, side=side, quality=_PAGE_QUALITY))
+
+
+def thumbnail(path: Path, *, side: int, quality: int, kind: str = "JPEG") -> tuple[str, bytes]:
+    """An image for a page: upright, at most ``side`` pixels long, without its name and metadata.
+
+    Args:
+        path: Image file.
+        side: An image that is smaller anyway comes without loss, as PNG.
+        quality: Of the others, 1 to 100.
+        kind: Of the others, as Pillow calls it.
+
+    Returns:
+        The kind that it is, and the content of an image file.
+
+    Raises:
+        UnreadableImage: As ``open_image``.
+    """
     image = open_image(path)
     if max(image.size) < side:
-        return _uri(image, "PNG")
+        return "PNG", _encoded(image, "PNG")
     image.thumbnail((side, side))
-    return _uri(image, "JPEG", quality=_PAGE_QUALITY)
+    return kind, _encoded(image, kind, quality=quality)
 
 
-def _uri(image: Image, kind: str, **options: int) -> str:
+def _encoded(image: Image, kind: str, **options: int) -> bytes:
     stream = io.BytesIO()
     image.info.clear()  # what a file says of itself, some formats write into the next
     image.save(stream, format=kind, **options)
-    return f"data:image/{kind.lower()};base64,{base64.b64encode(stream.getvalue()).decode()}"
+    return stream.getvalue()
+
+
+def _uri(kind: str, data: bytes) -> str:
+    return f"data:image/{kind.lower()};base64,{base64.b64encode(data).decode()}"
 
 
 def _to_rgb(image: Image) -> Image:

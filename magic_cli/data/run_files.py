@@ -8,12 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from magic_cli.data.json_files import read_json_object
+from magic_cli.data.text_files import read_text
 from magic_cli.errors import MagicError
 
 METRICS, PER_ITEM, COMPARISON = "metrics.json", "per_item.jsonl", "comparison.json"
 """What an evaluation writes into a run folder."""
-PREDICTIONS = "predictions.jsonl"
-"""What a run itself writes there, item by item."""
+PREDICTIONS, FAILURES, TRACE, SETTINGS = "predictions.jsonl", "failures.jsonl", "trace.jsonl", "settings.yaml"
+"""What a run itself writes there."""
+REPORT = "report.html"
+"""The page of a run by itself."""
 
 Form = tuple[str, Callable[[Any], bool]]
 """What a value must be, in words, and the test of it."""
@@ -79,6 +82,12 @@ _SCORES: Mapping[str, Form] = {
 }
 
 
+def has_predictions(folder: Path) -> bool:
+    """Whether a run has written a text."""
+    file = folder / PREDICTIONS
+    return file.is_file() and file.stat().st_size > 0
+
+
 def read_manifest(file: Path, *, remedy: str, needs: Collection[str] = ()) -> dict[str, Any]:
     """The manifest.json of a run.
 
@@ -96,6 +105,23 @@ def read_manifest(file: Path, *, remedy: str, needs: Collection[str] = ()) -> di
 def read_scores(file: Path, *, remedy: str, needs: Collection[str] = ()) -> dict[str, Any]:
     """As ``read_manifest``, the metrics.json of an evaluation."""
     return _read(file, _SCORES, remedy, needs)
+
+
+def read_settings(file: Path, *, remedy: str) -> dict[str, Any]:
+    """The settings.yaml of a run.
+
+    Raises:
+        MagicError: It is damaged.
+    """
+    import yaml
+
+    try:
+        settings = yaml.safe_load(read_text(file, setting="", hint=remedy))
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise MagicError(f"{file}: not valid YAML ({' '.join(str(error).split())[:160]}); {remedy}") from error
+    if not isinstance(settings, dict) or not isinstance(settings.get("run", {}), dict):
+        raise MagicError(f"{file}: holds no settings by name, but {str(settings)[:60]!r}; {remedy}")
+    return settings
 
 
 def _read(file: Path, forms: Mapping[str, Form], remedy: str, needs: Collection[str]) -> dict[str, Any]:

@@ -54,17 +54,31 @@ class Evaluation(Prepared):
         Raises:
             MagicError: They cannot be written.
         """
-        document, items = self.document, per_item(self.corpus, self.scores)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             before = read_earlier(self.folder)
-            if (earlier := self._same_items(before)) is not None:
-                document, items = _merged(earlier, document), self._merged_items(items)
+            document, items, are_merged = self._with(before)
             write_atomically(self.folder / PER_ITEM, json_lines(items))
             write_atomically(self.folder / METRICS, json.dumps(document, ensure_ascii=False, indent=1, default=str) + "\n")
-            return before is not None and earlier is None
+            return before is not None and not are_merged
         except OSError as error:
             raise unwritable(self.folder, error) from error
+
+    def with_earlier(self) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+        """What ``write`` would write: metrics.json and the records of per_item.jsonl.
+
+        Raises:
+            MagicError: What an earlier evaluation left is damaged.
+        """
+        document, items, _ = self._with(read_earlier(self.folder))
+        return document, items
+
+    def _with(self, before: dict[str, Any] | None) -> tuple[dict[str, Any], list[dict[str, Any]], bool]:
+        """Document and records, together with those of an earlier evaluation of the very same items; and whether there are such."""
+        items = per_item(self.corpus, self.scores)
+        if (earlier := self._same_items(before)) is None:
+            return self.document, items, False
+        return _merged(earlier, self.document), self._merged_items(items), True
 
     def _same_items(self, earlier: dict[str, Any] | None) -> dict[str, Any] | None:
         """An earlier metrics.json of the very same captions, references and images; None if it is of others."""
@@ -105,9 +119,7 @@ def prepare(systems: Sequence[System], settings: ScoringSettings) -> list[Prepar
     Raises:
         MagicError: Files do not fit together, or an output folder cannot be written.
     """
-    references = read_references(Path(settings.references), split=settings.split) if settings.references else None
-    matched = match(systems, settings, references)
-    prepared = [replace(one, folder=output_folder(one.system, one.corpus, settings, len(matched))) for one in matched]
+    prepared = match_files(systems, settings)
     folders = [one.folder.resolve() for one in prepared]
     for one, folder in zip(prepared, folders, strict=True):
         if folders.count(folder) > 1:
@@ -116,6 +128,17 @@ def prepare(systems: Sequence[System], settings: ScoringSettings) -> list[Prepar
             )
         check_folder(one.folder, one.system, one.corpus)
     return prepared
+
+
+def match_files(systems: Sequence[System], settings: ScoringSettings) -> list[Prepared]:
+    """Match captions with references, and say where results would be written; nothing is.
+
+    Raises:
+        MagicError: Files do not fit together.
+    """
+    references = read_references(Path(settings.references), split=settings.split) if settings.references else None
+    matched = match(systems, settings, references)
+    return [replace(one, folder=output_folder(one.system, one.corpus, settings, len(matched))) for one in matched]
 
 
 def match(systems: Sequence[System], settings: ScoringSettings, references: ReferenceSet | None) -> list[Prepared]:

@@ -92,7 +92,6 @@ class ScoringSettings:
     id_key: str | None = None
     caption_key: str | None = None
     output: str | None = None
-    format: TableFormat = TableFormat.terminal
     metrics: MetricsSettings = field(default_factory=MetricsSettings)
     bootstrap: BootstrapSettings = field(default_factory=BootstrapSettings)
     run: MachineSettings = field(default_factory=MachineSettings)
@@ -110,11 +109,13 @@ class EvaluateSettings(ScoringSettings):
         systems: Run folders, prediction files, patterns.
         compare: Test the other systems against the first.
         plot: Draw the table as intervals, too, into this file; null: no.
+        format: How tables are printed.
     """
 
     systems: list[str] = field(default_factory=list)
     compare: bool = False
     plot: str | None = None
+    format: TableFormat = TableFormat.terminal
 
     def claim(self) -> tuple[tuple[str, ...], str]:
         """The folders whose metrics.json this would write, and all that is set; none if the folder's name holds a hash of it."""
@@ -132,6 +133,7 @@ class TableSettings(ScoringSettings):
         human_scores: File of ``magic human-eval score``, for the human columns of table 3.
         metric: Measure of a sweep's points, as metrics.json calls it.
         plot: Draw the table or the sweep, too, into this file; null: no.
+        format: How tables are printed.
     """
 
     words: list[str] = field(default_factory=list)
@@ -139,6 +141,7 @@ class TableSettings(ScoringSettings):
     human_scores: str | None = None
     metric: str = "cider"
     plot: str | None = None
+    format: TableFormat = TableFormat.terminal
 
     def claim(self) -> tuple[tuple[str, ...], str]:
         """As ``EvaluateSettings.claim``; of the words some are numbers, and the same runs may stand in several tables."""

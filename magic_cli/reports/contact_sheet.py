@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from magic_cli.reports.pages import as_html, document, picture
+from magic_cli.pages.html import as_html
+from magic_cli.pages.pictures import picture
+from magic_cli.pages.plain import plain_page
 from magic_cli.terminal.wording import counted
 
 _STYLE = ".images { display: flex; flex-wrap: wrap; gap: .8rem } figure { width: 200px }\n"
@@ -23,7 +25,7 @@ def contact_sheet(results: Sequence[Mapping[str, Any]], folder: Path, *, total: 
     """
     shown = counted(len(results), "query", "queries") if len(results) == total else f"the first {len(results)} of {total} queries"
     sections = "\n".join(_section(result, folder, embedded) for result in results)
-    return document(
+    return plain_page(
         "Retrieved images", f"<p>{shown}; below each image its id and its cosine with the query.</p>\n{sections}", _STYLE
     )
 

@@ -6,10 +6,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from magic_cli.reports.pages import as_html, document, picture
+from magic_cli.pages.html import as_html
+from magic_cli.pages.pictures import picture
+from magic_cli.pages.plain import plain_page
 
-_STYLE = """.step { display: grid; grid-template-columns: repeat(3, minmax(0, 1fr)); gap: 1rem; padding: .5rem 0; border-top: 1px dotted #ddd }
-.step > div > b { display: block; font-size: 12px; color: #777; font-weight: normal } .once { color: #777; font-style: italic }
+_STYLE = """.step { display: grid; grid-template-columns: repeat(3, minmax(0, 1fr)); gap: 1rem; padding: .5rem 0; border-top: 1px dotted var(--line) }
+.step > div > b { display: block; font-size: 12px; color: var(--soft); font-weight: normal } .once { color: var(--soft); font-style: italic }
 p { margin: .2rem 0; overflow-wrap: anywhere; white-space: pre-wrap } img { min-width: 128px }
 """
 
@@ -24,7 +26,7 @@ def interleaved_page(records: Sequence[Mapping[str, Any]], folder: Path, *, tota
         embedded: Thumbnails inside the page, which can then be sent around; else links to the image files.
     """
     shown = "" if len(records) == total else f"<p>The first {len(records)} of {total} items.</p>\n"
-    return document("Texts and images", shown + "\n".join(_section(record, folder, embedded) for record in records), _STYLE)
+    return plain_page("Texts and images", shown + "\n".join(_section(record, folder, embedded) for record in records), _STYLE)
 
 
 def _section(record: Mapping[str, Any], folder: Path, embedded: bool) -> str:

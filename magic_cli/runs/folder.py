@@ -19,15 +19,15 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from magic_cli.data.run_files import COMPARISON, METRICS, PER_ITEM, PREDICTIONS
+from magic_cli.data.run_files import COMPARISON, FAILURES, METRICS, PER_ITEM, PREDICTIONS, REPORT, SETTINGS, TRACE, read_settings
 from magic_cli.errors import MagicError
 from magic_cli.files import append_lines, json_lines, locked, recover_items, write_atomically
 from magic_cli.models.sources import only_read
 from magic_cli.provenance import differences, provenance, read_manifest
 
 PAGE = "index.html"
-FAILURES, DROPPED, TRACE, SETTINGS = "failures.jsonl", "dropped.jsonl", "trace.jsonl", "settings.yaml"
-EXPORTS = ("coco_results.json", "released_format.json", PAGE)
+DROPPED = "dropped.jsonl"
+EXPORTS = ("coco_results.json", "released_format.json", PAGE, REPORT)
 
 _REMOVE_LINE = "remove that line, its item is then done again"
 _WITHOUT_TRACE = f"delete {TRACE}, the texts stay, or set another run.dir"
@@ -110,18 +110,9 @@ class RunFolder:
 
     def _read_settings(self) -> dict[str, Any] | None:
         """settings.yaml as an earlier start left it; None if it is not there."""
-        import yaml
-
-        file, remedy = self.path / SETTINGS, "delete it, it is written anew, or set another run.dir"
-        if not file.exists():
-            return None
-        try:
-            settings = yaml.safe_load(file.read_text(encoding="utf-8"))
-        except (yaml.YAMLError, ValueError, RecursionError) as error:
-            raise MagicError(f"{file}: not valid YAML ({' '.join(str(error).split())[:160]}); {remedy}") from error
-        if not isinstance(settings, dict) or not isinstance(settings.get("run", {}), dict):
-            raise MagicError(f"{file}: holds no settings by name, but {str(settings)[:60]!r}; {remedy}")
-        return settings
+        file = self.path / SETTINGS
+        remedy = "delete it, it is written anew, or set another run.dir"
+        return read_settings(file, remedy=remedy) if file.exists() else None
 
     def _begin_settings(self, before: dict[str, Any] | None) -> None:
         """settings.yaml tells what the texts here were made with: it stays as it is while any of an earlier start are kept.

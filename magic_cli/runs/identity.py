@@ -50,6 +50,7 @@ _WITHOUT_EFFECT = {
         "image_cache",
         "repeats",
         "objective",
+        "report",
     ),  # fmt: skip
     "language_model": ("recommended",),  # already resolved into the settings that use it
     "image_text_model": ("recommended",),

@@ -44,6 +44,7 @@ class RunSettings(MachineSettings):
         compile: Run the models through torch.compile: slow to start, then faster.
         workers: Processes that read images ahead of the decoder, 0 (the main process reads) to 256; null: chosen by the number
             of cores.
+        report: When the run is done, write report.html into its folder, as ``magic report`` does.
         cache_images: Keep image features on disk, and use those that an earlier run kept.
         image_cache: Folder of these features; null: ``magic/images`` below XDG_CACHE_HOME, or below ~/.cache.
     """
@@ -53,6 +54,7 @@ class RunSettings(MachineSettings):
     repeat: int = 1
     repeats: int = 1
     objective: str | None = None
+    report: bool = False
     trace: bool = False
     lazy: bool | None = None
     step_memory: int = 128

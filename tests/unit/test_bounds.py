@@ -41,6 +41,7 @@ from magic_cli.interleaved.training.settings import (
 )
 from magic_cli.metrics.settings import METRICS, MetricsSettings
 from magic_cli.models.settings import ImageTextModelSettings, MachineSettings
+from magic_cli.report_page.settings import ReportSettings
 from magic_cli.retrieval.clipre import CaptionRetrieval
 from magic_cli.retrieval.image_settings import ReadingMachineSettings, RetrieveImagesAction, RetrieveImagesSettings
 from magic_cli.retrieval.settings import IndexSettings
@@ -58,7 +59,7 @@ VALID = [
     ReadingMachineSettings(), ImageTextModelSettings(name="x", logit_scale=1.0), PhotoFolder("photos", root="."), TitleList("title", title=["a"]), IndexSettings(),
     RetrieveImagesSettings(None, RetrieveImagesAction.query, queries=["a"], index="x"), FreshModel(), ObjectiveSettings(), OptimizerSettings(),
     ValidateSettings(), TrainingRunSettings(), TextDataset(train=[BUNDLED], held_out=1.0), BUNDLED, BootstrapSettings(), EvaluateSettings(None),
-    HumanEvalSettings(HumanEvalAction.make, files=["x"]), MetricsSettings(), *(metric() for metric in METRICS.values()), BenchSettings(),
+    HumanEvalSettings(HumanEvalAction.make, files=["x"]), ReportSettings(None, systems=["x"]), MetricsSettings(), *(metric() for metric in METRICS.values()), BenchSettings(),
     GrowthSettings(), Memory(unsure=-0.1, sure=0.2), SecondModel(logit_scale=1.0), RuleSettings(),
     INTERLEAVE, PageSettings(), PartList("parts", parts=["a"]), MapperSettings(), AdapterSettings(), VokenItems(),
     VokenObjectiveSettings(), VokenOptimizerSettings(), VokenRunSettings(), TRAIN_VOKENS,
@@ -67,7 +68,7 @@ CHECKED_LATER = {
     ("TextSource", "held_out"), ("TextDataset", "held_out"),  # a share, or any whole number of texts
     ("TrainingRunSettings", "parts"), ("VokenRunSettings", "parts"),  # bound to the batch size
     ("VokenItems", "held_out"),  # a share, or any whole number of items
-    ("EvaluateSettings", "image_ranks"),  # compared with those of the stories
+    ("EvaluateSettings", "image_ranks"), ("ReportSettings", "image_ranks"),  # compared with those of the stories
 }  # fmt: skip
 HUGE = {int: (10**12, 2**63), float: (1e39, float("inf"), float("nan"))}
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from html import escape
 from pathlib import Path
 from string import Template
 
@@ -10,6 +9,7 @@ from magic_cli.data.images import UnreadableImage, jpeg_uri
 from magic_cli.errors import MagicError
 from magic_cli.human_eval.aspects import HIGHEST, LOWEST, Aspect, aspects_asked
 from magic_cli.human_eval.forms import Card, Form, question_name
+from magic_cli.pages.html import as_html, document
 
 _JPEG_QUALITY = 85
 
@@ -36,21 +36,18 @@ def page(form: Form, study: str) -> str:
     folder = Path(__file__).parent
     template, style, script = ((folder / f"form.{kind}").read_text(encoding="utf-8") for kind in ("html", "css", "js"))
     asked = aspects_asked(any(card.photo for card in form.cards))
-    return Template(template).substitute(
-        study=study,
-        form=form.id,
-        annotator=form.annotator,
-        style=style.rstrip(),
-        script=script.rstrip(),
+    body = Template(template).substitute(
         questions=len(form.questions()),
         cards="one title" if len(form.cards) == 1 else f"{len(form.cards)} titles",
-        definitions="\n".join(f"<dt>{escape(aspect.label)}</dt><dd>{escape(aspect.definition)}</dd>" for aspect in asked),
+        definitions="\n".join(f"<dt>{as_html(aspect.label)}</dt><dd>{as_html(aspect.definition)}</dd>" for aspect in asked),
         sections="\n".join(_section(number, card, len(form.cards)) for number, card in enumerate(form.cards, start=1)),
     )
+    about = {"data-study": study, "data-form": form.id, "data-annotator": str(form.annotator)}
+    return document(f"How good are these stories? Form {form.annotator}", body, style=style, scripts=[script], attributes=about)
 
 
 def _section(number: int, card: Card, count: int) -> str:
-    title = escape(card.item.title)
+    title = as_html(card.item.title)
     stories = "\n".join(_story(number, letter, text, has_photo=card.photo is not None) for letter, text in card.labelled())
     photo = f'<figure><img src="{card.photo}" alt="The photo for this title"></figure>\n' if card.photo else ""
     return (
@@ -64,7 +61,7 @@ def _story(number: int, letter: str, text: str, *, has_photo: bool) -> str:
     place = f"story-{number}-{letter}"
     questions = "\n".join(_question(question_name(number, letter, aspect.key), aspect) for aspect in aspects_asked(has_photo))
     return (
-        f'<article aria-labelledby="{place}">\n<h3 id="{place}">Story {letter}</h3>\n<p class="story">{escape(text)}</p>\n'
+        f'<article aria-labelledby="{place}">\n<h3 id="{place}">Story {letter}</h3>\n<p class="story">{as_html(text)}</p>\n'
         f'<div class="questions">\n{questions}\n</div>\n</article>'
     )
 
@@ -76,7 +73,7 @@ def _question(name: str, aspect: Aspect) -> str:
         for score in range(LOWEST, HIGHEST + 1)
     )
     return (
-        f'<fieldset data-question="{name}"><legend><b>{escape(aspect.label)}</b> <span>{escape(aspect.definition)}</span></legend>'
+        f'<fieldset data-question="{name}"><legend><b>{as_html(aspect.label)}</b> <span>{as_html(aspect.definition)}</span></legend>'
         f'<div class="scale"><i aria-hidden="true">worst</i>{choices}<i aria-hidden="true">best</i></div></fieldset>'
     )
 

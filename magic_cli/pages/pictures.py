@@ -1,0 +1,30 @@
+"""Images in pages."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from urllib.parse import quote
+
+from magic_cli.data.images import UnreadableImage, image_uri
+from magic_cli.pages.html import as_html
+
+SIDE = 192
+"""Pixels of an embedded image's long side."""
+
+
+def picture(file: Path, folder: Path, *, embedded: bool) -> str:
+    """An image as HTML, or why it cannot be shown.
+
+    Args:
+        file: The image.
+        folder: Where the page will lie.
+        embedded: A thumbnail inside the page; else a link to the file.
+    """
+    if not embedded:
+        link = quote(os.path.relpath(file, folder), errors="surrogateescape")
+        return f'<a href="{link}"><img loading="lazy" alt="" src="{link}"></a>'
+    try:
+        return f'<img alt="" src="{image_uri(file, side=SIDE)}">'
+    except UnreadableImage as reason:  # it could be read once
+        return f"<p>cannot be read any more: {as_html(str(reason))}</p>"

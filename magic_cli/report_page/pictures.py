@@ -1,0 +1,95 @@
+"""The thumbnails of a page: each image once, inside the page or as a file beside it."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from urllib.parse import quote
+
+from magic_cli.data.images import UnreadableImage, thumbnail
+from magic_cli.data.paths import make_output
+from magic_cli.files import write_atomically
+from magic_cli.report_page.settings import EMBEDDED_AT_MOST, Pictures
+from magic_cli.terminal.progress import progress
+
+_THREADS = 4
+_QUALITY = 72
+
+
+class PictureList:
+    """Collects the images of a page, and then makes their thumbnails.
+
+    Args:
+        kind: Where they go.
+        side: Pixels of the long side.
+        page: The page's file.
+    """
+
+    def __init__(self, kind: Pictures, side: int, page: Path) -> None:
+        self._kind, self._side = kind, side
+        self.folder = page.with_name(f"{page.stem}_images")
+        self._numbers: dict[Path, int] = {}
+
+    def number(self, file: Path | None) -> int | None:
+        """The place of an image in ``make``'s list; None: there is none, or images are not shown."""
+        if file is None or self._kind is Pictures.none:
+            return None
+        return self._numbers.setdefault(file.absolute(), len(self._numbers))
+
+    @property
+    def are_embedded(self) -> bool:
+        """Whether they go into the page itself."""
+        if self._kind is Pictures.auto:
+            return len(self._numbers) <= EMBEDDED_AT_MOST
+        return self._kind is Pictures.embedded
+
+    def make(self) -> list[dict[str, str]]:
+        """For each image its ``name`` and its ``src``, or a ``fault``: why it cannot be shown.
+
+        Raises:
+            MagicError: The folder beside the page cannot be made.
+        """
+        files = list(self._numbers)
+        if files and not self.are_embedded:
+            make_output(self.folder)
+        with ThreadPoolExecutor(_THREADS) as pool, progress(len(files), "thumbnails", "image") as bar:
+            made = []
+            for picture in pool.map(self._make, files):
+                made.append(picture)
+                bar.update(1)
+        if not self.are_embedded:
+            self._delete_others({picture["src"] for picture in made if "src" in picture})
+        return made
+
+    def _make(self, file: Path) -> dict[str, str]:
+        name = file.name.encode(errors="backslashreplace").decode()
+        try:
+            return {"name": name, "src": self._embedded(file) if self.are_embedded else self._linked(file)}
+        except UnreadableImage as fault:
+            return {"name": name, "fault": str(fault)}
+
+    def _embedded(self, file: Path) -> str:
+        kind, data = thumbnail(file, side=self._side, quality=_QUALITY, kind="WEBP")
+        return f"data:image/{kind.lower()};base64,{base64.b64encode(data).decode()}"
+
+    def _linked(self, file: Path) -> str:
+        """Its address beside the page; one that was made of the very same file stays."""
+        try:
+            facts = file.stat()
+        except (OSError, ValueError) as error:
+            raise UnreadableImage(getattr(error, "strerror", None) or str(error)) from error
+        made_of = f"{file}\0{facts.st_mtime_ns}\0{facts.st_size}\0{self._side}"
+        target = self.folder / f"{hashlib.sha256(made_of.encode(errors='surrogateescape')).hexdigest()[:24]}.img"
+        if not target.exists():
+            write_atomically(target, thumbnail(file, side=self._side, quality=_QUALITY, kind="WEBP")[1])
+        return quote(f"{self.folder.name}/{target.name}", errors="surrogateescape")
+
+    def _delete_others(self, used: Iterable[str]) -> None:
+        """Thumbnails of an earlier page of this name."""
+        kept = {address.rpartition("/")[2] for address in used}
+        for file in self.folder.glob("*.img") if self.folder.is_dir() else ():
+            if file.name not in kept:
+                file.unlink()

@@ -1,0 +1,54 @@
+"""Settings of ``magic report``."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from enum import Enum
+
+from magic_cli.errors import MOST_ITEMS, SettingsError, require
+from magic_cli.evaluation.settings import ScoringSettings
+
+
+class Pictures(Enum):
+    """Where a page has its thumbnails."""
+
+    auto = "auto"
+    embedded = "embedded"
+    links = "links"
+    none = "none"
+
+
+EMBEDDED_AT_MOST = 1500
+"""Thumbnails that ``auto`` puts into the page itself: about 15 MB of 224 pixels."""
+
+
+@dataclass
+class ReportSettings(ScoringSettings):
+    """Everything ``magic report`` needs.
+
+    Attributes:
+        systems: Run folders, prediction files, folders of retrieved images, patterns.
+        title: Heading of the page; null: the names of the systems.
+        pictures: Thumbnails inside the page (``embedded``), as files in a folder beside it (``links``), ``none``, or ``auto``:
+            inside as long as they are few.
+        picture_side: Pixels of a thumbnail's long side, 32 to 2000.
+        traced_items: Steps of at most so many items of a system are in the page, 0 to 1,000,000,000.
+        output: The page's file; null: report.html in the one run folder, else below runs/report.
+    """
+
+    systems: list[str] = field(default_factory=list)
+    title: str | None = None
+    pictures: Pictures = Pictures.auto
+    picture_side: int = 224
+    traced_items: int = 300
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require("picture_side", self.picture_side, at_least=32, limit=2000)
+        require("traced_items", self.traced_items, at_least=0, limit=MOST_ITEMS)
+        if self.output and not self.output.endswith(".html"):
+            raise SettingsError(f"output={self.output}: must be the name of a page that ends in .html")
+
+    def claim(self) -> tuple[str, str] | None:
+        """The page that this would write, and all that is set."""
+        return (self.output, repr(asdict(self))) if self.output else None

@@ -1,0 +1,52 @@
+"""Thumbnails of a page: each image once, and what cannot be shown says why."""
+
+import base64
+import io
+
+import pytest
+from PIL import Image
+
+from magic_cli.report_page import pictures
+from magic_cli.report_page.pictures import PictureList
+from magic_cli.report_page.settings import Pictures
+
+
+@pytest.fixture
+def photos(tmp_path):
+    for name, size in {"a.jpg": (600, 300), "b.jpg": (300, 600), "small.png": (20, 10)}.items():
+        Image.new("RGB", size, "red").save(tmp_path / name)
+    return tmp_path
+
+
+def make(photos, kind=Pictures.auto):
+    listed = PictureList(kind, 100, photos / "page.html")
+    return listed, [listed.number(photos / name) for name in ("a.jpg", "b.jpg", "a.jpg", "small.png", "missing.jpg")]
+
+
+def test_each_image_is_in_the_page_once_and_small(photos):
+    listed, numbers = make(photos)
+    assert numbers == [0, 1, 0, 2, 3] and listed.number(None) is None
+    made = listed.make()
+    sizes = [Image.open(io.BytesIO(base64.b64decode(one["src"].partition(",")[2]))).size for one in made[:3]]
+    assert sizes == [(100, 50), (50, 100), (20, 10)]
+    assert [one["src"].partition(";")[0] for one in made[:3]] == ["data:image/webp", "data:image/webp", "data:image/png"]
+    assert made[3] == {"name": "missing.jpg", "fault": "no such file"}
+    assert not listed.folder.exists()
+
+
+def test_linked_thumbnails_are_made_once_and_old_ones_go(photos, monkeypatch):
+    listed, _ = make(photos, Pictures.links)
+    made = listed.make()
+    files = {photos / one["src"] for one in made[:3]}
+    assert files == set(listed.folder.iterdir()) and all(Image.open(file).size <= (100, 100) for file in files)
+    (listed.folder / "of-an-earlier-page.img").write_bytes(b"")
+    monkeypatch.setattr(pictures, "thumbnail", None)  # must not be called
+    assert make(photos, Pictures.links)[0].make() == made
+    assert files == set(listed.folder.iterdir())
+
+
+def test_many_images_are_linked_and_none_can_be_asked_for(photos, monkeypatch):
+    monkeypatch.setattr(pictures, "EMBEDDED_AT_MOST", 3)
+    assert not make(photos)[0].are_embedded and make(photos, Pictures.embedded)[0].are_embedded
+    listed, numbers = make(photos, Pictures.none)
+    assert numbers == [None] * 5 and listed.make() == []
