@@ -21,8 +21,9 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from browser import Browser, browser
 from PIL import Image
+
+from browser import Browser, browser
 
 PHOTO = Path(__file__).resolve().parents[1] / "data" / "photos" / "000000000542.jpg"
 METHODS = ("magic", "contrastive", "nucleus")
@@ -204,10 +205,11 @@ def main() -> None:
 
 def inspect(page: Browser) -> None:
     page.wait("document.querySelector('#inspector iframe')")
-    check(
-        len(page.run("return document.querySelector('#inspector iframe').srcdoc")) > 1000,
-        "the steps are shown below the captions",
-    )
+    page.enter("#inspector iframe")
+    page.wait("document.body.dataset.ready === 'true'")
+    text = page.run("return document.body.innerText")
+    check(PHOTO.name in text and all(method in text for method in METHODS), "the steps of all captions are shown below them")
+    page.leave()
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from magic_cli.cli.command import Action, Command, Flag, Words
-from magic_cli.cli.looking_commands import REPORT
+from magic_cli.cli.looking_commands import LIVE, REPORT
 
 _OWN_LANGUAGE_MODEL = {
     "folder": "language_model.path={}", "file": "language_model.path={}", "hub": "--language-model gpt2 language_model.name={}",
@@ -80,17 +80,7 @@ COMMANDS = {
                 "magic story --dataset rocstories --decoding nucleus run.repeats=3",
             ),
         ),
-        Command(
-            name="live",
-            summary="a page on this machine: a photo, several methods, their captions token by token (extra `live`)",
-            settings_class="magic_cli.live.settings.LiveSettings",
-            flags={
-                "--port": Flag("port", "where the page is; 0: a free port", "NUMBER"),
-                "--language-model": Flag("language_models", "who may write (repeat for more)", "NAME", is_list=True),
-                "--image-text-model": Flag("image_text_models", "who may look (repeat for more)", "NAME", is_list=True),
-            },
-            examples=("magic live", "magic live --port 0 --language-model my_model/ --image-text-model embedded"),
-        ),
+        LIVE,
         Command(
             name="interleave",
             summary="write texts and draw images in turn: one step, or an illustrated story",

@@ -67,9 +67,6 @@ def photo_html(uri: str, name: str) -> str:
     return f'<img class="magic-photo" src="{html.escape(uri)}" alt="{html.escape(name)}">'
 
 
-def inspector_html(page: str) -> str:
+def inspector_html(address: str) -> str:
     """A page of its own inside this one: its scripts see nothing of what is around it."""
-    return (
-        f'<iframe class="magic-inspector" title="each step of each caption" sandbox="allow-scripts allow-downloads" '
-        f'srcdoc="{html.escape(page)}"></iframe>'
-    )
+    return f'<iframe class="magic-inspector" title="each step of each caption" sandbox="allow-scripts" src="{html.escape(address)}"></iframe>'

@@ -8,21 +8,22 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import gradio as gr
 
 from magic_cli.data.images import UnreadableImage, jpeg_uri
 from magic_cli.errors import MagicError
 from magic_cli.live.cards import Card, cards_html, inspector_html, photo_html, problem_html
+from magic_cli.live.inspector import inspect
 from magic_cli.live.photos import check_photo
 from magic_cli.live.sessions import Session, Workplace
 from magic_cli.live.settings import LiveSettings, options
 from magic_cli.live.wishes import SLIDERS, Models, Wish, usual_settings
 from magic_cli.live.writing import Loaded, Stopped, write_caption
 
-Inspect = Callable[[Sequence[Path]], str]
-"""From run folders to a page about each step of their captions."""
-
+STEPS = "/steps/"
+"""Where the pages about each step are."""
 _PREVIEW = {"side": 640, "quality": 80}
 _RANGES = {"alpha": (0.0, 1.0, 0.01), "beta": (0.0, 10.0, 0.1), "k": (1, 100, 1)}
 _MEANINGS = {
@@ -40,13 +41,11 @@ class Studio:
     Attributes:
         settings: Of ``magic live``.
         workplace: Where photos and runs lie.
-        inspect: Makes the page about each step.
         loaded: The models.
     """
 
     settings: LiveSettings
     workplace: Workplace
-    inspect: Inspect
     loaded: Loaded = field(default_factory=Loaded)
 
     def models(self, language_model: str, image_text_model: str) -> Models:
@@ -104,7 +103,10 @@ class Studio:
         if not done:
             yield cards_html(cards), "", no_file
             return
-        yield cards_html(cards), inspector_html(self.inspect(done)), _download(session, runs, cards)
+        page, name = runs / "steps.html", session.photo.name
+        inspect(done, page, title=name)
+        address = f"{STEPS}{self.workplace.publish(page)}#item={quote(name, safe='')}"
+        yield cards_html(cards), inspector_html(address), _download(session, runs, cards)
 
     def _written(self, card: Card, wish: Wish, session: Session, folder: Path) -> Iterator[Card]:
         """The card while its caption is written."""

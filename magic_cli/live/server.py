@@ -51,16 +51,24 @@ def make_server(settings: LiveSettings, workplace: Workplace) -> Any:
     try:
         import gradio as gr
         import uvicorn
-        from fastapi import FastAPI
+        from fastapi import FastAPI, HTTPException
+        from fastapi.responses import FileResponse
     except ImportError as error:
         raise MagicError(f"magic live needs Gradio ({error}); pip install 'magic[live]'") from error
     from magic_cli.live.cards import CSS
-    from magic_cli.live.inspector import inspect
-    from magic_cli.live.page import Studio, build_page
+    from magic_cli.live.page import STEPS, Studio, build_page
 
-    page = build_page(Studio(settings, workplace, inspect))
+    page = build_page(Studio(settings, workplace))
     theme = gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+
+    @app.get(f"{STEPS}{{name}}")
+    def steps(name: str) -> FileResponse:
+        file = workplace.page(name)
+        if file is None:
+            raise HTTPException(404, "the steps of these captions are gone; write them again")
+        return FileResponse(file, media_type="text/html; charset=utf-8")
+
     app = gr.mount_gradio_app(
         app, page, path="/", server_name=settings.host, server_port=settings.port, footer_links=[], run_history=False,
         max_file_size=settings.max_megabytes * 1_000_000, ssr_mode=False, enable_monitoring=False, pwa=False, mcp_server=False, theme=theme,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import secrets
 import shutil
 import tempfile
 import threading
@@ -69,6 +70,7 @@ class Workplace:
         self._lock = (self.folder / _LOCK).open("w")
         fcntl.flock(self._lock, fcntl.LOCK_EX)
         self._sessions: dict[str, Session] = {}
+        self._pages: dict[str, Path] = {}
 
     def session(self, name: str) -> Session:
         """A visitor, who may be new; the browser chose the name, which is no part of a path."""
@@ -76,6 +78,18 @@ class Workplace:
             digest = hashlib.sha256(name.encode(errors="surrogatepass")).hexdigest()[:24]
             self._sessions[name] = Session(self.folder / "visitors" / digest)
         return self._sessions[name]
+
+    def publish(self, page: Path) -> str:
+        """Let the browser see a page; returns the name by which it asks for it, which nobody can guess."""
+        self._pages = {name: file for name, file in self._pages.items() if file.is_file()}
+        name = secrets.token_urlsafe()
+        self._pages[name] = page
+        return name
+
+    def page(self, name: str) -> Path | None:
+        """The file of a page; None: there is none, or it is gone."""
+        file = self._pages.get(name)
+        return file if file is not None and file.is_file() else None
 
     def leave(self, name: str) -> None:
         """A visitor has closed the page."""

@@ -37,6 +37,8 @@ def server(tmp_path, monkeypatch):
 
 def ask(address, method, path, body=None, headers=None):
     connection = http.client.HTTPConnection(*address, timeout=30)
+    connection.sock = socket.socket()  # tests look up no name, not even this one
+    connection.sock.connect(address)
     connection.request(method, path, body, headers or {})
     answer = connection.getresponse()
     return answer.status, dict(answer.getheaders()), answer.read().decode(errors="replace")
@@ -51,6 +53,7 @@ def test_page_may_ask_no_other_server_and_large_files_are_refused(server):
     status, _, said = ask(server, "POST", "/gradio_api/upload", body, {"Content-Type": "multipart/form-data; boundary=x"})
     assert status == 413, said
     assert ask(server, "GET", "/gradio_api/file=/etc/passwd")[0] in (403, 404)
+    assert ask(server, "GET", "/steps/nothing")[0] == 404
 
 
 def test_port_that_is_taken_is_said_in_one_line(capsys):

@@ -141,9 +141,13 @@ def test_visitors_leave_nothing_behind(photo, tmp_path, monkeypatch):
     taken = session.take(tmp_path / photo.name)
     (session.begin() / "run").mkdir()
     assert taken.is_file() and not photo.exists()
+    page = session.folder / "steps.html"
+    page.touch()
+    name = workplace.publish(page)
+    assert workplace.page(name) == page and workplace.page("other") is None
     stop = session.stop
     workplace.leave("a")
-    assert stop.is_set() and not session.folder.exists()
+    assert stop.is_set() and not session.folder.exists() and workplace.page(name) is None
     assert workplace.session("../../b").begin().is_relative_to(workplace.folder / "visitors")
     workplace.close()
     other.close()
