@@ -52,3 +52,6 @@ class LiveSettings:
         for method in self.methods:
             if method not in known:
                 raise SettingsError(f"methods: {method} is unknown; {nearest(method, known)}")
+
+    def claim(self) -> None:
+        """It writes into no folder that another run could want, too."""
