@@ -93,6 +93,14 @@ class Browser:
         """Type into a field, or set the file of an upload."""
         self._call("POST", f"/element/{self._find(selector)}/value", {"text": text})
 
+    def enter(self, selector: str) -> None:
+        """Go on in the page inside a frame."""
+        self._call("POST", "/frame", {"id": {_ELEMENT: self._find(selector)}})
+
+    def leave(self) -> None:
+        """Go back to the page around the frame."""
+        self._call("POST", "/frame/parent", {})
+
     def choose(self, selector: str, value: str) -> None:
         """An option of a list, by its value."""
         self.click(f"{selector} option[value='{value}']")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from magic_cli.cli.command import Action, Command, Flag, Words
-from magic_cli.cli.looking_commands import REPORT
+from magic_cli.cli.looking_commands import LIVE, REPORT
 
 _OWN_LANGUAGE_MODEL = {
     "folder": "language_model.path={}", "file": "language_model.path={}", "hub": "--language-model gpt2 language_model.name={}",
@@ -88,6 +88,7 @@ COMMANDS = {
                 "magic story --dataset rocstories --decoding nucleus run.repeats=3",
             ),
         ),
+        LIVE,
         Command(
             name="interleave",
             summary="write texts and draw images in turn: one step, or an illustrated story",

@@ -26,3 +26,14 @@ REPORT = Command(
         "magic report found/",
     ),
 )
+LIVE = Command(
+    name="live",
+    summary="a page on this machine: a photo, several methods, their captions token by token (extra `live`)",
+    settings_class="magic_cli.live.settings.LiveSettings",
+    flags={
+        "--port": Flag("port", "where the page is; 0: a free port", "NUMBER"),
+        "--language-model": Flag("language_models", "who may write (repeat for more)", "NAME", is_list=True),
+        "--image-text-model": Flag("image_text_models", "who may look (repeat for more)", "NAME", is_list=True),
+    },
+    examples=("magic live", "magic live --port 0 --language-model my_model/ --image-text-model embedded"),
+)

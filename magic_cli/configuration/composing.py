@@ -21,6 +21,7 @@ from magic_cli.human_eval.settings import HumanEvalSettings
 from magic_cli.interleaved.run_settings import INTERLEAVED_DATASETS, PROMPT_FORMS, InterleaveSettings
 from magic_cli.interleaved.settings import InterleavedModelSettings
 from magic_cli.interleaved.training.settings import TrainVokensSettings
+from magic_cli.live.settings import LiveSettings
 from magic_cli.metrics.settings import MetricsSettings
 from magic_cli.models.settings import ImageTextModelSettings, LanguageModelSettings, MachineSettings
 from magic_cli.report_page.settings import ReportSettings
@@ -68,6 +69,7 @@ def register() -> None:
     store.store(group="schema", name="report", node=ReportSettings)
     store.store(group="schema", name="human_eval", node=HumanEvalSettings)
     store.store(group="schema", name="bench", node=BenchSettings)
+    store.store(group="schema", name="live", node=LiveSettings)
     store.store(group="schema", name="retrieve_images", node=RetrieveImagesSettings)
     store.store(group="schema", name="finetune_lm", node=FinetuneSettings)
     store.store(group="schema", name="train_vokens", node=TrainVokensSettings)

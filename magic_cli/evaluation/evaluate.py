@@ -120,7 +120,7 @@ def prepare(systems: Sequence[System], settings: ScoringSettings) -> list[Prepar
     Raises:
         MagicError: Files do not fit together, or an output folder cannot be written.
     """
-    prepared = located(systems, settings)
+    prepared = match_files(systems, settings)
     folders = [one.folder.resolve() for one in prepared]
     for one, folder in zip(prepared, folders, strict=True):
         if folders.count(folder) > 1:
@@ -131,8 +131,8 @@ def prepare(systems: Sequence[System], settings: ScoringSettings) -> list[Prepar
     return prepared
 
 
-def located(systems: Sequence[System], settings: ScoringSettings) -> list[Prepared]:
-    """Match captions with references, and say where each system's results would go; nothing is written.
+def match_files(systems: Sequence[System], settings: ScoringSettings) -> list[Prepared]:
+    """Match captions with references, and say where results would be written; nothing is.
 
     Raises:
         MagicError: Files do not fit together.

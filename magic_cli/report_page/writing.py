@@ -16,7 +16,7 @@ from magic_cli.data.run_files import REPORT
 from magic_cli.data.system import System
 from magic_cli.errors import MagicError, SettingsError
 from magic_cli.evaluation.corpora import find_systems
-from magic_cli.evaluation.evaluate import located
+from magic_cli.evaluation.evaluate import match_files
 from magic_cli.evaluation.own_model import with_own_model
 from magic_cli.evaluation.settings import DEFAULT_SCORER
 from magic_cli.evaluation.stories import story_systems
@@ -87,7 +87,7 @@ def _scored_contents(settings: ReportSettings, pictures: PictureList, notes: lis
     settings, warning = with_own_model(settings, systems)
     if warning:
         notes.append(warning)
-    prepared = located(systems, settings)
+    prepared = match_files(systems, settings)
     scored = score(prepared, settings)
     for one in scored["systems"]:
         notes += [f"{name} not run: {why}" for name, why in one["document"]["not_run"].items()]

@@ -9,6 +9,7 @@ from typing import Any
 
 from magic_cli.data.images import SkippedImage, UnreadableImage
 from magic_cli.image_features.reading import ImageReader, ReadImage
+from magic_cli.models.shelf import Shelf
 from magic_cli.models.work_counter import WorkCounter
 from magic_cli.runs.decoder import Decoder, Facts, Features
 from magic_cli.runs.kinds import Item, Unwritable, WritingTask
@@ -62,13 +63,15 @@ class BatchWriter:
         settings: Of the command.
         task: What is written.
         folder: Where files lie that belong to the texts, such as images that are drawn.
+        shelf: Where models stay that are loaded; None: they are this writer's alone.
 
     Attributes:
+        work: Where work is counted.
         reader: How image files are read for the models that are loaded.
     """
 
-    def __init__(self, settings: Any, task: WritingTask, folder: Path) -> None:
-        self.settings, self.task, self.folder = settings, task, folder
+    def __init__(self, settings: Any, task: WritingTask, folder: Path, shelf: Shelf | None = None) -> None:
+        self.settings, self.task, self.folder, self.shelf = settings, task, folder, shelf
         self.work = WorkCounter()
         dataset = settings.dataset
         self.reader = ImageReader(dataset.apply_exif_orientation, dataset.skip_greyscale)
@@ -84,7 +87,7 @@ class BatchWriter:
         Raises:
             MagicError: They cannot be had, or cannot do what is asked.
         """
-        self.decoder = Decoder(self.settings, self.task, self.reader, self.work)
+        self.decoder = Decoder(self.settings, self.task, self.reader, self.work, self.shelf)
         self.decoder.load(facts, first)
         self.reader = self.decoder.viewers.reader
 
@@ -162,6 +165,7 @@ class BatchWriter:
             if item in open_ids:
                 texts = self.decoder.language_model.token_texts(details.get("token_ids", [details["choice"]]))
                 result.steps.append({"id": item, "step": step, **details, "tokens": texts})
+                self.traced(items[index], result.steps[-1])
 
         texts = self.decoder.write(items, features, trace if self.settings.run.trace else None)
         result.predictions += [
@@ -169,3 +173,6 @@ class BatchWriter:
             for item, image, text in zip(items, images, texts, strict=True)
             if item.id in open_ids
         ]
+
+    def traced(self, item: Item, line: dict[str, Any]) -> None:
+        """A step was taken that trace.jsonl will have: for whoever shows texts while they are written."""

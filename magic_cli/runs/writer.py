@@ -42,12 +42,16 @@ class Writer:
         self.run.record(work={}, phase_seconds={})
         batches, began = self._batches(items), time.monotonic()
         with ExitStack() as stack:
-            writer = self.batch_writer(self.settings, self.task, self.run.path)
+            writer = self.make_batch_writer()
             first = self._first_to_write(batches, writer)
             engine = None if first is None else stack.enter_context(open_engine(writer, first, self.run))
             self.loading_seconds = time.monotonic() - began
             self._write(batches, engine)
         self.run.arrange([[item.id for item in batch.items] for batch in batches])
+
+    def make_batch_writer(self) -> BatchWriter:
+        """Who writes the batches; nothing is loaded yet."""
+        return self.batch_writer(self.settings, self.task, self.run.path)
 
     def _write(self, batches: Sequence[Batch], engine: Engine | None) -> None:
         with progress(sum(len(batch.items) for batch in batches), self.task.texts, self.task.unit) as bar:

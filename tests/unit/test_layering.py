@@ -80,6 +80,7 @@ LAYERS = {
         "provenance",
         "terminal",
     ),
+    "live": ("configuration", "data", "models", "report_page", "runs", "errors", "terminal"),
     "benchmark": ("data", "decoding", "models", "reports.plots", "reports.tables", "errors", "terminal"),
     "interleaved": (
         "data",
@@ -99,6 +100,7 @@ LAYERS = {
 """Whom the files of a package may import beside one another, in any way: at the top, in a function, for type checking."""
 USERS = {
     "benchmark": {"commands.bench", "configuration.composing"},
+    "live": {"commands.live", "configuration.composing"},
     "training": {"commands.finetune_lm", "configuration.composing", "interleaved"},
     "cli.main": {"__main__"},
     "commands": set(),

@@ -1,0 +1,15 @@
+"""magic live: a page on this machine where a photo is captioned by several methods, token by token."""
+
+from __future__ import annotations
+
+from magic_cli.live.settings import LiveSettings
+
+DONE = 0
+
+
+def run(settings: LiveSettings) -> int:
+    """Serve the page until it is ended; its address goes to stdout."""
+    from magic_cli.live.server import serve
+
+    serve(settings)
+    return DONE

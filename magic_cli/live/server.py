@@ -1,0 +1,106 @@
+"""Serves the page on this machine: nothing is sent elsewhere, and all that visitors left is deleted at the end."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import socket
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from magic_cli.errors import MagicError
+from magic_cli.live.sessions import Workplace
+from magic_cli.live.settings import LiveSettings
+from magic_cli.terminal.streams import print_line
+
+_SECONDS_TO_END = 2
+_ONLY_FROM_HERE = "default-src 'self' data: blob: 'unsafe-inline' 'unsafe-eval'; object-src 'none'; base-uri 'self'; form-action 'self'; frame-ancestors 'self'"
+
+
+def serve(settings: LiveSettings) -> None:
+    """Serve until somebody ends it, with Ctrl-C or SIGTERM; the address goes to stdout.
+
+    Raises:
+        MagicError: Gradio is missing, or the address cannot be had.
+    """
+    listening = _listen(settings)
+    workplace = Workplace()
+    try:
+        server = make_server(settings, workplace)
+        host, port = listening.getsockname()[:2]
+        print_line(f"http://{f'[{host}]' if ':' in host else host}:{port}/")
+        print("magic: the page is there until Ctrl-C; photos and runs are deleted when it is closed", file=sys.stderr)
+        if not ipaddress.ip_address(host).is_loopback:
+            print(f"magic: warning: host={settings.host} shows the page to everybody who can reach this machine", file=sys.stderr)
+        server.run(sockets=[listening])
+    finally:
+        workplace.close()
+        listening.close()
+
+
+def make_server(settings: LiveSettings, workplace: Workplace) -> Any:
+    """A ``uvicorn.Server`` for the page.
+
+    Raises:
+        MagicError: Gradio is missing.
+    """
+    os.environ |= {
+        "GRADIO_ANALYTICS_ENABLED": "False", "GRADIO_TEMP_DIR": str(workplace.folder), "HF_HUB_DISABLE_TELEMETRY": "1",
+    }  # fmt: skip
+    try:
+        import gradio as gr
+        import uvicorn
+        from fastapi import FastAPI, HTTPException
+        from fastapi.responses import FileResponse
+    except ImportError as error:
+        raise MagicError(f"magic live needs Gradio ({error}); pip install 'magic[live]'") from error
+    from magic_cli.live.cards import CSS
+    from magic_cli.live.page import STEPS, Studio, build_page
+
+    page = build_page(Studio(settings, workplace))
+    theme = gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+
+    @app.get(f"{STEPS}{{name}}")
+    def steps(name: str) -> FileResponse:
+        file = workplace.page(name)
+        if file is None:
+            raise HTTPException(404, "the steps of these captions are gone; write them again")
+        return FileResponse(file, media_type="text/html; charset=utf-8")
+
+    app = gr.mount_gradio_app(
+        app, page, path="/", server_name=settings.host, server_port=settings.port, footer_links=[], run_history=False,
+        max_file_size=settings.max_megabytes * 1_000_000, ssr_mode=False, enable_monitoring=False, pwa=False, mcp_server=False, theme=theme,
+        css=CSS,
+    )  # fmt: skip
+    config = uvicorn.Config(
+        _only_from_here(app), log_level="warning", access_log=False, timeout_graceful_shutdown=_SECONDS_TO_END, ws="none"
+    )
+    return uvicorn.Server(config)
+
+
+def _listen(settings: LiveSettings) -> socket.socket:
+    try:
+        return socket.create_server(
+            (settings.host, settings.port), family=socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+        )
+    except OSError as error:
+        raise MagicError(
+            f"host={settings.host} port={settings.port}: cannot be had ({error.strerror or error}); set port=0 for a free one, or another host"
+        ) from error
+
+
+def _only_from_here(app: Any) -> Callable[..., Any]:
+    """The same application, whose pages may ask no other server for anything."""
+
+    async def guarded(scope: Any, receive: Any, send: Any) -> None:
+        async def with_policy(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                policy = (b"content-security-policy", _ONLY_FROM_HERE.encode())
+                message = {**message, "headers": [*message["headers"], policy, (b"referrer-policy", b"no-referrer")]}
+            await send(message)
+
+        await app(scope, receive, with_policy if scope["type"] == "http" else send)
+
+    return guarded

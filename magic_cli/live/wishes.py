@@ -1,0 +1,126 @@
+"""What a visitor asks for, as settings of ``magic caption`` and as the command line that gives the same."""
+
+from __future__ import annotations
+
+import copy
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from magic_cli.configuration.overrides import override
+from magic_cli.live.settings import options
+from magic_cli.models.settings import MachineSettings
+from magic_cli.runs.settings import CaptionSettings
+
+_FOLDER_OF = "clip_vit_b32"
+"""Whose layout a folder of an image-text model has."""
+SLIDERS = ("alpha", "beta", "k")
+_IMAGE = ["dataset=files", override("dataset.paths", ["photo"])]
+"""Stands for the photo while settings are looked at."""
+
+
+@dataclass(frozen=True)
+class Models:
+    """Who writes and who looks, and on what.
+
+    Attributes:
+        language_model, image_text_model: An option of the settings group, or a folder.
+        machine: What they run on.
+    """
+
+    language_model: str
+    image_text_model: str
+    machine: MachineSettings = field(default_factory=MachineSettings)
+
+    def words(self) -> list[tuple[str, Any]]:
+        """Names and values of the settings."""
+        chosen = (("language_model", self.language_model), ("image_text_model", self.image_text_model))
+        words: list[tuple[str, Any]] = []
+        for group, place in chosen:
+            if place in options(group):
+                words.append((group, place))
+            else:
+                words += (
+                    [(group, _FOLDER_OF), (f"{group}.path", place)] if group == "image_text_model" else [(f"{group}.path", place)]
+                )
+        usual = MachineSettings()
+        machine = {name: getattr(self.machine, name) for name in ("device", "dtype", "threads")}
+        return words + [(f"run.{name}", value) for name, value in machine.items() if value != getattr(usual, name)]
+
+
+@dataclass(frozen=True)
+class Wish:
+    """One caption by one method.
+
+    Attributes:
+        models: Who writes and looks.
+        method: An option of ``decoding``.
+        sliders: Values of ``SLIDERS``; a method that has no ``alpha`` is left as it is.
+        seed: Of a sampled method.
+    """
+
+    models: Models
+    method: str
+    sliders: tuple[tuple[str, float], ...]
+    seed: int = 0
+
+    def words(self) -> list[tuple[str, Any]]:
+        """Names and values of the settings, beside the photo.
+
+        Raises:
+            MagicError: They do not fit each other.
+        """
+        decoding = usual_settings(self.models, self.method).decoding
+        words = [*self.models.words(), ("decoding", self.method)]
+        if hasattr(decoding, "alpha"):
+            words += [(f"decoding.{name}", value) for name, value in self.sliders if hasattr(decoding, name)]
+        words += [("run.seed", self.seed)] if decoding.is_sampled else []
+        return words + ([("run.trace", True)] if decoding.needs_language_model else [])
+
+    def settings(self, photo: Path, folder: Path) -> CaptionSettings:
+        """What ``magic caption`` would run with.
+
+        Args:
+            photo: The image file.
+            folder: The run folder.
+
+        Raises:
+            MagicError: A setting is wrong.
+        """
+        words = [("dataset.paths", [str(photo)]), *self.words(), ("run.dir", str(folder)), ("run.workers", 0)]
+        return _compose(("dataset=files", *(override(name, value) for name, value in words)))
+
+    def command(self, photo: str) -> str:
+        """The command line that gives the same caption and trace, in the folder where the photo lies."""
+        image = ["--image", photo] if not photo.startswith("-") else [f"--image={photo}"]
+        return shlex.join(["magic", "caption", *image, *(f"{name}={_plain(value)}" for name, value in self.words())])
+
+
+def usual_settings(models: Models, method: str) -> CaptionSettings:
+    """The settings of a method with these models where nothing else is said.
+
+    Raises:
+        MagicError: They do not fit each other.
+    """
+    words = [*models.words(), ("decoding", method)]
+    return _compose((*_IMAGE, *(override(name, value) for name, value in words)))
+
+
+def _compose(overrides: Sequence[str]) -> CaptionSettings:
+    return copy.deepcopy(_composed(overrides))  # a run may change its own
+
+
+@lru_cache(maxsize=64)
+def _composed(overrides: Sequence[str]) -> CaptionSettings:
+    from magic_cli.configuration.points import settings_from  # imports Hydra
+
+    return settings_from("caption", CaptionSettings, list(overrides))
+
+
+def _plain(value: Any) -> str:
+    """A value as it is typed."""
+    value = getattr(value, "value", value)
+    return str(value).lower() if isinstance(value, bool) else str(value)
