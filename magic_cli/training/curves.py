@@ -10,7 +10,7 @@ from magic_cli.errors import MagicError
 
 
 def check_plotting() -> None:
-    """Refuse to begin what cannot be drawn in the end.
+    """Check at the start that the curve can be drawn at the end.
 
     Raises:
         MagicError: matplotlib is not installed.
