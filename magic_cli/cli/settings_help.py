@@ -61,7 +61,7 @@ def read_named(words: Sequence[str], command: Command, groups: Sequence[Group]) 
 
 def describe_settings(command: Command, groups: Sequence[Group], named: Named) -> str:
     """What can be set, and to what: the groups, the command's own settings, and those that come with each chosen option."""
-    chosen = choose(command.name, groups, named.options)
+    chosen = choose(groups, named.options)
     parts = [
         "settings (typed name=value; here name: default):",
         *_columns("  ", ((_default(group, chosen[group.typed]), _options(group)) for group in groups)),

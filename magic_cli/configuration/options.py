@@ -54,7 +54,7 @@ class Section:
     settings: tuple[Setting, ...]
 
 
-def choose(command: str, groups: Sequence[Group], named: Mapping[str, str]) -> dict[str, str]:
+def choose(groups: Sequence[Group], named: Mapping[str, str]) -> dict[str, str]:
     """The option of each group, by the group's typed name: what is named, else what a chosen option asks for, else the default."""
     chosen = {group.typed: group.default for group in groups} | dict(named)
     for group in groups:
