@@ -42,7 +42,7 @@ def command_help(command: Command, words: Sequence[str] = ()) -> str:
     """
     chosen_from = _groups(command) if command.settings_class is not None else []
     named = read_named(words, command, chosen_from)
-    chosen = choose(command.name, chosen_from, named.options)
+    chosen = choose(chosen_from, named.options)
     parts = [f"magic {command.name}: {command.summary}"]
     rows = [("|".join(command.action.choices), command.action.help)] if command.action else []
     rows += [(command.words.metavar, command.words.help)] if command.words else []

@@ -215,7 +215,7 @@ def _take_action(command: Command, stray: list[str], overrides: list[str]) -> st
     if given is not None:
         return overrides.pop(given)
     if not stray:
-        raise SettingsError(f"magic {command.name}: what is it to do? name {' or '.join(choices)}")
+        raise SettingsError(f"magic {command.name}: say what to do: {' or '.join(choices)}")
     word = stray.pop(0)
     if word not in choices:
         raise SettingsError(f"magic {command.name}: unknown action {word!r}; {nearest(word, choices)}")

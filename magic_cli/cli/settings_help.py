@@ -42,13 +42,17 @@ def read_named(words: Sequence[str], command: Command, groups: Sequence[Group]) 
             pairs.append((command.renamed.get(name, name), value))
     by_name = {f"{group.name}@{group.package}" if group.name != group.package else group.name: group for group in groups}
     by_name |= {group.typed: group for group in groups}
+    has_own_configs = any(word.startswith(("--config-dir", "-cd")) for word in words)
     options = {}
     for name, value in pairs:
-        if name in by_name and value:
-            group = by_name[name]
-            if value not in group.options:
-                raise SettingsError(f"{group.typed}={value} is unknown; {nearest(value, list(group.options))}")
-            options[group.typed] = value
+        group, option = by_name.get(name) or by_name.get(name.partition("@")[0]), value.partition(",")[0]  # of a sweep the first
+        if group is None or not option:
+            continue
+        typed = group.typed if name in by_name else name  # decoding@decoding.base is a group within an option
+        if option in group.options:
+            options[typed] = option
+        elif not has_own_configs:
+            raise SettingsError(f"{typed}={option} is unknown; {nearest(option, list(group.options))}")
     actions = command.action.choices if command.action else ()
     return Named(
         options, {name: value for name, value in pairs if name in _LISTS}, next((word for word in words if word in actions), None)
@@ -57,7 +61,7 @@ def read_named(words: Sequence[str], command: Command, groups: Sequence[Group]) 
 
 def describe_settings(command: Command, groups: Sequence[Group], named: Named) -> str:
     """What can be set, and to what: the groups, the command's own settings, and those that come with each chosen option."""
-    chosen = choose(command.name, groups, named.options)
+    chosen = choose(groups, named.options)
     parts = [
         "settings (typed name=value; here name: default):",
         *_columns("  ", ((_default(group, chosen[group.typed]), _options(group)) for group in groups)),
@@ -68,7 +72,7 @@ def describe_settings(command: Command, groups: Sequence[Group], named: Named) -
         if rows:
             parts += ["", *([f"  {section.group.typed}={section.option}"] if section.group else []), *rows]
     if groups:
-        parts += ["", f"More of another choice: name it, as in `magic {command.name} {_another(groups)} --help`."]
+        parts += ["", f"To see the settings of another choice, name it: magic {command.name} {_another(groups)} --help"]
     return "\n".join(parts)
 
 

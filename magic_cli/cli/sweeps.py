@@ -67,7 +67,7 @@ def check_objective(settings: Any, sweeper: Any) -> None:
     if key is None and sweeper is None:
         return
     if key is None:
-        raise SettingsError("a sweeper that searches needs a measure to go by; set run.objective=cider, or another one")
+        raise SettingsError("a sweeper that searches needs a measure to optimise; set run.objective=cider, or another one")
     _, measure = _objectives().find_measure(key)
     right = "maximize" if measure.higher_is_better else "minimize"
     direction = sweeper.get("direction") if sweeper is not None else None

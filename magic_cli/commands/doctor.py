@@ -208,7 +208,7 @@ def _models() -> Iterator[Finding]:
                 )
             elif config.get("family") == "open_clip":
                 yield fetched(
-                    topic, False, f"{name}/{config['pretrained']}: in the hands of the open_clip package", f"{group}.path=DIR"
+                    topic, False, f"{name}/{config['pretrained']}: fetched and kept by the open_clip package", f"{group}.path=DIR"
                 )
             else:
                 yield hub_model(topic, group, name, config.get("revision", "main"))

@@ -54,7 +54,7 @@ class Section:
     settings: tuple[Setting, ...]
 
 
-def choose(command: str, groups: Sequence[Group], named: Mapping[str, str]) -> dict[str, str]:
+def choose(groups: Sequence[Group], named: Mapping[str, str]) -> dict[str, str]:
     """The option of each group, by the group's typed name: what is named, else what a chosen option asks for, else the default."""
     chosen = {group.typed: group.default for group in groups} | dict(named)
     for group in groups:
@@ -70,12 +70,12 @@ def sections(command: str, groups: Sequence[Group], chosen: Mapping[str, str], l
     Args:
         command: Its name.
         groups: Its groups.
-        chosen: The option of each group.
+        chosen: The option of each group, also of one within another's option, as ``decoding@decoding.base``.
         lists: Values of lists that the user names, such as ``decoding.guides``.
     """
     file = find_config_dir() / f"{command.replace('-', '_')}.yaml"
-    found = {group.typed: _read_option(group, chosen[group.typed]) for group in groups if chosen[group.typed] != "null"}
-    own = _read(file, "")
+    found = {group.typed: _read_option(group, chosen) for group in groups if chosen[group.typed] != "null"}
+    own = _read(file, "", chosen)
     order = [
         entry if entry == "_self_" else next(iter(entry))
         for entry in _defaults(file)
@@ -143,12 +143,12 @@ def _resolved(value: str, command: str, values: Mapping[str, str]) -> str:
     return next((values[place] for place in places if place in values), needed)
 
 
-def _read_option(group: Group, option: str) -> list[Setting]:
-    return _read(find_config_dir() / group.name / f"{option}.yaml", group.package)
+def _read_option(group: Group, chosen: Mapping[str, str]) -> list[Setting]:
+    return _read(find_config_dir() / group.name / f"{chosen[group.typed]}.yaml", group.package, chosen)
 
 
-def _read(file: Path, package: str) -> list[Setting]:
-    """The settings of a file, and those of the files that its defaults list takes them from."""
+def _read(file: Path, package: str, chosen: Mapping[str, str]) -> list[Setting]:
+    """The settings of a file, and those of the files that its defaults list takes them from, unless others are chosen."""
     text = file.read_text(encoding="utf-8")
     if text.startswith("# @package _global_"):
         package = ""
@@ -156,12 +156,13 @@ def _read(file: Path, package: str) -> list[Setting]:
     for entry in _defaults(file) if package else ():
         if isinstance(entry, str) and entry != "_self_":
             if not entry.startswith("/"):  # another option of the same group
-                settings |= {setting.name: setting for setting in _read(file.with_name(f"{entry}.yaml"), package)}
+                settings |= {setting.name: setting for setting in _read(file.with_name(f"{entry}.yaml"), package, chosen)}
         elif isinstance(entry, dict):
             [(place, option)] = entry.items()
             folder, _, inner = place.lstrip("/").partition("@")
             if place.startswith("/") and inner:
-                below = _read(find_config_dir() / folder / f"{option}.yaml", f"{package}.{inner}")
+                option = chosen.get(f"{folder}@{package}.{inner}", option)
+                below = _read(find_config_dir() / folder / f"{option}.yaml", f"{package}.{inner}", chosen)
                 settings |= {setting.name: setting for setting in below}
     for setting in _own(text, package):
         known = settings.get(setting.name)

@@ -1,4 +1,4 @@
-"""Which samples make which update: a function of the seed and the number of the update, so that nothing needs remembering.
+"""Which samples form which update. This follows from the seed and the number of the update, so no state has to be kept.
 
 Samples run through one shuffled pass after the other; each update takes the next ones. With length grouping, an update's samples
 are sorted by length before they are cut into micro-batches: hardly any padding, and the update is the one that random
@@ -31,7 +31,7 @@ class BatchPlan:
         lengths: Tokens of each sample.
         batch_size: Samples of an update.
         parts: Micro-batches that they are cut into, at most ``batch_size``.
-        seed: Of all shuffling.
+        seed: Seed of all shuffling.
         by_length: Whether samples of similar length share a micro-batch.
     """
 
@@ -61,7 +61,8 @@ class BatchPlan:
 
 
 def fewest_parts(lengths: Sequence[int], batch_size: int, at_least: int, seed: int) -> int:
-    """The fewest micro-batches, of those doubled from ``at_least``, with which padding stays well under a tenth; decided by trying."""
+    """The fewest micro-batches, of those doubled from ``at_least``, with which padding stays well under a tenth; decided by
+    trying."""
     parts = at_least
     while 2 * parts <= batch_size and _padding(BatchPlan(lengths, batch_size, parts, seed)) > _MOST_PADDING:
         parts *= 2
@@ -87,7 +88,7 @@ def _padding(plan: BatchPlan) -> float:
 def collate(rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor, Tensor]:
     """Inputs (B, T), the tokens that follow (B, T), and lengths (B,) of rows of T + 1 tokens at most, padded on the right.
 
-    Padding is token 0: nothing looks at it, since attention is causal and its label is ignored.
+    Padding is token 0. It has no effect: attention is causal, and its label is ignored.
     """
     lengths = torch.tensor([len(row) - 1 for row in rows])
     width = int(lengths.max())

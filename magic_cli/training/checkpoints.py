@@ -72,7 +72,7 @@ class Checkpoints:
 
 @contextlib.contextmanager
 def naming_full_disk() -> Iterator[None]:
-    """Libraries wrap what the system says of a full disk in errors of their own; raise the system's."""
+    """Raise the system's own error of a full disk; libraries wrap it in theirs."""
     try:
         yield
     except OSError:
@@ -103,7 +103,7 @@ def _read(file: Path) -> dict[str, Any]:
         return torch.load(file, map_location="cpu", weights_only=True)
     except OSError:
         raise
-    except Exception as error:  # torch raises many kinds over a damaged file
+    except Exception as error:  # torch raises many kinds of errors for a damaged file
         raise MagicError(
             f"{file}: the checkpoint is damaged ({type(error).__name__}); delete it, the one before is taken then"
         ) from error
@@ -113,7 +113,7 @@ def take_weights(model: nn.Module, weights: dict[str, Any], file: Path) -> None:
     """Give a model the weights of a checkpoint.
 
     Raises:
-        MagicError: They are of another model, or no numbers.
+        MagicError: They belong to another model, or are NaN or infinite.
     """
     try:
         model.load_state_dict(weights)

@@ -38,7 +38,7 @@ def finetune(settings: FinetuneSettings, training: list[str], measured: list[str
         The report; None in processes other than the first, and where the run was complete already.
 
     Raises:
-        MagicError: Something is the user's to mend.
+        MagicError: The user must correct something.
     """
     folder = TrainingFolder(settings.run_folder, settings=as_plain(settings), identity=identity(settings))
     return in_session(settings, folder, lambda accelerator: _carry_out(settings, accelerator, folder, (training, measured)))
@@ -73,7 +73,7 @@ def _carry_out(
 
 
 def plan_notes(settings: FinetuneSettings, samples: Samples, measured: Samples, total: int) -> list[str]:
-    """What a run is going to do, and that it is little where the texts are few.
+    """What the run will do, and a note if there are few texts.
 
     Args:
         settings: Of the command.
@@ -142,7 +142,7 @@ def _export(model: Any, kept: Path, folder: TrainingFolder) -> None:
 
 
 def _report(settings: FinetuneSettings, progress: dict[str, Any], samples: Samples, measured: Samples) -> dict[str, Any]:
-    """What a run was, and what came of it; no times, so that a resumed run writes the same bytes."""
+    """What a run did, and its results; no times, so that a resumed run writes the same bytes."""
     return {
         "dataset": settings.dataset.name,
         "selected_on": settings.validate.select_on.value,

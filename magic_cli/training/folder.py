@@ -4,7 +4,7 @@ settings.yaml, manifest.json   what was asked, and how it was done: versions, ba
 metrics.jsonl                  loss and validation, step by step; no times, so that a resumed run writes the same bytes
 checkpoints/                   the newest checkpoints, and the best model so far
 config.json, model.safetensors, tokenizer...   the result, in the end
-report.json, curve.png, .svg   what came of it
+report.json, curve.png, .svg   the results
 """
 
 from __future__ import annotations
@@ -113,7 +113,8 @@ class TrainingFolder:
         return read_json_lines(self.path / METRICS, remedy="delete the folder and start again")
 
     def finish(self, report: dict[str, Any], seconds: float) -> None:
-        """Write the report and mark the run complete; ``seconds`` of training, those of lost steps left out, go into the manifest."""
+        """Write the report and mark the run complete; ``seconds`` of training, those of lost steps left out, go into the
+        manifest."""
         self.manifest["training_seconds"] = round(seconds, 1)
         self.manifest["tokens_per_second"] = round(report["tokens"] / seconds, 1)
         write_atomically(self.path / REPORT, json.dumps(report, ensure_ascii=False, indent=1) + "\n")

@@ -127,7 +127,7 @@ class Loop:
 
 def _check_finite(loss: float, step: int) -> None:
     if not math.isfinite(loss):
-        raise MagicError(f"the loss is no number any more at step {step}; lower optimizer.lr, or set optimizer.clip_norm")
+        raise MagicError(f"the loss is NaN or infinite at step {step}; lower optimizer.lr, or set optimizer.clip_norm")
 
 
 def train(

@@ -1,4 +1,4 @@
-"""What adaptation is for, in numbers: perplexity of unseen texts, and how alike the tokens of a text are to the model."""
+"""What adaptation should improve: the perplexity of unseen texts, and how similar a model makes the tokens of a text."""
 
 from __future__ import annotations
 

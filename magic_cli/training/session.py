@@ -37,7 +37,7 @@ def in_session(
         The report; None in processes other than the first, and where the run was complete already.
 
     Raises:
-        MagicError: Something is the user's to mend.
+        MagicError: The user must correct something.
     """
     check_plotting("the curve of the training")
     if settings.run.threads is not None:

@@ -1,4 +1,5 @@
-"""What training begins with: a trained model and its tokenizer, or fresh ones; special tokens added as the paper's models have them."""
+"""The model that training starts from: a trained one with its tokenizer, or a fresh one. Special tokens are added as in the
+paper's models."""
 
 from __future__ import annotations
 

@@ -151,7 +151,7 @@ def test_every_format_holds_means_agreement_and_pairs(table_format, opening, cap
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ([], "human-eval: what is it to do? name make or score"),
+        ([], "human-eval: say what to do: make or score"),
         (["mak"], "unknown action 'mak'; did you mean make?"),
         (["action=mak", "a.jsonl"], "action: did you mean make?"),
         (["make"], "nothing to judge"),

@@ -237,7 +237,7 @@ def test_index_with_an_empty_features_file_is_refused(words, photos, model, tmp_
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ([], "retrieve-images: what is it to do? name build or query"),
+        ([], "retrieve-images: say what to do: build or query"),
         (["biuld"], "unknown action 'biuld'; did you mean build?"),
         (["action=biuld", "--index", "bank"], "action: did you mean build?"),
         (["build", "--index", "bank"], "nothing to build from"),

@@ -88,7 +88,7 @@ def test_optuna_searches_by_a_measure_and_started_again_repeats_no_run(words, tm
     ("extra", "message"),
     [
         (["run.objective=cidr", "decoding.alpha=0.1,0.2"], "run.objective=cidr: no such measure; did you mean cider?"),
-        (["hydra/sweeper=optuna", "decoding.alpha=interval(0,1)"], "needs a measure to go by; set run.objective=cider"),
+        (["hydra/sweeper=optuna", "decoding.alpha=interval(0,1)"], "needs a measure to optimise; set run.objective=cider"),
         (
             ["hydra/sweeper=optuna", "decoding.alpha=interval(0,1)", "run.objective=cider"],
             "a higher cider is better; set hydra.sweeper.direction=maximize",

@@ -4,6 +4,7 @@ import ast
 import re
 import shlex
 import sys
+import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -67,6 +68,12 @@ def test_linked_files_and_headings_exist(page):
 def test_every_page_is_in_the_index():
     index = text_of("docs/README.md")
     assert [page.name for page in PAGES[2:] if page.name != "README.md" and f"({page.name}" not in index] == []
+
+
+def test_archive_of_the_sources_holds_the_pages_that_readme_links_to():
+    included = tomllib.loads(text_of("pyproject.toml"))["tool"]["hatch"]["build"]["targets"]["sdist"]["include"]
+    links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", text_of("README.md"))
+    assert {link.partition("/")[0] for link in links} <= {*included, "docs"} and "docs" in included
 
 
 def test_readme_is_short():

@@ -58,7 +58,7 @@ def help_of(name, capsys):
     assert main([name, "--help"]) == 0
     text, err = capsys.readouterr()
     assert not err
-    rows, *sections = text.partition("\nsettings ")[2].partition("\n\nMore of ")[0].split("\n\n")
+    rows, *sections = text.partition("\nsettings ")[2].partition("\n\nTo see ")[0].split("\n\n")
     return [CHOICE.fullmatch(row).groups() for row in rows.splitlines()[1:]], *sections
 
 
@@ -96,6 +96,8 @@ def test_names_and_defaults_in_help_compose_when_typed(name, capsys, composed):
 # words that name another choice; what they bring into help, and what must not be there without them
 NAMED = [
     ("caption --decoding rerank", ["--base NAME", "decoding.num: 16", "decoding.base.p: 0.95"]),
+    ("caption --decoding rerank --base top_k", ["decoding.base.k: "]),
+    ("caption -m decoding=contrastive,nucleus", ["decoding: contrastive"]),
     ("caption decoding=magic_memory", ["guides.memory.neighbours: 20", "decoding.guides: [image, memory]"]),
     ("caption decoding.guides=[image,second_model]", ["guides.second_model.weight: 1.0"]),
     ("caption dataset=coco", ["dataset.split: test", "language_model: magic_mscoco", "decoding.k: 45"]),
@@ -121,7 +123,7 @@ def test_help_shows_what_is_named_beside_it(words, brought, capsys):
         assert [part for part in brought if part in plain] == []
 
 
-@pytest.mark.parametrize("words", [words for words, _ in NAMED if "experiment" not in words])
+@pytest.mark.parametrize("words", [words for words, _ in NAMED if not re.search("experiment|--base|-m ", words)])
 def test_help_shows_the_values_that_compose(words, capsys, composed):
     """With what is named, too: the values that Hydra finds are those that are read as text."""
     name, *typed = words.split()
