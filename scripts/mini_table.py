@@ -43,6 +43,8 @@ METHODS = {
     "clipre": Method("CLIPRe", ("decoding=clipre",)),
     "zerocap": Method("ZeroCap", ("decoding=zerocap",), limit=20),
     "magic": Method("MAGIC", ("decoding=magic",)),
+    "magic_memory": Method("MAGIC, memory of COCO", ("decoding=magic_memory", "guides.memory.limit=100000")),
+    "magic_beam": Method("MAGIC beam", ("decoding=magic_beam",)),
     "rerank": Method("Best-of-N", ("decoding=rerank",)),
 }
 

@@ -55,6 +55,21 @@ def test_memory_steers_and_says_what_it_holds(words, tmp_path, capsys):
     assert "guides" not in manifest(tmp_path / "without")["identity"], "runs of before there were guides go on"
 
 
+def test_beams_take_a_memory_and_say_what_k_they_need(models, tiny_photos, tmp_path, capsys):
+    beams = ["caption", "--images", str(tiny_photos), *models, "decoding=magic_beam", "decoding.num_beams=3", "decoding.k=12"]
+    memory = [*MEMORY[1:], "decoding.guides=[image,memory]", "guides.memory.weight=0.9"]
+    assert main([*beams, "run.dir=without", "run.trace=true"]) == main([*beams, *memory, "run.dir=with"]) == 0
+    texts = [[p["caption"] for p in lines(tmp_path / name / "predictions.jsonl")] for name in ("with", "without")]
+    assert texts[0] != texts[1] and len(set(texts[1])) > 1, "captions go by the image, and by the memory"
+    assert all("parent" in line for line in lines(tmp_path / "without" / "trace.jsonl"))
+    capsys.readouterr()
+    assert main([*beams, "decoding.k=5", "run.dir=few"]) == 2
+    assert (
+        "decoding.k must be at least 6 with decoding.num_beams=3, got 5; set decoding.k=6, or fewer beams"
+        in capsys.readouterr().err
+    )
+
+
 @pytest.mark.parametrize("use", ["mix", "replace", "beside"])
 def test_memory_without_weight_is_the_very_same_run_as_magic(words, use, tmp_path, capsys):
     nothing = ["guides.memory.unsure=0.99", "guides.memory.sure=1"] if use == "replace" else ["guides.memory.weight=0"]
@@ -137,7 +152,7 @@ def test_faults_are_one_line(words, extra, message, tmp_path, capsys, monkeypatc
 def test_guide_that_is_set_and_not_named_is_said(words, capsys):
     assert main([*words[:3], "decoding=greedy", words[3], "decoding.decoding_len=8", "run.dir=plain"]) == 0
     assert "guides" not in capsys.readouterr().err, "what models recommend is nothing that was set"
-    assert main([*words, "guides.memory.weight=0.3", "run.dir=out"]) == 0
+    assert main([*words, "guides.memory.weight=0.4", "run.dir=out"]) == 0
     assert (
         "magic: guides.memory: is set and not used; decoding=magic takes it with decoding.guides=[image,memory]\n"
         in capsys.readouterr().err

@@ -8,7 +8,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from magic_cli.decoding.beam import BeamSearch
-from magic_cli.decoding.magic import ClipText, ContrastiveSearch, MagicSearch
+from magic_cli.decoding.magic import ClipText, ContrastiveSearch, MagicBeam, MagicSearch
 from magic_cli.decoding.rerank import Rerank
 from magic_cli.decoding.sampling import GreedySearch, NucleusSampling, TopKSampling, TypicalSampling
 from magic_cli.decoding.text import CaptionFormat, StoryFormat
@@ -24,6 +24,7 @@ METHODS = {
     "contrastive": ContrastiveSearch(LENGTH, k=6, alpha=0.3),
     "greedy": GreedySearch(LENGTH),
     "beam": BeamSearch(LENGTH, num_beams=3),
+    "magic_beam": MagicBeam(LENGTH, num_beams=3, k=12, beta=0.05),
     "top_k": TopKSampling(LENGTH, k=20),
     "nucleus": NucleusSampling(LENGTH),
     "typical": TypicalSampling(LENGTH, mass=0.6),

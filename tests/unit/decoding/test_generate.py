@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from magic_cli.decoding.beam import BeamSearch
-from magic_cli.decoding.magic import ContrastiveSearch, MagicSearch
+from magic_cli.decoding.magic import ContrastiveSearch, MagicBeam, MagicSearch
 from magic_cli.decoding.sampling import GreedySearch, NucleusSampling, TopKSampling, TypicalSampling
 from magic_cli.decoding.text import CaptionFormat, StoryFormat, story_prompt
 from magic_cli.errors import MagicError
@@ -19,6 +19,7 @@ METHODS = {
     "contrastive": ContrastiveSearch(LENGTH, k=6, alpha=0.4),
     "greedy": GreedySearch(LENGTH),
     "beam": BeamSearch(LENGTH, num_beams=3),
+    "magic_beam": MagicBeam(LENGTH, num_beams=3, k=12, beta=0.05),
     "top_k": TopKSampling(LENGTH, k=10),
     "nucleus": NucleusSampling(LENGTH, p=0.9),
     "typical": TypicalSampling(LENGTH, mass=0.5),
@@ -66,7 +67,7 @@ def test_results_follow_their_prompts_when_order_changes(language_model, clip, i
     assert shuffled == [straight[i] for i in order]
 
 
-@pytest.mark.parametrize("name", [name for name in METHODS if name != "beam"])
+@pytest.mark.parametrize("name", [name for name in METHODS if "beam" not in name])
 def test_every_row_fills_decoding_len_when_nothing_settles(language_model, clip, image_features, prompts, name):
     results = generate(language_model, METHODS[name], prompts, guidance=Guidance(clip, image_features))
     assert [len(prompt) + len(ids) for prompt, ids in zip(prompts, results, strict=True)] == [LENGTH] * 6
