@@ -170,6 +170,10 @@ def _read_system(path: Path, name: str | None) -> StorySystem:
         if not lines.is_file():
             raise MagicError(f"{path}: no predictions.jsonl in this folder, so it is no run folder; {_HINT}")
         records = read_growing_lines(lines, setting="files", hint="remove the damaged line, and start the run's command again")[0]
+        if records and "steps" in records[0]:
+            raise MagicError(
+                f"{path}: is a run of magic interleave, whose texts and images are compared in pairs; set kind=pairs"
+            )
         document: Any = [
             one for one in records if one.get("story") != ""
         ]  # of which the method has written nothing: left out, and counted

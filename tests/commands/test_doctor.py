@@ -157,8 +157,8 @@ def test_doctor_knows_what_text_and_images_together_need(capsys, monkeypatch, tm
     assert rows["fid"].startswith("ok") and f"metrics.fid.weights={file}" in rows["fid"]
     assert rows["fid_torchvision_inception_v3"].startswith("missing")
     monkeypatch.setattr(doctor_interleaved, "installed_version", lambda name: None)
-    assert main(["doctor"]) == 0
-    assert "pip install 'magic[interleaved]'" in findings(capsys)["interleaved"]
+    extra = next(doctor_interleaved.interleaved_findings())
+    assert (extra.state, extra.remedy) == ("missing", "pip install 'magic[interleaved]'")
 
 
 def test_diffusion_folder_is_loaded_and_checked(interleaved_folder, tmp_path, capsys):

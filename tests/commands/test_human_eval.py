@@ -194,6 +194,8 @@ def test_missing_answer_file_is_one_line_and_status_2(capsys):
 def test_pairs_are_made_answered_and_scored(capsys):
     for name in SYSTEMS:
         write_run(Path(name), 4, text=f"{name[::-1]}.")
+    assert main(["human-eval", "make", *SYSTEMS]) == 2
+    assert "magic: magic: is a run of magic interleave" in (err := capsys.readouterr().err) and "set kind=pairs" in err
     make_words = ["human-eval", "make", "kind=pairs", *SYSTEMS, "items=3", "annotators=2", "--output", "forms"]
     assert main(make_words) == 0
     out, err = capsys.readouterr()

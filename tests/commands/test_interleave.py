@@ -303,7 +303,7 @@ def test_sweep_over_guidance_and_steps_is_measured_point_by_point(words, stories
     run(sweep, "run.objective=fid_image_text")
     err = capsys.readouterr().err
     values = [line.split()[-1] for line in err.splitlines() if line.startswith("magic: fid_image_text ")]
-    assert len(values) == 4 and len(set(values)) == 4 and "point 4 of 4: guidance=5 steps=3" in err
+    assert len(values) == 4 and len(set(values)) == 4 and "point 4 of 4: steps=3 guidance=5" in err
     runs = sorted(Path("runs/interleave").iterdir())
     assert len(runs) == 4
     scores = [json.loads((folder / "metrics.json").read_text())["metrics"] for folder in runs]

@@ -45,7 +45,7 @@ def section(number: int, card: PairCard, count: int) -> str:
     )
     return (
         f'<section class="card" id="card-{number}" aria-labelledby="heading-{number}" hidden>\n'
-        f'<h2 id="heading-{number}" tabindex="-1"><small>Pair {number} of {count}</small>{HEADING}</h2>\n{given}{steps}\n'
+        f'<h2 id="heading-{number}" tabindex="-1"><small>{HEADING}</small>Pair {number} of {count}</h2>\n{given}{steps}\n'
         f'<article aria-labelledby="heading-{number}">\n<div class="questions">\n{questions}\n</div>\n</article>\n</section>'
     )
 
