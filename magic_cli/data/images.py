@@ -128,15 +128,16 @@ def image_uri(path: Path, *, side: int) -> str:
     Raises:
         UnreadableImage: As ``open_image``.
     """
-    return _uri(*thumbnail(path, side=side, quality=_PAGE_QUALITY))
+    return _uri(*thumbnail(path, side=side, whole_below=side, quality=_PAGE_QUALITY))
 
 
-def thumbnail(path: Path, *, side: int, quality: int, kind: str = "JPEG") -> tuple[str, bytes]:
+def thumbnail(path: Path, *, side: int, whole_below: int, quality: int, kind: str = "JPEG") -> tuple[str, bytes]:
     """An image for a page: upright, at most ``side`` pixels long, without its name and metadata.
 
     Args:
         path: Image file.
-        side: An image that is smaller anyway comes without loss, as PNG.
+        side: Pixels of its long side, at most.
+        whole_below: An image of fewer pixels on its long side comes without loss, as PNG.
         quality: Of the others, 1 to 100.
         kind: Of the others, as Pillow calls it.
 
@@ -147,7 +148,7 @@ def thumbnail(path: Path, *, side: int, quality: int, kind: str = "JPEG") -> tup
         UnreadableImage: As ``open_image``.
     """
     image = open_image(path)
-    if max(image.size) < side:
+    if max(image.size) < whole_below:
         return "PNG", _encoded(image, "PNG")
     image.thumbnail((side, side))
     return kind, _encoded(image, kind, quality=quality)

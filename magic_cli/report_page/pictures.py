@@ -17,6 +17,8 @@ from magic_cli.terminal.progress import progress
 
 _THREADS = 4
 _QUALITY = 72
+_WHOLE_BELOW = 65
+"""Pixels: what small models draw is shown without loss; a photo of this size would take ten times the room."""
 
 
 class PictureList:
@@ -72,8 +74,11 @@ class PictureList:
             return {"name": name, "fault": str(fault)}
 
     def _embedded(self, file: Path) -> str:
-        kind, data = thumbnail(file, side=self._side, quality=_QUALITY, kind="WEBP")
+        kind, data = self._thumbnail(file)
         return f"data:image/{kind.lower()};base64,{base64.b64encode(data).decode()}"
+
+    def _thumbnail(self, file: Path) -> tuple[str, bytes]:
+        return thumbnail(file, side=self._side, whole_below=_WHOLE_BELOW, quality=_QUALITY, kind="WEBP")
 
     def _linked(self, file: Path) -> str:
         """Its address beside the page; one that was made of the very same file stays."""
@@ -84,7 +89,7 @@ class PictureList:
         made_of = f"{file}\0{facts.st_mtime_ns}\0{facts.st_size}\0{self._side}"
         target = self.folder / f"{hashlib.sha256(made_of.encode(errors='surrogateescape')).hexdigest()[:24]}.img"
         if not target.exists():
-            write_atomically(target, thumbnail(file, side=self._side, quality=_QUALITY, kind="WEBP")[1])
+            write_atomically(target, self._thumbnail(file)[1])
         return quote(f"{self.folder.name}/{target.name}", errors="surrogateescape")
 
     def _delete_others(self, used: Iterable[str]) -> None:

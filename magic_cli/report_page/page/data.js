@@ -18,6 +18,9 @@
     return steps.traces[system][place] ?? [];
   }
 
+  // Of objects whose keys come from files, where one may be called "constructor".
+  const own = (object, key) => (Object.hasOwn(object, key) ? object[key] : undefined);
+
   const tokenText = (system, id) => steps.tokens[system][id] ?? `#${id}`;
 
   function bytes(text) {

@@ -10,7 +10,7 @@
 
   function address() {
     const [, name, value] = /^#(view|item)=(.*)$/s.exec(location.hash) ?? [];
-    if (name !== "item") return { view: value in VIEWS ? value : "items" };
+    if (name !== "item") return { view: Object.hasOwn(VIEWS, value ?? "") ? value : "items" };
     let id;
     try {
       id = decodeURIComponent(value);

@@ -10,8 +10,8 @@
       ["seconds", ...systems.map((system) => number(system.seconds))],
       ["texts a second", ...systems.map((system) => (system.seconds && system.counts.predictions ? (system.counts.predictions / system.seconds).toFixed(2) : ""))],
       ["machine", ...systems.map((system) => system.machines.join("; "))],
-      ...keysOf("work").map((key) => [key.replaceAll("_", " "), ...systems.map((system) => number(system.work[key]))]),
-      ...keysOf("phases").map((key) => [`seconds: ${key.replaceAll("_", " ")}`, ...systems.map((system) => number(system.phases[key]))]),
+      ...keysOf("work").map((key) => [key.replaceAll("_", " "), ...systems.map((system) => number(own(system.work, key)))]),
+      ...keysOf("phases").map((key) => [`seconds: ${key.replaceAll("_", " ")}`, ...systems.map((system) => number(own(system.phases, key)))]),
     ];
     fill(view, heading("runs", "Runs"), table("Seconds and work done", ["", ...names()], lines),
       comparedTable("Settings", "settings"), comparedTable("Manifest", "manifest"));
@@ -24,11 +24,11 @@
   function comparedTable(title, part) {
     const keys = keysOf(part);
     if (!keys.length) return make("p", { class: "soft" }, `${title}: these files bring none.`);
-    const differs = (key) => new Set(systems.map((system) => system[part][key])).size > 1;
+    const differs = (key) => new Set(systems.map((system) => own(system[part], key))).size > 1;
     const box = make("div", {});
     const draw = (onlyDiffering) => {
       const shown = keys.filter((key) => !onlyDiffering || differs(key));
-      const rows = shown.map((key) => [words(key), ...systems.map((system) => make("td", { class: differs(key) ? "differing" : "" }, words(system[part][key] ?? "")))]);
+      const rows = shown.map((key) => [words(key), ...systems.map((system) => make("td", { class: differs(key) ? "differing" : "" }, words(own(system[part], key) ?? "")))]);
       fill(box, table(title, ["name", ...names()], rows));
     };
     draw(systems.length > 1);
