@@ -94,6 +94,7 @@ def set_slider(page: Browser, name: str, value: float) -> None:
 def write(page: Browser, methods: tuple[str, ...] = METHODS) -> list[str]:
     """Press the button, wait for all captions; returns the beginnings of the first one that were seen."""
     page.click("#write")
+    page.wait("document.querySelector('.magic-card:not([data-state=done])')")
     seen: list[str] = []
     deadline = time.monotonic() + 120
     while any(state(page, method) != "done" for method in methods):

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from magic_cli.data.images import quiet_pillow
 from magic_cli.errors import MagicError
 from magic_cli.live.sessions import Workplace
 from magic_cli.live.settings import LiveSettings
@@ -24,6 +25,7 @@ def serve(settings: LiveSettings) -> None:
     Raises:
         MagicError: Gradio is missing, or the address cannot be had.
     """
+    quiet_pillow()
     listening = _listen(settings)
     workplace = Workplace()
     try:
