@@ -1,4 +1,9 @@
-"""Fixtures of all tests: tiny models and photos, one thread, no network."""
+"""Fixtures of all tests: tiny models and photos, one thread, no network.
+
+Nothing of weight is imported at the top: the process that only hands tests out to others need not load torch first.
+"""
+
+from __future__ import annotations
 
 import os
 
@@ -8,6 +13,7 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"
 os.environ["OMP_NUM_THREADS"] = "1"
 
 import contextlib
+import gc
 import resource
 import signal
 import socket
@@ -15,12 +21,6 @@ from pathlib import Path
 
 import psutil
 import pytest
-import torch
-from PIL import Image
-
-from tests import tiny_models
-
-torch.set_num_threads(1)
 
 
 @pytest.fixture
@@ -57,15 +57,29 @@ def no_network(monkeypatch):
     monkeypatch.setattr(socket, "getaddrinfo", no_name)
 
 
+@pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+def device(request) -> str:
+    """Each device on which a test runs: the CPU, its twin that runs everywhere, and CUDA where there is one."""
+    import torch
+
+    if request.param == "cuda" and not torch.cuda.is_available():
+        pytest.skip("torch sees no CUDA device here")
+    return request.param
+
+
 @pytest.fixture(scope="session")
 def tiny_language_model_folder(tmp_path_factory) -> Path:
     """A tiny GPT-2 with a real tokenizer; ``language_model.path=...`` loads it."""
+    from tests import tiny_models
+
     return tiny_models.build_language_model_folder(tmp_path_factory.mktemp("tiny") / "language_model")
 
 
 @pytest.fixture(scope="session")
 def tiny_clip_folder(tmp_path_factory) -> Path:
     """A tiny CLIP with OpenAI's tokenizer; ``image_text_model.path=...`` loads it."""
+    from tests import tiny_models
+
     return tiny_models.build_clip_folder(tmp_path_factory.mktemp("tiny") / "clip")
 
 
@@ -80,6 +94,8 @@ def interleaved_folder(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def tiny_photos(tmp_path_factory) -> Path:
     """A folder of six small jpg files."""
+    from tests import tiny_models
+
     return tiny_models.build_photos(tmp_path_factory.mktemp("photos"))
 
 
@@ -97,7 +113,7 @@ def make_language_model(network_and_tokenizer):
     """Make the tiny language model, prepared: ``make_language_model(decoding_len=..., num_candidates=..., look_ahead=...)``."""
     from magic_cli.models.language.language_model import HuggingFaceLanguageModel
 
-    def make(*, decoding_len: int = 24, num_candidates: int = 6, look_ahead: str = "tree") -> HuggingFaceLanguageModel:
+    def make(*, decoding_len: int = 24, num_candidates: int = 6, look_ahead: str = "tree"):
         model = HuggingFaceLanguageModel(*network_and_tokenizer)
         model.prepare(decoding_len=decoding_len, num_candidates=num_candidates, look_ahead=look_ahead)
         return model
@@ -114,6 +130,8 @@ def language_model(make_language_model):
 @pytest.fixture(scope="session")
 def loaded_clip(tiny_clip_folder):
     """The tiny CLIP model behind its adapter."""
+    import torch
+
     from magic_cli.models.image_text.huggingface_clip import load_huggingface
     from magic_cli.models.work_counter import WorkCounter
 
@@ -130,13 +148,15 @@ def clip(loaded_clip, monkeypatch):
 
 
 @pytest.fixture(scope="session")
-def images(tiny_photos) -> list[Image.Image]:
+def images(tiny_photos) -> list:
     """The six photos, opened."""
+    from PIL import Image
+
     return [Image.open(file).convert("RGB") for file in sorted(tiny_photos.iterdir())]
 
 
 @pytest.fixture(scope="session")
-def image_features(loaded_clip, images) -> torch.Tensor:
+def image_features(loaded_clip, images):
     """(6, E) features of the photos."""
     return loaded_clip.encode_images(images)
 
@@ -146,6 +166,21 @@ def pytest_xdist_auto_num_workers(config):
     """As many processes as this one may use cores, at most eight, each with 4 GB of memory: one test needs as much."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, min(8, cores, psutil.virtual_memory().available // 4_000_000_000))
+
+
+def pytest_collection(session):
+    """One thread in each process that runs tests, before it loads them."""
+    if session.config.pluginmanager.hasplugin("dsession"):  # this one hands tests out to others
+        return
+    import torch
+
+    torch.set_num_threads(1)
+
+
+def pytest_collection_finish(session):
+    """What is loaded by now stays to the end: the garbage collector need not walk through torch again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_configure(config):

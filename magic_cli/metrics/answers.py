@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import ClassVar
 
@@ -89,7 +89,7 @@ def image_pairs(corpus: Corpus) -> list[tuple[int, Path, Path]]:
     ]
 
 
-def by_item(num_items: int, rows: Sequence[int], values: Sequence[float]) -> list[list[float]]:
+def by_item(num_items: int, rows: Sequence[int], values: Iterable[float]) -> list[list[float]]:
     """Values of each item, from those of steps and the items' rows."""
     grouped: list[list[float]] = [[] for _ in range(num_items)]
     for row, value in zip(rows, values, strict=True):

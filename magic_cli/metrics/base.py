@@ -68,6 +68,13 @@ class Corpus:
     tokenized: Tokenized | None = None
     """After the PTB tokenizer; None until ``ptb.tokenize`` has run, or where no metric needs it."""
 
+    @property
+    def tokens(self) -> Tokenized:
+        """What the PTB tokenizer made of the texts, for metrics that say that they need it."""
+        if self.tokenized is None:
+            raise TypeError(f"{self.name}: a metric reads tokens, but does not say needs_tokens")
+        return self.tokenized
+
     def __len__(self) -> int:
         return len(self.ids)
 
@@ -111,6 +118,7 @@ class Scores:
         return self.combine(counts @ self.statistics)
 
 
+@dataclass
 class Metric:
     """Base of all metrics. A metric is a dataclass that holds its settings and nothing else."""
 

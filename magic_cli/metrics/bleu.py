@@ -28,7 +28,7 @@ class Bleu(Metric):
     needs_tokens: ClassVar[bool] = True
 
     def score(self, corpora: Sequence[Corpus]) -> list[list[Scores]]:
-        tables = tables_of(*(corpus.tokenized for corpus in corpora))
+        tables = tables_of(*(corpus.tokens for corpus in corpora))
         most = [np.maximum.reduceat(index.entries.count, index.first[:-1]) for index in tables.references]
         return [self._scores(_statistics(tables, most, corpus)) for corpus in tables.corpora]
 

@@ -35,7 +35,7 @@ class Cider(Metric):
         require("sigma", self.sigma, prefix="metrics.cider", above=0, floor=0.001, limit=1_000_000)
 
     def score(self, corpora: Sequence[Corpus]) -> list[list[Scores]]:
-        tables = tables_of(*(corpus.tokenized for corpus in corpora))
+        tables = tables_of(*(corpus.tokens for corpus in corpora))
         weights: dict[bytes, _Weights] = {}
         results = []
         for ngrams in tables.corpora:

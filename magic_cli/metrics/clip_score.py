@@ -50,7 +50,7 @@ class ImageTextMetric(FeatureMetric):
         results = []
         for corpus in corpora:
             captions = of_texts([self.prefix + caption for caption in corpus.captions])
-            images = features.of_images(corpus.images, kills=kills)
+            images = features.of_images([file for file in corpus.images if file is not None], kills=kills)
             is_said = np.array([says_something(caption) for caption in corpus.captions])
             matches = WEIGHT * np.maximum(0.0, cosines(images, captions)) * is_said
             per_item = self._score_items(corpus, matches, captions, of_texts)
@@ -77,7 +77,7 @@ class ImageTextMetric(FeatureMetric):
                 f"{self.name} needs the images: {corpus.name} names none for {len(unknown)} of {counted(len(corpus), 'caption')} "
                 f"({_listed(unknown)}); {remedy}"
             )
-        files = dict.fromkeys(corpus.images)
+        files = dict.fromkeys(file for file in corpus.images if file is not None)
         missing = [file for file in files if not os.path.exists(file)]
         if missing and folder:
             names = [str(file.relative_to(folder)) if file.is_relative_to(folder) else str(file) for file in missing]
@@ -91,7 +91,8 @@ class ImageTextMetric(FeatureMetric):
                 f"({_listed(missing)}); {remedy}"
             )
 
-        read = {file: digest for file, digest in zip(corpus.images, corpus.image_digests, strict=False) if digest is not None}
+        digests = zip(corpus.images, corpus.image_digests, strict=False)
+        read = {file: digest for file, digest in digests if file is not None and digest is not None}
         changed = [file for file, digest in read.items() if sha256(file) != digest]
         if changed:
             raise MetricUnavailable(

@@ -66,7 +66,7 @@ def _normal(features: np.ndarray, weights: np.ndarray | None) -> tuple[np.ndarra
         raise ValueError(f"two images are the fewest, got {total:g}")
     mean = weights @ features / total
     root = np.sqrt(weights / (total - 1))[:, None] * (features - mean)
-    return mean, np.linalg.qr(root, mode="r") if len(root) > root.shape[1] else root
+    return mean, np.asarray(np.linalg.qr(root, mode="r")) if len(root) > root.shape[1] else root
 
 
 class Frechet(AnswerMetric):

@@ -73,7 +73,7 @@ class Meteor(Metric):
             JavaFailed: METEOR failed, was killed, or gave no answer in time.
         """
         self.require(corpora)
-        tokens = [corpus.tokenized for corpus in corpora]
+        tokens = [corpus.tokens for corpus in corpora]
         scored = [question(*item) for texts in tokens for item in zip(texts.captions, texts.references, strict=True)]
         java = find_java(self.java_home)
         with temporary_folder("METEOR") as folder:

@@ -55,12 +55,14 @@ class MmRelevance(AnswerMetric, FeatureMetric):
                 raise self.nothing(corpus, "texts and images with true ones")
             both = [pair for item in groups for group in item for pair in group if None not in pair]
             elements = list(dict.fromkeys(element for pair in both for element in pair))
-            texts, images = ([element for element in elements if isinstance(element, kind)] for kind in (str, Path))
+            texts = [element for element in elements if isinstance(element, str)]
+            images = [element for element in elements if isinstance(element, Path)]
             rows = [
                 *(features.of_texts(texts, kills=kills) if texts else ()),
                 *(features.of_images(images, kills=kills) if images else ()),
             ]
-            vectors = {element: _unit(row) for element, row in zip([*texts, *images], rows, strict=True)}
+            known: list[str | Path] = [*texts, *images]
+            vectors = {element: _unit(row) for element, row in zip(known, rows, strict=True)}
             values = [[_value(group, vectors) for group in item] for item in groups]
             results.append([mean_of_items(self.measures[0], values)])
         return results
@@ -81,7 +83,7 @@ class MmRelevanceMiniGpt5(MmRelevance):
     measures: ClassVar[tuple[Measure, ...]] = (Measure("mm_relevance_minigpt5", "MM-Rel. (MiniGPT-5)", -1.0, 1.0),)
 
     def groups(self, answers: Sequence[Answer]) -> Iterator[list[Pair]]:
-        pairs = [(clean_text(answer.text) or None, clean_text(answer.true_text) or None) for answer in answers]
+        pairs: list[Pair] = [(clean_text(answer.text) or None, clean_text(answer.true_text) or None) for answer in answers]
         pairs += [(answer.image, answer.true_image) for answer in answers]
         yield [pair for pair in pairs if pair != (None, None)]
 

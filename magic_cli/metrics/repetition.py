@@ -56,7 +56,12 @@ class Repetition(Metric):
         texts = [caption.split() for caption in captions]
         counts = np.array([self._counts(tokens) for tokens in texts], dtype=np.float64)  # (N, 6)
         columns = [*(np.ascontiguousarray(counts[:, 2 * i : 2 * i + 2]) for i in range(len(REP_ORDERS))), counts]  # for fast sums
-        combines = [repetition, repetition, repetition, partial(diversity, rounded=self.rounded)]
+        combines: list[Callable[[np.ndarray], np.ndarray]] = [
+            repetition,
+            repetition,
+            repetition,
+            partial(diversity, rounded=self.rounded),
+        ]
         scores = [
             Scores(measure, float(combine(sums.sum(axis=0, keepdims=True))[0]), _of_each(sums, combine), sums, combine)
             for measure, sums, combine in zip(self.measures, columns, combines, strict=False)

@@ -34,7 +34,7 @@ class RougeL(Metric):
         results = []
         for corpus in corpora:
             per_item = np.empty(len(corpus))
-            for i, (caption, references) in enumerate(zip(corpus.tokenized.captions, corpus.tokenized.references, strict=True)):
+            for i, (caption, references) in enumerate(zip(corpus.tokens.captions, corpus.tokens.references, strict=True)):
                 if references not in tokens:
                     tokens[references] = [reference.split(" ") for reference in references]
                 per_item[i] = self._score(caption.split(" "), tokens[references])

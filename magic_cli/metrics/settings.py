@@ -33,23 +33,22 @@ OF_ANSWERS: tuple[type[Metric], ...] = (
 )  # fmt: skip
 """The metrics of ``magic interleave``."""
 
-METRICS: dict[str, type[Metric]] = {
-    metric.name: metric
-    for metric in (
-        Bleu,
-        Meteor,
-        RougeL,
-        Cider,
-        Spice,
-        ClipScore,
-        RefClipScore,
-        Repetition,
-        Coherence,
-        MiniLmCoherence,
-        Mauve,
-        *OF_ANSWERS,
-    )
-}
+_ALL: tuple[type[Metric], ...] = (
+    Bleu,
+    Meteor,
+    RougeL,
+    Cider,
+    Spice,
+    ClipScore,
+    RefClipScore,
+    Repetition,
+    Coherence,
+    MiniLmCoherence,
+    Mauve,
+    *OF_ANSWERS,
+)
+
+METRICS: dict[str, type[Metric]] = {metric.name: metric for metric in _ALL}
 
 MEASURES: dict[str, tuple[str, Measure]] = {
     measure.key: (name, measure) for name, metric in METRICS.items() for measure in metric.measures

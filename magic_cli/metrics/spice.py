@@ -82,7 +82,7 @@ class Spice(Metric):
             JavaFailed: SPICE failed, was killed, or took too long.
         """
         tool = SpiceTool(find_java(self.java_home, at_least=_OLDEST_JAVA), find_corenlp(self.lib), self._memory(), self.threads)
-        scored = [list(zip(corpus.tokenized.captions, corpus.tokenized.references, strict=True)) for corpus in corpora]
+        scored = [list(zip(corpus.tokens.captions, corpus.tokens.references, strict=True)) for corpus in corpora]
         counts = self._count(tool, list(dict.fromkeys(pair for pairs in scored for pair in pairs)))
         return [[self._scores([counts[pair] for pair in pairs])] for pairs in scored]
 

@@ -158,7 +158,7 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
 
 def _swapped_difference(a: Scores, b: Scores, swaps: np.ndarray) -> np.ndarray:
     """(r,) A less B, where each row of ``swaps`` (r, N) says which items have changed places."""
-    if a.combine is None:
+    if a.combine is None or b.combine is None or a.statistics is None or b.statistics is None:
         per_item = a.per_item - b.per_item
         return per_item.mean() - 2 * (swaps @ per_item) / len(per_item)
     moved = swaps @ (b.statistics - a.statistics)  # (r, S)

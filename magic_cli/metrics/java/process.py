@@ -16,7 +16,7 @@ import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from magic_cli.errors import MagicError
 
@@ -55,6 +55,13 @@ def num_kills() -> int:
     return _num_kills
 
 
+def _pipes(process: subprocess.Popen[bytes]) -> tuple[IO[bytes], IO[bytes], IO[bytes]]:
+    """Input, output and errors of a child that was started with a pipe for each."""
+    if process.stdin is None or process.stdout is None or process.stderr is None:
+        raise TypeError("the child was started without pipes")
+    return process.stdin, process.stdout, process.stderr
+
+
 class ChildProcess:
     """A child process with pipes to its input, output and error stream; use as a context manager, from one thread.
 
@@ -79,20 +86,26 @@ class ChildProcess:
         self._errors = bytearray()
 
     def __enter__(self) -> ChildProcess:
-        pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
         with _lock:
             try:
                 self._process = subprocess.Popen(
-                    self._command, env=self._env, cwd=self._cwd, bufsize=0, start_new_session=True, **pipes
+                    self._command,
+                    env=self._env,
+                    cwd=self._cwd,
+                    bufsize=0,
+                    start_new_session=True,
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.PIPE,
                 )
             except OSError as error:
                 raise JavaFailed(f"{self.what}: {self._command[0]} cannot be started ({error.strerror})") from error
             _live.add(self)
-        self._streams = (self._process.stdin, self._process.stdout, self._process.stderr)
+        self._input, self._output, self._complaints = self._streams = _pipes(self._process)
         self._selector = selectors.DefaultSelector()
         for stream in self._streams:
             os.set_blocking(stream.fileno(), False)
-        for stream in (self._process.stdout, self._process.stderr):
+        for stream in (self._output, self._complaints):
             self._selector.register(stream, selectors.EVENT_READ)
         return self
 
@@ -107,15 +120,15 @@ class ChildProcess:
     def send(self, data: bytes) -> None:
         """Take data for the child's input; it is written while ``read`` waits."""
         if data and not self._unsent:
-            self._selector.register(self._process.stdin, selectors.EVENT_WRITE)
+            self._selector.register(self._input, selectors.EVENT_WRITE)
         self._unsent = memoryview(bytes(self._unsent) + data)
 
     def end_input(self) -> None:
         """Close the child's input. What is not sent yet is dropped."""
         if self._unsent:
-            self._selector.unregister(self._process.stdin)
+            self._selector.unregister(self._input)
             self._unsent = memoryview(b"")
-        self._process.stdin.close()
+        self._input.close()
 
     def read(self, timeout: float) -> bytes:
         """The next piece of output, empty at its end; waits for it at most ``timeout`` seconds.
@@ -190,23 +203,23 @@ class ChildProcess:
         began = time.monotonic()
         ready = {key.fileobj for key, _ in self._selector.select(_TICK_SECONDS)}
         self.waited += min(time.monotonic() - began, 2 * _TICK_SECONDS)
-        if self._process.stdin in ready:
+        if self._input in ready:
             self._write()
-        if self._process.stderr in ready:
+        if self._complaints in ready:
             self._drain_errors()
-        return self._process.stdout.read(_PIECE_BYTES) if self._process.stdout in ready else None
+        return self._output.read(_PIECE_BYTES) if self._output in ready else None
 
     def _write(self) -> None:
         try:
-            sent = self._process.stdin.write(self._unsent) or 0
+            sent = self._input.write(self._unsent) or 0
         except BrokenPipeError:
             sent = len(self._unsent)  # it has ended or closed its input; the end of its output tells the reader
         self._unsent = self._unsent[sent:]
         if not self._unsent:
-            self._selector.unregister(self._process.stdin)
+            self._selector.unregister(self._input)
 
     def _drain_errors(self) -> None:
-        stream = self._process.stderr
+        stream = self._complaints
         data = None if stream.closed else stream.read(_PIECE_BYTES)
         if data:
             self._errors += data

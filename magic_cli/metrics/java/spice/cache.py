@@ -192,7 +192,7 @@ def _unusable_if_it_fails() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise CacheUnusable(error.strerror) from error
+        raise CacheUnusable(error.strerror or str(error)) from error
     except sqlite3.Error as error:
         raise CacheUnusable(str(error)) from error
 

@@ -14,7 +14,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import takewhile
 from pathlib import Path
 from typing import TypeVar
@@ -85,7 +85,7 @@ def run_spice(
         JavaFailed: SPICE failed, was killed or stopped, took too long, or gave a wrong output.
     """
     captions = list(dict.fromkeys(text for caption, references in pairs for text in (*references, caption)))
-    portions = _portions(pairs, *_PAIRS_AT_ONCE)
+    portions: list[Sequence[str | Pair]] = [*_portions(pairs, *_PAIRS_AT_ONCE)]
     if cache:
         portions = [*_portions(cache.unparsed(captions), *_CAPTIONS_AT_ONCE), *portions]
     try:
@@ -121,15 +121,15 @@ def run_spice(
 class _Document:
     """One input file of SPICE, and its output."""
 
-    items: Sequence[str] | Sequence[Pair]
+    items: Sequence[str | Pair]
     """Captions to parse, or pairs to score."""
     input: Path
     output: Path
-    counts: np.ndarray | None = None
-    """(N, *COUNTS_SHAPE) once the output is read."""
+    counts: np.ndarray = field(init=False)
+    """(N, *COUNTS_SHAPE), once the output is read."""
 
     @classmethod
-    def write(cls, items: Sequence[str] | Sequence[Pair], stem: Path) -> _Document:
+    def write(cls, items: Sequence[str | Pair], stem: Path) -> _Document:
         """Write the input of SPICE."""
         pairs = [(item, ()) if isinstance(item, str) else item for item in items]
         lines = [{"image_id": i, "test": caption, "refs": references} for i, (caption, references) in enumerate(pairs)]
@@ -156,8 +156,12 @@ def _portions(items: Sequence[T], least: int, most: int) -> list[Sequence[T]]:
 
 
 def _counts(documents: Sequence[_Document]) -> dict[Pair, np.ndarray]:
-    scored = [document for document in documents if not isinstance(document.items[0], str)]
-    return {pair: counts for document in scored for pair, counts in zip(document.items, document.counts, strict=True)}
+    return {
+        item: counts
+        for document in documents
+        for item, counts in zip(document.items, document.counts, strict=True)
+        if not isinstance(item, str)
+    }
 
 
 def _keep(cache: SpiceCache, documents: Sequence[_Document]) -> None:
