@@ -1,3 +1,48 @@
-"""magic: image-guided text generation from the command line."""
+"""magic: image-guided text generation, from the command line and from Python.
+
+>>> import magic_cli
+>>> captioner = magic_cli.load()  # doctest: +SKIP
+>>> print(captioner.caption("cat.jpg"))  # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from magic_cli.api import (
+        Candidate,
+        Caption,
+        Captioner,
+        Comparison,
+        Difference,
+        Scores,
+        Step,
+        Story,
+        StreamedStep,
+        Text,
+        compare,
+        load,
+        score,
+    )
+    from magic_cli.errors import MagicError, SettingsError
 
 __version__ = "0.2.0"
+_IN_ERRORS = ("MagicError", "SettingsError")
+__all__ = [
+    "Candidate", "Caption", "Captioner", "Comparison", "Difference", "MagicError", "Scores", "SettingsError", "Step", "Story",
+    "StreamedStep", "Text", "compare", "load", "score",
+]  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    """The names of the API, imported when they are asked for: ``import magic_cli`` waits for nothing."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module("magic_cli.errors" if name in _IN_ERRORS else "magic_cli.api"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

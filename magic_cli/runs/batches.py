@@ -102,8 +102,13 @@ class BatchWriter:
             batch: The batch.
             images: What came of ``images(batch)``, in their order.
         """
-        result, rest = BatchResult(batch.number), iter(images)
+        rest = iter(images)
         outcomes = [self.judge(item, [next(rest) for _ in self.task.images(item)]) for item in batch.items]
+        return self.write_judged(batch, outcomes)
+
+    def write_judged(self, batch: Batch, outcomes: Sequence[Outcome]) -> BatchResult:
+        """Write what is not done of a batch, of whose items ``judge`` has said what their images are."""
+        result = BatchResult(batch.number)
         self._write(batch, outcomes, result)
         return result
 
@@ -127,7 +132,7 @@ class BatchWriter:
 
     def _write(self, batch: Batch, images: Sequence[Outcome], result: BatchResult) -> None:
         """Write the texts of a batch into ``result``."""
-        images = [self._refused(item) or image for item, image in zip(batch.items, images, strict=True)]
+        images = [self.refused(item) or image for item, image in zip(batch.items, images, strict=True)]
         result.failures += self.failures(batch.items, images, batch.done)
         readable = [(item, image) for item, image in zip(batch.items, images, strict=True) if not isinstance(image, FAULTS)]
         if all(item.id in batch.done for item, _ in readable):
@@ -142,7 +147,8 @@ class BatchWriter:
         if seen:
             self._decode(*zip(*seen, strict=True), batch.done, result)
 
-    def _refused(self, item: Item) -> Unwritable | None:
+    def refused(self, item: Item) -> Unwritable | None:
+        """Why an item cannot be written about; None: it can."""
         try:
             self.decoder.prompt(item)
         except Unwritable as reason:

@@ -76,7 +76,6 @@ def test_hostile_strings_are_shown_as_they_are_and_never_run(page, tmp_path):
     assert report.run("return typeof window.ran") == "undefined"
 
 
-
 AXE = [Path(os.environ.get("MAGIC_AXE", "")), ROOT / "node_modules" / "axe-core" / "axe.min.js"]
 
 

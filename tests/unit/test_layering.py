@@ -95,6 +95,7 @@ LAYERS = {
         "provenance",
         "terminal",
     ),
+    "api": ("configuration", "data", "evaluation", "image_features", "models", "reports", "runs", "errors"),
     "terminal": ("errors",),
 }
 """Whom the files of a package may import beside one another, in any way: at the top, in a function, for type checking."""
@@ -148,6 +149,7 @@ def test_only_settings_and_command_line_know_hydra_when_walked():
         "magic_cli.cli.main",
         "magic_cli.cli.hydra_app",
         "magic_cli.commands",
+        "magic_cli.api",
     ],
 )
 def test_torch_is_not_imported_when_module_is(module):

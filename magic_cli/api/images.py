@@ -1,0 +1,133 @@
+"""Images as people have them in Python: files, images of Pillow, arrays; each with the name that a run would know it by."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from magic_cli.data.datasets import PhotoFiles, PhotoFolder
+from magic_cli.data.paths import expanded
+from magic_cli.errors import MagicError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from PIL.Image import Image as PillowImage
+
+Image: TypeAlias = "str | os.PathLike[str] | PillowImage | np.ndarray"
+"""A file, an image of Pillow, or an array (H, W) or (H, W, 3 or 4): uint8, or floats from 0 to 1."""
+Images: TypeAlias = "Image | Iterable[Image] | Mapping[str, Image]"
+"""One or several; a folder stands for all images below it, a mapping gives each a name."""
+
+_KINDS = "an image is a file, an image of Pillow, or an array (height, width) or (height, width, 3)"
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One image.
+
+    Attributes:
+        id: Unique among those of a call.
+        source: Its file, or the image itself.
+        name: File name; empty if it has none.
+    """
+
+    id: str
+    source: Path | PillowImage
+    name: str = ""
+
+    @property
+    def file(self) -> str | None:
+        """The file as text; None: it is in memory."""
+        return str(self.source) if isinstance(self.source, Path) else None
+
+
+def is_one(images: Any) -> bool:
+    """Whether this is one image, not several."""
+    if isinstance(images, str | os.PathLike):
+        return not os.path.isdir(os.path.expanduser(images))
+    return _is_pillow(images) or hasattr(images, "__array_interface__") or hasattr(images, "__array__")
+
+
+def pictures(images: Images) -> list[Picture]:
+    """All images, in their order; an image that is given twice stands twice.
+
+    Raises:
+        MagicError: There is none, or one is of no kind that is known.
+    """
+    if isinstance(images, str | os.PathLike) and not is_one(images):
+        folder = PhotoFolder(name="photos", root=os.fspath(images)).load()
+        return [Picture(record.id, record.path, record.image_name) for record in folder]
+    if isinstance(images, Mapping):
+        return [_picture(image, str(name)) for name, image in images.items()]
+    if not (is_one(images) or isinstance(images, Iterable)):
+        raise MagicError(f"images: {_KINDS}, got {type(images).__name__}")
+    several = [images] if is_one(images) else list(images)
+    if not several:
+        raise MagicError("images: there are none; give a file, an image of Pillow, an array, or a list of them")
+    files = {os.fspath(image) for image in several if isinstance(image, str | os.PathLike)}
+    records = PhotoFiles(name="files", paths=sorted(files)).read() if files else []
+    names = {str(record.path): record.id for record in records}
+    found = [_picture(image, names, number) for number, image in enumerate(several, start=1)]
+    return _told_apart(found)
+
+
+def _picture(image: Any, names: Mapping[str, str] | str, number: int = 0) -> Picture:
+    """One image; ``names`` are those of the files, or its own."""
+    if isinstance(image, str | os.PathLike):
+        path = expanded(os.fspath(image), "images")
+        return Picture(names if isinstance(names, str) else names[str(path)], path, path.name)
+    kept = image if _is_pillow(image) else from_array(image)
+    file = Path(str(getattr(image, "filename", "") or "")).name
+    return Picture(names if isinstance(names, str) else file or f"image-{number}", kept, file)
+
+
+def _told_apart(found: list[Picture]) -> list[Picture]:
+    """The same with names that differ where the images do; of images in memory several may have been read from one file."""
+    owners: dict[str, Any] = {}
+    told = []
+    for one in found:
+        owner, name, number = one.file or id(one.source), one.id, 1
+        while owners.setdefault(name, owner) != owner:
+            number += 1
+            name = f"{one.id} ({number})"
+        told.append(replace(one, id=name))
+    return told
+
+
+def _is_pillow(image: Any) -> bool:
+    from PIL import Image
+
+    return isinstance(image, Image.Image)
+
+
+def from_array(array: Any) -> PillowImage:
+    """An array as an image.
+
+    Raises:
+        MagicError: Its shape or its numbers are no image's.
+    """
+    import numpy as np
+    from PIL import Image
+
+    try:
+        pixels = np.asarray(array)
+    except Exception as error:  # each library raises its own kinds, of tensors on a GPU for instance
+        raise MagicError(f"images: {type(array).__name__} cannot be read as an array ({error})") from error
+    is_colour = pixels.ndim == 3 and pixels.shape[-1] in (1, 3, 4)
+    if not (pixels.ndim == 2 or is_colour) or 0 in pixels.shape:
+        raise MagicError(f"images: {_KINDS}, got {_said(array, pixels)}")
+    if pixels.dtype.kind == "f" and pixels.min() >= 0 and pixels.max() <= 1:
+        pixels = (pixels * 255).round().astype(np.uint8)
+    if pixels.dtype != np.uint8:
+        raise MagicError(f"images: an array must hold uint8, or floats from 0 to 1, got {_said(array, pixels)}")
+    return Image.fromarray(pixels[..., 0] if is_colour and pixels.shape[-1] == 1 else pixels)
+
+
+def _said(given: Any, pixels: Any) -> str:
+    if pixels.dtype == object:
+        return type(given).__name__
+    numbers = f" from {pixels.min():g} to {pixels.max():g}" if pixels.size and pixels.dtype.kind in "fiu" else ""
+    return f"shape {pixels.shape} of {pixels.dtype}{numbers}"

@@ -1,0 +1,170 @@
+"""From arguments to settings: the same names, values, checks and messages as on the command line."""
+
+from __future__ import annotations
+
+import copy
+import os
+import re
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Any
+
+from magic_cli.configuration.files import groups
+from magic_cli.configuration.overrides import override
+from magic_cli.errors import SettingsError, nearest
+from magic_cli.evaluation.settings import EvaluateSettings
+from magic_cli.runs.settings import CaptionSettings, StorySettings
+
+_CLASSES = {"caption": CaptionSettings, "story": StorySettings, "evaluate": EvaluateSettings}
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+_OF_LOADING = ("language_model", "image_text_model", "run.device", "run.dtype", "run.threads", "run.compile")
+_OF_RUNS = ("run.dir", "run.repeats", "run.objective", "run.workers", "dataset")
+_OF_FILES = ("systems", "references", "compare", "output", "format")
+_OF_IMAGES = ("dataset.apply_exif_orientation", "dataset.skip_greyscale")
+_OUTSIDE_DECODING = ("prompt",)
+
+
+def settings_for(command: str, overrides: Sequence[str]) -> Any:
+    """The checked settings of ``caption``, ``story`` or ``evaluate``.
+
+    Raises:
+        MagicError: As on the command line.
+    """
+    return copy.deepcopy(_composed(command, tuple(overrides)))
+
+
+@lru_cache(maxsize=64)
+def _composed(command: str, overrides: tuple[str, ...]) -> Any:
+    from magic_cli.configuration.points import settings_from  # imports Hydra
+
+    return settings_from(command, _CLASSES[command], overrides)
+
+
+def loading_overrides(language_model: Any, image_text_model: Any, settings: Mapping[str, Any]) -> list[str]:
+    """What ``load`` was asked for, as overrides.
+
+    Raises:
+        SettingsError: A model is neither known by its name, nor a file, a folder or a hub id.
+    """
+    return [
+        *_language_model(language_model),
+        *_image_text_model(image_text_model),
+        *(override(name, value) for name, value in _checked(settings, _OF_RUNS).items()),
+    ]
+
+
+def writing_overrides(method: str | None, seed: int | None, trace: bool, settings: Mapping[str, Any]) -> list[str]:
+    """What a text is asked for, as overrides.
+
+    Args:
+        method: An option of ``decoding``; None: the default.
+        seed: ``run.seed``; None: the default.
+        trace: ``run.trace``.
+        settings: Settings of the method by their own names, ``prompt``, ``base``, and under ``settings`` others by their full names.
+    """
+    own = dict(settings)
+    full = _checked(own.pop("settings", None) or {}, (*_OF_LOADING, *_OF_RUNS))
+    found = [] if method is None else [_choice("decoding", method)]
+    if isinstance(own.get("base"), str):
+        found.append(_choice("decoding@decoding.base", own.pop("base")))
+    if seed is not None:
+        found.append(override("run.seed", seed))
+    if trace:
+        found.append("run.trace=true")
+    own_names = {name: name if name in _OUTSIDE_DECODING else f"decoding.{name}" for name in own}
+    return [
+        *found,
+        *(override(own_names[name], value) for name, value in own.items()),
+        *(override(name, value) for name, value in full.items()),
+    ]
+
+
+def scoring_overrides(metrics: str | Sequence[str] | None, settings: Mapping[str, Any]) -> list[str]:
+    """How texts are to be scored, as overrides.
+
+    Raises:
+        SettingsError: A setting is an argument here, or belongs to the command line.
+    """
+    names = metrics.split(",") if isinstance(metrics, str) else metrics
+    chosen = [] if names is None else [override("metrics.names", list(names))]
+    return [*chosen, *(override(name, value) for name, value in _checked(settings, _OF_FILES).items())]
+
+
+def _checked(settings: Mapping[str, Any], refused: Sequence[str]) -> Mapping[str, Any]:
+    """The same settings.
+
+    Raises:
+        SettingsError: One is said elsewhere, or has no meaning here.
+    """
+    if not isinstance(settings, Mapping):
+        raise SettingsError(f"settings must be a dict of full names, as in {{'decoding.beta': 1.0}}, got {settings!r}")
+    for name in settings:
+        group = next((one for one in refused if name == one or f"{name}.".startswith(f"{one}.")), None)
+        if group is None or name in _OF_IMAGES:
+            continue
+        if group in _OF_LOADING:
+            raise SettingsError(f"{name}: models and what they run on are chosen once, by magic_cli.load(...)")
+        raise SettingsError(f"{name}: belongs to the command line, which writes files; from Python, leave it out")
+    return settings
+
+
+def _choice(group: str, option: Any) -> str:
+    if not isinstance(option, str):
+        raise SettingsError(f"{group} must be the name of one of its options, got {option!r}")
+    return override(group, option)
+
+
+def _options(group: str) -> tuple[str, ...]:
+    return next(one.options for one in groups("caption") if one.name == group)
+
+
+def _language_model(given: Any) -> list[str]:
+    if given in _options("language_model"):
+        return [override("language_model", given)]
+    if _is_place(given):
+        return [override("language_model.path", given)]
+    if _HUB_ID.fullmatch(str(given)):
+        return ["language_model=gpt2", override("language_model.name", given)]
+    raise _unknown("language_model", given)
+
+
+def _image_text_model(given: Any) -> list[str]:
+    if given in _options("image_text_model"):
+        return [override("image_text_model", given)]
+    if _is_place(given):
+        return [f"image_text_model={_kind_of(os.path.expanduser(given))}", override("image_text_model.path", given)]
+    if _HUB_ID.fullmatch(str(given)):
+        kind = "siglip" if "siglip" in str(given).lower() else "clip_vit_b32"
+        return [f"image_text_model={kind}", override("image_text_model.name", given)]
+    raise _unknown("image_text_model", given)
+
+
+def _kind_of(place: str) -> str:
+    """The option for a local image-text model, by the files that it has."""
+    from magic_cli.data.json_files import read_json
+
+    if os.path.isfile(place):
+        return "openai_clip"
+    if os.path.isfile(os.path.join(place, "open_clip_config.json")):
+        return "open_clip"
+    config = os.path.join(place, "config.json")
+    if not os.path.isfile(config):
+        return "clip_vit_b32"  # whose loader says what is missing
+    from pathlib import Path
+
+    document = read_json(Path(config), setting="image_text_model.path", hint="name the folder of a whole model")
+    return "siglip" if isinstance(document, dict) and document.get("model_type") == "siglip" else "clip_vit_b32"
+
+
+def _is_place(given: Any) -> bool:
+    """Whether this is a file or folder: one that is there, or a path by its form."""
+    return isinstance(given, os.PathLike) or (
+        isinstance(given, str) and (os.path.exists(os.path.expanduser(given)) or given.startswith(("/", "./", "../", "~")))
+    )
+
+
+def _unknown(group: str, given: Any) -> SettingsError:
+    hint = nearest(str(given), _options(group))
+    return SettingsError(
+        f"{group}={given} is unknown; {hint}; or give a folder, a file, or a hub id such as openai/clip-vit-base-patch32"
+    )

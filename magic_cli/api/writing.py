@@ -1,0 +1,171 @@
+"""The loop of the Python API: batches as a run writes them, with images from memory and nothing on disk."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from magic_cli.data.images import UnreadableImage
+from magic_cli.errors import MagicError
+from magic_cli.image_features.reading import ReadImage
+from magic_cli.runs.batches import FAULTS, Batch, BatchResult, BatchWriter, Outcome
+from magic_cli.runs.decoder import Decoder
+from magic_cli.runs.kinds import Item, WritingTask
+
+if TYPE_CHECKING:
+    from magic_cli.api.models import LoadedModels
+
+Source = Any
+"""A file (``Path``), an image of Pillow, or None."""
+_RESULT = ("id", "image", "image_sha256", "token_ids", "title", "title_id", "rank")
+"""What a prediction says that is no detail of its method."""
+
+
+@dataclass
+class Written:
+    """What a run folder keeps, kept in memory."""
+
+    predictions: dict[str, dict[str, Any]] = field(default_factory=dict)
+    failures: dict[str, str] = field(default_factory=dict)
+    trace: list[dict[str, Any]] = field(default_factory=list)
+
+    def keep(self, result: BatchResult) -> None:
+        """Take over what came of a batch."""
+        self.predictions |= {record["id"]: record for record in result.predictions}
+        self.failures |= {record["id"]: record["reason"] for record in result.failures}
+        self.trace += result.steps
+
+
+class _ReadyBatchWriter(BatchWriter):
+    """Writes batches with models that stay loaded."""
+
+    def __init__(self, settings: Any, task: WritingTask, models: LoadedModels) -> None:
+        super().__init__(settings, task, Path())
+        self.work, self._models = models.work, models
+
+    def load(self, facts: Any, first: Item) -> None:
+        self.decoder: Decoder = self._models.decoder(self.settings, self.task, self.reader, first)
+        self.reader = self.decoder.viewers.reader
+
+
+class MemoryWriter:
+    """Writes texts for images in memory.
+
+    Args:
+        settings: Of the command whose texts these are.
+        task: What is written.
+        sources: The image of each item, by the item's id.
+        models: Where models and decoders stay.
+        raises: Whether an item that cannot be written stops all.
+    """
+
+    def __init__(
+        self, settings: Any, task: WritingTask, sources: Mapping[str, Source], models: LoadedModels, *, raises: bool = True
+    ) -> None:
+        self.settings, self.task, self.run = settings, task, Written()
+        self._sources, self._models, self._raises = sources, models, raises
+        self._writer = _ReadyBatchWriter(settings, task, models)
+
+    @property
+    def decoder(self) -> Decoder:
+        """What the texts are decoded with."""
+        return self._writer.decoder
+
+    def write(self, items: Sequence[Item]) -> None:
+        """Write all texts, batch by batch as a run does."""
+        size = self.settings.run.batch_size
+        with _quiet_pillow():
+            if not self._load(items):
+                return
+            for number, start in enumerate(range(0, len(items), size)):
+                batch = Batch(number, tuple(items[start : start + size]))
+                self._keep(self._writer.write_judged(batch, [self._judged(item) for item in batch.items]))
+
+    def stream(self, item: Item) -> Iterator[tuple[list[int], dict[str, Any]]]:
+        """Write one text; yields after each choice the tokens so far and the line of the trace.
+
+        All that can be wrong is said before the first step.
+        """
+        with _quiet_pillow():
+            self._load([item])
+            image = self._judged(item)
+        self._fail([item], [self._writer.refused(item) or image])
+        [features] = self.decoder.encode([image])
+        self._fail([item], [features])
+        return self._steps(item, features)
+
+    def _steps(self, item: Item, features: Any) -> Iterator[tuple[list[int], dict[str, Any]]]:
+        ids: list[int] = []
+        lines: list[dict[str, Any]] = []
+        for _ in self.decoder.stream(item, features, lambda index, step, details: lines.append({"step": step, **details})):
+            for line in lines:
+                ids.append(line["choice"])
+                tokens = self.decoder.language_model.token_texts(line.get("token_ids", [line["choice"]]))
+                yield list(ids), {**line, "tokens": tokens}
+            lines.clear()
+
+    def text_of(self, item: Item, ids: Sequence[int]) -> str:
+        """The text of an item of which these tokens are written."""
+        return self.decoder.format.text(self.decoder.prompt(item), ids)
+
+    @property
+    def held_back(self) -> int:
+        """Letters at the end of a text that a stop text may still take away."""
+        stop = self.decoder.format.stop
+        return max((len(text) for text in stop.texts), default=0) if stop is not None else 0
+
+    def token_texts(self, ids: Sequence[int]) -> tuple[str, ...]:
+        return tuple(self.decoder.language_model.token_texts(list(ids))) if ids else ()
+
+    def details(self, item: str) -> dict[str, Any]:
+        """What a method says of its text beside the text itself."""
+        known = (*_RESULT, self.task.text)
+        return {name: value for name, value in self.run.predictions[item].items() if name not in known}
+
+    def _load(self, items: Sequence[Item]) -> bool:
+        """Load what the items need; whether one of them can be written. Their images are looked at before any work is done."""
+        outcomes = [self._judged(item) for item in items]
+        self._fail(items, outcomes if self._raises else [None] * len(items))
+        first = next((item for item, outcome in zip(items, outcomes, strict=True) if not isinstance(outcome, FAULTS)), None)
+        if first is None:
+            self._fail(items, outcomes)
+            return False
+        self._writer.load(None, first)
+        return True
+
+    def _judged(self, item: Item) -> Outcome:
+        return self._writer.judge(item, self._read(item))
+
+    def _read(self, item: Item) -> list[ReadImage | UnreadableImage]:
+        source = self._sources.get(item.id)
+        if source is None:
+            return []
+        if isinstance(source, Path):
+            return [self._writer.reader.read(source)]
+        try:
+            return [self._writer.reader.read_picture(source)]
+        except UnreadableImage as reason:
+            return [reason]
+
+    def _fail(self, items: Sequence[Item], outcomes: Sequence[Any]) -> None:
+        self._keep(BatchResult(0, failures=self._writer.failures(items, outcomes, ())))
+
+    def _keep(self, result: BatchResult) -> None:
+        if result.failures and self._raises:
+            failure, count = result.failures[0], len(result.failures) - 1
+            more = f" ({count} more cannot be written either)" if count else ""
+            label = self.task.label(failure)
+            raise MagicError(f"no {self.task.text} for {label}: {failure['reason']}{more}; leave it out, or set on_error='skip'")
+        self.run.keep(result)
+
+
+class _quiet_pillow(warnings.catch_warnings):
+    """Pillow's warnings of odd files are not told, as in a run."""
+
+    def __enter__(self) -> Any:
+        log = super().__enter__()
+        warnings.filterwarnings("ignore", module="PIL")
+        return log
