@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -11,6 +10,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
+from magic_cli.data.json_text import parse_json
 from magic_cli.data.run_files import PREDICTIONS
 from magic_cli.errors import MagicError
 from magic_cli.live.wishes import Wish
@@ -141,6 +141,6 @@ def _caption(folder: Path) -> str:
     """
     lines = (folder / PREDICTIONS).read_text(encoding="utf-8").split("\n")
     if lines[0]:
-        return json.loads(lines[0])["caption"]
-    failure = json.loads((folder / FAILURES).read_text(encoding="utf-8").split("\n")[0])
+        return parse_json(lines[0])["caption"]
+    failure = parse_json((folder / FAILURES).read_text(encoding="utf-8").split("\n")[0])
     raise MagicError(f"no caption: {failure['reason']}")
