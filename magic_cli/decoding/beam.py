@@ -53,7 +53,9 @@ class _Beams:
         # so many that, all end tokens apart, as many texts as there are beams can go on
         wanted = min((1 + len(step.model.end_ids)) * width, width * vocab_size)
         best = totals.view(num_groups, -1).topk(wanted, dim=-1)  # (R, V) -> (G, wanted)
-        tokens, parents, done = [], [], {}
+        tokens: list[int] = []
+        parents: list[int] = []
+        done: dict[int, list[int]] = {}
         for group in range(num_groups):
             ranked = [
                 (score, group * width + place // vocab_size, place % vocab_size)
@@ -70,12 +72,16 @@ class _Beams:
         as_tensor = lambda values: torch.tensor(values, device=logits.device)
         return Choice(tokens=as_tensor(tokens), parents=as_tensor(parents), finished=done)
 
-    def _advance(self, group: int, ranked: list[tuple[float, int, int]], step: Step):
+    def _advance(
+        self, group: int, ranked: list[tuple[float, int, int]], step: Step
+    ) -> tuple[list[tuple[float, int, int]], list[int] | None]:
         """One prompt's step: its new running beams, and its best text if it is done (else None)."""
         width, first = self.method.num_beams, group * self.method.num_beams
         length = len(step.generated[first]) + 1
         last_step = step.remaining[first] == 1
-        running, ended, finished = [], [], self.finished[group]
+        running: list[tuple[float, int, int]] = []
+        ended: list[tuple[float, int, int]] = []
+        finished = self.finished[group]
         for rank, (score, parent, token) in enumerate(ranked):
             if rank >= width and len(running) == width:
                 break

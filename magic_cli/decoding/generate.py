@@ -9,7 +9,7 @@ import torch
 
 from magic_cli.decoding.batch import Batch, open_rows
 from magic_cli.decoding.guides import Guide
-from magic_cli.decoding.method import DecodingMethod, Method, WholeTexts
+from magic_cli.decoding.method import DecodingMethod, WholeTexts
 from magic_cli.decoding.prompts import Prompt
 from magic_cli.decoding.protocols import LanguageModel
 from magic_cli.decoding.request import Options, Request, Written
@@ -21,7 +21,7 @@ from magic_cli.errors import SettingsError
 @torch.inference_mode()
 def generate(
     model: LanguageModel | None,
-    method: Method,
+    method: DecodingMethod | WholeTexts,
     prompts: Sequence[Prompt | Sequence[int]],
     guides: Sequence[Guide] = (),
     options: Options = Options(),  # noqa: B008 - it is frozen
@@ -42,19 +42,20 @@ def generate(
         SettingsError: The method needs an image and has none, k exceeds the vocabulary, or a prompt fills decoding_len.
         MagicError: A model computes NaN, as large ones may in float16.
     """
-    prompts = [Prompt.of(prompt) for prompt in prompts]
+    read = [Prompt.of(prompt) for prompt in prompts]
     if method.needs_image and not guides:
         raise SettingsError(f"decoding: {type(method).__name__} looks at an image, but none was given")
-    method.check(model, [prompt.ids for prompt in prompts])
-    request = Request(model, prompts, guides if method.needs_image else (), options)
+    if model is not None:
+        method.check(model, [prompt.ids for prompt in read])
+    request = Request(model, read, guides if method.needs_image else (), options)
     written = method.write(request) if isinstance(method, WholeTexts) else write_by_steps(method, request)
     return _with_hidden(request, written) if options.with_hidden else written
 
 
 def write_by_steps(method: DecodingMethod, request: Request) -> list[Written]:
     """The common loop: prepare; then step, choose, append and retire until all rows are done."""
-    rows, results = open_rows(method, request), {}
-    rows = go_on_from_memory(method, request, rows, results)
+    results: dict[int, Written] = {}
+    rows = go_on_from_memory(method, request, open_rows(method, request), results)
     batch, search = Batch.of(method, request, rows), method.begin(len(request.prompts))
     while batch.rows:
         step = batch.step()

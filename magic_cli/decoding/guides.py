@@ -34,12 +34,17 @@ class OpenGuide(Protocol):
 class Guide(Protocol):
     """What steers the texts of B prompts."""
 
-    weight: float
-    """beta, at least 0; a guide of weight 0 is not asked."""
-    scorer: ImageTextScorer
-    """The model whose text features it takes; guides of the same one share them."""
-    group: str
-    """The settings group that an error names."""
+    @property
+    def weight(self) -> float:
+        """beta, at least 0; a guide of weight 0 is not asked."""
+
+    @property
+    def scorer(self) -> ImageTextScorer:
+        """The model whose text features it takes; guides of the same one share them."""
+
+    @property
+    def group(self) -> str:
+        """The settings group that an error names."""
 
     def open(self, prompt_of_row: Tensor) -> OpenGuide:
         """Bind it to rows: ``prompt_of_row`` (R,) says which prompt each belongs to."""
@@ -174,5 +179,7 @@ class Steering:
     def select(self, rows: Tensor) -> None:
         """Keep only ``rows`` (S,), in that order."""
         self._num_rows = len(rows)
-        for bound in (*self._rows, *self._sessions.values()):
+        for bound in self._rows:
             bound.select(rows)
+        for session in self._sessions.values():
+            session.select(rows)
