@@ -7,15 +7,16 @@ READY = $(VENV)/.ready
 # What builds the one dependency that has no wheel, and magic itself; pinned like everything else.
 BUILD_TOOLS = setuptools|hatchling|editables|packaging|pathspec|pluggy|trove-classifiers|tomlkit
 
-# A file's tests stay together: some share what takes long to make. tests/conftest.py says how many processes.
-ON_ALL_CORES = --numprocesses auto --dist loadfile
+# Each process starts with files that stand together, since their tests share what takes long to make; one that has
+# finished takes tests from another. tests/conftest.py says how many processes.
+ON_ALL_CORES = --numprocesses auto --dist worksteal --durations 15
 
-.PHONY: demo test test-all test-fast lint format wheel clean
+.PHONY: demo test test-all test-fast test-gpu lint format wheel clean
 
 demo: $(READY)  ## caption the sample photos with the embedded models
 	$(VENV)/bin/magic caption --images data/photos
 
-test: $(READY)  ## the test suite, offline, on all cores, in a quarter of an hour
+test: $(READY)  ## the test suite, offline, on all cores; says what took longest
 	$(VENV)/bin/python -m pytest $(ON_ALL_CORES) -m "not long"
 
 test-all: $(READY)  ## with the long tests: many kills, full-size shapes, whole scripts
@@ -24,8 +25,12 @@ test-all: $(READY)  ## with the long tests: many kills, full-size shapes, whole 
 test-fast: $(READY)  ## without the slow tests
 	$(VENV)/bin/python -m pytest $(ON_ALL_CORES) -m "not slow and not long"
 
-lint: $(READY)  ## what ruff finds; says `make format` where only the layout is wrong
+test-gpu: $(READY)  ## the tests that need a CUDA device; make test runs their twins on the CPU
+	$(VENV)/bin/python -m pytest -m gpu --durations 15
+
+lint: $(READY)  ## what ruff and mypy find; says `make format` where only the layout is wrong
 	$(VENV)/bin/ruff check .
+	$(VENV)/bin/mypy
 	$(VENV)/bin/ruff format --check --quiet . || (echo "make format mends the layout" && false)
 
 format: $(READY)  ## sort imports and lay the code out

@@ -50,7 +50,9 @@ class Batch:
     def __init__(self, method: DecodingMethod, request: Request, rows: list[Row], *, lazy: bool) -> None:
         self.method, self.request, self.rows, self._lazy = method, request, rows, lazy
         self.steering = steering(request, rows)
-        self.state: LanguageModelState | None = self._read() if rows else None
+        self.state: LanguageModelState
+        if rows:
+            self.state = self._read()
 
     @classmethod
     def of(cls, method: DecodingMethod, request: Request, rows: list[Row]) -> Batch:

@@ -80,7 +80,9 @@ class _Beams:
         import torch
 
         logits = step.logits
-        tokens, parents, done = [], [], {}
+        tokens: list[int] = []
+        parents: list[int] = []
+        done: dict[int, list[int]] = {}
         for group, ranked in enumerate(self._ranked(step)):
             running, result = self._advance(group, ranked, step)
             self.scores[group] = [text.log_probability for text in running]
@@ -120,7 +122,9 @@ class _Beams:
         """One prompt's step: its new running beams, and its best text if it is done (else None)."""
         width, first = self.method.num_beams, group * self.method.num_beams
         last_step = step.remaining[first] == 1
-        running, ended, finished = [], [], self.finished[group]
+        running: list[_Text] = []
+        ended: list[_Text] = []
+        finished = self.finished[group]
         for rank, text in enumerate(ranked):
             if rank >= width and len(running) == width:
                 break

@@ -9,7 +9,7 @@ import torch
 
 from magic_cli.decoding.batch import Batch, open_rows
 from magic_cli.decoding.guides import Guide
-from magic_cli.decoding.method import DecodingMethod, Method, WholeTexts
+from magic_cli.decoding.method import DecodingMethod, WholeTexts
 from magic_cli.decoding.prompts import Prompt
 from magic_cli.decoding.protocols import LanguageModel
 from magic_cli.decoding.request import Options, Request, Written
@@ -21,7 +21,7 @@ from magic_cli.errors import SettingsError
 @torch.inference_mode()
 def generate(
     model: LanguageModel | None,
-    method: Method,
+    method: DecodingMethod | WholeTexts,
     prompts: Sequence[Prompt | Sequence[int]],
     guides: Sequence[Guide] = (),
     options: Options = Options(),  # noqa: B008 - it is frozen
@@ -74,23 +74,23 @@ def stream(
 
 def _request(
     model: LanguageModel | None,
-    method: Method,
+    method: DecodingMethod | WholeTexts,
     prompts: Sequence[Prompt | Sequence[int]],
     guides: Sequence[Guide],
     options: Options,
 ) -> Request:
     """What is asked for, checked."""
-    prompts = [Prompt.of(prompt) for prompt in prompts]
+    read = [Prompt.of(prompt) for prompt in prompts]
     if method.needs_image and not guides:
         raise SettingsError(f"decoding: {type(method).__name__} looks at an image, but none was given")
-    method.check(model, [prompt.ids for prompt in prompts])
-    return Request(model, prompts, guides if method.needs_image else (), options)
+    if model is not None:
+        method.check(model, [prompt.ids for prompt in read])
+    return Request(model, read, guides if method.needs_image else (), options)
 
 
 def take_steps(method: DecodingMethod, request: Request, results: dict[int, Written]) -> Iterator[None]:
     """The common loop: prepare; then step, choose, append and retire until all rows are done. Results come by the prompt's index."""
-    rows = open_rows(method, request)
-    rows = go_on_from_memory(method, request, rows, results)
+    rows = go_on_from_memory(method, request, open_rows(method, request), results)
     batch, search = Batch.of(method, request, rows), method.begin(len(request.prompts))
     while batch.rows:
         step = batch.step()

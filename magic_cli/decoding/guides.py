@@ -41,12 +41,17 @@ class OpenGuide(Protocol):
 class Guide(Protocol):
     """What steers the texts of B prompts."""
 
-    weight: float
-    """beta, at least 0; a guide of weight 0 is not asked."""
-    scorer: ImageTextScorer
-    """The model whose text features it uses; guides of the same model share them."""
-    group: str
-    """The settings group, for error messages."""
+    @property
+    def weight(self) -> float:
+        """beta, at least 0; a guide of weight 0 is not asked."""
+
+    @property
+    def scorer(self) -> ImageTextScorer:
+        """The model whose text features it uses; guides of the same model share them."""
+
+    @property
+    def group(self) -> str:
+        """The settings group, for error messages."""
 
     def open(self, prompt_of_row: Tensor) -> OpenGuide:
         """Bind it to rows: ``prompt_of_row`` (R,) says which prompt each belongs to."""
@@ -191,5 +196,7 @@ class Steering:
     def select(self, rows: Tensor) -> None:
         """Keep only ``rows`` (S,), in that order."""
         self._num_rows = len(rows)
-        for bound in (*self._rows, *self._sessions.values()):
+        for bound in self._rows:
             bound.select(rows)
+        for session in self._sessions.values():
+            session.select(rows)

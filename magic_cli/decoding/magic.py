@@ -83,7 +83,7 @@ class ContrastiveSearch(DecodingMethod):
 
 
 @dataclass(kw_only=True)
-class Guided:
+class Guided(DecodingMethod):
     """What the methods have in common that compare growing texts with an image.
 
     Attributes:

@@ -12,7 +12,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from functools import partial
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from magic_cli import errors
 from magic_cli.decoding.guides import Guide, ImageGuide
@@ -80,6 +80,13 @@ class Method:
         return ImageGuide(scorer, vectors)
 
 
+class Chooser(Protocol):
+    """What chooses the next token of every row of one batch."""
+
+    def step(self, step: Step) -> Choice:
+        """Choose the next token of every row."""
+
+
 class WholeTexts(Method):
     """Base of the methods that write whole texts, instead of one token after the other in the common loop."""
 
@@ -143,7 +150,7 @@ class DecodingMethod(Method):
                 f"decoding.decoding_len counts the prompt and must exceed its {longest} tokens, got {self.decoding_len}"
             )
 
-    def begin(self, num_prompts: int) -> DecodingMethod:
+    def begin(self, num_prompts: int) -> Chooser:
         """The object whose ``step`` is called for one batch; itself unless the method keeps a memory."""
         return self
 

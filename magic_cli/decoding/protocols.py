@@ -109,8 +109,9 @@ class TextSession(Protocol):
 class ImageTextScorer(Protocol):
     """An image-text model such as CLIP, as far as decoding needs it."""
 
-    logit_scale: float
-    """Factor on the cosine before a softmax (``exp(logit_scale)`` of CLIP, 100 for OpenAI's)."""
+    @property
+    def logit_scale(self) -> float:
+        """Factor on the cosine before a softmax (``exp(logit_scale)`` of CLIP, 100 for OpenAI's)."""
 
     def open_texts(self, num_rows: int, *, reuse: bool = True) -> TextSession:
         """Start encoding texts that grow token by token, for ``num_rows`` rows; without ``reuse`` every text whole."""

@@ -58,7 +58,8 @@ class Options:
 class Request:
     """Everything that a method needs, checked."""
 
-    model: LanguageModel | None
+    language_model: LanguageModel | None
+    """None: the method needs none."""
     prompts: list[Prompt]
     guides: Sequence[Guide]
     """Present if the method needs an image."""
@@ -81,8 +82,15 @@ class Request:
                     f"generate: guide {number} has the weight {guide.weight}; it must be at least 0, and 0 leaves the guide out"
                 )
         empty = [number for number, prompt in enumerate(self.prompts, start=1) if not prompt.ids]
-        if empty and self.model is not None:
+        if empty and self.language_model is not None:
             raise SettingsError(f"generate: prompt {empty[0]} has no tokens; begin it with the model's start token")
+
+    @property
+    def model(self) -> LanguageModel:
+        """The language model, of a method that needs one."""
+        if self.language_model is None:
+            raise TypeError("generate: this method needs a language model, but was given none")
+        return self.language_model
 
     def room(self, decoding_len: int, index: int) -> int:
         """Tokens that may be written for one prompt, of a method with this ``decoding_len``."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain, islice
 from typing import TYPE_CHECKING
 
@@ -38,8 +38,8 @@ class Candidates:
     """(R, K, E) features of the texts that they make, for each guide."""
     f: tuple[Tensor, ...] = ()
     """(R, K) how well these texts fit, for each guide."""
-    can_win: Tensor | None = None
-    """(R, K) bool: whether they can have the best score, as far as is known before a look ahead."""
+    can_win: Tensor = field(init=False, repr=False)
+    """(R, K) bool: whether they can have the best score, as far as is known before a look ahead, which sets it."""
     wanted: Tensor | None = None
     """(R, K) bool: whether they were looked at; None: all were, or none."""
     penalty: Tensor | None = None
@@ -71,6 +71,8 @@ class Choice:
     @property
     def place(self) -> Tensor:
         """(R,) index of each token among its row's candidates."""
+        if self.candidates is None:
+            raise TypeError("a choice from all tokens has no place among candidates")
         return (self.candidates.ids == self.tokens[:, None]).int().argmax(dim=1)
 
 
@@ -82,7 +84,7 @@ class Step:
     state: LanguageModelState
     logits: Tensor
     """(R, V) scores of the next token, after all rules; -inf: may not come next."""
-    prompts: list[Sequence[int]]
+    prompts: Sequence[Sequence[int]]
     """Tokens of the rows' prompts, without what stands there as a vector."""
     generated: list[list[int]]
     """Tokens after the prompt, one list a row."""

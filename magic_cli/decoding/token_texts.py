@@ -108,7 +108,7 @@ def _find_bytes(reader: _Reader, singles: list[int]) -> tuple[int, dict[int, int
     lead = next((token for last in singles[:_MAX_TRIES] for token in _openers(reader, singles, last)), -1)
     if lead == -1:
         return -1, {}, []
-    followers = {}
+    followers: dict[int, int] = {}
     for token, text in zip(singles, reader.inside([[lead, token] for token in singles]), strict=True):
         if len(text) == 1 and text != _UNREADABLE:
             followers.setdefault(text.encode()[-1], token)

@@ -17,7 +17,7 @@ from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-from magic_cli.decoding.guides import Guide, ScaledGuide
+from magic_cli.decoding.guides import Guide, ImageGuide, ScaledGuide
 from magic_cli.decoding.method import Method
 from magic_cli.errors import SettingsError, require, require_weight
 from magic_cli.guides.base import GuideSettings, Images
@@ -25,6 +25,7 @@ from magic_cli.retrieval.settings import COCO, IndexSettings, check_captions
 
 if TYPE_CHECKING:
     from magic_cli.image_features.viewers import Viewers
+    from magic_cli.retrieval.caption_index import CaptionIndex
 
 
 class Use(Enum):
@@ -66,6 +67,7 @@ class Memory(IndexSettings, GuideSettings):
     sure: float | None = None
 
     def __post_init__(self) -> None:
+        self._index: CaptionIndex  # from ``load`` on
         super().__post_init__()
         check_captions(self)
         require("neighbours", self.neighbours, at_least=1, limit=1000, prefix=self.setting)
@@ -73,7 +75,7 @@ class Memory(IndexSettings, GuideSettings):
         require_weight("weight", self.weight, limit=1, prefix=self.setting)
         if (self.unsure is None) != (self.sure is None):
             raise SettingsError(f"{self.setting}.unsure={self.unsure} and {self.setting}.sure={self.sure}: set both, or neither")
-        if self.sure is not None:
+        if self.unsure is not None and self.sure is not None:
             require("unsure", self.unsure, at_least=-1, at_most=1, prefix=self.setting)
             require("sure", self.sure, above=self.unsure, at_most=1, prefix=self.setting)
 
@@ -114,6 +116,8 @@ class Memory(IndexSettings, GuideSettings):
         from magic_cli.guides import recalling
 
         image, *others = guides
+        if not isinstance(image, ImageGuide):
+            raise TypeError(f"the first guide must be the image's, got {type(image).__name__}")
         with self._work.phase("memory"):
             found = recalling.recall(self._index, images, neighbours=self.neighbours, temperature=self.temperature)
             self._work.add("images_recalled", len(images.names))
@@ -129,6 +133,6 @@ class Memory(IndexSettings, GuideSettings):
         if mean_cosine is None:
             return 0.0
         weight = 1.0 if self.use is Use.replace else self.weight
-        if self.sure is None:
+        if self.unsure is None or self.sure is None:
             return weight
         return weight * min(1.0, max(0.0, (mean_cosine - self.unsure) / (self.sure - self.unsure)))

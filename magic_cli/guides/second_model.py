@@ -23,6 +23,7 @@ class SecondModel(GuideSettings, DefaultImageTextModel):
     """
 
     setting: ClassVar[str] = "guides.second_model"
+    group: ClassVar[str] = setting
     without_effect: ClassVar[tuple[str, ...]] = ("recommended",)
     instead: ClassVar[str] = "set guides.second_model.family=embedded guides.second_model.name=embedded"
 
@@ -32,10 +33,6 @@ class SecondModel(GuideSettings, DefaultImageTextModel):
     def __post_init__(self) -> None:
         super().__post_init__()
         require_weight("weight", self.weight, prefix=self.setting, limit=1000)
-
-    @property
-    def group(self) -> str:
-        return self.setting
 
     @property
     def is_active(self) -> bool:

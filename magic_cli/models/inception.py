@@ -39,7 +39,9 @@ class InceptionNetwork:
             MagicError: The file is damaged, or of another network.
         """
         self._of_2015, self._device = of_2015, device
-        network = _network_of_2015() if of_2015 else blocks.Inception3(aux_logits=True, transform_input=True, init_weights=False)
+        network: Any = (
+            _network_of_2015() if of_2015 else blocks.Inception3(aux_logits=True, transform_input=True, init_weights=False)
+        )
         _load(network, weights, of_2015=of_2015)
         self._network = network.eval().requires_grad_(False).to(device)
         self._head, network.fc, network.AuxLogits = network.fc, nn.Identity(), None

@@ -41,7 +41,7 @@ def fetch(name: str, *, revision: str, setting: str, instead: str | None = None)
     from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
 
     try:
-        files = [sibling.rfilename for sibling in HfApi().model_info(name, revision=revision).siblings]
+        files = [sibling.rfilename for sibling in HfApi().model_info(name, revision=revision).siblings or ()]
         unwanted = [*_OTHER_FRAMEWORKS, *(_PICKLED if any(f.endswith(".safetensors") for f in files) else [])]
         return Path(snapshot_download(name, revision=revision, ignore_patterns=unwanted))
     except RevisionNotFoundError as error:

@@ -92,7 +92,7 @@ def read_pretrained(
     return model, Fit(stripped, tuple(left_over), tuple(lacking)), faults
 
 
-def strip_prefix(weights: Mapping[str, Tensor], needed: Collection[str], base: str = "") -> tuple[str, dict[str, Tensor]]:
+def strip_prefix(weights: Mapping[str, Any], needed: Collection[str], base: str = "") -> tuple[str, dict[str, Tensor]]:
     """The prefix without which most names are names that a model needs, and the weights without it.
 
     Args:

@@ -88,20 +88,33 @@ COCO = "coco"
 class CaptionSource(Protocol):
     """Which captions an index is made of: settings of whatever looks captions up, beside ``IndexSettings``."""
 
-    setting: str
-    """What the user calls the group, as in ``decoding.captions_file``."""
-    label: str
-    """How messages about the index begin."""
-    captions: str
-    """What runs and tables call the captions: ``coco`` for COCO's training captions, which need no file."""
-    captions_file: str | None
-    """Karpathy JSON, COCO captions JSON, JSON lines, a table or plain lines; None: the captions that come with pycocoevalcap."""
-    split: str
-    """Split of a Karpathy file, or of a COCO captions JSON whose images have splits."""
-    limit: int | None
-    """Only the first so many captions, at least 1; None: all."""
-    folder: str | None
-    """Folder of the index; None: one for each model and set of captions below the user's cache."""
+    @property
+    def setting(self) -> str:
+        """What the user calls the group, as in ``decoding.captions_file``."""
+
+    @property
+    def label(self) -> str:
+        """How messages about the index begin."""
+
+    @property
+    def captions(self) -> str:
+        """What runs and tables call the captions: ``coco`` for COCO's training captions, which need no file."""
+
+    @property
+    def captions_file(self) -> str | None:
+        """Karpathy JSON, COCO captions JSON, JSON lines, a table or plain lines; None: the captions that come with pycocoevalcap."""
+
+    @property
+    def split(self) -> str:
+        """Split of a Karpathy file, or of a COCO captions JSON whose images have splits."""
+
+    @property
+    def limit(self) -> int | None:
+        """Only the first so many captions, at least 1; None: all."""
+
+    @property
+    def folder(self) -> str | None:
+        """Folder of the index; None: one for each model and set of captions below the user's cache."""
 
     @property
     def most(self) -> int | None:

@@ -196,7 +196,7 @@ def test_killed_run_goes_on_and_ends_byte_identical(words, tmp_path):
     import magic_cli.cli.hydra_app
     import magic_cli.retrieval.caption_index  # noqa: F401
 
-    (tmp_path / "captions.txt").write_text("\n".join(f"{caption} {number}" for number in range(300) for caption in CAPTIONS))
+    (tmp_path / "captions.txt").write_text("\n".join(f"{caption} {number}" for number in range(100) for caption in CAPTIONS))
     words = [*words[:-1], "run.batch_size=2"]
     began = time.perf_counter()
     assert wait(start([*words, "run.dir=undisturbed", "decoding.folder=index0"])) == 0

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 import traceback
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -20,8 +21,26 @@ FILES = ("predictions.jsonl", "failures.jsonl", "coco_results.json", "released_f
 KILLS = int(os.environ.get("MAGIC_TEST_KILLS", "8"))  # 30 for the full check
 
 
+@cache
+def load_libraries() -> None:
+    """Import here what commands import when they run, so that no forked process has to do it anew."""
+    import transformers
+
+    import magic_cli.cli.hydra_app
+    import magic_cli.models.image_text.huggingface_clip
+    import magic_cli.models.loading
+    import magic_cli.runs.run  # noqa: F401
+
+    for name in (
+        "AutoConfig", "AutoImageProcessor", "AutoModelForCausalLM", "AutoTokenizer", "CLIPImageProcessorPil", "CLIPModel",
+        "CLIPTokenizerFast", "DynamicCache", "GPT2LMHeadModel", "GPT2TokenizerFast", "GenerationConfig",
+    ):  # fmt: skip
+        getattr(transformers, name)
+
+
 def start(words) -> int:
     """Run ``magic`` in a forked process, so that starting costs no import, and a group of its own; returns its pid."""
+    load_libraries()
     pid = os.fork()
     if pid:
         return pid
@@ -42,10 +61,13 @@ def start(words) -> int:
 
 def wait_for_lines(file: Path, count: int, pid: int) -> None:
     """Until a file is there and has so many lines, or the process that writes it has ended."""
-    while not (file.exists() and file.read_bytes().count(b"\n") >= count):
-        if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
-            return
+    while is_running(pid) and not (file.exists() and file.read_bytes().count(b"\n") >= count):
         time.sleep(0.001)
+
+
+def is_running(pid: int) -> bool:
+    """Whether a child of ours has not ended yet."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
 
 
 @pytest.fixture

@@ -4,25 +4,21 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
-from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
-import magic_cli
 from magic_cli.cli.main import main
 from tests import tiny_models
+from tests.commands.test_crash import is_running, start, wait
 from tests.model_folders import copy_with, remove_tokenizer, with_prefix, without
 
 SMALL = [
     "dataset.held_out=0.2", "optimizer.steps=24", "optimizer.lr=0.005", "run.batch_size=4", "run.accumulation=2", "validate.every=8",
     "run.checkpoint_every=5", "run.log_every=3", "run.device=cpu", "run.max_length=20", "optimizer.dropout=0.1",
 ]  # fmt: skip
-ROOT = str(Path(magic_cli.__file__).parents[1])
 SAME = (
     "model.safetensors",
     "config.json",
@@ -187,19 +183,11 @@ def test_killed_run_ends_with_the_same_bytes(adapt, tmp_path, tiny_language_mode
         "killed",
     ]
     for checkpoint in ("step-00000005.pt", "step-00000015.pt"):
-        process = subprocess.Popen(
-            [sys.executable, "-m", "magic_cli", *words], stderr=subprocess.DEVNULL, env={**os.environ, "PYTHONPATH": ROOT}
-        )
-        deadline = time.monotonic() + 120
-        while (
-            not (tmp_path / "killed" / "checkpoints" / checkpoint).exists()
-            and process.poll() is None
-            and time.monotonic() < deadline
-        ):
+        pid, deadline = start(words), time.monotonic() + 120
+        while not (tmp_path / "killed" / "checkpoints" / checkpoint).exists() and is_running(pid) and time.monotonic() < deadline:
             time.sleep(0.002)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-    assert process.returncode == -signal.SIGKILL
+        os.kill(pid, signal.SIGKILL)
+        assert wait(pid) == -signal.SIGKILL
     assert adapt("killed") == 0
     for name in SAME:
         assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from magic_cli.decoding.batch import Batch
-from magic_cli.decoding.shortcuts.memory import KnownStep
+from magic_cli.decoding.shortcuts.memory import KnownStep, StepMemory
 from magic_cli.decoding.step import Candidates, Choice, Step
 from magic_cli.decoding.tracing import as_lists, report
 from magic_cli.errors import refuse_nan
@@ -27,14 +27,14 @@ def decide(batch: Batch, step: Step, choice: Choice) -> tuple[list[int], bool]:
     options = batch.request.options
     tokens, close = read(choice, step.steering, step.state)
     if options.memory is not None:
-        _remember(batch, choice)
+        _remember(options.memory, batch, choice)
     details, own = None if options.on_step is None else as_lists(choice), list(tokens)
     for i in close if options.settle_ties else ():
         alone = _decide_alone(batch, i)
         [tokens[i]] = alone.tokens.tolist()
         if details is not None:
             details[i] = as_lists(alone)[0]
-    if details is not None:
+    if options.on_step is not None and details is not None:
         report(options.on_step, batch.rows, choice, tokens, details)
     return tokens, tokens != own
 
@@ -70,15 +70,15 @@ def _faulty(found: Candidates | None, steering: Steering | None, state: Language
             unknown = found.penalty.isnan()
             flag = flag | (unknown if found.wanted is None else unknown & found.wanted).any()
         flags["language_model"] = flag
-    if found is not None and found.f:
+    if found is not None and found.f and steering is not None:
         flags |= steering.faulty(found.f)
     return flags
 
 
-def _remember(batch: Batch, choice: Choice, *, alone: bool = False) -> None:
+def _remember(memory: StepMemory, batch: Batch, choice: Choice, *, alone: bool = False) -> None:
     if choice.candidates is None or choice.candidates.score is None:
         return  # the choice depends on more than the text so far
-    evidence, memory = KnownStep.of(choice.candidates), batch.request.options.memory
+    evidence = KnownStep.of(choice.candidates)
     for i, row in enumerate(batch.rows):
         prompt = batch.request.prompts[row.prompt]
         if not prompt.vectors:  # vectors stand there, which token ids do not tell apart
@@ -92,5 +92,5 @@ def _decide_alone(batch: Batch, index: int) -> Choice:
     choice = batch.method.begin(1).step(step)
     read(choice, step.steering, step.state)
     if batch.request.options.memory is not None:
-        _remember(alone, choice, alone=True)
+        _remember(batch.request.options.memory, alone, choice, alone=True)
     return choice

@@ -64,7 +64,7 @@ class KnownStep:
     def with_penalties_of(self, other: KnownStep) -> KnownStep:
         """The same step, with those penalties added that the other one has of the same candidates. Rounding may order candidates
         differently; then nothing is added."""
-        if self.penalty is None or not self.ids.equal(other.ids):
+        if self.penalty is None or other.penalty is None or not self.ids.equal(other.ids):
             return self
         return replace(self, penalty=self.penalty.where(other.penalty.isnan(), other.penalty))
 
@@ -72,11 +72,14 @@ class KnownStep:
         return [*self.features, *(one for one in (self.ids, self.confidence, self.penalty, self.forbidden) if one is not None)]
 
     def _with_each(self, change: Callable[[Tensor], Tensor]) -> KnownStep:
-        changed = {
-            name: None if (one := getattr(self, name)) is None else change(one)
-            for name in ("ids", "confidence", "penalty", "forbidden")
-        }
-        return replace(self, features=tuple(map(change, self.features)), **changed)
+        return replace(
+            self,
+            ids=change(self.ids),
+            confidence=change(self.confidence),
+            features=tuple(map(change, self.features)),
+            penalty=None if self.penalty is None else change(self.penalty),
+            forbidden=None if self.forbidden is None else change(self.forbidden),
+        )
 
 
 class StepMemory:

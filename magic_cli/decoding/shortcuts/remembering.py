@@ -4,7 +4,7 @@ numbers."""
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor
@@ -13,7 +13,7 @@ from magic_cli.decoding.batch import Row, ends, is_done, remaining, steering
 from magic_cli.decoding.method import DecodingMethod
 from magic_cli.decoding.request import Request, Written
 from magic_cli.decoding.shortcuts.deciding import read
-from magic_cli.decoding.shortcuts.memory import KnownStep
+from magic_cli.decoding.shortcuts.memory import KnownStep, StepMemory
 from magic_cli.decoding.step import Candidates, Step
 from magic_cli.decoding.tracing import as_lists, report
 
@@ -32,7 +32,7 @@ class RememberedStep(Step):
     A method that asks for anything in ``_COMPUTED`` gets ``NotRemembered``, and the step is then computed.
     """
 
-    evidence: KnownStep | None = None
+    evidence: KnownStep = field(kw_only=True)
 
     def __getattribute__(self, name: str) -> Any:
         if name in _COMPUTED:
@@ -43,7 +43,7 @@ class RememberedStep(Step):
         return self.evidence.as_candidates()
 
     def _penalty(self, found: Candidates) -> Tensor:
-        if (found.penalty.isnan() & found.can_win & ~found.sole).any():
+        if found.penalty is None or (found.penalty.isnan() & found.can_win & ~found.sole).any():
             raise NotRemembered
         return found.penalty
 
@@ -51,18 +51,28 @@ class RememberedStep(Step):
 def go_on_from_memory(method: DecodingMethod, request: Request, rows: Sequence[Row], results: dict[int, Written]) -> list[Row]:
     """Let rows grow as far as their steps are remembered. Returns the rows that are not finished yet; the finished ones are in
     the results."""
-    if request.options.memory is None:
+    memory = request.options.memory
+    if memory is None:
         return list(rows)
-    return [row for row in rows if not _follow(method, request, row, results)]
+    return [row for row in rows if not _follow(method, request, memory, row, results)]
 
 
-def _follow(method: DecodingMethod, request: Request, row: Row, results: dict[int, Written]) -> bool:
+def _follow(method: DecodingMethod, request: Request, memory: StepMemory, row: Row, results: dict[int, Written]) -> bool:
     options, prompt, bound = request.options, request.prompts[row.prompt], steering(request, [row])
-    while not prompt.vectors and (evidence := options.memory.get(prompt.ids, row.generated)) is not None:
+    while not prompt.vectors and (evidence := memory.get(prompt.ids, row.generated)) is not None:
         step = RememberedStep(
-            request.model, state=None, logits=None, prompts=[prompt.ids], generated=[row.generated], remaining=[remaining(method, request, row)],
-            generators=[], ends=ends(request, [row]), steering=bound, lazy=options.lazy, evidence=evidence,
-        )  # fmt: skip
+            model=request.model,
+            state=None,  # type: ignore[arg-type]  # whoever asks for it, or for the logits, has the step computed
+            logits=None,  # type: ignore[arg-type]
+            prompts=[prompt.ids],
+            generated=[row.generated],
+            remaining=[remaining(method, request, row)],
+            generators=[],
+            ends=ends(request, [row]),
+            steering=bound,
+            lazy=options.lazy,
+            evidence=evidence,
+        )
         try:
             choice = method.begin(1).step(step)
         except NotRemembered:
@@ -70,7 +80,7 @@ def _follow(method: DecodingMethod, request: Request, row: Row, results: dict[in
         tokens, close = read(choice, bound, None)
         if close and not evidence.alone and options.settle_ties:
             break
-        options.memory.met += 1
+        memory.met += 1
         if options.on_step is not None:
             report(options.on_step, [row], choice, tokens, as_lists(choice))
         row.generated = [*row.generated, *tokens]

@@ -16,7 +16,7 @@ def lead_tokens(model: Vocabulary, prompt: str, opening: Sequence[int]) -> list[
     Raises:
         SettingsError: The prompt does not open with a token that opens a text.
     """
-    openers = model.end_ids | ({model.start_id, model.begin_id} - {None})
+    openers = model.end_ids | {token for token in (model.start_id, model.begin_id) if token is not None}
     ids = model.encode(prompt)
     if prompt.startswith(_OPENER) and len(model.encode(_OPENER)) != 1:  # it has another name in this model
         ids = [model.begin_id, *model.encode(prompt.removeprefix(_OPENER))]

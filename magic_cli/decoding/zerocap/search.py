@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import cast
 from weakref import WeakKeyDictionary
 
 import torch
@@ -48,14 +49,15 @@ class ZeroCapSearch:
     """
 
     def __init__(self, method: ZeroCapSettings, request: Request, index: int) -> None:
-        self.method, self.request, self.index, self.model = method, request, index, request.model
+        self.method, self.request, self.index = method, request, index
         self.prompt = request.prompts[index]
-        if not hasattr(self.model, "read_context"):
-            raise MagicError(f"language_model: {type(self.model).__name__} offers no context that decoding=zerocap can shift")
+        if not hasattr(request.model, "read_context"):
+            raise MagicError(f"language_model: {type(request.model).__name__} offers no context that decoding=zerocap can shift")
         if self.prompt.vectors:
             raise MagicError(
                 "decoding=zerocap reads no prompts with vectors (images) in them; use decoding=magic, nucleus or another method"
             )
+        self.model = cast("ContextModel", request.model)
         self.lead = lead_tokens(self.model, method.prompt, self.prompt.ids)
         self.end = end_token(self.model, method.end_token)
         # "." is no end token of the model
@@ -64,6 +66,12 @@ class ZeroCapSearch:
         if method.needs_image:
             guide = request.image_guide("decoding=zerocap")
             self.cosines = TextCosines(guide.scorer, guide.vectors[index], reuse=method.text_cache)
+
+    @property
+    def _by_image(self) -> TextCosines:
+        if self.cosines is None:
+            raise TypeError(f"{type(self.method).__name__}: asks the image, but does not say needs_image")
+        return self.cosines
 
     def run(self) -> list[int]:
         """Generated token ids: up to the end token, or as many as there is room for."""
@@ -97,7 +105,7 @@ class ZeroCapSearch:
         """The image's distribution over the likeliest next tokens, (R, V)."""
         refuse_nan("language_model", bool(log_p.isnan().any()))
         ids = log_p.topk(self.method.num_texts, dim=-1).indices
-        cosines = self.cosines.of_tokens(ids, self.model.vocab_size, lambda row, tokens: self._texts(texts[row], tokens))
+        cosines = self._by_image.of_tokens(ids, self.model.vocab_size, lambda row, tokens: self._texts(texts[row], tokens))
         return image_targets(cosines, ids, self.model.vocab_size, temperature=self.method.clip_loss_temperature)
 
     def _texts(self, generated: list[int], tokens: list[int]) -> list[str]:
@@ -138,7 +146,7 @@ class ZeroCapSearch:
         """Of several beams the one that fits the image best."""
         if len(beams) == 1:
             return beams[0].generated
-        fits = self.cosines.of_texts([self.request.text_format.cut([], beam.generated) for beam in beams]).tolist()
+        fits = self._by_image.of_texts([self.request.text_format.cut([], beam.generated) for beam in beams]).tolist()
         return beams[fits.index(max(fits))].generated
 
     def _report(self, step: int, beams: list[_Beam], log_p: Tensor, shifted: Shifted) -> None:

@@ -97,7 +97,8 @@ def shift(
     with torch.inference_mode(False), torch.enable_grad():
         context = [tensor.clone() for tensor in context]  # tensors of inference mode cannot take part
         deltas = [torch.zeros_like(tensor, dtype=torch.promote_types(tensor.dtype, torch.float32)) for tensor in context]
-        log_p0, losses = None, []
+        log_p0: Tensor | None = None
+        losses: list[dict[str, list[float]]] = []
         for _ in range(how.iterations):
             deltas = [delta.requires_grad_() for delta in deltas]
             logits = logits_on([(tensor + delta).to(tensor.dtype) for tensor, delta in zip(context, deltas, strict=True)])
@@ -114,7 +115,7 @@ def shift(
             ]
         with torch.no_grad():
             logits = logits_on([(tensor + delta).to(tensor.dtype) for tensor, delta in zip(context, deltas, strict=True)])
-    return Shifted(logits, log_p0, losses)
+    return Shifted(logits, logits.log_softmax(dim=-1) if log_p0 is None else log_p0, losses)
 
 
 def make_less_likely(logits: Tensor, chosen: Tensor, factor: float) -> Tensor:

@@ -61,7 +61,9 @@ class EmbeddedImageTextModel(ImageTextModel):
         self.prepare_image = self.photos.prepare
         self.tower = tower
         self.texts = TextBackbone() if tower is None else None
-        self.network = nn.ModuleList([self.heads, self.photos.network, (tower or self.texts).network])
+        parts = [self.heads, self.photos.network]
+        parts += [reader.network for reader in (self.tower, self.texts) if reader is not None]
+        self.network = nn.ModuleList(parts)
         self._adopt_own_tower(torch.float32)
 
     @classmethod
@@ -110,9 +112,9 @@ class EmbeddedImageTextModel(ImageTextModel):
         """Move to a device; the backbones compute in ``dtype``, the small heads always in float32."""
         self.photos.to(device, dtype)
         self.heads.to(device)
-        if self.tower is None:
+        if self.texts is not None:
             self.texts.to(device, dtype)
-        else:
+        if self.tower is not None:
             self.tower.network.to(device, dtype)
             self._adopt_own_tower(dtype)
         return self
@@ -134,7 +136,15 @@ class EmbeddedImageTextModel(ImageTextModel):
 
     def embed_texts(self, texts: Sequence[str]) -> Tensor:
         """Texts, finished or not, empty ones too -> (N, E) float32, rows of length 1."""
-        return self.heads.text(self.texts.features(texts)) if self.tower is None else self.tower.embed(texts)
+        if self.tower is not None:
+            return self.tower.embed(texts)
+        return self.heads.text(self._backbone().features(texts))
+
+    def _backbone(self) -> TextBackbone:
+        """What reads texts where there is no tower."""
+        if self.texts is None:
+            raise TypeError("texts are read by the tower")
+        return self.texts
 
     def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
         return super().tokenize(texts) if self.tower is None else self.tower.tokenize(texts)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 
@@ -14,7 +14,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 def compiled(function: Function) -> Function:
     """``function`` (or module) through torch.compile, for lengths and batch sizes that change from call to call."""
-    return torch.compile(function, dynamic=True)
+    return cast("Function", torch.compile(function, dynamic=True))
 
 
 def require_compiler(device: torch.device) -> None:

@@ -17,11 +17,11 @@ class LeanGPT2:
         body: Hugging Face's ``GPT2Model`` in eval mode, without cross-attention.
     """
 
-    def __init__(self, body: nn.Module) -> None:
+    def __init__(self, body: Any) -> None:
         self.body = body
 
     @classmethod
-    def of(cls, body: nn.Module) -> LeanGPT2 | None:
+    def of(cls, body: Any) -> LeanGPT2 | None:
         """None if that is another model than plain GPT-2."""
         from transformers import GPT2Model
 
@@ -52,6 +52,6 @@ class LeanGPT2:
         return body.ln_f(x)
 
     @staticmethod
-    def _heads(x: Tensor, attention: nn.Module) -> Tensor:
+    def _heads(x: Tensor, attention: Any) -> Tensor:
         """(B, Q, H) -> (B, heads, Q, d)."""
         return x.unflatten(2, (attention.num_heads, attention.head_dim)).transpose(1, 2)

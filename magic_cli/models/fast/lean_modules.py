@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -94,7 +95,7 @@ def use_lean_activations(model: nn.Module) -> None:
     """Replace, in place, CLIP's and GPT-2's activations, which their libraries put together from many operations."""
     from transformers.activations import GELUActivation, NewGELUActivation, QuickGELUActivation
 
-    def lean(layer: nn.Module) -> nn.Module | None:
+    def lean(layer: Any) -> nn.Module | None:
         of_clip = type(layer).__name__ == "QuickGELU" and type(layer).__module__ in ("clip.model", "open_clip.transformer")
         if of_clip or type(layer) is QuickGELUActivation:
             return QuickGelu()
@@ -114,7 +115,7 @@ def pack_products(model: nn.Module, *, keep: bool = False) -> None:
 
     uses = Counter(id(weight) for layer in model.modules() for weight in layer.parameters(recurse=False))
 
-    def lean(layer: nn.Module) -> nn.Module | None:
+    def lean(layer: Any) -> nn.Module | None:
         if type(layer).forward not in (nn.Linear.forward, Conv1D.forward) or not _can_pack(
             layer.weight.device.type, layer.weight.dtype
         ):
@@ -158,7 +159,7 @@ class _Fused:
     scale: float = 1.0
 
     @classmethod
-    def of(cls, activation: nn.Module) -> _Fused | None:
+    def of(cls, activation: nn.Module | None) -> _Fused | None:
         if type(activation) is QuickGelu:
             return cls(("swish", [1.0], ""), nn.SiLU(), QuickGelu.scale)
         if type(activation) is nn.GELU:
@@ -188,7 +189,8 @@ def _join_activation(mlp: nn.Module) -> None:
 
 def linear(weight: Tensor, bias: Tensor | None) -> nn.Linear:
     """A linear layer on these weights (out, in), which are not copied."""
-    layer = nn.Linear(*reversed(weight.shape), bias=False, device="meta")
+    out_features, in_features = weight.shape
+    layer: Any = nn.Linear(in_features, out_features, bias=False, device="meta")  # its bias is typed as always there
     layer.weight = nn.Parameter(weight.detach(), requires_grad=False)
     layer.bias = None if bias is None else nn.Parameter(bias.detach(), requires_grad=False)
     return layer

@@ -83,8 +83,10 @@ class TreeAttention:
             torch.cat([before[:, : self.num_shared].index_select(0, self._rows), _take(tensor, self._tails)], dim=1)
             for before, tensor in zip(shared, new, strict=True)
         )  # (G, S + W, D)
-        heads = (self._heads(tensor) for tensor in (_take(query, self._asking), keys, values))
-        attended = torch.nn.functional.scaled_dot_product_attention(*heads, attn_mask=self._mask)  # (G, heads, A, d)
+        asking, keys, values = (self._heads(tensor) for tensor in (_take(query, self._asking), keys, values))
+        attended = torch.nn.functional.scaled_dot_product_attention(
+            asking, keys, values, attn_mask=self._mask
+        )  # (G, heads, A, d)
         return attended.transpose(1, 2).flatten(2).flatten(0, 1).index_select(0, self._places)
 
     def _heads(self, x: Tensor) -> Tensor:

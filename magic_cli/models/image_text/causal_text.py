@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -74,7 +75,7 @@ class CausalTextTower:
         return replace(plain, blocks=[replace(block, mlp=compiled(block.mlp)) for block in plain.blocks])
 
 
-def packed_attention_block(block: nn.Module) -> Block:
+def packed_attention_block(block: Any) -> Block:
     """Read a block built on ``nn.MultiheadAttention`` (OpenAI's ``clip``, OpenCLIP)."""
     use_lean_activations(block)
     attention = block.attn

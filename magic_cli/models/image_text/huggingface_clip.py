@@ -114,10 +114,12 @@ def load_huggingface(
     Raises:
         ModelFault: It is of another kind, weights are missing or no numbers, or the tokenizer is missing or not the model's.
     """
-    from transformers import AutoConfig, AutoImageProcessor, AutoTokenizer, CLIPModel, SiglipModel
+    from transformers import AutoConfig, AutoImageProcessor, AutoTokenizer, CLIPConfig, CLIPModel, SiglipConfig, SiglipModel
 
-    adapter, model_class = (SigLip, SiglipModel) if family == "siglip" else (HuggingFaceClip, CLIPModel)
-    _require_kind(AutoConfig.from_pretrained(folder).model_type, model_class.config_class.model_type)
+    is_siglip = family == "siglip"
+    adapter, model_class = (SigLip, SiglipModel) if is_siglip else (HuggingFaceClip, CLIPModel)
+    kind = SiglipConfig.model_type if is_siglip else CLIPConfig.model_type
+    _require_kind(AutoConfig.from_pretrained(folder).model_type, kind)
     tokenizer, faults = read_tokenizer(folder, lambda: AutoTokenizer.from_pretrained(folder))
     # the torchvision-based processors differ slightly from the PIL ones that the published numbers were made with
     image_processor = AutoImageProcessor.from_pretrained(folder, backend="pil")

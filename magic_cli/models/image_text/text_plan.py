@@ -114,7 +114,8 @@ class Earlier:
             places = np.arange(plan.shared[before], known[row])
             tokens = plan.tail_starts[texts[best]] + places - plan.shared[before]
             sources.append((tokens, np.full_like(places, row), places))
-        return known, tuple(map(np.concatenate, zip(*sources, strict=True)))
+        tokens, rows, places = map(np.concatenate, zip(*sources, strict=True))
+        return known, (tokens, rows, places)
 
 
 def _as_grid(tokenized: Sequence[Sequence[int]], num_rows: int) -> tuple[Ints, Ints]:

@@ -6,12 +6,15 @@ import inspect
 import logging
 from collections.abc import Callable
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from magic_cli.models.faults import Fault, ModelFault
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +33,7 @@ class WholeModel(nn.Module):
         model: A Hugging Face causal LM.
     """
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: PreTrainedModel) -> None:
         super().__init__()
         self.model, self.config = model, model.config
         self.train(model.training)
@@ -41,13 +44,14 @@ class WholeModel(nn.Module):
         return SimpleNamespace(last_hidden_state=out.hidden_states[-1], past_key_values=getattr(out, "past_key_values", None))
 
 
-def num_embeddings(model: nn.Module) -> int:
+def num_embeddings(model: PreTrainedModel) -> int:
     """How many token ids a model can read: 0 up to this."""
-    return model.get_input_embeddings().weight.shape[0]
+    embeddings: Any = model.get_input_embeddings()
+    return embeddings.weight.shape[0]
 
 
 def is_plain_head(
-    head: nn.Module, hidden: Tensor, own: Tensor, *, tolerance: float, score: Callable[[Tensor], Tensor] | None = None
+    head: Any, hidden: Tensor, own: Tensor, *, tolerance: float, score: Callable[[Tensor], Tensor] | None = None
 ) -> bool:
     """Whether ``head(hidden)`` gives a model's own logits (not so for scaled or soft-capped heads).
 
@@ -71,7 +75,7 @@ def takes_positions(body: nn.Module) -> bool:
 
 
 @torch.no_grad()
-def find_body(model: nn.Module) -> nn.Module:
+def find_body(model: PreTrainedModel) -> nn.Module:
     """What gives a causal LM's last hidden states: a part of it, or, if none does, the whole.
 
     Args:
@@ -110,7 +114,7 @@ def _states(part: nn.Module, ids: Tensor) -> Tensor | None:
 
 
 @torch.no_grad()
-def causal_faults(model: nn.Module, body: nn.Module) -> list[Fault]:
+def causal_faults(model: PreTrainedModel, body: nn.Module) -> list[Fault]:
     """Whether later tokens change the states of earlier ones, as in BERT without ``is_decoder``."""
     states = body(_probe(model), use_cache=False).last_hidden_state[:, : _PROBED // 2].float()  # (2, T / 2, H)
     if not bool(states.isfinite().all()):
@@ -128,7 +132,7 @@ def causal_faults(model: nn.Module, body: nn.Module) -> list[Fault]:
     ]
 
 
-def _probe(model: nn.Module) -> Tensor:
+def _probe(model: PreTrainedModel) -> Tensor:
     """(2, T) token ids, alike in the first half and different in each place of the second."""
     size = num_embeddings(model)
     row = torch.arange(_PROBED) + size // 2

@@ -29,8 +29,9 @@ def read_context(network: Network, ids: Tensor) -> list[Tensor]:
     if limit is not None and ids.shape[1] >= limit:
         raise MagicError(f"decoding.decoding_len: the text outgrows the language model's {limit} positions; lower it")
     _, cache = network.hidden(ids.to(network.device), cache=_new_cache(), use_cache=True)
-    context = [tensor for layer in getattr(cache, "layers", ()) for tensor in _keys_and_values(layer)]
-    if not context or any(tensor is None or tensor.dim() != 4 or tensor.shape[2] != ids.shape[1] for tensor in context):
+    found = [tensor for layer in getattr(cache, "layers", ()) for tensor in _keys_and_values(layer)]
+    context = [tensor for tensor in found if tensor is not None and tensor.dim() == 4 and tensor.shape[2] == ids.shape[1]]
+    if not context or len(context) < len(found):
         raise MagicError(
             f"language_model: {_name(network)} keeps no keys and values of all {ids.shape[1]} tokens for each layer, which "
             "decoding=zerocap shifts; use a plain transformer such as GPT-2, or another decoding"

@@ -42,8 +42,8 @@ class HuggingFaceLanguageModel(Tokens):
         clean_up_spaces: bool = True,
         work: WorkCounter | None = None,
     ) -> None:
-        options = {"start_token": start_token, "clean_up_spaces": clean_up_spaces}
-        super().__init__(tokenizer, model.config, getattr(model, "generation_config", None), **options)
+        generation = getattr(model, "generation_config", None)
+        super().__init__(tokenizer, model.config, generation, start_token=start_token, clean_up_spaces=clean_up_spaces)
         self.work = work or WorkCounter()
         self.network = Network(model.eval(), self.work)
         self.vocab_size = self.network.head.weight.shape[0]

@@ -33,8 +33,8 @@ class Peek:
     """(B, K) token ids."""
     hidden: Tensor
     """(B, K, H), NaN where a candidate was not wanted."""
-    keep: Callable[[Tensor], Any] | None = None
-    """Chosen candidates (B,) -> the cache with them appended."""
+    keep: Callable[[Tensor], Any] = lambda choice: None
+    """Chosen candidates (B,) -> the cache with them appended; None where nothing is kept."""
 
 
 @dataclass
@@ -61,12 +61,15 @@ class State:
         return self.valid.sum(dim=1)
 
     def append(self, choice: Tensor) -> None:
-        """Move the chosen candidates (B,) of the last peek into the sequences."""
+        """Move the chosen candidates (B,) of the last peek into the sequences and the cache."""
+        peeked, self.peeked = self.peeked, None
+        if peeked is None:
+            raise TypeError("a candidate is committed that was not looked at: call peek first")
         rows = torch.arange(len(choice), device=choice.device)
-        self.ids = torch.cat([self.ids, self.peeked.ids[rows, choice, None]], dim=1)
-        self.hidden = torch.cat([self.hidden, self.peeked.hidden[rows, choice, None]], dim=1)
+        self.cache = peeked.keep(choice)
+        self.ids = torch.cat([self.ids, peeked.ids[rows, choice, None]], dim=1)
+        self.hidden = torch.cat([self.hidden, peeked.hidden[rows, choice, None]], dim=1)
         self.valid = torch.nn.functional.pad(self.valid, (0, 1), value=True)
-        self.peeked = None
 
 
 class LookAhead:
@@ -183,7 +186,6 @@ class RepeatedCache(LookAhead):
 
     def commit(self, state: State, choice: Tensor) -> None:
         before, positions = state.cache, state.lengths[:, None]
-        state.cache = state.peeked.keep(choice)
         state.append(choice)
         if self.network.head_is_plain:
             state.logits = self.network.logits(state.hidden[:, -1])

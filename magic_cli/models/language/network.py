@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -15,6 +15,9 @@ from magic_cli.models.fast.lean_gpt2 import LeanGPT2
 from magic_cli.models.fast.lean_modules import unpack_products
 from magic_cli.models.language.bodies import find_body, num_embeddings, takes_positions
 from magic_cli.models.work_counter import WorkCounter
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 
 class Network:
@@ -31,7 +34,7 @@ class Network:
         ModelFault: It gives no hidden states, or has no output head.
     """
 
-    def __init__(self, model: torch.nn.Module, work: WorkCounter) -> None:
+    def __init__(self, model: PreTrainedModel, work: WorkCounter) -> None:
         self.model, self.body, self.work = model, find_body(model), work
         self.head = model.get_output_embeddings()
         self.num_embeddings = num_embeddings(model)
@@ -54,8 +57,8 @@ class Network:
 
     def begin_with(self, prefix: Sequence[tuple[Tensor, Tensor]]) -> None:
         """Let keys and values (1, heads, n, d) of each layer come before every text; a token's place is counted behind them."""
-        where = {"device": self.model.device, "dtype": self.model.dtype}
-        self.prefix = [(keys.to(**where), values.to(**where)) for keys, values in prefix]
+        device, dtype = self.model.device, self.model.dtype
+        self.prefix = [(keys.to(device, dtype), values.to(device, dtype)) for keys, values in prefix]
 
     def embed(self, ids: Tensor) -> Tensor:
         """Input embeddings (B, T, D) of ``ids`` (B, T), as vectors in a prompt stand beside them."""
@@ -84,6 +87,7 @@ class Network:
                 and cache is not None
                 and mask is not None
                 and mask.dim() == 4
+                and positions is not None
                 and "inputs_embeds" not in options
             ):
                 return self.lean(ids, mask, positions, cache), cache

@@ -18,12 +18,15 @@ class Recompute(LookAhead):
 
     def prefill(self, prompts: Sequence[Prompt]) -> State:
         ids, valid = left_pad([prompt.readable for prompt in prompts], self.network.device)
-        vectors, hidden = self._vectors(prompts, ids), None
-        for rows, tokens, instead in self._same_length(ids, valid, vectors):
-            part, _ = self.network.hidden(tokens, use_cache=False, **instead)
-            if hidden is None:
-                hidden = part.new_zeros(*ids.shape, part.shape[-1])
-            hidden[rows, ids.shape[1] - tokens.shape[1] :] = part
+        vectors = self._vectors(prompts, ids)
+        parts = [
+            (rows, tokens.shape[1], self.network.hidden(tokens, use_cache=False, **instead)[0])
+            for rows, tokens, instead in self._same_length(ids, valid, vectors)
+        ]
+        first = parts[0][-1]
+        hidden = first.new_zeros(*ids.shape, first.shape[-1])
+        for rows, length, part in parts:
+            hidden[rows, ids.shape[1] - length :] = part
         state = State(ids, valid, hidden, logits=hidden.new_zeros(0), vectors=vectors)
         state.logits = self._logits(state)
         return state

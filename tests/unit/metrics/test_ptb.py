@@ -8,6 +8,7 @@ import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
@@ -52,7 +53,8 @@ def stock(texts) -> list[list[str]]:
     from pycocoevalcap.tokenizer.ptbtokenizer import PTBTokenizer
 
     groups = {number: [{"caption": text} for text in group] for number, group in enumerate(texts)}
-    return list(PTBTokenizer().tokenize(groups).values())
+    with mock.patch.dict(os.environ, JDK_JAVA_OPTIONS="-XX:+UseSerialGC -XX:TieredStopAtLevel=1"):  # of the JVM alone: less work
+        return list(PTBTokenizer().tokenize(groups).values())
 
 
 def assert_stock(corpora):
