@@ -127,8 +127,8 @@ def _caption(folder: Path) -> str:
     Raises:
         MagicError: It wrote none, for the reason that it gives.
     """
-    lines = (folder / PREDICTIONS).read_text(encoding="utf-8").split("\n")
-    if lines[0]:
-        return json.loads(lines[0])["caption"]
+    file = folder / PREDICTIONS
+    if file.is_file():
+        return json.loads(file.read_text(encoding="utf-8").split("\n")[0])["caption"]
     failure = json.loads((folder / FAILURES).read_text(encoding="utf-8").split("\n")[0])
     raise MagicError(f"no caption: {failure['reason']}")
