@@ -139,8 +139,8 @@ def _caption(folder: Path) -> str:
     Raises:
         MagicError: It wrote none, for the reason that it gives.
     """
-    lines = (folder / PREDICTIONS).read_text(encoding="utf-8").split("\n")
-    if lines[0]:
-        return parse_json(lines[0])["caption"]
+    file = folder / PREDICTIONS
+    if file.is_file():
+        return parse_json(file.read_text(encoding="utf-8").split("\n")[0])["caption"]
     failure = parse_json((folder / FAILURES).read_text(encoding="utf-8").split("\n")[0])
     raise MagicError(f"no caption: {failure['reason']}")

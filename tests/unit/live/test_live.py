@@ -105,6 +105,7 @@ def huge_png(width, height):
     return b"\x89PNG\r\n\x1a\n" + chunk + struct.pack(">I", 10) + b"IDAT" + zlib.compress(b"")[:10]
 
 
+@pytest.mark.filterwarnings("ignore:Image size")
 def test_photos_that_cannot_be_captioned_are_refused_in_one_line(photo, tmp_path):
     def refusal(name, content):
         (tmp_path / name).write_bytes(content)
