@@ -29,7 +29,7 @@ REPORT = Command(
 LIVE = Command(
     name="live",
     summary="a page on this machine: a photo, several methods, their captions token by token (extra `live`)",
-    settings_class="magic_cli.live.settings.LiveSettings",
+    settings_class="magic_cli.configuration.live_settings.LiveSettings",
     flags={
         "--port": Flag("port", "where the page is; 0: a free port", "NUMBER"),
         "--language-model": Flag("language_models", "who may write (repeat for more)", "NAME", is_list=True),

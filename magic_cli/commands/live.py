@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from magic_cli.live.settings import LiveSettings
+from magic_cli.configuration.live_settings import LiveSettings
 
 DONE = 0
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from magic_cli.benchmark.settings import BenchSettings
 from magic_cli.configuration.known_settings import known_settings, meant
+from magic_cli.configuration.live_settings import LiveSettings
 from magic_cli.data.training_texts import TextDataset
 from magic_cli.decoding.rule_settings import RuleSettings
 from magic_cli.errors import SettingsError
@@ -21,7 +22,6 @@ from magic_cli.human_eval.settings import HumanEvalSettings
 from magic_cli.interleaved.run_settings import INTERLEAVED_DATASETS, PROMPT_FORMS, InterleaveSettings
 from magic_cli.interleaved.settings import InterleavedModelSettings
 from magic_cli.interleaved.training.settings import TrainVokensSettings
-from magic_cli.live.settings import LiveSettings
 from magic_cli.metrics.settings import MetricsSettings
 from magic_cli.models.settings import ImageTextModelSettings, LanguageModelSettings, MachineSettings
 from magic_cli.report_page.settings import ReportSettings

@@ -12,13 +12,13 @@ from urllib.parse import quote
 
 import gradio as gr
 
+from magic_cli.configuration.live_settings import LiveSettings, options
 from magic_cli.data.images import UnreadableImage, jpeg_uri
 from magic_cli.errors import MagicError
 from magic_cli.live.cards import Card, cards_html, inspector_html, photo_html, problem_html
 from magic_cli.live.inspector import inspect
 from magic_cli.live.photos import check_photo
 from magic_cli.live.sessions import Session, Workplace
-from magic_cli.live.settings import LiveSettings, options
 from magic_cli.live.wishes import SLIDERS, Models, Wish, usual_settings
 from magic_cli.live.writing import Loaded, Stopped, write_caption
 

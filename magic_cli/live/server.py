@@ -9,10 +9,10 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from magic_cli.configuration.live_settings import LiveSettings
 from magic_cli.data.images import quiet_pillow
 from magic_cli.errors import MagicError
 from magic_cli.live.sessions import Workplace
-from magic_cli.live.settings import LiveSettings
 from magic_cli.terminal.streams import print_line
 
 _SECONDS_TO_END = 2

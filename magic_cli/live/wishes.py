@@ -10,8 +10,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from magic_cli.configuration.live_settings import options
 from magic_cli.configuration.overrides import override
-from magic_cli.live.settings import options
 from magic_cli.models.settings import MachineSettings
 from magic_cli.runs.settings import CaptionSettings
 

@@ -9,9 +9,9 @@ import time
 import pytest
 
 from magic_cli.cli.main import main
+from magic_cli.configuration.live_settings import LiveSettings
 from magic_cli.live.server import make_server
 from magic_cli.live.sessions import Workplace
-from magic_cli.live.settings import LiveSettings
 
 
 @pytest.fixture

@@ -101,7 +101,7 @@ LAYERS = {
 """Whom the files of a package may import beside one another, in any way: at the top, in a function, for type checking."""
 USERS = {
     "benchmark": {"commands.bench", "configuration.composing"},
-    "live": {"commands.live", "configuration.composing"},
+    "live": {"commands.live"},
     "training": {"commands.finetune_lm", "configuration.composing", "interleaved"},
     "cli.main": {"__main__"},
     "commands": set(),

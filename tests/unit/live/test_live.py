@@ -10,12 +10,12 @@ import pytest
 from PIL import Image
 
 from magic_cli.cli.main import main
+from magic_cli.configuration.live_settings import LiveSettings
 from magic_cli.data.images import UnreadableImage
 from magic_cli.errors import MagicError
 from magic_cli.live.cards import Card, cards_html, inspector_html, photo_html, problem_html
 from magic_cli.live.photos import check_photo
 from magic_cli.live.sessions import Workplace
-from magic_cli.live.settings import LiveSettings
 from magic_cli.live.wishes import Models, Wish
 from magic_cli.live.writing import Loaded, Stopped, write_caption
 from magic_cli.models.settings import MachineSettings
