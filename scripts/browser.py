@@ -129,10 +129,10 @@ class Browser:
         return [entry["message"] for entry in self._call("POST", "/se/log", {"type": "browser"})]
 
     def requests(self) -> list[str]:
-        """Addresses that pages have asked for since the last call, but for data that they hold themselves."""
+        """Addresses that pages have asked for since the last call, but for data that they hold, and Chromium's own first page."""
         entries = [json.loads(entry["message"])["message"] for entry in self._call("POST", "/se/log", {"type": "performance"})]
         sent = [entry["params"]["request"]["url"] for entry in entries if entry["method"] == "Network.requestWillBeSent"]
-        return [address for address in sent if not address.startswith("data:")]
+        return [address for address in sent if not address.startswith(("data:", "chrome:"))]
 
     def screenshot(self, file: Path) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)

@@ -129,7 +129,7 @@ def test_inspector_shows_what_was_chosen_and_what_other_weights_would(report):
     enter(report, "weight-beta", "0")
     enter(report, "weight-alpha", "0.5")
     # 0.5 p - 0.5 penalty: dog 0, cat 0.0625
-    assert told(report, "#outcome") == "Step 1 would choose  cat instead of  dog. Later steps need decoding again."
+    assert told(report, "#outcome") == "Step 1 would choose cat instead of dog. Later steps need decoding again."
     report.click(".tokens li:nth-child(2) button")
     assert "this step needs decoding again" in told(report, "#step") and "not evaluated" in told(report, "#step")
     report.click("#own-weights")

@@ -119,7 +119,7 @@
 
   function tellOutcome(difference, weights) {
     const box = byId("outcome"), isOwn = weights && looking.alpha === looking.run.alpha && looking.beta === looking.run.beta;
-    const name = (id) => words(tokenText(looking.system, id));
+    const name = (id) => words(tokenText(looking.system, id).trim() || tokenText(looking.system, id));
     box.dataset.step = difference ? difference.number : "";
     box.dataset.token = difference && difference.place !== null ? looking.all[difference.number].ids[difference.place] : "";
     box.dataset.close = difference?.isClose ?? "";
@@ -152,11 +152,11 @@
     const guides = weights ? step.f : [];
     const rows = shown.map((i) => [
       words(tokenText(looking.system, step.ids[i])), role(i), bar(step.p[i], step.p[i], "p"),
-      step.penalty || weights ? bar(step.penalty?.[i], Math.max(0, step.penalty?.[i] ?? 0), "penalty") : "",
+      step.penalty || weights ? bar(step.penalty?.[i], Math.abs(step.penalty?.[i] ?? 0), step.penalty?.[i] < 0 ? "penalty negative" : "penalty") : "",
       ...guides.map((f) => bar(f?.[i], f?.[i], "f")),
       outcome.bounds ? totalBar(outcome.bounds[i], least, range) : "",
     ]);
-    const head = ["token", "", "model confidence", "penalty", ...guides.map((_, g) => (g ? `image score ${g + 1}` : "image score")), "total"];
+    const head = ["token", "choice", "model confidence", "penalty", ...guides.map((_, g) => (g ? `image score ${g + 1}` : "image score")), "total"];
     const rest = order.length - shown.length;
     return fill(box, soFar,
       looking.step > last ? make("p", { class: "warning" }, "With these weights the text before this step is another one: this step needs decoding again. Shown is the run's own.") : "",

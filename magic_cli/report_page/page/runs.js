@@ -13,7 +13,7 @@
       ...keysOf("work").map((key) => [key.replaceAll("_", " "), ...systems.map((system) => number(own(system.work, key)))]),
       ...keysOf("phases").map((key) => [`seconds: ${key.replaceAll("_", " ")}`, ...systems.map((system) => number(own(system.phases, key)))]),
     ];
-    fill(view, heading("runs", "Runs"), table("Seconds and work done", ["", ...names()], lines),
+    fill(view, heading("runs", "Runs"), table("Seconds and work done", ["fact", ...names()], lines),
       comparedTable("Settings", "settings"), comparedTable("Manifest", "manifest"));
   }
 
@@ -40,5 +40,5 @@
     const rows = systems.flatMap((system) => system.failures.map((failure) => [
       words(failure.title ?? failure.id), words(system.name), words(failure.image ?? ""), words(failure.reason ?? ""), failure.skipped ? "left out on purpose" : "failed"]));
     fill(byId("view-failures"), heading("failures", "Failures"),
-      rows.length ? table("What could not be done, and why", [noun[0], "system", "file", "reason", ""], rows) : make("p", {}, "Nothing failed."));
+      rows.length ? table("What could not be done, and why", [noun[0], "system", "file", "reason", "outcome"], rows) : make("p", {}, "Nothing failed."));
   }
