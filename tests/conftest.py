@@ -39,17 +39,22 @@ def file_size_limit():
     return limit
 
 
+_THIS_MACHINE = ("127.0.0.1", "::1", "localhost")
+
+
 @pytest.fixture(autouse=True)
 def no_network(monkeypatch):
-    """Sockets answer as on a machine without network; sockets between local processes (AF_UNIX) still work."""
-    connect = socket.socket.connect
+    """Sockets answer as on a machine without network; those between processes of this machine still work."""
+    connect, look_up = socket.socket.connect, socket.getaddrinfo
 
     def refuse(self, address):
-        if self.family == socket.AF_UNIX:
+        if self.family == socket.AF_UNIX or address[0] in _THIS_MACHINE:
             return connect(self, address)
         raise OSError(101, "Network is unreachable (blocked by tests/conftest.py)")
 
     def no_name(host, *args, **kwargs):
+        if host in _THIS_MACHINE:
+            return look_up(host, *args, **kwargs)
         raise socket.gaierror(-3, f"no name resolution in tests (blocked by tests/conftest.py): {host}")
 
     monkeypatch.setattr(socket.socket, "connect", refuse)

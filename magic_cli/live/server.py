@@ -89,7 +89,7 @@ def _listen(settings: LiveSettings) -> socket.socket:
         )
     except OSError as error:
         raise MagicError(
-            f"host={settings.host} port={settings.port}: cannot be had ({error.strerror or error}); set port=0 for a free one, or another host"
+            f"host={settings.host} port={settings.port}: cannot be had ({os.strerror(error.errno) if error.errno else error}); set port=0 for a free one, or another host"
         ) from error
 
 

@@ -161,7 +161,7 @@ def test_titles_and_images_that_went_leave_the_stories(tiny_photos, models, tmp_
     err = capsys.readouterr().err
     assert (
         "2 titles or images are no longer asked for; their stories are moved to out/dropped.jsonl, e.g. 1#3" in err
-        and "2 stories; run folder" in err
+        and "2 stories; nothing new; run folder" in err
     )
     assert [record["id"] for record in lines(tmp_path / "out" / "predictions.jsonl")] == ["1#1", "1#2"]
     released = json.loads((tmp_path / "out" / "released_format.json").read_text())["evaluation_result"]

@@ -111,7 +111,7 @@ def test_run_has_settings_work_failures_and_steps(tmp_path, capsys):
 
 
 def test_scores_of_an_earlier_evaluation_are_shown_too(captions, capsys):
-    assert main(["evaluate", captions[0], "--metrics", "rouge_f", "bootstrap.samples=0", "--output", "scores"]) == 0
+    assert main(["evaluate", captions[0], "--metrics", "rouge_l", "bootstrap.samples=0", "--output", "scores"]) == 0
     written(Path(), "run.jsonl", [])
     folder = Path("run")
     write_run(folder, [{"id": "a", "caption": "a dog", "references": ["the dog"]}])
@@ -192,7 +192,7 @@ def test_thumbnails_beside_the_page_are_linked(captions, capsys):
         ([], "systems is empty"),
         (["nothing"], "systems=nothing: no such file or folder"),
         (["magic.jsonl", "--output", "page.txt"], "output=page.txt: must be the name of a page that ends in .html"),
-        (["magic.jsonl", "picture_side=8"], "picture_side must be in [32, 2000], got 8"),
+        (["magic.jsonl", "picture_side=8"], "picture_side must be at least 32, got 8"),
         (["magic.jsonl", "story.jsonl"], "hold different kinds of texts; report them apart"),
         (["magic.jsonl", "found"], "systems=magic.jsonl: holds no retrieved images, and found does"),
     ],

@@ -122,6 +122,7 @@ ELSEWHERE = {
     "compile": "test_caption.py, slow",
     "repeats": "test_repeats.py",
     "objective": "adds metrics.json",
+    "report": "test_report.py",
     "devices": "test_engines.py",
     "engine": "test_engines.py",
     "address": "test_engines.py",

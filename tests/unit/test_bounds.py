@@ -11,7 +11,7 @@ from magic_cli.data.interleaved_datasets import PartList
 from magic_cli.data.story_datasets import TitleList
 from magic_cli.data.training_texts import SourceKind, TextDataset, TextSource
 from magic_cli.decoding.beam import BeamSearch
-from magic_cli.decoding.magic import ContrastiveSearch, MagicSearch
+from magic_cli.decoding.magic import ContrastiveSearch, MagicBeam, MagicSearch
 from magic_cli.decoding.rerank import Rerank
 from magic_cli.decoding.rule_settings import RuleSettings
 from magic_cli.decoding.sampling import GreedySearch, NucleusSampling, TopKSampling, TypicalSampling
@@ -54,7 +54,7 @@ MODEL = InterleavedModelSettings("x", LanguagePart(name="x"), VisionPart(name="x
 TRAIN_VOKENS = TrainVokensSettings(Stage.mls, MODEL, PromptSettings(), one_stage=True)
 INTERLEAVE = InterleaveSettings(PartList("parts", parts=["a"]), MODEL, None, NucleusSampling(16), PromptSettings())
 VALID = [
-    MagicSearch(16, k=5, alpha=0.1, beta=1.0), ContrastiveSearch(16, k=5, alpha=0.1), GreedySearch(16), BeamSearch(16), TopKSampling(16),
+    MagicSearch(16, k=5, alpha=0.1, beta=1.0), MagicBeam(16, beta=1.0), ContrastiveSearch(16, k=5, alpha=0.1), GreedySearch(16), BeamSearch(16), TopKSampling(16),
     NucleusSampling(16), TypicalSampling(16), CaptionRetrieval(), ZeroCap(), Rerank(16, base=TopKSampling(16)), RunSettings(), MachineSettings(),
     ReadingMachineSettings(), ImageTextModelSettings(name="x", logit_scale=1.0), PhotoFolder("photos", root="."), TitleList("title", title=["a"]), IndexSettings(),
     RetrieveImagesSettings(None, RetrieveImagesAction.query, queries=["a"], index="x"), FreshModel(), ObjectiveSettings(), OptimizerSettings(),

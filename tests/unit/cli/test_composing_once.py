@@ -48,9 +48,11 @@ def test_schemas_become_nodes_when_they_are_asked_for(monkeypatch):
     options = ConfigStore.instance().repo["schema"]["decoding"]
     assert dict(options.items())["magic.yaml"] is MagicSearch
     first, second = (ConfigStore.instance().load(SCHEMA).node for _ in range(2))
-    assert isinstance(first, DictConfig) and first.beta == second.beta
-    first.beta = 7.0
-    assert ConfigStore.instance().load(SCHEMA).node.beta == second.beta  # what Hydra does to its copy stays there
+    assert isinstance(first, DictConfig) and first.clip_text_window == second.clip_text_window
+    first.clip_text_window = 7
+    assert (
+        ConfigStore.instance().load(SCHEMA).node.clip_text_window == second.clip_text_window
+    )  # what Hydra does to its copy stays there
 
 
 def test_schemas_reach_other_processes(monkeypatch):

@@ -171,6 +171,8 @@ TEXTS_OF = {
     "bench": ["photos", "output"],
     "finetune-lm": ["fresh.tokenizer", "dataset.path", "run.dir"],
     "interleave": ["interleaved_model.vokens", "interleaved_model.vision.projection", "dataset.items", "dataset.annotations", "dataset.root", "prompt.template"],
+    "report": ["title", "output"],
+    "live": ["host"],
     "train-vokens": ["interleaved_model.vokens", "interleaved_model.diffusion.path", "dataset.path", "dataset.validation", "run.dir"],
 }  # fmt: skip
 

@@ -190,7 +190,7 @@ def test_stories_are_scored_as_stories_unless_other_metrics_are_chosen(tmp_path,
         scored.append(settings.metrics.names)
         raise MagicError("enough")
 
-    monkeypatch.setattr("magic_cli.commands.evaluate.evaluate", evaluated)
+    monkeypatch.setattr("magic_cli.evaluation.judging.evaluate", evaluated)
     stories, captions = write(tmp_path / "m.json", record("a b")), tmp_path / "c.json"
     captions.write_text(json.dumps([{"image_id": 1, "caption": "a dog", "references": ["a dog"]}]))
     defaults = MetricsSettings()
