@@ -55,7 +55,7 @@ class Captioner:
     """Two models, and all that they can write.
 
     All methods take ``method``, an option of ``configs/decoding/`` (``magic``, ``contrastive``, ``greedy``, ``beam``, ``top_k``,
-    ``nucleus``, ``typical``, ``rerank``, ``zerocap``, ``clipre``, ``magic_memory``; None: ``magic``), and as keywords its settings
+    ``nucleus``, ``typical``, ``rerank``, ``zerocap``, ``clipre``, ``magic_memory``, ``magic_beam``; None: ``magic``), and as keywords its settings
     (``k``, ``alpha``, ``beta``, ``guides``), ``prompt``, and ``settings={"rules.min_length": 5}`` with others by their full names. A
     setting that is not given has the value that the command line would take.
 
@@ -212,7 +212,7 @@ class Captioner:
 
         Args:
             image: A file, an image of Pillow or an array; None for a story by a method that looks at no image.
-            method: How words are chosen. Methods that choose a whole text at its end (beam, rerank, zerocap, clipre) have no stream.
+            method: How words are chosen. Methods that choose a whole text at its end (beam, magic_beam, rerank, zerocap, clipre) have no stream.
             title: Of a story.
             seed, **settings: As for ``caption``.
 

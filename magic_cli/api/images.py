@@ -51,6 +51,9 @@ def is_one(images: Any) -> bool:
     return _is_pillow(images) or hasattr(images, "__array_interface__") or hasattr(images, "__array__")
 
 
+_NONE = "images: there are none; give a file, an image of Pillow, an array, or a list of them"
+
+
 def pictures(images: Images) -> list[Picture]:
     """All images, in their order; an image that is given twice stands twice.
 
@@ -61,12 +64,17 @@ def pictures(images: Images) -> list[Picture]:
         folder = PhotoFolder(name="photos", root=os.fspath(images)).load()
         return [Picture(record.id, record.path, record.image_name) for record in folder]
     if isinstance(images, Mapping):
+        names = [str(name) for name in images]
+        if twice := {name for name in names if names.count(name) > 1}:
+            raise MagicError(f"images: the name {min(twice)!r} stands twice; names must differ")
+        if not names:
+            raise MagicError(_NONE)
         return [_picture(image, str(name)) for name, image in images.items()]
     if not (is_one(images) or isinstance(images, Iterable)):
         raise MagicError(f"images: {_KINDS}, got {type(images).__name__}")
     several = [images] if is_one(images) else list(images)
     if not several:
-        raise MagicError("images: there are none; give a file, an image of Pillow, an array, or a list of them")
+        raise MagicError(_NONE)
     files = {os.fspath(image) for image in several if isinstance(image, str | os.PathLike)}
     records = PhotoFiles(name="files", paths=sorted(files)).read() if files else []
     names = {str(record.path): record.id for record in records}

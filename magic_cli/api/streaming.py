@@ -24,7 +24,7 @@ def streamed(writer: MemoryWriter, item: Any, choices: Iterator[tuple[list[int],
 
 def _tell(told: str, step: Step, text: str, *, held_back: int, is_last: bool) -> tuple[str, StreamedStep]:
     """All that is told with this step, and the step with what is new of it: whole words, since the next token may change the last."""
-    settled = text if is_last else text[: max(0, text.rfind(" ", 0, len(text) - held_back))]
+    settled = text if is_last else text[: max(0, text.rfind(" ", 0, max(0, len(text) - held_back)))]
     settled = settled if len(settled) > len(told) else told
     if not text.startswith(told) or (is_last and settled != text):
         raise RuntimeError(f"streamed text {told!r} is no beginning of {text!r}")

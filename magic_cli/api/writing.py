@@ -95,12 +95,13 @@ class MemoryWriter:
         self._fail([item], [self._writer.refused(item) or image])
         [features] = self.decoder.encode([image])
         self._fail([item], [features])
-        return self._steps(item, features)
-
-    def _steps(self, item: Item, features: Any) -> Iterator[tuple[list[int], dict[str, Any]]]:
-        ids: list[int] = []
         lines: list[dict[str, Any]] = []
-        for _ in self.decoder.stream(item, features, lambda index, step, details: lines.append({"step": step, **details})):
+        steps = self.decoder.stream(item, features, lambda index, step, details: lines.append({"step": step, **details}))
+        return self._told(steps, lines)
+
+    def _told(self, steps: Iterator[None], lines: list[dict[str, Any]]) -> Iterator[tuple[list[int], dict[str, Any]]]:
+        ids: list[int] = []
+        for _ in steps:
             for line in lines:
                 ids.append(line["choice"])
                 tokens = self.decoder.language_model.token_texts(line.get("token_ids", [line["choice"]]))

@@ -211,10 +211,15 @@ class Decoder:
         """
         from magic_cli.decoding.generate import stream
 
+        # now, not at the first step: another call may have other settings by then
         prompt, guides, options = self.prompt(item), self._guides([item], [features]), self._options([item], on_step)
-        for _ in stream(self.language_model, self.method, prompt, guides, options):
-            yield
-            self.language_model.way = self._way
+
+        def steps() -> Iterator[None]:
+            for _ in stream(self.language_model, self.method, prompt, guides, options):
+                yield
+                self.language_model.way = self._way
+
+        return steps()
 
     def _guides(self, items: Sequence[Item], features: Sequence[Features]) -> list[Guide]:
         """What steers the texts of a batch."""

@@ -59,7 +59,7 @@ class RunFolder:
         self.withdrawn: list[str] = []
         self._identity, self._planned = identity, planned
         self._claims = Claims(path / SETTINGS, settings)
-        self._has_changed = False
+        self._has_changed = self._was_complete = False
         self._started = time.time()
 
     def __enter__(self) -> RunFolder:
@@ -78,8 +78,10 @@ class RunFolder:
     def __exit__(self, kind: Any, error: Any, traceback: Any) -> None:
         if kind is not None:
             self.manifest["status"] = "interrupted"
-        self.write_manifest()
-        self._stack.close()
+        try:
+            self.write_manifest()
+        finally:
+            self._stack.close()
 
     def _read_manifest(self) -> None:
         file = self.path / "manifest.json"
@@ -90,6 +92,7 @@ class RunFolder:
                 )
             return
         self.manifest = read_manifest(self.path, self._identity)
+        self._was_complete = self.manifest.get("status") == "complete"
 
     def _read_predictions(self) -> None:
         file = self.path / PREDICTIONS
@@ -201,7 +204,7 @@ class RunFolder:
         place = {item: place for place, item in enumerate(item for batch in batches for item in batch)}
         last = len(place)
         in_order = sorted(self.predictions, key=lambda item: place.get(item, last))
-        if self._has_changed and in_order != list(self.predictions):
+        if in_order != list(self.predictions) and (self._has_changed or not self._was_complete):
             self.predictions = {item: self.predictions[item] for item in in_order}
             write_atomically(self.path / PREDICTIONS, json_lines(self.predictions.values()))
         failures = sorted(self.failures, key=lambda record: place.get(record["id"], -1))

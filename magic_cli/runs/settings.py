@@ -24,7 +24,7 @@ from magic_cli.terminal.wording import counted
 MOST_ACTORS = 10_000
 STDIN = "-"
 """As `dataset.root`: lines of stdin name the images."""
-_OF_FOLDERS = ("dir", "trace", "objective", "engine", "devices", "repeats")
+_OF_FOLDERS = ("dir", "trace", "objective", "engine", "devices", "repeats", "report")
 """Settings of runs that have a folder."""
 TITLE = "{title}"
 """Where a story's prompt takes the title."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import threading
+import traceback
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -92,6 +94,8 @@ class Host:
         self._writer = order.writer(order.settings, order.task, order.folder)
         self._readers = ThreadPoolExecutor(1, "images")
         self._images: dict[tuple[int, str], Future] = {}
+        self._begun: set[tuple[int, str]] = set()
+        self._lock = threading.Lock()
 
     def load(self) -> Ready | Refusal:
         """Load the models and make them ready."""
@@ -99,26 +103,42 @@ class Host:
         try:
             self._writer.load(ready, self._order.first)
             return ready
-        except MagicError as error:
-            return Refusal(str(error))
+        except Exception as error:  # told where the run is kept
+            return self._refusal(error)
 
     def expect(self, batch: Batch) -> None:
-        """Begin to read the images of a batch; returns at once."""
-        reader = self._writer.reader
-        self._images[_name(batch)] = self._readers.submit(lambda: [reader.read(path) for path in self._writer.images(batch)])
+        """Begin to read the images of a batch, unless that was begun; returns at once. May be called from another thread."""
+        reader, name = self._writer.reader, _name(batch)
+        with self._lock:
+            if name in self._begun:
+                return
+            self._begun.add(name)
+            self._images[name] = self._readers.submit(lambda: [reader.read(path) for path in self._writer.images(batch)])
 
     def write(self, batch: Batch) -> Delivery | Refusal:
         """Write a batch."""
         work = self._writer.work
-        if _name(batch) not in self._images:
-            self.expect(batch)
+        self.expect(batch)
         try:
             with work.phase("waiting_for_images"):
                 images = self._images.pop(_name(batch)).result()
             result = self._writer.write(batch, images)
-        except MagicError as error:
-            return Refusal(str(error))
+        except Exception as error:
+            return self._refusal(error)
         return Delivery(result, dict(work.counts), dict(work.seconds))
+
+    def _refusal(self, error: Exception) -> Refusal:
+        """What ends the run: only the death of a process is another's to make good."""
+        run = self._order.settings.run
+        if isinstance(error, MagicError):
+            return Refusal(str(error))
+        if type(error).__name__ == "OutOfMemoryError":  # torch's
+            return Refusal(
+                f"run.device={run.device}: out of memory with run.batch_size={run.batch_size}; lower it, or set run.dtype=bfloat16; "
+                "the same command then goes on"
+            )
+        traceback.print_exception(error)
+        return Refusal(f"a worker failed ({type(error).__name__}: {error})")
 
 
 def _name(batch: Batch) -> tuple[int, str]:

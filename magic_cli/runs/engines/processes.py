@@ -11,6 +11,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from multiprocessing.connection import Connection
+from queue import SimpleQueue
 from typing import Any
 
 from magic_cli.image_features.reading import end_with_parent
@@ -37,7 +38,11 @@ class ProcessEngine(WorkerPool):
         ours, theirs = self._context.Pipe()
         device = min(set(range(self.wanted())) - set(self._devices.values()))
         process = self._context.Process(target=_serve, args=(theirs, self.order, device), name=name, daemon=True)
-        process.start()
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for us, also while it is still importing
+        try:
+            process.start()
+        finally:
+            signal.signal(signal.SIGINT, before)
         theirs.close()  # so that its end is noticed
         self._workers[name], self._devices[name] = (process, ours), device
 
@@ -74,20 +79,24 @@ class ProcessEngine(WorkerPool):
 
 def _serve(pipe: Connection, order: Order, number: int) -> None:
     """The life of a worker: models first, then batches as they come."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the main process
     threading.Thread(target=end_with_parent, daemon=True).start()
     host = Host(replace(order, settings=_own_share(order.settings, number)))
     pipe.send(host.load())
-    batches: list[Batch] = []
-    while True:
-        while not batches or pipe.poll():
-            try:
-                batch = pipe.recv()
-            except EOFError:
-                return
+    inbox: SimpleQueue[Batch | None] = SimpleQueue()
+    threading.Thread(target=_receive, args=(pipe, host, inbox), daemon=True).start()
+    while (batch := inbox.get()) is not None:
+        pipe.send(host.write(batch))
+
+
+def _receive(pipe: Connection, host: Host, inbox: SimpleQueue[Batch | None]) -> None:
+    """Take batches as they come: were they left in the pipe, both ends could wait for room in it for ever."""
+    try:
+        while True:
+            batch = pipe.recv()
             host.expect(batch)
-            batches.append(batch)
-        pipe.send(host.write(batches.pop(0)))
+            inbox.put(batch)
+    except (EOFError, OSError):  # the main process has closed its end
+        inbox.put(None)
 
 
 def _own_share(settings: Any, number: int) -> Any:

@@ -7,7 +7,6 @@ folder, and the same command goes on after the death of this process.
 from __future__ import annotations
 
 import logging
-import math
 import os
 import sys
 from collections.abc import Iterator
@@ -46,6 +45,8 @@ class RayEngine(WorkerPool):
                 address=options.address, dashboard_host="127.0.0.1", log_to_driver=False, logging_level=logging.ERROR
             )
         except (ConnectionError, ValueError, RuntimeError) as error:
+            if options.address is None:
+                raise MagicError(f"run.engine=ray: no cluster can be started here ({_reason(error)})") from error
             raise MagicError(
                 f"run.address={options.address}: no Ray cluster answers ({' '.join(str(error).split())[:200]}); "
                 "start one with `ray start --head`, or leave run.address out"
@@ -67,7 +68,12 @@ class RayEngine(WorkerPool):
         resources = self._ray.cluster_resources()
         if self._has_gpus:
             return max(1, int(resources.get("GPU", 0)))
-        return max(1, math.floor(resources.get("CPU", 0) / self._threads))
+        cores = [int(node["Resources"].get("CPU", 0)) for node in self._ray.nodes() if node["Alive"]]
+        if max(cores, default=0) < self._threads:
+            raise MagicError(
+                f"run.threads={self._threads}: no node of the cluster has so many cores (the largest has {max(cores, default=0)}); lower it"
+            )
+        return sum(number // self._threads for number in cores)
 
     @property
     def _threads(self) -> int:
@@ -90,12 +96,19 @@ class RayEngine(WorkerPool):
             name = self._pending.pop(reference)
             try:
                 yield name, self._ray.get(reference)
-            except self._ray.exceptions.RayActorError as error:
+            except self._ray.exceptions.RayTaskError as error:
+                raise MagicError(f"run.engine=ray: a worker failed ({_reason(error)})") from error
+            except self._ray.exceptions.RayError as error:  # of its actor, its machine, or the result on its way
                 self._forget(name)
-                yield name, Death(_reason(error), is_machine=_is_of_machine(error))
+                yield name, Death(_reason(error), is_machine=self._is_of_machine(error))
+
+    def _is_of_machine(self, error: Exception) -> bool:
+        """Whether an actor's machine is gone, so that nothing that it had can be the reason."""
+        kinds = (self._ray.exceptions.NodeDiedError, self._ray.exceptions.ObjectLostError)
+        return isinstance(error, kinds) or "node has died" in str(error) or "node was terminated" in str(error)
 
     def _forget(self, name: str) -> None:
-        del self._actors[name]
+        self._actors.pop(name, None)
         self._pending = {reference: owner for reference, owner in self._pending.items() if owner != name}
 
 
@@ -118,7 +131,3 @@ class _Actor:
 
 def _reason(error: Exception) -> str:
     return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)[:160]
-
-
-def _is_of_machine(error: Exception) -> bool:
-    return "node has died" in str(error) or "node was terminated" in str(error)

@@ -116,6 +116,24 @@ def test_streams_take_turns_and_join_to_the_captions(captioner, files):
         assert tuple(step.chosen.token_id for step in of_one) == caption.token_ids
 
 
+def test_stream_keeps_the_settings_that_it_was_asked_for(captioner, files):
+    wanted = [captioner.caption(files[0], "nucleus", seed=seed, **SAMPLED) for seed in (1, 2)]
+    streams = [captioner.stream(files[0], "nucleus", seed=seed, **SAMPLED) for seed in (1, 2)]
+    captioner.caption(files[1], "nucleus", seed=7, **SAMPLED)
+    assert [tuple(step.chosen.token_id for step in steps) for steps in streams] == [one.token_ids for one in wanted]
+    traced = captioner.stream(files[0], **MAGIC)
+    captioner.caption(files[1], **MAGIC)
+    assert all(one.score is not None for step in traced for one in step.candidates), "not as a run without trace leaves them out"
+
+
+def test_stop_text_that_is_longer_than_the_text_so_far_holds_all_of_it_back(captioner, files):
+    settings = {"decoding_len": 24, "prompt": "A man"}
+    whole = captioner.caption(files[0], "greedy", **settings).text
+    rules = {"rules.stop_texts": [whole[:12]]}
+    text = captioner.caption(files[0], "greedy", **settings, settings=rules).text
+    assert "".join(step.new_text for step in captioner.stream(files[0], "greedy", **settings, settings=rules)) == text
+
+
 @pytest.mark.parametrize("method", ["greedy", "nucleus", "contrastive"])
 def test_stream_is_the_text_of_each_method_with_and_without_stop_texts(captioner, files, method):
     settings = {"seed": 1, "decoding_len": 24, "prompt": "A man"}

@@ -2,15 +2,19 @@
 
 import random
 from collections import Counter, deque
+from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from magic_cli.errors import MagicError
+from magic_cli.models.work_counter import WorkCounter
 from magic_cli.runs.batches import Batch, BatchResult
 from magic_cli.runs.engines.dispatch import Dispatcher
 from magic_cli.runs.engines.host import Delivery, Ready, Refusal
 from magic_cli.runs.engines.pool import Death, WorkerPool
+from magic_cli.runs.engines.processes import ProcessEngine
 
 
 def item(name):
@@ -136,3 +140,42 @@ def test_work_of_all_workers_adds_up():
     pool = Pool(workers=2)
     list(pool.results(batches_of(8, 2)))
     assert pool.work()[0] == {"texts": 8}
+
+
+class EndlessReaders:
+    """A batch writer of large batches and results."""
+
+    def __init__(self, settings, task, folder):
+        self.work, self.reader = WorkCounter(), None
+
+    def load(self, facts, first):
+        facts.use_models({})
+
+    def images(self, batch):
+        return []
+
+    def write(self, batch, images):
+        if batch.items[0].id == "fault":
+            raise ValueError("of its own")
+        return BatchResult(batch.number, predictions=[{"id": one.id, "text": "x" * 3_000_000} for one in batch.items])
+
+
+def process_pool(first="a", devices=1):
+    settings = SimpleNamespace(run=SimpleNamespace(devices=devices, device="cpu", threads=1, batch_size=1))
+    writer = SimpleNamespace(settings=settings, task=None, folder=Path(), failures=Pool.failures_of)
+    engine = ProcessEngine(writer, item(first), Run())
+    engine.order = replace(engine.order, writer=EndlessReaders)
+    return engine
+
+
+@pytest.mark.slow
+def test_large_batches_and_results_pass_one_another():
+    with process_pool() as engine:
+        batches = [Batch(number, (SimpleNamespace(id=f"{number}", padding="y" * 3_000_000),)) for number in range(6)]
+        assert [result.number for result in engine.results(batches)] == list(range(6))
+
+
+@pytest.mark.slow
+def test_fault_of_the_program_ends_the_run_and_accuses_no_item():
+    with process_pool() as engine, pytest.raises(MagicError, match=r"a worker failed \(ValueError: of its own\)"):
+        list(engine.results([Batch(0, (item("fault"),))]))

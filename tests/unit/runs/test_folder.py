@@ -156,3 +156,34 @@ def test_full_disk_loses_nothing_that_was_written(tmp_path):
     with pytest.raises(OSError, match="No space left"):
         append_lines(__import__("pathlib").Path("/dev/full"), [{"id": "b"}])
     assert recover_lines(tmp_path / "predictions.jsonl") == [{"id": "a"}]
+
+
+def test_run_that_was_stopped_out_of_order_is_brought_into_order_by_the_next_start(tmp_path):
+    with pytest.raises(KeyboardInterrupt), open_run(tmp_path / "r") as run:
+        run.add_predictions([{"id": name, "caption": "x"} for name in "dcab"])
+        raise KeyboardInterrupt
+    with open_run(tmp_path / "r") as run:
+        run.arrange([["a", "b"], ["c", "d"]])
+        run.finish({})
+    assert [json.loads(line)["id"] for line in (tmp_path / "r" / "predictions.jsonl").read_text().splitlines()] == list("abcd")
+
+
+def test_order_of_batches_is_that_of_failures_and_steps_too(tmp_path):
+    with open_run(tmp_path / "r") as run:
+        for batch in (["d", "c"], ["b", "a"]):
+            run.add_failures([{"id": batch[0], "reason": "x"}])
+            run.add_trace([{"id": name, "step": step, "f": [1.0]} for step in (0, 1) for name in batch])
+            run.add_predictions([{"id": batch[1], "caption": "x"}])
+        run.arrange([["a", "b"], ["c", "d"]])
+        assert [failure["id"] for failure in run.failures] == ["b", "d"]
+    steps = [json.loads(line) for line in (tmp_path / "r" / "trace.jsonl").read_text().splitlines()]
+    assert [(step["id"], step["step"]) for step in steps] == [
+        ("b", 0),
+        ("a", 0),
+        ("b", 1),
+        ("a", 1),
+        ("d", 0),
+        ("c", 0),
+        ("d", 1),
+        ("c", 1),
+    ]
