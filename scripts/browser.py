@@ -18,6 +18,7 @@ _CHROMIUM = (
     "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage",
 )  # fmt: skip
 _ELEMENT = "element-6066-11e4-a52e-4f735466cecf"
+_UP, _DOWN = "\ue013", "\ue015"
 PROGRAMS = ("chromium", "chromedriver")
 
 
@@ -102,8 +103,16 @@ class Browser:
         self._call("POST", "/frame/parent", {})
 
     def choose(self, selector: str, value: str) -> None:
-        """An option of a list, by its value."""
-        self.click(f"{selector} option[value='{value}']")
+        """An option of a list, by its value, with the arrow keys: chromedriver's click on an option fires no ``input`` event."""
+        steps = self.run(
+            "const [selector, value] = arguments, list = document.querySelector(selector); list.focus();"
+            "return [...list.options].findIndex((option) => option.value === value) - list.selectedIndex",
+            selector,
+            value,
+        )
+        self.press((_DOWN if steps > 0 else _UP) * abs(steps))
+        if self.run("return document.querySelector(arguments[0]).value", selector) != value:
+            raise BrowserFault(f"{selector} does not take {value!r}")
 
     def press(self, keys: str) -> None:
         """Keys, one after the other, to whatever has the focus."""

@@ -24,9 +24,10 @@
       drawMore();
       byId("list").children[next]?.querySelector("a").focus();
     });
-    new IntersectionObserver((entries) => entries.some((entry) => entry.isIntersecting) && drawMore(), { rootMargin: "600px" })
-      .observe(byId("more"));
   }
+
+  // Tells when the end of the list comes near, but not that it is still near: drawMore asks anew each time.
+  const end = new IntersectionObserver((entries) => entries.at(-1).isIntersecting && drawMore(), { rootMargin: "600px" });
 
   function chosenQuantity() {
     if (!measures.length) return null;
@@ -63,6 +64,8 @@
     byId("list").append(...next.map(card));
     found.drawn += next.length;
     byId("more").hidden = found.drawn >= found.places.length;
+    end.disconnect();
+    if (!byId("more").hidden) end.observe(byId("more"));
   }
 
   const itemLink = (item, ...shown) => make("a", { href: `#item=${encodeURIComponent(wellFormed(item.id))}` }, ...shown);

@@ -19,7 +19,10 @@ def system(name, **facts):
 
 
 def contents(tmp_path, *, num_items=60, systems=("magic", "greedy")):
-    """Items 0, 1, ...: the first system's CIDEr is i / 100, the second's 0.3; item 7 has no score by the first. Item 1 is traced."""
+    """Items 0, 1, ...: the first system's CIDEr is i / 100, the second's 0.3; item 7 has no score by the first. Item 1 is traced.
+
+    Overall the first has the better CIDEr; rep-2 is the same of all.
+    """
     items = [
         {
             "id": str(i), "texts": {n: f"{name} says {i} of {'dogs' if i % 2 else 'cats'}" for n, name in enumerate(systems)},
@@ -43,6 +46,8 @@ def contents(tmp_path, *, num_items=60, systems=("magic", "greedy")):
         "rows": [row | {"system": n} for n in range(1, len(systems))],
     }
     described = [system(name) for name in systems]
+    for other in described[1:]:
+        other["overall"] = [[0.3, 0.2, 0.4], [0.1, None, None]]
     described[0]["weights"] = {"alpha": 0.1, "beta": 2.0, "guides": ["beta"]}
     described[-1]["failures"] = [{"id": "99", "image": "broken.jpg", "reason": "no such file", "skipped": False}]
     return {
