@@ -43,7 +43,7 @@ def contents(tmp_path, *, num_items=60, systems=("magic", "greedy")):
         "rows": [row | {"system": n} for n in range(1, len(systems))],
     }
     described = [system(name) for name in systems]
-    described[0]["weights"] = {"alpha": 0.1, "beta": 2.0, "guides": ["beta"]}
+    described[0]["weights"] = {"alpha": 0.1, "beta": 2.0, "guides": [["beta", 0, "image score"]]}
     described[-1]["failures"] = [{"id": "99", "image": "broken.jpg", "reason": "no such file", "skipped": False}]
     return {
         "noun": ["image", "images"], "measures": list(MEASURES), "comparison": comparison, "systems": described, "items": items,
