@@ -104,6 +104,8 @@ class Browser:
     def choose(self, selector: str, value: str) -> None:
         """An option of a list, by its value."""
         self.click(f"{selector} option[value='{value}']")
+        told = "document.querySelector(arguments[0]).dispatchEvent(new Event('input', { bubbles: true }))"
+        self.run(told, selector)  # people's choices send it before `change`; chromedriver sends `change` alone
 
     def press(self, keys: str) -> None:
         """Keys, one after the other, to whatever has the focus."""

@@ -49,8 +49,9 @@ def settled(report, told_count):
 def test_items_are_drawn_as_far_as_one_looks(report):
     assert told(report, "#shown") == "60 images" and shown(report) == list(range(len(shown(report))))
     assert 24 <= len(shown(report)) < 60
-    report.run("document.querySelector('#more').scrollIntoView()")
-    report.wait("document.querySelectorAll('.card').length === 60")
+    for drawn in (48, 60):
+        report.run("document.querySelector('#more').scrollIntoView()")
+        report.wait(f"document.querySelectorAll('.card').length >= {drawn}")
     assert report.run("return document.querySelector('#more').hidden")
 
 
@@ -103,7 +104,7 @@ def test_item_opens_by_a_click_and_by_its_address(page, report, small):
 
 def test_other_views_show_measures_histograms_runs_and_failures(report):
     for view, parts in {
-        "measures": ["50.0, the best40.0 to 60.0", "greedy less magic", "-20.0", "0.0010", "1,000 random swaps"],
+        "measures": ["50.040.0 to 60.0", "greedy less magic", "-20.0", "0.0010", "1,000 random swaps"],
         "histograms": ["CIDEr of magic: 59 images from 0.0 to 59.0"],
         "runs": ["texts encoded77", "decoding.methodmagicgreedy", "2.00"],
         "failures": ["99greedybroken.jpgno such filefailed"],
