@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from threading import Event
 from typing import Any
 from urllib.parse import quote
 
@@ -18,7 +19,7 @@ from magic_cli.errors import MagicError
 from magic_cli.live.cards import Card, cards_html, inspector_html, photo_html, problem_html
 from magic_cli.live.inspector import inspect
 from magic_cli.live.photos import check_photo
-from magic_cli.live.sessions import Session, Workplace
+from magic_cli.live.sessions import Workplace
 from magic_cli.live.wishes import SLIDERS, Models, Wish, usual_settings
 from magic_cli.live.writing import Loaded, Stopped, write_caption
 
@@ -80,8 +81,9 @@ class Studio:
         language_model, image_text_model, methods, alpha, beta, k, seed = chosen
         session = self.workplace.session(request.session_hash)
         runs, no_file = session.begin(), gr.DownloadButton(interactive=False, value=None)
-        if session.photo is None or not methods:
-            missing = "drop a photo first" if session.photo is None else "tick a method first"
+        photo, stop = session.photo, session.stop  # another photo may be dropped while this one's captions are written
+        if photo is None or not methods:
+            missing = "drop a photo first" if photo is None else "tick a method first"
             yield problem_html(missing), "", no_file
             return
         sliders = (("alpha", float(alpha)), ("beta", float(beta)), ("k", int(k)))
@@ -90,30 +92,32 @@ class Studio:
         cards: list[Card] = []
         for wish in wishes:
             try:
-                cards.append(Card(wish.method, wish.command(session.photo.name)))
+                cards.append(Card(wish.method, wish.command(photo.name)))
             except MagicError as error:
                 cards.append(Card(wish.method, "", "failed", str(error)))
         for number, wish in enumerate(wishes):
             if cards[number].state == "failed":
                 continue
-            for card in self._written(cards[number], wish, session, runs / wish.method):
+            for card in self._written(cards[number], wish, (photo, runs / wish.method), stop):
                 cards[number] = card
                 yield cards_html(cards), "", no_file
+        if session.stop is not stop or not runs.is_dir():
+            return
         done = [runs / card.method for card in cards if card.state == "done"]
         if not done:
             yield cards_html(cards), "", no_file
             return
-        page, name = runs / "steps.html", session.photo.name
+        page, name = runs / "steps.html", photo.name
         inspect(done, page, title=name)
         address = f"{STEPS}{self.workplace.publish(page)}#item={quote(name, safe='')}"
-        yield cards_html(cards), inspector_html(address), _download(session, runs, cards)
+        yield cards_html(cards), inspector_html(address), _download(photo, runs, cards)
 
-    def _written(self, card: Card, wish: Wish, session: Session, folder: Path) -> Iterator[Card]:
-        """The card while its caption is written."""
-        began, stop = time.monotonic(), session.stop
+    def _written(self, card: Card, wish: Wish, files: tuple[Path, Path], stop: Event) -> Iterator[Card]:
+        """The card while its caption of a photo is written into a folder."""
+        began, (photo, folder) = time.monotonic(), files
         card = replace(card, state="writing")
         try:
-            for told in write_caption(wish, session.photo, folder, self.loaded, stop):
+            for told in write_caption(wish, photo, folder, self.loaded, stop):
                 card = replace(card, text=told.text)
                 yield replace(card, state="done", seconds=time.monotonic() - began) if told.is_done else card
         except Stopped:
@@ -132,12 +136,12 @@ class Studio:
         self.workplace.leave(request.session_hash)
 
 
-def _download(session: Session, runs: Path, cards: Sequence[Card]) -> Any:
+def _download(photo: Path, runs: Path, cards: Sequence[Card]) -> Any:
     """The run folders with the photo and the command lines, as a zip."""
-    shutil.copy(session.photo, runs)
+    shutil.copy(photo, runs)
     commands = "\n".join(card.command for card in cards if card.state == "done")
     (runs / "commands.txt").write_text(f"{commands}\n", encoding="utf-8")
-    file = shutil.make_archive(str(session.folder / "magic-live"), "zip", runs)
+    file = shutil.make_archive(str(runs.parent / "magic-live"), "zip", runs)
     return gr.DownloadButton(interactive=True, value=file)
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import quote
@@ -17,6 +18,8 @@ from magic_cli.terminal.progress import progress
 
 _THREADS = 4
 _QUALITY = 72
+_THUMBNAIL = re.compile(r"[0-9a-f]{24}\.img")
+"""The names of our own files in the folder beside a page."""
 _WHOLE_BELOW = 65
 """Pixels: what small models draw is shown without loss; a photo of this size would take ten times the room."""
 
@@ -62,8 +65,6 @@ class PictureList:
             for picture in pool.map(self._make, files):
                 made.append(picture)
                 bar.update(1)
-        if not self.are_embedded:
-            self._delete_others({picture["src"] for picture in made if "src" in picture})
         return made
 
     def _make(self, file: Path) -> dict[str, str]:
@@ -92,9 +93,17 @@ class PictureList:
             write_atomically(target, self._thumbnail(file)[1])
         return quote(f"{self.folder.name}/{target.name}", errors="surrogateescape")
 
-    def _delete_others(self, used: Iterable[str]) -> None:
-        """Thumbnails of an earlier page of this name."""
-        kept = {address.rpartition("/")[2] for address in used}
-        for file in self.folder.glob("*.img") if self.folder.is_dir() else ():
-            if file.name not in kept:
+    def delete_others(self, made: Iterable[Mapping[str, str]]) -> None:
+        """Delete the thumbnails of an earlier page of this name, and their folder if nothing else is in it.
+
+        Args:
+            made: The images of the page that is written now.
+        """
+        if not self.folder.is_dir():
+            return
+        kept = {picture["src"].rpartition("/")[2] for picture in made if "src" in picture and not self.are_embedded}
+        for file in list(self.folder.iterdir()):
+            if _THUMBNAIL.fullmatch(file.name) and file.name not in kept:
                 file.unlink()
+        if not any(self.folder.iterdir()):
+            self.folder.rmdir()

@@ -104,7 +104,10 @@ def _base64(values: list[Any], kind: str) -> str:
 
 
 def weights(identity: Mapping[str, Any]) -> dict[str, Any] | None:
-    """What weighs the terms of a run's scores: ``alpha``, and a weight for each guide: a number, or "beta".
+    """What weighs the terms of a run's scores: ``alpha``, and for each guide ``[weight, column, name]``.
+
+    A guide's weight is a number, or "beta"; its column is its place among the f of a trace. A trace holds no f of a guide whose
+    weight is 0: there the column is None.
 
     Args:
         identity: Of the run's manifest.
@@ -116,11 +119,13 @@ def weights(identity: Mapping[str, Any]) -> dict[str, Any] | None:
     if not isinstance(decoding, dict) or not isinstance(decoding.get("alpha"), int | float):
         return None
     beta, guides = decoding.get("beta"), identity.get("guides") or {}
-    of_guides: list[Any] = []
-    if isinstance(beta, int | float):
-        of_guides.append("beta")
-        if guides.get("memory", {}).get("use") == "beside":  # then it shares the image's weight
-            of_guides.append("beta")
-        if "second_model" in guides:
-            of_guides.append(guides["second_model"].get("weight", 1.0))
-    return {"alpha": decoding["alpha"], "beta": beta if isinstance(beta, int | float) else None, "guides": of_guides}
+    if not isinstance(beta, int | float):
+        return {"alpha": decoding["alpha"], "beta": None, "guides": []}
+    found: list[tuple[Any, str]] = [("beta", "image score")]
+    if guides.get("memory", {}).get("use") == "beside":  # then it shares the image's weight
+        found.append(("beta", "memory's score"))
+    if "second_model" in guides:
+        found.append((guides["second_model"].get("weight", 1.0), "second model's score"))
+    columns = iter(range(len(found)))
+    of_guides = [[weight, next(columns) if (beta if weight == "beta" else weight) > 0 else None, name] for weight, name in found]
+    return {"alpha": decoding["alpha"], "beta": beta, "guides": of_guides}

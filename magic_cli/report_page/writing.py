@@ -63,7 +63,9 @@ def write_report(settings: ReportSettings) -> Report:
     title = settings.title if settings.title is not None else _some(names)
     make_output(file.parent)
     try:
-        write_atomically(file, page(title, contents, pictures.make()))
+        made = pictures.make()
+        write_atomically(file, page(title, contents, made))
+        pictures.delete_others(made)
     except OSError as error:
         raise MagicError(f"output={file}: cannot be written ({error.strerror}); set output to another file") from error
     failures = sum(len(system["failures"]) for system in contents["systems"])

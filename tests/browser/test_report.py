@@ -2,7 +2,9 @@
 
 import pytest
 
+from magic_cli.report_page.traces import read_traces, weights
 from magic_cli.report_page.writing import page as html_of
+from tests.files import written
 from tests.unit.report_page.pages import contents
 
 RIGHT, LEFT = "\ue014", "\ue012"
@@ -157,6 +159,36 @@ def test_inspector_does_not_guess_what_a_penalty_that_was_not_evaluated_would_do
     assert told(report, "#outcome").startswith("Every step would choose the same")
     enter(report, "weight-beta", "0.25")
     assert told(report, "#outcome").startswith("Step 2: not known, because penalties that decide it were not evaluated")
+
+
+def test_inspector_says_that_rounding_may_decide_an_earlier_step(report):
+    open_traced(report)
+    enter(report, "weight-beta", "0")
+    enter(report, "weight-alpha", "0.399999")  # 0.25 - 0.625 alpha is dog's lead in the first step
+    assert told(report, "#outcome").startswith("Step 2: not known")
+    assert told(report, "#outcome").endswith("Step 1 is so close that rounding may decide it otherwise.")
+
+
+def test_inspector_weighs_the_second_model_of_a_run_whose_beta_is_0(page, tmp_path):
+    found = contents(tmp_path)
+    step = {
+        "id": "1", "step": 0, "choice": 1, "token_ids": [1, 2, 3], "p": [0.5, 0.25, 0.25], "penalty": [0.0, 0.1, None],
+        "f": [0.75, 0.3, 0.29], "tokens": [" dog", " cat", " cow"],
+    }  # fmt: skip
+    found["traces"][0], found["tokens"][0] = read_traces(written(tmp_path, "second.jsonl", [step]), {"1": 1}, limit=5)
+    decoding, guides = {"method": "magic", "alpha": 0.1, "beta": 0.0}, {"second_model": {"weight": 1.0}}
+    found["systems"][0]["weights"] = weights({"decoding": decoding, "guides": guides})
+    file = tmp_path / "page.html"
+    file.write_text(html_of("two guides", found, []))
+    report = page(file)
+    report.run("location.hash = '#item=1'")
+    report.wait("document.querySelectorAll('.token').length === 1")
+    assert told(report, "#outcome") == "These are the run's own weights."
+    shown = told(report, "#step")
+    assert "second model's score" in shown and "image score" not in shown and "1.2000" in shown
+    assert "runner-up" not in shown, "cow's total, 0.415 to 0.615, may be above cat's, 0.515"
+    enter(report, "weight-beta", "1")
+    assert "the image's score was not computed" in told(report, "#outcome")
 
 
 def test_inspector_is_walked_through_by_keyboard(report):

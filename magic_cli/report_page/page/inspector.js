@@ -104,9 +104,9 @@
       }
     }
     const weights = looking.run && weightsWith(looking.run, looking.alpha, looking.beta);
-    const difference = weights && firstDifference(looking.all, weights);
+    const { difference, close } = weights ? firstDifference(looking.all, weights) : { difference: null, close: null };
     const last = difference ? difference.number : Infinity;
-    tellOutcome(difference, weights);
+    tellOutcome(difference, close, weights);
     document.querySelectorAll(".token").forEach((button, n) => {
       button.classList.toggle("unknown", n > last);
       button.setAttribute("aria-pressed", n === looking.step);
@@ -117,23 +117,28 @@
     drawStep(weights, last);
   }
 
-  function tellOutcome(difference, weights) {
+  function tellOutcome(difference, close, weights) {
     const box = byId("outcome"), isOwn = weights && looking.alpha === looking.run.alpha && looking.beta === looking.run.beta;
     const name = (id) => words(tokenText(looking.system, id).trim() || tokenText(looking.system, id));
     box.dataset.step = difference ? difference.number : "";
     box.dataset.token = difference && difference.place !== null ? looking.all[difference.number].ids[difference.place] : "";
-    box.dataset.close = difference?.isClose ?? "";
+    box.dataset.close = Boolean(difference?.isClose) || close !== null;
     const scored = looking.all.some((step) => step.ids.length);
     if (!weights || !scored) return fill(box, "This method scores no candidates: only what it chose is known.");
-    if (!difference) return fill(box, isOwn ? "These are the run's own weights." : "Every step would choose the same, so the text would be the same.");
+    const doubt = !isOwn && close !== null ? ` Step ${close + 1} is so close that rounding may decide it otherwise.` : "";
+    if (!difference && isOwn) return fill(box, "These are the run's own weights.");
+    if (!difference) return fill(box, `Every step would choose the same${doubt ? "" : ", so the text would be the same"}.${doubt}`);
     const step = looking.all[difference.number];
     if (difference.place === null) {
-      return fill(box, `Step ${difference.number + 1}: not known, because ${difference.why}. Later steps need decoding again.`);
+      return fill(box, `Step ${difference.number + 1}: not known, because ${difference.why}. Later steps need decoding again.${doubt}`);
     }
-    if (isOwn) return fill(box, `Step ${difference.number + 1}: this page computes `, name(step.ids[difference.place]), ", and the run chose ", name(step.choice), ". Do not trust what it computes for other weights.");
+    if (isOwn) {
+      return fill(box, `Step ${difference.number + 1}: this page computes `, name(step.ids[difference.place]), ", and the run chose ", name(step.choice),
+        difference.isClose ? ". They are so close that rounding decided." : ". Do not trust what it computes for other weights.");
+    }
     const later = difference.number + 1 < looking.all.length ? " Later steps need decoding again." : " What follows needs decoding again.";
     return fill(box, `Step ${difference.number + 1} would choose `, name(step.ids[difference.place]), " instead of ", name(step.choice), `.${later}`,
-      difference.isClose ? " It is so close that rounding may decide." : "");
+      difference.isClose ? " It is so close that rounding may decide." : "", doubt);
   }
 
   function drawStep(weights, last) {
@@ -148,15 +153,17 @@
     const own = step.ids.indexOf(step.choice);
     if (own >= 0 && !shown.includes(own)) shown.push(own);
     const least = Math.min(...order.map((i) => value(i)), 0), range = Math.max(...order.map(value)) - least || 1;
-    const role = (i) => [i === own && "the run's choice", i === outcome.place && i !== own && "this choice", i === order[outcome.place === null ? -1 : 1] && "runner-up"].filter(Boolean).join(", ");
-    const guides = weights ? step.f : [];
+    const second = outcome.place === null ? undefined : order[1];
+    const isSecond = order.slice(2).every((i) => second !== undefined && outcome.bounds[i][1] <= outcome.bounds[second][0]); // else it is not known
+    const role = (i) => [i === own && "the run's choice", i === outcome.place && i !== own && "this choice", i === second && isSecond && "runner-up"].filter(Boolean).join(", ");
+    const guides = (looking.run?.guides ?? []).filter(([, column]) => column !== null);
     const rows = shown.map((i) => [
       words(tokenText(looking.system, step.ids[i])), role(i), bar(step.p[i], step.p[i], "p"),
       step.penalty || weights ? bar(step.penalty?.[i], Math.abs(step.penalty?.[i] ?? 0), step.penalty?.[i] < 0 ? "penalty negative" : "penalty") : "",
-      ...guides.map((f) => bar(f?.[i], f?.[i], "f")),
+      ...guides.map(([, column]) => bar(step.f[column]?.[i], step.f[column]?.[i], "f")),
       outcome.bounds ? totalBar(outcome.bounds[i], least, range) : "",
     ]);
-    const head = ["token", "choice", "model confidence", "penalty", ...guides.map((_, g) => (g ? `image score ${g + 1}` : "image score")), "total"];
+    const head = ["token", "choice", "model confidence", "penalty", ...guides.map(([, , name]) => name), "total"];
     const rest = order.length - shown.length;
     return fill(box, soFar,
       looking.step > last ? make("p", { class: "warning" }, "With these weights the text before this step is another one: this step needs decoding again. Shown is the run's own.") : "",

@@ -5,6 +5,7 @@ import shlex
 import struct
 import threading
 import zlib
+from types import SimpleNamespace
 
 import pytest
 from PIL import Image
@@ -169,6 +170,32 @@ def test_damaged_photo_takes_the_captions_of_the_last_one_away(photo, tmp_path):
         assert list((session.folder / "runs").iterdir()) == []
     finally:
         workplace.close()
+
+
+@pytest.mark.parametrize("then", ["another photo", "no photo", "the steps are due"])
+def test_photo_that_is_dropped_meanwhile_never_gets_the_captions_of_the_one_before(then, models, photo, tmp_path):
+    pytest.importorskip("gradio", reason="needs the extra `live`")
+    from magic_cli.live.page import Studio
+
+    Image.new("RGB", (40, 40)).save(tmp_path / "next.png")
+    studio, request = Studio(LiveSettings(run=models.machine), Workplace()), SimpleNamespace(session_hash="a")
+    try:
+        session = studio.workplace.session("a")
+        session.take(photo)
+        chosen = (models.language_model, models.image_text_model, ["greedy", "contrastive"], 0.3, 1.5, 4, 0)
+        telling = studio.write(*chosen, request=request)
+        shown, *_ = next(telling)
+        while then == "the steps are due" and shown.count('data-state="done"') < 2:
+            shown, *_ = next(telling)
+        if then == "no photo":
+            session.drop_photo()
+        else:
+            session.take(tmp_path / "next.png")
+        for shown, steps, download in telling:
+            assert 'data-state="done"' not in shown and "next.png" not in shown and steps == "" and not download.value
+        assert list((session.folder / "runs").iterdir()) == []
+    finally:
+        studio.workplace.close()
 
 
 def test_settings_name_what_is_wrong():

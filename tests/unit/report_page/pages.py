@@ -48,7 +48,7 @@ def contents(tmp_path, *, num_items=60, systems=("magic", "greedy")):
     described = [system(name) for name in systems]
     for other in described[1:]:
         other["overall"] = [[0.3, 0.2, 0.4], [0.1, None, None]]
-    described[0]["weights"] = {"alpha": 0.1, "beta": 2.0, "guides": ["beta"]}
+    described[0]["weights"] = {"alpha": 0.1, "beta": 2.0, "guides": [["beta", 0, "image score"]]}
     described[-1]["failures"] = [{"id": "99", "image": "broken.jpg", "reason": "no such file", "skipped": False}]
     return {
         "noun": ["image", "images"], "measures": list(MEASURES), "comparison": comparison, "systems": described, "items": items,

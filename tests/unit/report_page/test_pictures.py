@@ -39,10 +39,20 @@ def test_linked_thumbnails_are_made_once_and_old_ones_go(photos, monkeypatch):
     made = listed.make()
     files = {photos / one["src"] for one in made[:3]}
     assert files == set(listed.folder.iterdir()) and all(Image.open(file).size <= (100, 100) for file in files)
-    (listed.folder / "of-an-earlier-page.img").write_bytes(b"")
-    monkeypatch.setattr(pictures, "thumbnail", None)  # must not be called
-    assert make(photos, Pictures.links)[0].make() == made
-    assert files == set(listed.folder.iterdir())
+    earlier, own = listed.folder / f"{'0a' * 12}.img", listed.folder / "of-the-user.img"
+    earlier.touch(), own.touch()
+    with monkeypatch.context() as patch:
+        patch.setattr(pictures, "thumbnail", None)  # must not be called
+        again = make(photos, Pictures.links)[0]
+        assert again.make() == made and earlier.exists(), "the page that shows it is still there"
+    again.delete_others(made)
+    assert {*files, own} == set(listed.folder.iterdir())
+    embedded, _ = make(photos, Pictures.embedded)
+    embedded.delete_others(embedded.make())
+    assert [own] == list(listed.folder.iterdir())
+    own.unlink()
+    embedded.delete_others([])
+    assert not listed.folder.exists()
 
 
 def test_many_images_are_linked_and_none_can_be_asked_for(photos, monkeypatch):

@@ -93,9 +93,23 @@ def test_only_the_last_line_may_be_half_written(file):
 
 def test_weights_are_those_of_all_guides():
     decoding = {"method": "magic", "alpha": 0.1, "beta": 2.0}
-    assert weights({"decoding": decoding}) == {"alpha": 0.1, "beta": 2.0, "guides": ["beta"]}
+    image = ["beta", 0, "image score"]
+    assert weights({"decoding": decoding}) == {"alpha": 0.1, "beta": 2.0, "guides": [image]}
     beside = {"memory": {"use": "beside", "weight": 0.5}, "second_model": {"weight": 0.7}}
-    assert weights({"decoding": decoding, "guides": beside})["guides"] == ["beta", "beta", 0.7]
-    assert weights({"decoding": decoding, "guides": {"memory": {"use": "mix"}}})["guides"] == ["beta"]
+    assert weights({"decoding": decoding, "guides": beside})["guides"] == [
+        image,
+        ["beta", 1, "memory's score"],
+        [0.7, 2, "second model's score"],
+    ]
+    second = {"second_model": {"weight": 0.7}}
+    assert weights({"decoding": decoding | {"beta": 0}, "guides": second})["guides"] == [
+        [
+            "beta",
+            None,
+            "image score",
+        ],  # a guide of weight 0 is not in the trace, so the second model's score is the first one there
+        [0.7, 0, "second model's score"],
+    ]
+    assert weights({"decoding": decoding, "guides": {"memory": {"use": "mix"}}})["guides"] == [image]
     assert weights({"decoding": {"method": "contrastive", "alpha": 0.6}}) == {"alpha": 0.6, "beta": None, "guides": []}
     assert weights({"decoding": {"method": "greedy"}}) is None and weights({}) is None
