@@ -1,23 +1,8 @@
 """A real Chromium for the tests of pages; where it is not installed, they are skipped."""
 
-import socket
-
 import pytest
 
 from browser import browser, missing
-
-
-@pytest.fixture(autouse=True)
-def no_network(monkeypatch):
-    """Of all addresses only this machine's own is reached, where chromedriver listens."""
-    connect = socket.socket.connect
-
-    def refuse(self, address):
-        if self.family != socket.AF_UNIX and address[0] != "127.0.0.1":
-            raise OSError(101, "Network is unreachable (blocked by tests/browser/conftest.py)")
-        return connect(self, address)
-
-    monkeypatch.setattr(socket.socket, "connect", refuse)
 
 
 @pytest.fixture(scope="session")
