@@ -105,7 +105,7 @@ def test_run_has_settings_work_failures_and_steps(tmp_path, capsys):
     assert system["settings"] == {"decoding.alpha": "0.1", "run.seed": "0"} and system["seconds"] == 3.5
     assert system["work"] == {"texts_encoded": 5} and system["machines"] == ["cpu, 2 threads"] and system["starts"] == 2
     assert system["failures"] == [{"id": "c", "image": "c.jpg", "reason": "no such file", "skipped": False}]
-    assert system["weights"] == {"alpha": 0.1, "beta": 2.0, "guides": ["beta"]}
+    assert system["weights"] == {"alpha": 0.1, "beta": 2.0, "guides": [["beta", 0, "image score"]]}
     traces = data_of("run/report.html", "traces")
     assert traces["traces"][0]["0"][0]["choice"] == [1] and traces["tokens"][0] == {"1": "x", "2": "y"}
 
