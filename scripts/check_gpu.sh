@@ -58,8 +58,8 @@ case ${1:---help} in
         unpack
         mkdir -p "$output"
         bench small --parts captions "batch_sizes=[1,8]" texts=8 checked_texts=3 repeats=3
-        bench large --parts captions,memory "batch_sizes=[64,256]" texts=256 checked_texts=2 repeats=3 run.batch_size=256
-        bench variants --parts variants "variants=[bfloat16,compile]" texts=64 "batch_sizes=[64]" run.batch_size=64 repeats=3
+        bench large --parts captions,memory "batch_sizes=[64,256]" texts=256 checked_texts=2 repeats=2 run.batch_size=256
+        bench variants --parts variants "variants=[bfloat16]" texts=64 "batch_sizes=[64]" run.batch_size=64 repeats=2
         ;;
     *) sed -n '2,/^[^#]/{/^#/s/^# \{0,1\}//p}' "${BASH_SOURCE[0]}"; [[ ${1:---help} == --help ]] || exit 2 ;;
 esac
