@@ -62,7 +62,7 @@ def no_network(monkeypatch):
     monkeypatch.setattr(socket, "getaddrinfo", no_name)
 
 
-@pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+@pytest.fixture(scope="module", params=["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
 def device(request) -> str:
     """Each device on which a test runs: the CPU, its twin that runs everywhere, and CUDA where there is one."""
     import torch

@@ -173,23 +173,24 @@ def record(modules: Iterable[torch.nn.Module], compute: Callable[[], Result], *,
     return result, recorder.products
 
 
-PEAK_SIZES = (1024, 2048)
+PEAK_SIZES = {"cpu": (1024, 2048), "cuda": (4096, 8192)}
+"""Widths of square matrices whose product keeps a device busy."""
 
 
 def matrix_product_peak(
-    *, dtype: torch.dtype = torch.float32, device: str = "cpu", sizes: Sequence[int] = PEAK_SIZES, seconds: float = 0.5
+    *, dtype: torch.dtype = torch.float32, device: str = "cpu", sizes: Sequence[int] | None = None, seconds: float = 0.5
 ) -> float:
     """GFLOP/s of the fastest plain product of two square matrices, with torch's present number of threads.
 
     Args:
         dtype: Type of the matrices.
         device: Where.
-        sizes: Their widths.
+        sizes: Their widths; None: such as keep the device busy.
         seconds: How long each width is tried, at least.
     """
     best = 0.0
     with torch.inference_mode():
-        for size in sizes:
+        for size in sizes or PEAK_SIZES[torch.device(device).type]:
             a, b = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
             out = torch.mm(a, b)  # warms up
             end = time.perf_counter() + seconds

@@ -1,4 +1,4 @@
-"""Peak resident memory, each side in a process of its own (Linux)."""
+"""Peak memory, each side in a process of its own: of the GPU where models run on one, else resident memory (Linux)."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from typing import Any
 from magic_cli.benchmark.comparison import Step
 from magic_cli.benchmark.settings import BenchSettings
 from magic_cli.errors import MagicError
+from magic_cli.models.loading import resolve_device
 
 _STATUS, _RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 _RESET_PEAK = "5"  # the kernel's word for it, see proc(5)
@@ -26,12 +27,13 @@ def steps_of_memory(settings: BenchSettings) -> int:
 
 
 def measure_memory(settings: BenchSettings, step: Step) -> dict[str, Any]:
-    """Resident memory before and during decoding: the core at ``run.batch_size``, the released algorithm at 1.
+    """Memory before and during decoding: the core at ``run.batch_size``, the released algorithm at 1.
 
     Raises:
         MagicError: The system does not say, or a child was killed.
     """
-    if not _RESET.exists():
+    device = resolve_device(settings.run.device).type
+    if device == "cpu" and not _RESET.exists():
         raise MagicError("memory can be measured on Linux only; leave memory out of parts")
     rows = []
     for side, batch_size in (("released", 1), ("core", settings.run.batch_size)):
@@ -45,11 +47,11 @@ def measure_memory(settings: BenchSettings, step: Step) -> dict[str, Any]:
             ) from error
         rows.append({"side": side, "batch_size": batch_size, **measured})
         step()
-    return {"rows": rows}
+    return {"device": device, "rows": rows}
 
 
 def decode_once(side: str, batch_size: int, settings: BenchSettings) -> dict[str, int]:
-    """Decode one batch in this process: bytes resident before it, and at most during it."""
+    """Decode one batch in this process: bytes in use before it, and at most during it."""
     import torch
 
     from magic_cli.benchmark.workloads import build_captions
@@ -57,13 +59,16 @@ def decode_once(side: str, batch_size: int, settings: BenchSettings) -> dict[str
     if settings.run.threads is not None:
         torch.set_num_threads(settings.run.threads)
     workload = build_captions(replace(settings, texts=batch_size, batch_sizes=[batch_size], checked_texts=1), "natural")
+    decode = (lambda: workload.decode_released(0, lean=False)) if side == "released" else (lambda: workload.decode(batch_size))
+    if workload.model.network.device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        decode()
+        return {"before_bytes": before, "peak_bytes": torch.cuda.max_memory_allocated()}
     return_free_memory()
     _RESET.write_text(_RESET_PEAK)
     before = _resident("VmRSS")
-    if side == "released":
-        workload.decode_released(0, lean=False)
-    else:
-        workload.decode(batch_size)
+    decode()
     return {"before_bytes": before, "peak_bytes": _resident("VmHWM")}
 
 

@@ -138,7 +138,7 @@ def _growth(section: Mapping[str, Any]) -> Iterator[Table]:
 def _memory(section: Mapping[str, Any]) -> Iterator[Table]:
     names = {"core": "magic", "released": "released algorithm"}
     yield _table(
-        "Resident memory, GiB",
+        "Memory of the GPU, GiB" if section["device"] == "cuda" else "Resident memory, GiB",
         ["", "before decoding", "peak", "difference"],
         [
             [

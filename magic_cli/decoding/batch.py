@@ -129,7 +129,8 @@ class Batch:
     def _advance(self, choice: Choice, keep: list[int], num_rows: int) -> LanguageModelState:
         """Append the chosen tokens and drop finished rows, in the cheaper order."""
         model, state = self.request.model, self.state
-        chosen = torch.tensor(keep, device=choice.tokens.device)
+        # a list that goes to a GPU waits for all that it does, so it goes only if rows have ended
+        chosen = slice(None) if len(keep) == num_rows else torch.tensor(keep, device=choice.tokens.device)
         if (
             choice.candidates is not None and choice.candidates.penalty is not None
         ):  # the tokens are already computed as candidates
@@ -140,7 +141,7 @@ class Batch:
         elif len(keep) < num_rows:
             state = model.select(state, chosen)
         model.peek(state, choice.tokens[chosen, None])
-        model.commit(state, torch.zeros_like(chosen))
+        model.commit(state, choice.tokens.new_zeros(len(keep)))
         return state
 
     def _read(self) -> LanguageModelState:

@@ -33,15 +33,18 @@ _HUB_PREFIX = "hf-hub:"
 def resolve_device(name: str) -> torch.device:
     """The torch device of a setting; ``auto`` is CUDA if there is one, else the CPU.
 
+    On CUDA, float32 means float32 from now on: torch computes convolutions in TF32 (10 bits of fraction) unless told not to.
+
     Raises:
         MagicError: The device is not there.
     """
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        name = "cuda" if torch.cuda.is_available() else "cpu"
     if name.startswith("cuda"):
         count = torch.cuda.device_count()
         if (torch.device(name).index or 0) >= count:
             raise MagicError(f"run.device={name}: torch sees {count} CUDA devices here; set run.device=cpu or auto")
+        torch.backends.cudnn.allow_tf32 = False
     return torch.device(name)
 
 

@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 Features = Sequence[Any]
 """Of one image: (E,) by each image-text model."""
 
+_LAZY_ON_GPU = 16
+"""Texts side by side from which a GPU leaves out, too, candidates that cannot win: with fewer, finding them takes longer than looking at
+all (captions a second on an H200 with 1, 8, 64 and 256 texts: 12 % and 4 % fewer, 24 % and 39 % more)."""
+
 
 class Facts(Protocol):
     """What is known of a run, for whoever asks later."""
@@ -163,7 +167,9 @@ class Decoder:
     def lazy(self) -> bool:
         """Whether candidates that can no longer win are not looked at; a trace leaves nothing out unless that is asked for."""
         run = self.settings.run
-        return self.viewers.where.device.type == "cpu" and not run.trace if run.lazy is None else run.lazy
+        if run.lazy is not None:
+            return run.lazy
+        return not run.trace and (self.viewers.where.device.type == "cpu" or run.batch_size >= _LAZY_ON_GPU)
 
     def prompt(self, item: Item) -> list[int]:
         """Token ids that the item's text continues; none where nothing is written.

@@ -42,9 +42,9 @@ class RunSettings(MachineSettings):
         objective: A measure, such as ``cider``: the run is evaluated by it when it is done, and a sweeper that searches
             (``hydra/sweeper=optuna``) gets the value.
         trace: Write every step's candidates and scores to trace.jsonl.
-        lazy: Look only at candidates that can still win (same tokens; a trace then has null for what was left out); null: on the
-            CPU, where it saves time, and without ``trace``. On a GPU it saves arithmetic, too, at the price of waiting for the
-            device a few times more a token.
+        lazy: Look only at candidates that can still win (same tokens; a trace then has null for what was left out); null: where it
+            saves time, and without ``trace``: on the CPU, and on a GPU from batches of 16. It waits for a GPU a few times more a
+            token, which takes longer than the arithmetic that it saves in small batches.
         step_memory: MiB for steps that are remembered from text to text (same tokens), 0 to 2**20: texts begin alike, and nearly all
             that a step computes is the same for all images. Nothing is remembered in 16 bits, on a GPU and with ``trace``.
         compile: Run the models through torch.compile: slow to start, then faster.

@@ -5,6 +5,7 @@ import os
 import random
 import shutil
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -38,8 +39,13 @@ def load_libraries() -> None:
         getattr(transformers, name)
 
 
-def start(words) -> int:
-    """Run ``magic`` in a forked process, so that starting costs no import, and a group of its own; returns its pid."""
+def start(words, *, apart=False) -> int:
+    """Run ``magic`` in a forked process, so that starting costs no import, and a group of its own; returns its pid.
+
+    ``apart``: in a fresh process, since what CUDA holds cannot be forked.
+    """
+    if apart:
+        return subprocess.Popen([sys.executable, "-m", "magic_cli", *words], start_new_session=True).pid
     load_libraries()
     pid = os.fork()
     if pid:

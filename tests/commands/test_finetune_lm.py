@@ -171,24 +171,26 @@ def test_texts_longer_than_the_model_s_positions_are_refused_whatever_its_config
 
 
 @pytest.mark.slow
-def test_killed_run_ends_with_the_same_bytes(adapt, tmp_path, tiny_language_model_folder, capsys):
-    assert adapt("whole") == 0
+def test_killed_run_ends_with_the_same_bytes(adapt, tmp_path, tiny_language_model_folder, device, capsys):
+    there = f"run.device={device}"
+    assert adapt("whole", there) == 0
     words = [
         "finetune-lm",
         "--texts",
         "texts.txt",
         f"language_model.path={tiny_language_model_folder}",
         *SMALL,
+        there,
         "--output",
         "killed",
     ]
     for checkpoint in ("step-00000005.pt", "step-00000015.pt"):
-        pid, deadline = start(words), time.monotonic() + 120
+        pid, deadline = start(words, apart=device != "cpu"), time.monotonic() + 120
         while not (tmp_path / "killed" / "checkpoints" / checkpoint).exists() and is_running(pid) and time.monotonic() < deadline:
             time.sleep(0.002)
         os.kill(pid, signal.SIGKILL)
         assert wait(pid) == -signal.SIGKILL
-    assert adapt("killed") == 0
+    assert adapt("killed", there) == 0
     for name in SAME:
         assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
     assert len(json.loads((tmp_path / "killed" / "manifest.json").read_text())["sessions"]) == 3

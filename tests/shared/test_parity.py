@@ -1,7 +1,7 @@
 """Every caption and story that the released code wrote with the parity models, token for token.
 
 Skipped only where the ``shared`` folder does not lie beside the checkout. A case may differ only where the released
-run's best and second score were closer than 2e-5; there is no such case.
+run's best and second score were closer than 2e-5; there is no such case. On the CPU, and on CUDA where there is one.
 """
 
 import json
@@ -16,6 +16,7 @@ from magic_cli.decoding.magic import MagicSearch
 from magic_cli.decoding.text import CaptionFormat, StoryFormat, story_prompt
 from magic_cli.models.image_text.huggingface_clip import load_huggingface
 from magic_cli.models.language.language_model import HuggingFaceLanguageModel
+from magic_cli.models.loading import resolve_device
 from magic_cli.models.work_counter import WorkCounter
 from tests.decoding import Guidance, generate
 
@@ -28,16 +29,17 @@ pytestmark = pytest.mark.skipif(not SHARED.is_dir(), reason="the shared folder i
 
 
 @pytest.fixture(scope="module")
-def language_model():
+def language_model(device):
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     folder = SHARED / "parity" / "language_model"
-    return HuggingFaceLanguageModel(AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder))
+    network = AutoModelForCausalLM.from_pretrained(folder).to(resolve_device(device))
+    return HuggingFaceLanguageModel(network, AutoTokenizer.from_pretrained(folder))
 
 
 @pytest.fixture(scope="module")
-def parity_clip():
-    options = {"device": torch.device("cpu"), "dtype": torch.float32, "work": WorkCounter()}
+def parity_clip(device):
+    options = {"device": resolve_device(device), "dtype": torch.float32, "work": WorkCounter()}
     return load_huggingface(SHARED / "parity" / "clip", family="huggingface_clip", **options)
 
 

@@ -44,6 +44,8 @@ class EmbeddedImageTextModel(ImageTextModel):
     The tower was distilled from frozen all-MiniLM-L6-v2 under a learned head, which read texts where a matcher has no tower.
     """
 
+    reads_words_apart = True
+
     def __init__(
         self, heads: ProjectionHeads, photos: PhotoBackbone, *, tower: TextTower | None = None, work: WorkCounter | None = None
     ):

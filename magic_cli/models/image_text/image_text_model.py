@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from magic_cli.models.image_text.causal_text import CausalTextTower, IncrementalTexts
+from magic_cli.models.image_text.word_tokens import WordTokens
 from magic_cli.models.weights import Fit
 from magic_cli.models.work_counter import WorkCounter
 
@@ -50,7 +51,10 @@ class ImageTextModel:
 
     fit = Fit()
     is_compiled = False
+    reads_words_apart = False
+    """Whether its tokenizer never looks across a space."""
     text_tower: CausalTextTower | None = None
+    _read_growing: WordTokens | None = None
     prepare_image: Callable[[Image], Any]
     network: torch.nn.Module
 
@@ -79,7 +83,7 @@ class ImageTextModel:
         """Start encoding texts that grow token by token, for ``num_rows`` rows; without ``reuse`` every text whole."""
         if self.text_tower is None or not reuse:
             return PlainTexts(self)
-        return IncrementalTexts(self.text_tower, self.tokenize, num_rows, self.work)
+        return IncrementalTexts(self.text_tower, self._read_growing or self.tokenize, num_rows, self.work)
 
     def compile_text(self) -> None:
         """Run the incremental text tower through torch.compile from now on; a model without one stays as it is."""
@@ -112,6 +116,7 @@ class ImageTextModel:
             return
         if error <= _TOLERANCE.get(dtype, 1e-4):
             self.text_tower = tower
+            self._read_growing = WordTokens(self.tokenize, tower.context_length) if self.reads_words_apart else None
         else:
             log.info("incremental text tower differs by %.1e from %s; taking the plain path", error, type(self).__name__)
 

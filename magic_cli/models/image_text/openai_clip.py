@@ -39,6 +39,8 @@ class OpenAIClip(ImageTextModel):
         preprocess: PIL image -> (3, side, side), as ``clip.load`` returns it.
     """
 
+    reads_words_apart = True
+
     def __init__(self, model: Any, preprocess: Any, **options: Any) -> None:
         super().__init__(**options)
         self.model, self.prepare_image = model.eval(), TransformImage(preprocess)

@@ -1,9 +1,12 @@
 """Which tokens end a text, and which stand in none."""
 
+import random
+
 import pytest
 from transformers import GenerationConfig, GPT2Config, LlavaConfig
 
-from magic_cli.models.language.tokens import Tokens, most_positions
+from magic_cli.benchmark.models import embedded_language_model
+from magic_cli.models.language.tokens import Tokens, clean_up_spaces, most_positions
 from tests.tiny_models import END, PAD, START, build_language_tokenizer
 
 
@@ -77,3 +80,15 @@ def test_named_start_token_stands_in_no_text(tokenizer):
 @pytest.mark.parametrize(("limits", "expected"), [({"n_positions": 64}, 64), ({"n_positions": -1}, None)])
 def test_positions_are_those_of_the_config_if_it_has_a_limit(limits, expected):
     assert most_positions(GPT2Config(**limits)) == expected
+
+
+@pytest.mark.parametrize("clean_up", [True, False])
+def test_texts_are_the_tokenizer_s_own_whatever_the_tokens(clean_up):
+    _, tokenizer = embedded_language_model()
+    tokens = Tokens(tokenizer, GPT2Config(vocab_size=len(tokenizer)), clean_up_spaces=clean_up)
+    rng = random.Random(0)
+    sequences = [[rng.randrange(len(tokenizer)) for _ in range(rng.randrange(12))] for _ in range(500)]
+    kept = [[i for i in ids if i not in tokens.special_ids] for ids in sequences]
+    own = tokenizer.batch_decode(kept, skip_special_tokens=False, clean_up_tokenization_spaces=False)
+    assert sum(text.isascii() for text in own) in range(50, 490)  # of both kinds
+    assert tokens.decode(sequences) == ([clean_up_spaces(text) for text in own] if clean_up else own)
