@@ -27,6 +27,8 @@ GONE_SECONDS = 20.0
 """Within which the processes of a killed command must be gone."""
 _CHANGES = {"os.rename", "os.remove", "os.truncate", "os.mkdir", "os.rmdir", "os.link", "os.symlink", "sqlite3.connect"}
 _WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
+_WITH_THREADS = ("ray", "pyarrow")
+"""Packages that start threads when they are imported."""
 _PARENT_OF_ORPHANS = 36  # PR_SET_CHILD_SUBREAPER of Linux
 
 
@@ -90,7 +92,7 @@ def adopt_orphans() -> None:
 def load(modules: Sequence[str]) -> None:
     """Import modules here, so that no forked process has to; the process must still have one thread then, or forks could hang."""
     for name in modules:
-        if name not in sys.modules:
+        if name not in sys.modules and name.partition(".")[0] not in _WITH_THREADS:
             with contextlib.suppress(Exception):  # some cannot be imported alone; who needs them does it
                 importlib.import_module(name)
     gc.collect()
