@@ -172,7 +172,8 @@ class RunFolder:
 
     def drop(self, ids: Collection[str]) -> None:
         """Move predictions to dropped.jsonl, because nobody asks for their items any more; their traces go."""
-        append_lines(self.path / DROPPED, [self.predictions[item] for item in ids])
+        before = self.dropped()  # by a start that was killed before it could forget them, too
+        append_lines(self.path / DROPPED, [self.predictions[item] for item in ids if before.get(item) != self.predictions[item]])
         self.forget(ids)
 
     def dropped(self) -> dict[str, dict[str, Any]]:

@@ -32,12 +32,12 @@ class Checkpoints:
         folder.mkdir(parents=True, exist_ok=True)
         for leftover in folder.glob(".*.tmp"):
             leftover.unlink(missing_ok=True)  # every process of a run looks
+        self._remove_old()
 
     def save(self, step: int, state: dict[str, Any]) -> None:
         """Write a checkpoint, then remove those that are too many."""
         _write(self.folder / f"step-{step:08d}.pt", state)
-        for old in self._steps()[: -self.keep]:
-            old.unlink()
+        self._remove_old()
 
     def load_newest(self) -> dict[str, Any] | None:
         """The state of the newest checkpoint; None if there is none.
@@ -65,6 +65,10 @@ class Checkpoints:
     def load_best(self) -> dict[str, Any]:
         """What ``save_best`` was given last."""
         return _read(self.best)
+
+    def _remove_old(self) -> None:
+        for old in self._steps()[: -self.keep]:
+            old.unlink(missing_ok=True)
 
     def _steps(self) -> list[Path]:
         return sorted(self.folder.glob("step-*.pt"))

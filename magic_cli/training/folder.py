@@ -60,8 +60,8 @@ class TrainingFolder:
 
         self.manifest |= {**provenance(), "identity": self.identity, "status": "running"}
         self.manifest.setdefault("sessions", []).append({"started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())})
+        self._write_manifest()  # first: a folder with other files and no manifest would be taken for somebody else's
         write_atomically(self.path / "settings.yaml", yaml.safe_dump(self._settings, sort_keys=False, allow_unicode=True))
-        self._write_manifest()
 
     def __exit__(self, kind: Any, error: Any, traceback: Any) -> None:
         if kind is not None and not self.is_complete:

@@ -107,6 +107,17 @@ def test_dropped_predictions_of_other_model_files_never_come_back(tmp_path):
         assert run.dropped() == {}
 
 
+def test_predictions_are_dropped_once_when_a_kill_comes_before_they_are_forgotten(tmp_path):
+    with open_run(tmp_path) as run:
+        run.add_predictions([{"id": "a", "caption": "new"}, {"id": "b"}])
+    append_lines(tmp_path / "dropped.jsonl", [{"id": "a", "caption": "old"}, {"id": "b"}])
+    with open_run(tmp_path) as run:
+        run.drop(["a", "b"])
+    assert [json.loads(line) for line in (tmp_path / "dropped.jsonl").read_text().splitlines()] == [
+        {"id": "a", "caption": "old"}, {"id": "b"}, {"id": "a", "caption": "new"},
+    ]  # fmt: skip
+
+
 def test_second_process_is_refused_and_the_first_goes_on(tmp_path):
     code = ("import sys; from pathlib import Path; from magic_cli.runs.folder import RunFolder\n"
             "from magic_cli.errors import MagicError\n"
