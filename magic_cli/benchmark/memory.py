@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import ctypes
-import gc
 import multiprocessing
-import sys
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from magic_cli.benchmark.comparison import Step
 from magic_cli.benchmark.settings import BenchSettings
 from magic_cli.errors import MagicError
-
-_STATUS, _RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
-_RESET_PEAK = "5"  # the kernel's word for it, see proc(5)
+from magic_cli.models.memory import can_measure, reset_peak, resident, return_free_memory
 
 
 def steps_of_memory(settings: BenchSettings) -> int:
@@ -31,7 +25,7 @@ def measure_memory(settings: BenchSettings, step: Step) -> dict[str, Any]:
     Raises:
         MagicError: The system does not say, or a child was killed.
     """
-    if not _RESET.exists():
+    if not can_measure():
         raise MagicError("memory can be measured on Linux only; leave memory out of parts")
     rows = []
     for side, batch_size in (("released", 1), ("core", settings.run.batch_size)):
@@ -58,23 +52,10 @@ def decode_once(side: str, batch_size: int, settings: BenchSettings) -> dict[str
         torch.set_num_threads(settings.run.threads)
     workload = build_captions(replace(settings, texts=batch_size, batch_sizes=[batch_size], checked_texts=1), "natural")
     return_free_memory()
-    _RESET.write_text(_RESET_PEAK)
-    before = _resident("VmRSS")
+    reset_peak()
+    before = resident("VmRSS")
     if side == "released":
         workload.decode_released(0, lean=False)
     else:
         workload.decode(batch_size)
-    return {"before_bytes": before, "peak_bytes": _resident("VmHWM")}
-
-
-def return_free_memory() -> None:
-    """Give back what building models or an earlier part left behind, so that what comes next does not find it."""
-    gc.collect()
-    if sys.platform == "linux" and hasattr(library := ctypes.CDLL(None), "malloc_trim"):  # of glibc
-        library.malloc_trim(0)
-
-
-def _resident(name: str) -> int:
-    """A figure of /proc/self/status in bytes."""
-    line = next(line for line in _STATUS.read_text().splitlines() if line.startswith(f"{name}:"))
-    return int(line.split()[1]) * 1024
+    return {"before_bytes": before, "peak_bytes": resident("VmHWM")}

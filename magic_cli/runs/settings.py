@@ -16,6 +16,7 @@ from magic_cli.errors import MOST_ITEMS, MOST_SEED, SettingsError, require
 from magic_cli.guides.base import GuideSettings
 from magic_cli.guides.settings import GuidesSettings
 from magic_cli.models.settings import MOST_MIB, MOST_PROCESSES, MachineSettings, ModelSource
+from magic_cli.runs.batch_size import AUTO
 from magic_cli.runs.choices import method_name
 from magic_cli.runs.engines.settings import EngineName
 from magic_cli.runs.identity import settings_hash
@@ -35,6 +36,7 @@ class RunSettings(MachineSettings):
     """Where and how a run is carried out.
 
     Attributes:
+        batch_size: Texts that are written side by side, 1 to 65,536; ``auto``: as many as fit into memory, found by trial.
         dir: Run folder; null: ``runs/<command>/<dataset>-<method>-<hash of the settings>``.
         seed: Seed of the sampled methods, 0 to 2**63 - 1.
         repeat: Which of several sampled runs this is, 1 to 1,000,000,000; each repeat draws anew.
@@ -61,6 +63,7 @@ class RunSettings(MachineSettings):
             so many cores as ``threads`` says.
     """
 
+    batch_size: int | str = 8
     dir: str | None = None
     seed: int = 0
     repeat: int = 1
@@ -93,6 +96,12 @@ class RunSettings(MachineSettings):
             require("actors", self.actors, at_least=1, limit=MOST_ACTORS, prefix="run")
         self._check_engine()
 
+    def _check_batch_size(self) -> None:
+        if isinstance(self.batch_size, str) and self.batch_size != AUTO:
+            raise SettingsError(f"run.batch_size must be a whole number of at least 1, or {AUTO}, got {self.batch_size!r}")
+        if self.batch_size != AUTO:
+            super()._check_batch_size()
+
     def _check_engine(self) -> None:
         if self.engine is EngineName.ray and self.devices is not None:
             raise SettingsError(f"run.devices={self.devices}: are processes of this machine; with run.engine=ray, say run.actors")
@@ -122,6 +131,15 @@ class RunOfTexts:
         """
         if self.task != name:
             raise SettingsError(f"task={self.task} is fixed by the command; leave it out")
+
+    def require_number(self, where: str) -> None:
+        """Refuse ``run.batch_size=auto`` where no trial finds it.
+
+        Raises:
+            SettingsError: It is asked for.
+        """
+        if self.run.batch_size == AUTO:
+            raise SettingsError(f"run.batch_size={AUTO}: {where}; give a number")
 
     def check_rules(self) -> None:
         """Refuse rules that the method cannot go by, or that leave a text no room.
