@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
+from typing import Any
 
 LEAST_WEIGHT = 1e-6
 MOST_ITEMS = 1_000_000_000
@@ -97,6 +98,17 @@ def require_weight(name: str, value: float, *, prefix: str, limit: float) -> Non
     require(name, value, prefix=prefix, at_least=0, limit=limit)
     if 0 < value < LEAST_WEIGHT:
         raise SettingsError(f"{prefix}.{name} must be 0 or at least {LEAST_WEIGHT}, got {value}")
+
+
+def out_of_memory(run: Any, then: str) -> str:
+    """The line for memory of a device that ran out.
+
+    Args:
+        run: The settings of the group ``run``.
+        then: What the same command does when it is started again.
+    """
+    remedy = "lower it" if isinstance(run.batch_size, int) else "give a number below the one that it chose"
+    return f"run.device={run.device}: out of memory with run.batch_size={run.batch_size}; {remedy}, or set run.dtype=bfloat16; {then}"
 
 
 def refuse_nan(model: str, is_faulty: bool) -> None:

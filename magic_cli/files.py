@@ -65,8 +65,8 @@ def _try_lock(file: IO[str]) -> bool:
 
 
 @contextlib.contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold a run folder, made if it does not exist, for this process alone.
+def locked(path: Path, *, setting: str = "run.dir") -> Iterator[None]:
+    """Hold a run folder, made if it does not exist, for this process alone; ``setting`` names it.
 
     Raises:
         MagicError: It cannot be written, or another process holds it.
@@ -76,10 +76,12 @@ def locked(path: Path) -> Iterator[None]:
             path.mkdir(parents=True, exist_ok=True)
             stack.enter_context(hold(path / ".lock"))
         except OSError as error:
-            raise MagicError(f"run.dir={path}: cannot be written ({error.strerror}); set run.dir to another folder") from error
+            raise MagicError(
+                f"{setting}={path}: cannot be written ({error.strerror}); set {setting} to another folder"
+            ) from error
         except Busy:
             raise MagicError(
-                f"run.dir={path}: another process is working on this run; wait for it, or set another run.dir"
+                f"{setting}={path}: another process is working on this run; wait for it, or set another {setting}"
             ) from None
         yield
 

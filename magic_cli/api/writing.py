@@ -76,6 +76,7 @@ class MemoryWriter:
 
     def write(self, items: Sequence[Item]) -> None:
         """Write all texts, batch by batch as a run does."""
+        self.settings.require_number("texts from Python are written without a trial before them")
         size = self.settings.run.batch_size
         with _quiet_pillow():
             if not self._load(items):

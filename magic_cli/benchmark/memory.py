@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import ctypes
-import gc
 import multiprocessing
-import sys
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from magic_cli.benchmark.comparison import Step
 from magic_cli.benchmark.settings import BenchSettings
 from magic_cli.errors import MagicError
 from magic_cli.models.loading import resolve_device
-
-_STATUS, _RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
-_RESET_PEAK = "5"  # the kernel's word for it, see proc(5)
+from magic_cli.models.memory import can_measure, reset_peak, resident, return_free_memory
 
 
 def steps_of_memory(settings: BenchSettings) -> int:
@@ -33,7 +27,7 @@ def measure_memory(settings: BenchSettings, step: Step) -> dict[str, Any]:
         MagicError: The system does not say, or a child was killed.
     """
     device = resolve_device(settings.run.device).type
-    if device == "cpu" and not _RESET.exists():
+    if device == "cpu" and not can_measure():
         raise MagicError("memory can be measured on Linux only; leave memory out of parts")
     rows = []
     for side, batch_size in (("released", 1), ("core", settings.run.batch_size)):
@@ -66,20 +60,7 @@ def decode_once(side: str, batch_size: int, settings: BenchSettings) -> dict[str
         decode()
         return {"before_bytes": before, "peak_bytes": torch.cuda.max_memory_allocated()}
     return_free_memory()
-    _RESET.write_text(_RESET_PEAK)
-    before = _resident("VmRSS")
+    reset_peak()
+    before = resident("VmRSS")
     decode()
-    return {"before_bytes": before, "peak_bytes": _resident("VmHWM")}
-
-
-def return_free_memory() -> None:
-    """Give back what building models or an earlier part left behind, so that what comes next does not find it."""
-    gc.collect()
-    if sys.platform == "linux" and hasattr(library := ctypes.CDLL(None), "malloc_trim"):  # of glibc
-        library.malloc_trim(0)
-
-
-def _resident(name: str) -> int:
-    """A figure of /proc/self/status in bytes."""
-    line = next(line for line in _STATUS.read_text().splitlines() if line.startswith(f"{name}:"))
-    return int(line.split()[1]) * 1024
+    return {"before_bytes": before, "peak_bytes": resident("VmHWM")}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from magic_cli.cli.command import Action, Command, Flag, Words
 from magic_cli.cli.looking_commands import LIVE, REPORT
+from magic_cli.cli.merging_command import MERGE_RUNS
 
 _OWN_LANGUAGE_MODEL = {
     "folder": "language_model.path={}", "file": "language_model.path={}", "hub": "--language-model gpt2 language_model.name={}",
@@ -194,6 +195,7 @@ COMMANDS = {
                 "magic table sweep 'runs/caption/coco-magic-*' --metric bleu_4 --plot plots/bleu",
             ),
         ),
+        MERGE_RUNS,
         REPORT,
         Command(
             name="human-eval",

@@ -31,7 +31,7 @@ from magic_cli.configuration import composing
 from magic_cli.configuration.files import find_config_dir
 from magic_cli.configuration.hydra_errors import explain
 from magic_cli.configuration.points import compose
-from magic_cli.errors import MagicError, SettingsError
+from magic_cli.errors import MagicError, SettingsError, out_of_memory
 from magic_cli.runs.naming import each_repeat, refuse_shared_repeats
 from magic_cli.terminal import streams as terminal
 
@@ -149,10 +149,7 @@ def _run_command(command: Command, settings: Any) -> int:
     except RuntimeError as error:
         if type(error).__name__ != "OutOfMemoryError":  # torch's; this module does not import torch
             raise
-        raise MagicError(
-            f"run.device={settings.run.device}: out of memory with run.batch_size={settings.run.batch_size}; lower it, or set "
-            f"run.dtype=bfloat16; then {command.when_repeated}"
-        ) from error
+        raise MagicError(out_of_memory(settings.run, f"then {command.when_repeated}")) from error
 
 
 def _run_until_stopped(command: Command, settings: Any) -> int:

@@ -35,9 +35,9 @@ def run(settings: BenchSettings) -> int:
     quiet_libraries()  # before the modules that follow import transformers
 
     from magic_cli.benchmark.machine import describe_machine, tell, warn_if_busy
-    from magic_cli.benchmark.memory import return_free_memory
     from magic_cli.benchmark.plot import plot_growth
     from magic_cli.benchmark.report import markdown
+    from magic_cli.models.memory import return_free_memory
     from magic_cli.reports.plots import check_plotting
 
     if "growth" in settings.parts:

@@ -27,6 +27,7 @@ from magic_cli.models.settings import ImageTextModelSettings, LanguageModelSetti
 from magic_cli.report_page.settings import ReportSettings
 from magic_cli.retrieval.image_settings import RetrieveImagesSettings
 from magic_cli.runs.choices import DATASETS, DECODING_METHODS, STORY_DATASETS, TASKS
+from magic_cli.runs.merge_settings import MergeSettings
 from magic_cli.runs.settings import CaptionSettings, RunSettings, StorySettings
 from magic_cli.training.settings import FinetuneSettings
 
@@ -67,6 +68,7 @@ def register() -> None:
     store.store(group="schema", name="evaluate", node=EvaluateSettings)
     store.store(group="schema", name="table", node=TableSettings)
     store.store(group="schema", name="report", node=ReportSettings)
+    store.store(group="schema", name="merge_runs", node=MergeSettings)
     store.store(group="schema", name="human_eval", node=HumanEvalSettings)
     store.store(group="schema", name="bench", node=BenchSettings)
     store.store(group="schema", name="live", node=LiveSettings)

@@ -84,6 +84,8 @@ def _one_line(error: Exception, root: Exception, overrides: list[str], command: 
     if match := re.match(r"Value '(.*)' of type '\w+' could not be converted to (\w+)", first):
         value, wanted = match.groups()
         return f"{key} must be {_KINDS.get(wanted, wanted)}, got {value!r}"
+    if match := re.match(r"Value '(.*)' of type '\w+' is incompatible with type hint 'Union\[int, str\]'", first):
+        return f"{key} must be a whole number or a word, got {match[1]!r}"
     if match := re.match(r"Invalid value '(.*)', expected one of \[(.*)\]", first):
         return f"{key}: {nearest(match[1], match[2].split(', '))}, got {match[1]!r}"
     if "is not a ListConfig" in first or "Cannot merge DictConfig with ListConfig" in first:

@@ -47,6 +47,11 @@ class Method:
         return False
 
     @property
+    def writes_side_by_side(self) -> bool:
+        """Whether the texts of a batch grow together; else one after the other, and a larger batch is no faster."""
+        return True
+
+    @property
     def without_effect(self) -> tuple[str, ...]:
         """Settings of the method that cannot change a result."""
         return ()

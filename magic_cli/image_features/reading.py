@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     import numpy as np
     from PIL.Image import Image
 
+BATCHES_AHEAD = 2
+"""Batches whose images are read while the models work on another."""
 _NICENESS = 10
 _MOST_WORKERS = 8
 _START_METHOD = "fork" if sys.platform == "linux" else None  # at once and in shared memory; elsewhere what Python thinks is safe

@@ -118,6 +118,7 @@ class InterleaveSettings(RunOfTexts):
         self.check_task("interleave")
         if not isinstance(self.dataset, InterleavedDataset):
             raise SettingsError(f"dataset={self.dataset.name} holds no texts and images in turn; give --part or --items")
+        self.require_number("images are drawn here, too, of which no trial says what they take")
         if not self.decoding.needs_language_model or isinstance(self.decoding, ZeroCapSettings):
             raise SettingsError(
                 f"decoding={method_name(self.decoding)} reads no prompts with images; name another method, such as nucleus"

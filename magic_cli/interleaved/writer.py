@@ -272,7 +272,8 @@ class InterleavedWriter(Writer):
     batch_writer = InterleavedBatchWriter
 
     def write(self, items: Sequence[InterleavedItem]) -> None:
-        self.run.add_failures([{"id": item, "reason": reason} for item, reason in self.settings.dataset.left_out()])
+        if self.settings.run.part is None or self.settings.run.part.number == 1:
+            self.run.add_failures([{"id": item, "reason": reason} for item, reason in self.settings.dataset.left_out()])
         super().write(items)
         records = [*self.run.predictions.values(), *self.run.dropped().values()]
         remove_others(self.run.path, [step["image"] for record in records for step in record["steps"] if step["image"]])

@@ -157,9 +157,12 @@ class MachineSettings:
     threads: int | None = None
 
     def __post_init__(self) -> None:
-        require("batch_size", self.batch_size, at_least=1, limit=MOST_SIDE_BY_SIDE, prefix="run")
+        self._check_batch_size()
         if self.threads is not None:
             require("threads", self.threads, at_least=1, limit=MOST_THREADS, prefix="run")
         kind, _, number = self.device.partition(":")
         if self.device not in ("auto", "cpu", "cuda") and not (kind == "cuda" and number.isdigit()):
             raise SettingsError(f"run.device must be auto, cpu, cuda or cuda:N, got {self.device!r}")
+
+    def _check_batch_size(self) -> None:
+        require("batch_size", self.batch_size, at_least=1, limit=MOST_SIDE_BY_SIDE, prefix="run")

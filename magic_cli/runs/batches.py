@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from magic_cli.data.images import SkippedImage, UnreadableImage
 from magic_cli.image_features.reading import ImageReader, ReadImage
 from magic_cli.models.shelf import Shelf
 from magic_cli.models.work_counter import WorkCounter
+from magic_cli.runs.batch_size import SizeWish, choose_batch_size
 from magic_cli.runs.decoder import Decoder, Facts, Features
 from magic_cli.runs.kinds import Item, Unwritable, WritingTask
 
@@ -90,6 +91,17 @@ class BatchWriter:
         self.decoder = Decoder(self.settings, self.task, self.reader, self.work, self.shelf)
         self.decoder.load(facts, first)
         self.reader = self.decoder.viewers.reader
+
+    def choose_batch_size(self, wish: SizeWish, first: Item) -> dict[str, Any]:
+        """How many texts are written side by side, and why, as ``choose_batch_size`` says it; the models are loaded."""
+        if not self.decoder.method.writes_side_by_side:
+            wish = replace(wish, most=1)
+        counts, seconds = self.work.counts.copy(), self.work.seconds.copy()
+        found = choose_batch_size(wish, self.decoder.viewers.where.device, lambda number: self.decoder.try_texts(first, number))
+        for kept, before in ((self.work.counts, counts), (self.work.seconds, seconds)):
+            kept.clear()
+            kept.update(before)
+        return found
 
     def images(self, batch: Batch) -> list[Path]:
         """The files that must be read for a batch, in order."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from magic_cli.data.images import UnreadableImage
@@ -11,7 +12,7 @@ from magic_cli.decoding.guides import Guide
 from magic_cli.decoding.shortcuts.memory import StepMemory
 from magic_cli.guides.base import Images
 from magic_cli.image_features.cache import cache_folder
-from magic_cli.image_features.reading import ImageReader, ReadImage
+from magic_cli.image_features.reading import BATCHES_AHEAD, ImageReader, ReadImage
 from magic_cli.models.shelf import Shelf
 from magic_cli.models.work_counter import WorkCounter
 from magic_cli.runs.kinds import Item, Unwritable, WritingTask
@@ -206,6 +207,36 @@ class Decoder:
             else {"text": one.text, **one.details}
             for prompt, one in zip(prompts, written, strict=True)
         ]
+
+    def try_texts(self, item: Item, number: int) -> None:
+        """Write texts of full length side by side, as unlike one another as can be, for memory to be measured.
+
+        Args:
+            item: What they would be written about, but for its image.
+            number: How many texts.
+        """
+        import torch
+        from PIL import Image
+
+        from magic_cli.decoding.generate import generate
+
+        generator = torch.Generator().manual_seed(number)
+        image, seen = Image.new("RGB", (256, 256)), []
+        for viewer in self.viewers.list:
+            prepared = [viewer.model.prepare_image(image) for _ in range((1 + BATCHES_AHEAD) * number)]
+            features = viewer.model.encode_prepared(prepared[:number])
+            seen.append(torch.randn(features.shape, generator=generator).to(features))
+        prompts: list[list[int]] = [[] for _ in range(number)]
+        if self.language_model is not None:
+            try:
+                prompt = self.prompt(item)
+            except Unwritable:  # one that fills all the room is as good
+                prompt = []
+            first = torch.randint(self.language_model.vocab_size, (number,), generator=generator).tolist()
+            has_room = len(prompt) + 1 < self.method.decoding_len
+            prompts = [[*prompt, token] if has_room else prompt for token in first]
+        options = replace(self._options([item] * number, None), text_format=None, memory=None, seeds=range(number))
+        generate(self.language_model, self.method, prompts, self._guides([item] * number, list(zip(*seen, strict=True))), options)
 
     def stream(self, item: Item, features: Features, on_step: OnStep) -> Iterator[None]:
         """Write one text step by step; other decoders may have the models between two steps.

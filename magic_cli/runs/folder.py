@@ -261,8 +261,7 @@ class RunFolder:
         """Mark the run complete and write its exports (file name -> JSON document, or text)."""
         self._claims.claim(self.predictions, self.traces)
         for name, document in exports.items():
-            text = document if isinstance(document, str) else json.dumps(document, ensure_ascii=False, indent=1) + "\n"
-            write_atomically(self.path / name, text)
+            write_atomically(self.path / name, export_text(document))
         self.forget_dropped(self.predictions)
         self.manifest["status"] = "complete"
 
@@ -277,3 +276,8 @@ class RunFolder:
         }
         self.manifest["sessions"][-1]["seconds"] = round(time.time() - self._started, 3)
         write_atomically(self.path / "manifest.json", json.dumps(self.manifest, indent=2, default=str) + "\n")
+
+
+def export_text(document: Any) -> str:
+    """What an export's file holds: a text as it is, else a JSON document."""
+    return document if isinstance(document, str) else json.dumps(document, ensure_ascii=False, indent=1) + "\n"

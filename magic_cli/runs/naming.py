@@ -16,9 +16,13 @@ from magic_cli.runs.settings import RunSettings
 
 def run_folder(settings: Any) -> Path:
     """``run.dir``, or a folder named after what is run, with a hash of all settings that matter."""
-    if settings.run.dir:
-        return expanded(settings.run.dir, "run.dir")
-    return Path("runs", settings.task, f"{settings.dataset.name}-{method_name(settings.decoding)}-{settings_hash(settings)}")
+    run = settings.run
+    if run.folder:
+        return expanded(run.folder, "run.dir")
+    part = f"-{run.part.folder}" if run.part else ""
+    return Path(
+        "runs", settings.task, f"{settings.dataset.name}-{method_name(settings.decoding)}-{settings_hash(settings)}{part}"
+    )
 
 
 def each_repeat(settings: Any) -> list[Any]:

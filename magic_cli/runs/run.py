@@ -33,11 +33,13 @@ def write_texts(settings: Any, task: WritingTask, writer: type[Writer] = Writer)
     """
     quiet_pillow()
     began = time.monotonic()
-    items = task.items()
+    items, shard = task.items(), settings.run.part
+    of_part = {} if shard is None else {"shard": shard.facts([item.id for item in items])}
+    items = items if shard is None else shard.cut(items)
     with RunFolder(
         run_folder(settings), settings=as_plain(settings), identity=settings_that_matter(settings), planned=len(items)
     ) as run:
-        run.manifest |= task.facts(items)
+        run.manifest |= task.facts(items) | of_part
         _check_unchanged(settings, task, run, items)
         for note in [*task.notes(), *settings.notes()]:
             _tell(note)

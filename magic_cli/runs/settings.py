@@ -7,6 +7,7 @@ typo, a wrong type or a value out of range is refused before anything heavy load
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from magic_cli.data.datasets import Dataset
@@ -16,15 +17,17 @@ from magic_cli.errors import MOST_ITEMS, MOST_SEED, SettingsError, require
 from magic_cli.guides.base import GuideSettings
 from magic_cli.guides.settings import GuidesSettings
 from magic_cli.models.settings import MOST_MIB, MOST_PROCESSES, MachineSettings, ModelSource
+from magic_cli.runs.batch_size import AUTO
 from magic_cli.runs.choices import method_name
 from magic_cli.runs.engines.settings import EngineName
 from magic_cli.runs.identity import settings_hash
+from magic_cli.runs.shards import Shard
 from magic_cli.terminal.wording import counted
 
 MOST_ACTORS = 10_000
 STDIN = "-"
 """As `dataset.root`: lines of stdin name the images."""
-_OF_FOLDERS = ("dir", "trace", "objective", "engine", "devices", "repeats", "report")
+_OF_FOLDERS = ("dir", "trace", "objective", "engine", "devices", "repeats", "report", "shard")
 """Settings of runs that have a folder."""
 TITLE = "{title}"
 """Where a story's prompt takes the title."""
@@ -35,12 +38,15 @@ class RunSettings(MachineSettings):
     """Where and how a run is carried out.
 
     Attributes:
+        batch_size: Texts that are written side by side, 1 to 65,536; ``auto``: as many as fit into memory, found by trial.
         dir: Run folder; null: ``runs/<command>/<dataset>-<method>-<hash of the settings>``.
         seed: Seed of the sampled methods, 0 to 2**63 - 1.
         repeat: Which of several sampled runs this is, 1 to 1,000,000,000; each repeat draws anew.
         repeats: How many sampled runs, 1 to 10,000, each in a folder of its own; they count up from ``repeat``.
         objective: A measure, such as ``cider``: the run is evaluated by it when it is done, and a sweeper that searches
             (``hydra/sweeper=optuna``) gets the value.
+        shard: Only a part of the data set: ``2/8`` is the second of eight; ``magic merge-runs`` makes one run of all parts. Each part has
+            a folder of its own, ``shard-2-of-8`` in ``dir`` where that is set.
         trace: Write every step's candidates and scores to trace.jsonl.
         lazy: Look only at candidates that can still win (same tokens; a trace then has null for what was left out); null: where it
             saves time, and without ``trace``: on the CPU, and on a GPU from batches of 16. It waits for a GPU a few times more a
@@ -61,12 +67,14 @@ class RunSettings(MachineSettings):
             so many cores as ``threads`` says.
     """
 
+    batch_size: int | str = 8
     dir: str | None = None
     seed: int = 0
     repeat: int = 1
     repeats: int = 1
     objective: str | None = None
     report: bool = False
+    shard: str | None = None
     trace: bool = False
     lazy: bool | None = None
     step_memory: int = 128
@@ -92,6 +100,30 @@ class RunSettings(MachineSettings):
         if self.actors is not None:
             require("actors", self.actors, at_least=1, limit=MOST_ACTORS, prefix="run")
         self._check_engine()
+        if self.shard is not None:
+            self._check_shard(Shard.of(self.shard))
+
+    def _check_batch_size(self) -> None:
+        if isinstance(self.batch_size, str) and self.batch_size != AUTO:
+            raise SettingsError(f"run.batch_size must be a whole number of at least 1, or {AUTO}, got {self.batch_size!r}")
+        if self.batch_size != AUTO:
+            super()._check_batch_size()
+
+    @property
+    def part(self) -> Shard | None:
+        """The part of the data set that is asked for; None: all of it."""
+        return None if self.shard is None else Shard.of(self.shard)
+
+    @property
+    def folder(self) -> str | None:
+        """The run folder that was named; None: none was."""
+        return str(Path(self.dir, self.part.folder)) if self.dir and self.part else self.dir
+
+    def _check_shard(self, shard: Shard) -> None:
+        if self.objective is not None:
+            raise SettingsError(
+                f"run.objective={self.objective}: measures whole data sets, and run.shard={shard.number}/{shard.count} writes a part; leave one of them out"
+            )
 
     def _check_engine(self) -> None:
         if self.engine is EngineName.ray and self.devices is not None:
@@ -122,6 +154,15 @@ class RunOfTexts:
         """
         if self.task != name:
             raise SettingsError(f"task={self.task} is fixed by the command; leave it out")
+
+    def require_number(self, where: str) -> None:
+        """Refuse ``run.batch_size=auto`` where no trial finds it.
+
+        Raises:
+            SettingsError: It is asked for.
+        """
+        if self.run.batch_size == AUTO:
+            raise SettingsError(f"run.batch_size={AUTO}: {where}; give a number")
 
     def check_rules(self) -> None:
         """Refuse rules that the method cannot go by, or that leave a text no room.
@@ -160,7 +201,7 @@ class RunOfTexts:
 
     def claim(self) -> tuple[str, str] | None:
         """The run folder that was named, and what identifies the run that may use it; None if none was named."""
-        return (self.run.dir, settings_hash(self)) if self.run.dir else None
+        return (self.run.folder, settings_hash(self)) if self.run.folder else None
 
 
 @dataclass

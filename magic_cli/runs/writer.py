@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import Any
 
+from magic_cli.runs.batch_size import AUTO, told
 from magic_cli.runs.batches import FAULTS, Batch, BatchResult, BatchWriter
 from magic_cli.runs.engines.base import Engine
 from magic_cli.runs.engines.choose import open_engine
@@ -40,11 +42,12 @@ class Writer:
         was never interrupted. What it remembers of earlier texts may differ, the tokens do not.
         """
         self.run.record(work={}, phase_seconds={})
-        batches, began = self._batches(items), time.monotonic()
+        began = time.monotonic()
         with ExitStack() as stack:
             writer = self.make_batch_writer()
-            first = self._first_to_write(batches, writer)
+            first = self._first_to_write(items, writer)
             engine = None if first is None else stack.enter_context(open_engine(writer, first, self.run))
+            batches = self._batches(items, self._batch_size(len(items), engine))
             self.loading_seconds = time.monotonic() - began
             self._write(batches, engine)
         self.run.arrange([[item.id for item in batch.items] for batch in batches])
@@ -62,24 +65,35 @@ class Writer:
                     told.finished(result.number)
             told.rest()
 
-    def _batches(self, items: Sequence[Item]) -> list[Batch]:
-        size, done = self.settings.run.batch_size, self.run.predictions.keys()
+    def _batch_size(self, num_items: int, engine: Engine | None) -> int:
+        """How many items a batch has; what ``auto`` found stands in the manifest, for the run to go on with."""
+        size, known = self.settings.run.batch_size, self.run.manifest.get("batch_size")
+        if size != AUTO:
+            self.run.manifest.pop("batch_size", None)
+            return size
+        if engine is not None:
+            self.run.manifest["batch_size"] = known = engine.batch_size(num_items, known)
+            print(f"magic: {told(known)}", file=sys.stderr)
+        return known["chosen"] if known else num_items
+
+    def _batches(self, items: Sequence[Item], size: int) -> list[Batch]:
+        done = self.run.predictions.keys()
         parts = [tuple(items[i : i + size]) for i in range(0, len(items), size)]
         return [Batch(number, part, frozenset(item.id for item in part if item.id in done)) for number, part in enumerate(parts)]
 
-    def _first_to_write(self, batches: Sequence[Batch], writer: BatchWriter) -> Item | None:
+    def _first_to_write(self, items: Sequence[Item], writer: BatchWriter) -> Item | None:
         """The first item that a text is to be written for, as far as its images tell: models are loaded only if there is one.
 
         Where there is none, the reasons are recorded, and nothing is left to do.
         """
-        pending = [(item, batch) for batch in batches for item in batch.items if item.id not in batch.done]
+        pending = [item for item in items if item.id not in self.run.predictions]
         reasons = []
-        for item, _ in pending:
+        for item in pending:
             outcome = writer.judge(item, [writer.reader.read(path) for path in self.task.images(item)])
             if not isinstance(outcome, FAULTS):
                 return item
             reasons.append(outcome)
-        self.run.add_failures(writer.failures([item for item, _ in pending], reasons, ()))
+        self.run.add_failures(writer.failures(pending, reasons, ()))
         return None
 
     def _keep(self, result: BatchResult) -> None:

@@ -32,9 +32,9 @@ def rate_factor(step: int, total: int, settings: OptimizerSettings) -> float:
     return settings.floor + (1 - settings.floor) * falling
 
 
-def step_seed(seed: int, step: int, process: int) -> int:
-    """Seed of the dropout of one update in one process: every update draws anew, whatever ran before it."""
-    digest = hashlib.sha256(f"{seed} {step} {process}".encode()).digest()
+def draw_seed(seed: int, step: int, part: int) -> int:
+    """Seed of what one micro-batch of one update draws, such as dropout: the same whatever ran before it, and in whichever process."""
+    digest = hashlib.sha256(f"{seed} {step} {part}".encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1
 
 
@@ -64,14 +64,14 @@ class Updater:
             Sums of the losses over all processes, (L,), and the learning rate.
         """
         rank, count = self.accelerator.process_index, self.accelerator.num_processes
-        torch.manual_seed(step_seed(self.settings.run.seed, step, rank))
         rate = self.settings.optimizer.lr * rate_factor(step, self.total, self.settings.optimizer)
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group.get("factor", 1)
         scales = self._scales(micro_batches)
-        mine = list(zip(micro_batches, scales, strict=True))[rank::count]
+        mine = list(enumerate(zip(micro_batches, scales, strict=True)))[rank::count]
         sums = torch.zeros(len(self.task.weights), device=self.accelerator.device)
-        for number, (batch, of_sums) in enumerate(mine, start=1):
+        for number, (part, (batch, of_sums)) in enumerate(mine, start=1):
+            torch.manual_seed(draw_seed(self.settings.run.seed, step, part))
             tensors = [tensor.to(self.accelerator.device) for tensor in self.task.tensors(batch)]
             of_mine = [scale * count for scale in of_sums]
             if number < len(mine):

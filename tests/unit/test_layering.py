@@ -74,6 +74,7 @@ LAYERS = {
         "image_features",
         "models",
         "reports.exports",
+        "reports.interleaved",
         "retrieval",
         "errors",
         "files",

@@ -16,6 +16,10 @@ from magic_cli.decoding.zerocap.settings import ZeroCapSettings
 class ZeroCap(ZeroCapSettings, WholeTexts):
     """ZeroCap: gradient steps on the keys and values of the context, then beam search on the shifted distribution."""
 
+    @property
+    def writes_side_by_side(self) -> bool:
+        return False
+
     def write(self, request: Request) -> list[Written]:
         from magic_cli.decoding.zerocap.search import ZeroCapSearch
 

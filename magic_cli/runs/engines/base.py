@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Protocol, Self
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Protocol, Self
 
 from magic_cli.runs.batches import Batch, BatchResult
 
@@ -16,6 +16,14 @@ class Engine(Protocol):
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         """End whatever was started."""
+
+    def batch_size(self, num_items: int, known: Mapping[str, Any] | None) -> dict[str, Any]:
+        """How many texts fit side by side, as ``choose_batch_size`` says it; may be asked for once, before ``results``.
+
+        Args:
+            num_items: So many texts are to be written.
+            known: What an earlier start of the run found.
+        """
 
     def results(self, batches: Sequence[Batch]) -> Iterator[BatchResult]:
         """Of every batch exactly one result, as soon as it is there."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from magic_cli.runs.batches import Batch, BatchResult
 
-_AT_ONCE = 2
+AT_ONCE = 2
 """Batches that a worker is given: the images of one are read while another is written."""
 _LOSSES = 2
 """So often is a batch lost with its worker before its items are written one by one."""
@@ -62,7 +62,7 @@ class Dispatcher:
         held = self.held(worker)
         if self._alone:
             piece = None if held else self._alone.popleft()
-        elif len(held) >= _AT_ONCE or any(piece.is_alone for piece in held) or not self._waiting:
+        elif len(held) >= AT_ONCE or any(piece.is_alone for piece in held) or not self._waiting:
             piece = None
         else:
             piece = self._waiting.popleft()

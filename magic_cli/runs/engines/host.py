@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from magic_cli.data.images import quiet_pillow
-from magic_cli.errors import MagicError
+from magic_cli.errors import MagicError, out_of_memory
+from magic_cli.runs.batch_size import SizeWish
 from magic_cli.runs.batches import Batch, BatchResult, BatchWriter
 from magic_cli.runs.kinds import Item, WritingTask
 
@@ -27,6 +28,7 @@ class Order:
         folder: Of the run.
         first: The first item that a text is to be written for.
         directory: Where relative paths begin.
+        size_wish: For a worker that is to find the size of batches; None: it is known.
     """
 
     writer: type[BatchWriter]
@@ -35,6 +37,7 @@ class Order:
     folder: Path
     first: Item
     directory: Path
+    size_wish: SizeWish | None = None
 
     @classmethod
     def of(cls, writer: BatchWriter, first: Item) -> Order:
@@ -44,10 +47,14 @@ class Order:
 
 @dataclass
 class Ready:
-    """What a worker has loaded, taken down as ``runs.decoder.Facts``: the manifest's ``models``, and ``facts`` of how it decodes."""
+    """What a worker has loaded, taken down as ``runs.decoder.Facts``: the manifest's ``models``, and ``facts`` of how it decodes.
+
+    ``batch_size``: what it found, if it was asked.
+    """
 
     models: dict[str, Any] = field(default_factory=dict)
     facts: dict[str, Any] = field(default_factory=dict)
+    batch_size: dict[str, Any] | None = None
 
     def use_models(self, models: dict[str, Any]) -> None:
         self.models |= models
@@ -102,6 +109,8 @@ class Host:
         ready = Ready()
         try:
             self._writer.load(ready, self._order.first)
+            if self._order.size_wish is not None:
+                ready.batch_size = self._writer.choose_batch_size(self._order.size_wish, self._order.first)
             return ready
         except Exception as error:  # told where the run is kept
             return self._refusal(error)
@@ -133,10 +142,7 @@ class Host:
         if isinstance(error, MagicError):
             return Refusal(str(error))
         if type(error).__name__ == "OutOfMemoryError":  # torch's
-            return Refusal(
-                f"run.device={run.device}: out of memory with run.batch_size={run.batch_size}; lower it, or set run.dtype=bfloat16; "
-                "the same command then goes on"
-            )
+            return Refusal(out_of_memory(run, "the same command then goes on"))
         traceback.print_exception(error)
         return Refusal(f"a worker failed ({type(error).__name__}: {error})")
 

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Self
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Self
 
-from magic_cli.image_features.reading import ImageStream, choose_workers
+from magic_cli.image_features.reading import BATCHES_AHEAD, ImageStream, choose_workers
+from magic_cli.runs.batch_size import SizeWish
 from magic_cli.runs.batches import Batch, BatchResult, BatchWriter
 from magic_cli.runs.kinds import Item
 
 if TYPE_CHECKING:
     from magic_cli.runs.folder import RunFolder
-
-_BATCHES_AHEAD = 2  # whose images are read while the models work on another
 
 
 class LocalEngine:
@@ -28,11 +27,15 @@ class LocalEngine:
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         """There is nothing to end."""
 
+    def batch_size(self, num_items: int, known: Mapping[str, Any] | None) -> dict[str, Any]:
+        return self._writer.choose_batch_size(SizeWish(num_items, known=known), self._first)
+
     def results(self, batches: Sequence[Batch]) -> Iterator[BatchResult]:
-        writer, options = self._writer, self._writer.settings.run
+        writer = self._writer
         paths = [path for batch in batches for path in writer.images(batch)]
-        workers = choose_workers(options.workers) if len(batches) > 1 else 0
-        with ImageStream(writer.reader, paths, workers=workers, ahead=_BATCHES_AHEAD * options.batch_size) as stream:
+        workers = choose_workers(writer.settings.run.workers) if len(batches) > 1 else 0
+        ahead = BATCHES_AHEAD * max((len(batch.items) for batch in batches), default=1)
+        with ImageStream(writer.reader, paths, workers=workers, ahead=ahead) as stream:
             for batch in batches:
                 with writer.work.phase("waiting_for_images"):
                     images = stream.take(len(writer.images(batch)))

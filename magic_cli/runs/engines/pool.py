@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Self
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Self
 
 from magic_cli.errors import MagicError
 from magic_cli.models.sources import only_read
 from magic_cli.provenance import differences
+from magic_cli.runs.batch_size import SizeWish
 from magic_cli.runs.batches import Batch, BatchResult, BatchWriter
-from magic_cli.runs.engines.dispatch import Dispatcher
+from magic_cli.runs.engines.dispatch import AT_ONCE, Dispatcher
 from magic_cli.runs.engines.host import Delivery, Order, Ready, Refusal
 from magic_cli.runs.kinds import Item, Unwritable
 
@@ -53,8 +56,10 @@ class WorkerPool:
         self._writer = writer
         self._done: dict[str, Delivery] = {}
         self._models: dict | None = None
+        self._batch_size: dict[str, Any] = {}
         self._dead_at_start = 0
         self._ready: set[str] = set()
+        self._alive: set[str] = set()
         self._number = 0
 
     def start(self, name: str) -> None:
@@ -79,27 +84,47 @@ class WorkerPool:
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         raise NotImplementedError(f"{type(self).__name__}.__exit__")
 
+    def neighbours(self) -> int:
+        """How many workers share the memory of one machine, or of one device, at most."""
+        raise NotImplementedError(f"{type(self).__name__}.neighbours")
+
+    def batch_size(self, num_items: int, known: Mapping[str, Any] | None) -> dict[str, Any]:
+        most = math.ceil(num_items / (self.wanted() * AT_ONCE))  # so that all have something to do
+        self.order = replace(self.order, size_wish=SizeWish(most, self.neighbours(), known))
+        nothing = Dispatcher([])
+        while not self._ready:
+            if not self._alive:
+                self._start_another()
+            list(self._handle_events(nothing))
+        self.order = replace(self.order, size_wish=None)
+        return self._batch_size
+
     def results(self, batches: Sequence[Batch]) -> Iterator[BatchResult]:
         dispatcher = Dispatcher(batches)
-        alive: set[str] = set()
         while dispatcher.size:
-            while len(alive) < min(self.wanted(), dispatcher.size):
-                self._number += 1
-                alive.add(name := f"worker-{self._number}")
-                self.start(name)
-            for name in sorted(alive & self._ready):
+            while len(self._alive) < min(self.wanted(), dispatcher.size):
+                self._start_another()
+            for name in sorted(self._ready):
                 while (piece := dispatcher.give(name)) is not None:
                     self.send(name, piece.batch)
-            for name, event in self.events():
-                if isinstance(event, Death):
-                    alive.discard(name)
-                    yield from self._bury(name, event, dispatcher)
-                elif isinstance(event, Refusal):
-                    event.unless()
-                elif isinstance(event, Ready):
-                    self._welcome(name, event)
-                elif (result := self._accept(name, event, dispatcher)) is not None:
-                    yield result
+            yield from self._handle_events(dispatcher)
+
+    def _start_another(self) -> None:
+        self._number += 1
+        self._alive.add(name := f"worker-{self._number}")
+        self.start(name)
+
+    def _handle_events(self, dispatcher: Dispatcher) -> Iterator[BatchResult]:
+        for name, event in self.events():
+            if isinstance(event, Death):
+                self._alive.discard(name)
+                yield from self._bury(name, event, dispatcher)
+            elif isinstance(event, Refusal):
+                event.unless()
+            elif isinstance(event, Ready):
+                self._welcome(name, event)
+            elif (result := self._accept(name, event, dispatcher)) is not None:
+                yield result
 
     def work(self) -> tuple[dict[str, int], dict[str, float]]:
         counts: Counter[str] = Counter()
@@ -113,6 +138,7 @@ class WorkerPool:
         """A worker is ready: its models must be those of the others."""
         self._dead_at_start = 0
         self._ready.add(name)
+        self._batch_size = ready.batch_size or self._batch_size
         if self._models is None:
             self._models = ready.models
             self.run.use_models(ready.models)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import multiprocessing
 import multiprocessing.connection
 import os
@@ -33,6 +34,14 @@ class ProcessEngine(WorkerPool):
 
     def wanted(self) -> int:
         return self.order.settings.run.devices
+
+    def neighbours(self) -> int:
+        import torch
+
+        options = self.order.settings.run
+        if options.device == "cpu" or not torch.cuda.is_available():
+            return options.devices
+        return math.ceil(options.devices / (torch.cuda.device_count() if options.device in ("auto", "cuda") else 1))
 
     def start(self, name: str) -> None:
         ours, theirs = self._context.Pipe()

@@ -75,6 +75,12 @@ class RayEngine(WorkerPool):
             )
         return sum(number // self._threads for number in cores)
 
+    def neighbours(self) -> int:
+        if self._has_gpus:
+            return 1
+        cores = [int(node["Resources"].get("CPU", 0)) for node in self._ray.nodes() if node["Alive"]]
+        return max(1, min(self.wanted(), max(cores, default=1) // self._threads))
+
     @property
     def _threads(self) -> int:
         return self.order.settings.run.threads or 1

@@ -171,6 +171,7 @@ TEXTS_OF = {
     "bench": ["photos", "output"],
     "finetune-lm": ["fresh.tokenizer", "dataset.path", "run.dir"],
     "interleave": ["interleaved_model.vokens", "interleaved_model.vision.projection", "dataset.items", "dataset.annotations", "dataset.root", "prompt.template"],
+    "merge-runs": ["output"],
     "report": ["title", "output"],
     "live": ["host"],
     "train-vokens": ["interleaved_model.vokens", "interleaved_model.diffusion.path", "dataset.path", "dataset.validation", "run.dir"],

@@ -44,10 +44,12 @@ class Pool(WorkerPool):
 
     setting = "run.devices"
 
-    def __init__(self, *, workers, poison=(), deaths=0.0, machines=0.0, seed=0):
-        self.run, self._writer = Run(), SimpleNamespace(failures=self.failures_of)
-        self._done, self._models, self._dead_at_start, self._ready, self._number = {}, None, 0, set(), 0
+    def __init__(self, *, workers, poison=(), deaths=0.0, machines=0.0, stillborn=0, seed=0):
+        super().__init__(
+            SimpleNamespace(failures=self.failures_of, settings=None, task=None, folder=Path()), item("first"), Run()
+        )
         self.workers, self.poison, self.deaths, self.machines = workers, set(poison), deaths, machines
+        self.stillborn = stillborn
         self.random, self.queues, self.counts = random.Random(seed), {}, Counter()
 
     @staticmethod
@@ -55,6 +57,9 @@ class Pool(WorkerPool):
         return [{"id": one.id, "reason": str(reason)} for one, reason in zip(items, reasons, strict=True)]
 
     def wanted(self):
+        return self.workers
+
+    def neighbours(self):
         return self.workers
 
     def start(self, name):
@@ -67,7 +72,14 @@ class Pool(WorkerPool):
         name = self.random.choice([name for name, queue in self.queues.items() if queue])
         batch = self.queues[name].popleft()
         if batch is None:
-            yield name, Ready({"language_model": {"source": "x", "files": {"a": "1"}}}, {"device": "cpu"})
+            if self.stillborn:
+                self.stillborn -= 1
+                del self.queues[name]
+                yield name, Death("killed")
+                return
+            wish = self.order.size_wish
+            found = wish and {"chosen": wish.most, "neighbours": wish.neighbours}
+            yield name, Ready({"language_model": {"source": "x", "files": {"a": "1"}}}, {"device": "cpu"}, found)
             return
         kills = any(one.id in self.poison for one in batch.items)
         is_machine = self.random.random() < self.machines
@@ -87,6 +99,16 @@ def test_every_item_comes_once_whoever_dies(seed):
     assert sorted(result.number for result in results) == list(range(10))
     ids = [record["id"] for result in results for record in [*result.predictions, *result.failures]]
     assert sorted(ids) == sorted(f"item-{n}" for n in range(40))
+
+
+@pytest.mark.parametrize("stillborn", [0, 2])
+def test_first_worker_that_is_ready_finds_the_size_of_batches_for_all(stillborn):
+    pool = Pool(workers=3, stillborn=stillborn)
+    found = pool.batch_size(40, None)
+    assert found == {"chosen": 7, "neighbours": 3}, "each of three workers gets two batches or more"
+    assert pool.order.size_wish is None, "the others need not look"
+    assert len(pool.queues) == 1
+    assert sorted(result.number for result in pool.results(batches_of(40, 7))) == list(range(6))
 
 
 @pytest.mark.parametrize("seed", range(10))

@@ -1,0 +1,134 @@
+"""run.batch_size=auto: how many texts fit into memory side by side, found by trial. What is written does not depend on it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+
+    from magic_cli.models.memory import MemoryMeter
+
+AUTO = "auto"
+MOST = {"cuda": 256, "cpu": 64}
+"""Texts side by side on each kind of device: with more, none of them gets any faster."""
+_SHARE = {"cuda": 0.9, "cpu": 0.5}
+"""Of the memory that nobody uses, so much may be taken. A CUDA device is measured to the last byte, a machine has other programs."""
+_TRIALS = (2, 8)
+"""Texts side by side in the first trials; what each further text takes follows from them."""
+_STEP_BACK = 0.75
+
+
+@dataclass(frozen=True)
+class SizeWish:
+    """What a worker is asked for that is to find the size of batches.
+
+    Attributes:
+        most: There are no more texts for a batch.
+        neighbours: Workers that share the machine's memory, or the device's, this one included.
+        known: What an earlier start found; it holds on the same device.
+    """
+
+    most: int
+    neighbours: int = 1
+    known: Mapping[str, Any] | None = None
+
+
+def choose_batch_size(wish: SizeWish, device: torch.device, trial: Callable[[int], object]) -> dict[str, Any]:
+    """How many texts are written side by side, and why, as the manifest says it.
+
+    Args:
+        wish: What is asked for.
+        device: Where the models are.
+        trial: Writes so many texts of full length, side by side.
+
+    Returns:
+        ``chosen``, ``device``, ``bytes_needed`` for each number of texts that was tried, and, if any was, ``bytes_allowed``.
+
+    Raises:
+        MagicError: The system does not say how much memory a process takes.
+    """
+    from magic_cli.models.memory import CudaMemory, MachineMemory
+
+    if wish.known is not None and wish.known["device"] == str(device):
+        return dict(wish.known)
+    if wish.most == 1:
+        return {"chosen": 1, "device": str(device), "bytes_needed": {}}
+    kind = "cuda" if device.type == "cuda" else "cpu"
+    meter: MemoryMeter = CudaMemory(device) if kind == "cuda" else MachineMemory()
+    meter.peak(lambda: trial(1))  # what is built at the first use belongs to the models
+    allowed = int(meter.available() * _SHARE[kind] / wish.neighbours)
+    needed: dict[int, int] = {}
+
+    def fits(size: int) -> bool:
+        bytes_needed = meter.peak(lambda: trial(size))
+        if bytes_needed is not None:
+            needed[size] = bytes_needed
+        return bytes_needed is not None and bytes_needed <= allowed
+
+    chosen = largest_batch(fits, needed, allowed, min(MOST[kind], wish.most), is_cheap=kind == "cuda")
+    return {
+        "chosen": chosen,
+        "device": str(device),
+        "bytes_allowed": allowed,
+        "bytes_needed": {str(size): needed[size] for size in sorted(needed)},
+    }
+
+
+def largest_batch(fits: Callable[[int], bool], needed: Mapping[int, int], allowed: int, most: int, *, is_cheap: bool) -> int:
+    """The largest number of texts, 1 to ``most``, that fit into memory.
+
+    Args:
+        fits: Tries a number, and notes in ``needed`` what it took, unless memory ran out.
+        needed: Bytes for each number that was tried.
+        allowed: Bytes that may be taken.
+        most: No more are wanted.
+        is_cheap: Whether the number itself is tried, too, and a smaller one where it does not fit. Else it is reckoned from the first
+            trials, as on a CPU, where a large trial takes minutes, and one that does not fit ends the process.
+    """
+    for size in dict.fromkeys(min(size, most) for size in _TRIALS):
+        if not fits(size):
+            return _step_back(fits, size)
+    size = reckoned(needed, allowed, most)
+    return size if not is_cheap or size in needed or fits(size) else _step_back(fits, size)
+
+
+def reckoned(needed: Mapping[int, int], allowed: int, most: int) -> int:
+    """The largest number of texts, 1 to ``most``, by what the largest trial took and what each further text takes.
+
+    >>> reckoned({2: 30, 8: 90}, 200, 256)
+    19
+    >>> reckoned({2: 30, 8: 90}, 200, 10)
+    10
+    >>> reckoned({2: 0, 8: 0}, 200, 256)  # too little to be measured
+    256
+    """
+    smaller, largest = [0, *sorted(needed)][-2:]
+    one_more = (needed[largest] - needed.get(smaller, 0)) / (largest - smaller)
+    if one_more <= 0:  # memory comes in pieces
+        one_more = needed[largest] / largest
+    return max(1, min(most, largest + int((allowed - needed[largest]) / one_more))) if one_more > 0 else most
+
+
+def _step_back(fits: Callable[[int], bool], size: int) -> int:
+    """The next smaller number that fits; 1 is taken as it is, for the run itself to say that there is no memory."""
+    while size > 1:
+        size = max(1, int(size * _STEP_BACK))
+        if size == 1 or fits(size):
+            break
+    return size
+
+
+def told(found: Mapping[str, Any]) -> str:
+    """One line about what ``choose_batch_size`` found.
+
+    >>> told({"chosen": 64, "bytes_allowed": 3 << 30, "bytes_needed": {"2": 10 << 20, "8": 200 << 20}})
+    'run.batch_size=auto: 64 side by side (8 take 200 MiB, 3,072 MiB may be taken)'
+    """
+    line = f"run.batch_size={AUTO}: {found['chosen']} side by side"
+    if not found["bytes_needed"]:
+        return line
+    size, needed = max((int(size), needed) for size, needed in found["bytes_needed"].items())
+    return f"{line} ({size} take {needed >> 20:,} MiB, {found['bytes_allowed'] >> 20:,} MiB may be taken)"

@@ -1,0 +1,117 @@
+"""The run folders of the parts of a data set, checked: all parts, each once, complete, and of one run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from magic_cli.data.paths import named_paths
+from magic_cli.data.run_files import SETTINGS, TRACE, read_manifest, read_settings
+from magic_cli.errors import MagicError
+from magic_cli.models.sources import only_read
+from magic_cli.provenance import differences
+from magic_cli.terminal.wording import counted
+
+_REMEDY = "write this part again in a new folder"
+_SHOWN = 5
+
+
+@dataclass(frozen=True)
+class Part:
+    """One part's run folder, with its manifest.json and settings.yaml."""
+
+    folder: Path
+    manifest: dict[str, Any]
+    settings: dict[str, Any]
+
+    @property
+    def number(self) -> int:
+        """Which part it is, from 1."""
+        return self.manifest["shard"]["part"]
+
+    @property
+    def has_trace(self) -> bool:
+        """Whether each of its texts has a trace."""
+        return (self.folder / TRACE).is_file() or not self.manifest["counts"]["predictions"]
+
+
+def read_parts(words: Sequence[str]) -> list[Part]:
+    """All parts of a run, in their order.
+
+    Args:
+        words: Folders and patterns.
+
+    Raises:
+        MagicError: A part is missing, double, unfinished or no part, or two are of different runs; one line that says which.
+    """
+    folders = dict.fromkeys(folder for word in words for folder in _named(word))
+    parts = sorted((_read(folder) for folder in folders), key=lambda part: part.number)
+    first = parts[0]
+    for part in parts[1:]:
+        _require_same(first, part)
+    for part, other in zip(parts, parts[1:], strict=False):
+        if part.number == other.number:
+            raise MagicError(f"runs: {part.folder} and {other.folder} are both part {part.number}; leave one of them out")
+    count = first.manifest["shard"]["parts"]
+    missing = sorted(set(range(1, count + 1)) - {part.number for part in parts})
+    if missing:
+        named = ", ".join(map(str, missing[:_SHOWN])) + (", ..." if len(missing) > _SHOWN else "")
+        kind = "part is" if len(missing) == 1 else "parts are"
+        raise MagicError(
+            f"runs: {len(missing)} of {counted(count, 'part')} missing ({kind} {named}); write it with run.shard={missing[0]}/{count}, or name its folder"
+        )
+    return parts
+
+
+def _named(word: str) -> list[Path]:
+    found = named_paths(word, setting="runs")
+    if not found:
+        raise MagicError(f"runs: {word} names no folder; correct the path or the pattern")
+    return found
+
+
+def _read(folder: Path) -> Part:
+    file = folder / "manifest.json"
+    if not file.is_file():
+        raise MagicError(f"runs: {folder} is no run folder (it has no manifest.json); leave it out, or correct the path")
+    manifest = read_manifest(file, remedy=_REMEDY, needs=("identity", "status", "counts", "sessions"))
+    shard = manifest.get("shard")
+    if shard is None:
+        raise MagicError(f"runs: {folder} is no part of a run, but a whole one; parts are written with run.shard=i/n")
+    if not isinstance(shard, dict) or not all(type(shard.get(key)) is int for key in ("part", "parts", "items")):
+        raise MagicError(f"{file}: shard must say which part this is, got {str(shard)[:60]!r}; {_REMEDY}")
+    counts, name = manifest["counts"], f"{shard['part']}/{shard['parts']}"
+    done = counts.get("predictions", 0) + counts.get("failures", 0) + counts.get("skipped", 0)
+    if manifest["status"] != "complete":
+        raise MagicError(
+            f"runs: {folder} is not finished: {done:,} of {counts.get('planned', 0):,} items are done; start its command with run.shard={name} again"
+        )
+    return Part(folder, manifest, read_settings(folder / SETTINGS, remedy=_REMEDY))
+
+
+def _require_same(one: Part, other: Part) -> None:
+    """Refuse parts of different runs.
+
+    Raises:
+        MagicError: Says in what they differ.
+    """
+    compared = [
+        ({**part.manifest["shard"], "part": None, "ids_sha256": None}, part.manifest["identity"]) for part in (one, other)
+    ]
+    (shard, identity), (other_shard, other_identity) = compared
+    models, other_models = (
+        {name: only_read(facts) for name, facts in part.manifest.get("models", {}).items()} for part in (one, other)
+    )
+    changed = [*differences(shard, other_shard, "run.shard"), *differences(identity, other_identity)]
+    if models and other_models:  # a part without a readable image loads none
+        changed += differences(models, other_models)
+    if changed:
+        raise MagicError(
+            f"runs: {one.folder} and {other.folder} are of different runs ({'; '.join(changed)}); merge parts of one run only"
+        )
+    if one.manifest["shard"].get("ids_sha256") != other.manifest["shard"].get("ids_sha256"):
+        raise MagicError(
+            f"runs: the data set had other items when {other.folder} was written than for {one.folder}; start the commands of all parts again"
+        )

@@ -1,0 +1,109 @@
+"""run.batch_size=auto: the largest batch that fits is found, and changes nothing that is written."""
+
+import pytest
+
+from magic_cli.errors import SettingsError
+from magic_cli.models.memory import CudaMemory, MachineMemory
+from magic_cli.runs.batch_size import SizeWish, choose_batch_size, largest_batch
+from magic_cli.runs.settings import RunSettings
+
+MIB = 1 << 20
+
+
+class Device:
+    """Memory of which a batch takes a fixed part, and each text the same; what does not fit is tried in vain."""
+
+    def __init__(self, room, fixed, each):
+        self.room, self.fixed, self.each = room, fixed, each
+        self.needed, self.tried = {}, []
+
+    def fits(self, size):
+        self.tried.append(size)
+        if self.fixed + size * self.each > self.room:
+            return False
+        self.needed[size] = self.fixed + size * self.each
+        return True
+
+    def largest(self, most=256, *, allowed=None, is_cheap=True):
+        return largest_batch(self.fits, self.needed, self.room if allowed is None else allowed, most, is_cheap=is_cheap)
+
+
+@pytest.mark.parametrize("is_cheap", [True, False])
+@pytest.mark.parametrize(("room", "fixed", "each"), [(1000, 100, 9), (1000, 0, 10), (77, 5, 8), (10_000, 1, 1)])
+def test_largest_batch_is_all_that_fits_when_each_text_takes_the_same(room, fixed, each, is_cheap):
+    assert Device(room, fixed, each).largest(is_cheap=is_cheap) == min(256, (room - fixed) // each)
+
+
+def test_large_batch_is_tried_only_where_that_is_cheap():
+    for is_cheap, tried in ((True, [2, 8, 100]), (False, [2, 8])):
+        device = Device(1000, 0, 10)
+        assert device.largest(is_cheap=is_cheap) == 100
+        assert device.tried == tried
+
+
+def test_smaller_batches_are_tried_when_memory_runs_out_earlier_than_reckoned():
+    device = Device(500, 0, 10)
+    assert device.largest(allowed=1000) == 42  # 100, 75 and 56 do not fit
+    assert device.tried == [2, 8, 100, 75, 56, 42]
+
+
+@pytest.mark.parametrize(("room", "largest"), [(79, 6), (25, 2), (15, 1), (5, 1)])
+def test_even_eight_texts_may_be_too_many(room, largest):
+    assert Device(room, 0, 10).largest() == largest
+
+
+def test_no_more_texts_are_wanted_than_there_are():
+    device = Device(1000, 0, 10)
+    assert device.largest(5) == 5
+    assert device.tried == [2, 5]
+
+
+def test_memory_of_a_trial_is_measured(device):
+    import torch
+
+    meter = CudaMemory(torch.device("cuda")) if device == "cuda" else MachineMemory()
+    for size in (64 * MIB, 256 * MIB):
+        assert (
+            size - 2 * MIB <= meter.peak(lambda size=size: torch.ones(size, dtype=torch.uint8, device=device)) <= size + 40 * MIB
+        )
+    assert 0 < meter.available() < 1 << 50
+
+
+@pytest.mark.gpu
+def test_trial_that_runs_out_of_memory_is_given_up():
+    import torch
+
+    if not torch.cuda.is_available():
+        pytest.skip("torch sees no CUDA device here")
+    meter, size = CudaMemory(torch.device("cuda")), torch.cuda.mem_get_info()[1] * 2
+    assert meter.peak(lambda: torch.ones(size, dtype=torch.uint8, device="cuda")) is None
+    assert meter.peak(lambda: torch.ones(64 * MIB, dtype=torch.uint8, device="cuda")) >= 64 * MIB
+
+
+def test_batch_is_chosen_by_what_trials_take(device):
+    import torch
+
+    def trial(number):
+        torch.ones(number * 16 * MIB, dtype=torch.uint8, device=device)
+
+    found = choose_batch_size(SizeWish(10_000, neighbours=4), torch.device(device), trial)
+    fitting = found["bytes_allowed"] // (16 * MIB)
+    assert min(fitting * 0.8, {"cuda": 256, "cpu": 64}[device]) <= found["chosen"] <= max(1, fitting * 1.1)
+    assert {"2", "8"} <= found["bytes_needed"].keys()
+
+
+def test_number_of_an_earlier_start_holds_on_its_device_only():
+    import torch
+
+    known = {"chosen": 7, "device": "cpu", "bytes_needed": {}}
+    tried = []
+    assert choose_batch_size(SizeWish(100, known=known), torch.device("cpu"), tried.append) == known
+    assert tried == []
+    assert choose_batch_size(SizeWish(3, known=known | {"device": "cuda"}), torch.device("cpu"), tried.append)["chosen"] == 3
+    assert tried == [1, 2, 3]
+
+
+@pytest.mark.parametrize("value", ["hot", "", "8", 0, 65_537])
+def test_other_words_and_numbers_are_refused(value):
+    with pytest.raises(SettingsError, match=r"^run\.batch_size must be"):
+        RunSettings(batch_size=value)
