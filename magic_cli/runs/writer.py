@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import Any
 
+from magic_cli.runs.batch_list import BatchList, Ids
 from magic_cli.runs.batches import FAULTS, Batch, BatchResult, BatchWriter
 from magic_cli.runs.engines.base import Engine
 from magic_cli.runs.engines.choose import open_engine
@@ -47,39 +48,38 @@ class Writer:
             engine = None if first is None else stack.enter_context(open_engine(writer, first, self.run))
             self.loading_seconds = time.monotonic() - began
             self._write(batches, engine)
-        self.run.arrange([[item.id for item in batch.items] for batch in batches])
+        self.run.arrange(Ids(batches))
 
     def make_batch_writer(self) -> BatchWriter:
         """Who writes the batches; nothing is loaded yet."""
         return self.batch_writer(self.settings, self.task, self.run.path)
 
-    def _write(self, batches: Sequence[Batch], engine: Engine | None) -> None:
-        with progress(sum(len(batch.items) for batch in batches), self.task.texts, self.task.unit) as bar:
-            told = _Told(self, batches, bar)
+    def _write(self, batches: BatchList, engine: Engine | None) -> None:
+        with progress(batches.num_items, self.task.texts, self.task.unit) as bar:
+            to_write = batches.open()
+            told = _Told(self, batches, {batch.number for batch in to_write}, bar)
             if engine is not None:
-                for result in engine.results([batch for batch in batches if not batch.is_done]):
+                for result in engine.results(to_write):
                     self._keep(result)
                     told.finished(result.number)
             told.rest()
 
-    def _batches(self, items: Sequence[Item]) -> list[Batch]:
-        size, done = self.settings.run.batch_size, self.run.predictions.keys()
-        parts = [tuple(items[i : i + size]) for i in range(0, len(items), size)]
-        return [Batch(number, part, frozenset(item.id for item in part if item.id in done)) for number, part in enumerate(parts)]
+    def _batches(self, items: Sequence[Item]) -> BatchList:
+        return BatchList(items, self.settings.run.batch_size, self.run.predictions)
 
-    def _first_to_write(self, batches: Sequence[Batch], writer: BatchWriter) -> Item | None:
+    def _first_to_write(self, batches: BatchList, writer: BatchWriter) -> Item | None:
         """The first item that a text is to be written for, as far as its images tell: models are loaded only if there is one.
 
         Where there is none, the reasons are recorded, and nothing is left to do.
         """
-        pending = [(item, batch) for batch in batches for item in batch.items if item.id not in batch.done]
-        reasons = []
-        for item, _ in pending:
+        unwritable, reasons = [], []
+        for item in (item for batch in batches for item in batch.items if item.id not in batch.done):
             outcome = writer.judge(item, [writer.reader.read(path) for path in self.task.images(item)])
             if not isinstance(outcome, FAULTS):
                 return item
+            unwritable.append(item)
             reasons.append(outcome)
-        self.run.add_failures(writer.failures([item for item, _ in pending], reasons, ()))
+        self.run.add_failures(writer.failures(unwritable, reasons, ()))
         return None
 
     def _keep(self, result: BatchResult) -> None:
@@ -91,9 +91,8 @@ class Writer:
 class _Told:
     """What stdout has been told: texts in the order of the items, as soon as all before them are there."""
 
-    def __init__(self, writer: Writer, batches: Sequence[Batch], bar: Progress) -> None:
-        self._writer, self._batches, self._bar = writer, batches, bar
-        self._open = {batch.number for batch in batches if not batch.is_done}
+    def __init__(self, writer: Writer, batches: BatchList, unfinished: set[int], bar: Progress) -> None:
+        self._writer, self._batches, self._open, self._bar = writer, batches, unfinished, bar
         self._next = 0
 
     def finished(self, number: int) -> None:
