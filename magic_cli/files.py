@@ -168,23 +168,21 @@ class JsonList:
     def __iter__(self) -> Iterator[Any]:
         return iter(self._entries())
 
-    def pieces(self) -> Iterator[str]:
-        """The text of ``json.dumps(list(self), ensure_ascii=False, indent=1)``, in pieces."""
+    def write_to(self, stream: IO[bytes]) -> None:
+        """Write what ``json.dumps`` makes of the whole list with ``ensure_ascii=False, indent=1``."""
         before = "["
         for entry in self:
             lines = json.dumps(entry, ensure_ascii=False, indent=1).split("\n")
-            yield before + "".join(f"\n {line}" for line in lines)
+            stream.write(as_bytes(before + "".join(f"\n {line}" for line in lines)))
             before = ","
-        yield "[]" if before == "[" else "\n]"
+        stream.write(b"[]\n" if before == "[" else b"\n]\n")
 
 
 def write_document(file: Path, document: Any) -> None:
-    """Write a text, or a document as JSON, as ``write_atomically`` does."""
-    if isinstance(document, JsonList):
+    """Write a text, a document as JSON, or one that writes itself (``write_to``), as ``write_atomically`` does."""
+    if hasattr(document, "write_to"):
         with replacing(file) as stream:
-            for piece in document.pieces():
-                stream.write(as_bytes(piece))
-            stream.write(b"\n")
+            document.write_to(stream)
     else:
         write_atomically(
             file, document if isinstance(document, str) else json.dumps(document, ensure_ascii=False, indent=1) + "\n"

@@ -6,7 +6,7 @@ predictions.jsonl   one finished item a line, appended and synced batch by batch
 failures.jsonl      items that cannot be done, with the reason
 dropped.jsonl       predictions of items that are no longer asked for
 trace.jsonl         with run.trace=true, every step's candidates and scores
-coco_results.json, released_format.json, index.html   exports, written when all is done
+coco_results.json, released_format.json, predictions.parquet, index.html   exports, written when all is done
 """
 
 from __future__ import annotations
@@ -38,7 +38,8 @@ from magic_cli.runs.predictions import Predictions, follows
 
 PAGE = "index.html"
 DROPPED = "dropped.jsonl"
-EXPORTS = ("coco_results.json", "released_format.json", PAGE, REPORT)
+PARQUET = "predictions.parquet"
+EXPORTS = ("coco_results.json", "released_format.json", PARQUET, PAGE, REPORT)
 
 _AT_ONCE = 10_000
 """Records that are moved in one piece."""

@@ -55,6 +55,7 @@ _WITHOUT_EFFECT = {
         "address",
         "actors",
         "report",
+        "parquet",
     ),  # fmt: skip
     "language_model": ("recommended",),  # already resolved into the settings that use it
     "image_text_model": ("recommended",),

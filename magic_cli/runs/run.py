@@ -8,10 +8,12 @@ from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 from magic_cli.data.images import StoredImage, digest_of, quiet_pillow
+from magic_cli.data.parquet import require_pyarrow
+from magic_cli.data.parquet_export import ParquetRows
 from magic_cli.errors import MagicError
 from magic_cli.models.sources import describe_source, local_files
 from magic_cli.runs.batch_list import Chosen
-from magic_cli.runs.folder import DROPPED, PREDICTIONS, RunFolder
+from magic_cli.runs.folder import DROPPED, PARQUET, PREDICTIONS, RunFolder
 from magic_cli.runs.identity import as_plain, settings_that_matter
 from magic_cli.runs.kinds import Item, WritingTask
 from magic_cli.runs.naming import run_folder
@@ -34,6 +36,8 @@ def write_texts(settings: Any, task: WritingTask, writer: type[Writer] = Writer)
         writer: Who writes it.
     """
     quiet_pillow()
+    if settings.run.parquet:
+        require_pyarrow("run.parquet=true")
     began = time.monotonic()
     items = task.items()
     with RunFolder(
@@ -45,7 +49,10 @@ def write_texts(settings: Any, task: WritingTask, writer: type[Writer] = Writer)
             _tell(note)
         before, author = len(run.predictions), writer(settings, task, run)
         author.write(items)
-        run.finish(task.exports(Chosen(items, run.predictions), run.predictions))
+        exports = task.exports(Chosen(items, run.predictions), run.predictions)
+        if settings.run.parquet:
+            exports[PARQUET] = ParquetRows(run.predictions.values)
+        run.finish(exports)
         new = len(run.predictions) - before
     return _report(task, run, _spent(task, new, time.monotonic() - began, author.loading_seconds))
 

@@ -77,9 +77,12 @@ def test_images_of_shards_are_looked_at_again_only_where_their_file_has_changed(
     assert texts("out") == texts("again")
 
 
-def test_run_on_shards_is_scored_and_shown(packed, models, capsys):
+def test_run_on_shards_is_scored_shown_and_exported(packed, models, capsys):
     words = ["caption", "--dataset", "shards", "dataset.files=*.tar", *models]
-    assert main([*words, "run.dir=out"]) == 3
+    assert main([*words, "run.dir=out"]) == 3 and not Path("out/predictions.parquet").exists()
+    assert main([*words, "run.dir=out", "run.parquet=true"]) == 3
+    rows = parquet.read_table("out/predictions.parquet").to_pylist()
+    assert rows == [{**dict.fromkeys(rows[0]), **line} for line in lines(Path("out/predictions.jsonl"))]
     assert main(["evaluate", "out", "--metrics", "bleu,clip_score", *models[1:3], "run.threads=1"]) == 0
     assert json.loads(Path("out/metrics.json").read_text())["metrics"]["clip_score"]["value"] is not None
     assert main(["report", "out", "--metrics", "bleu"]) == 0
