@@ -96,32 +96,41 @@ def recover_lines(file: Path, *, remedy: str = "remove that line, its item is th
     Raises:
         MagicError: A line other than the last is damaged.
     """
+    return [record for _, _, record in _recovered(file, remedy)]
+
+
+def _recovered(file: Path, remedy: str) -> Iterator[tuple[int, int, dict[str, Any]]]:
+    """As ``recover_lines``, line by line: where it begins, its bytes, and its record. The end is cut off when all have been read."""
     if not file.exists():
-        return []
-    data = file.read_bytes()
-    complete = data.rfind(b"\n") + 1
-    records: list[dict[str, Any]] = []
-    for number, line in enumerate(data[:complete].splitlines(), start=1):
-        try:
-            records.append(parse_object(line))
-        except JSONFault as fault:
-            raise MagicError(f"{file} line {number}: {fault.problem}; {remedy}") from None
-    if complete < len(data):
-        os.truncate(file, complete)
-    return records
+        return
+    complete = 0
+    with file.open("rb") as stream:
+        for number, line in enumerate(stream, start=1):
+            if not line.endswith(b"\n"):
+                break
+            try:
+                record = parse_object(line)
+            except JSONFault as fault:
+                raise MagicError(f"{file} line {number}: {fault.problem}; {remedy}") from None
+            yield complete, len(line), record
+            complete += len(line)
+        else:
+            return
+    os.truncate(file, complete)
 
 
-def recover_items(file: Path, remedy: str) -> list[dict[str, Any]]:
-    """The records of a file of items, each with its ``id``; an unfinished line at the end is cut off.
+def recovered_items(file: Path, remedy: str) -> Iterator[tuple[int, int, dict[str, Any]]]:
+    """The records of a file of items, each with its ``id``, one by one: where its line begins, the line's bytes, and the record.
+
+    An unfinished line at the end is cut off, once all others have been read.
 
     Raises:
         MagicError: A line is damaged; says the remedy.
     """
-    records = recover_lines(file, remedy=remedy)
-    for number, record in enumerate(records, start=1):
-        if not isinstance(record.get("id"), str):
+    for number, found in enumerate(_recovered(file, remedy), start=1):
+        if not isinstance(found[2].get("id"), str):
             raise MagicError(f"{file} line {number}: has no id that is a text; {remedy}")
-    return records
+        yield found
 
 
 def append_lines(file: Path, records: Sequence[dict[str, Any]]) -> None:
@@ -146,6 +155,40 @@ def write_atomically(file: Path, content: str | bytes) -> None:
     """Replace a file so that a reader, or a crash, sees either the old or the new one."""
     with replacing(file) as stream:
         stream.write(as_bytes(content) if isinstance(content, str) else content)
+
+
+class JsonList:
+    """A document that is a list, made and written entry by entry; any other is held in memory as a whole.
+
+    Args:
+        entries: Makes the entries; may be called again.
+    """
+
+    def __init__(self, entries: Callable[[], Iterable[Any]]) -> None:
+        self._entries = entries
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._entries())
+
+    def write_to(self, stream: IO[bytes]) -> None:
+        """Write what ``json.dumps`` makes of the whole list with ``ensure_ascii=False, indent=1``."""
+        before = "["
+        for entry in self:
+            lines = json.dumps(entry, ensure_ascii=False, indent=1).split("\n")
+            stream.write(as_bytes(before + "".join(f"\n {line}" for line in lines)))
+            before = ","
+        stream.write(b"[]\n" if before == "[" else b"\n]\n")
+
+
+def write_document(file: Path, document: Any) -> None:
+    """Write a text, a document as JSON, or one that writes itself (``write_to``), as ``write_atomically`` does."""
+    if hasattr(document, "write_to"):
+        with replacing(file) as stream:
+            document.write_to(stream)
+    else:
+        write_atomically(
+            file, document if isinstance(document, str) else json.dumps(document, ensure_ascii=False, indent=1) + "\n"
+        )
 
 
 @contextlib.contextmanager

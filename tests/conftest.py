@@ -39,6 +39,12 @@ def file_size_limit():
     return limit
 
 
+@pytest.fixture
+def own_cache(tmp_path, monkeypatch):
+    """The user's cache is in the test's own folder."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
 _THIS_MACHINE = ("127.0.0.1", "::1", "localhost")
 
 

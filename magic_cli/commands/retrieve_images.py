@@ -113,7 +113,7 @@ def _extract(item: dict[str, Any], folder: Path) -> str:
     name = Path("images", f"{item['sha256'][:24]}{Path(item['id']).suffix.lower()}")
     file, image = folder / name, BankImage(item["id"], item["image"], item["offset"], item["size"])
     try:
-        data = image.read_bytes()
+        data = image.file.read_bytes()
     except UnreadableImage as error:
         raise MagicError(f"{item['image']}: {error}; the shards must stay where the index was built from them") from error
     file.parent.mkdir(exist_ok=True)

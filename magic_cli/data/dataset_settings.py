@@ -26,3 +26,7 @@ class DatasetSettings:
     def __post_init__(self) -> None:
         if self.limit is not None:
             require("limit", self.limit, at_least=1, limit=MOST_ITEMS, prefix="dataset")
+
+    def states(self) -> dict[str, str]:
+        """Of the files that hold many images, what tells whether they have changed: while one has not, nor have its images."""
+        return {}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import Any
 from magic_cli.data.annotations import AnnotatedImage, coco_images, karpathy_images
 from magic_cli.data.dataset_settings import DatasetSettings
 from magic_cli.data.image_folders import ImageFolder, find_images
-from magic_cli.data.images import IMAGE_SUFFIXES
+from magic_cli.data.images import IMAGE_SUFFIXES, StoredImage
 from magic_cli.data.json_files import read_json
 from magic_cli.data.paths import expanded, other_kind
 from magic_cli.data.records import ImageRecord, check_unique
@@ -27,7 +28,7 @@ from magic_cli.errors import MagicError, SettingsError
 class Dataset(DatasetSettings):
     """Base of all datasets of images."""
 
-    def load(self) -> list[ImageRecord]:
+    def load(self) -> Sequence[ImageRecord]:
         """The records, in a fixed order.
 
         Raises:
@@ -37,13 +38,13 @@ class Dataset(DatasetSettings):
         check_unique(records, f"dataset={self.name}")
         if not records:
             raise MagicError(f"dataset={self.name}: {'; '.join(['no images found', *self.notes(), self.hint()])}")
-        records = records[: self.limit]
-        if not any(os.path.exists(record.path) for record in records):
+        records = records if self.limit is None else records[: self.limit]
+        if not any(isinstance(record.path, StoredImage) or os.path.exists(record.path) for record in records):
             which = f"none of its {len(records)} images exists, e.g." if len(records) > 1 else "its image does not exist:"
             raise MagicError(f"dataset={self.name}: {which} {records[0].path}; {self.hint()}")
         return records
 
-    def read(self) -> list[ImageRecord]:
+    def read(self) -> Sequence[ImageRecord]:
         """All records, unchecked."""
         raise NotImplementedError(f"{type(self).__name__}.read")
 

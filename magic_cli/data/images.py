@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import base64
 import errno
+import hashlib
 import io
 import os
 import warnings
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, Self
 
 from magic_cli.data.paths import other_kind
 
@@ -35,6 +36,44 @@ class SkippedImage(UnreadableImage):
     """An image that a setting leaves out."""
 
 
+class StoredImage:
+    """Base of images that are no file of this machine by themselves: they lie inside another file, or elsewhere.
+
+    Such an image can be sent to another process. As a text it is what run folders call it, and ``data.stored_images.image_at``
+    finds it again by that.
+    """
+
+    __slots__ = ()
+
+    @property
+    def name(self) -> str:
+        """Its file's name."""
+        raise NotImplementedError(f"{type(self).__name__}.name")
+
+    @property
+    def container(self) -> str:
+        """Place of the file that its bytes are in."""
+        raise NotImplementedError(f"{type(self).__name__}.container")
+
+    def read_bytes(self) -> bytes:
+        """The content of the image file.
+
+        Raises:
+            UnreadableImage: It cannot be read.
+        """
+        raise NotImplementedError(f"{type(self).__name__}.read_bytes")
+
+    def exists(self) -> bool:
+        """Whether it is there, as far as can be told without reading it."""
+        return True
+
+    def absolute(self) -> Self:
+        """As of a path: it is that already."""
+        return self
+
+    resolve = absolute
+
+
 class ImageBytes(io.BytesIO):
     """The content of an image file that lies inside another file, for ``open_image``.
 
@@ -48,11 +87,13 @@ class ImageBytes(io.BytesIO):
         self.name = name
 
 
-def open_image(path: Path | BinaryIO | Image, *, apply_exif_orientation: bool = True, skip_greyscale: bool = False) -> Image:
+def open_image(
+    path: Path | StoredImage | BinaryIO | Image, *, apply_exif_orientation: bool = True, skip_greyscale: bool = False
+) -> Image:
     """Read an image as RGB.
 
     Args:
-        path: Image file, its content, or an image of Pillow's, which is left as it is.
+        path: Image file, its content, an image in another file, or an image of Pillow's, which is left as it is.
         apply_exif_orientation: Turn photos upright that carry an EXIF orientation.
         skip_greyscale: Refuse single-channel images, which the released code cannot read.
 
@@ -67,6 +108,8 @@ def open_image(path: Path | BinaryIO | Image, *, apply_exif_orientation: bool = 
 
     if isinstance(path, Path):
         require_file(path)
+    elif isinstance(path, StoredImage):
+        path = ImageBytes(path.read_bytes(), path.name)
     try:
         with nullcontext(path) if isinstance(path, Image.Image) else Image.open(path) as image:
             if skip_greyscale and image.mode in ("1", "L", "I", "F", "I;16"):
@@ -111,7 +154,25 @@ def require_file(path: Path) -> None:
         raise UnreadableImage(f"a {kind}, not an image file")
 
 
-def jpeg_uri(path: Path, *, side: int, quality: int) -> str:
+def is_there(image: Path | StoredImage) -> bool:
+    """Whether there is something where an image should be."""
+    return image.exists() if isinstance(image, StoredImage) else os.path.exists(image)
+
+
+def digest_of(image: Path | StoredImage) -> str | None:
+    """SHA-256 of an image file's content; None: it is not there any more, or cannot be read."""
+    try:
+        if isinstance(image, StoredImage):
+            return hashlib.sha256(image.read_bytes()).hexdigest()
+        if not image.is_file():
+            return None
+        with image.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except UnreadableImage:
+        return None
+
+
+def jpeg_uri(path: Path | StoredImage, *, side: int, quality: int) -> str:
     """An image as a data URI for a page: a JPEG, upright, at most ``side`` pixels long, without its name and metadata.
 
     Raises:
@@ -122,7 +183,7 @@ def jpeg_uri(path: Path, *, side: int, quality: int) -> str:
     return _uri("JPEG", _encoded(image, "JPEG", quality=quality))
 
 
-def image_uri(path: Path, *, side: int) -> str:
+def image_uri(path: Path | StoredImage, *, side: int) -> str:
     """As ``jpeg_uri``, but an image that is smaller than ``side`` anyway comes without loss, as PNG.
 
     Raises:
@@ -131,7 +192,7 @@ def image_uri(path: Path, *, side: int) -> str:
     return _uri(*thumbnail(path, side=side, whole_below=side, quality=_PAGE_QUALITY))
 
 
-def thumbnail(path: Path, *, side: int, whole_below: int, quality: int, kind: str = "JPEG") -> tuple[str, bytes]:
+def thumbnail(path: Path | StoredImage, *, side: int, whole_below: int, quality: int, kind: str = "JPEG") -> tuple[str, bytes]:
     """An image for a page: upright, at most ``side`` pixels long, without its name and metadata.
 
     Args:

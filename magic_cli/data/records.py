@@ -6,16 +6,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from magic_cli.data.images import StoredImage
 from magic_cli.errors import MagicError
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ImageRecord:
     """One image and, where the dataset has them, its reference captions."""
 
     id: str
     """Unique in its dataset; names the item in every output file."""
-    path: Path
+    path: Path | StoredImage
     image_name: str
     """File name as the dataset gives it."""
     split: str | None = None
@@ -30,10 +31,9 @@ def check_unique(records: Sequence[ImageRecord], source: str) -> None:
     Raises:
         MagicError: Names the first repeated id.
     """
-    seen: dict[str, ImageRecord] = {}
+    seen: set[str] = set()
     for record in records:
         if record.id in seen:
-            raise MagicError(
-                f"{source}: the id {record.id!r} stands for both {seen[record.id].path} and {record.path}; ids must differ"
-            )
-        seen[record.id] = record
+            first = next(other for other in records if other.id == record.id)
+            raise MagicError(f"{source}: the id {record.id!r} stands for both {first.path} and {record.path}; ids must differ")
+        seen.add(record.id)

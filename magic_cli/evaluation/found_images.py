@@ -9,7 +9,9 @@ from typing import NamedTuple
 
 from magic_cli.data.image_lookup import ImageLookup
 from magic_cli.data.image_names import aliases, contradicted
+from magic_cli.data.images import StoredImage
 from magic_cli.data.references import ReferenceSet
+from magic_cli.data.stored_images import image_at
 from magic_cli.data.system import Item, System
 from magic_cli.errors import SettingsError
 from magic_cli.evaluation.matching import note_of_others
@@ -18,7 +20,7 @@ from magic_cli.evaluation.matching import note_of_others
 class FoundImages(NamedTuple):
     """The file of each item (None: no name is known), and notes for the user on how files were found."""
 
-    files: tuple[Path | None, ...]
+    files: tuple[Path | StoredImage | None, ...]
     notes: list[str]
 
 
@@ -36,7 +38,7 @@ def images_of_captions(
     Raises:
         SettingsError: A name fits two files, two names find the same file, or a subfolder may hide what is missing.
     """
-    found: list[Path | None] = []
+    found: list[Path | StoredImage | None] = []
     owners: dict[Path, str] = {}
     others: list[tuple[str, str]] = []
     for target, item in items.items():
@@ -45,7 +47,7 @@ def images_of_captions(
             continue
         names = _names(item, references, target, with_ids=folder is not None)
         if not names or folder is None:
-            found.append(Path(names[0]) if names else None)
+            found.append(image_at(names[0]) if names else None)
             continue
         file = _find(system, names, folder)
         if file is not None and owners.setdefault(file, names[0]) != names[0]:

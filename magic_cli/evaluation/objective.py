@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from magic_cli.data.answers import Answer, answers_of
+from magic_cli.data.images import is_there
 from magic_cli.data.system import Item, System
 from magic_cli.errors import MagicError, SettingsError, nearest
 from magic_cli.evaluation.answers import answers_corpus
@@ -67,7 +68,7 @@ def _corpus(settings: Any) -> Corpus:
         unanswered = tuple(Item(item.id, "", answers=_unanswered(item)) for item in dataset.load())
         return answers_corpus(System(f"dataset={dataset.name}", Path(), unanswered), None)[0]
     items = dataset.load(needs_image=settings.decoding.needs_image) if is_story else dataset.load()
-    items = [item for item in items if item.path is None or item.path.exists()]
+    items = [item for item in items if item.path is None or is_there(item.path)]
     return Corpus(
         name=f"dataset={dataset.name}",
         ids=tuple(item.id for item in items),

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from magic_cli.data.images import ImageBytes, UnreadableImage, open_image, quiet_pillow, require_file
+from magic_cli.data.images import ImageBytes, StoredImage, UnreadableImage, open_image, quiet_pillow, require_file
 from magic_cli.errors import MagicError
 from magic_cli.image_features.cache import FeatureFile
 from magic_cli.models.sources import sha256
@@ -110,10 +110,10 @@ class ImageReader:
     skip_greyscale: bool = False
     looks: tuple[Look, ...] = ()
 
-    def read(self, path: Path) -> ReadImage | UnreadableImage:
+    def read(self, path: Path | StoredImage) -> ReadImage | UnreadableImage:
         """Digest of the file, and for each look its feature from the cache or the prepared image; decoded only if one has none."""
         try:
-            return self._read(path)
+            return self.read_bytes(path.read_bytes(), path.name) if isinstance(path, StoredImage) else self._read(path)
         except UnreadableImage as reason:
             return type(reason)(str(reason))  # without the traceback, which keeps the image in memory
 
@@ -198,7 +198,7 @@ class ImageStream:
         MagicError: When the context ends: a process could not be started, or was ended from outside.
     """
 
-    def __init__(self, reader: ImageReader, paths: Sequence[Path], *, workers: int, ahead: int) -> None:
+    def __init__(self, reader: ImageReader, paths: Sequence[Path | StoredImage], *, workers: int, ahead: int) -> None:
         self._reader, self._paths, self._ahead = reader, paths, ahead
         # a launcher of sweeps may run us in a process that must not have children
         self._workers = 0 if multiprocessing.current_process().daemon else workers
@@ -260,7 +260,7 @@ def is_worker_death(error: BaseException | None) -> bool:
 class _Files:
     """The files as DataLoader wants them."""
 
-    def __init__(self, reader: ImageReader, paths: Sequence[Path]) -> None:
+    def __init__(self, reader: ImageReader, paths: Sequence[Path | StoredImage]) -> None:
         self._reader, self._paths = reader, paths
 
     def __len__(self) -> int:

@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from magic_cli.data.answers import Answer
+from magic_cli.data.images import StoredImage
 from magic_cli.errors import MagicError
 
 
@@ -55,7 +56,7 @@ class Corpus:
     references: tuple[tuple[str, ...], ...]
     """(N,) tuples of at least one reference each, unless no metric ``needs_references``. Equal tuples mean equal references:
     metrics may cache by value."""
-    images: tuple[Path | None, ...] = ()
+    images: tuple[Path | StoredImage | None, ...] = ()
     """(N,) image files, None where not known; empty if no image is known."""
     image_digests: tuple[str | None, ...] = ()
     """(N,) SHA-256 of the image files as the captioner has read them, None where not known; empty if none is known."""

@@ -6,7 +6,6 @@ loaded once and every distinct image and text is encoded once, whatever is asked
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -14,8 +13,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from magic_cli.data.images import digest_of, is_there
 from magic_cli.errors import SettingsError
-from magic_cli.files import sha256
 from magic_cli.metrics.base import Corpus, Measure, MetricUnavailable, Scores
 from magic_cli.metrics.image_text import FeatureMetric, cosines
 from magic_cli.metrics.java.process import num_kills
@@ -78,7 +77,7 @@ class ImageTextMetric(FeatureMetric):
                 f"({_listed(unknown)}); {remedy}"
             )
         files = dict.fromkeys(file for file in corpus.images if file is not None)
-        missing = [file for file in files if not os.path.exists(file)]
+        missing = [file for file in files if not is_there(file)]
         if missing and folder:
             names = [str(file.relative_to(folder)) if file.is_relative_to(folder) else str(file) for file in missing]
             raise MetricUnavailable(
@@ -93,7 +92,7 @@ class ImageTextMetric(FeatureMetric):
 
         digests = zip(corpus.images, corpus.image_digests, strict=False)
         read = {file: digest for file, digest in digests if file is not None and digest is not None}
-        changed = [file for file, digest in read.items() if sha256(file) != digest]
+        changed = [file for file, digest in read.items() if digest_of(file) != digest]
         if changed:
             raise MetricUnavailable(
                 f"{self.name} needs the images as they were captioned: {len(changed)} of the {counted(len(read), 'file')} of {corpus.name} "

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from magic_cli.data.images import UnreadableImage, open_image
+from magic_cli.data.images import StoredImage, UnreadableImage, open_image
 from magic_cli.errors import MagicError
 from magic_cli.metrics.base import Metric, MetricUnavailable
 from magic_cli.metrics.java.process import num_kills
@@ -145,7 +145,7 @@ def open_all(files: Sequence[Path]) -> list[Image]:
         return list(readers.map(_open, files))
 
 
-def _open(file: Path) -> Image:
+def _open(file: Path | StoredImage) -> Image:
     try:
         return open_image(file)
     except UnreadableImage as reason:

@@ -10,7 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import quote
 
-from magic_cli.data.images import UnreadableImage, thumbnail
+from magic_cli.data.addresses import state_of
+from magic_cli.data.images import StoredImage, UnreadableImage, thumbnail
 from magic_cli.data.paths import make_output
 from magic_cli.files import write_atomically
 from magic_cli.report_page.settings import EMBEDDED_AT_MOST, Pictures
@@ -36,9 +37,9 @@ class PictureList:
     def __init__(self, kind: Pictures, side: int, page: Path) -> None:
         self._kind, self._side = kind, side
         self.folder = page.with_name(f"{page.stem}_images")
-        self._numbers: dict[Path, int] = {}
+        self._numbers: dict[Path | StoredImage, int] = {}
 
-    def number(self, file: Path | None) -> int | None:
+    def number(self, file: Path | StoredImage | None) -> int | None:
         """The place of an image in ``make``'s list; None: there is none, or images are not shown."""
         if file is None or self._kind is Pictures.none:
             return None
@@ -67,31 +68,37 @@ class PictureList:
                 bar.update(1)
         return made
 
-    def _make(self, file: Path) -> dict[str, str]:
+    def _make(self, file: Path | StoredImage) -> dict[str, str]:
         name = file.name.encode(errors="backslashreplace").decode()
         try:
             return {"name": name, "src": self._embedded(file) if self.are_embedded else self._linked(file)}
         except UnreadableImage as fault:
             return {"name": name, "fault": str(fault)}
 
-    def _embedded(self, file: Path) -> str:
+    def _embedded(self, file: Path | StoredImage) -> str:
         kind, data = self._thumbnail(file)
         return f"data:image/{kind.lower()};base64,{base64.b64encode(data).decode()}"
 
-    def _thumbnail(self, file: Path) -> tuple[str, bytes]:
+    def _thumbnail(self, file: Path | StoredImage) -> tuple[str, bytes]:
         return thumbnail(file, side=self._side, whole_below=_WHOLE_BELOW, quality=_QUALITY, kind="WEBP")
 
-    def _linked(self, file: Path) -> str:
+    def _linked(self, file: Path | StoredImage) -> str:
         """Its address beside the page; one that was made of the very same file stays."""
         try:
-            facts = file.stat()
+            made_of = f"{file}\0{self._version(file)}\0{self._side}"
         except (OSError, ValueError) as error:
             raise UnreadableImage(getattr(error, "strerror", None) or str(error)) from error
-        made_of = f"{file}\0{facts.st_mtime_ns}\0{facts.st_size}\0{self._side}"
         target = self.folder / f"{hashlib.sha256(made_of.encode(errors='surrogateescape')).hexdigest()[:24]}.img"
         if not target.exists():
             write_atomically(target, self._thumbnail(file)[1])
         return quote(f"{self.folder.name}/{target.name}", errors="surrogateescape")
+
+    def _version(self, file: Path | StoredImage) -> str:
+        """Changes when the image may have."""
+        if isinstance(file, StoredImage):
+            return str(state_of(file.container))
+        facts = file.stat()
+        return f"{facts.st_mtime_ns}\0{facts.st_size}"
 
     def delete_others(self, made: Iterable[Mapping[str, str]]) -> None:
         """Delete the thumbnails of an earlier page of this name, and their folder if nothing else is in it.

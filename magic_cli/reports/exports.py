@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from magic_cli.data.records import ImageRecord
@@ -12,25 +12,21 @@ SEPARATOR = "<|endoftext|>"
 """Parts title and story in the released story files."""
 
 
-def coco_results(records: Sequence[ImageRecord], captions: Mapping[str, str]) -> list[dict[str, Any]]:
-    """COCO's results format: ``[{"image_id", "caption"}]``."""
-    return [
-        {"image_id": record.id if record.image_id is None else record.image_id, "caption": captions[record.id]}
-        for record in records
-    ]
+def coco_results(records: Iterable[ImageRecord], captions: Mapping[str, str]) -> Iterator[dict[str, Any]]:
+    """The entries of COCO's results format: ``[{"image_id", "caption"}]``."""
+    for record in records:
+        yield {"image_id": record.id if record.image_id is None else record.image_id, "caption": captions[record.id]}
 
 
-def released_format(records: Sequence[ImageRecord], captions: Mapping[str, str]) -> list[dict[str, Any]]:
-    """The format of MAGIC's released files: ``[{"split", "image_name", "captions", "prediction"}]``."""
-    return [
-        {
+def released_format(records: Iterable[ImageRecord], captions: Mapping[str, str]) -> Iterator[dict[str, Any]]:
+    """The entries of MAGIC's released files: ``[{"split", "image_name", "captions", "prediction"}]``."""
+    for record in records:
+        yield {
             "split": record.split,
             "image_name": record.image_name,
             "captions": list(record.references),
             "prediction": captions[record.id],
         }
-        for record in records
-    ]
 
 
 def released_stories(records: Sequence[StoryRecord], stories: Mapping[str, str], *, method: str) -> dict[str, Any]:

@@ -15,10 +15,11 @@ from typing import NamedTuple
 from magic_cli.data.image_folders import find_images, named
 from magic_cli.data.images import IMAGE_SUFFIXES, UnreadableImage
 from magic_cli.data.paths import expanded, named_paths
+from magic_cli.data.shard_index import open_shard
+from magic_cli.data.stored_images import ShardMember
 from magic_cli.data.text_files import read_text_lines
 from magic_cli.errors import MagicError
 from magic_cli.image_features.reading import ImageReader, ReadImage
-from magic_cli.retrieval.shards import shard_images
 
 _ARCHIVES = re.compile(r"\.(tar\.\w+|tgz|tbz2?|txz|tzst|zip|7z|rar)$", re.IGNORECASE)
 _HINT = "name a folder of images, a list of image files, or webdataset shards (*.tar)"
@@ -41,23 +42,12 @@ class BankImage(NamedTuple):
         part = {} if self.offset is None else {"offset": self.offset, "size": self.size}
         return {"id": self.id, "image": self.place, **part}
 
-    def read_bytes(self) -> bytes:
-        """The image file's content.
-
-        Raises:
-            UnreadableImage: It cannot be read.
-        """
-        try:
-            with open(self.place, "rb") as stream:
-                if self.offset is None:
-                    return stream.read()
-                stream.seek(self.offset)
-                data = stream.read(self.size)
-        except OSError as error:
-            raise UnreadableImage(f"cannot be read ({error.strerror})") from error
-        if len(data) < self.size:
-            raise UnreadableImage("the shard is cut off")
-        return data
+    @property
+    def file(self) -> Path | ShardMember:
+        """The image, for ``ImageReader.read``."""
+        if self.offset is None and self.fault is None:
+            return Path(self.place)
+        return ShardMember(self.place, self.id, self.offset or 0, self.size, self.fault)
 
 
 @dataclass(frozen=True)
@@ -72,14 +62,7 @@ class BankReader:
 
     def read(self, image: BankImage) -> ReadImage | UnreadableImage:
         """As ``ImageReader.read``."""
-        if image.fault is not None:
-            return UnreadableImage(image.fault)
-        if image.offset is None:
-            return self.reader.read(Path(image.place))
-        try:
-            return self.reader.read_bytes(image.read_bytes(), Path(image.id).name)
-        except UnreadableImage as reason:
-            return type(reason)(str(reason))
+        return self.reader.read(image.file)
 
 
 @dataclass
@@ -143,12 +126,13 @@ def _images_of(word: str, place: Path, notes: list[str], *, alone: bool) -> Iter
     elif place.suffix.lower() in IMAGE_SUFFIXES:
         yield BankImage(place.name, str(place))
     elif place.suffix == ".tar":
-        images, hidden = shard_images(place)
-        for image in images:
-            where = (None, 0) if image.fault else (image.offset, image.size)
-            yield BankImage(f"{place.stem}/{image.name.removeprefix('./')}", str(place), *where, image.fault)
-        if hidden:
-            notes.append(f"{place}: hidden images are left out: {named(hidden)}")
+        shard = open_shard(str(place))
+        for row, name in enumerate(shard.names):
+            fault = shard.faults.get(row)
+            where = (None, 0) if fault else (shard.offsets[row], shard.sizes[row])
+            yield BankImage(f"{place.stem}/{name}", str(place), *where, fault)
+        if shard.hidden:
+            notes.append(f"{place}: hidden images are left out: {named(shard.hidden)}")
     elif _ARCHIVES.search(place.name):
         raise MagicError(
             f"{word}: images in a packed archive cannot be found one by one; unpack it to a folder, or to a plain .tar"

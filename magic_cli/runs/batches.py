@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from magic_cli.data.images import SkippedImage, UnreadableImage
+from magic_cli.data.images import SkippedImage, StoredImage, UnreadableImage
 from magic_cli.image_features.reading import ImageReader, ReadImage
 from magic_cli.models.shelf import Shelf
 from magic_cli.models.work_counter import WorkCounter
@@ -103,7 +103,7 @@ class BatchWriter:
             kept.update(before)
         return found
 
-    def images(self, batch: Batch) -> list[Path]:
+    def images(self, batch: Batch) -> list[Path | StoredImage]:
         """The files that must be read for a batch, in order."""
         return [path for item in batch.items for path in self.task.images(item)]
 

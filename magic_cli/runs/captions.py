@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from magic_cli.data.image_names import identities
 from magic_cli.data.records import ImageRecord
 from magic_cli.errors import SettingsError
+from magic_cli.files import JsonList
 from magic_cli.reports.exports import coco_results, released_format
 from magic_cli.runs.kinds import WritingTask
 from magic_cli.runs.settings import CaptionSettings
@@ -37,7 +38,7 @@ class CaptionTask(WritingTask):
     def __init__(self, settings: CaptionSettings) -> None:
         self.settings = settings
 
-    def items(self) -> list[ImageRecord]:
+    def items(self) -> Sequence[ImageRecord]:
         return self.settings.dataset.load()
 
     def facts(self, items: Sequence[ImageRecord]) -> dict[str, Any]:
@@ -82,7 +83,10 @@ class CaptionTask(WritingTask):
 
     def exports(self, items: Sequence[ImageRecord], predictions: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
         texts = self.texts_of(predictions)
-        return {"coco_results.json": coco_results(items, texts), "released_format.json": released_format(items, texts)}
+        return {
+            "coco_results.json": JsonList(lambda: coco_results(items, texts)),
+            "released_format.json": JsonList(lambda: released_format(items, texts)),
+        }
 
 
 _KNOWN = ("split", "references")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from magic_cli.data.datasets import CocoCaptionsDataset, Dataset, KarpathyDataset, PhotoFiles, PhotoFolder
+from magic_cli.data.packed_datasets import ParquetDataset, ShardDataset
 from magic_cli.data.story_datasets import StoryDataset, TitleFile, TitleList
 from magic_cli.decoding.beam import BeamSearch
 from magic_cli.decoding.magic import ContrastiveSearch, MagicBeam, MagicSearch
@@ -31,6 +32,8 @@ DATASETS: dict[str, type[Dataset]] = {
     "photos": PhotoFolder,
     "karpathy": KarpathyDataset,
     "coco_captions": CocoCaptionsDataset,
+    "shards": ShardDataset,
+    "parquet": ParquetDataset,
 }
 
 STORY_DATASETS: dict[str, type[StoryDataset]] = {

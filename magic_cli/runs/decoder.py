@@ -15,6 +15,7 @@ from magic_cli.image_features.cache import cache_folder
 from magic_cli.image_features.reading import BATCHES_AHEAD, ImageReader, ReadImage
 from magic_cli.models.shelf import Shelf
 from magic_cli.models.work_counter import WorkCounter
+from magic_cli.runs.batch_size import AUTO
 from magic_cli.runs.kinds import Item, Unwritable, WritingTask
 from magic_cli.terminal.progress import LOADING, progress
 
@@ -170,7 +171,9 @@ class Decoder:
         run = self.settings.run
         if run.lazy is not None:
             return run.lazy
-        return not run.trace and (self.viewers.where.device.type == "cpu" or run.batch_size >= _LAZY_ON_GPU)
+        return not run.trace and (
+            self.viewers.where.device.type == "cpu" or run.batch_size == AUTO or run.batch_size >= _LAZY_ON_GPU
+        )
 
     def prompt(self, item: Item) -> list[int]:
         """Token ids that the item's text continues; none where nothing is written.

@@ -6,7 +6,7 @@ predictions.jsonl   one finished item a line, appended and synced batch by batch
 failures.jsonl      items that cannot be done, with the reason
 dropped.jsonl       predictions of items that are no longer asked for
 trace.jsonl         with run.trace=true, every step's candidates and scores
-coco_results.json, released_format.json, index.html   exports, written when all is done
+coco_results.json, released_format.json, predictions.parquet, index.html   exports, written when all is done
 """
 
 from __future__ import annotations
@@ -14,22 +14,37 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from magic_cli.data.run_files import COMPARISON, FAILURES, METRICS, PER_ITEM, PREDICTIONS, REPORT, SETTINGS, TRACE
 from magic_cli.errors import MagicError
-from magic_cli.files import append_lines, json_lines, locked, recover_items, write_atomically
+from magic_cli.files import (
+    append_lines,
+    as_bytes,
+    json_lines,
+    locked,
+    recovered_items,
+    replacing,
+    write_atomically,
+    write_document,
+)
 from magic_cli.models.sources import only_read
 from magic_cli.provenance import differences, provenance, read_manifest
 from magic_cli.runs.claims import Claims
+from magic_cli.runs.predictions import Predictions, follows
 
 PAGE = "index.html"
 DROPPED = "dropped.jsonl"
-EXPORTS = ("coco_results.json", "released_format.json", PAGE, REPORT)
+PARQUET = "predictions.parquet"
+EXPORTS = ("coco_results.json", "released_format.json", PARQUET, PAGE, REPORT)
 
-_REMOVE_LINE = "remove that line, its item is then done again"
+_AT_ONCE = 10_000
+"""Records that are moved in one piece."""
+_LAST = 1 << 62
+"""The place of what nobody asks for."""
 _WITHOUT_TRACE = f"delete {TRACE}, the texts stay, or set another run.dir"
 
 
@@ -53,7 +68,7 @@ class RunFolder:
     def __init__(self, path: Path, *, settings: dict[str, Any], identity: dict[str, Any], planned: int) -> None:
         self.path = path
         self.manifest: dict[str, Any] = {}
-        self.predictions: dict[str, dict[str, Any]] = {}
+        self.predictions = Predictions(path / PREDICTIONS)
         self.failures: list[dict[str, Any]] = []
         self.traces: dict[str, bool] = {}
         self.withdrawn: list[str] = []
@@ -66,7 +81,8 @@ class RunFolder:
         with contextlib.ExitStack() as stack:
             stack.enter_context(locked(self.path))
             self._read_manifest()
-            self._read_predictions()
+            stack.callback(self.predictions.close)
+            self.predictions.read()
             self._read_traces()
             before = self._claims.read() if self.predictions else None
             write_atomically(self.path / FAILURES, "")  # each start tries failed items again
@@ -94,14 +110,6 @@ class RunFolder:
         self.manifest = read_manifest(self.path, self._identity)
         self._was_complete = self.manifest.get("status") == "complete"
 
-    def _read_predictions(self) -> None:
-        file = self.path / PREDICTIONS
-        self.predictions = {}
-        for number, record in enumerate(recover_items(file, _REMOVE_LINE), start=1):
-            if record["id"] in self.predictions:
-                raise MagicError(f"{file} line {number}: the id {record['id']!r} stands here twice; remove one of the lines")
-            self.predictions[record["id"]] = record
-
     def _begin_manifest(self) -> None:
         self.manifest |= {
             **provenance(),
@@ -119,14 +127,20 @@ class RunFolder:
 
     def _read_traces(self) -> None:
         file = self.path / TRACE
-        steps = recover_items(file, _WITHOUT_TRACE)
-        kept = [step for step in steps if step["id"] in self.predictions]
-        if len(kept) < len(steps):
-            write_atomically(file, json_lines(kept))
         self.traces = {}
-        self._note_traces(kept)
+        has_others = False
+        for _, _, step in recovered_items(file, _WITHOUT_TRACE):
+            if step["id"] in self.predictions:
+                self._note_traces([step])
+            else:
+                has_others = True
+        if has_others:
+            with replacing(file) as stream:
+                for _, _, step in recovered_items(file, _WITHOUT_TRACE):
+                    if step["id"] in self.predictions:
+                        stream.write(as_bytes(json_lines([step])))
 
-    def _note_traces(self, steps: Sequence[Mapping[str, Any]]) -> None:
+    def _note_traces(self, steps: Iterable[Mapping[str, Any]]) -> None:
         for step in steps:
             is_whole = not any(isinstance(values, list) and None in values for values in step.values())
             self.traces[step["id"]] = self.traces.get(step["id"], True) and is_whole
@@ -164,8 +178,7 @@ class RunFolder:
     def forget(self, ids: Collection[str]) -> None:
         """Take predictions back, because what they describe has changed."""
         self._change()
-        self.predictions = {item: record for item, record in self.predictions.items() if item not in ids}
-        write_atomically(self.path / PREDICTIONS, json_lines(self.predictions.values()))
+        self.predictions.keep(self.predictions.without(set(ids)))
         self._read_traces()
         if not self.predictions:
             self._claims.begin(None)
@@ -173,13 +186,16 @@ class RunFolder:
     def drop(self, ids: Collection[str]) -> None:
         """Move predictions to dropped.jsonl, because nobody asks for their items any more; their traces go."""
         before = self.dropped()  # by a start that was killed before it could forget them, too
-        append_lines(self.path / DROPPED, [self.predictions[item] for item in ids if before.get(item) != self.predictions[item]])
+        moved = [item for item in ids if before.get(item) != self.predictions[item]]
+        for start in range(0, len(moved), _AT_ONCE):
+            append_lines(self.path / DROPPED, [self.predictions[item] for item in moved[start : start + _AT_ONCE]])
         self.forget(ids)
 
     def dropped(self) -> dict[str, dict[str, Any]]:
         """Predictions that were dropped, by id; of several the last."""
         return {
-            record["id"]: record for record in recover_items(self.path / DROPPED, f"delete {DROPPED}, or set another run.dir")
+            record["id"]: record
+            for _, _, record in recovered_items(self.path / DROPPED, f"delete {DROPPED}, or set another run.dir")
         }
 
     def take_back(self, records: Sequence[dict[str, Any]]) -> None:
@@ -187,7 +203,7 @@ class RunFolder:
         self.add_predictions(records)
         self.forget_dropped({record["id"] for record in records})
 
-    def forget_dropped(self, ids: Collection[str]) -> None:
+    def forget_dropped(self, ids: Container[str]) -> None:
         """Leave these out of dropped.jsonl, since they are predictions again."""
         dropped = self.dropped()
         kept = [record for item, record in dropped.items() if item not in ids]
@@ -197,25 +213,40 @@ class RunFolder:
     def replace(self, records: Sequence[dict[str, Any]]) -> None:
         """Put predictions in the places of those of the same ids."""
         self._change()
-        self.predictions |= {record["id"]: record for record in records}
-        write_atomically(self.path / PREDICTIONS, json_lines(self.predictions.values()))
+        self.predictions.replace({record["id"]: record for record in records})
 
-    def arrange(self, batches: Sequence[Sequence[str]]) -> None:
-        """Bring what was written into the order of the batches, given by their items' ids, whoever was first to be done."""
-        place = {item: place for place, item in enumerate(item for batch in batches for item in batch)}
-        last = len(place)
-        in_order = sorted(self.predictions, key=lambda item: place.get(item, last))
-        if in_order != list(self.predictions) and (self._has_changed or not self._was_complete):
-            self.predictions = {item: self.predictions[item] for item in in_order}
-            write_atomically(self.path / PREDICTIONS, json_lines(self.predictions.values()))
+    def arrange(self, batches: Iterable[Iterable[str]]) -> None:
+        """Bring what was written into the order of the batches, given by their items' ids, whoever was first to be done.
+
+        Args:
+            batches: Can be gone through several times. As a rule all is in order, and nothing but one pass is needed.
+        """
+        if (self._has_changed or not self._was_complete) and not follows(self.predictions, chain.from_iterable(batches)):
+            place = {item: place for place, item in enumerate(chain.from_iterable(batches)) if item in self.predictions}
+            in_order = sorted(self.predictions, key=lambda item: place.get(item, _LAST))
+            if in_order != list(self.predictions):
+                self.predictions.keep(in_order)
+        self._arrange_failures(batches)
+        self._arrange_traces(batches)
+
+    def _arrange_failures(self, batches: Iterable[Iterable[str]]) -> None:
+        failed = {record["id"] for record in self.failures}
+        place = {item: place for place, item in enumerate(chain.from_iterable(batches)) if item in failed}
         failures = sorted(self.failures, key=lambda record: place.get(record["id"], -1))
         if failures != self.failures:
             self.failures = failures
             write_atomically(self.path / FAILURES, json_lines(failures))
-        number = {item: number for number, batch in enumerate(batches) for item in batch}
-        of_traces = [number.get(item, last) for item in self.traces]
+
+    def _arrange_traces(self, batches: Iterable[Iterable[str]]) -> None:
+        if not self.traces:
+            return
+        number = {item: number for number, batch in enumerate(batches) for item in batch if item in self.traces}
+        of_traces = [number.get(item, _LAST) for item in self.traces]
         if of_traces != sorted(of_traces):  # steps of a batch lie between one another, those of batches do not
-            steps = sorted(recover_items(self.path / TRACE, _WITHOUT_TRACE), key=lambda step: number.get(step["id"], last))
+            steps = sorted(
+                (step for _, _, step in recovered_items(self.path / TRACE, _WITHOUT_TRACE)),
+                key=lambda step: number.get(step["id"], _LAST),
+            )
             write_atomically(self.path / TRACE, json_lines(steps))
 
     def record(self, **facts: Any) -> None:
@@ -231,8 +262,7 @@ class RunFolder:
             self._claims.claim(
                 [record["id"] for record in records], self.traces
             )  # before they are written: never too much is claimed
-        append_lines(self.path / PREDICTIONS, records)
-        self.predictions |= {record["id"]: record for record in records}
+        self.predictions.append(records)
 
     def _change(self) -> None:
         """Before the predictions change: delete what was made of those that there were."""
@@ -261,7 +291,7 @@ class RunFolder:
         """Mark the run complete and write its exports (file name -> JSON document, or text)."""
         self._claims.claim(self.predictions, self.traces)
         for name, document in exports.items():
-            write_atomically(self.path / name, export_text(document))
+            write_document(self.path / name, document)
         self.forget_dropped(self.predictions)
         self.manifest["status"] = "complete"
 
@@ -276,8 +306,3 @@ class RunFolder:
         }
         self.manifest["sessions"][-1]["seconds"] = round(time.time() - self._started, 3)
         write_atomically(self.path / "manifest.json", json.dumps(self.manifest, indent=2, default=str) + "\n")
-
-
-def export_text(document: Any) -> str:
-    """What an export's file holds: a text as it is, else a JSON document."""
-    return document if isinstance(document, str) else json.dumps(document, ensure_ascii=False, indent=1) + "\n"

@@ -56,6 +56,7 @@ _WITHOUT_EFFECT = {
         "actors",
         "report",
         "shard",
+        "parquet",
     ),  # fmt: skip
     "language_model": ("recommended",),  # already resolved into the settings that use it
     "image_text_model": ("recommended",),

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from magic_cli.data.image_names import identities
+from magic_cli.data.images import StoredImage
 
 if TYPE_CHECKING:
     from magic_cli.decoding.rules import StopTexts
@@ -23,7 +24,7 @@ class Item(Protocol):
         """Unique in its run."""
 
     @property
-    def path(self) -> Path | None:
+    def path(self) -> Path | StoredImage | None:
         """The image that is looked at; None: the text is written without one."""
 
 
@@ -56,7 +57,7 @@ class WritingTask:
         """
         raise NotImplementedError(f"{type(self).__name__}.items")
 
-    def images(self, item: Item) -> Sequence[Path]:
+    def images(self, item: Item) -> Sequence[Path | StoredImage]:
         """The images that must be read before the item is written."""
         return [] if item.path is None else [item.path]
 
@@ -113,10 +114,24 @@ class WritingTask:
         """What stdout shows: name of the item and its text."""
         raise NotImplementedError(f"{type(self).__name__}.line")
 
-    def texts_of(self, predictions: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
-        """The texts alone."""
-        return {item: prediction[self.text] for item, prediction in predictions.items()}
+    def texts_of(self, predictions: Mapping[str, Mapping[str, Any]]) -> Mapping[str, str]:
+        """The texts alone, each read when it is asked for."""
+        return _Texts(predictions, self.text)
 
     def exports(self, items: Sequence[Item], predictions: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
         """Files for other tools and for people, written when all is done: ``{file name: JSON document, or text}``."""
         raise NotImplementedError(f"{type(self).__name__}.exports")
+
+
+class _Texts(Mapping[str, str]):
+    def __init__(self, predictions: Mapping[str, Mapping[str, Any]], key: str) -> None:
+        self._predictions, self._key = predictions, key
+
+    def __getitem__(self, item: str) -> str:
+        return self._predictions[item][self._key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._predictions)
+
+    def __len__(self) -> int:
+        return len(self._predictions)

@@ -14,11 +14,11 @@ from magic_cli.data.paths import expanded
 from magic_cli.data.run_files import FAILURES, PREDICTIONS, SETTINGS, TRACE, read_manifest
 from magic_cli.data.stories import StoryRecord
 from magic_cli.errors import MagicError
-from magic_cli.files import locked, recover_lines, replacing, write_atomically
+from magic_cli.files import locked, recover_lines, replacing, write_atomically, write_document
 from magic_cli.provenance import provenance
 from magic_cli.reports.exports import released_stories
 from magic_cli.reports.interleaved import interleaved_page
-from magic_cli.runs.folder import PAGE, export_text
+from magic_cli.runs.folder import PAGE
 from magic_cli.runs.parts import Part
 
 _LISTS = ("coco_results.json", "released_format.json")
@@ -48,7 +48,7 @@ def merge(parts: Sequence[Part], output: str) -> dict[str, int]:
             _join(name, parts, folder)
         _copy_pictures(parts, folder)
         for name, document in _exports(parts, folder):
-            write_atomically(folder / name, export_text(document))
+            write_document(folder / name, document)
         write_atomically(folder / SETTINGS, _settings(parts[0]))
         write_atomically(folder / "manifest.json", _json(manifest))
     return manifest["counts"]

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
-from magic_cli.data.images import quiet_pillow
+from magic_cli.data.images import StoredImage, digest_of, quiet_pillow
+from magic_cli.data.parquet import require_pyarrow
+from magic_cli.data.parquet_export import ParquetRows
 from magic_cli.errors import MagicError
-from magic_cli.models.sources import describe_source, local_files, sha256
-from magic_cli.runs.folder import DROPPED, PREDICTIONS, RunFolder
+from magic_cli.models.sources import describe_source, local_files
+from magic_cli.runs.batch_list import Chosen
+from magic_cli.runs.folder import DROPPED, PARQUET, PREDICTIONS, RunFolder
 from magic_cli.runs.identity import as_plain, settings_that_matter
 from magic_cli.runs.kinds import Item, WritingTask
 from magic_cli.runs.naming import run_folder
+from magic_cli.runs.predictions import follows
 from magic_cli.runs.writer import Writer
 from magic_cli.terminal.progress import progress
 from magic_cli.terminal.wording import counted, duration, speed
@@ -32,6 +36,8 @@ def write_texts(settings: Any, task: WritingTask, writer: type[Writer] = Writer)
         writer: Who writes it.
     """
     quiet_pillow()
+    if settings.run.parquet:
+        require_pyarrow("run.parquet=true")
     began = time.monotonic()
     items, shard = task.items(), settings.run.part
     of_part = {} if shard is None else {"shard": shard.facts([item.id for item in items])}
@@ -43,11 +49,13 @@ def write_texts(settings: Any, task: WritingTask, writer: type[Writer] = Writer)
         _check_unchanged(settings, task, run, items)
         for note in [*task.notes(), *settings.notes()]:
             _tell(note)
-        before, author = set(run.predictions), writer(settings, task, run)
+        before, author = len(run.predictions), writer(settings, task, run)
         author.write(items)
-        done = [item for item in items if item.id in run.predictions]
-        run.finish(task.exports(done, {item.id: run.predictions[item.id] for item in done}))
-    new = len(run.predictions.keys() - before)
+        exports = task.exports(Chosen(items, run.predictions), run.predictions)
+        if settings.run.parquet:
+            exports[PARQUET] = ParquetRows(run.predictions.values)
+        run.finish(exports)
+        new = len(run.predictions) - before
     return _report(task, run, _spent(task, new, time.monotonic() - began, author.loading_seconds))
 
 
@@ -64,13 +72,15 @@ def _check_unchanged(settings: Any, task: WritingTask, run: RunFolder, items: Se
     )
     _check_texts(task, run)
     _drop(settings, task, run, items)
-    changed = _changed(task, [item for item in items if item.id in run.predictions], run)
+    states = settings.dataset.states()
+    same = {place for place, state in states.items() if run.manifest.get("image_files", {}).get(place) == state}
+    changed = _changed(task, items, run, same)
     if changed:
         _tell(f"{counted(len(changed), *task.changed)}, {_names(changed)}")
         run.forget(changed)
-    before = run.predictions
-    refreshed = [new for item in items if item.id in before and (new := task.refreshed(item, before[item.id])) != before[item.id]]
-    if refreshed:
+    if states:
+        run.manifest["image_files"] = states
+    if refreshed := list(_refreshed(task, items, run)):
         run.replace(refreshed)
     if settings.run.trace:
         _tell_of_traces(settings, task, run)
@@ -89,16 +99,21 @@ def _check_texts(task: WritingTask, run: RunFolder) -> None:
 
 def _drop(settings: Any, task: WritingTask, run: RunFolder, items: Sequence[Item]) -> None:
     """Leave only predictions of items that are asked for; those of others are set aside, and used again when their items are back."""
-    asked = {item.id: item for item in items}
-    gone = [item for item in run.predictions if item not in asked]
+    if not follows(run.predictions, (item.id for item in items)):
+        asked = {item.id for item in items}
+        gone = [item for item in run.predictions if item not in asked]
+    else:
+        gone = []
     if gone:
         _tell(f"{counted(len(gone), *task.dropped)} {run.path / DROPPED}, {_names(gone)}")
         run.drop(gone)
     if settings.run.trace:
         return  # they have lost their traces
+    dropped = run.dropped()
+    asked = {item.id: item for item in items if item.id in dropped} if dropped else {}
     back = [
         record
-        for name, record in run.dropped().items()
+        for name, record in dropped.items()
         if name in asked
         and name not in run.predictions
         and not task.check(record)
@@ -134,22 +149,34 @@ def _names(items: Sequence[str]) -> str:
     return f"e.g. {items[0]}" if len(items) > 1 else items[0]
 
 
-def _changed(task: WritingTask, written: Sequence[Item], run: RunFolder) -> list[str]:
-    """Ids of the items whose texts of an earlier start hold no longer."""
-    with progress(len(written), "checking", task.unit, leave=False) as bar:
+def _changed(task: WritingTask, items: Sequence[Item], run: RunFolder, same: Collection[str]) -> list[str]:
+    """Ids of the items whose texts of an earlier start hold no longer; ``same`` are files that are as they were, with all their images."""
+    with progress(len(run.predictions), "checking", task.unit, leave=False) as bar:
         changed = []
-        for item in written:
-            if _has_changed(task, item, run.predictions[item.id]):
+        for item in items if run.predictions else ():
+            if item.id not in run.predictions:
+                continue
+            is_same = isinstance(item.path, StoredImage) and item.path.container in same
+            if not is_same and _has_changed(task, item, run.predictions[item.id]):
                 changed.append(item.id)
             bar.update()
     return changed
+
+
+def _refreshed(task: WritingTask, items: Sequence[Item], run: RunFolder) -> Iterator[dict[str, Any]]:
+    """Texts of an earlier start that still hold, but of whose items something else is known now, with that."""
+    for item in items if run.predictions else ():
+        if item.id in run.predictions:
+            before = run.predictions[item.id]
+            if (now := task.refreshed(item, dict(before))) != before:
+                yield now
 
 
 def _has_changed(task: WritingTask, item: Item, prediction: dict[str, Any]) -> bool:
     if not task.still_holds(item, prediction):
         return True
     # an image that is gone cannot be looked at again: what was written of it stays
-    return item.path is not None and item.path.is_file() and sha256(item.path) != prediction.get("image_sha256")
+    return item.path is not None and digest_of(item.path) not in (None, prediction.get("image_sha256"))
 
 
 def _tell(note: str) -> None:

@@ -27,7 +27,7 @@ from magic_cli.terminal.wording import counted
 MOST_ACTORS = 10_000
 STDIN = "-"
 """As `dataset.root`: lines of stdin name the images."""
-_OF_FOLDERS = ("dir", "trace", "objective", "engine", "devices", "repeats", "report", "shard")
+_OF_FOLDERS = ("dir", "trace", "objective", "engine", "devices", "repeats", "report", "shard", "parquet")
 """Settings of runs that have a folder."""
 TITLE = "{title}"
 """Where a story's prompt takes the title."""
@@ -57,6 +57,7 @@ class RunSettings(MachineSettings):
         workers: Processes that read images ahead of the decoder, 0 (the main process reads) to 256; null: chosen by the number
             of cores.
         report: When the run is done, write report.html into its folder, as ``magic report`` does.
+        parquet: When the run is done, write predictions.parquet into its folder, too.
         cache_images: Keep image features on disk, and use those that an earlier run kept.
         image_cache: Folder of these features; null: ``magic/images`` below XDG_CACHE_HOME, or below ~/.cache.
         devices: Processes of this machine that write batches side by side, 1 to 256, each on a GPU of its own where there are
@@ -75,6 +76,7 @@ class RunSettings(MachineSettings):
     objective: str | None = None
     report: bool = False
     shard: str | None = None
+    parquet: bool = False
     trace: bool = False
     lazy: bool | None = None
     step_memory: int = 128

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import Any
 
+from magic_cli.runs.batch_list import BatchList, Ids
 from magic_cli.runs.batch_size import AUTO, told
 from magic_cli.runs.batches import FAULTS, Batch, BatchResult, BatchWriter
 from magic_cli.runs.engines.base import Engine
@@ -47,20 +48,21 @@ class Writer:
             writer = self.make_batch_writer()
             first = self._first_to_write(items, writer)
             engine = None if first is None else stack.enter_context(open_engine(writer, first, self.run))
-            batches = self._batches(items, self._batch_size(len(items), engine))
+            batches = BatchList(items, self._batch_size(len(items), engine), self.run.predictions)
             self.loading_seconds = time.monotonic() - began
             self._write(batches, engine)
-        self.run.arrange([[item.id for item in batch.items] for batch in batches])
+        self.run.arrange(Ids(batches))
 
     def make_batch_writer(self) -> BatchWriter:
         """Who writes the batches; nothing is loaded yet."""
         return self.batch_writer(self.settings, self.task, self.run.path)
 
-    def _write(self, batches: Sequence[Batch], engine: Engine | None) -> None:
-        with progress(sum(len(batch.items) for batch in batches), self.task.texts, self.task.unit) as bar:
-            told = _Told(self, batches, bar)
+    def _write(self, batches: BatchList, engine: Engine | None) -> None:
+        with progress(batches.num_items, self.task.texts, self.task.unit) as bar:
+            to_write = batches.open()
+            told = _Told(self, batches, {batch.number for batch in to_write}, bar)
             if engine is not None:
-                for result in engine.results([batch for batch in batches if not batch.is_done]):
+                for result in engine.results(to_write):
                     self._keep(result)
                     told.finished(result.number)
             told.rest()
@@ -76,24 +78,19 @@ class Writer:
             print(f"magic: {told(known)}", file=sys.stderr)
         return known["chosen"] if known else num_items
 
-    def _batches(self, items: Sequence[Item], size: int) -> list[Batch]:
-        done = self.run.predictions.keys()
-        parts = [tuple(items[i : i + size]) for i in range(0, len(items), size)]
-        return [Batch(number, part, frozenset(item.id for item in part if item.id in done)) for number, part in enumerate(parts)]
-
     def _first_to_write(self, items: Sequence[Item], writer: BatchWriter) -> Item | None:
         """The first item that a text is to be written for, as far as its images tell: models are loaded only if there is one.
 
         Where there is none, the reasons are recorded, and nothing is left to do.
         """
-        pending = [item for item in items if item.id not in self.run.predictions]
-        reasons = []
-        for item in pending:
+        unwritable, reasons = [], []
+        for item in (item for item in items if item.id not in self.run.predictions):
             outcome = writer.judge(item, [writer.reader.read(path) for path in self.task.images(item)])
             if not isinstance(outcome, FAULTS):
                 return item
+            unwritable.append(item)
             reasons.append(outcome)
-        self.run.add_failures(writer.failures(pending, reasons, ()))
+        self.run.add_failures(writer.failures(unwritable, reasons, ()))
         return None
 
     def _keep(self, result: BatchResult) -> None:
@@ -105,9 +102,8 @@ class Writer:
 class _Told:
     """What stdout has been told: texts in the order of the items, as soon as all before them are there."""
 
-    def __init__(self, writer: Writer, batches: Sequence[Batch], bar: Progress) -> None:
-        self._writer, self._batches, self._bar = writer, batches, bar
-        self._open = {batch.number for batch in batches if not batch.is_done}
+    def __init__(self, writer: Writer, batches: BatchList, unfinished: set[int], bar: Progress) -> None:
+        self._writer, self._batches, self._open, self._bar = writer, batches, unfinished, bar
         self._next = 0
 
     def finished(self, number: int) -> None:

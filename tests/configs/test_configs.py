@@ -36,6 +36,7 @@ OF_VOKENS = [f for f in FILES if f.parent.name == "stage" or (f.parent.name == "
 # values that a user must give
 NEEDED = {"photos": ["dataset.root=."], "files": ["dataset.paths=[a.jpg]"], "coco_captions": ["dataset.annotations=a", "dataset.root=."],
           "title": ["dataset.title=[a]"], "titles": ["dataset.titles=a.txt"], "parts": ["dataset.parts=[a]"], "items": ["dataset.items=a.jsonl"],
+          "shards": ["dataset.files=a.tar"], "parquet": ["dataset.files=a.parquet"],
           "minigpt5_7b": ["interleaved_model.vision.projection=null"]}  # fmt: skip
 OF_STORIES = ("title", "titles", "rocstories", "simctg_rocstories")
 OF_ITEMS = ("parts", "items", "vist", "vist_train", "mmdialog", "mmdialog_train", "cc3m", "cc3m_train")

@@ -7,10 +7,12 @@ import tarfile
 
 import pytest
 
+from magic_cli.data.shards import read_shard
 from magic_cli.errors import MagicError
+from magic_cli.image_features.reading import ImageReader
 from magic_cli.retrieval.bank import BankReader, list_images
-from magic_cli.retrieval.shards import shard_images
 
+pytestmark = pytest.mark.usefixtures("own_cache")
 CAT, DOG = b"the cat's bytes", b"the dog's"
 NOT_THERE = "is not in the shard; pack it with tar --dereference --hard-dereference"
 
@@ -32,7 +34,7 @@ def shard(path, *members, **options):
 def found(path):
     """``{name: content or fault}``"""
     data = path.read_bytes()
-    return {image.name: image.fault or data[image.offset : image.offset + image.size] for image in shard_images(path)[0]}
+    return {image.name: image.fault or data[image.offset : image.offset + image.size] for image in read_shard(str(path)).images}
 
 
 HARD, LINK, FOLDER = tarfile.LNKTYPE, tarfile.SYMTYPE, tarfile.DIRTYPE
@@ -111,8 +113,8 @@ def test_links_are_counted_and_listed_in_the_bank(tmp_path):
     )
     bank = list_images([str(path)], limit=None)
     assert [image.id for image in bank.images] == ["s/cat.jpg", "s/hard.jpg", "s/gone.jpg"]
-    assert bank.images[1].read_bytes() == CAT
-    assert str(BankReader(None).read(bank.images[2])) == f"a link to none, which {NOT_THERE}"
+    assert bank.images[1].file.read_bytes() == CAT
+    assert str(BankReader(ImageReader()).read(bank.images[2])) == f"a link to none, which {NOT_THERE}"
     assert bank.images[2].location() == {"id": "s/gone.jpg", "image": str(path)}
     assert bank.notes == [f"{path}: hidden images are left out: .cat.jpg"]
 
@@ -138,11 +140,11 @@ def test_archives_one_behind_the_other_are_all_read(tmp_path):
     assert found(path) == {"cat.jpg": CAT, "sub/dog.jpg": DOG, "link.jpg": CAT}
     path.write_bytes(path.read_bytes() + bytes(512) + b"more that is no archive" * 50)
     with pytest.raises(MagicError, match="s.tar: is no whole tar file"):
-        shard_images(path)
+        read_shard(str(path))
     with pytest.raises(
         MagicError, match="of several archives one behind the other, two hold ./cat.jpg, so unpack each by itself"
     ):
-        shard_images(joined(tmp_path, ("cat.jpg", CAT), ("./cat.jpg", DOG)))
+        read_shard(str(joined(tmp_path, ("cat.jpg", CAT), ("./cat.jpg", DOG))))
 
 
 def test_member_that_was_added_anew_is_the_last_one(tmp_path):
@@ -151,7 +153,7 @@ def test_member_that_was_added_anew_is_the_last_one(tmp_path):
         info = tarfile.TarInfo("./cat.jpg")
         info.size = 3
         archive.addfile(info, io.BytesIO(b"new"))
-    images, _ = shard_images(path)
+    images = read_shard(str(path)).images
     assert [image.name for image in images] == ["dog.jpg", "link.jpg", "./cat.jpg"]
     assert found(path) == {"dog.jpg": DOG, "link.jpg": b"new", "./cat.jpg": b"new"}
 

@@ -1,4 +1,4 @@
-"""The images of a webdataset shard, or of any plain tar file: where their bytes are, links followed.
+"""The images of a webdataset shard, or of any plain tar file: where their bytes are, links followed; and their captions.
 
 A link leads to another member of the same file; nothing outside it is ever read. What cannot be read is named with the reason.
 """
@@ -12,9 +12,13 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, NamedTuple
 
+from magic_cli.data.addresses import is_address, open_place, reason, size_of
 from magic_cli.data.image_folders import is_hidden, is_of_macos
 from magic_cli.data.images import IMAGE_SUFFIXES
+from magic_cli.data.json_text import JSONFault, parse_json
 from magic_cli.data.paths import other_kind
+from magic_cli.data.record_fields import several_texts
+from magic_cli.data.text_files import decoded
 from magic_cli.errors import MagicError
 
 _FILE, _FOLDER, _HARD_LINK, _LINK = "a file", "a folder", "hard link", "link"
@@ -27,6 +31,9 @@ _ODD = {
     tarfile.CHRTYPE: "a device",
     tarfile.BLKTYPE: "a device",
 }  # other kinds of members, as reasons name them
+_TEXTS = (".txt", ".json")
+_LONGEST_TEXT = 1 << 20
+"""Most bytes of a member that holds captions."""
 _MOST_LINKS = 40  # that lead from one to the next, as in Linux
 _PACKED = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"\x28\xb5\x2f\xfd": "zstd", b"\x04\x22\x4d\x18": "lz4"}
 
@@ -45,6 +52,11 @@ class ShardImage(NamedTuple):
     size: int = 0
     fault: str | None = None
 
+    @property
+    def key(self) -> str:
+        """What it has in common with the other members of its sample."""
+        return sample_key(self.name)
+
 
 class _Member(NamedTuple):
     name: str
@@ -55,19 +67,45 @@ class _Member(NamedTuple):
     """Of a link."""
 
 
-def shard_images(shard: Path) -> tuple[list[ShardImage], list[str]]:
-    """The images of a shard, in its order; what else a sample holds (captions, metadata) is left out.
+class Contents(NamedTuple):
+    """What is known of a shard.
 
-    Returns:
-        The images, and the names of hidden ones, which are left out.
+    Attributes:
+        images: In the shard's order.
+        hidden: Names of hidden images, which are left out.
+        captions: Of the samples that have some, by their key.
+    """
+
+    images: list[ShardImage]
+    hidden: list[str]
+    captions: dict[str, tuple[str, ...]]
+
+
+def sample_key(name: str) -> str:
+    """The key of a member's sample, as webdataset has it: its path up to the first dot of its name.
+
+    >>> sample_key("./a.b/000123.seg.png")
+    'a.b/000123'
+    """
+    folder, slash, file = name.removeprefix("./").rpartition("/")
+    return f"{folder}{slash}{file.partition('.')[0]}"
+
+
+def read_shard(shard: str, *, caption_key: str | None = None) -> Contents:
+    """Look through a shard once, from its begin to its end; of the images only the places are read.
+
+    Args:
+        shard: Its place.
+        caption_key: Captions are read, too: of a sample's ``.txt``, or else of its ``.json`` what stands under this key; None: none are.
 
     Raises:
-        MagicError: It is no plain tar file, cut off or damaged, or cannot be read.
+        MagicError: It is no plain tar file, cut off or damaged, or cannot be read; or a caption is no text.
     """
+    texts: dict[str, dict[str, bytes]] = {}
     try:
-        if (kind := other_kind(shard)) is not None:
+        if not is_address(shard) and (kind := other_kind(Path(shard))) is not None:
             raise MagicError(f"{shard}: is a {kind}, not a tar file; name the file")
-        members = list(_members(shard))
+        members = list(_members(shard, texts if caption_key is not None else None))
     except tarfile.TarError as error:
         if packed := _packed_with(shard):
             raise MagicError(
@@ -75,7 +113,25 @@ def shard_images(shard: Path) -> tuple[list[ShardImage], list[str]]:
             ) from error
         raise MagicError(f"{shard}: is no whole tar file ({error}); download it again, or leave it out") from error
     except OSError as error:
-        raise MagicError(f"{shard}: cannot be read ({error.strerror}); mend its permissions, or leave it out") from error
+        raise MagicError(f"{shard}: cannot be read ({reason(error)}); mend its permissions, or leave it out") from error
+    images, hidden = _images(members)
+    return Contents(images, hidden, {key: _captions(found, f"{shard}: {key}", caption_key) for key, found in texts.items()})
+
+
+def _captions(found: dict[str, bytes], place: str, key: str) -> tuple[str, ...]:
+    """The captions of a sample: its text, or what its JSON holds under a key; empty: it holds nothing there."""
+    if (text := found.get(".txt")) is not None:
+        text = " ".join(decoded(text, f"{place}.txt").split())
+        return (text,) if text else ()
+    try:
+        record = parse_json(found[".json"])
+    except JSONFault as fault:
+        raise MagicError(f"{place}.json: {fault.problem}; mend it, or leave captions out with dataset.caption_key=null") from None
+    value = record.get(key) if isinstance(record, dict) else None
+    return () if value is None else several_texts(value, f"{place}.json, {key}")
+
+
+def _images(members: Sequence[_Member]) -> tuple[list[ShardImage], list[str]]:
     links, images, hidden = _Links(members), [], []
     for member in members:
         path = PurePosixPath(member.name)
@@ -91,11 +147,16 @@ def shard_images(shard: Path) -> tuple[list[ShardImage], list[str]]:
     return images, hidden
 
 
-def _members(shard: Path) -> Iterator[_Member]:
-    """The members of a tar file, and of those that ``cat`` has put behind it; of one that ``tar -r`` has added anew, all of them."""
-    end, start = shard.stat().st_size, 0
+def _members(shard: str, texts: dict[str, dict[str, bytes]] | None) -> Iterator[_Member]:
+    """The members of a tar file, and of those that ``cat`` has put behind it; of one that ``tar -r`` has added anew, all of them.
+
+    Args:
+        shard: Its place.
+        texts: Gets what members hold that may be captions, by key and suffix; None: it is not read.
+    """
+    end, start = size_of(shard), 0
     earlier: set[str] = set()
-    with shard.open("rb") as stream:
+    with open_place(shard) as stream:
         while start is not None:
             stream.seek(start)
             found: set[str] = set()
@@ -109,9 +170,20 @@ def _members(shard: Path) -> Iterator[_Member]:
                             raise tarfile.ReadError(
                                 f"of several archives one behind the other, two hold {one.name}, so unpack each by itself"
                             )
+                    if texts is not None and one.kind == _FILE and one.size <= _LONGEST_TEXT:
+                        _note_text(one, stream, texts)
                     yield one
                 start = _next_archive(archive, stream)
             earlier |= found
+
+
+def _note_text(member: _Member, stream: BinaryIO, texts: dict[str, dict[str, bytes]]) -> None:
+    """Read a member that may hold captions: the only dot of its name stands before its suffix."""
+    key = sample_key(member.name)
+    suffix = member.name.removeprefix("./").removeprefix(key).lower()
+    if suffix in _TEXTS:
+        stream.seek(member.offset)
+        texts.setdefault(key, {})[suffix] = stream.read(member.size)
 
 
 def _member(member: tarfile.TarInfo, end: int) -> _Member:
@@ -142,8 +214,8 @@ def _next_archive(archive: tarfile.TarFile, stream: BinaryIO) -> int | None:
     return None
 
 
-def _packed_with(shard: Path) -> str | None:
-    with shard.open("rb") as stream:
+def _packed_with(shard: str) -> str | None:
+    with open_place(shard) as stream:
         start = stream.read(max(map(len, _PACKED)))
     return next((name for magic, name in _PACKED.items() if start.startswith(magic)), None)
 
