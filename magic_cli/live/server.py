@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import logging
 import os
 import socket
 import sys
@@ -79,7 +80,10 @@ def make_server(settings: LiveSettings, workplace: Workplace) -> Any:
     config = uvicorn.Config(
         _only_from_here(app), log_level="warning", access_log=False, timeout_graceful_shutdown=_SECONDS_TO_END, ws="none"
     )
-    return uvicorn.Server(config)
+    server = uvicorn.Server(config)
+    # a page that is open while the program ends has its connection cut: that is meant, and no error to print
+    logging.getLogger("uvicorn.error").addFilter(lambda record: not server.should_exit)
+    return server
 
 
 def _listen(settings: LiveSettings) -> socket.socket:

@@ -199,14 +199,3 @@ def test_inspector_is_walked_through_by_keyboard(report):
     assert report.run("return document.activeElement.getAttribute('aria-label')") == "Step 2:  sits"
     report.press(LEFT)
     assert "Step 1 of 2, after nothing" in told(report, "#step")
-
-
-@pytest.mark.parametrize("dark", [False, True])
-def test_page_fits_a_phone(report, dark):
-    report.emulate(width=390, height=844, dark=dark)
-    for address in ("#view=items", "#view=measures", "#view=histograms", "#view=runs", "#view=failures", "#item=1"):
-        report.run("location.hash = arguments[0]", address)
-        report.run("return new Promise(requestAnimationFrame)")
-        assert report.run("return document.documentElement.scrollWidth") <= 390, address
-    paper = report.run("return getComputedStyle(document.body).backgroundColor")
-    assert paper == ("rgb(20, 24, 31)" if dark else "rgb(244, 245, 247)")

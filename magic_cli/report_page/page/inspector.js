@@ -44,7 +44,7 @@
       const before = rows;
       rows = [];
       for (const [row, parent, choice] of step) rows[row] = (before[parent] ?? "") + tokenText(looking.system, choice);
-      return [String(number + 1), make("ul", {}, rows.filter((text) => text !== undefined).map((text) => words(text, "li")))];
+      return [String(number + 1), listed(rows.filter((text) => text !== undefined))];
     });
     return [table("The texts that were kept after each step", ["step", "texts"], lines)];
   }

@@ -14,7 +14,7 @@
         make("div", {},
           item.steps ? null : make("dl", { class: "texts" }, systems.map((system, i) => [
             make("dt", { dir: "auto" }, system.name), make("dd", {}, item.found ? foundImages(item, i) : written(item, i))])),
-          reference.length && !item.steps ? [make("h3", {}, counted(reference.length, ["reference", "references"])), make("ul", {}, reference.map((text) => words(text, "li")))] : null)),
+          reference.length && !item.steps ? [make("h3", {}, counted(reference.length, ["reference", "references"])), listed(reference)] : null)),
       measures.length ? scoreTable(item) : null,
       item.steps ? stepsOf(item) : null,
       make("section", { id: "inspector", "aria-label": "How it was written" }));

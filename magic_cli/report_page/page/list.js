@@ -83,7 +83,7 @@
           make("dt", { dir: "auto" }, system.name, chosenScore(item, i)), make("dd", {}, written(item, i)),
         ])),
         item.references && make("details", {}, make("summary", {}, counted(item.references.length, ["reference", "references"])),
-          make("ul", {}, item.references.map((text) => words(text, "li"))))));
+          listed(item.references))));
   }
 
   function written(item, system) {

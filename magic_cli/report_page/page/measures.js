@@ -38,5 +38,5 @@
     ]);
     const notRun = new Map(systems.flatMap((system) => Object.entries(system.not_run)));
     const all = [...notes, ...[...notRun].map(([name, why]) => `${name} not run: ${why}`)];
-    return all.length ? [make("h3", {}, "Notes"), make("ul", {}, all.map((note) => words(note, "li")))] : [];
+    return all.length ? [make("h3", {}, "Notes"), listed(all)] : [];
   }
