@@ -6,6 +6,7 @@ python scripts/draw_report_screenshots.py --output shots/ captions stories   # t
 
 import argparse
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from tiny_world import write_world
 
 ROOT = Path(__file__).resolve().parents[1]
 PHOTOS = ROOT / "data" / "photos"
+TRACED = ("run.trace=true", "run.lazy=false")
 MODELS = ("--language-model", "embedded", "--image-text-model", "embedded")
 TITLES = {
     "A day at the zoo": "000000097201.jpg",
@@ -29,57 +31,58 @@ WIDTH, HEIGHT = 1100, 760
 LARGEST = 60_000  # bytes of one picture
 
 
-def magic(*words: str | Path) -> None:
-    answer = subprocess.run([sys.executable, "-m", "magic_cli", *map(str, words)], capture_output=True, text=True, cwd=ROOT)
+def magic(folder: Path, *words: str) -> None:
+    """A command in a folder, so that pages show short names."""
+    command, path = [sys.executable, "-m", "magic_cli", *words], os.pathsep.join(filter(None, sys.path))
+    answer = subprocess.run(command, capture_output=True, text=True, cwd=folder, env=os.environ | {"PYTHONPATH": path})
     if answer.returncode not in (0, 3):  # 3: some items failed
-        sys.exit(f"magic {' '.join(map(str, words))}: {answer.stderr}")
+        sys.exit(f"magic {' '.join(words)}: {answer.stderr}")
 
 
-def captions(folder: Path) -> Path:
+def captions(folder: Path) -> str:
     """The sample photos, and a file that is none, by three methods, with every step of MAGIC's."""
     shutil.copytree(PHOTOS, folder / "photos")
     (folder / "photos" / "notes.jpg").write_text("not a photo")
-    runs = [folder / method for method in ("magic", "contrastive", "nucleus")]
-    for run in runs:
-        trace = ["run.trace=true", "run.lazy=false"] if run.name == "magic" else []
-        magic("caption", "--images", folder / "photos", *MODELS, "--decoding", run.name, "--run-dir", run, *trace)
-    page, title = folder / "captions.html", "The sample photos by three methods"
-    magic("report", *runs, "--metrics", "clip_score,repetition", "--output", page, "--title", title)
-    return page
+    methods = ("magic", "contrastive", "nucleus")
+    for method in methods:
+        trace = TRACED if method == "magic" else ()
+        magic(folder, "caption", "--images", "photos", *MODELS, "--decoding", method, "--run-dir", method, *trace)
+    metrics, title = ("--metrics", "clip_score,repetition"), "The sample photos by three methods"
+    magic(folder, "report", *methods, *metrics, "--output", "captions.html", "--title", title)
+    return "captions.html"
 
 
-def stories(folder: Path) -> Path:
+def stories(folder: Path) -> str:
     """Titles with a photo each."""
-    titles, page = folder / "titles.jsonl", folder / "stories.html"
     lines = [json.dumps({"title": title, "image": photo}) for title, photo in TITLES.items()]
-    titles.write_text("\n".join(lines), encoding="utf-8")
-    runs = [folder / "stories" / method for method in ("magic", "nucleus")]
-    for run in runs:
-        words = ("dataset=titles", f"dataset.titles={titles}", f"dataset.root={PHOTOS}", "run.trace=true", "run.lazy=false")
-        magic("story", *words, *MODELS, "--decoding", run.name, "--run-dir", run)
-    magic("report", *runs, "--output", page, "--title", "Stories for titles and photos")
-    return page
+    (folder / "titles.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    methods = ("magic", "nucleus")
+    for method in methods:
+        titles = ("dataset=titles", "dataset.titles=titles.jsonl", f"dataset.root={PHOTOS}")
+        magic(folder, "story", *titles, *MODELS, "--decoding", method, "--run-dir", method, *TRACED)
+    magic(folder, "report", *methods, "--output", "stories.html", "--title", "Stories for titles and photos")
+    return "stories.html"
 
 
-def interleaved(folder: Path) -> Path:
+def interleaved(folder: Path) -> str:
     """Illustrated stories, by what a step may look back on."""
     write_world(folder / "world", seed=901, captions=0, tasks=0, stories=4)
-    runs, page = [folder / "illustrated" / context for context in ("both", "text")], folder / "interleaved.html"
-    for run in runs:
-        words = ("guidance=3", "scheduler=ddim", "steps=20", f"context={run.name}")
-        magic("interleave", "--items", folder / "world" / "stories.jsonl", *words, "--run-dir", run)
-    magic("report", *runs, "--output", page, "--title", "Illustrated stories: steps that see images and texts, or texts alone")
-    return page
+    contexts = ("both", "text")
+    for context in contexts:
+        settings = ("guidance=3", "scheduler=ddim", "steps=20", f"context={context}")
+        magic(folder, "interleave", "--items", "world/stories.jsonl", *settings, "--run-dir", context)
+    title = "Illustrated stories whose steps look back on texts and images, or on texts alone"
+    magic(folder, "report", *contexts, "--output", "interleaved.html", "--title", title)
+    return "interleaved.html"
 
 
-def retrieved(folder: Path) -> Path:
+def retrieved(folder: Path) -> str:
     """Photos that were found for texts."""
-    queries, index, found = folder / "queries.txt", folder / "index", folder / "found"
-    queries.write_text("\n".join(QUERIES), encoding="utf-8")
-    magic("retrieve-images", "build", PHOTOS, "--index", index, *MODELS[2:])
-    magic("retrieve-images", "query", queries, "--index", index, "--output", found)
-    magic("report", found, "--title", "Photos for texts")
-    return found / "report.html"
+    (folder / "queries.txt").write_text("\n".join(QUERIES), encoding="utf-8")
+    magic(folder, "retrieve-images", "build", str(PHOTOS), "--index", "index", *MODELS[2:])
+    magic(folder, "retrieve-images", "query", "queries.txt", "--index", "index", "--output", "found", "top_k=5")
+    magic(folder, "report", "found", "--title", "Photos for texts")
+    return "found/report.html"
 
 
 def at(address: str, shown: str) -> Callable[[Browser], None]:
@@ -93,7 +96,7 @@ def at(address: str, shown: str) -> Callable[[Browser], None]:
 
 
 def first_item(page: Browser) -> None:
-    page.run("location.hash = document.querySelector('.card:nth-child(8) a, .card a').hash")
+    page.run("location.hash = document.querySelector('.card a').hash")
     page.wait("document.querySelector('#heading-item')")
 
 
@@ -119,7 +122,7 @@ def phone(page: Browser) -> None:
     at("#view=items", ".card")(page)
 
 
-VIEWS: dict[str, tuple[Callable[[Path], Path], dict[str, Callable[[Browser], None]]]] = {
+VIEWS: dict[str, tuple[Callable[[Path], str], dict[str, Callable[[Browser], None]]]] = {
     "captions": (captions, {
         "items": at("#view=items", ".card"), "item": first_item, "inspector": inspector, "what-if": what_if,
         "measures": at("#view=measures", "#view-measures table"), "histograms": at("#view=histograms", ".histogram"),
@@ -148,7 +151,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name, browser(Path(name)) as page:
         for which in args.pages or VIEWS:
             make, views = VIEWS[which]
-            page.open(make(Path(name)))
+            (folder := Path(name) / which).mkdir()
+            page.open(folder / make(folder))
             page.wait("document.body.dataset.ready")
             page.emulate(width=WIDTH, height=HEIGHT)
             for view, go in views.items():

@@ -63,6 +63,7 @@ def make_server(settings: LiveSettings, workplace: Workplace) -> Any:
 
     page = build_page(Studio(settings, workplace))
     theme = gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
+    theme.set(body_text_color_subdued="*neutral_500", input_placeholder_color="*neutral_500")  # Gradio's own is too pale to read
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
 
     @app.get(f"{STEPS}{{name}}")

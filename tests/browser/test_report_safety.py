@@ -84,6 +84,11 @@ def small_page(folder):
     found = contents(folder)
     for item in found["items"]:
         item["image"] = int(item["id"]) % 2
+        for values in item["scores"].values():
+            values += [0.5, 0.25 + len(item["id"])] * 5
+    found["measures"] += [MEASURES[0] | {"key": f"more_{n}", "label": f"measure {n}"} for n in range(10)]  # wider than a phone
+    for number, one in enumerate(found["systems"]):
+        one["overall"] += [[0.5 + number, None, None]] * 10
     file = folder / "page.html"
     file.write_text(
         html_of("magic and greedy", found, [{"name": "a.gif", "src": PIXEL}, {"name": "b.gif", "fault": "no such file"}])
