@@ -198,12 +198,12 @@ def replacing(file: Path) -> Iterator[IO[bytes]]:
     with temporary.open("wb") as stream:
         try:
             yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+            temporary.replace(file)
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
-        stream.flush()
-        os.fsync(stream.fileno())
-    temporary.replace(file)
 
 
 def as_bytes(text: str) -> bytes:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import io
 import json
+import os
 import shutil
 import subprocess
 import time
@@ -18,8 +20,16 @@ _CHROMIUM = (
     "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage",
 )  # fmt: skip
 _ELEMENT = "element-6066-11e4-a52e-4f735466cecf"
+_SECONDS_OF_A_CALL = 120
 _UP, _DOWN = "\ue013", "\ue015"
 PROGRAMS = ("chromium", "chromedriver")
+
+
+def axe_core() -> Path | None:
+    """The script of axe-core, which finds faults of contrast, labels and structure: of MAGIC_AXE, or of ``npm install axe-core``."""
+    root = Path(__file__).resolve().parents[1]
+    files = (Path(os.environ.get("MAGIC_AXE", "")), root / "node_modules" / "axe-core" / "axe.min.js")
+    return next((file for file in files if file.is_file()), None)
 
 
 class BrowserFault(Exception):
@@ -51,6 +61,7 @@ class Browser:
         options = {"args": arguments, "prefs": preferences, "perfLoggingPrefs": {"enableNetwork": True}}
         logs = {"browser": "ALL", "performance": "ALL"}
         wanted = {"browserName": "chrome", "goog:chromeOptions": options, "goog:loggingPrefs": logs}
+        wanted["timeouts"] = {"script": 1000 * _SECONDS_OF_A_CALL}
         self._root += f"/{self._call('POST', '', {'capabilities': {'alwaysMatch': wanted}})['sessionId']}"
 
     def _call(self, method: str, path: str, body: dict | None = None) -> object:
@@ -58,7 +69,7 @@ class Browser:
         request = urllib.request.Request(self._root + path, data, {"Content-Type": "application/json"}, method=method)
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         try:
-            with opener.open(request, timeout=120) as answer:
+            with opener.open(request, timeout=_SECONDS_OF_A_CALL) as answer:
                 return json.load(answer)["value"]
         except urllib.error.HTTPError as error:
             fault = json.load(error)["value"]["message"].splitlines()[0]
@@ -143,12 +154,39 @@ class Browser:
         sent = [entry["params"]["request"]["url"] for entry in entries if entry["method"] == "Network.requestWillBeSent"]
         return [address for address in sent if not address.startswith(("data:", "chrome:"))]
 
-    def screenshot(self, file: Path) -> None:
+    def faults_of_access(self, axe: Path) -> list[str]:
+        """What axe-core finds in the page as it stands: each fault with the first element that has it."""
+        told = "found.violations.map((one) => `${one.id}: ${one.nodes[0].html} (${one.nodes[0].failureSummary})`)"
+        return self.run(f"{axe.read_text(encoding='utf-8')}; return axe.run().then((found) => {told});")
+
+    def screenshot(self, file: Path, *, largest: int | None = None) -> None:
+        """The window as a PNG.
+
+        Args:
+            file: Its file, whose folder is made.
+            largest: Bytes that it may have: of as few colours as that takes; None: all colours.
+        """
+        data = base64.b64decode(self._call("GET", "/screenshot"))
+        if largest is not None:
+            data = _with_few_colours(data, largest)
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(base64.b64decode(self._call("GET", "/screenshot")))
+        file.write_bytes(data)
 
     def quit(self) -> None:
         self._call("DELETE", "")
+
+
+def _with_few_colours(picture: bytes, largest: int) -> bytes:
+    """A PNG small enough for a repository."""
+    from PIL import Image
+
+    with Image.open(io.BytesIO(picture)) as image:
+        for colours in (256, 128, 64, 32, 16):
+            stream = io.BytesIO()
+            image.convert("RGB").quantize(colours, dither=Image.Dither.NONE).save(stream, "PNG", optimize=True)
+            if stream.tell() <= largest:
+                break
+    return stream.getvalue()
 
 
 @contextlib.contextmanager

@@ -1,90 +1,165 @@
-"""Draw the pictures of docs/reports.md: what `magic report` shows of the sample photos, captioned by three methods.
+"""Draw the pictures of docs/reports.md: each view of `magic report`, of the sample photos and of stories of the tiny world.
 
-python scripts/draw_report_screenshots.py            # needs chromium and chromedriver on PATH; about a minute
-python scripts/draw_report_screenshots.py --page FILE --output shots/   # of another page
+python scripts/draw_report_screenshots.py            # needs chromium and chromedriver on PATH; about three minutes
+python scripts/draw_report_screenshots.py --output shots/ captions stories   # these pages alone
 """
 
 import argparse
-import io
+import json
+import os
+import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
-from PIL import Image
-
 from browser import Browser, BrowserFault, browser
+from tiny_world import write_world
 
 ROOT = Path(__file__).resolve().parents[1]
-METHODS = ("magic", "contrastive", "greedy")
-SIZE = 1100, 760
-LARGEST = 150_000  # bytes of one picture
+PHOTOS = ROOT / "data" / "photos"
+TRACED = ("run.trace=true", "run.lazy=false")
+MODELS = ("--language-model", "embedded", "--image-text-model", "embedded")
+TITLES = {
+    "A day at the zoo": "000000097201.jpg",
+    "Riding by the sea": "000000214753.jpg",
+    "The first time on skis": "000000014269.jpg",
+}
+QUERIES = ("a dog playing on grass", "a bird on a branch", "people in a living room")
+WIDTH, HEIGHT = 1100, 760
+LARGEST = 60_000  # bytes of one picture
 
 
-def magic(*words: str) -> None:
-    answer = subprocess.run([sys.executable, "-m", "magic_cli", *words], capture_output=True, text=True, cwd=ROOT)
-    if answer.returncode:
+def magic(folder: Path, *words: str) -> None:
+    """A command in a folder, so that pages show short names."""
+    command, path = [sys.executable, "-m", "magic_cli", *words], os.pathsep.join(filter(None, sys.path))
+    answer = subprocess.run(command, capture_output=True, text=True, cwd=folder, env=os.environ | {"PYTHONPATH": path})
+    if answer.returncode not in (0, 3):  # 3: some items failed
         sys.exit(f"magic {' '.join(words)}: {answer.stderr}")
 
 
-def make_page(folder: Path) -> Path:
-    """The sample photos by three methods, with every step of MAGIC's."""
-    for method in METHODS:
-        trace = ["run.trace=true", "run.lazy=false"] if method == "magic" else []
-        magic("caption", "--images", "data/photos", "--decoding", method, "--run-dir", str(folder / method), *trace)
-    page = folder / "page.html"
-    runs = [str(folder / method) for method in METHODS]
-    magic(
-        "report",
-        *runs,
-        "--metrics",
-        "clip_score,repetition",
-        "--output",
-        str(page),
-        "--title",
-        "The sample photos by three methods",
+def captions(folder: Path) -> str:
+    """The sample photos, and a file that is none, by three methods, with every step of MAGIC's."""
+    shutil.copytree(PHOTOS, folder / "photos")
+    (folder / "photos" / "notes.jpg").write_text("not a photo")
+    methods = ("magic", "contrastive", "nucleus")
+    for method in methods:
+        trace = TRACED if method == "magic" else ()
+        magic(folder, "caption", "--images", "photos", *MODELS, "--decoding", method, "--run-dir", method, *trace)
+    metrics, title = ("--metrics", "clip_score,repetition"), "The sample photos by three methods"
+    magic(folder, "report", *methods, *metrics, "--output", "captions.html", "--title", title)
+    return "captions.html"
+
+
+def stories(folder: Path) -> str:
+    """Titles with a photo each."""
+    lines = [json.dumps({"title": title, "image": photo}) for title, photo in TITLES.items()]
+    (folder / "titles.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    methods = ("magic", "nucleus")
+    for method in methods:
+        titles = ("dataset=titles", "dataset.titles=titles.jsonl", f"dataset.root={PHOTOS}")
+        magic(folder, "story", *titles, *MODELS, "--decoding", method, "--run-dir", method, *TRACED)
+    magic(folder, "report", *methods, "--output", "stories.html", "--title", "Stories for titles and photos")
+    return "stories.html"
+
+
+def interleaved(folder: Path) -> str:
+    """Illustrated stories, by what a step may look back on."""
+    write_world(folder / "world", seed=901, captions=0, tasks=0, stories=4)
+    contexts = ("both", "text")
+    for context in contexts:
+        settings = ("guidance=3", "scheduler=ddim", "steps=20", f"context={context}")
+        magic(folder, "interleave", "--items", "world/stories.jsonl", *settings, "--run-dir", context)
+    title = "Illustrated stories whose steps look back on texts and images, or on texts alone"
+    magic(folder, "report", *contexts, "--output", "interleaved.html", "--title", title)
+    return "interleaved.html"
+
+
+def retrieved(folder: Path) -> str:
+    """Photos that were found for texts."""
+    (folder / "queries.txt").write_text("\n".join(QUERIES), encoding="utf-8")
+    magic(folder, "retrieve-images", "build", str(PHOTOS), "--index", "index", *MODELS[2:])
+    magic(folder, "retrieve-images", "query", "queries.txt", "--index", "index", "--output", "found", "top_k=5")
+    magic(folder, "report", "found", "--title", "Photos for texts")
+    return "found/report.html"
+
+
+def at(address: str, shown: str) -> Callable[[Browser], None]:
+    """A view, when something in it is there."""
+
+    def go(page: Browser) -> None:
+        page.run("location.hash = arguments[0]; scrollTo(0, 0)", address)
+        page.wait(f"document.querySelector({shown!r}) && document.querySelector({shown!r}).offsetParent")
+
+    return go
+
+
+def first_item(page: Browser) -> None:
+    page.run("location.hash = document.querySelector('.card a').hash")
+    page.wait("document.querySelector('#heading-item')")
+
+
+def inspector(page: Browser) -> None:
+    first_item(page)
+    page.wait("document.querySelector('.candidates')")
+    page.run("document.querySelectorAll('.token')[2].click(); document.querySelector('#inspector').scrollIntoView()")
+
+
+def what_if(page: Browser) -> None:
+    """The weight of the image at which the first step would choose otherwise."""
+    inspector(page)
+    page.run(
+        "const field = document.querySelector('#weight-beta'), outcome = document.querySelector('#outcome');"
+        "for (let beta = 1.9; beta >= 0 && !outcome.dataset.token; beta -= 0.1) {"
+        "  field.value = beta.toFixed(1); field.dispatchEvent(new Event('input')); }"
+        "document.querySelectorAll('.token')[Number(outcome.dataset.step)].click()"
     )
-    return page
+
+
+def phone(page: Browser) -> None:
+    page.emulate(width=390, height=HEIGHT, dark=True)
+    at("#view=items", ".card")(page)
+
+
+VIEWS: dict[str, tuple[Callable[[Path], str], dict[str, Callable[[Browser], None]]]] = {
+    "captions": (captions, {
+        "items": at("#view=items", ".card"), "item": first_item, "inspector": inspector, "what-if": what_if,
+        "measures": at("#view=measures", "#view-measures table"), "histograms": at("#view=histograms", ".histogram"),
+        "runs": at("#view=runs", "#view-runs table"), "failures": at("#view=failures", "#view-failures table"), "phone": phone,
+    }),
+    "stories": (stories, {"stories": at("#view=items", ".card")}),
+    "interleaved": (interleaved, {"interleaved": first_item}),
+    "retrieved": (retrieved, {"retrieved": at("#view=items", ".card")}),
+}  # fmt: skip
+"""Pages, and the pictures of each, in the order in which they are drawn."""
 
 
 def draw(page: Browser, file: Path) -> None:
-    """The window as a PNG of few colours, small enough for a repository."""
-    shot = file.with_suffix(".tmp.png")
-    page.screenshot(shot)
-    with Image.open(shot) as image:
-        for colours in (256, 128, 64, 32, 16):
-            stream = io.BytesIO()
-            image.convert("RGB").quantize(colours, dither=Image.Dither.NONE).save(stream, "PNG", optimize=True)
-            if stream.tell() <= LARGEST:
-                break
-    shot.unlink()
-    file.write_bytes(stream.getvalue())
-    print(f"{file} {stream.tell():,} bytes")
+    page.wait("[...document.images].every((image) => image.complete || image.getBoundingClientRect().top > innerHeight)")
+    page.screenshot(file, largest=LARGEST)
+    print(f"{file} {file.stat().st_size:,} bytes")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--page", type=Path, help="what `magic report` wrote; without, the sample photos are captioned")
+    parser.add_argument("pages", nargs="*", help=f"which of {', '.join(VIEWS)}; all without")
     parser.add_argument("--output", type=Path, default=ROOT / "docs" / "images", help="folder of the pictures")
     args = parser.parse_args()
-    args.output.mkdir(parents=True, exist_ok=True)
+    if unknown := set(args.pages) - set(VIEWS):
+        parser.error(f"no page {', '.join(sorted(unknown))}; there are {', '.join(VIEWS)}")
     with tempfile.TemporaryDirectory() as name, browser(Path(name)) as page:
-        page.open(args.page or make_page(Path(name)))
-        page.wait("document.body.dataset.ready")
-        page.emulate(width=SIZE[0], height=SIZE[1])
-        page.wait("[...document.querySelectorAll('.card img')].slice(0, 6).every((image) => image.complete)")
-        draw(page, args.output / "report-items.png")
-        page.click("nav a[data-view=measures]")
-        page.wait("!document.querySelector('#view-measures').hidden")
-        draw(page, args.output / "report-measures.png")
-        page.run("location.hash = document.querySelector('.card:nth-child(8) a, .card a').hash")
-        page.wait("document.querySelector('.candidates')")
-        page.run("document.querySelectorAll('.token')[2].click(); document.querySelector('#inspector').scrollIntoView()")
-        draw(page, args.output / "report-inspector.png")
-        page.emulate(width=390, height=760, dark=True)
-        page.run("location.hash = 'view=items'; scrollTo(0, 0)")
-        page.wait("!document.querySelector('#view-items').hidden")
-        draw(page, args.output / "report-phone.png")
+        for which in args.pages or VIEWS:
+            make, views = VIEWS[which]
+            (folder := Path(name) / which).mkdir()
+            page.open(folder / make(folder))
+            page.wait("document.body.dataset.ready")
+            page.emulate(width=WIDTH, height=HEIGHT)
+            for view, go in views.items():
+                go(page)
+                draw(page, args.output / f"report-{view}.png")
+        if logged := page.console():
+            sys.exit(f"the pages logged: {logged}")
 
 
 if __name__ == "__main__":

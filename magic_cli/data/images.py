@@ -21,6 +21,8 @@ IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".
 
 _LONGEST_SIDES = 100
 _PAGE_QUALITY = 80
+_NEAR = 2
+"""A thumbnail is made of an image at least so many times its size: then one cannot see how it was read."""
 
 
 def quiet_pillow() -> None:
@@ -88,7 +90,11 @@ class ImageBytes(io.BytesIO):
 
 
 def open_image(
-    path: Path | StoredImage | BinaryIO | Image, *, apply_exif_orientation: bool = True, skip_greyscale: bool = False
+    path: Path | StoredImage | BinaryIO | Image,
+    *,
+    apply_exif_orientation: bool = True,
+    skip_greyscale: bool = False,
+    near: int | None = None,
 ) -> Image:
     """Read an image as RGB.
 
@@ -96,6 +102,7 @@ def open_image(
         path: Image file, its content, an image in another file, or an image of Pillow's, which is left as it is.
         apply_exif_orientation: Turn photos upright that carry an EXIF orientation.
         skip_greyscale: Refuse single-channel images, which the released code cannot read.
+        near: Pixels that each side must keep: a large JPEG is read at a half, a quarter or an eighth of its size, which is faster.
 
     Returns:
         An 8-bit RGB image, fully loaded. Deeper greyscale is scaled to 8 bits; transparency is dropped, as CLIP's own
@@ -117,6 +124,8 @@ def open_image(
             if max(image.size) > _LONGEST_SIDES * min(image.size):
                 # models scale the short side to a few hundred pixels: the long one would take all memory
                 raise UnreadableImage(f"{image.width} x {image.height} pixels: more than {_LONGEST_SIDES} times as long as wide")
+            if near is not None:
+                image.draft(None, (near, near))
             image.load()
             upright = ImageOps.exif_transpose(image) if apply_exif_orientation else image
             return _to_rgb(upright)
@@ -178,7 +187,7 @@ def jpeg_uri(path: Path | StoredImage, *, side: int, quality: int) -> str:
     Raises:
         UnreadableImage: As ``open_image``.
     """
-    image = open_image(path)
+    image = open_image(path, near=_NEAR * side)
     image.thumbnail((side, side))
     return _uri("JPEG", _encoded(image, "JPEG", quality=quality))
 
@@ -208,7 +217,7 @@ def thumbnail(path: Path | StoredImage, *, side: int, whole_below: int, quality:
     Raises:
         UnreadableImage: As ``open_image``.
     """
-    image = open_image(path)
+    image = open_image(path, near=_NEAR * side)
     if max(image.size) < whole_below:
         return "PNG", _encoded(image, "PNG")
     image.thumbnail((side, side))

@@ -107,7 +107,11 @@ def _story(record: Mapping[str, Any], place: str, item: str) -> dict[str, Any]:
 def _read_run(folder: Path) -> System:
     lines = folder / "predictions.jsonl"
     if not lines.is_file():
-        raise MagicError(f"systems={folder}: no predictions.jsonl in this folder, so it is no run folder; {_HINT}")
+        within = [run.parent.name for run in sorted(folder.glob("*/predictions.jsonl"))]
+        hint = (
+            f"it holds {', '.join(within[:3])}{' ...' if within[3:] else ''}: name runs, as in '{folder}/*'" if within else _HINT
+        )
+        raise MagicError(f"systems={folder}: no predictions.jsonl in this folder, so it is no run folder; {hint}")
     records, unfinished = read_growing_lines(lines, setting="systems", hint=_REMOVE_LINE)
     failures: list[dict[str, Any]] = []
     if (folder / "failures.jsonl").is_file():

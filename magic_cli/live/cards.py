@@ -9,7 +9,7 @@ from dataclasses import dataclass
 CSS = """
 .magic-cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 17rem), 1fr)); gap: 1rem; }
 .magic-card { border: 1px solid var(--border-color-primary); border-radius: 8px; padding: 0.8rem 1rem; }
-.magic-card h3 { margin: 0 0 0.4rem; font-size: 1rem; }
+.magic-card h2 { margin: 0 0 0.4rem; font-size: 1rem; }
 .magic-card .state { float: right; font-size: 0.85rem; opacity: 0.8; }
 .magic-card .caption { font-size: 1.15rem; min-height: 2.6em; margin: 0.2rem 0 0.6rem; overflow-wrap: anywhere; }
 .magic-card pre { font-size: 0.8rem; white-space: pre-wrap; overflow-wrap: anywhere; margin: 0.3rem 0 0; }
@@ -51,7 +51,7 @@ def _card_html(card: Card) -> str:
     shown = f'<span role="alert">{text}</span>' if card.state == "failed" else text
     return (
         f'<section class="magic-card" data-method="{method}" data-state="{card.state}" aria-label="{method}">'
-        f'<span class="state">{state}</span><h3>{method}</h3>'
+        f'<span class="state">{state}</span><h2>{method}</h2>'
         f'<p class="caption" aria-live="{live}">{shown}</p>'
         f"<details><summary>command line</summary><pre>{command}</pre></details></section>"
     )

@@ -181,7 +181,8 @@ def build_page(studio: Studio) -> gr.Blocks:
         for model in (writer, looker):
             model.change(_slider_mover(studio), [writer, looker], [*sliders, problem], **quiet)
         chosen = [writer, looker, methods, *sliders, seed]
-        go.click(_writer(studio), chosen, [cards, inspector, download], **quiet, **one_at_a_time)
+        again = {"trigger_mode": "always_last"}  # who presses it while captions are written gets theirs after these
+        go.click(_writer(studio), chosen, [cards, inspector, download], **quiet, **one_at_a_time, **again)
         stop.click(studio.stop, None, None, queue=False, **quiet)
         page.unload(studio.leave)
     page.queue(default_concurrency_limit=4, max_size=32)

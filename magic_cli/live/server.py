@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import logging
 import os
 import socket
 import sys
@@ -61,7 +62,7 @@ def make_server(settings: LiveSettings, workplace: Workplace) -> Any:
     from magic_cli.live.page import STEPS, Studio, build_page
 
     page = build_page(Studio(settings, workplace))
-    theme = gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
+    theme = _theme(gr)
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
 
     @app.get(f"{STEPS}{{name}}")
@@ -79,7 +80,18 @@ def make_server(settings: LiveSettings, workplace: Workplace) -> Any:
     config = uvicorn.Config(
         _only_from_here(app), log_level="warning", access_log=False, timeout_graceful_shutdown=_SECONDS_TO_END, ws="none"
     )
-    return uvicorn.Server(config)
+    server = uvicorn.Server(config)
+    # a page that is open while the program ends has its connection cut: that is meant, and no error to print
+    logging.getLogger("uvicorn.error").addFilter(lambda record: not server.should_exit)
+    return server
+
+
+def _theme(gr: Any) -> Any:
+    """Gradio's theme with fonts of this machine, and with colours that stand out enough to be read."""
+    theme = gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
+    button = {"button_primary_background_fill": "*primary_700", "button_primary_background_fill_hover": "*primary_800"}
+    dark = {f"{name}_dark": colour for name, colour in button.items()}
+    return theme.set(body_text_color_subdued="*neutral_500", input_placeholder_color="*neutral_500", **button, **dark)
 
 
 def _listen(settings: LiveSettings) -> socket.socket:

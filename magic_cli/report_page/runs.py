@@ -11,6 +11,7 @@ from typing import Any
 from magic_cli.data.json_files import read_growing_lines
 from magic_cli.data.run_files import FAILURES, SETTINGS, read_settings
 from magic_cli.data.system import System
+from magic_cli.terminal.wording import counted
 
 _REMEDY = "delete it, or write the run anew"
 _TOLD_APART = ("identity", "sessions", "counts")
@@ -67,7 +68,7 @@ def _work(manifest: Mapping[str, Any]) -> dict[str, Any]:
                 if isinstance(value, int | float):
                     counter[str(key)] += value
     machines = dict.fromkeys(
-        f"{one['device']}, {one['threads']} threads" for one in sessions if "device" in one and "threads" in one
+        f"{one['device']}, {counted(one['threads'], 'thread')}" for one in sessions if "device" in one and "threads" in one
     )
     return {
         "starts": len(sessions),

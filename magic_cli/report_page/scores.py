@@ -17,6 +17,7 @@ from magic_cli.evaluation.settings import ScoringSettings
 from magic_cli.evaluation.stories import nobody_has_chosen
 from magic_cli.metrics.answers import clean_text
 
+_NEITHER_GOOD_NOR_BAD = ("mean_length",)
 _OF_CAPTIONS, _OF_ANSWERS, _OF_ANY = ("bleu", "rouge_l", "cider"), ("bleu_words", "rouge_f"), ("repetition",)
 
 
@@ -48,7 +49,7 @@ def score(prepared: Sequence[Prepared], settings: ScoringSettings) -> dict[str, 
     keys = list(known)
     steps = _steps(prepared, settings)
     return {
-        "measures": [{"key": key, **{name: known[key].get(name) for name in ("label", "scale", "digits", "higher_is_better")}} for key in keys],
+        "measures": [_measure(key, known[key]) for key in keys],
         "systems": [
             {
                 "document": document,
@@ -60,6 +61,12 @@ def score(prepared: Sequence[Prepared], settings: ScoringSettings) -> dict[str, 
         ],
         "comparison": _comparison(evaluations, keys, settings),
     }  # fmt: skip
+
+
+def _measure(key: str, metric: Mapping[str, Any]) -> dict[str, Any]:
+    """What a page says of a measure; ``higher_is_better`` is None where neither is."""
+    is_better = None if key in _NEITHER_GOOD_NOR_BAD else metric.get("higher_is_better")
+    return {"key": key, **{name: metric.get(name) for name in ("label", "scale", "digits")}, "higher_is_better": is_better}
 
 
 def _overall(metric: Mapping[str, Any] | None) -> list[float | None]:
@@ -77,7 +84,7 @@ def _comparison(evaluations: Sequence[Evaluation], keys: Sequence[str], settings
         check_comparable([evaluation.corpus for evaluation in evaluations])
         found = compare(evaluations, settings.bootstrap)
     except SettingsError as reason:
-        return {"reason": str(reason)}
+        return {"reason": str(reason).removeprefix("--compare: ")}
     names = found["systems"]
     rows = [
         {

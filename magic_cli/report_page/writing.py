@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from string import Template
@@ -27,6 +27,7 @@ from magic_cli.report_page.pictures import PictureList
 from magic_cli.report_page.retrieved import refuse_mixed, retrieved_contents
 from magic_cli.report_page.scores import score, with_quick_metrics
 from magic_cli.report_page.settings import ReportSettings
+from magic_cli.terminal.wording import counted
 
 _PAGE = Path(__file__).parent / "page"
 _SCRIPTS = ("data", "pieces", "values", "list", "item", "whatif", "inspector", "measures", "histograms", "runs", "main")
@@ -66,10 +67,21 @@ def write_report(settings: ReportSettings) -> Report:
         made = pictures.make()
         write_atomically(file, page(title, contents, made))
         pictures.delete_others(made)
+        notes += _not_shown(made)
     except OSError as error:
         raise MagicError(f"output={file}: cannot be written ({error.strerror}); set output to another file") from error
     failures = sum(len(system["failures"]) for system in contents["systems"])
     return Report(file, len(contents["items"]), len(names), failures, tuple(notes))
+
+
+def _not_shown(made: Sequence[Mapping[str, str]]) -> list[str]:
+    """What to say of images that no thumbnail could be made of."""
+    faults = [picture for picture in made if "fault" in picture]
+    if not faults:
+        return []
+    first = f"{faults[0]['name']}: {faults[0]['fault']}"
+    which = f"{len(faults)} of {counted(len(made), 'image')} cannot be shown"
+    return [f"{which} ({first}{' ...' if faults[1:] else ''}); if they are elsewhere now, name their folder with --images"]
 
 
 def report_of_runs(folders: Sequence[Path]) -> Report:

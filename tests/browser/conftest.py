@@ -16,7 +16,7 @@ def chromium(tmp_path_factory):
 
 @pytest.fixture
 def page(chromium):
-    """``page(file)`` opens a page; after the test it must have logged nothing and asked for nothing but its own file."""
+    """``page(file)`` opens a page; after the test it must have logged nothing and asked for nothing but its file and its thumbnails."""
     opened = []
 
     def show(file):
@@ -29,5 +29,6 @@ def page(chromium):
     yield show
     asked = [address.partition("#")[0] for address in chromium.requests()]
     assert not chromium.console()
-    assert [address for address in asked if not any(address == file for file in opened)] == []
+    own = tuple(f"{file.removesuffix('.html')}_images/" for file in opened)
+    assert [address for address in asked if address not in opened and not address.startswith(own)] == []
     chromium.emulate(width=1280, height=1000)

@@ -1,7 +1,10 @@
 """The page of ``magic report`` in a real browser: search, filter, sort, items, the inspector, keyboard, phone width."""
 
 import pytest
+from PIL import Image
 
+from magic_cli.report_page.pictures import PictureList
+from magic_cli.report_page.settings import Pictures
 from magic_cli.report_page.traces import read_traces, weights
 from magic_cli.report_page.writing import page as html_of
 from tests.files import written
@@ -129,6 +132,21 @@ def test_other_views_show_measures_histograms_runs_and_failures(report):
     assert "run.seed" not in told(report, "#view-runs")  # both have the same
 
 
+def test_thumbnails_in_a_folder_beside_the_page_are_seen(page, tmp_path):
+    file = tmp_path / "50 % of it?" / "page.html"
+    file.parent.mkdir()
+    pictures = PictureList(Pictures.links, 64, file)
+    found = contents(tmp_path)
+    for item in found["items"]:
+        photo = tmp_path / f"{item['id']}.png"
+        Image.new("RGB", (96, 70 + int(item["id"])), "teal").save(photo)
+        item["image"] = pictures.number(photo)
+    file.write_text(html_of("linked", found, pictures.make()))
+    report = page(file)
+    report.wait("document.querySelectorAll('.card img').length >= 24")
+    report.wait("[...document.querySelectorAll('.card img')].slice(0, 6).every((image) => image.naturalWidth === 64)")
+
+
 def open_traced(report):
     report.run("location.hash = '#item=1'")
     report.wait("document.querySelectorAll('.token').length === 2")
@@ -199,14 +217,3 @@ def test_inspector_is_walked_through_by_keyboard(report):
     assert report.run("return document.activeElement.getAttribute('aria-label')") == "Step 2:  sits"
     report.press(LEFT)
     assert "Step 1 of 2, after nothing" in told(report, "#step")
-
-
-@pytest.mark.parametrize("dark", [False, True])
-def test_page_fits_a_phone(report, dark):
-    report.emulate(width=390, height=844, dark=dark)
-    for address in ("#view=items", "#view=measures", "#view=histograms", "#view=runs", "#view=failures", "#item=1"):
-        report.run("location.hash = arguments[0]", address)
-        report.run("return new Promise(requestAnimationFrame)")
-        assert report.run("return document.documentElement.scrollWidth") <= 390, address
-    paper = report.run("return getComputedStyle(document.body).backgroundColor")
-    assert paper == ("rgb(20, 24, 31)" if dark else "rgb(244, 245, 247)")

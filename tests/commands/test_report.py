@@ -67,6 +67,9 @@ def test_page_holds_captions_scores_pictures_and_tests(captions, capsys):
     assert main(["report", *captions, *QUICK, "--output", "page.html", "picture_side=64"]) == 0
     out, err = capsys.readouterr()
     assert out == "page.html\n" and "4 items by 2 systems" in err
+    assert (
+        "1 of 4 images cannot be shown (3.jpg: no such file); if they are elsewhere now, name their folder with --images" in err
+    )
     data, pictures = data_of("page.html"), data_of("page.html", "pictures")
     assert [system["name"] for system in data["systems"]] == ["magic", "greedy"] and data["noun"] == ["image", "images"]
     item = data["items"][2]
@@ -76,6 +79,26 @@ def test_page_holds_captions_scores_pictures_and_tests(captions, capsys):
     assert [one.get("fault") for one in pictures] == [None, None, None, "no such file"]
     assert data["comparison"]["n"] == 4 and {row["system"] for row in data["comparison"]["rows"]} == {1}
     assert not Path("runs").exists()  # nothing but the page is written
+
+
+def test_runs_of_different_photos_are_shown_beside_each_other_and_not_tested(captions, tmp_path, capsys):
+    written(tmp_path, "other.jsonl", [{"id": "x", "caption": "a dog"}])
+    assert main(["report", captions[0], "other.jsonl", *QUICK, "--output", "page.html", "pictures=none"]) == 0
+    data = data_of("page.html")
+    assert len(data["items"]) == 5 and data["comparison"] == {
+        "reason": "magic and other are not captions of the same images (5 images are in one of them only, e.g. '0'); compare what they "
+        "share with --common"
+    }
+    directions = {measure["key"]: measure["higher_is_better"] for measure in data["measures"]}
+    assert directions["mean_length"] is None and directions["rep_2"] is False and directions["diversity"] is True
+
+
+def test_page_that_cannot_be_put_in_its_place_leaves_nothing(captions, tmp_path, capsys):
+    (tmp_path / "page.html").mkdir()
+    before = sorted(tmp_path.iterdir())
+    assert main(["report", *captions, *QUICK, "--output", "page.html"]) == 2
+    assert "output=page.html: cannot be written (Is a directory); set output to another file" in capsys.readouterr().err
+    assert sorted(tmp_path.iterdir()) == before
 
 
 def test_quick_measures_are_those_that_the_files_allow(captions, tmp_path, capsys):
@@ -191,6 +214,7 @@ def test_thumbnails_beside_the_page_are_linked(captions, capsys):
     [
         ([], "systems is empty"),
         (["nothing"], "systems=nothing: no such file or folder"),
+        (["."], "no run folder; it holds run: name runs, as in './*'"),
         (["magic.jsonl", "--output", "page.txt"], "output=page.txt: must be the name of a page that ends in .html"),
         (["magic.jsonl", "picture_side=8"], "picture_side must be at least 32, got 8"),
         (["magic.jsonl", "story.jsonl"], "hold different kinds of texts; report them apart"),
@@ -200,6 +224,7 @@ def test_thumbnails_beside_the_page_are_linked(captions, capsys):
 )
 def test_what_cannot_be_reported_is_one_line(captions, tmp_path, capsys, words, message):
     written(tmp_path, "story.jsonl", [{"id": "1", "title": "A day", "story": "It rained."}])
+    write_run(tmp_path / "run", [{"id": "a", "caption": "a dog"}])
     (tmp_path / "found").mkdir()
     written(tmp_path / "found", "retrieved.jsonl", [])
     assert main(["report", *words]) == 2

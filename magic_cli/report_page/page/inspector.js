@@ -44,7 +44,7 @@
       const before = rows;
       rows = [];
       for (const [row, parent, choice] of step) rows[row] = (before[parent] ?? "") + tokenText(looking.system, choice);
-      return [String(number + 1), make("ul", {}, rows.filter((text) => text !== undefined).map((text) => words(text, "li")))];
+      return [String(number + 1), listed(rows.filter((text) => text !== undefined))];
     });
     return [table("The texts that were kept after each step", ["step", "texts"], lines)];
   }
@@ -60,11 +60,10 @@
   function openSteps(trace) {
     const run = systems[looking.system].weights;
     Object.assign(looking, { all: unpacked(trace), step: 0, run, alpha: run?.alpha ?? null, beta: run?.beta ?? null, showsAll: false });
-    const weight = (name, most, label) => [
+    const weight = (name, most, label) => make("div", { class: "weight" },
       make("label", { for: `weight-${name}` }, label),
       make("input", { type: "range", min: 0, max: most, step: most / 1000, id: `range-${name}`, "aria-label": `${label}, slider`, oninput: (event) => weigh(name, event.target.value) }),
-      make("input", { type: "number", min: 0, max: name === "alpha" ? 1 : 1000, step: "any", id: `weight-${name}`, autocomplete: "off", oninput: (event) => weigh(name, event.target.value) }),
-    ];
+      make("input", { type: "number", min: 0, max: name === "alpha" ? 1 : 1000, step: "any", id: `weight-${name}`, autocomplete: "off", oninput: (event) => weigh(name, event.target.value) }));
     const scores = looking.all.some((step) => step.ids.length);
     return [
       run && scores && make("fieldset", { class: "weights" }, make("legend", {}, "What if"),

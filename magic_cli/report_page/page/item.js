@@ -14,8 +14,8 @@
         make("div", {},
           item.steps ? null : make("dl", { class: "texts" }, systems.map((system, i) => [
             make("dt", { dir: "auto" }, system.name), make("dd", {}, item.found ? foundImages(item, i) : written(item, i))])),
-          reference.length && !item.steps ? [make("h3", {}, counted(reference.length, ["reference", "references"])), make("ul", {}, reference.map((text) => words(text, "li")))] : null)),
-      measures.length ? scoreTable(item) : null,
+          reference.length && !item.steps ? [make("h3", {}, counted(reference.length, ["reference", "references"])), listed(reference)] : null)),
+      scoreTable(item),
       item.steps ? stepsOf(item) : null,
       make("section", { id: "inspector", "aria-label": "How it was written" }));
     showInspector(place);
@@ -27,9 +27,11 @@
   }
 
   function scoreTable(item) {
-    const best = measures.map((measure, m) => bestOf(systems.map((_, i) => scoreOf(item, i, m)), measure));
-    const rows = systems.map((system, i) => [words(system.name), ...measures.map((measure, m) => scoreCell(scoreOf(item, i, m), measure, best[m].has(i)))]);
-    return table("Scores of this item", ["system", ...measures.map((measure) => measure.label)], rows, "numbers");
+    const known = measures.map((_, m) => m).filter((m) => systems.some((_, i) => scoreOf(item, i, m) !== null)); // some measures are of whole runs
+    if (!known.length) return null;
+    const best = known.map((m) => bestOf(systems.map((_, i) => scoreOf(item, i, m)), measures[m]));
+    const rows = systems.map((system, i) => [words(system.name), ...known.map((m, n) => scoreCell(scoreOf(item, i, m), measures[m], best[n].has(i)))]);
+    return table("Scores of this item", ["system", ...known.map((m) => measures[m].label)], rows, "numbers");
   }
 
   const scoreCell = (value, measure, isBest) => make("td", { class: isBest ? "best" : "" }, printed(value, measure), isBest && hidden(", the best"));

@@ -9,7 +9,7 @@
   ].join("\n").toLowerCase());
 
   function fillControls() {
-    byId("measure").append(...measures.map((measure, i) => option(i, `${measure.label} (${better(measure)})`)));
+    byId("measure").append(...measures.map((measure, i) => option(i, better(measure) ? `${measure.label} (${better(measure)})` : measure.label)));
     byId("system").append(...systems.map((system, i) => option(i, system.name)));
     byId("minus").append(option("", "nothing"), ...systems.map((system, i) => option(i, system.name)));
     byId("order").append(option("own", "as in the run"), option("down", "highest first"), option("up", "lowest first"), option("id", "by id"));
@@ -83,7 +83,7 @@
           make("dt", { dir: "auto" }, system.name, chosenScore(item, i)), make("dd", {}, written(item, i)),
         ])),
         item.references && make("details", {}, make("summary", {}, counted(item.references.length, ["reference", "references"])),
-          make("ul", {}, item.references.map((text) => words(text, "li"))))));
+          listed(item.references))));
   }
 
   function written(item, system) {

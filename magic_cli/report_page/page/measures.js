@@ -8,7 +8,7 @@
       const interval = low === null ? null : make("span", { class: "interval" }, `${printed(low, measure)} to ${printed(high, measure)}`);
       return make("td", { class: best[m].has(i) ? "best" : "" }, printed(value, measure), best[m].has(i) && hidden(", the best"), interval);
     })]);
-    const head = ["system", noun[1], ...measures.map((measure) => make("span", { title: better(measure) }, measure.label, measure.higher_is_better ? " ↑" : " ↓"))];
+    const head = ["system", noun[1], ...measures.map((measure) => make("span", { title: better(measure) }, measure.label, arrow(measure)))];
     fill(view, heading("measures", "Measures"),
       measures.length ? table("Measures of all systems, with their intervals", head, rows, "numbers") : make("p", {}, "Nothing was scored."),
       ...significance(), ...notesOfScores());
@@ -38,5 +38,5 @@
     ]);
     const notRun = new Map(systems.flatMap((system) => Object.entries(system.not_run)));
     const all = [...notes, ...[...notRun].map(([name, why]) => `${name} not run: ${why}`)];
-    return all.length ? [make("h3", {}, "Notes"), make("ul", {}, all.map((note) => words(note, "li")))] : [];
+    return all.length ? [make("h3", {}, "Notes"), listed(all)] : [];
   }

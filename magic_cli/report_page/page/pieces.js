@@ -20,6 +20,8 @@
   // Words that somebody or some model wrote: they keep their line breaks, and their direction stays inside.
   const words = (text, tag = "span") => make(tag, { class: "words", dir: "auto" }, text);
 
+  const listed = (texts) => make("ul", {}, texts.map((text) => make("li", {}, words(text))));
+
   function picture(number, className = "") {
     const found = number === null || number === undefined ? null : pictures[number];
     if (!found) return null;

@@ -19,12 +19,14 @@
     return sign && value >= 0 ? `+${text}` : text;
   }
 
-  const better = (measure) => (measure.higher_is_better ? "higher is better" : "lower is better");
+  // null: neither is better.
+  const better = ({ higher_is_better: higher }) => (higher === null ? "" : higher ? "higher is better" : "lower is better");
+  const arrow = ({ higher_is_better: higher }) => (higher === null ? "" : higher ? " ↑" : " ↓");
 
   // Systems that have the best value of those given; none if all are alike.
   function bestOf(values, measure) {
     const known = values.filter((value) => value !== null);
-    if (known.length < 2) return new Set();
+    if (known.length < 2 || measure.higher_is_better === null) return new Set();
     const best = measure.higher_is_better ? Math.max(...known) : Math.min(...known);
     const places = values.flatMap((value, place) => (value === best ? [place] : []));
     return new Set(places.length < known.length ? places : []);

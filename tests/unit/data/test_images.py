@@ -1,5 +1,6 @@
 """Images of every kind that people have."""
 
+import io
 import struct
 import zlib
 
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from magic_cli.data.images import SkippedImage, UnreadableImage, open_image
+from magic_cli.data.images import SkippedImage, UnreadableImage, open_image, thumbnail
 
 
 @pytest.fixture
@@ -118,3 +119,16 @@ def test_missing_file_and_folder_are_refused(tmp_path):
     (tmp_path / "folder.jpg").mkdir()
     with pytest.raises(UnreadableImage, match="a folder, not an image file"):
         open_image(tmp_path / "folder.jpg")
+
+
+def test_large_jpeg_is_read_no_larger_than_its_thumbnail_needs(photo, tmp_path):
+    large = tmp_path / "large.jpg"
+    photo.resize((2000, 1500), Image.Resampling.BICUBIC).save(large, quality=95)
+    near = open_image(large, near=200)
+    assert near.size == (500, 375)  # an eighth would have fewer than 200 rows
+    whole = open_image(large)
+    whole.thumbnail((100, 100))
+    kind, data = thumbnail(large, side=100, whole_below=65, quality=100, kind="PNG")
+    with Image.open(io.BytesIO(data)) as made:
+        assert kind == "PNG" and made.size == whole.size
+        assert np.abs(np.asarray(made, dtype=float) - np.asarray(whole, dtype=float)).mean() < 2

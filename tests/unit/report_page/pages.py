@@ -13,7 +13,7 @@ def system(name, **facts):
     return {
         "name": name, "source": f"runs/{name}", "overall": [[0.5, 0.4, 0.6], [0.1, None, None]], "n": 60, "missing": 0, "dropped": 0,
         "empty": 0, "notes": [], "not_run": {}, "weights": None, "settings": {"decoding.method": name, "run.seed": "0"},
-        "manifest": {"magic": "1"}, "failures": [], "starts": 1, "seconds": 30.0, "machines": ["cpu, 1 threads"],
+        "manifest": {"magic": "1"}, "failures": [], "starts": 1, "seconds": 30.0, "machines": ["cpu, 1 thread"],
         "counts": {"predictions": 60}, "work": {"texts_encoded": 7}, "phases": {"images": 1.5},
     } | facts  # fmt: skip
 
