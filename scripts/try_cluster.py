@@ -48,6 +48,7 @@ class Trouble:
 
     def __init__(self, cluster: object, nodes: list[object], arguments: argparse.Namespace) -> None:
         self.cluster, self.nodes, self.every, self.drivers = cluster, nodes, arguments.every, arguments.drivers
+        self.driver_every = arguments.driver_every or arguments.every
         self.random = random.Random(arguments.seed)
         self.killed = {"actors": 0, "nodes": 0, "drivers": 0}
         self.next_actor = time.monotonic() + self.every
@@ -55,7 +56,7 @@ class Trouble:
 
     def driver_time(self) -> float:
         """When the driver is killed next, at the earliest."""
-        return time.monotonic() + self.random.uniform(0.5, 1.5) * self.every
+        return time.monotonic() + self.random.uniform(0.5, 1.5) * self.driver_every
 
     def make(self, driver: subprocess.Popen, done: int) -> None:
         """Kill what is due; ``done`` texts are written."""
@@ -79,6 +80,11 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=Path("cluster"), help="where both runs are written")
     parser.add_argument("--every", type=float, default=30.0, help="seconds between two kills of actors")
     parser.add_argument("--drivers", type=int, default=10, help="kills of the driver")
+    parser.add_argument(
+        "--driver-every",
+        type=float,
+        help="seconds between two kills of the driver, half as many to half as many more; default: --every",
+    )
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
 
