@@ -29,6 +29,8 @@ VARIANTS = {
     "beam": (None, BEAM),
     "beam-same": ("same", BEAM_MEMORY),
     "beam-other": ("other", BEAM_MEMORY),
+    "same-words": ("same", (*MEMORY, "guides.memory.words=10")),
+    "other-words": ("other", (*MEMORY, "guides.memory.words=10")),
     "same-replace": ("same", (*MEMORY, "guides.memory.use=replace")),
     "same-beside": ("same", (*MEMORY, "guides.memory.use=beside")),
     "other-beside": ("other", (*MEMORY, "guides.memory.use=beside")),

@@ -8,7 +8,7 @@ from dataclasses import replace
 import torch
 
 from magic_cli.decoding.batch import Batch, open_rows
-from magic_cli.decoding.guides import Guide
+from magic_cli.decoding.guides import Guide, WordsGuide
 from magic_cli.decoding.method import DecodingMethod, WholeTexts
 from magic_cli.decoding.prompts import Prompt
 from magic_cli.decoding.protocols import LanguageModel
@@ -85,6 +85,8 @@ def _request(
         raise SettingsError(f"decoding: {type(method).__name__} looks at an image, but none was given")
     if model is not None:
         method.check(model, [prompt.ids for prompt in read])
+    if any(isinstance(guide, WordsGuide) for guide in guides):  # a step's candidates then depend on more than the text so far
+        options = replace(options, memory=None)
     return Request(model, read, guides if method.needs_image else (), options)
 
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from magic_cli.decoding.protocols import ImageTextScorer, TextSession
+from magic_cli.decoding.protocols import ImageTextScorer, TextSession, Vocabulary
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -136,6 +136,72 @@ class _ScaledRows:
         self._rows.select(rows)
 
 
+@dataclass
+class WordsGuide:
+    """Another guide that also brings words: tokens of its texts are candidates beside the likeliest ones."""
+
+    guide: Guide
+    texts: Sequence[Sequence[str]]
+    """Of each of B prompts; any number."""
+    most: int
+    """Tokens that may join the candidates of a step, at least 1."""
+    floor: float
+    """Least model confidence in one that joins, in (0, 1]."""
+
+    def __post_init__(self) -> None:
+        self._masks: dict[int, Tensor] = {}  # of each prompt; a text is tokenized once, however often its rows are opened
+
+    @property
+    def weight(self) -> float:
+        return self.guide.weight
+
+    @property
+    def scorer(self) -> ImageTextScorer:
+        return self.guide.scorer
+
+    @property
+    def group(self) -> str:
+        return self.guide.group
+
+    def open(self, prompt_of_row: Tensor) -> _RowsWithWords:
+        return _RowsWithWords(self, prompt_of_row)
+
+    def mask(self, prompt: int, model: Vocabulary) -> Tensor:
+        """(V,) bool: the tokens of a prompt's texts. Words count as they are written at the beginning and within a text."""
+        import torch
+
+        if prompt not in self._masks:
+            mask = torch.zeros(model.vocab_size, dtype=torch.bool)
+            for text in self.texts[prompt]:
+                mask[[*model.encode(text), *model.encode(f" {text}")]] = True
+            mask[list(model.special_ids)] = False
+            self._masks[prompt] = mask
+        return self._masks[prompt]
+
+
+class _RowsWithWords:
+    """Rows of another guide, each with the tokens that may join its candidates."""
+
+    def __init__(self, guide: WordsGuide, prompt_of_row: Tensor) -> None:
+        self.guide, self._prompts, self._rows = guide, prompt_of_row, guide.guide.open(prompt_of_row)
+
+    def match(self, features: Tensor) -> Tensor:
+        return self._rows.match(features)
+
+    def score(self, features: Tensor, forbidden: Tensor | None) -> Tensor:
+        return self._rows.score(features, forbidden)
+
+    def select(self, rows: Tensor) -> None:
+        self._prompts = self._prompts[rows.to(self._prompts.device)]
+        self._rows.select(rows)
+
+    def mask(self, model: Vocabulary) -> Tensor:
+        """(R, V) bool."""
+        import torch
+
+        return torch.stack([self.guide.mask(prompt, model) for prompt in self._prompts.tolist()])
+
+
 class Steering:
     """All guides of a batch, bound to its rows; each distinct scorer reads the texts once.
 
@@ -158,6 +224,11 @@ class Steering:
     def weight(self) -> float:
         """Of all guides together."""
         return sum(guide.weight for guide in self.guides)
+
+    def brought(self, model: Vocabulary) -> list[tuple[Tensor, int, float]]:
+        """Of each guide that brings words: the tokens that may join the candidates, (R, V) bool, how many, and the least confidence."""
+        found = [rows for rows in self._rows if isinstance(rows, _RowsWithWords)]
+        return [(rows.mask(model), rows.guide.most, rows.guide.floor) for rows in found]
 
     def read(self, texts: list[list[str]]) -> tuple[Tensor, ...]:
         """Features (R, K, E) of R x K texts, for each guide."""

@@ -30,6 +30,34 @@ def top_candidates(logits: Tensor, k: int) -> tuple[Tensor, Tensor, Tensor]:
     return ids[:, :k], (top[:, :k] - logits.logsumexp(dim=-1, keepdim=True)).exp(), close
 
 
+def joining_candidates(logits: Tensor, ids: Tensor, wanted: Tensor, *, most: int, floor: float) -> tuple[Tensor, Tensor, Tensor]:
+    """The likeliest wanted tokens that are no candidates yet.
+
+    Args:
+        logits: (B, V) next-token scores.
+        ids: (B, K) the candidates.
+        wanted: (B, V) bool: tokens that may join.
+        most: So many at most, at least 1.
+        floor: Least probability of one, in (0, 1].
+
+    Returns:
+        Token ids (B, J), best first, J at most ``most``; their probabilities (B, J), 0 where a row has fewer, and the id is that of its
+        first candidate; (B,) bool: whether rounding may choose which join.
+    """
+    p = (logits - logits.logsumexp(dim=-1, keepdim=True)).exp()
+    most = min(most, p.shape[-1])
+    p = p.masked_fill(~wanted, 0.0).scatter(1, ids, 0.0)
+    top, tokens = p.topk(min(most + 1, p.shape[-1]), dim=-1)
+    near = NEAR_LOGITS * (logits.amax(dim=-1, keepdim=True).abs() / 100).clamp(min=1)  # of a logarithm
+    close = ((top / floor).log().abs() < near).any(dim=-1)
+    last, next_ = top[:, most - 1, None], top[:, most:]
+    close = close | ((next_ >= floor) & (last.log() - next_.log() < near)).any(dim=-1)
+    top, tokens = top[:, :most], tokens[:, :most]
+    joins = top >= floor
+    width = int(joins.sum(dim=-1).max())
+    return tokens.where(joins, ids[:, :1])[:, :width], top.where(joins, 0.0)[:, :width], close
+
+
 def degeneration_penalty(candidates: Tensor, history: Tensor, valid: Tensor) -> Tensor:
     """How much a candidate repeats what is already there: its largest cosine with any earlier token (eq. 2).
 

@@ -103,14 +103,36 @@ class Step:
     trace."""
 
     def candidates(self, k: int) -> Candidates:
-        """The ``k`` likeliest next tokens of each row, best first."""
+        """The ``k`` likeliest next tokens of each row, best first, and behind them those that guides bring."""
         from magic_cli.decoding import scoring
 
         ids, confidence, close = scoring.top_candidates(self.logits, k)
         forbidden = None
         if self.logits is not self.state.logits:  # a rule took part
             forbidden = self.logits.gather(1, ids) == -math.inf
-        return Candidates(ids, confidence, close, forbidden)
+        found = Candidates(ids, confidence, close, forbidden)
+        for wanted, most, floor in self.steering.brought(self.model) if self.steering else ():
+            found = self._joined(found, wanted, most=most, floor=floor)
+        return found
+
+    def _joined(self, found: Candidates, wanted: Tensor, *, most: int, floor: float) -> Candidates:
+        """The candidates and those of the tokens ``wanted`` (R, V) that join them; where a row has fewer, the places are forbidden."""
+        import torch
+
+        from magic_cli.decoding import scoring
+
+        wanted = wanted.to(self.logits.device)
+        ids, confidence, close = scoring.joining_candidates(self.logits, found.ids, wanted, most=most, floor=floor)
+        close = close if found.close is None else close | found.close
+        if not ids.shape[1]:
+            return Candidates(found.ids, found.confidence, close, found.forbidden)
+        before = torch.zeros_like(found.ids, dtype=torch.bool) if found.forbidden is None else found.forbidden
+        return Candidates(
+            torch.cat([found.ids, ids], dim=1),
+            torch.cat([found.confidence, confidence], dim=1),
+            close,
+            torch.cat([before, confidence == 0], dim=1),
+        )
 
     def guidance(self, found: Candidates, *, window: int, include_prompt: bool) -> Tensor | None:
         """The weighted sum of all guides, (R, K); None: nothing steers.

@@ -38,8 +38,6 @@ class GuideSettings:
 
     setting: ClassVar[str]
     """What the user calls the group, ``guides.`` and the name of its field in ``GuidesSettings``."""
-    without_effect: ClassVar[tuple[str, ...]] = ()
-    """Settings that cannot change a text."""
     of_models: ClassVar[tuple[str, ...]] = ()
     """Settings whose values the models recommend."""
 
@@ -47,6 +45,11 @@ class GuideSettings:
     def is_active(self) -> bool:
         """Whether it changes anything; False: it is left out as if it were not named."""
         return True
+
+    @property
+    def without_effect(self) -> tuple[str, ...]:
+        """Settings that cannot change a text."""
+        return ()
 
     def check(self, method: Method) -> None:
         """Refuse a decoding method that the guide cannot work with; here: none.

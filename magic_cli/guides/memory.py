@@ -6,8 +6,9 @@
     mix        texts are compared with |v| (1 - w) v/|v| + w m (direction; its length is v's)
     replace    the same with weight 1
     beside     texts are compared with both: beta ((1 - w) f_v + w f_m)
+    words      tokens of the neighbours join the candidates of each step, the likeliest first, as far as p >= words_floor
 
-With w = 0 the image alone is left, to the token. Relatives in the literature, and what is different: docs/captioning-with-memory.md.
+With w = 0 and without words the image alone is left, to the token. Relatives in the literature, and what is different: docs/captioning-with-memory.md.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-from magic_cli.decoding.guides import Guide, ImageGuide, ScaledGuide
+from magic_cli.decoding.guides import Guide, ImageGuide, ScaledGuide, WordsGuide
+from magic_cli.decoding.magic import MagicSearch
 from magic_cli.decoding.method import Method
 from magic_cli.errors import SettingsError, require, require_weight
 from magic_cli.guides.base import GuideSettings, Images
@@ -48,11 +50,12 @@ class Memory(IndexSettings, GuideSettings):
         use: What is done with it.
         unsure, sure: The share falls with the neighbours' mean cosine: nothing is left of it at ``unsure`` or below, all at ``sure`` or
             above, in between it rises evenly; in [-1, 1], both or none (null: it never falls).
+        words: Tokens of the neighbours that may join the k candidates of a step, 0 to 1000.
+        words_floor: Least model confidence in a token that joins, 1e-6 to 1.
     """
 
     setting: ClassVar[str] = "guides.memory"
     label: ClassVar[str] = "guides.memory"
-    without_effect: ClassVar[tuple[str, ...]] = ("folder", "memory_gib")
     of_models: ClassVar[tuple[str, ...]] = ("unsure", "sure")
 
     captions_file: str | None = None
@@ -65,6 +68,8 @@ class Memory(IndexSettings, GuideSettings):
     use: Use = Use.mix
     unsure: float | None = None
     sure: float | None = None
+    words: int = 0
+    words_floor: float = 0.001
 
     def __post_init__(self) -> None:
         self._index: CaptionIndex  # from ``load`` on
@@ -73,6 +78,8 @@ class Memory(IndexSettings, GuideSettings):
         require("neighbours", self.neighbours, at_least=1, limit=1000, prefix=self.setting)
         require("temperature", self.temperature, above=0, floor=0.0001, limit=1000, prefix=self.setting)
         require_weight("weight", self.weight, limit=1, prefix=self.setting)
+        require("words", self.words, at_least=0, limit=1000, prefix=self.setting)
+        require("words_floor", self.words_floor, above=0, floor=1e-6, at_most=1, prefix=self.setting)
         if (self.unsure is None) != (self.sure is None):
             raise SettingsError(f"{self.setting}.unsure={self.unsure} and {self.setting}.sure={self.sure}: set both, or neither")
         if self.unsure is not None and self.sure is not None:
@@ -90,12 +97,21 @@ class Memory(IndexSettings, GuideSettings):
 
     @property
     def is_active(self) -> bool:
-        return self.weight > 0 or self.use is Use.replace
+        return self.weight > 0 or self.words > 0 or self.use is Use.replace
+
+    @property
+    def without_effect(self) -> tuple[str, ...]:
+        return ("folder", "memory_gib", *(() if self.words else ("words", "words_floor")))
 
     def check(self, method: Method) -> None:
         if getattr(method, "beta", 0) == 0:
             raise SettingsError(
                 "decoding.beta=0: the memory takes its share of it; set it above 0, or leave memory out of decoding.guides"
+            )
+        if self.words and not isinstance(method, MagicSearch):
+            raise SettingsError(
+                f"guides.memory.words={self.words}: only MAGIC's steps take words of the memory as candidates; "
+                "use decoding=magic_memory, or set guides.memory.words=0"
             )
 
     def load(self) -> Self:
@@ -124,9 +140,10 @@ class Memory(IndexSettings, GuideSettings):
             self._work.add("images_in_memory", found.images_excluded)
             self._work.add("captions_excluded", found.captions_excluded)
             share = image.vectors.new_tensor([self.share(cosine) for cosine in found.mean_cosines])
+            first: Guide = replace(image, vectors=recalling.mixed(image.vectors, found.memory, share))
             if self.use is Use.beside:
-                return [ScaledGuide(image, 1 - share), ScaledGuide(replace(image, vectors=found.memory), share), *others]
-            return [replace(image, vectors=recalling.mixed(image.vectors, found.memory, share)), *others]
+                first, others = ScaledGuide(image, 1 - share), [ScaledGuide(replace(image, vectors=found.memory), share), *others]
+            return [WordsGuide(first, found.texts, self.words, self.words_floor) if self.words else first, *others]
 
     def share(self, mean_cosine: float | None) -> float:
         """How much the memory counts for an image whose neighbours have this mean cosine with it, in [0, 1]; None: it has none."""

@@ -19,12 +19,14 @@ class Recalled:
     Attributes:
         memory: (B, E), of length 1; zero where nothing was recalled.
         mean_cosines: Of each image its neighbours' mean cosine with it, in [-1, 1]; None: it has no neighbours.
+        texts: Of each image the captions that were recalled, the best first.
         images_excluded: How many of the images the index has captions of.
         captions_excluded: How many captions these are; none of them took part.
     """
 
     memory: Tensor
     mean_cosines: list[float | None]
+    texts: list[list[str]]
     images_excluded: int
     captions_excluded: int
 
@@ -37,13 +39,15 @@ def recall(index: CaptionIndex, images: Images, *, neighbours: int, temperature:
     own = [index.captions.own(names) for names in images.names]
     vectors = images.features[0]
     scores, numbers = index.best(vectors, neighbours + max(map(len, own)))
-    memory, cosines = np.zeros(vectors.shape, np.float32), []
+    memory, cosines, texts = np.zeros(vectors.shape, np.float32), [], []
     for row, barred in enumerate(own):
         places = [place for place, number in enumerate(numbers[row]) if number >= 0 and number not in barred][:neighbours]
         if places:
             memory[row] = weighted_mean(scores[row, places], index.search.features.take(numbers[row, places]), temperature)
+        texts.append([index.captions.texts[number] for number in numbers[row, places]])
         cosines.append(float(scores[row, places].mean()) if places else None)
-    return Recalled(torch.from_numpy(memory).to(vectors.device), cosines, sum(map(bool, own)), sum(map(len, own)))
+    memory_there = torch.from_numpy(memory).to(vectors.device)
+    return Recalled(memory_there, cosines, texts, sum(map(bool, own)), sum(map(len, own)))
 
 
 def weighted_mean(cosines: np.ndarray, features: np.ndarray, temperature: float) -> np.ndarray:

@@ -55,6 +55,20 @@ def test_memory_steers_and_says_what_it_holds(words, tmp_path, capsys):
     assert "guides" not in manifest(tmp_path / "without")["identity"], "runs of before there were guides go on"
 
 
+def test_words_of_the_memory_are_candidates_in_every_batch_and_in_the_trace(words, tmp_path):
+    join = [*MEMORY, "guides.memory.words=40", "guides.memory.words_floor=0.01", "decoding.k=3"]
+    assert main([*words, *join, "run.dir=all", "run.trace=true"]) == 0
+    assert main([*words, *join, "run.dir=single", "run.batch_size=1", "run.lazy=false"]) == 0
+    assert main([*words, *MEMORY, "decoding.k=3", "run.dir=none"]) == 0
+    written = {name: (tmp_path / name / "predictions.jsonl").read_bytes() for name in ("all", "single", "none")}
+    assert written["all"] == written["single"] != written["none"]
+    steps = lines(tmp_path / "all" / "trace.jsonl")
+    assert len({len(step["token_ids"]) for step in steps}) > 1, "more words join some steps than others"
+    assert all(len(set(step["token_ids"])) == len(step["token_ids"]) for step in steps)
+    told = manifest(tmp_path / "none")["identity"]["guides"]["memory"]
+    assert "words" not in told and "words_floor" not in told, "runs of before there were words go on"
+
+
 def test_beams_take_a_memory_and_say_what_k_they_need(models, tiny_photos, tmp_path, capsys):
     beams = ["caption", "--images", str(tiny_photos), *models, "decoding=magic_beam", "decoding.num_beams=3", "decoding.k=12"]
     memory = [*MEMORY[1:], "decoding.guides=[image,memory]", "guides.memory.weight=0.9"]

@@ -7,13 +7,17 @@ Vector = list[float]
 
 def recall(image: Vector, captions: list[Vector], *, neighbours: int, temperature: float) -> tuple[Vector, float]:
     """The memory of an image, at length 1, and the mean cosine of its neighbours."""
+    found = nearest(image, captions, neighbours=neighbours)
+    cosines = [cosine(image, captions[i]) for i in found]
+    weights = [math.exp(value / temperature) for value in cosines]
+    mean = [sum(w * unit(captions[i])[e] for w, i in zip(weights, found, strict=True)) / sum(weights) for e in range(len(image))]
+    return unit(mean), sum(cosines) / len(found)
+
+
+def nearest(image: Vector, captions: list[Vector], *, neighbours: int) -> list[int]:
+    """The numbers of the captions with the largest cosine, the best first."""
     cosines = [cosine(image, caption) for caption in captions]
-    nearest = sorted(range(len(captions)), key=lambda i: (-cosines[i], i))[:neighbours]
-    weights = [math.exp(cosines[i] / temperature) for i in nearest]
-    mean = [
-        sum(w * unit(captions[i])[e] for w, i in zip(weights, nearest, strict=True)) / sum(weights) for e in range(len(image))
-    ]
-    return unit(mean), sum(cosines[i] for i in nearest) / len(nearest)
+    return sorted(range(len(captions)), key=lambda i: (-cosines[i], i))[:neighbours]
 
 
 def share(weight: float, mean_cosine: float, unsure: float | None, sure: float | None) -> float:

@@ -49,6 +49,9 @@ def search(
     match: Callable[[list[list[int]]], list[float]] | None = None,
     beta: float = 0.0,
     others: Sequence[tuple[Callable[[list[list[int]]], list[float]], float]] = (),
+    joining: Sequence[int] = (),
+    most: int = 0,
+    floor: float = 0.0,
 ) -> Outcome:
     """MAGIC search (contrastive search without ``match``).
 
@@ -61,6 +64,7 @@ def search(
         match: Generated ids, candidate included -> what stands inside the softmax of the magic score, for all k candidates.
         beta: Weight of the magic score.
         others: More matches, each with its weight, whose scores are added.
+        joining: Tokens of which the ``most`` likeliest join the candidates, if their probability is at least ``floor``.
     """
     outcome, ids = Outcome(), list(prompt)
     while len(ids) < decoding_len:
@@ -69,15 +73,16 @@ def search(
         ranked = sorted(range(len(logits)), key=lambda i: -logits[i])
         candidates = ranked[:k]
         outcome.smallest_gap = min(outcome.smallest_gap, logits[ranked[k - 1]] - logits[ranked[k]])
+        candidates += [i for i in ranked[k:] if i in joining and probabilities[i] >= floor][:most]
         p = [probabilities[i] for i in candidates]
         extended = read(network, [[*ids, i] for i in candidates])
         penalty = [max(cosine(states[-1], past) for past in hidden) for _, states in extended]
         generated = ids[len(prompt) :]
-        f = softmax(match([[*generated, i] for i in candidates])) if match else [0.0] * k
-        score = [(1 - alpha) * p[i] - alpha * penalty[i] + beta * f[i] for i in range(k)]
+        f = softmax(match([[*generated, i] for i in candidates])) if match else [0.0] * len(candidates)
+        score = [(1 - alpha) * p[i] - alpha * penalty[i] + beta * f[i] for i in range(len(candidates))]
         for other, weight in others:
             more = softmax(other([[*generated, i] for i in candidates]))
-            score = [score[i] + weight * more[i] for i in range(k)]
+            score = [score[i] + weight * more[i] for i in range(len(candidates))]
         best = score.index(max(score))
         if k > 1:
             outcome.smallest_margin = min(outcome.smallest_margin, score[best] - sorted(score)[-2])

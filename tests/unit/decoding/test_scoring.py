@@ -176,3 +176,28 @@ def test_inputs_stay_unchanged_when_scored():
     scoring.degeneration_penalty(candidates, history, valid)
     scoring.scaled_cosine(history[:, 0], candidates, 100.0)
     assert all(torch.equal(a, b) for a, b in zip(before, (candidates, history, valid), strict=True))
+
+
+def test_joining_candidates_are_the_likeliest_wanted_ones():
+    p = torch.tensor([[0.4, 0.25, 0.2, 0.1, 0.05], [0.3, 0.25, 0.24, 0.2, 0.01]])
+    wanted = torch.tensor([[True, False, True, True, True], [False, False, False, False, True]])
+    ids, confidence, close = scoring.joining_candidates(p.log(), torch.tensor([[0], [0]]), wanted, most=2, floor=0.02)
+    assert ids.tolist() == [[2, 3], [0, 0]], "one that is a candidate already, that is not wanted or too unlikely, does not join"
+    torch.testing.assert_close(confidence, torch.tensor([[0.2, 0.1], [0.0, 0.0]]))
+    assert close.tolist() == [False, False]
+    none, *_ = scoring.joining_candidates(p.log(), torch.tensor([[0], [0]]), wanted, most=9, floor=0.5)
+    assert none.shape == (2, 0)
+
+
+@pytest.mark.parametrize(("values", "floor"), [([0.5, 0.2, 0.2, 0.1], 0.01), ([0.5, 0.3, 0.1, 0.1], 0.3)])
+def test_it_is_said_where_rounding_may_choose_which_candidates_join(values, floor):
+    logits = torch.tensor([values]).log()
+    everything = torch.ones(1, 4, dtype=torch.bool)
+    *_, close = scoring.joining_candidates(logits, torch.tensor([[0]]), everything, most=1, floor=floor)
+    assert close.tolist() == [True]
+
+
+def test_forbidden_tokens_do_not_join():
+    logits = torch.tensor([[2.0, 1.0, -torch.inf, 0.5]])
+    ids, *_ = scoring.joining_candidates(logits, torch.tensor([[0]]), torch.ones(1, 4, dtype=torch.bool), most=3, floor=1e-6)
+    assert ids.tolist() == [[1, 3]]

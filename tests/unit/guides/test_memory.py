@@ -7,8 +7,9 @@ import torch
 
 from magic_cli.data.image_names import identities
 from magic_cli.decoding.generate import generate
-from magic_cli.decoding.magic import MagicSearch, Similarity
+from magic_cli.decoding.magic import MagicBeam, MagicSearch, Similarity
 from magic_cli.decoding.request import Options
+from magic_cli.decoding.shortcuts.memory import StepMemory
 from magic_cli.errors import SettingsError
 from magic_cli.guides.base import Images
 from magic_cli.guides.memory import Memory, Use
@@ -94,6 +95,61 @@ def test_memory_equals_the_slow_twin(
         assert one.ids == expected.ids
 
 
+@pytest.mark.parametrize("lazy", [True, False])
+@pytest.mark.parametrize("use", [Use.mix, Use.beside])
+def test_words_of_the_memory_join_as_in_the_slow_twin(
+    opened, language_model, network_and_tokenizer, clip, image_features, use, lazy
+):
+    network, tokenizer = network_and_tokenizer
+    memory, features = opened(use=use, weight=0.6, words=3, words_floor=0.004), image_features[:3]
+    guides = steered(memory, METHOD, clip, features, UNKNOWN[:3])
+    written = generate(language_model, METHOD, [[language_model.start_id]] * 3, guides, Options(lazy=lazy))
+    texts = clip.encode_texts(CAPTIONS).double().tolist()
+
+    def match(vector):
+        vector = torch.tensor(vector, dtype=torch.float64)
+        encode = lambda sentences: clip.encode_texts(sentences).double()
+        return reference.released_match(lambda ids: decode(tokenizer, ids), encode, vector, logit_scale=clip.logit_scale)
+
+    joined, numbers = 0, set()
+    for image, one in zip(features.double().tolist(), written, strict=True):
+        recalled, _ = slow.recall(image, texts, neighbours=4, temperature=0.1)
+        captions = slow.nearest(image, texts, neighbours=4)
+        tokens = {i for number in captions for space in ("", " ") for i in tokenizer.encode(space + CAPTIONS[number])}
+        words = {"joining": tokens, "most": 3, "floor": 0.004}
+        if use is Use.beside:
+            how = {"match": match(image), "beta": 0.7 * 0.4, "others": [(match(recalled), 0.7 * 0.6)]}
+        else:
+            how = {"match": match(slow.mixed(image, recalled, 0.6)), "beta": 0.7}
+        expected = reference.search(network, [language_model.start_id], decoding_len=LENGTH, k=5, alpha=0.3, **how, **words)
+        assert one.ids == expected.ids
+        for step, token in zip(expected.steps, expected.ids, strict=True):
+            joined += step["token_ids"].index(token) >= 5
+            numbers.add(len(step["token_ids"]) - 5)
+    assert joined >= 3, "words were chosen that are not among the five likeliest"
+    assert len(numbers) > 1, "more join some steps than others"
+
+
+def test_words_of_the_memory_are_the_image_s_own(opened, language_model, clip, image_features):
+    """Neither the batch nor steps that another image left behind change which words join."""
+    memory = opened(words=3, words_floor=0.004)
+    together = tokens(language_model, steered(memory, METHOD, clip, image_features), 6)
+    assert together != tokens(language_model, steered(opened(), METHOD, clip, image_features), 6)
+    steps = StepMemory(1 << 20)
+    for _ in range(2):
+        for row in range(6):
+            alone = steered(memory, METHOD, clip, image_features[row : row + 1], UNKNOWN[:1])
+            assert tokens(language_model, alone, 1, memory=steps) == together[row : row + 1]
+    assert not len(steps), "their candidates depend on more than the tokens so far"
+
+
+def test_words_take_part_without_a_share_of_the_memory():
+    assert Memory(weight=0, words=1).is_active
+    assert not Memory(weight=0).is_active
+    with pytest.raises(SettingsError, match="guides.memory.words=1: only MAGIC's steps take words"):
+        Memory(words=1).check(MagicBeam(LENGTH, beta=1, k=20, num_beams=2))
+
+
 def test_an_image_s_memory_does_not_depend_on_the_batch(opened, clip, image_features):
     memory = opened()
     [together] = steered(memory, METHOD, clip, image_features)
@@ -123,6 +179,8 @@ def test_own_captions_are_never_recalled(opened, clip, image_features, viewers):
         ({"unsure": 0.5, "sure": 0.4}, r"guides.memory.sure must be in \(0.5, 1\], got 0.4"),
         ({"weight": 1.5}, "guides.memory.weight must be at most 1, got 1.5"),
         ({"neighbours": 0}, "guides.memory.neighbours must be at least 1, got 0"),
+        ({"words": -1}, "guides.memory.words must be at least 0, got -1"),
+        ({"words_floor": 0.0}, "guides.memory.words_floor must be in \\(0, 1\\], got 0"),
         ({"kind": "hnws"}, "guides.memory.kind='hnws' is unknown; did you mean hnsw"),
     ],
 )
