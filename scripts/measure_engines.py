@@ -194,6 +194,7 @@ def main() -> None:
         if arguments.images is None:
             images.mkdir()
             repeated_photos(images, arguments.limit)
+            arguments.settings.insert(0, "run.step_memory=0")  # photos that come again would be remembered to the last word
         words = ["--images", str(images), f"dataset.limit={arguments.limit}", f"run.batch_size={arguments.batch_size}"]
         words += ["run.image_cache=" + str(place / "features"), *arguments.settings]
         found: dict[str, list[dict[str, float]]] = {name: [] for name in sides}
