@@ -34,10 +34,10 @@ from magic_cli.retrieval.caption_index import build_text_features, encode_by_len
 from magic_cli.retrieval.captions import load_captions, texts_digest
 from magic_cli.retrieval.clipre import CaptionRetrieval
 from magic_cli.retrieval.features import Features
-from magic_cli.retrieval.image_index import build_index
 from magic_cli.retrieval.image_settings import ReadingMachineSettings, RetrieveImagesAction, RetrieveImagesSettings
 from magic_cli.retrieval.settings import IndexSettings
 from magic_cli.retrieval.store import FeatureWriter
+from magic_cli.runs.image_bank import build_index
 
 _BLOCK = 65_536
 

@@ -75,7 +75,7 @@ def main() -> int:
     every = max(1, arguments.steps // 4)
     words = [
         *(arguments.settings or TEXTS), "run.device=cpu", "run.threads=1", "run.batch_size=8", "run.accumulation=2", "optimizer.dropout=0.1",
-        f"optimizer.steps={arguments.steps}", "run.log_every=1", f"validate.every={every}", f"run.checkpoint_every={every}",
+        f"optimizer.steps={arguments.steps}", "run.log_every=1", f"validate.every={arguments.steps}", f"run.checkpoint_every={every}",
     ]  # fmt: skip
     if arguments.folder.exists():
         sys.exit(f"{arguments.folder} is there already; delete it, or name another --folder")

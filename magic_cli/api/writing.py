@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from magic_cli.data.images import UnreadableImage
-from magic_cli.errors import MagicError
+from magic_cli.errors import MagicError, SettingsError
 from magic_cli.image_features.reading import ReadImage
 from magic_cli.runs.batches import FAULTS, Batch, BatchResult, BatchWriter, Outcome
 from magic_cli.runs.decoder import Decoder
@@ -77,6 +77,8 @@ class MemoryWriter:
     def write(self, items: Sequence[Item]) -> None:
         """Write all texts, batch by batch as a run does."""
         self.settings.require_number("texts from Python are written without a trial before them")
+        if self.settings.run.shard is not None:
+            raise SettingsError(f"run.shard={self.settings.run.shard}: belongs to run folders; give the images of the part")
         size = self.settings.run.batch_size
         with _quiet_pillow():
             if not self._load(items):

@@ -37,8 +37,8 @@ def _build(settings: RetrieveImagesSettings) -> int:
 
     bank = list_images(settings.files, limit=settings.limit)  # before torch loads: they may be missing
 
-    from magic_cli.retrieval.image_index import build_index
     from magic_cli.retrieval.store import FAILURES
+    from magic_cli.runs.image_bank import build_index
 
     for note in bank.notes:
         _tell(note)

@@ -71,7 +71,7 @@ class MachineMemory:
 
     def __init__(self) -> None:
         if not can_measure():
-            raise MagicError("the memory that a process takes can be measured on Linux only")
+            raise MagicError("run.batch_size=auto: the memory of a CPU can be measured on Linux only; give a number")
 
     def available(self) -> int:
         room = [_figure(_MACHINE, "MemAvailable")]

@@ -12,6 +12,7 @@ from magic_cli.errors import MOST_THREADS, SettingsError, require
 MOST_SIDE_BY_SIDE = 65_536
 MOST_PROCESSES = 256
 MOST_MIB = 2**20
+MOST_ACTORS = 10_000
 
 
 class Family(Enum):
@@ -31,6 +32,13 @@ class LookAheadWay(Enum):
     tree = "tree"
     repeated = "repeated"
     recompute = "recompute"
+
+
+class EngineName(Enum):
+    """Where batches are computed."""
+
+    local = "local"
+    ray = "ray"
 
 
 class DType(Enum):
@@ -166,3 +174,46 @@ class MachineSettings:
 
     def _check_batch_size(self) -> None:
         require("batch_size", self.batch_size, at_least=1, limit=MOST_SIDE_BY_SIDE, prefix="run")
+
+
+@dataclass
+class ReadingMachineSettings(MachineSettings):
+    """What models run on, where images are read beside them; one process, or many.
+
+    Attributes:
+        workers: Processes that read images ahead of the models, 0 (the main process reads) to 256; null: chosen by the number of cores.
+        devices: Processes of this machine that compute batches side by side, 1 to 256, each on a GPU of its own where there are
+            any, else on its share of the cores; null: this process.
+        engine: ``ray``: batches are computed by workers of a Ray cluster.
+        address: Of the Ray cluster, as ``ray.init`` takes it, such as ``auto``; null: one is started on this machine.
+        actors: Ray's workers, 1 to 10,000; null: one for each GPU of the cluster, where there are none one for so many cores as
+            ``threads`` says.
+    """
+
+    workers: int | None = None
+    devices: int | None = None
+    engine: EngineName = EngineName.local
+    address: str | None = None
+    actors: int | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.workers is not None:
+            require("workers", self.workers, at_least=0, limit=MOST_PROCESSES, prefix="run")
+        if self.devices is not None:
+            require("devices", self.devices, at_least=1, limit=MOST_PROCESSES, prefix="run")
+        if self.actors is not None:
+            require("actors", self.actors, at_least=1, limit=MOST_ACTORS, prefix="run")
+        self._check_engine()
+
+    @property
+    def is_one_process(self) -> bool:
+        """Whether this process computes all batches."""
+        return self.engine is EngineName.local and self.devices is None
+
+    def _check_engine(self) -> None:
+        if self.engine is EngineName.ray and self.devices is not None:
+            raise SettingsError(f"run.devices={self.devices}: are processes of this machine; with run.engine=ray, say run.actors")
+        for name, value in (("address", self.address), ("actors", self.actors)):
+            if value is not None and self.engine is not EngineName.ray:
+                raise SettingsError(f"run.{name}={value}: belongs to run.engine=ray; add that, or leave it out")

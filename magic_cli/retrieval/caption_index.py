@@ -59,7 +59,7 @@ class CaptionIndex:
         """
         settings, texts, facts = self._settings, self.captions.texts, viewer.facts
         digest = texts_digest(texts)
-        circumstances = {"device": str(where.device), "dtype": str(where.dtype), "texts": digest}
+        circumstances = {"device": where.device.type, "dtype": str(where.dtype), "texts": digest}
         folder = user_cache("captions") / Path(cache_name(facts, **circumstances, features=settings.features)).stem
         if settings.folder:
             folder = expanded(settings.folder, f"{settings.setting}.folder")

@@ -1,4 +1,4 @@
-"""Builds the index of a bank of images, and answers queries with it."""
+"""Answers queries with the index of a bank of images; `runs/image_bank.py` builds it."""
 
 from __future__ import annotations
 
@@ -9,109 +9,33 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from magic_cli.data.images import UnreadableImage
 from magic_cli.errors import MagicError
-from magic_cli.image_features.encoding import ImageEncoder, connect
-from magic_cli.image_features.reading import ImageReader, ImageStream, ReadImage, choose_workers
 from magic_cli.models.loading import load_image_text_model, resolve_device
 from magic_cli.models.work_counter import WorkCounter
 from magic_cli.provenance import differences
-from magic_cli.retrieval.bank import Bank, BankImage, BankReader
 from magic_cli.retrieval.caption_index import encode_by_length
 from magic_cli.retrieval.features import Features
 from magic_cli.retrieval.image_settings import RetrieveImagesSettings
 from magic_cli.retrieval.search import open_search
-from magic_cli.retrieval.store import FeatureWriter
 from magic_cli.terminal.progress import progress
 
 if TYPE_CHECKING:
     from magic_cli.models.image_text.image_text_model import ImageTextModel
 
-_BATCHES_AHEAD = 2  # whose images are read while the model works on another
 _DECIMALS = 6
 
 
-def build_index(settings: RetrieveImagesSettings, bank: Bank) -> tuple[Features, int]:
-    """Encode the images that are not in the index yet, and build its approximate part if one is asked for.
-
-    Args:
-        settings: Of the command.
-        bank: What ``list_images`` found.
-
-    Returns:
-        The features, and how many images were looked at now; the others were in the index before.
+def load_model(settings: RetrieveImagesSettings, work: WorkCounter) -> tuple[ImageTextModel, dict[str, Any], dict[str, Any]]:
+    """Who looks: the model, what an index says of it, and its device and type.
 
     Raises:
-        MagicError: The model or the folder cannot be used.
+        MagicError: It cannot be had or read.
     """
-    model, facts, where = _load(settings)
-    identity = {
-        "kind": "images", "model": facts, "inputs": bank.digest, "count": len(bank.images),
-        "apply_exif_orientation": settings.apply_exif_orientation, **{name: str(value) for name, value in where.items()},
-    }  # fmt: skip
-    with FeatureWriter(settings.index_folder, "index", identity, dtype=settings.search.features) as store:
-        new = 0 if store.is_complete else len(bank.images) - store.inputs_done
-        if not store.is_complete:
-            reader, encoder = connect(ImageReader(settings.apply_exif_orientation), model, facts, cache=None, **where)
-            _encode(bank.images, BankReader(reader), encoder, store, settings)
-            store.finish()
-    features = Features(settings.index_folder, "index", check=False)  # just written, or checked by the first query
-    if features.rows:
-        open_search(features, settings.search, threads=settings.run.threads)
-    return features, new
-
-
-def _encode(
-    images: Sequence[BankImage], reader: BankReader, encoder: ImageEncoder, store: FeatureWriter, settings: RetrieveImagesSettings
-) -> None:
-    """Batches are cut from all images, so that a build that goes on encodes the same ones together, to the last bit."""
-    done, size = store.inputs_done, settings.run.batch_size
-    workers = choose_workers(settings.run.workers) if len(images) - done > size else 0
-    with (
-        progress(len(images), "index", "image", done=done) as bar,
-        ImageStream(reader, images[done:], workers=workers, ahead=_BATCHES_AHEAD * size) as stream,
-    ):
-        for start in range(done, len(images), size):
-            batch = images[start : start + size]
-            features, items, failures = _encode_batch(batch, stream.take(len(batch)), encoder)
-            store.add(features, items, failures, inputs=len(batch))
-            bar.update(len(batch))
-
-
-def _encode_batch(
-    batch: Sequence[BankImage], read: Sequence[ReadImage | UnreadableImage], encoder: ImageEncoder
-) -> tuple[np.ndarray, list[dict[str, Any]], list[dict[str, Any]]]:
-    """Features (N, E) of the images that have one, what their rows stand for, and the others with the reason."""
-    encoded = iter(encoder.encode([image for image in read if not isinstance(image, UnreadableImage)]))
-    rows, items, failures = [], [], []
-    for image, outcome in zip(batch, read, strict=True):
-        feature = outcome if isinstance(outcome, UnreadableImage) else _usable(next(encoded))
-        if isinstance(feature, UnreadableImage):
-            failures.append({**image.location(), "reason": str(feature)})
-        else:
-            rows.append(feature.cpu().numpy())
-            items.append({**image.location(), "sha256": outcome.digest})
-    return np.stack(rows) if rows else np.empty((0, 0)), items, failures
-
-
-def _usable(feature: Tensor | UnreadableImage) -> Tensor | UnreadableImage:
-    if isinstance(feature, UnreadableImage):
-        return feature
-    length = float(feature.norm())
-    return (
-        feature
-        if np.isfinite(length) and length > 0
-        else UnreadableImage("the image-text model gives no feature of finite length")
-    )
-
-
-def _load(settings: RetrieveImagesSettings) -> tuple[ImageTextModel, dict[str, Any], dict[str, Any]]:
     if settings.run.threads is not None:
         torch.set_num_threads(settings.run.threads)
     where = {"device": resolve_device(settings.run.device), "dtype": getattr(torch, settings.run.dtype.value)}
-    model, facts = load_image_text_model(settings.image_text_model, **where, work=WorkCounter())
+    model, facts = load_image_text_model(settings.image_text_model, **where, work=work)
     return model, {**facts, "logit_scale": None}, where  # the temperature changes no feature
 
 
@@ -129,7 +53,7 @@ class ImageIndex:
         self.features = Features(settings.index_folder, "index")
         if not self.features.rows:
             raise MagicError(f"index={settings.index}: holds no image (see its failures.jsonl); build it from readable ones")
-        self._model, self.model_facts, _ = _load(settings)
+        self._model, self.model_facts, _ = load_model(settings, WorkCounter())
         changed = "; ".join(differences(self.features.manifest["identity"].get("model"), self.model_facts))
         if changed:
             raise MagicError(

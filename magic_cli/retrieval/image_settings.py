@@ -12,7 +12,7 @@ from typing import Any
 
 from magic_cli.data.paths import expanded
 from magic_cli.errors import MOST_ITEMS, SettingsError, require
-from magic_cli.models.settings import MOST_PROCESSES, MachineSettings
+from magic_cli.models.settings import ReadingMachineSettings
 from magic_cli.retrieval.settings import IndexSettings, check_choice
 
 WHOLE, RELEASED = "whole", "released"
@@ -24,22 +24,6 @@ class RetrieveImagesAction(Enum):
 
     build = "build"
     query = "query"
-
-
-@dataclass
-class ReadingMachineSettings(MachineSettings):
-    """What models run on, where images are read beside them.
-
-    Attributes:
-        workers: Processes that read images, 0 (the main process reads) to 256; null: chosen by the number of cores.
-    """
-
-    workers: int | None = None
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.workers is not None:
-            require("workers", self.workers, at_least=0, limit=MOST_PROCESSES, prefix="run")
 
 
 @dataclass
@@ -85,6 +69,10 @@ class RetrieveImagesSettings:
         require("contact_sheet_queries", self.contact_sheet_queries, at_least=1, limit=MOST_ITEMS)
         if self.limit is not None:
             require("limit", self.limit, at_least=1, limit=MOST_ITEMS)
+        if self.action is RetrieveImagesAction.query and not self.run.is_one_process:
+            raise SettingsError(
+                "run.devices and run.engine=ray belong to `magic retrieve-images build`; leave them out of a query"
+            )
         if not self.index:
             raise SettingsError(
                 f"index is not set: name the folder of the index, as in `magic retrieve-images {self.action.value} ... --index FOLDER`"

@@ -16,15 +16,13 @@ from magic_cli.decoding.rule_settings import RuleSettings
 from magic_cli.errors import MOST_ITEMS, MOST_SEED, SettingsError, require
 from magic_cli.guides.base import GuideSettings
 from magic_cli.guides.settings import GuidesSettings
-from magic_cli.models.settings import MOST_MIB, MOST_PROCESSES, MachineSettings, ModelSource
+from magic_cli.models.settings import MOST_MIB, ModelSource, ReadingMachineSettings
 from magic_cli.runs.batch_size import AUTO
 from magic_cli.runs.choices import method_name
-from magic_cli.runs.engines.settings import EngineName
 from magic_cli.runs.identity import settings_hash
 from magic_cli.runs.shards import Shard
 from magic_cli.terminal.wording import counted
 
-MOST_ACTORS = 10_000
 STDIN = "-"
 """As `dataset.root`: lines of stdin name the images."""
 _OF_FOLDERS = ("dir", "trace", "objective", "engine", "devices", "repeats", "report", "shard", "parquet")
@@ -34,7 +32,7 @@ TITLE = "{title}"
 
 
 @dataclass
-class RunSettings(MachineSettings):
+class RunSettings(ReadingMachineSettings):
     """Where and how a run is carried out.
 
     Attributes:
@@ -54,18 +52,10 @@ class RunSettings(MachineSettings):
         step_memory: MiB for steps that are remembered from text to text (same tokens), 0 to 2**20: texts begin alike, and nearly all
             that a step computes is the same for all images. Nothing is remembered in 16 bits, on a GPU and with ``trace``.
         compile: Run the models through torch.compile: slow to start, then faster.
-        workers: Processes that read images ahead of the decoder, 0 (the main process reads) to 256; null: chosen by the number
-            of cores.
         report: When the run is done, write report.html into its folder, as ``magic report`` does.
         parquet: When the run is done, write predictions.parquet into its folder, too.
         cache_images: Keep image features on disk, and use those that an earlier run kept.
         image_cache: Folder of these features; null: ``magic/images`` below XDG_CACHE_HOME, or below ~/.cache.
-        devices: Processes of this machine that write batches side by side, 1 to 256, each on a GPU of its own where there are
-            any, else on its share of the cores; null: this process.
-        engine: ``ray``: batches are written by workers of a Ray cluster.
-        address: Of the Ray cluster, as ``ray.init`` takes it, such as ``auto``; null: one is started on this machine.
-        actors: Ray's workers, 1 to 10,000; null: one for each GPU of the cluster, where there are none one for
-            so many cores as ``threads`` says.
     """
 
     batch_size: int | str = 8
@@ -81,13 +71,8 @@ class RunSettings(MachineSettings):
     lazy: bool | None = None
     step_memory: int = 128
     compile: bool = False
-    workers: int | None = None
     cache_images: bool = True
     image_cache: str | None = None
-    devices: int | None = None
-    engine: EngineName = EngineName.local
-    address: str | None = None
-    actors: int | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -95,13 +80,6 @@ class RunSettings(MachineSettings):
         require("repeats", self.repeats, at_least=1, limit=10_000, prefix="run")
         require("seed", self.seed, at_least=0, at_most=MOST_SEED, prefix="run")
         require("step_memory", self.step_memory, at_least=0, limit=MOST_MIB, prefix="run")
-        if self.workers is not None:
-            require("workers", self.workers, at_least=0, limit=MOST_PROCESSES, prefix="run")
-        if self.devices is not None:
-            require("devices", self.devices, at_least=1, limit=MOST_PROCESSES, prefix="run")
-        if self.actors is not None:
-            require("actors", self.actors, at_least=1, limit=MOST_ACTORS, prefix="run")
-        self._check_engine()
         if self.shard is not None:
             self._check_shard(Shard.of(self.shard))
 
@@ -126,13 +104,6 @@ class RunSettings(MachineSettings):
             raise SettingsError(
                 f"run.objective={self.objective}: measures whole data sets, and run.shard={shard.number}/{shard.count} writes a part; leave one of them out"
             )
-
-    def _check_engine(self) -> None:
-        if self.engine is EngineName.ray and self.devices is not None:
-            raise SettingsError(f"run.devices={self.devices}: are processes of this machine; with run.engine=ray, say run.actors")
-        for name, value in (("address", self.address), ("actors", self.actors)):
-            if value is not None and self.engine is not EngineName.ray:
-                raise SettingsError(f"run.{name}={value}: belongs to run.engine=ray; add that, or leave it out")
 
 
 class RunOfTexts:

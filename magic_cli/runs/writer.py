@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from typing import Any
 
 from magic_cli.runs.batch_list import BatchList, Ids
@@ -47,7 +47,7 @@ class Writer:
         with ExitStack() as stack:
             writer = self.make_batch_writer()
             first = self._first_to_write(items, writer)
-            engine = None if first is None else stack.enter_context(open_engine(writer, first, self.run))
+            engine = None if first is None else stack.enter_context(self.open_engine(writer, first))
             batches = BatchList(items, self._batch_size(len(items), engine), self.run.predictions)
             self.loading_seconds = time.monotonic() - began
             self._write(batches, engine)
@@ -56,6 +56,10 @@ class Writer:
     def make_batch_writer(self) -> BatchWriter:
         """Who writes the batches; nothing is loaded yet."""
         return self.batch_writer(self.settings, self.task, self.run.path)
+
+    def open_engine(self, writer: BatchWriter, first: Item) -> AbstractContextManager[Engine]:
+        """Who has the batches written, with the models loaded."""
+        return open_engine(writer, first, self.run)
 
     def _write(self, batches: BatchList, engine: Engine | None) -> None:
         with progress(batches.num_items, self.task.texts, self.task.unit) as bar:

@@ -6,6 +6,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol, Self
 
 from magic_cli.runs.batches import Batch, BatchResult
+from magic_cli.runs.decoder import Facts
+
+
+class Record(Facts, Protocol):
+    """Who keeps what is known of a run: its folder, or the folder of an index."""
 
 
 class Engine(Protocol):
@@ -16,6 +21,9 @@ class Engine(Protocol):
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         """End whatever was started."""
+
+    def get_ready(self) -> None:
+        """Wait until the models are there, with one worker at least: ``Record`` knows of them then."""
 
     def batch_size(self, num_items: int, known: Mapping[str, Any] | None) -> dict[str, Any]:
         """How many texts fit side by side, as ``choose_batch_size`` says it; may be asked for once, before ``results``.

@@ -6,17 +6,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from magic_cli.models.settings import EngineName
 from magic_cli.runs.batches import BatchWriter
 from magic_cli.runs.engines.base import Engine
-from magic_cli.runs.engines.settings import EngineName
 from magic_cli.runs.kinds import Item
 
 if TYPE_CHECKING:
-    from magic_cli.runs.folder import RunFolder
+    from magic_cli.runs.engines.base import Record
 
 
 @contextmanager
-def open_engine(writer: BatchWriter, first: Item, run: RunFolder) -> Iterator[Engine]:
+def open_engine(writer: BatchWriter, first: Item, run: Record) -> Iterator[Engine]:
     """The engine that ``run.engine`` and ``run.devices`` name, with its models loaded.
 
     Args:

@@ -11,13 +11,13 @@ from magic_cli.runs.batches import Batch, BatchResult, BatchWriter
 from magic_cli.runs.kinds import Item
 
 if TYPE_CHECKING:
-    from magic_cli.runs.folder import RunFolder
+    from magic_cli.runs.engines.base import Record
 
 
 class LocalEngine:
     """This process does everything, but for reading images."""
 
-    def __init__(self, writer: BatchWriter, first: Item, run: RunFolder) -> None:
+    def __init__(self, writer: BatchWriter, first: Item, run: Record) -> None:
         self._writer, self._first, self._run = writer, first, run
 
     def __enter__(self) -> Self:
@@ -26,6 +26,9 @@ class LocalEngine:
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         """There is nothing to end."""
+
+    def get_ready(self) -> None:
+        """It is, since it was entered."""
 
     def batch_size(self, num_items: int, known: Mapping[str, Any] | None) -> dict[str, Any]:
         return self._writer.choose_batch_size(SizeWish(num_items, known=known), self._first)

@@ -19,7 +19,7 @@ from magic_cli.runs.engines.host import Delivery, Order, Ready, Refusal
 from magic_cli.runs.kinds import Item, Unwritable
 
 if TYPE_CHECKING:
-    from magic_cli.runs.folder import RunFolder
+    from magic_cli.runs.engines.base import Record
 
 _DEAD_AT_START, _DEAD_LATER = 3, 30
 """So many workers in a row may die before one is ready: more, and none will live. The second, where some have been ready before."""
@@ -50,7 +50,7 @@ class WorkerPool:
     setting: str
     """Which setting asked for workers, for messages."""
 
-    def __init__(self, writer: BatchWriter, first: Item, run: RunFolder) -> None:
+    def __init__(self, writer: BatchWriter, first: Item, run: Record) -> None:
         self.order = Order.of(writer, first)
         self.run = run
         self._writer = writer
@@ -88,14 +88,17 @@ class WorkerPool:
         """How many workers share the memory of one machine, or of one device, at most."""
         raise NotImplementedError(f"{type(self).__name__}.neighbours")
 
-    def batch_size(self, num_items: int, known: Mapping[str, Any] | None) -> dict[str, Any]:
-        most = math.ceil(num_items / (self.wanted() * AT_ONCE))  # so that all have something to do
-        self.order = replace(self.order, size_wish=SizeWish(most, self.neighbours(), known))
+    def get_ready(self) -> None:
         nothing = Dispatcher([])
         while not self._ready:
             if not self._alive:
                 self._start_another()
             list(self._handle_events(nothing))
+
+    def batch_size(self, num_items: int, known: Mapping[str, Any] | None) -> dict[str, Any]:
+        most = math.ceil(num_items / (self.wanted() * AT_ONCE))  # so that all have something to do
+        self.order = replace(self.order, size_wish=SizeWish(most, self.neighbours(), known))
+        self.get_ready()
         self.order = replace(self.order, size_wish=None)
         return self._batch_size
 

@@ -209,6 +209,8 @@ def test_broken_image_stops_all_before_anything_is_written_or_is_skipped(caption
         (lambda c, f: magic_cli.load("embeded"), r"language_model=embeded is unknown; did you mean embedded\?"),
         (lambda c, f: magic_cli.load("/no/such"), r"language_model\.path=/no/such: no such"),
         (lambda c, f: magic_cli.load(settings={"run.dtype": "float8"}), r"run\.dtype"),
+        (lambda c, f: c.caption(f, settings={"run.shard": "1/2"}), r"run\.shard=1/2: belongs to run folders"),
+        (lambda c, f: c.caption(f, settings={"run.batch_size": "auto"}), r"run\.batch_size=auto: .*; give a number"),
         (lambda c, f: magic_cli.load(device="gpu"), r"run\.device must be auto, cpu, cuda"),
     ],
 )  # fmt: skip
