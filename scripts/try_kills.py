@@ -21,6 +21,7 @@ import random
 import shutil
 import sys
 import time
+import traceback
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -134,6 +135,8 @@ def make_inputs(folder: Path, builders: list[Callable[[Path], None]]) -> None:
             for build in builders:
                 build(folder)
             status = 0
+        except Exception:
+            traceback.print_exc()
         finally:
             os._exit(status)
     if os.waitpid(pid, 0)[1]:
@@ -142,13 +145,13 @@ def make_inputs(folder: Path, builders: list[Callable[[Path], None]]) -> None:
 
 def chosen(names: str | None) -> list[str]:
     """The commands that are to be killed, of those that can run here."""
-    asked = [name.strip() for name in names.split(";")] if names else list(COMMANDS)
+    asked = list(dict.fromkeys(name.strip() for name in names.split(";"))) if names else list(COMMANDS)
     if unknown := [name for name in asked if name not in COMMANDS]:
         sys.exit(f"--commands: no command {unknown[0]!r}; there are {'; '.join(COMMANDS)}")
     missing = {name: COMMANDS[name].package for name in asked if importlib.util.find_spec(COMMANDS[name].package) is None}
     for name, package in missing.items():
         print(f"{name}: left out, {package} is not installed")
-    return [name for name in asked if name not in missing]
+    return [name for name in asked if name not in missing] or sys.exit("no command is left")
 
 
 def main() -> None:
@@ -156,7 +159,7 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
     parser.add_argument("--commands", help=f"only these, parted by semicolons, of: {'; '.join(COMMANDS)}")
-    parser.add_argument("--folder", type=Path, default=Path("kills"), help="where everything is done")
+    parser.add_argument("--folder", type=Path, default=Path("runs/kills"), help="where everything is done (runs/kills)")
     arguments = parser.parse_args()
     names, work = chosen(arguments.commands), arguments.folder.resolve()
     tallies = Tallies(work, arguments.seed)
