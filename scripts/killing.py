@@ -185,26 +185,40 @@ def _watch(pid: int, handle: int, pipe: int, aim: Aim | None) -> Ending:
     for descriptor in (handle, pipe):
         poll.register(descriptor, select.POLLIN)
     began = due = None
-    changes, last = 0, time.monotonic() + SECONDS
+    changes, awake = 0, _Awake()
     while True:
-        now = time.monotonic()
-        if now >= (due or last):
-            _kill(pid, with_workers=due is None or aim.with_workers)
-            if due is None:
-                os.waitpid(pid, 0)
-                raise Hung(f"did not end within {SECONDS:.0f} seconds")
+        if due is not None and time.monotonic() >= due:
+            _kill(pid, with_workers=aim.with_workers)
             due = None
-        ready = dict(poll.poll(max(0.0, (due or last) - now) * 1000))
+        if awake.seconds() >= SECONDS:
+            _kill(pid, with_workers=True)
+            os.waitpid(pid, 0)
+            raise Hung(f"did not end within {SECONDS:.0f} seconds")
+        seconds = 1.0 if due is None else min(1.0, max(0.0, due - time.monotonic()))
+        ready = dict(poll.poll(seconds * 1000))
         if ready.get(pipe, 0) & select.POLLIN:
             changes += len(os.read(pipe, 1 << 16))
-            began = began or time.monotonic()
+            began = awake.seconds() if began is None else began
             if aim is not None and aim.change is None and due is None and changes >= aim.after:
                 due, aim = time.monotonic() + aim.seconds, Aim(after=1 << 60, with_workers=aim.with_workers)
         elif pipe in ready:
             poll.unregister(pipe)
         if handle in ready:
             status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-            return Ending(status, changes, time.monotonic() - (began or time.monotonic()))
+            return Ending(status, changes, awake.seconds() - (began or 0.0))
+
+
+class _Awake:
+    """Time without that during which this process was stopped, as all others may have been."""
+
+    def __init__(self) -> None:
+        self._seconds, self._last = 0.0, time.monotonic()
+
+    def seconds(self) -> float:
+        """Since it was made; to be asked at least once a second."""
+        now = time.monotonic()
+        self._seconds, self._last = self._seconds + min(now - self._last, 1.5), now
+        return self._seconds
 
 
 def _kill(pid: int, *, with_workers: bool) -> None:
@@ -217,18 +231,18 @@ def _kill(pid: int, *, with_workers: bool) -> None:
 
 def wait_until_gone(seconds: float = GONE_SECONDS) -> list[str]:
     """Wait for all processes that killed commands have started; returns the names of those that would not go, now killed."""
-    last, left = time.monotonic() + seconds, []
+    awake, left = _Awake(), []
     while True:
         try:
             if os.waitpid(-1, os.WNOHANG)[0]:
                 continue
         except ChildProcessError:
             return left
-        if time.monotonic() > last:
+        if awake.seconds() >= seconds:
             for pid in _children():
                 left.append(Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip())
                 os.kill(pid, signal.SIGKILL)
-            last += seconds
+            awake = _Awake()
         time.sleep(0.01)
 
 

@@ -16,59 +16,38 @@ compared, of checkpoints the tensors. The tally is kept in FOLDER/tally.json, an
 
 import argparse
 import importlib.util
-import json
 import os
 import random
 import shutil
 import sys
 import time
+import traceback
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from killed_commands import COMMANDS, Command, build_inputs, build_interleaved
+from kill_tallies import COMPARED, Tallies, Tally
+from killed_commands import COMMANDS, build_inputs, build_interleaved
 from killing import Ending, Hung, adopt_orphans, draw, load, start, wait_until_gone
 from same_files import compare, contents
 
 _ROUND = 8
 """Kills of a round; then the command may end."""
-_TALLY = "tally.json"
-_COLUMNS = ("kills", "rounds", "items", "lost", "doubled", "changed")
-
-
-@dataclass
-class Tally:
-    """What came of a command's kills.
-
-    Attributes:
-        kills, rounds: So many.
-        items: Records of JSON lines, and other files, that were compared.
-        lost, doubled, changed: Of them.
-        faults: What went wrong, one line each.
-    """
-
-    kills: int = 0
-    rounds: int = 0
-    items: int = 0
-    lost: int = 0
-    doubled: int = 0
-    changed: int = 0
-    faults: list[str] = field(default_factory=list)
 
 
 class Trial:
     """The rounds of one command.
 
     Args:
-        name, command: Which.
+        name: Of the command.
         work: Folder of all that is tried.
         seed: Of the moments.
         tally: What has come of it so far.
     """
 
-    def __init__(self, name: str, command: Command, work: Path, seed: int, tally: Tally) -> None:
-        self.name, self.command, self.seed, self.tally = name, command, seed, tally
+    def __init__(self, name: str, work: Path, seed: int, tally: Tally) -> None:
+        self.name, self.command, self.work, self.seed, self.tally = name, COMMANDS[name], work, seed, tally
         self.folder = work / "".join(letter if letter.isalnum() else "-" for letter in name)
         self.whole: Ending | None = None
         self.expected: dict[str, Any] = {}
@@ -133,7 +112,7 @@ class Trial:
 
     def _compare(self, folder: Path) -> list[str]:
         differences = compare(self.expected, _left(folder))
-        for column in _COLUMNS[2:]:
+        for column in COMPARED:
             setattr(self.tally, column, getattr(self.tally, column) + sum(getattr(one, column) for one in differences.values()))
         return [f"{file}: {found}" for file, found in differences.items() if found]
 
@@ -156,46 +135,23 @@ def make_inputs(folder: Path, builders: list[Callable[[Path], None]]) -> None:
             for build in builders:
                 build(folder)
             status = 0
+        except Exception:
+            traceback.print_exc()
         finally:
             os._exit(status)
     if os.waitpid(pid, 0)[1]:
         sys.exit(f"{folder}: the inputs could not be made")
 
 
-def read_tallies(file: Path, names: list[str], seed: int) -> dict[str, Tally]:
-    """The tallies that were kept, and new ones of commands that have none."""
-    kept = json.loads(file.read_text()) if file.exists() else {"seed": seed, "commands": {}}
-    if kept["seed"] != seed:
-        sys.exit(f"{file}: was begun with --seed {kept['seed']}; give the same, or another --folder")
-    return {name: Tally(**kept["commands"].get(name, {})) for name in names}
-
-
-def keep_tallies(file: Path, seed: int, tallies: dict[str, Tally]) -> None:
-    """Replace the file, so that a kill of this very program costs one round."""
-    temporary = file.with_suffix(".tmp")
-    temporary.write_text(
-        json.dumps({"seed": seed, "commands": {name: asdict(tally) for name, tally in tallies.items()}}, indent=1)
-    )
-    temporary.replace(file)
-
-
-def table(tallies: dict[str, Tally]) -> str:
-    """The table of all commands, as Markdown."""
-    rows = [[name, *(getattr(tally, column) for column in _COLUMNS), len(tally.faults)] for name, tally in tallies.items()]
-    rows.append(["all", *map(sum, zip(*(row[1:] for row in rows), strict=True))])
-    head = ["| command | kills | rounds | items compared | lost | doubled | changed | faults |", "| --- |" + " ---: |" * 7]
-    return "\n".join([*head, *("| " + " | ".join([row[0], *(f"{number:,}" for number in row[1:])]) + " |" for row in rows)])
-
-
 def chosen(names: str | None) -> list[str]:
     """The commands that are to be killed, of those that can run here."""
-    asked = [name.strip() for name in names.split(";")] if names else list(COMMANDS)
+    asked = list(dict.fromkeys(name.strip() for name in names.split(";"))) if names else list(COMMANDS)
     if unknown := [name for name in asked if name not in COMMANDS]:
         sys.exit(f"--commands: no command {unknown[0]!r}; there are {'; '.join(COMMANDS)}")
     missing = {name: COMMANDS[name].package for name in asked if importlib.util.find_spec(COMMANDS[name].package) is None}
     for name, package in missing.items():
         print(f"{name}: left out, {package} is not installed")
-    return [name for name in asked if name not in missing]
+    return [name for name in asked if name not in missing] or sys.exit("no command is left")
 
 
 def main() -> None:
@@ -203,30 +159,37 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
     parser.add_argument("--commands", help=f"only these, parted by semicolons, of: {'; '.join(COMMANDS)}")
-    parser.add_argument("--folder", type=Path, default=Path("kills"), help="where everything is done")
+    parser.add_argument("--folder", type=Path, default=Path("runs/kills"), help="where everything is done (runs/kills)")
     arguments = parser.parse_args()
+    names, work = chosen(arguments.commands), arguments.folder.resolve()
+    tallies = Tallies(work, arguments.seed)
     os.environ |= {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1"}
-    began, names, work = time.monotonic(), chosen(arguments.commands), arguments.folder.resolve()
-    work.mkdir(parents=True, exist_ok=True)
     os.environ["MPLCONFIGDIR"] = str(work / "matplotlib")  # its list of fonts is none of our files
-    tallies = read_tallies(work / _TALLY, names, arguments.seed)
     adopt_orphans()
-    shutil.rmtree(work / "inputs", ignore_errors=True)
-    needs = {COMMANDS[name].package for name in names}
-    make_inputs(work / "inputs", [build_inputs, *([build_interleaved] if "diffusers" in needs else [])])
-    trials = [Trial(name, COMMANDS[name], work, arguments.seed, tallies[name]) for name in names]
+    try:
+        kill_all([Trial(name, work, arguments.seed, tallies.of(name)) for name in names], arguments.kills, tallies)
+    except KeyboardInterrupt:
+        sys.exit("stopped; the same command goes on")
+    finally:
+        wait_until_gone(0)
+    print(tallies.table(names))
+    sys.exit(bool(tallies.total(names)[-1]))
+
+
+def kill_all(trials: list[Trial], kills: int, tallies: Tallies) -> None:
+    """Kill the commands in turn, until there are so many kills of them."""
+    began, names, inputs = time.monotonic(), [trial.name for trial in trials], trials[0].work / "inputs"
+    shutil.rmtree(inputs, ignore_errors=True)
+    needs_interleaved = any(trial.command.package == "diffusers" for trial in trials)
+    make_inputs(inputs, [build_inputs, *([build_interleaved] if needs_interleaved else [])])
     for trial in trials:
         trial.begin()
-    while (left := arguments.kills - sum(tally.kills for tally in tallies.values())) > 0:
+    while (left := kills - tallies.total(names)[0]) > 0:
         trial = min(trials, key=lambda trial: (trial.tally.kills + 1) / trial.command.share)
         trial.round(left)
-        keep_tallies(work / _TALLY, arguments.seed, tallies)
-        kills, rounds, faults = map(
-            sum, zip(*((one.kills, one.rounds, len(one.faults)) for one in tallies.values()), strict=True)
-        )
-        print(f"{time.monotonic() - began:.0f} s: {kills} kills, {rounds} rounds, {faults} faults; {trial.name}", flush=True)
-    print(table(tallies))
-    sys.exit(any(tally.faults for tally in tallies.values()))
+        tallies.keep()
+        done, rounds, *_, faults = tallies.total(names)
+        print(f"{time.monotonic() - began:.0f} s: {done} kills, {rounds} rounds, {faults} faults; {trial.name}", flush=True)
 
 
 if __name__ == "__main__":

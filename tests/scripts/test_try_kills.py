@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+import kill_tallies
 import magic_cli
 import same_files
 
@@ -18,8 +19,8 @@ def run(folder, *words):
 
 @pytest.mark.long
 def test_few_kills_lose_nothing_and_the_tally_goes_on(tmp_path):
-    words = ["--commands", "caption, photos changed;finetune-lm;retrieve-images build", "--kills"]
-    answer = run(tmp_path, *words, "6")
+    words = ["--commands", "caption, photos changed;retrieve-images build", "--kills"]
+    answer = run(tmp_path, *words, "4")
     assert answer.returncode == 0, answer.stdout + answer.stderr
     answer = run(tmp_path, *words, "10")
     assert answer.returncode == 0, answer.stdout + answer.stderr
@@ -27,9 +28,26 @@ def test_few_kills_lose_nothing_and_the_tally_goes_on(tmp_path):
     assert total[:2] == ["all", "10"] and int(total[3].replace(",", "")) > 100 and total[4:] == ["0"] * 4
 
 
-def test_unknown_command_is_refused_with_those_that_there_are(tmp_path):
+def test_what_cannot_be_done_is_refused_with_the_remedy(tmp_path):
     answer = run(tmp_path, "--commands", "captoin")
     assert answer.returncode == 1 and "no command 'captoin'; there are caption; " in answer.stderr
+    (tmp_path / "inputs").mkdir()
+    answer = run(tmp_path)
+    assert answer.returncode == 1 and "holds other files; name an empty folder" in answer.stderr
+    assert (tmp_path / "inputs").is_dir()
+
+
+def test_tallies_go_on_beside_those_of_other_commands(tmp_path):
+    tallies = kill_tallies.Tallies(tmp_path, 0)
+    for name, kills in (("caption", 3), ("story", 4)):
+        tallies.of(name).kills += kills
+        tallies.keep()
+    again = kill_tallies.Tallies(tmp_path, 0)
+    again.of("story").faults.append("lost")
+    assert again.total(["caption", "story"]) == [7, 0, 0, 0, 0, 0, 1]
+    assert again.table(["story"]).splitlines()[-2:] == [f"| {name} | 4 | 0 | 0 | 0 | 0 | 0 | 1 |" for name in ("story", "all")]
+    with pytest.raises(SystemExit, match="was begun with --seed 0"):
+        kill_tallies.Tallies(tmp_path, 1)
 
 
 def test_lost_doubled_and_changed_records_and_files_are_counted(tmp_path):
