@@ -63,8 +63,8 @@ def measure(args: argparse.Namespace) -> None:
         "start again: nothing to do": [*own, "--phase", "write"],
         "start again with run.parquet=true": [*own, "--phase", "write", "--parquet"],
         f"`magic evaluate --metrics {_METRICS}`": [*magic, "evaluate", str(run), "--metrics", _METRICS, "bootstrap.samples=0"],
-        "`magic report`": [*magic, "report", str(run), "--metrics", "repetition"],
-        "`magic report --sample 1000`": [*magic, "report", str(run), "--metrics", "repetition", "--sample", "1000"],
+        "`magic report`": [*magic, "report", str(run)],
+        "`magic report --sample 1000`": [*magic, "report", str(run), "--sample", "1000"],
     }
     print(f"| {args.items:,} items | seconds | items/s | peak, MiB | |\n| --- | --- | --- | --- | --- |", flush=True)
     for name, command in phases.items():

@@ -229,6 +229,8 @@ class RunFolder:
         self._arrange_traces(batches)
 
     def _arrange_failures(self, batches: Iterable[Iterable[str]]) -> None:
+        if not self.failures:
+            return
         failed = {record["id"] for record in self.failures}
         place = {item: place for place, item in enumerate(chain.from_iterable(batches)) if item in failed}
         failures = sorted(self.failures, key=lambda record: place.get(record["id"], -1))
