@@ -18,7 +18,7 @@ from magic_cli.data.parquet import Table, require_pyarrow
 from magic_cli.data.record_fields import item_id, several_texts
 from magic_cli.data.records import ImageRecord
 from magic_cli.data.shard_index import Shard, open_shard
-from magic_cli.data.shards import sample_key
+from magic_cli.data.shard_links import sample_key
 from magic_cli.data.stored_images import ParquetCell, RemoteImage, ShardMember
 from magic_cli.errors import MagicError, SettingsError
 from magic_cli.terminal.progress import progress
