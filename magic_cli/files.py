@@ -174,10 +174,23 @@ class JsonList:
         """Write what ``json.dumps`` makes of the whole list with ``ensure_ascii=False, indent=1``."""
         before = "["
         for entry in self:
-            lines = json.dumps(entry, ensure_ascii=False, indent=1).split("\n")
-            stream.write(as_bytes(before + "".join(f"\n {line}" for line in lines)))
+            stream.write(as_bytes(f"{before}\n {_indented(entry, 1)}"))
             before = ","
         stream.write(b"[]\n" if before == "[" else b"\n]\n")
+
+
+_ENCODE = json.JSONEncoder(ensure_ascii=False).encode
+
+
+def _indented(value: Any, depth: int) -> str:
+    """A value as ``json.dumps`` writes it with ``indent=1``, at some depth; several times as fast, which counts for a million."""
+    if not value or not isinstance(value, dict | list):
+        return _ENCODE(value)
+    indent = " " * (depth + 1)
+    if isinstance(value, dict):
+        inner = [f"{indent}{_ENCODE(key)}: {_indented(one, depth + 1)}" for key, one in value.items()]
+        return "{\n" + ",\n".join(inner) + f"\n{' ' * depth}}}"
+    return "[\n" + ",\n".join(f"{indent}{_indented(one, depth + 1)}" for one in value) + f"\n{' ' * depth}]"
 
 
 def write_document(file: Path, document: Any) -> None:

@@ -16,6 +16,7 @@ REPORT = Command(
         "--images": Flag("images", "folder of the images, where the predictions do not say it", "FOLDER", True),
         "--retrieved": Flag("retrieved", "images of stories written without one", "FILE", True),
         "--metrics": Flag("metrics.names", "score by these, e.g. --metrics bleu,cider", "NAMES", is_list=True),
+        "--sample": Flag("sample", "only so many items, at equal distances: for large runs", "NUMBER"),
         "--common": Flag("only_common", "only the images that all systems captioned", value="true"),
     },
     examples=(

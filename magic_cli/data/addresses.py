@@ -54,8 +54,9 @@ def places(word: str, suffix: str, *, setting: str, hint: str) -> list[str]:
     word = word.removeprefix(_LOCAL)
     found = _remote_places(word, suffix, setting) if is_address(word) else _local_places(word, suffix, setting)
     if not found:
-        where = "" if is_address(word) else f" (looked at {expanded(word, setting).absolute()})"
-        raise MagicError(f"{setting}={word}: no such file{where}; {hint}")
+        place = "" if is_address(word) else str(expanded(word, setting).absolute())
+        problem = f"holds no {suffix} file" if os.path.isdir(place) else f"no such file{place and f' (looked at {place})'}"
+        raise MagicError(f"{setting}={word}: {problem}; {hint}")
     return found
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from magic_cli.data.json_text import JSONFault, parse_json, parse_object
-from magic_cli.data.text_files import named, read_bytes, read_text, text_lines
+from magic_cli.data.text_files import byte_lines, named, read_bytes, read_text, text_lines
 from magic_cli.data.text_tables import parse_table
 from magic_cli.errors import MagicError
 
@@ -101,24 +101,52 @@ def _refuse_crowded(text: str, place: str) -> None:
         raise MagicError(f"{place}: holds more than {MOST_VALUES // 1_000_000} million values; split it")
 
 
-def read_growing_lines(path: Path, *, setting: str, hint: str) -> tuple[list[dict[str, Any]], int]:
-    """Read a file of one JSON object a line that another process may be writing, or died writing; the file is left as it is.
+class GrowingLines:
+    """A file of one JSON object a line that another process may be writing, or died writing; the file is left as it is.
 
-    Returns:
-        The objects, and how many unfinished lines at the end were left out: 0 or 1.
+    Iterating gives the objects one by one, and raises MagicError where the file cannot be read, or another line than the last is
+    damaged; it names the line.
+
+    Args:
+        path: The file.
+        setting: What the user calls it, for error messages.
+        hint: What to do if it is damaged.
+
+    Attributes:
+        unfinished: Once all have been read, how many unfinished lines at the end were left out: 0 or 1.
+    """
+
+    def __init__(self, path: Path, *, setting: str, hint: str) -> None:
+        self._path, self._setting, self._hint = path, setting, hint
+        self.unfinished = 0
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        self.unfinished, place = 0, named(self._setting, self._path)
+        for number, line in enumerate(byte_lines(self._path, setting=self._setting, hint=self._hint), start=1):
+            if not line.strip():
+                continue
+            if len(line) > LONGEST_LINE:
+                raise MagicError(f"{place} line {number}: is one record of more than {LONGEST_LINE >> 20} MB; {self._hint}")
+            try:
+                record = parse_object(line)  # of the last line, only its line break may be missing
+            except JSONFault as fault:
+                if line.endswith(b"\n"):
+                    raise MagicError(f"{place} line {number}: {fault.problem}; {self._hint}") from None
+                self.unfinished = 1
+                return
+            yield record
+
+
+def read_growing_lines(path: Path, *, setting: str, hint: str) -> tuple[list[dict[str, Any]], int]:
+    """All of ``GrowingLines`` at once: the objects, and how many unfinished lines at the end were left out.
 
     Raises:
-        MagicError: The file cannot be read, or another line than the last is damaged; names the line.
+        MagicError: As it does.
     """
-    data = read_bytes(path, setting=setting, hint=hint)
-    complete = data.rfind(b"\n") + 1
-    rest, place = data[complete:], named(setting, path)
-    lines = [(number, line) for number, line in enumerate(data[:complete].split(b"\n"), start=1) if line.strip()]
-    records = _records(lines, place, hint, parse_object)
-    try:
-        return [*records, parse_object(rest)], 0  # whole, only its line break is missing
-    except JSONFault:
-        return records, int(bool(rest.strip()))
+    lines = GrowingLines(path, setting=setting, hint=hint)
+    with without_collection():
+        records = list(lines)
+    return records, lines.unfinished
 
 
 def holds_json(text: str) -> bool:
@@ -143,7 +171,7 @@ def _document(text: str, place: str, remedy: str) -> Any:
     if len(text) > LARGEST_DOCUMENT:
         raise MagicError(f"{place}: is one JSON document of more than {LARGEST_DOCUMENT >> 20} MB; write JSON lines, or split it")
     try:
-        with _without_collection():
+        with without_collection():
             return parse_json(text)
     except JSONFault as fault:
         where = "" if fault.line is None else f" line {fault.line}"
@@ -153,7 +181,7 @@ def _document(text: str, place: str, remedy: str) -> Any:
 def _records(lines: Iterator[tuple[int, str]], place: str, remedy: str, parse: Callable[[str], Any]) -> list[Any]:
     """What the lines hold, each parsed by itself."""
     records = []
-    with _without_collection():
+    with without_collection():
         for number, line in lines:
             if len(line) > LONGEST_LINE:
                 raise MagicError(f"{place} line {number}: is one record of more than {LONGEST_LINE >> 20} MB; {remedy}")
@@ -165,7 +193,7 @@ def _records(lines: Iterator[tuple[int, str]], place: str, remedy: str, parse: C
 
 
 @contextlib.contextmanager
-def _without_collection() -> Iterator[None]:
+def without_collection() -> Iterator[None]:
     """Pause the garbage collector: JSON has no cycles, and the search for them takes three quarters of the time."""
     was_on = gc.isenabled()
     gc.disable()

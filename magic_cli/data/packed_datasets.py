@@ -18,7 +18,7 @@ from magic_cli.data.parquet import Table, require_pyarrow
 from magic_cli.data.record_fields import item_id, several_texts
 from magic_cli.data.records import ImageRecord
 from magic_cli.data.shard_index import Shard, open_shard
-from magic_cli.data.shards import sample_key
+from magic_cli.data.shard_links import sample_key
 from magic_cli.data.stored_images import ParquetCell, RemoteImage, ShardMember
 from magic_cli.errors import MagicError, SettingsError
 from magic_cli.terminal.progress import progress
@@ -55,7 +55,15 @@ class PackedRecords(Sequence[ImageRecord]):
 
 
 class Rows:
-    """The records of one file."""
+    """The records of one file.
+
+    Args:
+        place: The file.
+        state: As ``addresses.state_of``, of before it was looked through.
+    """
+
+    def __init__(self, place: str, state: str | None) -> None:
+        self.place, self.state = place, state
 
     def __len__(self) -> int:
         raise NotImplementedError(f"{type(self).__name__}.__len__")
@@ -87,8 +95,7 @@ class PackedDataset(Dataset):
         return PackedRecords(self._rows)
 
     def states(self) -> dict[str, str]:
-        known = ((place, _state(place)) for place in self._places)
-        return {place: state for place, state in known if state is not None}
+        return {rows.place: rows.state for rows in self._rows if rows.state is not None}
 
     @cached_property
     def _places(self) -> list[str]:
@@ -168,6 +175,7 @@ def _refuse_two_images(shard: Shard, rows: Sequence[int]) -> None:
 
 class _ShardRows(Rows):
     def __init__(self, shard: Shard, rows: Sequence[int]) -> None:
+        super().__init__(shard.place, shard.state)
         self.shard, self._rows = shard, rows
         self._stem = PurePosixPath(shard.place).stem
 
@@ -203,7 +211,7 @@ class ParquetDataset(PackedDataset):
 
     def rows(self, place: str) -> Rows:
         require_pyarrow(f"dataset={self.name}")
-        table = Table(place)
+        state, table = _state(place), Table(place)
         kind = table.kind(self.image, "dataset.image")
         if kind not in ("bytes", "texts", "images"):
             raise SettingsError(
@@ -215,7 +223,7 @@ class ParquetDataset(PackedDataset):
         if kind == "texts":
             columns["path"] = self.image
         values = self._columns(table, columns) if columns else {}
-        return _TableRows(self, place, table.num_rows, values)
+        return _TableRows(self, (place, state), table.num_rows, values)
 
     def _columns(self, table: Table, columns: dict[str, str]) -> dict[str, list[Any]]:
         """What is kept of each row."""
@@ -237,8 +245,10 @@ class ParquetDataset(PackedDataset):
 
 
 class _TableRows(Rows):
-    def __init__(self, dataset: ParquetDataset, place: str, count: int, values: dict[str, list[Any]]) -> None:
-        self._place, self._column, self._count, self._values = place, dataset.image, count, values
+    def __init__(self, dataset: ParquetDataset, file: tuple[str, str | None], count: int, values: dict[str, list[Any]]) -> None:
+        super().__init__(*file)
+        place, _ = file
+        self._column, self._count, self._values = dataset.image, count, values
         self._stem = PurePosixPath(place).stem
         self._root = dataset.root if dataset.root is not None else place.rpartition("/")[0]
 
@@ -255,7 +265,7 @@ class _TableRows(Rows):
 
     def _image(self, row: int) -> Path | StoredImage:
         if "path" not in self._values:
-            return ParquetCell(self._place, self._column, row)
+            return ParquetCell(self.place, self._column, row)
         path = self._value("path", row) or ""
         if not is_address(path) and not path.startswith("/"):
             path = f"{self._root}/{path}"

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from magic_cli.data.answers import answers_of
 from magic_cli.data.image_names import is_image_name
-from magic_cli.data.json_files import read_growing_lines, read_records
+from magic_cli.data.json_files import GrowingLines, read_growing_lines, read_records, without_collection
 from magic_cli.data.record_fields import (
     CAPTION_KEYS,
     ID_KEYS,
@@ -112,20 +113,15 @@ def _read_run(folder: Path) -> System:
             f"it holds {', '.join(within[:3])}{' ...' if within[3:] else ''}: name runs, as in '{folder}/*'" if within else _HINT
         )
         raise MagicError(f"systems={folder}: no predictions.jsonl in this folder, so it is no run folder; {hint}")
-    records, unfinished = read_growing_lines(lines, setting="systems", hint=_REMOVE_LINE)
+    growing = GrowingLines(lines, setting="systems", hint=_REMOVE_LINE)
+    with without_collection():
+        system = _system_of_run(growing, folder, lines)
+    unfinished = growing.unfinished
     failures: list[dict[str, Any]] = []
     if (folder / "failures.jsonl").is_file():
         failures, unfinished_failures = read_growing_lines(folder / "failures.jsonl", setting="systems", hint=_REMOVE_LINE)
         unfinished += unfinished_failures
     manifest = _manifest(folder / "manifest.json")
-    are_answers = bool(records) and "steps" in records[0]
-    text = "text" if are_answers else "story" if records and "story" in records[0] else "caption"
-    system = system_of(records, lines, "id", text, is_own=True)
-    if are_answers:
-        steps = (answers_of(record, folder, f"{lines} (id {record['id']!r})") for record in records)
-        system = replace(
-            system, items=tuple(replace(item, answers=answers) for item, answers in zip(system.items, steps, strict=True))
-        )
     return replace(
         system,
         name=folder.resolve().name,
@@ -136,6 +132,19 @@ def _read_run(folder: Path) -> System:
         failed_ranks=tuple(f["rank"] for f in failures if "rank" in f and not f.get("skipped")),
         skipped_ranks=tuple(f["rank"] for f in failures if "rank" in f and f.get("skipped")),
     )
+
+
+def _system_of_run(records: Iterable[Mapping[str, Any]], folder: Path, lines: Path) -> System:
+    """What the lines of predictions.jsonl say; of captions and stories, a line at a time is in memory."""
+    rest = iter(records)
+    first = next(rest, None)
+    known = chain([] if first is None else [first], rest)
+    if first is None or "steps" not in first:
+        return system_of(known, lines, "id", "story" if first is not None and "story" in first else "caption", is_own=True)
+    known = list(known)
+    system = system_of(known, lines, "id", "text", is_own=True)
+    steps = (answers_of(record, folder, f"{lines} (id {record['id']!r})") for record in known)
+    return replace(system, items=tuple(replace(item, answers=answers) for item, answers in zip(system.items, steps, strict=True)))
 
 
 def _manifest(file: Path) -> dict[str, Any] | None:

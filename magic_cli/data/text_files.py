@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import contextlib
 import errno
 import gzip
 import io
@@ -85,14 +86,43 @@ def read_bytes(path: Path, *, setting: str, hint: str) -> bytes:
         MagicError: It is missing, a folder, a device, too large, damaged, or may not be read.
     """
     place = named(setting, path)
-    try:
+    with _faults(path, place, hint):
         path = expanded(path)
         _refuse_endless(path, place, hint)
         with path.open("rb") as stream:
             data = _limited(stream, place)
         return _limited(gzip.GzipFile(fileobj=io.BytesIO(data)), place) if data.startswith(_GZIP) else data
+
+
+def byte_lines(path: Path, *, setting: str, hint: str) -> Iterator[bytes]:
+    """The lines of such a file one by one, however large it is, with their line breaks.
+
+    Raises:
+        MagicError: As ``read_bytes``.
+    """
+    place = named(setting, path)
+    with _faults(path, place, hint):
+        file = expanded(path)
+        _refuse_endless(file, place, hint)
+        opened = file.open("rb")
+    with opened as stream:
+        with _faults(path, place, hint):
+            lines = gzip.GzipFile(fileobj=stream) if stream.peek(len(_GZIP)).startswith(_GZIP) else stream
+        while True:
+            with _faults(path, place, hint):
+                some = lines.readlines(_PIECE)
+            if not some:
+                return
+            yield from some
+
+
+@contextlib.contextmanager
+def _faults(path: Path, place: str, hint: str) -> Iterator[None]:
+    """What goes wrong while a file is read, as one line."""
+    try:
+        yield
     except (FileNotFoundError, NotADirectoryError, RuntimeError, ValueError):  # of ~nobody, and of a path with a NUL
-        raise MagicError(f"{place}: no such file (looked at {os.path.abspath(path)}); {hint}") from None
+        raise MagicError(f"{place}: no such file (looked at {os.path.abspath(os.path.expanduser(path))}); {hint}") from None
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise MagicError(
             f"{place}: cannot be read, its gzip data is damaged or cut off ({error}); copy or download it again"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,7 @@ from magic_cli.evaluation.results import per_item, summarize
 from magic_cli.evaluation.scoring import run_metrics
 from magic_cli.evaluation.settings import ScoringSettings, Unmatched
 from magic_cli.evaluation.step_wise import StepWise
-from magic_cli.files import json_lines, write_atomically
+from magic_cli.files import as_bytes, json_lines, replacing, write_atomically
 from magic_cli.metrics.base import Corpus, Metric, Scores
 from magic_cli.metrics.image_text import FeatureMetric
 
@@ -58,7 +58,9 @@ class Evaluation(Prepared):
             self.folder.mkdir(parents=True, exist_ok=True)
             before = read_earlier(self.folder)
             document, items, are_merged = self._with(before)
-            write_atomically(self.folder / PER_ITEM, json_lines(items))
+            with replacing(self.folder / PER_ITEM) as stream:
+                for item in items:
+                    stream.write(as_bytes(json_lines([item])))
             write_atomically(self.folder / METRICS, json.dumps(document, ensure_ascii=False, indent=1, default=str) + "\n")
             return before is not None and not are_merged
         except OSError as error:
@@ -71,9 +73,9 @@ class Evaluation(Prepared):
             MagicError: What an earlier evaluation left is damaged.
         """
         document, items, _ = self._with(read_earlier(self.folder))
-        return document, items
+        return document, list(items)
 
-    def _with(self, before: dict[str, Any] | None) -> tuple[dict[str, Any], list[dict[str, Any]], bool]:
+    def _with(self, before: dict[str, Any] | None) -> tuple[dict[str, Any], Iterable[dict[str, Any]], bool]:
         """Document and records, together with those of an earlier evaluation of the very same items; and whether there are such."""
         items = per_item(self.corpus, self.scores)
         if (earlier := self._same_items(before)) is None:
@@ -90,9 +92,9 @@ class Evaluation(Prepared):
         )
         return earlier if is_same and (self.folder / PER_ITEM).is_file() else None
 
-    def _merged_items(self, items: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    def _merged_items(self, items: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
         before = {record["id"]: record for record in read_earlier_items(self.folder)}
-        return [before.get(record["id"], {}) | record for record in items]
+        return (before.get(record["id"], {}) | record for record in items)
 
 
 def _merged(earlier: dict[str, Any], document: dict[str, Any]) -> dict[str, Any]:

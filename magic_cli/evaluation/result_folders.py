@@ -39,15 +39,21 @@ def _how(settings: ScoringSettings) -> str:
     return json.dumps(how, sort_keys=True, default=str)
 
 
+_AT_ONCE = 10_000
+
+
 def digest(corpus: Corpus) -> str:
     """SHA-256 of the ids, captions and references that are scored."""
-    items = [
-        corpus.ids,
-        corpus.captions,
-        corpus.references,
-        *([[answer.facts for answer in answers] for answers in corpus.answers]),
-    ]
-    return hashlib.sha256(json.dumps(items).encode()).hexdigest()
+    found = hashlib.sha256(b"[")
+    for number, column in enumerate((corpus.ids, corpus.captions, corpus.references)):
+        found.update(b", [" if number else b"[")
+        for start in range(0, len(column), _AT_ONCE):  # as one text, a million items would take a gigabyte
+            found.update((", " if start else "").encode() + json.dumps(column[start : start + _AT_ONCE])[1:-1].encode())
+        found.update(b"]")
+    for answers in corpus.answers:
+        found.update(f", {json.dumps([answer.facts for answer in answers])}".encode())
+    found.update(b"]")
+    return found.hexdigest()
 
 
 def image_digest(corpus: Corpus) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import metadata
 from typing import Any
 
@@ -58,18 +58,16 @@ def summarize(
     }
 
 
-def per_item(corpus: Corpus, scores: Sequence[Scores]) -> list[dict[str, Any]]:
+def per_item(corpus: Corpus, scores: Sequence[Scores]) -> Iterator[dict[str, Any]]:
     """One record for each item: its caption and its score by every measure; null where it has none."""
-    return [
-        {
+    for i, item in enumerate(corpus.ids):
+        yield {
             "id": item,
             **({"title": corpus.titles[i]} if corpus.titles else {}),
             "caption": corpus.captions[i],
             **{s.measure.key: _number(float(s.per_item[i])) for s in scores},
             **{f"{s.measure.key}_details": s.details[i] for s in scores if s.details},
         }
-        for i, item in enumerate(corpus.ids)
-    ]
 
 
 def empty_captions(corpus: Corpus) -> list[str]:

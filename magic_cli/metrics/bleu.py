@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
 
-from magic_cli.metrics.base import Corpus, Measure, Metric, Scores
+from magic_cli.metrics.base import Corpus, Measure, Metric, Scores, Tokenized
 from magic_cli.metrics.ngrams import MAX_ORDER, CorpusNgrams, NgramTables, tables_of
 
 # pycocoevalcap keeps every precision above zero with these, so that one missing order does not hide the others
 _SMALL, _TINY = 1e-9, 1e-15
+_AT_ONCE = 50_000
+"""Items whose n-grams are in memory together."""
 
 
 @dataclass
@@ -28,9 +30,9 @@ class Bleu(Metric):
     needs_tokens: ClassVar[bool] = True
 
     def score(self, corpora: Sequence[Corpus]) -> list[list[Scores]]:
-        tables = tables_of(*(corpus.tokens for corpus in corpora))
-        most = [np.maximum.reduceat(index.entries.count, index.first[:-1]) for index in tables.references]
-        return [self._scores(_statistics(tables, most, corpus)) for corpus in tables.corpora]
+        if max(map(len, corpora)) <= _AT_ONCE:
+            return [self._scores(statistics) for statistics in _statistics_of(*(corpus.tokens for corpus in corpora))]
+        return [self._scores(np.concatenate([_statistics_of(part)[0] for part in _parts(corpus.tokens)])) for corpus in corpora]
 
     def _scores(self, statistics: np.ndarray) -> list[Scores]:
         total = statistics.sum(axis=0, keepdims=True)
@@ -58,6 +60,20 @@ def bleu(statistics: np.ndarray, order: int) -> np.ndarray:
     precision = ((matched + _TINY) / (total + _SMALL)).prod(axis=1) ** (1 / order)
     ratio = (statistics[:, -2] + _TINY) / (statistics[:, -1] + _SMALL)
     return precision * np.exp(np.minimum(0.0, 1 - 1 / ratio))
+
+
+def _parts(tokens: Tokenized) -> Iterator[Tokenized]:
+    """A large corpus in parts, each counted by itself: the n-grams of all of it would take some kilobytes an item."""
+    for start in range(0, len(tokens.captions), _AT_ONCE):
+        part = slice(start, start + _AT_ONCE)
+        yield Tokenized(tokens.captions[part], tokens.references[part])
+
+
+def _statistics_of(*corpora: Tokenized) -> list[np.ndarray]:
+    """(N, 10) for each corpus."""
+    tables = tables_of(*corpora)
+    most = [np.maximum.reduceat(index.entries.count, index.first[:-1]) for index in tables.references]
+    return [_statistics(tables, most, corpus) for corpus in tables.corpora]
 
 
 def _statistics(tables: NgramTables, most: list[np.ndarray], corpus: CorpusNgrams) -> np.ndarray:

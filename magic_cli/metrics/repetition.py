@@ -53,8 +53,15 @@ class Repetition(Metric):
         return [self._score_captions(corpus.captions) for corpus in corpora]
 
     def _score_captions(self, captions: Sequence[str]) -> list[Scores]:
-        texts = [caption.split() for caption in captions]
-        counts = np.array([self._counts(tokens) for tokens in texts], dtype=np.float64)  # (N, 6)
+        counts = np.empty((len(captions), 2 * len(REP_ORDERS)))  # (N, 6)
+        lengths = np.empty(len(captions))
+        unigrams: set[str] = set()
+        bigrams: set[tuple[str, ...]] = set()
+        for i, caption in enumerate(captions):
+            tokens = caption.split()
+            counts[i], lengths[i] = self._counts(tokens), len(tokens)
+            unigrams.update(tokens)
+            bigrams.update(ngrams(tokens, 2))
         columns = [*(np.ascontiguousarray(counts[:, 2 * i : 2 * i + 2]) for i in range(len(REP_ORDERS))), counts]  # for fast sums
         combines: list[Callable[[np.ndarray], np.ndarray]] = [
             repetition,
@@ -66,10 +73,10 @@ class Repetition(Metric):
             Scores(measure, float(combine(sums.sum(axis=0, keepdims=True))[0]), _of_each(sums, combine), sums, combine)
             for measure, sums, combine in zip(self.measures, columns, combines, strict=False)
         ]
-        lengths = np.array([len(tokens) for tokens in texts], dtype=np.float64)
-        unigrams, bigrams = ([gram for tokens in texts for gram in ngrams(tokens, n)] for n in (1, 2))
-        no_value = np.full(len(texts), np.nan)
-        of_corpus = [len(set(unigrams)), _share(unigrams), _share(bigrams), _share(captions)]
+        no_value = np.full(len(captions), np.nan)
+        num_unigrams, num_bigrams = int(lengths.sum()), int(np.maximum(lengths - 1, 0).sum())
+        distinct = [(len(unigrams), num_unigrams), (len(bigrams), num_bigrams), (len(set(captions)), len(captions))]
+        of_corpus = [len(unigrams), *(found / total if total else 0.0 for found, total in distinct)]
         scores += [Scores(measure, float(value), no_value) for measure, value in zip(self.measures[4:8], of_corpus, strict=True)]
         return [*scores, Scores(self.measures[8], float(lengths.mean()), lengths)]
 
@@ -110,8 +117,3 @@ def diversity(counts: np.ndarray, *, rounded: bool) -> np.ndarray:
 def _of_each(counts: np.ndarray, combine: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
     """(N,) each text's own value; NaN where a text is too short to have one."""
     return np.where((counts[:, 1::2] > 0).all(axis=1), combine(counts), np.nan)
-
-
-def _share(things: Sequence[Any]) -> float:
-    """Distinct things over all things; 0 of nothing."""
-    return len(set(things)) / len(things) if things else 0.0

@@ -35,9 +35,10 @@ class RougeL(Metric):
         for corpus in corpora:
             per_item = np.empty(len(corpus))
             for i, (caption, references) in enumerate(zip(corpus.tokens.captions, corpus.tokens.references, strict=True)):
-                if references not in tokens:
-                    tokens[references] = [reference.split(" ") for reference in references]
-                per_item[i] = self._score(caption.split(" "), tokens[references])
+                words = tokens.get(references) or [reference.split(" ") for reference in references]
+                if len(corpora) > 1:
+                    tokens[references] = words
+                per_item[i] = self._score(caption.split(" "), words)
             results.append([Scores(self.measures[0], float(per_item.mean()), per_item)])
         return results
 

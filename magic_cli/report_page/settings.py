@@ -18,6 +18,8 @@ class Pictures(Enum):
     none = "none"
 
 
+MOST_SHOWN = 100_000
+"""Items of a page at most: a page of so many captions has 40 MB, and a browser needs seconds to open it."""
 EMBEDDED_AT_MOST = 1500
 """Thumbnails that ``auto`` puts into the page itself: about 15 MB of 224 pixels."""
 
@@ -32,6 +34,7 @@ class ReportSettings(ScoringSettings):
         pictures: Thumbnails inside the page (``embedded``), as files in a folder beside it (``links``), ``none``, or ``auto``:
             inside as long as they are few.
         picture_side: Pixels of a thumbnail's long side, 32 to 2000.
+        sample: Only so many items, from the first to the last at equal distances, 1 to 100,000; null: all.
         traced_items: Steps of at most so many items of a system are in the page, 0 to 1,000,000,000.
         output: The page's file; null: report.html in the one run folder, else below runs/report.
     """
@@ -40,11 +43,14 @@ class ReportSettings(ScoringSettings):
     title: str | None = None
     pictures: Pictures = Pictures.auto
     picture_side: int = 224
+    sample: int | None = None
     traced_items: int = 300
 
     def __post_init__(self) -> None:
         super().__post_init__()
         require("picture_side", self.picture_side, at_least=32, limit=2000)
+        if self.sample is not None:
+            require("sample", self.sample, at_least=1, limit=MOST_SHOWN)
         require("traced_items", self.traced_items, at_least=0, limit=MOST_ITEMS)
         if self.output and not self.output.endswith(".html"):
             raise SettingsError(f"output={self.output}: must be the name of a page that ends in .html")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from string import Template
 from typing import Any
@@ -26,7 +26,7 @@ from magic_cli.report_page.contents import Page, build_contents
 from magic_cli.report_page.pictures import PictureList
 from magic_cli.report_page.retrieved import refuse_mixed, retrieved_contents
 from magic_cli.report_page.scores import score, with_quick_metrics
-from magic_cli.report_page.settings import ReportSettings
+from magic_cli.report_page.settings import MOST_SHOWN, ReportSettings
 from magic_cli.terminal.wording import counted
 
 _PAGE = Path(__file__).parent / "page"
@@ -97,6 +97,7 @@ def _scored_contents(settings: ReportSettings, pictures: PictureList, notes: lis
     systems = find_systems(settings.systems, id_key=settings.id_key, caption_key=settings.caption_key)
     systems = story_systems(systems, settings)
     _refuse_mixed_kinds(systems)
+    systems = _sampled(systems, settings, notes)
     settings = with_quick_metrics(settings, systems)
     settings, warning = with_own_model(settings, systems)
     if warning:
@@ -107,6 +108,30 @@ def _scored_contents(settings: ReportSettings, pictures: PictureList, notes: lis
         notes += [f"{name} not run: {why}" for name, why in one["document"]["not_run"].items()]
     notes[:] = dict.fromkeys(notes)
     return build_contents(prepared, scored, pictures, traced_items=settings.traced_items)
+
+
+def _sampled(systems: Sequence[System], settings: ReportSettings, notes: list[str]) -> list[System]:
+    """The systems with the items that the page is to show.
+
+    Raises:
+        SettingsError: They are too many for a page.
+    """
+    count = max(len(system.items) for system in systems)
+    if settings.sample is None:
+        if count > MOST_SHOWN:
+            raise SettingsError(
+                f"systems: {count:,} items are too many for one page, which can show {MOST_SHOWN:,}; show some of them with --sample 1000"
+            )
+        return list(systems)
+    ids = list(dict.fromkeys(item.id for system in systems for item in system.items))
+    if settings.sample >= len(ids):
+        return list(systems)
+    chosen = {ids[place * len(ids) // settings.sample] for place in range(settings.sample)}
+    notes.append(f"the page shows {settings.sample:,} of {len(ids):,} items, and its numbers are theirs alone")
+    return [
+        replace(system, items=tuple(item for item in system.items if item.id in chosen), planned=None, failed=0)
+        for system in systems
+    ]
 
 
 def _refuse_mixed_kinds(systems: Sequence[System]) -> None:

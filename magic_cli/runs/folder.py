@@ -33,6 +33,7 @@ from magic_cli.files import (
 )
 from magic_cli.models.sources import only_read
 from magic_cli.provenance import differences, provenance, read_manifest
+from magic_cli.runs.arranging import are_arranged, arranged_failures, arranged_ids, arranged_steps
 from magic_cli.runs.claims import Claims
 from magic_cli.runs.predictions import Predictions, follows
 
@@ -43,8 +44,6 @@ EXPORTS = ("coco_results.json", "released_format.json", PARQUET, PAGE, REPORT)
 
 _AT_ONCE = 10_000
 """Records that are moved in one piece."""
-_LAST = 1 << 62
-"""The place of what nobody asks for."""
 _WITHOUT_TRACE = f"delete {TRACE}, the texts stay, or set another run.dir"
 
 
@@ -222,32 +221,16 @@ class RunFolder:
             batches: Can be gone through several times. As a rule all is in order, and nothing but one pass is needed.
         """
         if (self._has_changed or not self._was_complete) and not follows(self.predictions, chain.from_iterable(batches)):
-            place = {item: place for place, item in enumerate(chain.from_iterable(batches)) if item in self.predictions}
-            in_order = sorted(self.predictions, key=lambda item: place.get(item, _LAST))
+            in_order = arranged_ids(self.predictions, batches)
             if in_order != list(self.predictions):
                 self.predictions.keep(in_order)
-        self._arrange_failures(batches)
-        self._arrange_traces(batches)
-
-    def _arrange_failures(self, batches: Iterable[Iterable[str]]) -> None:
-        failed = {record["id"] for record in self.failures}
-        place = {item: place for place, item in enumerate(chain.from_iterable(batches)) if item in failed}
-        failures = sorted(self.failures, key=lambda record: place.get(record["id"], -1))
+        failures = arranged_failures(self.failures, batches)
         if failures != self.failures:
             self.failures = failures
             write_atomically(self.path / FAILURES, json_lines(failures))
-
-    def _arrange_traces(self, batches: Iterable[Iterable[str]]) -> None:
-        if not self.traces:
-            return
-        number = {item: number for number, batch in enumerate(batches) for item in batch if item in self.traces}
-        of_traces = [number.get(item, _LAST) for item in self.traces]
-        if of_traces != sorted(of_traces):  # steps of a batch lie between one another, those of batches do not
-            steps = sorted(
-                (step for _, _, step in recovered_items(self.path / TRACE, _WITHOUT_TRACE)),
-                key=lambda step: number.get(step["id"], _LAST),
-            )
-            write_atomically(self.path / TRACE, json_lines(steps))
+        if not are_arranged(self.traces, batches):
+            steps = (step for _, _, step in recovered_items(self.path / TRACE, _WITHOUT_TRACE))
+            write_atomically(self.path / TRACE, json_lines(arranged_steps(steps, batches)))
 
     def record(self, **facts: Any) -> None:
         """Note facts of this session (device, counts, seconds) in the manifest."""

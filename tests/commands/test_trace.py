@@ -114,7 +114,7 @@ def test_run_that_goes_on_otherwise_claims_only_what_holds_for_all_texts(first, 
 
 TRIED = [
     {"batch_size": "3", "device": "cpu", "threads": "2", "step_memory": "0", "lazy": "false", "cache_images": "false"},
-    {"workers": "2", "image_cache": "elsewhere", "trace": "true"},
+    {"workers": "2", "image_cache": "elsewhere", "trace": "true", "parquet": "true"},
 ]
 """Other values of the settings outside a run's identity that a run on a CPU can have."""
 ELSEWHERE = {

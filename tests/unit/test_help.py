@@ -48,6 +48,7 @@ WITH_SETTINGS = [name for name, command in COMMANDS.items() if command.settings_
 # what a user must give, here for each option that needs something
 NEEDED = {"files": ["dataset.paths=[a.jpg]"], "photos": ["dataset.root=."], "coco_captions": ["dataset.annotations=a", "dataset.root=."],
           "title": ["dataset.title=[a]"], "titles": ["dataset.titles=a.txt"], "parts": ["dataset.parts=[a]"], "items": ["dataset.items=a.jsonl"],
+          "shards": ["dataset.files=a.tar"], "parquet": ["dataset.files=a.parquet"],
           "minigpt5_7b": ["interleaved_model.vision.projection=null"], "mls": ["interleaved_model.vokens=tiny"]}  # fmt: skip
 NEEDED_BY = {"caption": NEEDED["files"], "story": NEEDED["title"], "human-eval": ["action=score"], "finetune-lm": ["dataset.path=a"],
              "interleave": NEEDED["parts"], "retrieve-images": ["action=build", "files=[a]", "index=b"]}  # fmt: skip

@@ -193,7 +193,9 @@ def test_parquet_that_cannot_be_used_is_one_line(columns, settings, problem, tmp
     assert "\n" not in str(error.value)
 
 
-def test_files_must_be_named():
+def test_files_must_be_named(tmp_path):
+    with pytest.raises(MagicError, match=r"dataset.files=.*: holds no .tar file; set dataset.files"):
+        ShardDataset("shards", files=str(tmp_path)).load()
     with pytest.raises(SettingsError, match="dataset.files is not set; set dataset.files to webdataset shards"):
         ShardDataset("shards")
 

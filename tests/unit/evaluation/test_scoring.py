@@ -131,7 +131,7 @@ def test_document_holds_counts_values_and_what_did_not_run():
     assert (document["n"], document["missing"], document["empty"]) == (2, 3, 1)
     assert document["metrics"]["length"]["value"] == 4.0 and document["metrics"]["length"]["interval"] == [3.5, 4.5]
     assert document["not_run"] == {"absent": "no such tool; install it"}
-    assert per_item(corpora[0], scores) == [
+    assert list(per_item(corpora[0], scores)) == [
         {"id": "1", "caption": "a cat", "length": 5.0},
         {"id": "2", "caption": "...", "length": 3.0},
     ]
