@@ -118,7 +118,7 @@
 
   function tellOutcome(difference, close, weights) {
     const box = byId("outcome"), isOwn = weights && looking.alpha === looking.run.alpha && looking.beta === looking.run.beta;
-    const name = (id) => words(tokenText(looking.system, id).trim() || tokenText(looking.system, id));
+    const name = (id) => words(tokenText(looking.system, id).trim() || tokenText(looking.system, id), "q");
     box.dataset.step = difference ? difference.number : "";
     box.dataset.token = difference && difference.place !== null ? looking.all[difference.number].ids[difference.place] : "";
     box.dataset.close = Boolean(difference?.isClose) || close !== null;
