@@ -1,4 +1,4 @@
-"""Open image files of every kind that people have, as upright 8-bit RGB."""
+"""Opens image files of all common kinds as upright 8-bit RGB."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _PAGE_QUALITY = 80
 
 
 def quiet_pillow() -> None:
-    """Silence Pillow's warnings (large images, odd metadata); what it refuses is still refused. For the main thread."""
+    """Silence Pillow's warnings (large images, odd metadata); its errors stay. Call it in the main thread."""
     warnings.filterwarnings("ignore", module="PIL")
 
 
@@ -40,7 +40,7 @@ class ImageBytes(io.BytesIO):
 
     Args:
         data: The content.
-        name: What messages call it.
+        name: The name for messages.
     """
 
     def __init__(self, data: bytes, name: str) -> None:
@@ -52,14 +52,13 @@ def open_image(path: Path | BinaryIO | Image, *, apply_exif_orientation: bool = 
     """Read an image as RGB.
 
     Args:
-        path: Image file, its content, or an image of Pillow's, which is left as it is.
+        path: Image file, its content, or a Pillow image, which is not changed.
         apply_exif_orientation: Turn photos upright that carry an EXIF orientation.
         skip_greyscale: Refuse single-channel images, which the released code cannot read.
 
     Returns:
         An 8-bit RGB image, fully loaded. Deeper greyscale is scaled to 8 bits; transparency is dropped, as CLIP's own
-        preprocessing and the released code do.
-
+        An 8-bit RGB image, fully loaded. Deeper greyscale is scaled to 8 bits. Transparency is dropped, as in CLIP's own
     Raises:
         UnreadableImage: With the reason: missing, no regular file, not an image, damaged, or too large to be safe.
     """

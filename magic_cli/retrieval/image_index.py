@@ -29,7 +29,7 @@ from magic_cli.terminal.progress import progress
 if TYPE_CHECKING:
     from magic_cli.models.image_text.image_text_model import ImageTextModel
 
-_BATCHES_AHEAD = 2  # whose images are read while the model works on another
+_BATCHES_AHEAD = 2  # their images are read while the model works on an earlier batch
 _DECIMALS = 6
 
 
@@ -37,11 +37,11 @@ def build_index(settings: RetrieveImagesSettings, bank: Bank) -> tuple[Features,
     """Encode the images that are not in the index yet, and build its approximate part if one is asked for.
 
     Args:
-        settings: Of the command.
-        bank: What ``list_images`` found.
+        settings: Settings of the command.
+        bank: The images, from ``list_images``.
 
     Returns:
-        The features, and how many images were looked at now; the others were in the index before.
+        The features, and how many images were read now; the others were in the index before.
 
     Raises:
         MagicError: The model or the folder cannot be used.
@@ -66,7 +66,7 @@ def build_index(settings: RetrieveImagesSettings, bank: Bank) -> tuple[Features,
 def _encode(
     images: Sequence[BankImage], reader: BankReader, encoder: ImageEncoder, store: FeatureWriter, settings: RetrieveImagesSettings
 ) -> None:
-    """Batches are cut from all images, so that a build that goes on encodes the same ones together, to the last bit."""
+    """Batches are cut from all images, so that a resumed build encodes the same images together, to the last bit."""
     done, size = store.inputs_done, settings.run.batch_size
     workers = choose_workers(settings.run.workers) if len(images) - done > size else 0
     with (
@@ -83,7 +83,7 @@ def _encode(
 def _encode_batch(
     batch: Sequence[BankImage], read: Sequence[ReadImage | UnreadableImage], encoder: ImageEncoder
 ) -> tuple[np.ndarray, list[dict[str, Any]], list[dict[str, Any]]]:
-    """Features (N, E) of the images that have one, what their rows stand for, and the others with the reason."""
+    """Features (N, E) of the images that have one, the items of their rows, and the other images with the reason."""
     encoded = iter(encoder.encode([image for image in read if not isinstance(image, UnreadableImage)]))
     rows, items, failures = [], [], []
     for image, outcome in zip(batch, read, strict=True):
@@ -116,7 +116,7 @@ def _load(settings: RetrieveImagesSettings) -> tuple[ImageTextModel, dict[str, A
 
 
 class ImageIndex:
-    """An index that is ready for queries.
+    """An index, ready for queries.
 
     Args:
         settings: Index, model, kind of search.
@@ -138,7 +138,7 @@ class ImageIndex:
         self._search = open_search(self.features, settings.search, threads=settings.run.threads)
 
     def query(self, texts: Sequence[str], top_k: int) -> tuple[list[list[dict[str, Any]]], dict[str, float]]:
-        """The best images of each text, best first, and the seconds that encoding and searching took.
+        """The best images for each text, best first, and the seconds of encoding and searching.
 
         Returns:
             Items with ``id``, ``image`` and ``score`` (the cosine), and for an image in a shard its offset and size.
@@ -160,7 +160,7 @@ class ImageIndex:
 
 
 def describe(index: ImageIndex, settings: RetrieveImagesSettings) -> Mapping[str, Any]:
-    """What the manifest of a query says of its index."""
+    """What the manifest of a query says about its index."""
     facts = index.features.manifest
     counts = {name: facts[name] for name in ("inputs", "rows", "failures", "dim")}
     return {"folder": str(Path(settings.index_folder).absolute()), "digest": index.features.digest, **counts}

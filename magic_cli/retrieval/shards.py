@@ -1,6 +1,7 @@
-"""The images of a webdataset shard, or of any plain tar file: where their bytes are, links followed.
+"""The images of a webdataset shard, or of any plain tar file: where their bytes are, with links followed.
 
-A link leads to another member of the same file; nothing outside it is ever read. What cannot be read is named with the reason.
+A link leads to another member of the same file; nothing outside is ever read. A member that cannot be read is named with the
+reason.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ _ODD = {
     tarfile.CHRTYPE: "a device",
     tarfile.BLKTYPE: "a device",
 }  # other kinds of members, as reasons name them
-_MOST_LINKS = 40  # that lead from one to the next, as in Linux
+_MOST_LINKS = 40  # the longest chain of links, as in Linux
 _PACKED = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"\x28\xb5\x2f\xfd": "zstd", b"\x04\x22\x4d\x18": "lz4"}
 
 
@@ -35,8 +36,8 @@ class ShardImage(NamedTuple):
     """An image of a shard.
 
     Attributes:
-        name: As the shard gives it.
-        offset, size: Where its bytes are; 0 and 0 if it has none.
+        name: The name in the shard.
+        offset, size: Position and length of its bytes; 0 and 0 if it has none.
         fault: Why it cannot be read; None if it can.
     """
 
@@ -52,17 +53,17 @@ class _Member(NamedTuple):
     offset: int
     size: int
     target: str
-    """Of a link."""
+    """The target of a link."""
 
 
 def shard_images(shard: Path) -> tuple[list[ShardImage], list[str]]:
-    """The images of a shard, in its order; what else a sample holds (captions, metadata) is left out.
+    """The images of a shard, in order. Other parts of a sample (captions, metadata) are left out.
 
     Returns:
-        The images, and the names of hidden ones, which are left out.
+        The images, and the names of hidden images, which are left out.
 
     Raises:
-        MagicError: It is no plain tar file, cut off or damaged, or cannot be read.
+        MagicError: It is not a plain tar file, is cut off or damaged, or cannot be read.
     """
     try:
         if (kind := other_kind(shard)) is not None:
@@ -73,7 +74,7 @@ def shard_images(shard: Path) -> tuple[list[ShardImage], list[str]]:
             raise MagicError(
                 f"{shard}: is packed with {packed}, and images in it cannot be found one by one; unpack it to a plain .tar"
             ) from error
-        raise MagicError(f"{shard}: is no whole tar file ({error}); download it again, or leave it out") from error
+        raise MagicError(f"{shard}: is not a complete tar file ({error}); download it again, or leave it out") from error
     except OSError as error:
         raise MagicError(f"{shard}: cannot be read ({error.strerror}); mend its permissions, or leave it out") from error
     links, images, hidden = _Links(members), [], []
@@ -87,12 +88,12 @@ def shard_images(shard: Path) -> tuple[list[ShardImage], list[str]]:
                 images.append(links.image(member))
         elif not suffix and member.kind == _LINK and not is_hidden(path.name) and not links.leads_to_folder(member):
             image = links.image(member)
-            images += [image] if image.fault else []  # perhaps once to a folder of images
+            images += [image] if image.fault else []  # the target may be a folder of images
     return images, hidden
 
 
 def _members(shard: Path) -> Iterator[_Member]:
-    """The members of a tar file, and of those that ``cat`` has put behind it; of one that ``tar -r`` has added anew, all of them."""
+    """The members of a tar file, and of archives that ``cat`` appended. A member that ``tar -r`` added anew appears each time."""
     end, start = shard.stat().st_size, 0
     earlier: set[str] = set()
     with shard.open("rb") as stream:
@@ -101,7 +102,7 @@ def _members(shard: Path) -> Iterator[_Member]:
             found: set[str] = set()
             with tarfile.open(fileobj=stream, mode="r:") as archive:
                 for member in archive:
-                    archive.members = []  # it would remember them all
+                    archive.members = []  # else it would keep them all in memory
                     one = _member(member, end)
                     if one.kind != _FOLDER:
                         found.add(_path(one.name))
@@ -124,9 +125,9 @@ def _member(member: tarfile.TarInfo, end: int) -> _Member:
 
 
 def _next_archive(archive: tarfile.TarFile, stream: BinaryIO) -> int | None:
-    """Where another archive begins behind the end of this one; None: there is none.
+    """Where another archive begins after the end of this one; None: there is none.
 
-    The list of members must have ended where the archive says so: at a header that is cut off or damaged it just stops.
+    tarfile stops without an error at a header that is cut off or damaged. So check that the list of members ended at a real end.
 
     Raises:
         tarfile.ReadError: It ended elsewhere, so images may be missing.
@@ -149,31 +150,31 @@ def _packed_with(shard: Path) -> str | None:
 
 
 class _NoTarget(Exception):
-    """A link leads nowhere; the message goes on after "a link to x, which "."""
+    """A link leads nowhere; the message continues "a link to x, which "."""
 
 
 class _Links:
-    """Follows links from member to member as a file system would, had the shard been unpacked."""
+    """Follows links from member to member, as a file system would after unpacking the shard."""
 
     def __init__(self, members: Sequence[_Member]) -> None:
         self._members = members
 
     @cached_property
     def _by_path(self) -> Mapping[str, _Member]:
-        """Members by path; a link to itself, as tar writes of a file that it was given twice, stands for nothing."""
+        """Members by path. A link to itself, which tar writes for a file that it was given twice, is left out."""
         return {_path(member.name): member for member in self._members if not _leads_to_itself(member)}
 
     @cached_property
     def _folders(self) -> set[str]:
-        """Of what a shard holds; it need not name them itself."""
+        """The folders that a shard's members lie in; the shard need not list them."""
         return {str(folder) for path in self._by_path for folder in PurePosixPath(path).parents}
 
     def is_known(self, member: _Member) -> bool:
-        """Whether a link is nothing but a file of the same name once more."""
+        """Whether a link only repeats a file under the same name."""
         return _leads_to_itself(member) and _path(member.name) in self._by_path
 
     def is_last(self, member: _Member) -> bool:
-        """Whether no later member has the same path, as after ``tar -r``: unpacking keeps the last one."""
+        """Whether no later member has the same path (as ``tar -r`` may add): unpacking keeps the last one."""
         return self._by_path.get(_path(member.name), member) is member
 
     def image(self, member: _Member) -> ShardImage:
@@ -191,21 +192,21 @@ class _Links:
         return ShardImage(member.name, fault=fault + found.kind)
 
     def leads_to_folder(self, member: _Member) -> bool:
-        """Whether a link leads to a folder of the shard, whose images are there without it."""
+        """Whether a link leads to a folder of the shard; its images are found without the link."""
         try:
             return self._follow(member).kind == _FOLDER
         except _NoTarget:
             return False
 
     def _follow(self, link: _Member) -> _Member:
-        """What a link leads to at last.
+        """The member that a chain of links ends at.
 
         Raises:
-            _NoTarget: It leads out of the shard, to what is not there, or back to itself.
+            _NoTarget: The chain leaves the shard, ends at a missing member, or returns to itself.
         """
         done, left, found = _path(link.name).split("/"), [], link
         for _ in range(_MOST_LINKS):
-            if found.kind == _HARD_LINK:  # another name of what is there
+            if found.kind == _HARD_LINK:  # a second name for the same data
                 found = self._at(_path(found.target))
             elif found.kind == _LINK:
                 done = [] if found.target.startswith("/") else done[:-1]
@@ -219,7 +220,7 @@ class _Links:
         raise _NoTarget("leads back to itself")
 
     def _walk(self, done: list[str], left: list[str]) -> tuple[list[str], list[str]]:
-        """Go on up to the next link: the way so far, and what is left of it."""
+        """Walk the path up to the next link; returns the path walked and the rest."""
         done = list(done)
         for number, part in enumerate(left, start=1):
             if part == "..":
@@ -240,7 +241,7 @@ class _Links:
 
 
 def _path(name: str) -> str:
-    """A member's path below the folder that the shard is unpacked into."""
+    """A member's path below the folder into which the shard would be unpacked."""
     return posixpath.normpath(name).lstrip("/")
 
 

@@ -1,4 +1,4 @@
-"""One run of a command that writes texts: its folder, what is taken over from an earlier start, and what is said at the end."""
+"""One run of a command that writes texts: opens the folder, takes over earlier texts, writes the rest, and reports at the end."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ DONE, SOME_FAILED = 0, 3
 def write_texts(settings: Any, task: WritingTask, writer: type[Writer] = Writer) -> int:
     """Write every text of a task into its run folder; returns 0, or 3 if some could not be written.
 
-    Texts go to stdout as ``name<TAB>text``, in the order of the task's items, those of an earlier start included.
+    Texts go to stdout as ``name<TAB>text``, in the order of the items, with those of an earlier start.
 
     Args:
-        settings: Of the command.
-        task: What is written.
-        writer: Who writes it.
+        settings: Settings of the command.
+        task: The kind of text.
+        writer: The class that writes the texts.
     """
     quiet_pillow()
     began = time.monotonic()
@@ -50,7 +50,7 @@ def write_texts(settings: Any, task: WritingTask, writer: type[Writer] = Writer)
 
 
 def _check_unchanged(settings: Any, task: WritingTask, run: RunFolder, items: Sequence[Item]) -> None:
-    """Before a run goes on: its models must be the same, texts of items that have changed are taken back, the others brought up to date.
+    """Before a run continues: compare the models, take back texts of items that have changed, update the others.
 
     Raises:
         MagicError: A local model's files have changed.
@@ -78,7 +78,7 @@ def _check_texts(task: WritingTask, run: RunFolder) -> None:
     """Refuse lines of predictions.jsonl that this command cannot have written.
 
     Raises:
-        MagicError: Names the line.
+        MagicError: Names the file and the line.
     """
     for number, prediction in enumerate(run.predictions.values(), start=1):
         if problem := task.check(prediction):
@@ -86,14 +86,14 @@ def _check_texts(task: WritingTask, run: RunFolder) -> None:
 
 
 def _drop(settings: Any, task: WritingTask, run: RunFolder, items: Sequence[Item]) -> None:
-    """Leave only predictions of items that are asked for; those of others are set aside, and used again when their items are back."""
+    """Set aside predictions of items that the run no longer has, and take back those of items that have returned."""
     asked = {item.id: item for item in items}
     gone = [item for item in run.predictions if item not in asked]
     if gone:
         _tell(f"{counted(len(gone), *task.dropped)} {run.path / DROPPED}, {_names(gone)}")
         run.drop(gone)
     if settings.run.trace:
-        return  # they have lost their traces
+        return  # their traces are gone
     back = [
         record
         for name, record in run.dropped().items()
@@ -110,7 +110,7 @@ def _drop(settings: Any, task: WritingTask, run: RunFolder, items: Sequence[Item
 
 
 def _tell_of_traces(settings: Any, task: WritingTask, run: RunFolder) -> None:
-    """Say which traces that were asked for are not here, since their texts are."""
+    """Say which items have no trace although one was asked for, because their texts were written without it."""
     untraced = run.predictions.keys() - run.traces.keys()
     if untraced:
         _tell(f"{counted(len(untraced), *task.untraced)}; for {_theirs(untraced)}, set another run.dir")
@@ -133,7 +133,7 @@ def _names(items: Sequence[str]) -> str:
 
 
 def _changed(task: WritingTask, written: Sequence[Item], run: RunFolder) -> list[str]:
-    """Ids of the items whose texts of an earlier start hold no longer."""
+    """Ids of items with a text from an earlier start that is no longer valid."""
     with progress(len(written), "checking", task.unit, leave=False) as bar:
         changed = []
         for item in written:
@@ -146,7 +146,7 @@ def _changed(task: WritingTask, written: Sequence[Item], run: RunFolder) -> list
 def _has_changed(task: WritingTask, item: Item, prediction: dict[str, Any]) -> bool:
     if not task.still_holds(item, prediction):
         return True
-    # an image that is gone cannot be looked at again: what was written of it stays
+    # a missing image cannot be compared: the text written for it stays
     return item.path is not None and item.path.is_file() and sha256(item.path) != prediction.get("image_sha256")
 
 
@@ -155,7 +155,7 @@ def _tell(note: str) -> None:
 
 
 def _spent(task: WritingTask, new: int, seconds: float, loading: float) -> str:
-    """What this start did: how many texts, in what time, and how fast once the models were there."""
+    """What this start did: the number of texts, the time, and the speed without loading."""
     if not new:
         return "nothing new"
     pace = speed(new, seconds - loading, task.text)
@@ -163,7 +163,7 @@ def _spent(task: WritingTask, new: int, seconds: float, loading: float) -> str:
 
 
 def _report(task: WritingTask, run: RunFolder, spent: str) -> int:
-    """Tell what came out, on stderr; returns the exit status."""
+    """Report the result on stderr; returns the exit status."""
     failed = [failure for failure in run.failures if not failure.get("skipped")]
     for failure in failed:
         _tell(f"no {task.text} for {task.label(failure)}: {failure['reason']}")

@@ -1,4 +1,4 @@
-"""Stories as runs write them: title and image, the prompt, the line of predictions.jsonl, the exports."""
+"""Stories as a kind of text: title and image, the prompt, the line of predictions.jsonl, and the exports."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class StoryTask(WritingTask):
-    """One story for every title by a method that looks at no image, one for each of its best images by one that does."""
+    """One story per title for methods that look at no image; otherwise one for each of the title's best images."""
 
     text, texts, unit = "story", "stories", "story"
     changed = (
@@ -82,7 +82,7 @@ class StoryTask(WritingTask):
         return item.title == prediction.get("title")
 
     def refreshed(self, item: StoryRecord, prediction: dict[str, Any]) -> dict[str, Any]:
-        """Stories by people may have been added to the titles, or changed; the image may have moved."""
+        """The prediction with the stories by people, and the image path, that the data has now."""
         kept = {**{key: value for key, value in prediction.items() if key != "reference"}, **self.describe(item)}
         return kept if item.reference is None else {**kept, "reference": item.reference}
 

@@ -252,7 +252,7 @@ def test_title_may_open_with_a_bracket_and_its_file_be_packed(pack, tmp_path):
     [
         ("A\tb\nC\td\te\n", "line 2: has 2 tabs"),
         ("A\tb\n\n \tno title\n", "line 3: the title is empty"),
-        ('{"title": "a", "id": 1}\n{"title": "b", "id": "1"}\n', "record 2: the id '1' stands twice"),
+        ('{"title": "a", "id": 1}\n{"title": "b", "id": "1"}\n', "record 2: the id '1' appears twice"),
         ('{"title": "a"}\n{"titel": "b"}\n', "record 2: no title"),
         ('[{"title": "a", "story": 3}]', "record 1: story must be a text, got 3"),
         ("", "no titles found"),

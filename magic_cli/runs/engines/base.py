@@ -9,16 +9,16 @@ from magic_cli.runs.batches import Batch, BatchResult
 
 
 class Engine(Protocol):
-    """Writes batches, in whatever order; use as a context manager."""
+    """Writes batches in any order; use it as a context manager."""
 
     def __enter__(self) -> Self:
         """Load the models."""
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
-        """End whatever was started."""
+        """Stop everything that was started."""
 
     def results(self, batches: Sequence[Batch]) -> Iterator[BatchResult]:
-        """Of every batch exactly one result, as soon as it is there."""
+        """Yield exactly one result for each batch, as soon as it is ready."""
 
     def work(self) -> tuple[dict[str, int], dict[str, float]]:
         """Counts and seconds of the work done, as in ``WorkCounter``."""

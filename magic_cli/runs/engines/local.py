@@ -1,4 +1,4 @@
-"""Batches written one after the other in this process, images read ahead."""
+"""Writes batches one after the other in this process, and reads images ahead."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from magic_cli.runs.kinds import Item
 if TYPE_CHECKING:
     from magic_cli.runs.folder import RunFolder
 
-_BATCHES_AHEAD = 2  # whose images are read while the models work on another
+_BATCHES_AHEAD = 2  # their images are read while the models work on an earlier batch
 
 
 class LocalEngine:
-    """This process does everything, but for reading images."""
+    """Does all work in this process, except reading images."""
 
     def __init__(self, writer: BatchWriter, first: Item, run: RunFolder) -> None:
         self._writer, self._first, self._run = writer, first, run
@@ -26,7 +26,7 @@ class LocalEngine:
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
-        """There is nothing to end."""
+        """Nothing has to be stopped."""
 
     def results(self, batches: Sequence[Batch]) -> Iterator[BatchResult]:
         writer, options = self._writer, self._writer.settings.run

@@ -1,4 +1,4 @@
-"""Names of engines; no torch, no Ray."""
+"""The names of the engines; imports neither torch nor Ray."""
 
 from __future__ import annotations
 

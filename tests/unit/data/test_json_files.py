@@ -74,7 +74,7 @@ def test_every_reader_refuses_what_json_fails_at_when_it_is_in_a_document_or_a_l
         ('["' + "[" * 300 + '",\n ' + "7" * 4301 + "]", "line 2: a whole number has more than 4300 digits (column 2)"),
         ("", "line 1: is empty"),
         (" \n", "line 2: is empty"),
-        ('{"a": 1, "a": 2}', "the key 'a' stands twice in one object; remove one"),
+        ('{"a": 1, "a": 2}', "the key 'a' appears twice in one object; remove one"),
         ("[1,\n tru", "line 2: not valid JSON (Expecting value, column 2)"),
         (b'["\xff"]', "not UTF-8 (invalid start byte at byte 2)"),
         ("\0\0\0", "line 1: not valid JSON (Expecting value, column 1)"),
