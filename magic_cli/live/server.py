@@ -1,4 +1,4 @@
-"""Serves the page on this machine: nothing is sent elsewhere, and all that visitors left is deleted at the end."""
+"""Serves the page on this machine. Nothing is sent elsewhere, and everything that visitors left is deleted at the end."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _ONLY_FROM_HERE = "default-src 'self' data: blob: 'unsafe-inline' 'unsafe-eval';
 
 
 def serve(settings: LiveSettings) -> None:
-    """Serve until somebody ends it, with Ctrl-C or SIGTERM; the address goes to stdout.
+    """Serve until Ctrl-C or SIGTERM; the address goes to stdout.
 
     Raises:
-        MagicError: Gradio is missing, or the address cannot be had.
+        MagicError: Gradio is missing, or the address cannot be used.
     """
     quiet_pillow()
     listening = _listen(settings)
@@ -94,7 +94,7 @@ def _listen(settings: LiveSettings) -> socket.socket:
 
 
 def _only_from_here(app: Any) -> Callable[..., Any]:
-    """The same application, whose pages may ask no other server for anything."""
+    """The same application with a policy that lets its pages load nothing from other servers."""
 
     async def guarded(scope: Any, receive: Any, send: Any) -> None:
         async def with_policy(message: Any) -> None:

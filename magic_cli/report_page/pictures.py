@@ -1,4 +1,4 @@
-"""The thumbnails of a page: each image once, inside the page or as a file beside it."""
+"""The thumbnails of a page. Each image appears once, inside the page or as a file beside it."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from magic_cli.terminal.progress import progress
 _THREADS = 4
 _QUALITY = 72
 _THUMBNAIL = re.compile(r"[0-9a-f]{24}\.img")
-"""The names of our own files in the folder beside a page."""
+"""The names of thumbnails that magic itself makes in the folder beside a page."""
 _WHOLE_BELOW = 65
-"""Pixels: what small models draw is shown without loss; a photo of this size would take ten times the room."""
+"""Pixels. Small images, as small models draw them, are kept without loss; a photo of this size would need ten times the space."""
 
 
 class PictureList:
     """Collects the images of a page, and then makes their thumbnails.
 
     Args:
-        kind: Where they go.
+        kind: Where the thumbnails are kept.
         side: Pixels of the long side.
-        page: The page's file.
+        page: The file of the page.
     """
 
     def __init__(self, kind: Pictures, side: int, page: Path) -> None:
@@ -39,20 +39,20 @@ class PictureList:
         self._numbers: dict[Path, int] = {}
 
     def number(self, file: Path | None) -> int | None:
-        """The place of an image in ``make``'s list; None: there is none, or images are not shown."""
+        """The position of an image in ``make``'s list; None: there is no image, or images are not shown."""
         if file is None or self._kind is Pictures.none:
             return None
         return self._numbers.setdefault(file.absolute(), len(self._numbers))
 
     @property
     def are_embedded(self) -> bool:
-        """Whether they go into the page itself."""
+        """Whether thumbnails are kept inside the page."""
         if self._kind is Pictures.auto:
             return len(self._numbers) <= EMBEDDED_AT_MOST
         return self._kind is Pictures.embedded
 
     def make(self) -> list[dict[str, str]]:
-        """For each image its ``name`` and its ``src``, or a ``fault``: why it cannot be shown.
+        """For each image its ``name``, and its ``src`` or a ``fault``: the reason why it cannot be shown.
 
         Raises:
             MagicError: The folder beside the page cannot be made.
@@ -82,7 +82,7 @@ class PictureList:
         return thumbnail(file, side=self._side, whole_below=_WHOLE_BELOW, quality=_QUALITY, kind="WEBP")
 
     def _linked(self, file: Path) -> str:
-        """Its address beside the page; one that was made of the very same file stays."""
+        """The address beside the page; an existing thumbnail of the same file is kept."""
         try:
             facts = file.stat()
         except (OSError, ValueError) as error:
@@ -94,7 +94,7 @@ class PictureList:
         return quote(f"{self.folder.name}/{target.name}", errors="surrogateescape")
 
     def delete_others(self, made: Iterable[Mapping[str, str]]) -> None:
-        """Delete the thumbnails of an earlier page of this name, and their folder if nothing else is in it.
+        """Delete thumbnails of an earlier page with the same name, and their folder if it is then empty.
 
         Args:
             made: The images of the page that is written now.
