@@ -1,4 +1,4 @@
-"""Two systems' answers to the same prompts, side by side: runs of ``magic interleave``, and forms on which neither is named."""
+"""Two systems' answers to the same prompts, from runs of ``magic interleave``, and blinded forms that compare them."""
 
 from __future__ import annotations
 
@@ -17,34 +17,34 @@ from magic_cli.human_eval.sources import named_sources, refuse_same_names
 
 _HINT = "name two run folders of `magic interleave`"
 Shown = tuple[str, str]
-"""``text`` and it, or ``image`` and its data URI."""
+"""A part that the form shows: ``text`` and the text, or ``image`` and its data URI."""
 
 
 @dataclass(frozen=True)
 class Told:
-    """What both systems were given at one place: texts and image files in their order."""
+    """What both systems read at one point: texts and image files in order."""
 
     parts: tuple[str | Path, ...]
 
     @property
     def words(self) -> tuple[str | None, ...]:
-        """What must be the same for both: images may lie elsewhere."""
+        """The part that must be the same for both systems; image files may lie in different places."""
         return tuple(None if isinstance(part, Path) else part for part in self.parts)
 
 
 @dataclass(frozen=True)
 class Answered:
-    """One system's work on one item."""
+    """One system's answers to one item."""
 
     before: Told
     told: tuple[Told, ...]
-    """Step by step."""
+    """The texts and images of each step."""
     answers: tuple[Answer, ...]
 
 
 @dataclass(frozen=True)
 class PairSystem:
-    """One system's run."""
+    """The run of one system."""
 
     name: str
     source: Path
@@ -59,7 +59,7 @@ class PairItem:
     before: Told
     told: tuple[Told, ...]
     answers: dict[str, tuple[Answer, ...]]
-    """By the system's name."""
+    """Answers by system name."""
 
 
 @dataclass(frozen=True)
@@ -68,11 +68,11 @@ class PairCard:
 
     item: str
     systems: tuple[str, ...]
-    """Of side A, of side B."""
+    """The systems at side A and side B."""
     given: tuple[Shown, ...]
-    """What stands before the first step."""
+    """The history before the first step."""
     steps: tuple[tuple[tuple[Shown, ...], tuple[tuple[Shown, ...], ...]], ...]
-    """Of each step what was told, and the answers of side A and side B."""
+    """For each step its prompt, and the answers of side A and side B."""
 
     def shown(self) -> dict[str, Any]:
         return {"given": self.given, "steps": self.steps}
@@ -83,14 +83,14 @@ class PairCard:
 
 
 def read_pair(files: Sequence[str], named: Sequence[str]) -> list[PairSystem]:
-    """The two systems that a user names.
+    """Read the two systems that the user names.
 
     Args:
-        files: Run folders, called as they are.
+        files: Run folders, named after the folder.
         named: ``NAME=FOLDER``.
 
     Raises:
-        MagicError: A folder is no such run, there are more or fewer than two, or both have one name.
+        MagicError: A folder is not such a run, there are not exactly two, or both have the same name.
     """
     sources = named_sources(files, named)
     if len(sources) != 2:
@@ -101,10 +101,10 @@ def read_pair(files: Sequence[str], named: Sequence[str]) -> list[PairSystem]:
 
 
 def match_pair(systems: Sequence[PairSystem]) -> tuple[list[PairItem], int]:
-    """The items that both have answered, in the first one's order; and how many only one has, or on which neither wrote or drew anything.
+    """The items that both have answered, in the first one's order; and the number of others (one answer, or two empty ones).
 
     Raises:
-        MagicError: There is none, or one was told something else.
+        MagicError: There are none, or the systems read different prompts.
     """
     first, second = systems
     items = []
@@ -126,16 +126,16 @@ def match_pair(systems: Sequence[PairSystem]) -> tuple[list[PairItem], int]:
 def make_pair_forms(
     items: Sequence[PairItem], systems: tuple[str, str], uri: Callable[[Path], str], *, annotators: int, seed: int
 ) -> list[Form]:
-    """One form for each annotator, with all items in a random order of its own.
+    """One form for each annotator, with all items in a random order.
 
-    Each system is side A as often as side B, up to one: in each form, over the forms of each item, and over all forms.
+    Each system is side A as often as side B (or once more): in each form, over all forms of each item, and over all forms.
 
     Args:
-        items: At least one.
+        items: The items, at least one.
         systems: Both names.
-        uri: Image file -> data URI.
+        uri: Turns an image file into a data URI.
         annotators: At least 1.
-        seed: Of all orders and sides.
+        seed: Seed of all orders and sides.
     """
     rng = random.Random(f"{seed} sides")
     places = rng.sample(range(len(items)), len(items))
@@ -157,7 +157,7 @@ def make_pair_forms(
 def _shown_item(
     item: PairItem, uri: Callable[[Path], str]
 ) -> tuple[tuple[Shown, ...], list[tuple[Shown, ...]], dict[str, list[tuple[Shown, ...]]]]:
-    """What an item's card shows: what stands before, what each step was told, and each system's answers."""
+    """The content of an item's card: the history, each step's prompt, and each system's answers."""
 
     def shown(parts: Sequence[str | Path]) -> tuple[Shown, ...]:
         return tuple((IMAGE, uri(part)) if isinstance(part, Path) else (TEXT, part) for part in parts)

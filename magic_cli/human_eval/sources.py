@@ -1,4 +1,4 @@
-"""The files of a study's systems, as a user names them."""
+"""The files of a study's systems, as the user names them."""
 
 from __future__ import annotations
 
@@ -12,32 +12,32 @@ from magic_cli.errors import SettingsError
 
 
 class Named(Protocol):
-    """A system."""
+    """A system with a name."""
 
     @property
     def name(self) -> str:
-        """What the scores call it."""
+        """The name in the scores."""
         ...
 
 
 def named_sources(files: Sequence[str], named: Sequence[str]) -> list[tuple[Path, str | None]]:
-    """Each system's file or folder and its name, None: it is called as that is.
+    """Each system's file or folder, and its name; None: the file's or folder's name is used.
 
     Args:
         files: Run folders and files.
         named: ``NAME=FILE``.
 
     Raises:
-        SettingsError: One of ``named`` is not of that form.
+        SettingsError: An entry of ``named`` has another form.
     """
     return [(expanded(file), None) for file in files] + [_split_name(word) for word in named]
 
 
 def refuse_same_names(systems: Sequence[Named]) -> None:
-    """Refuse two systems of one name.
+    """Refuse two systems with the same name.
 
     Raises:
-        SettingsError: Names it.
+        SettingsError: Two have the same name; names it.
     """
     for name, count in Counter(system.name for system in systems).items():
         if count > 1:

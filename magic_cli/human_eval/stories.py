@@ -28,11 +28,11 @@ class Story:
     title: str
     text: str
     id: str | None = None
-    """The title's id; None where the file has none."""
+    """The title's id; None: the file has none."""
     image: str | None = None
-    """As the file names it; None: none."""
+    """The photo that the file names; None: none."""
     reference: str | None = None
-    """The story that a person wrote for the title."""
+    """The story that a person wrote for the title; None: not in the file."""
 
 
 @dataclass(frozen=True)
@@ -51,21 +51,21 @@ class Item:
     id: str
     title: str
     stories: dict[str, str]
-    """By the system's name."""
+    """Stories by system name."""
     images: tuple[tuple[Path, str], ...] = ()
-    """The photos that the systems' files name, each with its file."""
+    """The photos that the systems' files name, each with the file that names it."""
 
 
 def read_systems(files: Sequence[str], named: Sequence[str], *, human: bool) -> list[StorySystem]:
-    """Read all systems that a user names.
+    """Read all systems that the user names.
 
     Args:
-        files: Run folders and files, called as they are.
+        files: Run folders and files, named after the file.
         named: ``NAME=FILE``.
-        human: Add the people's stories of the first file that holds them.
+        human: Add the stories by people from the first file that holds them.
 
     Raises:
-        MagicError: A file is no story file, or two systems have one name.
+        MagicError: A file is not a story file, or two systems have the same name.
     """
     systems = [_read_system(file, name) for file, name in named_sources(files, named)]
     if human:
@@ -85,8 +85,8 @@ def match(systems: Sequence[StorySystem]) -> tuple[list[Item], int]:
         systems: At least one.
 
     Returns:
-        The titles, and how many that a system has were left out. They are told apart by id if all stories have one, else by
-        the title itself, where those that stand twice are left out.
+        The titles, and how many were left out because a system lacks them. Titles are matched by id if all stories have
+        one, else by their text; titles that appear twice are then left out.
 
     Raises:
         MagicError: No title is left, or one id has two titles.
@@ -110,15 +110,15 @@ def match(systems: Sequence[StorySystem]) -> tuple[list[Item], int]:
 
 
 def find_photo(item: Item, *, images: Path | None, may_lack: bool) -> Path | None:
-    """The photo beside which all stories of a title are judged: methods that look at no image name none.
+    """The photo beside which all stories of a title are judged. Systems that look at no image name none.
 
     Args:
         item: The title.
-        images: Folder of the photos; None: where the files say.
-        may_lack: Take a photo that is not there for none.
+        images: Folder of the photos; None: the paths in the files.
+        may_lack: Treat a missing photo as if none were named.
 
     Raises:
-        MagicError: The photo is not there, or the files name different ones.
+        MagicError: The photo does not exist, or the files name different photos.
     """
     found: dict[Path, Path] = {}
     for source, name in item.images:
@@ -174,9 +174,7 @@ def _read_system(path: Path, name: str | None) -> StorySystem:
             raise MagicError(
                 f"{path}: is a run of magic interleave, whose texts and images are compared in pairs; set kind=pairs"
             )
-        document: Any = [
-            one for one in records if one.get("story") != ""
-        ]  # of which the method has written nothing: left out, and counted
+        document: Any = [one for one in records if one.get("story") != ""]  # items with nothing written are left out and counted
     else:
         document = read_records(path, setting="files", hint=_HINT)
     if is_story_file(document):
@@ -189,7 +187,7 @@ def _read_system(path: Path, name: str | None) -> StorySystem:
 
 
 def _released(items: Sequence[Written], path: Path) -> Iterator[Story]:
-    """Of a released file, whose numbers of records are no ids that other files know."""
+    """The stories of a released file. Its record numbers are not ids, because other files do not share them."""
     for item in items:
         if item.rank == _BEST_RANK:
             place = f"{path} record {item.title_id}"

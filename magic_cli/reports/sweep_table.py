@@ -1,4 +1,4 @@
-"""The table of a sweep: one line a point, the best one named with its confidence interval, nothing left out in silence."""
+"""The table of a sweep: one line per point, the best point with its confidence interval, and the reasons for missing values."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _BEST = "*"
 
 
 def sweep_table(sweep: Sweep) -> Table:
-    """All points in the order of their settings; only settings that vary have a column."""
+    """All points, sorted by their settings; only settings that vary have a column."""
     has_deviation = any(point.deviation is not None for point in sweep.points)
     columns = [Column(sweep.short(name), is_label=True) for name in sweep.names] or [Column("run", is_label=True)]
     columns += [Column(sweep.facts["label"]), Column(f"{_percent(sweep)} interval" if sweep.confidence else "interval")]
@@ -42,7 +42,7 @@ def _row(sweep: Sweep, point: Point, has_deviation: bool) -> Row:
 
 
 def shown(value: Any) -> str:
-    """A setting's value as a user types it."""
+    """A setting's value as the user types it."""
     return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
@@ -87,7 +87,7 @@ def _best(sweep: Sweep, best: Point) -> str:
 
 
 def _record(sweep: Sweep, point: Point) -> dict[str, Any]:
-    """For CSV and JSON: values in the measure's own range."""
+    """The record for CSV and JSON; values in the measure's own range."""
     low, high = point.interval or (None, None)
     return {
         **{name: point.settings[name] for name in sweep.names},
