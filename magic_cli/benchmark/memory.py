@@ -1,4 +1,4 @@
-"""Peak resident memory, each side in a process of its own (Linux)."""
+"""Peak resident memory. Each side runs in its own process (Linux only)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from magic_cli.benchmark.settings import BenchSettings
 from magic_cli.errors import MagicError
 
 _STATUS, _RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
-_RESET_PEAK = "5"  # the kernel's word for it, see proc(5)
+_RESET_PEAK = "5"  # resets the peak, see proc(5)
 
 
 def steps_of_memory(settings: BenchSettings) -> int:
@@ -29,13 +29,13 @@ def measure_memory(settings: BenchSettings, step: Step) -> dict[str, Any]:
     """Resident memory before and during decoding: the core at ``run.batch_size``, the released algorithm at 1.
 
     Raises:
-        MagicError: The system does not say, or a child was killed.
+        MagicError: The system does not report memory, or a child was killed.
     """
     if not _RESET.exists():
         raise MagicError("memory can be measured on Linux only; leave memory out of parts")
     rows = []
     for side, batch_size in (("released", 1), ("core", settings.run.batch_size)):
-        context = multiprocessing.get_context("spawn")  # a fork would start with this process's memory
+        context = multiprocessing.get_context("spawn")  # a forked process would start with this process's memory
         try:
             with ProcessPoolExecutor(1, mp_context=context) as child:
                 measured = child.submit(decode_once, side, batch_size, settings).result()
@@ -49,7 +49,7 @@ def measure_memory(settings: BenchSettings, step: Step) -> dict[str, Any]:
 
 
 def decode_once(side: str, batch_size: int, settings: BenchSettings) -> dict[str, int]:
-    """Decode one batch in this process: bytes resident before it, and at most during it."""
+    """Decode one batch in this process; returns the resident bytes before it and the peak during it."""
     import torch
 
     from magic_cli.benchmark.workloads import build_captions
@@ -68,13 +68,13 @@ def decode_once(side: str, batch_size: int, settings: BenchSettings) -> dict[str
 
 
 def return_free_memory() -> None:
-    """Give back what building models or an earlier part left behind, so that what comes next does not find it."""
+    """Return memory of earlier parts and of building models to the system, so that it does not distort the next measurement."""
     gc.collect()
-    if sys.platform == "linux" and hasattr(library := ctypes.CDLL(None), "malloc_trim"):  # of glibc
+    if sys.platform == "linux" and hasattr(library := ctypes.CDLL(None), "malloc_trim"):  # glibc only
         library.malloc_trim(0)
 
 
 def _resident(name: str) -> int:
-    """A figure of /proc/self/status in bytes."""
+    """A value of /proc/self/status in bytes."""
     line = next(line for line in _STATUS.read_text().splitlines() if line.startswith(f"{name}:"))
     return int(line.split()[1]) * 1024

@@ -255,7 +255,7 @@ COMMANDS = {
                 "--photos": Flag("photos", "photos for the embedded models", "FOLDER", True),
             },
             examples=(
-                "OMP_WAIT_POLICY=passive magic bench run.threads=2",
+                "magic bench run.threads=2",
                 "magic bench --full --output runs/bench/mine",
                 "magic bench --parts embedded --photos holiday/",
                 "magic bench --parts captions language_models=[natural,random] batch_sizes=[1,8,32] texts=32",
