@@ -41,7 +41,7 @@ def run(settings: HumanEvalSettings) -> int:
 
 
 def _make(settings: HumanEvalSettings) -> None:
-    """Write form-1.html, ... and key.json; the forms' names go to stdout."""
+    """Write form-1.html, ... and key.json; the names of the forms go to stdout."""
     make = _forms_of_stories if settings.kind is Kind.stories else _forms_of_pairs
     forms, sources, told = make(settings)
     key = make_key(forms, sources, settings.seed)
@@ -56,7 +56,7 @@ def _make(settings: HumanEvalSettings) -> None:
 
 
 _Made = tuple[list[Form], dict[str, str], list[str]]
-"""Forms, the file of each system, and what is told of them."""
+"""The forms, the file of each system, and the messages about them."""
 
 
 def _forms_of_stories(settings: HumanEvalSettings) -> _Made:
@@ -92,7 +92,7 @@ def _forms_of_pairs(settings: HumanEvalSettings) -> _Made:
 
 
 def _photos(items: Sequence[Item], settings: HumanEvalSettings) -> dict[str, str]:
-    """Data URI of the photo of every title that has one."""
+    """A data URI for every title with a photo."""
     folder = expanded(settings.images) if settings.images else None
     if folder is not None and not folder.is_dir():
         raise MagicError(f"images={folder}: no such folder (looked at {folder.absolute()})")
@@ -102,10 +102,10 @@ def _photos(items: Sequence[Item], settings: HumanEvalSettings) -> dict[str, str
 
 
 def _write_study(folder: Path, forms: Sequence[Form], key: dict[str, Any]) -> None:
-    """The key first: no form may go out whose key could be lost.
+    """Write the key before the forms, so that no form exists without its key.
 
     Raises:
-        MagicError: The folder holds another study, whose answers could not be scored without its key.
+        MagicError: The folder holds another study; its answers could not be scored without its key.
     """
     file = folder / _KEY
     if file.exists():
@@ -146,5 +146,5 @@ def _score(settings: HumanEvalSettings) -> None:
 
 
 def _named(words: Sequence[str]) -> list[str]:
-    """Files that words and patterns name; a word that names nothing stays, and is refused where it is read."""
+    """The files that words and patterns name; a word that names nothing is kept, and refused when it is read."""
     return [str(path) for word in words for path in named_paths(word) or [word]]

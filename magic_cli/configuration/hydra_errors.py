@@ -1,4 +1,4 @@
-"""Hydra's errors as one line: the setting, what was given, what is allowed."""
+"""Hydra's errors as one line: the setting, the given value, and the allowed values."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from magic_cli.errors import MagicError, SettingsError, nearest
 
 
 def no_option(overrides: list[str]) -> SettingsError:
-    """A settings group that was given null or a number."""
+    """The error for a settings group with null or a number as value."""
     parsed = OverridesParser.create().parse_overrides(overrides)
     wrong = [one.input_line for one in parsed if one.key_or_group in _groups() and not isinstance(one.value(), str | list)]
     return SettingsError(
@@ -25,7 +25,7 @@ def no_option(overrides: list[str]) -> SettingsError:
 
 
 def unreadable_settings(error: Exception, directories: list[str]) -> MagicError:
-    """A settings file of the user's that is no YAML, no UTF-8, or nested too deep."""
+    """The error for a settings file of the user that is not YAML, not UTF-8, or nested too deep."""
     place = ", ".join(directories) or str(find_config_dir())
     mark = getattr(error, "problem_mark", None)
     if mark is not None:
@@ -37,9 +37,9 @@ def unreadable_settings(error: Exception, directories: list[str]) -> MagicError:
 
 
 def explain(error: Exception, overrides: list[str], command: str) -> MagicError:
-    """One line for the user: the setting, what was given, what is allowed."""
+    """One line for the user: the setting, the given value, and the allowed values."""
     cause: BaseException | None = error
-    while cause is not None:  # a check of ours that failed while Hydra was resolving
+    while cause is not None:  # one of our own checks that failed while Hydra resolved a value
         if isinstance(cause, MagicError):
             return cause
         cause = cause.__cause__ or cause.__context__
@@ -96,7 +96,7 @@ def _one_line(error: Exception, root: Exception, overrides: list[str], command: 
 
 
 _TYPED = {"training_texts": "dataset"}
-"""Groups that a user types under another name."""
+"""Groups that the user types with another name."""
 _KINDS = {"Integer": "a whole number", "Float": "a number", "Boolean": "true or false", "String": "text"}
 
 
@@ -110,13 +110,13 @@ def _groups() -> list[str]:
 
 
 def _names(error: Any) -> list[str]:
-    """Full names of all settings of the config that an error came from."""
+    """The full names of all settings of the config that raised an error."""
     parent = getattr(error, "parent_node", None)
     return list(composing.composed_names(parent._get_root())) if parent is not None else []
 
 
 def _siblings(error: Any) -> list[str]:
-    """Names of the settings beside the one that is not known."""
+    """The names of the settings beside the unknown one."""
     parent = getattr(error, "parent_node", None)
     names = [str(key) for key in parent] if parent is not None else []
     return [name for name in names if name not in ("hydra", "task")] or _groups()

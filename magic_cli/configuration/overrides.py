@@ -1,4 +1,4 @@
-"""Hydra's override grammar: settings as ``name=value`` words that arrive as they were meant."""
+"""Writes settings as ``name=value`` words in Hydra's override grammar, so that values arrive unchanged."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def quote(text: str) -> str:
     >>> print(quote("a b, c's [1] ${x}.jpg"))
     'a b, c\\'s [1] \\${x}.jpg'
     """
-    # a run of backslashes counts only before a quote, so only there it is doubled
+    # Hydra treats backslashes specially only before a quote, so only there they are doubled
     quoted, backslashes = [], 0
     for letter in text:
         if letter == "'":
@@ -34,7 +34,7 @@ def override(name: str, value: Any) -> str:
     decoding.guides=['image','memory'] prompt=null run.trace=true
 
     Raises:
-        SettingsError: No setting can have such a value.
+        SettingsError: A setting cannot have such a value.
     """
     return f"{name}={_word(name, value)}"
 
@@ -42,7 +42,7 @@ def override(name: str, value: Any) -> str:
 def _word(name: str, value: Any) -> str:
     if isinstance(value, Enum):
         value = value.value
-    if hasattr(value, "item") and getattr(value, "ndim", 1) == 0:  # a number of numpy's
+    if hasattr(value, "item") and getattr(value, "ndim", 1) == 0:  # a numpy number
         value = value.item()
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
