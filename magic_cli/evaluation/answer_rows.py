@@ -23,10 +23,10 @@ def measure_answers(rows: dict[Path, str], settings: ScoringSettings) -> dict[st
 
     Args:
         rows: Row id of each run folder.
-        settings: How to score. If no metrics are chosen, each run gets those that its true answers allow.
+        settings: How to score. If the user chose no metrics, each run gets those that its true answers allow.
 
     Returns:
-        Documents of metrics.json by row id.
+        The metrics.json documents by row id.
 
     Raises:
         MagicError: A run cannot be read, or has no texts and images in turn.

@@ -1,4 +1,4 @@
-"""Evaluation from files to metrics.json: what ``magic evaluate`` and ``magic table`` share."""
+"""Evaluation from files to metrics.json, shared by ``magic evaluate`` and ``magic table``."""
 
 from __future__ import annotations
 
@@ -43,13 +43,13 @@ class Evaluation(Prepared):
 
     scores: tuple[Scores, ...]
     document: dict[str, Any]
-    """What metrics.json holds of this evaluation."""
+    """The metrics.json of this evaluation."""
 
     def write(self) -> bool:
-        """Write metrics.json and per_item.jsonl, each atomically; other measures of the same captions are kept.
+        """Write metrics.json and per_item.jsonl, each atomically. Other measures of the same captions are kept.
 
         Returns:
-            Whether scores of other captions, references or images stood there, which are replaced.
+            Whether scores of other captions, references or images were replaced.
 
         Raises:
             MagicError: They cannot be written.
@@ -65,23 +65,23 @@ class Evaluation(Prepared):
             raise unwritable(self.folder, error) from error
 
     def with_earlier(self) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-        """What ``write`` would write: metrics.json and the records of per_item.jsonl.
+        """The content for ``write``: metrics.json and the records of per_item.jsonl.
 
         Raises:
-            MagicError: What an earlier evaluation left is damaged.
+            MagicError: A file of an earlier evaluation is damaged.
         """
         document, items, _ = self._with(read_earlier(self.folder))
         return document, items
 
     def _with(self, before: dict[str, Any] | None) -> tuple[dict[str, Any], list[dict[str, Any]], bool]:
-        """Document and records, together with those of an earlier evaluation of the very same items; and whether there are such."""
+        """Document and records, merged with an earlier evaluation of the same items; and whether there is one."""
         items = per_item(self.corpus, self.scores)
         if (earlier := self._same_items(before)) is None:
             return self.document, items, False
         return _merged(earlier, self.document), self._merged_items(items), True
 
     def _same_items(self, earlier: dict[str, Any] | None) -> dict[str, Any] | None:
-        """An earlier metrics.json of exactly the same captions, references and images; None if there is none."""
+        """An earlier metrics.json for exactly the same captions, references and images; None if there is none."""
         before, now = (earlier or {}).get("identity", {}), self.document["identity"]
         is_same = (
             earlier is not None
@@ -96,8 +96,7 @@ class Evaluation(Prepared):
 
 
 def _merged(earlier: dict[str, Any], document: dict[str, Any]) -> dict[str, Any]:
-    """The new document, with the measures that only the earlier one has. Their intervals are dropped if another bootstrap made
-    them."""
+    """The new document plus the measures that only the earlier one has; intervals of another bootstrap are dropped."""
     merged = dict(document)
     if earlier.get("bootstrap") != document["bootstrap"]:
         earlier = earlier | {"metrics": {key: score | {"interval": None} for key, score in earlier["metrics"].items()}}
@@ -115,7 +114,7 @@ def _merged(earlier: dict[str, Any], document: dict[str, Any]) -> dict[str, Any]
 
 
 def prepare(systems: Sequence[System], settings: ScoringSettings) -> list[Prepared]:
-    """Match captions with references, and make sure that the results can be written, before anything is scored.
+    """Before anything is scored, match captions with references and check that the results can be written.
 
     Raises:
         MagicError: Files do not fit together, or an output folder cannot be written.
@@ -132,7 +131,7 @@ def prepare(systems: Sequence[System], settings: ScoringSettings) -> list[Prepar
 
 
 def match_files(systems: Sequence[System], settings: ScoringSettings) -> list[Prepared]:
-    """Match captions with references, and say where results would be written; nothing is.
+    """Match captions with references, and choose where results would be written; nothing is written.
 
     Raises:
         MagicError: Files do not fit together.
@@ -143,7 +142,7 @@ def match_files(systems: Sequence[System], settings: ScoringSettings) -> list[Pr
 
 
 def match(systems: Sequence[System], settings: ScoringSettings, references: ReferenceSet | None) -> list[Prepared]:
-    """Match captions with references (None: they bring their own); nothing is to be written.
+    """Match captions with references (None: each system brings its own); no folder for results is chosen.
 
     Raises:
         MagicError: They do not fit together.
@@ -199,15 +198,15 @@ def evaluate(prepared: Sequence[Prepared], settings: ScoringSettings) -> list[Ev
 
 
 def _tool(metric: Metric, models: MetricModels) -> dict[str, Any]:
-    """The tools of a metric; other metrics of the same file may use another model."""
+    """The tools of a metric. Other metrics in the same file may use another model."""
     return metric.facts() | ({"image_text_model": models.image_text_facts} if isinstance(metric, FeatureMetric) else {})
 
 
 def _only_common(built: Sequence[tuple[Corpus, Coverage]]) -> list[tuple[Corpus, Coverage]]:
-    """The items that every corpus has, in the order of the first; the others count as dropped.
+    """The items that every corpus has, in the order of the first corpus; the others count as dropped.
 
     Raises:
-        SettingsError: There is none.
+        SettingsError: There are none.
     """
     common = set.intersection(*(set(corpus.ids) for corpus, _ in built))
     order = [item for item in built[0][0].ids if item in common]
@@ -231,7 +230,7 @@ def _only_common(built: Sequence[tuple[Corpus, Coverage]]) -> list[tuple[Corpus,
 
 
 def _intervals(scores: Sequence[Scores], settings: ScoringSettings) -> dict[str, tuple[float, float]]:
-    """Bootstrap intervals of the measures that have one."""
+    """Bootstrap intervals of all measures that have one."""
     resampler = settings.bootstrap.resampler(len(scores[0].per_item)) if scores else None
     if resampler is None:
         return {}

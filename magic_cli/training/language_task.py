@@ -1,4 +1,4 @@
-"""Adapting a language model to texts, as a task of the training loop."""
+"""The task of adapting a language model to texts, for the training loop."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ Rows = Sequence[Sequence[int]]
 
 
 class LanguageTask:
-    """Cross-entropy of texts and SimCTG's contrastive term (implements ``task.Task``).
+    """Cross-entropy of texts plus SimCTG's contrastive term (implements ``task.Task``).
 
     Args:
         model: The causal LM.
-        settings: Of the command.
+        settings: Settings of the command.
         samples: Training samples.
         measured: Samples that choose the best checkpoint.
     """
@@ -49,7 +49,7 @@ class LanguageTask:
         return list(collate(batch))
 
     def counts(self, batch: Rows) -> tuple[int, int]:
-        """Predicted tokens, and what the contrastive sum is divided by."""
+        """The number of predicted tokens, and the divisor of the contrastive sum."""
         lengths = torch.tensor([len(row) - 1 for row in batch])
         return int(lengths.sum()), count_units(lengths, per_sequence=self.module.per_sequence)
 
