@@ -38,6 +38,15 @@ def nearest(name: str, known: Sequence[str]) -> str:
     return f"did you mean {close[0]}? ({listed})" if close else f"allowed: {listed}"
 
 
+def install_extra(extra: str) -> str:
+    """The remedy for missing optional packages; magic itself is on no package index.
+
+    >>> install_extra("ray")
+    "in the clone of magic: pip install '.[ray]'"
+    """
+    return f"in the clone of magic: pip install '.[{extra}]'"
+
+
 def require(
     name: str,
     value: float,

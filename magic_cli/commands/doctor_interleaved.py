@@ -8,6 +8,7 @@ from pathlib import Path
 
 from magic_cli.commands.findings import WEIGHTS, Finding, hub_model, installed_version
 from magic_cli.configuration.files import find_config_dir
+from magic_cli.errors import install_extra
 from magic_cli.interleaved.settings import TINY
 from magic_cli.metrics.image_networks import WeightsFile
 
@@ -26,7 +27,7 @@ def interleaved_findings() -> Iterator[Finding]:
     """Findings about the machine."""
     versions = {name: installed_version(name) for name in EXTRA}
     if missing := [name for name, version in versions.items() if version is None]:
-        yield Finding("interleaved", "missing", f"without {', '.join(missing)}", "pip install 'magic[interleaved]'")
+        yield Finding("interleaved", "missing", f"without {', '.join(missing)}", install_extra("interleaved"))
     else:
         yield Finding("interleaved", "ok", ", ".join(f"{name} {version}" for name, version in versions.items()))
     yield from _parts()

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from magic_cli.data.json_text import parse_json
-from magic_cli.errors import MagicError
+from magic_cli.errors import MagicError, install_extra
 from magic_cli.interleaved.settings import TINY
 from magic_cli.models.faults import Fault, ModelFault, refuse, some
 from magic_cli.models.settings import ModelSource
@@ -146,6 +146,4 @@ def require_extra(load: Callable[[], Any]) -> None:
     try:
         load()
     except ImportError as error:
-        raise MagicError(
-            f"text and images together need {error.name or 'diffusers'}; pip install 'magic[interleaved]'"
-        ) from error
+        raise MagicError(f"text and images together need {error.name or 'diffusers'}; {install_extra('interleaved')}") from error

@@ -11,7 +11,7 @@ from typing import Any
 
 from magic_cli.configuration.live_settings import LiveSettings
 from magic_cli.data.images import quiet_pillow
-from magic_cli.errors import MagicError
+from magic_cli.errors import MagicError, install_extra
 from magic_cli.live.sessions import Workplace
 from magic_cli.terminal.streams import print_line
 
@@ -56,7 +56,7 @@ def make_server(settings: LiveSettings, workplace: Workplace) -> Any:
         from fastapi import FastAPI, HTTPException
         from fastapi.responses import FileResponse
     except ImportError as error:
-        raise MagicError(f"magic live needs Gradio ({error}); pip install 'magic[live]'") from error
+        raise MagicError(f"magic live needs Gradio ({error}); {install_extra('live')}") from error
     from magic_cli.live.cards import CSS
     from magic_cli.live.page import STEPS, Studio, build_page
 

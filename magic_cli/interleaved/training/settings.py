@@ -138,6 +138,7 @@ class VokenOptimizerSettings(OptimizerSettings):
         epochs: Passes over the training items, up to 100,000, if ``steps`` is null.
         warmup_steps: Steps over which the learning rate rises, 0 to 1,000,000,000; null: the share ``warmup`` of all steps.
         mapper_factor: The mapper's learning rate as a multiple of ``lr``, 1e-6 to 1,000,000; 10 in stage one.
+        dropout: Always null: only the adapter has dropout (``adapter.dropout``).
     """
 
     eps: float = 1e-8
@@ -149,6 +150,10 @@ class VokenOptimizerSettings(OptimizerSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.dropout is not None:
+            raise SettingsError(
+                f"optimizer.dropout={self.dropout}: belongs to magic finetune-lm; leave it out, or set adapter.dropout (stage=mls)"
+            )
         if self.warmup_steps is not None:
             require("warmup_steps", self.warmup_steps, at_least=0, limit=MOST_ITEMS, prefix="optimizer")
         require("mapper_factor", self.mapper_factor, above=0, floor=1e-6, limit=1_000_000, prefix="optimizer")

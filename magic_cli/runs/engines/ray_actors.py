@@ -12,14 +12,14 @@ import sys
 from collections.abc import Iterator
 from typing import Any, Self
 
-from magic_cli.errors import MagicError
+from magic_cli.errors import MagicError, install_extra
 from magic_cli.runs.batches import Batch, BatchWriter
 from magic_cli.runs.engines.host import Delivery, Host, Ready, Refusal
 from magic_cli.runs.engines.pool import Death, WorkerPool
 
 _SECONDS = 1.0
 """Seconds that ``events`` waits before it looks at the number of workers again: nodes come and go."""
-_INSTALL = "run.engine=ray needs the package ray; pip install 'magic[ray]'"
+_INSTALL = f"run.engine=ray needs the package ray; {install_extra('ray')}"
 
 
 class RayEngine(WorkerPool):
