@@ -6,12 +6,13 @@ import re
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import HydraException
+from hydra.errors import HydraException, OverrideParseException
 from omegaconf.errors import OmegaConfBaseException
 
 from magic_cli.configuration import composing
 from magic_cli.configuration.files import find_config_dir, groups
 from magic_cli.configuration.known_settings import meant
+from magic_cli.configuration.overrides import with_quotes
 from magic_cli.errors import MagicError, SettingsError, nearest
 
 
@@ -53,6 +54,11 @@ def _one_line(error: Exception, root: Exception, overrides: list[str], command: 
     message = str(error)
     key = getattr(root, "full_key", None)
     given = dict(override.lstrip("+~").partition("=")[::2] for override in overrides)
+    if isinstance(root, OverrideParseException):
+        example = with_quotes(root.override)
+        return (
+            f"{root.override}: cannot be read; quote texts with special characters, and the whole word for the shell: {example}"
+        )
     if match := re.search(r"Could not find '([^']+)/([^'/]+)'", message):
         group, option = match.groups()
         group, _, folder = group.partition("/") if group.startswith("experiment/") else (group, "", "")

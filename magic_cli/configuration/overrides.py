@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import math
 import os
+import re
+import shlex
 from collections.abc import Mapping, Sequence
 from enum import Enum
 from typing import Any
 
 from magic_cli.errors import SettingsError
+
+_PLAIN = re.compile(r"[\w.+-]+")
 
 
 def quote(text: str) -> str:
@@ -25,6 +29,25 @@ def quote(text: str) -> str:
         quoted.append(letter)
         backslashes = backslashes + 1 if letter == "\\" else 0
     return "'" + "".join(quoted).replace("${", "\\${") + "\\" * backslashes + "'"
+
+
+def with_quotes(word: str) -> str:
+    """What to type in a shell instead of a ``name=value`` word that Hydra cannot read: texts with special letters in quotes.
+
+    >>> print(with_quotes("rules.stop_texts=[a,b (c]"))
+    'rules.stop_texts=[a,"b (c"]'
+    """
+    name, _, value = word.partition("=")
+    is_list = value.startswith("[")
+    parts = value.removeprefix("[").removesuffix("]").split(",") if is_list else [value]
+    texts = ",".join(_with_quotes(part.strip().strip("\"'")) for part in parts if part.strip())
+    return shlex.quote(f"{name}=[{texts}]" if is_list else f"{name}={texts}")
+
+
+def _with_quotes(text: str) -> str:
+    if _PLAIN.fullmatch(text):
+        return text
+    return quote(text) if '"' in text or "\\" in text or "${" in text else f'"{text}"'
 
 
 def override(name: str, value: Any) -> str:
