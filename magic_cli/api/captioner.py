@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, overload
 
 from magic_cli.api.images import Image, Images, is_one, pictures
 from magic_cli.api.items import caption_item, story_items
@@ -20,6 +20,10 @@ from magic_cli.errors import SettingsError
 from magic_cli.runs.captions import CaptionTask
 from magic_cli.runs.choices import method_name
 from magic_cli.runs.stories import StoryTask
+
+if TYPE_CHECKING:
+    from magic_cli.data.records import ImageRecord
+    from magic_cli.data.stories import StoryRecord
 
 OnError: TypeAlias = Literal["raise", "skip"]
 _ONE_IMAGE = ["dataset=files", "dataset.paths=[image]"]
@@ -231,6 +235,7 @@ class Captioner:
                 f"decoding={method_name(found.decoding)}: chooses a whole text at its end and cannot be streamed; use {command}(...), with trace=True for its steps"
             )
         found = replace(found, run=replace(found.run, trace=True))
+        item: ImageRecord | StoryRecord
         if title is not None:
             [item], sources = story_items([title], image, found)
         else:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from magic_cli.data.datasets import PhotoFiles, PhotoFolder
 from magic_cli.data.paths import expanded
@@ -64,15 +64,15 @@ def pictures(images: Images) -> list[Picture]:
         folder = PhotoFolder(name="photos", root=os.fspath(images)).load()
         return [Picture(record.id, record.path, record.image_name) for record in folder]
     if isinstance(images, Mapping):
-        names = [str(name) for name in images]
-        if twice := {name for name in names if names.count(name) > 1}:
+        given = [str(name) for name in images]
+        if twice := {name for name in given if given.count(name) > 1}:
             raise MagicError(f"images: the name {min(twice)!r} appears twice; names must differ")
-        if not names:
+        if not given:
             raise MagicError(_NONE)
         return [_picture(image, str(name)) for name, image in images.items()]
     if not (is_one(images) or isinstance(images, Iterable)):
         raise MagicError(f"images: {_KINDS}, got {type(images).__name__}")
-    several = [images] if is_one(images) else list(images)
+    several = [images] if is_one(images) else list(cast("Iterable[Image]", images))
     if not several:
         raise MagicError(_NONE)
     files = {os.fspath(image) for image in several if isinstance(image, str | os.PathLike)}

@@ -122,7 +122,7 @@ def step_of(line: Mapping[str, Any]) -> Step:
     columns = [line.get(name) or [None] * len(ids) for name in _ROWS]
     others = [line[name] or [None] * len(ids) for name in sorted(line) if name.startswith("f_")]
     found = tuple(
-        Candidate(*row, guide_scores=tuple(column[place] for column in others))
+        Candidate(*row, guide_scores=tuple(column[place] for column in others))  # type: ignore[misc]  # the other six fields
         for place, row in enumerate(zip(*columns, strict=True))
     )
     chosen = next((one for one in found if one.token_id == line["choice"]), None)

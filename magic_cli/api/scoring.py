@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 from magic_cli.api.results import Text, record_of
 from magic_cli.api.settings import scoring_overrides, settings_for
@@ -160,14 +160,14 @@ def compare(
     scored = [one for one in systems if isinstance(one, Scores)]
     if not scored:
         judged = _judged(systems, references, [*scoring_overrides(metrics, settings or {}), "compare=true"])
-        return _comparison(judged.evaluations, judged.comparison)
+        return _comparison(judged.evaluations, cast("dict[str, Any]", judged.comparison))
     if len(scored) < len(systems) or references is not None or metrics is not None:
         raise SettingsError("compare: give Scores alone, without references and metrics, or predictions alone")
     evaluations = _named_apart([one._evaluation for one in scored])
     bootstrap = (
         settings_for("evaluate", scoring_overrides(None, settings)).bootstrap
         if settings
-        else BootstrapSettings(**first.document["bootstrap"])
+        else BootstrapSettings(**scored[0].document["bootstrap"])
     )
     if not bootstrap.samples:
         raise SettingsError("compare: bootstrap.samples must be at least 1, got 0; set settings={'bootstrap.samples': 1000}")

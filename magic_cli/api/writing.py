@@ -6,13 +6,14 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from magic_cli.data.images import UnreadableImage
+from magic_cli.decoding.text import CaptionFormat
 from magic_cli.errors import MagicError
 from magic_cli.image_features.reading import ReadImage
 from magic_cli.runs.batches import FAULTS, Batch, BatchResult, BatchWriter, Outcome
-from magic_cli.runs.decoder import Decoder
+from magic_cli.runs.decoder import Decoder, Features
 from magic_cli.runs.kinds import Item, WritingTask
 
 if TYPE_CHECKING:
@@ -93,10 +94,12 @@ class MemoryWriter:
             self._load([item])
             image = self._judged(item)
         self._fail([item], [self._writer.refused(item) or image])
-        [features] = self.decoder.encode([image])
+        [features] = self.decoder.encode([cast("ReadImage | None", image)])
         self._fail([item], [features])
         lines: list[dict[str, Any]] = []
-        steps = self.decoder.stream(item, features, lambda index, step, details: lines.append({"step": step, **details}))
+        steps = self.decoder.stream(
+            item, cast("Features", features), lambda index, step, details: lines.append({"step": step, **details})
+        )
         return self._told(steps, lines)
 
     def _told(self, steps: Iterator[None], lines: list[dict[str, Any]]) -> Iterator[tuple[list[int], dict[str, Any]]]:
@@ -104,8 +107,8 @@ class MemoryWriter:
         for _ in steps:
             for line in lines:
                 ids.append(line["choice"])
-                tokens = self.decoder.language_model.token_texts(line.get("token_ids", [line["choice"]]))
-                yield list(ids), {**line, "tokens": tokens}
+                tokens = self.token_texts(line.get("token_ids", [line["choice"]]))
+                yield list(ids), {**line, "tokens": list(tokens)}
             lines.clear()
 
     def text_of(self, item: Item, ids: Sequence[int]) -> str:
@@ -115,11 +118,13 @@ class MemoryWriter:
     @property
     def held_back(self) -> int:
         """How many letters at the end of a text may still be removed by a stop text."""
-        stop = self.decoder.format.stop
+        text_format = self.decoder.format
+        stop = text_format.stop if isinstance(text_format, CaptionFormat) else None
         return max((len(text) for text in stop.texts), default=0) if stop is not None else 0
 
     def token_texts(self, ids: Sequence[int]) -> tuple[str, ...]:
-        return tuple(self.decoder.language_model.token_texts(list(ids))) if ids else ()
+        model = self.decoder.language_model
+        return tuple(model.token_texts(list(ids))) if ids and model is not None else ()
 
     def details(self, item: str) -> dict[str, Any]:
         """The method's own data about its text."""

@@ -38,8 +38,8 @@ def run(settings: EvaluateSettings) -> int:
         replaced = ", in place of the scores of other captions, references or images" if evaluation.write() else ""
         if judged.comparison is not None:
             text = json.dumps(judged.comparison, ensure_ascii=False, indent=1) + "\n"
-            write_atomically(evaluation.folder / "comparison.json", text)
-        _tell(f"{evaluation.system.name}: {evaluation.folder / 'metrics.json'} and per_item.jsonl{replaced}")
+            write_atomically(evaluation.place / "comparison.json", text)
+        _tell(f"{evaluation.system.name}: {evaluation.place / 'metrics.json'} and per_item.jsonl{replaced}")
     if plot is not None:
         tell_files(_plotted(judged, plot))
     _tell(_spent(judged.documents, time.monotonic() - began))

@@ -157,17 +157,19 @@ def _check_inner_methods(config: Any) -> None:
     from omegaconf import DictConfig, OmegaConf
 
     outer = config._get_node("decoding") if "decoding" in config else None
-    for name in outer if isinstance(outer, DictConfig) else ():
+    if not isinstance(outer, DictConfig):
+        return
+    for name in map(str, outer):
         inner = outer._get_node(name)
         if not isinstance(inner, DictConfig) or not is_dataclass(OmegaConf.get_type(inner)):
             continue
         try:
             OmegaConf.to_object(inner)
         except SettingsError as error:
-            own = {key: f"decoding.{name}.{key}" for key in inner if not OmegaConf.is_interpolation(inner, key)}
-            raise SettingsError(
-                re.sub(r"\bdecoding\.(\w+)", lambda found, own=own: own.get(found[1], found[0]), str(error))
-            ) from error
+            own = {key: f"decoding.{name}.{key}" for key in map(str, inner) if not OmegaConf.is_interpolation(inner, key)}
+            message = re.split(r"\bdecoding\.(\w+)", str(error))  # every second part is a name
+            message[1::2] = [own.get(key, f"decoding.{key}") for key in message[1::2]]
+            raise SettingsError("".join(message)) from error
 
 
 def composed_names(config: Any, path: str = "") -> Iterator[str]:
@@ -190,7 +192,7 @@ def _refuse_unknown_keys(node: Any, path: str, names: list[str]) -> None:
     if not isinstance(node, DictConfig) or not is_dataclass(settings_class):
         return
     known = [item.name for item in fields(settings_class)]
-    for key in node:
+    for key in map(str, node):
         if key not in known:
             raise SettingsError(f"unknown setting {path}{key}; {meant(f'{path}{key}', names, known)}")
         child = node._get_node(key)

@@ -19,7 +19,7 @@ from magic_cli.errors import MagicError, SettingsError, nearest
 def no_option(overrides: list[str]) -> SettingsError:
     """The error for a settings group with null or a number as value."""
     parsed = OverridesParser.create().parse_overrides(overrides)
-    wrong = [one.input_line for one in parsed if one.key_or_group in _groups() and not isinstance(one.value(), str | list)]
+    wrong = [str(one.input_line) for one in parsed if one.key_or_group in _groups() and not isinstance(one.value(), str | list)]
     return SettingsError(
         f"{' '.join(wrong or overrides)}: a settings group must be one of its options; to leave it as it is, leave it out"
     )
@@ -66,7 +66,8 @@ def _one_line(error: Exception, root: Exception, overrides: list[str], command: 
         known = _accepted(group, command) or re.findall(r"^\t(\S+)$", message, re.MULTILINE)
         return f"{_TYPED.get(group, group)}={option} is unknown; {nearest(option, known)}"
     if "is not in struct" in str(root) or re.search(r"Key '.*' not in", str(root)):
-        name = key or re.search(r"'([^']+)'", message).group(1)
+        quoted = re.search(r"'([^']+)'", message)
+        name = key or (quoted[1] if quoted else message)
         name = next((typed for typed in given if typed == name or typed.startswith(f"{name}.")), name)
         return f"unknown setting {name}; {meant(name, _names(root), _siblings(root))}"
     if match := re.search(r"In 'experiment/([^']+)': Could not override '([^']+)'", message):
@@ -93,7 +94,7 @@ def _one_line(error: Exception, root: Exception, overrides: list[str], command: 
     if match := re.match(r"Invalid value '(.*)', expected one of \[(.*)\]", first):
         return f"{key}: {nearest(match[1], match[2].split(', '))}, got {match[1]!r}"
     if "is not a ListConfig" in first or "Cannot merge DictConfig with ListConfig" in first:
-        return f"{key} must be a list, got {given.get(key, '')!r}; write {key}=[...]"
+        return f"{key} must be a list, got {given.get(str(key), '')!r}; write {key}=[...]"
     if "is not Optional" in first:
         return f"{key} must not be null"
     if key and key in given:

@@ -34,7 +34,7 @@ def _walk(settings_class: type, prefix: str, groups: dict[str, tuple[type, ...]]
             continue
         name = f"{prefix}{name}"
         yield name, kind in (str, str | None)
-        for inner in (kind,) if is_dataclass(kind) else groups.get(name, ()) if kind is Any else ():
+        for inner in (kind,) if isinstance(kind, type) and is_dataclass(kind) else groups.get(name, ()) if kind is Any else ():
             yield from _walk(inner, f"{name}.", groups)
 
 

@@ -69,10 +69,9 @@ def _check_pair(first: Corpus, second: Corpus) -> None:
             raise SettingsError(
                 f"--compare: {first.name} and {second.name} have other references for {item!r}; give both the same with --references"
             )
-    for item, mine, other in zip(first.ids, first.answers, second.answers, strict=False):
-        if [answer.true_image and answer.true_image.resolve() for answer in mine] != [
-            answer.true_image and answer.true_image.resolve() for answer in other
-        ]:
+    for item, *answers in zip(first.ids, first.answers, second.answers, strict=False):
+        one, another = ([answer.true_image and answer.true_image.resolve() for answer in each] for each in answers)
+        if one != another:
             raise SettingsError(
                 f"--compare: {first.name} and {second.name} have other true images for {item!r}; compare runs on the same items"
             )

@@ -35,6 +35,13 @@ class Prepared:
     folder: Path | None
     """The folder for the results; None: they are not written."""
 
+    @property
+    def place(self) -> Path:
+        """``folder``, for results that are written."""
+        if self.folder is None:
+            raise ValueError(f"{self.system.name}: the results are not written")
+        return self.folder
+
 
 def find_systems(patterns: Sequence[str], *, id_key: str | None, caption_key: str | None) -> list[System]:
     """Read all run folders and files that the patterns name; every system gets a different name.

@@ -55,14 +55,14 @@ class Evaluation(Prepared):
             MagicError: They cannot be written.
         """
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            before = read_earlier(self.folder)
+            self.place.mkdir(parents=True, exist_ok=True)
+            before = read_earlier(self.place)
             document, items, are_merged = self._with(before)
-            write_atomically(self.folder / PER_ITEM, json_lines(items))
-            write_atomically(self.folder / METRICS, json.dumps(document, ensure_ascii=False, indent=1, default=str) + "\n")
+            write_atomically(self.place / PER_ITEM, json_lines(items))
+            write_atomically(self.place / METRICS, json.dumps(document, ensure_ascii=False, indent=1, default=str) + "\n")
             return before is not None and not are_merged
         except OSError as error:
-            raise unwritable(self.folder, error) from error
+            raise unwritable(self.place, error) from error
 
     def with_earlier(self) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         """The content for ``write``: metrics.json and the records of per_item.jsonl.
@@ -70,7 +70,7 @@ class Evaluation(Prepared):
         Raises:
             MagicError: A file of an earlier evaluation is damaged.
         """
-        document, items, _ = self._with(read_earlier(self.folder))
+        document, items, _ = self._with(read_earlier(self.place))
         return document, items
 
     def _with(self, before: dict[str, Any] | None) -> tuple[dict[str, Any], list[dict[str, Any]], bool]:
@@ -88,10 +88,10 @@ class Evaluation(Prepared):
             and before["items"] == now["items"]
             and before.get("images", now.get("images")) == now.get("images", before.get("images"))
         )
-        return earlier if is_same and (self.folder / PER_ITEM).is_file() else None
+        return earlier if is_same and (self.place / PER_ITEM).is_file() else None
 
     def _merged_items(self, items: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        before = {record["id"]: record for record in read_earlier_items(self.folder)}
+        before = {record["id"]: record for record in read_earlier_items(self.place)}
         return [before.get(record["id"], {}) | record for record in items]
 
 
@@ -120,13 +120,13 @@ def prepare(systems: Sequence[System], settings: ScoringSettings) -> list[Prepar
         MagicError: Files do not fit together, or an output folder cannot be written.
     """
     prepared = match_files(systems, settings)
-    folders = [one.folder.resolve() for one in prepared]
+    folders = [one.place.resolve() for one in prepared]
     for one, folder in zip(prepared, folders, strict=True):
         if folders.count(folder) > 1:
             raise SettingsError(
-                f"{one.system.source}: another system's results would go to {one.folder} too; evaluate them one by one"
+                f"{one.system.source}: another system's results would go to {one.place} too; evaluate them one by one"
             )
-        check_folder(one.folder, one.system, one.corpus)
+        check_folder(one.place, one.system, one.corpus)
     return prepared
 
 
@@ -222,7 +222,7 @@ def _only_common(built: Sequence[tuple[Corpus, Coverage]]) -> list[tuple[Corpus,
             "references",
             *(name for name in ("images", "titles", "image_digests", "answers") if getattr(corpus, name)),
         )
-        columns = {name: tuple(getattr(corpus, name)[i] for i in rows) for name in names}
+        columns: dict[str, Any] = {name: tuple(getattr(corpus, name)[i] for i in rows) for name in names}
         kept.append(
             (replace(corpus, **columns), replace(coverage, n=len(rows), dropped=coverage.dropped + coverage.n - len(rows)))
         )

@@ -81,7 +81,7 @@ class MetricModels:
             encoder = MiniLmEncoder(device, torch.float32)
             return encoder, encoder.facts()
         load = load_last_token_encoder if isinstance(metric, Mauve) else load_pooled_encoder
-        return load(metric.model, device=device)
+        return load(metric.model, device=device)  # type: ignore[attr-defined]  # all other encoder metrics name their model
 
     def _load_network(self, kind: WeightsFile, weights: str) -> tuple[Any, dict[str, Any]]:
         from magic_cli.models.inception import InceptionNetwork

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from magic_cli.data.system import System
 from magic_cli.errors import MagicError, SettingsError
 from magic_cli.evaluation.settings import DEFAULT_SCORER, ScoringSettings
 from magic_cli.models.settings import Family, ImageTextModelSettings
 
+S = TypeVar("S", bound=ScoringSettings)
 _CHOOSE = "choose one with --image-text-model NAME, or image_text_model.path=DIR"
 
 
@@ -53,7 +54,7 @@ class OwnImageTextModel(ImageTextModelSettings):
             raise MagicError(f"the files of {self.path or self.name} are not those that {self.run} was made with; {_CHOOSE}")
 
 
-def with_own_model(settings: ScoringSettings, systems: Sequence[System]) -> tuple[ScoringSettings, str | None]:
+def with_own_model(settings: S, systems: Sequence[System]) -> tuple[S, str | None]:
     """The settings with the image-text model that all runs among the systems share, if one is needed and the user chose none.
 
     Returns:
@@ -87,7 +88,7 @@ def _own(system: System) -> OwnImageTextModel | None:
     if not isinstance(values, dict) or values.get("family") not in Family.__members__:
         return None
     facts = used.get("image_text_model") if isinstance(used, dict) else None
-    known = {key: values.get(key) for key in ("name", "path", "pretrained", "revision", "logit_scale")}
+    known: dict[str, Any] = {key: values.get(key) for key in ("name", "path", "pretrained", "revision", "logit_scale")}
     for key, value in known.items():
         kinds, what = (int | float, "a number") if key == "logit_scale" else (str, "a text")
         if value is not None and (isinstance(value, bool) or not isinstance(value, kinds)):

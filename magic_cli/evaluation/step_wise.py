@@ -26,7 +26,8 @@ class StepWise(Metric):
             tokenize: Fills ``Corpus.tokenized``.
         """
         self._metric, self._tokenize = metric, tokenize
-        self.name, self.measures, self.runs_outside = metric.name, metric.measures, metric.runs_outside
+        # a wrapper has the name and the measures of the metric in it
+        self.name, self.measures, self.runs_outside = metric.name, metric.measures, metric.runs_outside  # type: ignore[misc]
 
     def score(self, corpora: Sequence[Corpus]) -> list[list[Scores]]:
         parted = [_steps(corpus) for corpus in corpora]
@@ -67,7 +68,7 @@ def _by_item(scores: Scores, rows: Sequence[int], num_items: int) -> Scores:
     for row, value in zip(rows, scores.per_item, strict=True):
         values[row].append(float(value))
     means = mean_of_steps(scores.measure, values)
-    if scores.combine is None:
+    if scores.combine is None or scores.statistics is None:
         return replace(means, overall=scores.overall)
     statistics = np.zeros((num_items, scores.statistics.shape[1]))
     np.add.at(statistics, list(rows), scores.statistics)

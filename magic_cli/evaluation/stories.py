@@ -58,7 +58,7 @@ def of_rank(system: System, rank: int) -> System:
     return replace(
         system,
         name=system.name if rank == TOP_RANK else f"{system.name}-image-{rank}",
-        items=tuple(replace(item, id=title, rank=None, title_id=None) for title, item in chosen.items()),
+        items=tuple(replace(item, id=title or item.id, rank=None, title_id=None) for title, item in chosen.items()),
         failed=system.failed_ranks.count(rank),
         failed_ranks=(),
         planned=by_rank[str(rank)] - system.skipped_ranks.count(rank) if str(rank) in by_rank else None,

@@ -28,8 +28,10 @@ T = TypeVar("T")
 class Card(Protocol):
     """One page of a form: a title with its stories, or two answers."""
 
-    systems: tuple[str, ...]
-    """The systems in the order shown: the first is A."""
+    @property
+    def systems(self) -> tuple[str, ...]:
+        """The systems in the order shown: the first is A."""
+        ...
 
     def shown(self) -> dict[str, Any]:
         """What the annotator sees."""

@@ -94,14 +94,11 @@ def _pairs(ratings: Ratings, means: np.ndarray, i: int, bootstrap: BootstrapSett
 def _difference(aspect: Aspect, first: np.ndarray, second: np.ndarray, bootstrap: BootstrapSettings) -> dict[str, Any]:
     both = ~np.isnan(first) & ~np.isnan(second)
     resampler = bootstrap.resampler(int(both.sum()))
-    if resampler is None:
-        return {
-            "difference": float((first - second)[both].mean()) if both.any() else None,
-            "low": None,
-            "high": None,
-            "p_value": None,
-        }
-    [found] = resampler.comparisons([_scores(aspect, first[both])], [_scores(aspect, second[both])], bootstrap.confidence)
+    scores = [_scores(aspect, first[both])], [_scores(aspect, second[both])]
+    [found] = [None] if resampler is None else resampler.comparisons(*scores, bootstrap.confidence)
+    if found is None:
+        difference = float((first - second)[both].mean()) if both.any() else None
+        return {"difference": difference, "low": None, "high": None, "p_value": None}
     return {"difference": found.difference, "low": found.low, "high": found.high, "p_value": found.p_value}
 
 

@@ -75,8 +75,9 @@ def check_against_paper(measured: Measured) -> list[Check]:
             checks += [Check(row_id, "n", Decimal(run["n"]), Decimal(row.n), 0, run["n"] == row.n) for run in runs]
         for key in paper.measures:
             cell = compare(paper, row, measured, key)
-            if cell.difference is not None:
-                checks.append(Check(row_id, key, cell.measured, cell.expected.number, cell.expected.digits, cell.difference == 0))
+            number, expected = cell.measured, cell.expected
+            if cell.difference is not None and number is not None and expected is not None and expected.number is not None:
+                checks.append(Check(row_id, key, number, expected.number, expected.digits, cell.difference == 0))
     return checks
 
 

@@ -33,7 +33,7 @@ def evaluation_table(documents: Sequence[Mapping[str, Any]], *, confidence: floa
 def _notes(documents: Sequence[Mapping[str, Any]]) -> list[str]:
     notes = []
     for document in documents:
-        noun, told = _KINDS.get(document.get("texts"), _KINDS["captions"])
+        noun, told = _KINDS.get(str(document.get("texts")), _KINDS["captions"])
         counts = [f"{counted(document['n'], noun)} scored"]
         counts += [f"{counted(document[key], noun)} {words}" for key, (noun, words) in told.items() if document[key]]
         notes.append(f"{document['system']}: {'; '.join([*counts, *document['notes']])}")

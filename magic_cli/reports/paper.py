@@ -45,7 +45,7 @@ class Expected:
     @property
     def digits(self) -> int:
         """Digits after the point; 0 if only words are known."""
-        return -self.number.as_tuple().exponent if self.number is not None else 0
+        return -int(self.number.as_tuple().exponent) if self.number is not None else 0
 
 
 @dataclass(frozen=True)

@@ -68,7 +68,7 @@ def _marks(row: str, cell: Comparison, runs: Runs) -> list[Mark]:
 
 def _interval(cell: Comparison, runs: Runs) -> tuple[float, float] | None:
     """The bootstrap interval of a single run; for several runs, one standard deviation on both sides of their mean."""
-    if cell.deviation is not None:
+    if cell.deviation is not None and cell.measured is not None:
         middle, deviation = float(cell.measured), float(cell.deviation)
         return middle - deviation, middle + deviation
     key, scale = cell.measure.key, cell.measure.scale

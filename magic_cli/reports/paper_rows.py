@@ -42,7 +42,7 @@ _CLIP = {
     "image_text_model.family": "huggingface_clip",
     "image_text_model.revision": "main",
 }
-_METHODS = {
+_METHODS: dict[str, dict[str, Any]] = {
     "magic": _CLIP
     | {
         "decoding.beta": 2.0,
@@ -81,7 +81,7 @@ _ALL = {
     "language_model.trust_remote_code": False,
     "run.dtype": "float32",
 }
-_STORIES = {
+_STORIES: dict[str, Any] = {
     "task": "story",
     "dataset.name": "rocstories",
     "language_model.name": "cambridgeltl/simctg_rocstories",
@@ -91,8 +91,8 @@ _STORIES = {
     "decoding.decoding_len": 100,
     "run.dtype": "float32",
 }
-_STORY_CANDIDATES = {"decoding.k": 5, "decoding.alpha": 0.6}
-_STORY_METHODS = {
+_STORY_CANDIDATES: dict[str, Any] = {"decoding.k": 5, "decoding.alpha": 0.6}
+_STORY_METHODS: dict[str, dict[str, Any]] = {
     "magic": _METHODS["magic"] | _STORY_CANDIDATES | {"decoding.beta": 0.15},
     "contrastive": _STORY_CANDIDATES,
     "greedy": {},
@@ -185,8 +185,8 @@ def _fits(settings: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
 def _of_retrieval(settings: Mapping[str, Any]) -> str | None:
     if not _fits({key: value for key, value in settings.items() if key not in _RETRIEVAL_FREE}, _RETRIEVAL_SETTINGS):
         return None
-    section = _RETRIEVAL.get((settings.get("dataset.name"), settings.get("decoding.captions")))
-    row = _INDEXES.get(settings.get("decoding.index"))
+    section = _RETRIEVAL.get((str(settings.get("dataset.name")), str(settings.get("decoding.captions"))))
+    row = _INDEXES.get(str(settings.get("decoding.index")))
     return f"{section}/{row}" if section and row else None
 
 

@@ -15,7 +15,7 @@ from magic_cli.terminal.streams import one_line
 SUFFIXES = (".png", ".svg")
 _OTHER_PICTURES = (".pdf", ".jpg", ".jpeg", ".eps", ".ps", ".gif", ".webp", ".tif", ".tiff")
 _DOTS_PER_INCH = 150
-_LOOKS = {
+_LOOKS: dict[Any, Any] = {
     "text.parse_math": False,  # a dollar sign in a name is a dollar sign
     "svg.fonttype": "none",  # text stays text: it can be searched, copied and read aloud
     "svg.hashsalt": "magic",  # else names in the file would differ each time

@@ -75,9 +75,9 @@ class Sweep:
     @property
     def best(self) -> Point | None:
         """The first of the points with the best value; None: no point has a value."""
-        known = [point for point in self.points if point.value is not None]
+        known = [(point.value, point) for point in self.points if point.value is not None]
         choose = max if self.facts["higher_is_better"] else min
-        return choose(known, key=lambda point: point.value, default=None)
+        return choose(known, key=lambda pair: pair[0])[1] if known else None
 
     def short(self, name: str) -> str:
         """A setting's name in tables and plots: without its group if that is unambiguous."""
@@ -178,7 +178,7 @@ def _varying(runs: Sequence[Run]) -> tuple[str, ...]:
 
 
 def _point(names: Sequence[str], runs: Sequence[Run], metric: str) -> Point:
-    fit = [run.document["metrics"][metric] for run in runs if not run.problem]
+    fit = [run.document["metrics"][metric] for run in runs if run.document is not None and not run.problem]
     interval = fit[0].get("interval") if len(runs) == len(fit) == 1 else None
     settings = {name: runs[0].settings.get(name) for name in names}
     return Point(settings, tuple(runs), tuple(one["value"] for one in fit), tuple(interval) if interval else None)

@@ -158,11 +158,12 @@ def _paint_lines(figure: Any, sweep: Sweep) -> None:
 
 def _bars(sweep: Sweep, points: list[Point]) -> list[list[float]] | None:
     """Distances from each value to the ends of its interval; None: not all points have one."""
-    if not points or any(point.interval is None for point in points):
+    known = [(point.value, point.interval) for point in points if point.value is not None and point.interval is not None]
+    if not points or len(known) < len(points):
         return None
     scale = sweep.facts["scale"]
-    below = [max(0.0, point.value - point.interval[0]) * scale for point in points]
-    return [below, [max(0.0, point.interval[1] - point.value) * scale for point in points]]
+    below = [max(0.0, value - low) * scale for value, (low, _) in known]
+    return [below, [max(0.0, high - value) * scale for value, (_, high) in known]]
 
 
 def _is_number(value: Any) -> bool:

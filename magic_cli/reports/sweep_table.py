@@ -56,13 +56,14 @@ def _interval(sweep: Sweep, point: Point) -> str:
 
 
 def _percent(sweep: Sweep) -> str:
-    return f"{100 * sweep.confidence:g} %"
+    return "" if sweep.confidence is None else f"{100 * sweep.confidence:g} %"
 
 
 def _notes(sweep: Sweep) -> Iterator[str]:
     best = sweep.best
-    if best is not None:
-        yield f"{_BEST} best ({'higher' if sweep.facts['higher_is_better'] else 'lower'} is better): {_best(sweep, best)}"
+    if best is not None and best.value is not None:
+        direction = "higher" if sweep.facts["higher_is_better"] else "lower"
+        yield f"{_BEST} best ({direction} is better): {_best(sweep, best, best.value)}"
     counts = list(dict.fromkeys(n for point in sweep.points for n in point.counts))
     if len(counts) > 1:
         yield f"Not all points were scored on as many captions (n = {', '.join(map(str, counts))}): compare them with care."
@@ -72,12 +73,12 @@ def _notes(sweep: Sweep) -> Iterator[str]:
                 yield f"No value for {describe(sweep, point)}: {run.folder} {run.problem}."
 
 
-def _best(sweep: Sweep, best: Point) -> str:
-    text = f"{describe(sweep, best)} with {sweep.facts['label']} {sweep.printed(best.value)}"
+def _best(sweep: Sweep, best: Point, value: float) -> str:
+    text = f"{describe(sweep, best)} with {sweep.facts['label']} {sweep.printed(value)}"
     if best.interval is not None:
         low, high = best.interval
-        others = [p for p in sweep.points if p is not best and p.value is not None]
-        inside = sum(low <= point.value <= high for point in others)
+        others = [point.value for point in sweep.points if point is not best and point.value is not None]
+        inside = sum(low <= other <= high for other in others)
         text += f", {_percent(sweep)} bootstrap interval {_interval(sweep, best)}; {inside} of the {len(others)} other values lie within it"
     elif best.deviation is not None:
         text += f", mean of {len(best.runs)} runs with standard deviation {sweep.printed(best.deviation)}"

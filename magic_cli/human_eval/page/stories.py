@@ -13,7 +13,7 @@ _MEANINGS = {STORIES.lowest: f"{STORIES.lowest}, the worst", STORIES.highest: f"
 
 def shown_in(form: Form) -> list[str]:
     """What at least one card shows; some questions need it."""
-    return [PHOTO] if any(card.photo for card in form.cards) else []
+    return [PHOTO] if any(isinstance(card, StoryCard) and card.photo for card in form.cards) else []
 
 
 def instructions(form: Form) -> str:
