@@ -107,7 +107,7 @@ def _story(record: Mapping[str, Any], place: str, item: str) -> dict[str, Any]:
 def _read_run(folder: Path) -> System:
     lines = folder / "predictions.jsonl"
     if not lines.is_file():
-        raise MagicError(f"systems={folder}: no predictions.jsonl in this folder, so it is no run folder; {_HINT}")
+        raise MagicError(f"systems={folder}: this folder has no predictions.jsonl, so it is not a run folder; {_HINT}")
     records, unfinished = read_growing_lines(lines, setting="systems", hint=_REMOVE_LINE)
     failures: list[dict[str, Any]] = []
     if (folder / "failures.jsonl").is_file():

@@ -155,7 +155,7 @@ def read_plain(path: Path, form: TextForm, *, setting: str = _SETTING) -> Groups
 def _run(folder: Path, form: TextForm, setting: str) -> Groups:
     """The texts of a run; stories for the same title belong together."""
     if not (folder / "predictions.jsonl").is_file():
-        raise MagicError(f"{setting}={folder}: is a folder, and no run folder (it has no predictions.jsonl); {HINT}")
+        raise MagicError(f"{setting}={folder}: is a folder without predictions.jsonl, so it is not a run folder; {HINT}")
     system = read_system(folder)
     if form is TextForm.story and not system.writes_stories:
         raise MagicError(f"{setting}={folder}: is a run of captions, which have no titles; set dataset.form=caption")

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from magic_cli.data.answers import Answer, answers_of
-from magic_cli.data.json_files import read_growing_lines
+from magic_cli.data.run_files import PREDICTIONS
 from magic_cli.errors import MagicError, SettingsError
 from magic_cli.human_eval.aspects import IMAGE, TEXT, Kind
 from magic_cli.human_eval.forms import Form
-from magic_cli.human_eval.sources import named_sources, refuse_same_names
+from magic_cli.human_eval.sources import label_of, named_sources, records_of_run, refuse_same_names
 
 _HINT = "name two run folders of `magic interleave`"
 Shown = tuple[str, str]
@@ -170,21 +170,17 @@ def _shown_item(
 
 
 def _read_run(folder: Path, name: str | None) -> PairSystem:
-    lines = folder / "predictions.jsonl"
-    if not lines.is_file():
-        raise MagicError(f"{folder}: is no run folder with a predictions.jsonl; {_HINT}")
-    records, _ = read_growing_lines(lines, setting="files", hint="remove the damaged line, and start the run's command again")
     items = {}
-    for number, record in enumerate(records, start=1):
-        place = f"{lines} record {number}"
+    for number, record in enumerate(records_of_run(folder, _HINT), start=1):
+        place = f"{folder / PREDICTIONS} record {number}"
         if not isinstance(record.get("id"), str) or "steps" not in record:
             raise MagicError(f"{place}: holds no answers to the steps of an item; {_HINT}")
         answers = answers_of(record, folder, place)
         told = tuple(_told(step.get("parts", []), place) for step in record["steps"])
         items[record["id"]] = Answered(_told(record.get("history", []), place), told, answers)
     if not items:
-        raise MagicError(f"{lines}: holds no answers; {_HINT}")
-    return PairSystem(name or folder.resolve().name, folder, items)
+        raise MagicError(f"{folder / PREDICTIONS}: holds no answers; {_HINT}")
+    return PairSystem(label_of(folder, name), folder, items)
 
 
 def _told(parts: Any, place: str) -> Told:

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from magic_cli.data.json_files import read_growing_lines, read_records
+from magic_cli.data.json_files import read_records
 from magic_cli.data.predictions import records_of, system_name
 from magic_cli.data.record_fields import first_key, item_id
 from magic_cli.data.story_files import is_story_file, read_story_file
 from magic_cli.data.system import Item as Written
 from magic_cli.errors import MagicError, SettingsError
-from magic_cli.human_eval.sources import named_sources, refuse_same_names
+from magic_cli.human_eval.sources import label_of, named_sources, records_of_run, refuse_same_names
 
 HUMAN = "human"
 _HINT = 'give a run folder of magic story, a released story file, or JSON lines {"id", "title", "image"?, "story"}'
@@ -166,10 +166,7 @@ def _human(systems: Sequence[StorySystem]) -> StorySystem:
 
 def _read_system(path: Path, name: str | None) -> StorySystem:
     if path.is_dir():
-        lines = path / "predictions.jsonl"
-        if not lines.is_file():
-            raise MagicError(f"{path}: no predictions.jsonl in this folder, so it is no run folder; {_HINT}")
-        records = read_growing_lines(lines, setting="files", hint="remove the damaged line, and start the run's command again")[0]
+        records = records_of_run(path, _HINT)
         if records and "steps" in records[0]:
             raise MagicError(
                 f"{path}: is a run of magic interleave, whose texts and images are compared in pairs; set kind=pairs"
@@ -183,7 +180,7 @@ def _read_system(path: Path, name: str | None) -> StorySystem:
         stories = tuple(_plain(document, path))
     if not stories:
         raise MagicError(f"{path}: holds no stories; {_HINT}")
-    return StorySystem(name or (path.resolve().name if path.is_dir() else system_name(path)), path, stories)
+    return StorySystem(label_of(path, name), path, stories)
 
 
 def _released(items: Sequence[Written], path: Path) -> Iterator[Story]:

@@ -139,7 +139,7 @@ def test_run_folders_are_texts(tmp_path):
     assert of_stories.read(of_stories.train) == ["The Cake\tAnna baked 1.", "The Cake\tAnna baked 2."]
     for form, folder, part in (
         (TextForm.story, run, "is a run of captions"),
-        (TextForm.caption, tmp_path, "is a folder, and no run folder"),
+        (TextForm.caption, tmp_path, "is a folder without predictions.jsonl"),
     ):
         with pytest.raises(MagicError, match=part):
             TextDataset(form=form, train=[source("text", folder)], held_out=1).training_and_validation()

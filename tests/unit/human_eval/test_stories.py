@@ -99,7 +99,7 @@ def test_unfit_stories_are_refused_with_file_and_record(records, message, tmp_pa
         (["a.jsonl"], ["b/a.jsonl"], False, "write NAME=FILE"),
         (["a.jsonl"], [], True, "no file holds a person's story"),
         (["nothing.jsonl", "a.jsonl"], [], False, "nothing.jsonl: no such file"),
-        (["b", "a.jsonl"], [], False, "b: no predictions.jsonl in this folder"),
+        (["b", "a.jsonl"], [], False, "b: is not a run folder, since it has no predictions.jsonl"),
     ],
 )
 def test_unfit_choice_of_systems_is_refused(files, named, human, message, tmp_path, monkeypatch):
