@@ -84,7 +84,7 @@ def locked(path: Path) -> Iterator[None]:
         yield
 
 
-def recover_lines(file: Path, *, remedy: str = "remove that line, its item is then done again") -> list[dict[str, Any]]:
+def recover_lines(file: Path, *, remedy: str = "remove that line; its item is then written again") -> list[dict[str, Any]]:
     """Read a JSONL file that may end in the middle of a line, and cut off that unfinished end.
 
     Args:

@@ -31,7 +31,7 @@ def story_items(titles: Sequence[str], images: Any, settings: Any) -> tuple[list
     if settings.decoding.needs_image:
         if images is None:
             raise SettingsError(
-                f"images: decoding={method_name(settings.decoding)} looks at one for each title; give them, or a method that looks at none, such as contrastive"
+                f"images: decoding={method_name(settings.decoding)} needs an image for each title; give them, or choose a method that needs none, such as contrastive"
             )
         given = pictures(images)
         looked_at = [*given] * len(titles) if is_one(images) else [*given]

@@ -196,7 +196,7 @@ def _check_all_points(
                 for folder in (claimed,) if isinstance(claimed, str) else claimed:
                     if folders.setdefault(folder, identity) != identity:
                         raise SettingsError(
-                            f"{folder}: the points of a sweep would write into this one folder; leave run.dir or output out, or sweep over what is read"
+                            f"{folder}: all points of the sweep would write into this folder; leave out run.dir or output, or sweep over the input"
                         )
     refuse_shared_repeats(checked)
     require_objectives(checked)

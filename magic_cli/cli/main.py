@@ -101,7 +101,7 @@ def _check_working_folder() -> None:
     try:
         os.getcwd()
     except FileNotFoundError as error:
-        raise MagicError("the working folder is not there any more: it was deleted or moved; cd to one that exists") from error
+        raise MagicError("the working folder no longer exists: it was deleted or moved; cd to another one") from error
 
 
 def _command_name(argv: Sequence[str]) -> str:

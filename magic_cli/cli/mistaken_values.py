@@ -34,7 +34,7 @@ def check_override(override: str, command: Command, *, has_own_configs: bool) ->
     """
     key, _, value = override.partition("=")
     if key.rpartition(".")[2] in _READ_BY_MODELS and _NO_UTF8.search(value):
-        raise SettingsError(f"{key}={value}: some of its bytes are no UTF-8 text; type it where the terminal's encoding is UTF-8")
+        raise SettingsError(f"{key}={value}: some of its bytes are not UTF-8; type it in a terminal with UTF-8 as its encoding")
     flag = next((flag for flag in command.flags.values() if flag.instead and flag.setting == key), None)
     if flag is not None and not has_own_configs:
         _check_option(key, value.strip("'\""), command, flag)

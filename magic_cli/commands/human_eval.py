@@ -69,9 +69,7 @@ def _forms_of_stories(settings: HumanEvalSettings) -> _Made:
         f"{counted(len(forms), 'form')}, each of {counted(len(items), 'title')} ({len(photos)} with a photo) and {counted(len(systems), 'system')}: {counted(len(forms[0].questions()), 'question')}"
     ]
     if left_out:
-        told.append(
-            f"{counted(left_out, 'title')} left out, which some system has no story for, or which stand twice and have no id"
-        )
+        told.append(f"{counted(left_out, 'title')} left out: a system has no story for it, or it appears twice and has no id")
     return forms, {system.name: str(system.source) for system in systems}, told
 
 

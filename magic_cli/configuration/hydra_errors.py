@@ -21,7 +21,7 @@ def no_option(overrides: list[str]) -> SettingsError:
     parsed = OverridesParser.create().parse_overrides(overrides)
     wrong = [str(one.input_line) for one in parsed if one.key_or_group in _groups() and not isinstance(one.value(), str | list)]
     return SettingsError(
-        f"{' '.join(wrong or overrides)}: a settings group must be one of its options; to leave it as it is, leave it out"
+        f"{' '.join(wrong or overrides)}: a settings group must be one of its options; for the default, leave it out"
     )
 
 

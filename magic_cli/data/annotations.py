@@ -56,7 +56,7 @@ def coco_images(document: Any, place: str) -> list[AnnotatedImage]:
         )
         if image in images and (images[image].file_name, images[image].split) != (found.file_name, found.split):
             raise MagicError(
-                f"{where}: the id {image!r} stands for both {images[image].file_name} and {found.file_name}; ids must differ"
+                f"{where}: the id {image!r} belongs to both {images[image].file_name} and {found.file_name}; ids must differ"
             )
         images[image] = found
     return [*images.values(), *(AnnotatedImage(image, tuple(texts)) for image, texts in captions.items() if image not in images)]

@@ -139,7 +139,7 @@ def _table(file: Path, *, released: bool) -> Iterator[tuple[str, str]]:
     number, header = next(rows, (1, []))
     if header != HEADER:
         what = (
-            "the public file of captions and addresses; bring its images with scripts/prepare_conceptual_captions.py, and name the shards"
+            "this is the public file of captions and addresses; download its images with scripts/prepare_conceptual_captions.py, and name the shards"
             if _has_address(header)
             else HINT
         )
@@ -147,7 +147,7 @@ def _table(file: Path, *, released: bool) -> Iterator[tuple[str, str]]:
     for number, cells in rows:
         if len(cells) != len(HEADER):
             raise MagicError(
-                f"{place} line {number}: has {len(cells)} columns, and caption<TAB>image_path are two; mend the line"
+                f"{place} line {number}: has {len(cells)} columns, but caption<TAB>image_path has two; mend the line"
             )
         yield cells[0], cells[1]
 

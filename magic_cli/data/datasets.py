@@ -192,7 +192,7 @@ class KarpathyDataset(AnnotatedDataset):
     def hint(self) -> str:
         return (
             "set dataset.annotations to Karpathy's JSON file (from his caption_datasets.zip) and dataset.root to the folder of the "
-            "images; scripts/prepare_coco.py brings both for COCO, scripts/prepare_flickr30k.py takes the photos requested from its authors"
+            "images; scripts/prepare_coco.py downloads both for COCO; scripts/prepare_flickr30k.py reads the photos requested from the authors"
         )
 
 

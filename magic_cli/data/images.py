@@ -97,7 +97,7 @@ def require_file(path: Path) -> None:
             os.close(os.open(path, os.O_RDONLY))
     except FileNotFoundError:
         raise UnreadableImage(
-            f"a link to {os.readlink(path)}, which is not there" if os.path.islink(path) else "no such file"
+            f"a link to {os.readlink(path)}, which does not exist" if os.path.islink(path) else "no such file"
         ) from None
     except ValueError as error:
         raise UnreadableImage(f"no file can have this name ({error})") from None

@@ -15,7 +15,7 @@ from magic_cli.data.paths import expanded
 from magic_cli.data.text_files import read_text, text_lines
 from magic_cli.errors import MOST_ITEMS, MagicError, SettingsError, require
 
-HINT = "set dataset.conversations to a conversations file of MMDialog, one dialogue a line, with the images beside it (data/README.md)"
+HINT = "set dataset.conversations to a conversations file of MMDialog, one dialogue per line, with the images beside it (data/README.md)"
 BROKEN = frozenset({"-3872362534310063124", "3713630103994725971"})
 """Images that the released code leaves out."""
 _TEXT, _MEDIA = "__TEXT__", "__MEDIA__"

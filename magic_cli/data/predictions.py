@@ -138,7 +138,7 @@ def _manifest(file: Path) -> dict[str, Any] | None:
     if not file.is_file():
         return None
     return read_manifest(
-        file, remedy=f"evaluate {file.parent / 'predictions.jsonl'} itself, or delete this folder and write it anew"
+        file, remedy=f"evaluate {file.parent / 'predictions.jsonl'} itself, or delete this folder and run its command again"
     )
 
 
@@ -151,7 +151,7 @@ def records_of(document: Any, path: Path) -> Iterator[Mapping[str, Any]]:
     if isinstance(document, Mapping):
         if "evaluation_result" in document:
             raise MagicError(
-                f"{path}: is a released story file, which brings its references along: give it as a system, as in `magic evaluate {path}`"
+                f"{path}: is a released story file, which holds its references: give it as a system, as in `magic evaluate {path}`"
             )
         lists = [key for key in _LISTS if isinstance(document.get(key), list)]
         if lists:
@@ -190,7 +190,7 @@ def record_id(record: Mapping[str, Any], place: str) -> str:
 def _caption(record: Mapping[str, Any], place: str, item: str, wanted: str | None) -> str:
     keys = [_named(record, wanted)] if wanted is not None else [key for key in CAPTION_KEYS if key in record]
     if len(keys) > 1:
-        raise MagicError(f"{place} (id {item!r}): has {' and '.join(keys)}; say which is the caption: caption_key={keys[-1]}")
+        raise MagicError(f"{place} (id {item!r}): has {' and '.join(keys)}; choose the caption with caption_key={keys[-1]}")
     key = keys[0] if keys else None
     if key is None:
         looked_for = wanted or ", ".join(CAPTION_KEYS)

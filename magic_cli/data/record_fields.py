@@ -106,7 +106,7 @@ def record_texts(record: Any, place: str, *, otherwise: Sequence[str] = ()) -> t
         raise MagicError(f"{place}: has no text under {', '.join((*CAPTION_KEYS, *REFERENCE_KEYS))}; see docs/formats.md")
     key, *others = found
     if others and key in CAPTION_KEYS:
-        raise MagicError(f"{place}: has {' and '.join(found)}, and it is not known which is the text; keep one of them")
+        raise MagicError(f"{place}: has {' and '.join(found)}, and it is unclear which one is the text; keep one of them")
     return key, found[key]
 
 
@@ -128,5 +128,5 @@ def _texts(value: Any, place: str) -> Any:
     try:
         return texts_of(value)
     except ValueError as error:
-        problem = f"looks like a printed list of texts but is none ({error}), got {str(value)[:_SHOWN]!r}"
+        problem = f"looks like a printed list of texts but is not one ({error}), got {str(value)[:_SHOWN]!r}"
         raise MagicError(f"{place}: {problem}; mend the record") from error

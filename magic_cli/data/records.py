@@ -34,6 +34,6 @@ def check_unique(records: Sequence[ImageRecord], source: str) -> None:
     for record in records:
         if record.id in seen:
             raise MagicError(
-                f"{source}: the id {record.id!r} stands for both {seen[record.id].path} and {record.path}; ids must differ"
+                f"{source}: the id {record.id!r} belongs to both {seen[record.id].path} and {record.path}; ids must differ"
             )
         seen[record.id] = record

@@ -76,7 +76,7 @@ def read_titles(path: Path, *, images: str | None = None) -> list[StoryRecord]:
 def _of_line(line: str, place: str, number: int) -> StoryRecord:
     cells = line.split("\t")
     if len(cells) > 2:
-        raise MagicError(f"{place}: has {len(cells) - 1} tabs; a title and its story are parted by one")
+        raise MagicError(f"{place}: has {len(cells) - 1} tabs; a title and its story have one tab between them")
     story = " ".join(cells[1].split()) if len(cells) == 2 else ""
     return StoryRecord(str(number), str(number), clean_title(cells[0], place), reference=story or None)
 
@@ -125,7 +125,9 @@ def read_retrieved(path: Path, *, setting: str) -> dict[str, tuple[Path, ...]]:
             raise MagicError(f"{place}: query must be a text, got {str(query)[:60]!r}; {_RETRIEVED_HINT}")
         query = " ".join(str(query).split())
         if found.setdefault(query, images) != images:
-            raise MagicError(f"{place}: the query {query!r} has other images than before; retrieve anew")
+            raise MagicError(
+                f"{place}: the query {query!r} has other images than before; run `magic retrieve-images query` again"
+            )
     return found
 
 

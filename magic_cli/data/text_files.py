@@ -144,7 +144,7 @@ def decoded(data: bytes, place: str) -> str:
 def _problem(data: bytes, encoding: str, error: UnicodeDecodeError) -> str:
     kind = next((kind for start, kind in _KINDS if data.startswith(start)), None)
     if kind:
-        return f": is no text but {kind}"
+        return f": is not text but {kind}"
     if encoding != "utf-8-sig":
         return f": its first bytes say {encoding}, but it is not ({error.reason} at byte {error.start}); save it as UTF-8"
     if b"\0" in data:
@@ -166,7 +166,7 @@ def _nul_problem(data: bytes) -> str:
     """What a text with NUL bytes is: UTF-16 without its mark has one beside every ASCII letter."""
     kind = next((kind for start, kind in _KINDS if data.startswith(start)), None)
     if kind:
-        return f": is no text but {kind}"
+        return f": is not text but {kind}"
     even, odd = (data[first::2].count(0) for first in (0, 1))
     if 3 * max(even, odd) > len(data) // 2 and min(even, odd) * 10 < max(even, odd):
         name = "UTF-16LE" if odd > even else "UTF-16BE"

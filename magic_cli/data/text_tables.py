@@ -244,7 +244,7 @@ def _cell(name: str, text: str, place: str) -> Any:
     try:
         found = texts_of(text)
     except ValueError as error:
-        raise MagicError(f"{place}: looks like a printed list of captions but is none ({error}); mend the line") from error
+        raise MagicError(f"{place}: looks like a printed list of captions but is not one ({error}); mend the line") from error
     if isinstance(found, list) and not all(isinstance(entry, str) for entry in found):
-        raise MagicError(f"{place}: looks like a JSON list of captions but is none ({text[:60]!r}); mend the line")
+        raise MagicError(f"{place}: looks like a JSON list of captions but is not one ({text[:60]!r}); mend the line")
     return found

@@ -76,7 +76,9 @@ def _bundled(path: Path, split: str | None) -> Groups:
 
 def _karpathy(path: Path, split: str | None) -> Groups:
     document = read_json(
-        path, setting=_SETTING, hint="name Karpathy's JSON file, from his caption_datasets.zip; scripts/prepare_coco.py brings it"
+        path,
+        setting=_SETTING,
+        hint="name Karpathy's JSON file, from his caption_datasets.zip; scripts/prepare_coco.py downloads it",
     )
     return _of_split(karpathy_images(document, f"{_SETTING}={path}"), split, path)
 
@@ -148,7 +150,9 @@ def read_plain(path: Path, form: TextForm, *, setting: str = _SETTING) -> Groups
     if is_table:
         return _of_records(parse_table(text, place, _COLUMNS_HINT), place, form)
     if (sign := columns_of_images(lines)) is not None:
-        raise MagicError(f"{place}: its lines are columns parted by {sign!r}, the first of image files; {_COLUMNS_HINT}")
+        raise MagicError(
+            f"{place}: its lines are columns separated by {sign!r}, and the first column holds image files; {_COLUMNS_HINT}"
+        )
     return [[unquoted(line)] for line in lines[1:]] if is_text_header(lines[0]) else [[line] for line in lines]
 
 

@@ -104,7 +104,7 @@ def mapped_images(annotations: Path, root: Path, mapping: str | None) -> FindIma
     Raises:
         MagicError: The second file is missing or malformed.
     """
-    hint = "the released layout has it beside the stories; name it with dataset.mapping=FILE"
+    hint = "in the released layout it is beside the stories; name it with dataset.mapping=FILE"
     file = expanded(mapping) if mapping else annotations.with_name(annotations.name.replace(_CLEANED, _MAPPING))
     if file == annotations:
         raise MagicError(

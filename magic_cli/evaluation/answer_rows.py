@@ -35,7 +35,7 @@ def measure_answers(rows: dict[Path, str], settings: ScoringSettings) -> dict[st
     for path, row in rows.items():
         systems = find_systems([str(path)], id_key=settings.id_key, caption_key=settings.caption_key)
         if not systems[0].writes_answers:
-            raise SettingsError(f"--row {row}={path}: is no run of `magic interleave`")
+            raise SettingsError(f"--row {row}={path}: is not a run of `magic interleave`")
         own, _ = with_own_model(_with_metrics(settings, systems), systems)
         for evaluation in evaluate(prepare(systems, own), own):
             evaluation.write()

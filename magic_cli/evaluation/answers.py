@@ -30,7 +30,7 @@ def answers_corpus(system: System, references: ReferenceSet | None) -> tuple[Cor
     """
     if references is not None:
         raise SettingsError(
-            f"references={references.source}: {system.source} brings the true texts and images of its items; leave --references out"
+            f"references={references.source}: {system.source} holds the true texts and images of its items; leave out --references"
         )
     answers = tuple(item.answers for item in system.items)
     truths = (" ".join(answer.true_text for answer in steps if answer.true_text) for steps in answers)

@@ -175,6 +175,6 @@ def _wordless(corpus: Corpus) -> list[str]:
         nothing = [text for text in texts if text in _NOTHING]
         if nothing:
             notes.append(
-                f"{counted(len(nothing), f'{what} is', f'{what}s are')} {nothing[0]!r}, as programs write where there is none, and scored as that word"
+                f"{counted(len(nothing), f'{what} is', f'{what}s are')} {nothing[0]!r}, which programs write for a missing caption; it is scored as that word"
             )
     return notes

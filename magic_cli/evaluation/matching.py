@@ -145,7 +145,7 @@ def _fault_of_name(item: str, names: dict[str, str], by_name: dict[str, tuple[st
 def _remedy(system: System) -> str:
     ids, images = system.keys or ("id", "image")
     where = f"evaluate {system.source / 'predictions.jsonl'} with" if system.source.is_dir() else "say which counts:"
-    return f"{where} id_key={ids} for the ids, or id_key={images} for the image names (those that are not there are left out with unmatched=drop)"
+    return f"{where} id_key={ids} for the ids, or id_key={images} for the image names (with unmatched=drop, unknown names are left out)"
 
 
 def _shown(name: str) -> str:

@@ -41,7 +41,7 @@ class OwnImageTextModel(ImageTextModelSettings):
             return ImageTextModelSettings(**plain)
         except SettingsError as error:
             raise SettingsError(
-                f"the model of {self.run}, {self.path or self.name}, is not there any more ({error}); {_CHOOSE}"
+                f"the model of {self.run}, {self.path or self.name}, no longer exists ({error}); {_CHOOSE}"
             ) from error
 
     def check_files(self, facts: dict[str, Any]) -> None:
@@ -93,7 +93,7 @@ def _own(system: System) -> OwnImageTextModel | None:
         kinds, what = (int | float, "a number") if key == "logit_scale" else (str, "a text")
         if value is not None and (isinstance(value, bool) or not isinstance(value, kinds)):
             got = f"identity.image_text_model.{key} must be {what} or null, got {str(value)[:60]!r}"
-            raise MagicError(f"{system.source / 'manifest.json'}: {got}; {_CHOOSE}, or write the run anew")
+            raise MagicError(f"{system.source / 'manifest.json'}: {got}; {_CHOOSE}, or run its command again")
     return OwnImageTextModel(
         **known | {"revision": known["revision"] or "main"}, family=Family[values["family"]], run=str(system.source),
         files=facts.get("files") if isinstance(facts, dict) else None,

@@ -105,7 +105,7 @@ def read_earlier(folder: Path) -> dict[str, Any] | None:
     remedy = "delete it, or set --output to another folder"
     earlier = read_scores(file, remedy=remedy, needs=["identity", "metrics", "tools", "settings", "not_run"])
     if "items" not in earlier["identity"]:
-        raise MagicError(f"output={file}: is no metrics.json that `magic evaluate` wrote; {remedy}")
+        raise MagicError(f"output={file}: is not a metrics.json of `magic evaluate`; {remedy}")
     return earlier
 
 

@@ -84,7 +84,7 @@ def human_systems(systems: Sequence[System]) -> list[System]:
             found.setdefault(tuple(item.text for item in told), System(name, system.source, told))
     if not found:
         raise SettingsError(
-            "human=true: no system brings stories that people wrote; leave human out, or name a run on titles with stories"
+            "human=true: no system holds stories that people wrote; leave out human, or name a run on titles with stories"
         )
     return list(found.values())
 

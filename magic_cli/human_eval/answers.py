@@ -133,7 +133,7 @@ def read_answers(paths: Sequence[Path], key: Mapping[str, Any], judging: Judging
 def _read(path: Path, key: Mapping[str, Any]) -> Mapping[str, Any]:
     document = read_json(path, setting="files", hint=_HINT)
     if not isinstance(document, Mapping) or document.get("kind") != ANSWERS_KIND:
-        raise MagicError(f"{path}: is no file of answers; {_HINT}")
+        raise MagicError(f"{path}: is not a file of answers; {_HINT}")
     if document.get("study") != key["study"]:
         raise MagicError(
             f"{path}: belongs to another study ({str(document.get('study'))[:60]}) than the key ({key['study']}); score it with its own key.json"

@@ -81,7 +81,7 @@ PREFERS_A, TIE, PREFERS_B = 1, 2, 3
 PAIRS = Judging(
     (
         Aspect(
-            "language", "Language continuity", "Whose text goes on more naturally from what was given?", needs=frozenset({TEXT})
+            "language", "Language continuity", "Whose text continues more naturally from what was given?", needs=frozenset({TEXT})
         ),
         Aspect("image_quality", "Image quality", "Whose pictures are clearer and better made?", needs=frozenset({IMAGE})),
         Aspect(

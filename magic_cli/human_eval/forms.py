@@ -200,7 +200,7 @@ def check_key(key: Any, place: str) -> Kind:
     """
     remedy = "name the key.json that `magic human-eval make` wrote beside the forms"
     if not isinstance(key, Mapping) or key.get("kind") != KEY_KIND:
-        raise MagicError(f"key={place}: is no key of human evaluation; {remedy}")
+        raise MagicError(f"key={place}: is not a key of human evaluation; {remedy}")
     try:
         kind = Kind(key.get("judged", Kind.stories.value))
         systems = set(key["systems"])

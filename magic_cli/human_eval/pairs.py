@@ -114,7 +114,7 @@ def match_pair(systems: Sequence[PairSystem]) -> tuple[list[PairItem], int]:
             continue
         if [part.words for part in (one.before, *one.told)] != [part.words for part in (other.before, *other.told)]:
             raise MagicError(
-                f"id {name!r}: {first.source} and {second.source} were told different things; compare runs of the same items"
+                f"id {name!r}: {first.source} and {second.source} have different prompts; compare runs of the same items"
             )
         if any(answer.text or answer.image for answer in (*one.answers, *other.answers)):
             items.append(PairItem(name, one.before, one.told, {first.name: one.answers, second.name: other.answers}))

@@ -148,7 +148,7 @@ def _by_key(system: StorySystem, by_id: bool) -> dict[str, Story]:
     repeated = [key for key, count in counts.items() if count > 1]
     if repeated and by_id:
         raise MagicError(
-            f"{system.source}: the id {repeated[0]!r} stands {counts[repeated[0]]} times; keep one story for each title"
+            f"{system.source}: the id {repeated[0]!r} appears {counts[repeated[0]]} times; keep one story for each title"
         )
     return {_key(story, by_id): story for story in system.stories if counts[_key(story, by_id)] == 1}
 
@@ -168,9 +168,7 @@ def _read_system(path: Path, name: str | None) -> StorySystem:
     if path.is_dir():
         records = records_of_run(path, _HINT)
         if records and "steps" in records[0]:
-            raise MagicError(
-                f"{path}: is a run of magic interleave, whose texts and images are compared in pairs; set kind=pairs"
-            )
+            raise MagicError(f"{path}: is a run of magic interleave; its texts and images are compared in pairs: set kind=pairs")
         document: Any = [one for one in records if one.get("story") != ""]  # items with nothing written are left out and counted
     else:
         document = read_records(path, setting="files", hint=_HINT)

@@ -160,7 +160,7 @@ class FeatureCache:
             except OSError as failure:
                 error = failure
             else:
-                log.warning("the image cache %s is damaged (%s); it is made anew", self._file.path, error)
+                log.warning("the image cache %s is damaged (%s); a new one is made", self._file.path, error)
                 return True
         remedy = "set run.image_cache to another folder, or run.cache_images=false"
         log.warning("image features are not kept in %s (%s); %s", self._file.path, error, remedy)

@@ -42,7 +42,7 @@ class DiffusionBatchWriter(InterleavedBatchWriter):
                 ready.append(story)
                 answers.append(Answer([], "", description=text))
             else:
-                story.fault = Unwritable(f"step {number + 1}: is told no text to draw from, as draw_from=told does")
+                story.fault = Unwritable(f"step {number + 1}: its prompt has no text to draw from, which draw_from=told needs")
         return ready, answers
 
 

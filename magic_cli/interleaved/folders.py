@@ -92,7 +92,9 @@ def require_names(own: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> Non
     if missing := [name for name in own if name not in given]:
         raise ModelFault([missing_fault(missing, "weights")])
     if left := [name for name in given if name not in own]:
-        raise ModelFault([Fault("weights", f"there is no place for {some(left)}", "name the weights of the same kind of model")])
+        raise ModelFault(
+            [Fault("weights", f"the model has no place for {some(left)}", "name the weights of the same kind of model")]
+        )
     for name, weight in own.items():
         if weight.shape != given[name].shape:
             text = f"{name} is {tuple(given[name].shape)} and not {tuple(weight.shape)}"

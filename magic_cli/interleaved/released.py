@@ -71,7 +71,7 @@ def read_checkpoint(file: Path) -> dict[str, Tensor]:
         raise MagicError(f"{file}: cannot be read ({error.strerror})") from error
     except Exception as error:  # torch raises many kinds of errors here
         raise MagicError(
-            f"{file}: holds more than weights, or is damaged ({type(error).__name__}); where you trust it, save torch.load(...)['state_dict'] anew and give that"
+            f"{file}: holds more than weights, or is damaged ({type(error).__name__}); if you trust it, save torch.load(...)['state_dict'] to a new file and give that"
         ) from error
     inner = stored.get("state_dict", stored.get("model", stored)) if isinstance(stored, Mapping) else {}
     return flat(inner)

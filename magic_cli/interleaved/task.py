@@ -27,7 +27,10 @@ class InterleavedTask(WritingTask):
         "item has changed since it was written and is written again",
         "items have changed since they were written and are written again",
     )
-    dropped = ("item is no longer asked for; its text is moved to", "items are no longer asked for; their texts are moved to")
+    dropped = (
+        "item is no longer in the items; its text is moved to",
+        "items are no longer in the data set; their texts are moved to",
+    )
     untraced = ("item was written without trace earlier", "items were written without trace earlier")
     failed = ("item could not be written", "items could not be written")
 

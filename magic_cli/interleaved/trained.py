@@ -69,7 +69,7 @@ class TrainedVokens:
             number, stage = int(config["num_vokens"]), str(config["stage"])
         except (JSONFault, KeyError, TypeError, ValueError, OSError) as error:
             raise MagicError(
-                f"{setting}: {file.name} or {WEIGHTS} cannot be read ({type(error).__name__}: {error}); train anew"
+                f"{setting}: {file.name} or {WEIGHTS} cannot be read ({type(error).__name__}: {error}); train again"
             ) from error
         files = {name: sha256(folder / name) for name in (CONFIG, WEIGHTS)}
         return cls(number, mapper, adapter, stage, weights, {"name": folder.name, "stage": stage, "files": files})

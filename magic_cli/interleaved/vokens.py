@@ -66,9 +66,7 @@ def add_vokens(tokenizer: Any, model: Any, number: int) -> VokenIds:
     tokenizer.add_special_tokens({"additional_special_tokens": names}, replace_extra_special_tokens=False)
     ids = tokenizer.convert_tokens_to_ids(names)
     if ids != list(range(old, old + len(names))):
-        raise MagicError(
-            "interleaved_model.language_model: its tokenizer does not give new tokens ids behind the old ones; use another"
-        )
+        raise MagicError("interleaved_model.language_model: its tokenizer does not give new tokens the next ids; use another")
     tables = {id(table.weight): table for table in (model.get_input_embeddings(), model.get_output_embeddings())}
     means = [table.weight.detach()[:old].float().mean(dim=0) for table in tables.values()]  # each (D,)
     if num_ids(tokenizer) > num_embeddings(model):

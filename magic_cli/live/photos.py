@@ -31,7 +31,7 @@ def check_photo(photo: Path, *, max_megabytes: int, max_megapixels: int) -> None
         with Image.open(photo) as image:
             megapixels = image.width * image.height / 1e6
     except UnidentifiedImageError:
-        raise UnreadableImage(f"{photo.name} is no image; drop a photo: {_KINDS}") from None
+        raise UnreadableImage(f"{photo.name} is not an image; drop a photo: {_KINDS}") from None
     except Image.DecompressionBombError:
         megapixels = float("inf")
     except Exception as error:  # readers of damaged files raise almost any error

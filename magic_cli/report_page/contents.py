@@ -84,7 +84,7 @@ def _add_steps(
     scores: Mapping[str, Sequence[float | None]],
 ) -> None:
     """For each step: its prompt, the system's answer, and the true answer."""
-    records, _ = read_growing_lines(one.system.source / PREDICTIONS, setting="systems", hint="write the run anew")
+    records, _ = read_growing_lines(one.system.source / PREDICTIONS, setting="systems", hint="run its command again")
     answers = {item.id: item.answers for item in one.system.items}
 
     def shown(parts: Any) -> list[dict[str, Any]]:

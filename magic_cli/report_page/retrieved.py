@@ -16,7 +16,7 @@ from magic_cli.report_page.pictures import PictureList
 from magic_cli.report_page.runs import run_facts
 
 RETRIEVED = "retrieved.jsonl"
-_REMEDY = "run `magic retrieve-images query` anew"
+_REMEDY = "run `magic retrieve-images query` again"
 
 
 def holds_retrieved(path: Path) -> bool:

@@ -12,7 +12,7 @@ from magic_cli.data.json_files import read_growing_lines
 from magic_cli.data.run_files import FAILURES, SETTINGS, read_settings
 from magic_cli.data.system import System
 
-_REMEDY = "delete it, or write the run anew"
+_REMEDY = "delete it, or run its command again"
 _TOLD_APART = ("identity", "sessions", "counts")
 """Keys of the manifest that are left out: they repeat the settings, or are summed up elsewhere."""
 

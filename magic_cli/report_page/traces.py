@@ -13,7 +13,7 @@ import numpy as np
 from magic_cli.data.json_text import JSONFault, parse_object
 from magic_cli.errors import MagicError
 
-_REMEDY = "delete trace.jsonl, or run the command anew with run.trace=true"
+_REMEDY = "delete trace.jsonl, or run the command again with run.trace=true"
 
 
 def read_traces(file: Path, items: Mapping[str, int], *, limit: int) -> tuple[dict[int, list[dict[str, Any]]], dict[int, str]]:
@@ -49,7 +49,7 @@ def _traces(steps: list[tuple[int, dict[str, Any]]], tokens: dict[int, str], fil
         answers = groupby((step for _, step in steps), key=lambda step: step.get("answer"))
         return [{"answer": answer, **_encoded(list(of_answer))} for answer, of_answer in answers]
     except (KeyError, TypeError, ValueError, OverflowError) as error:
-        reason = f"is no trace of magic ({type(error).__name__}: {error})"
+        reason = f"is not a trace of magic ({type(error).__name__}: {error})"
         raise MagicError(f"{file} line {steps[0][0]}: {reason}; {_REMEDY}") from error
 
 

@@ -93,7 +93,7 @@ def check_rows(paper: Paper, measured: Measured) -> None:
         sources = [str(run["source"]) for run in runs]
         if len(runs) > 1 and row.runs == 1:
             raise MagicError(
-                f"{row_id}: is no sampled method, but has {len(runs)} systems ({', '.join(sources)}); name one of them"
+                f"{row_id}: is not a sampled method, but has {len(runs)} systems ({', '.join(sources)}); name one of them"
             )
         seen: list[Any] = []
         ranks = [run.get("image_rank") for run in runs]  # stories of one run are split by the rank of their image

@@ -44,7 +44,7 @@ def _of_runs(paper: Paper, table: PaperTable, row: PaperRow, runs: Runs) -> Iter
 
 def _of_sampling(row: PaperRow, runs: Runs) -> Iterator[str]:
     if (number := released_run(row, runs)) is not None:
-        yield f"run {number} only, compared with what is known of the authors' run {number}."
+        yield f"run {number} only, compared with the known numbers of the authors' run {number}."
     elif len(runs) != row.runs:
         yield f"{'one run' if len(runs) == 1 else f'mean of {len(runs)} runs'}, compared with a mean of {row.runs}."
 

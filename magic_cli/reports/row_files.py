@@ -56,7 +56,7 @@ def locate(places: Sequence[str], pairs: Sequence[str], paper: Paper | None = No
     for place in places:
         path, found = expanded(place), named_paths(place)
         if not found:
-            raise SettingsError(f"{place}: no such file or folder (looked at {path.absolute()}), and no number of a table")
+            raise SettingsError(f"{place}: no such file or folder (looked at {path.absolute()}), and not the number of a table")
         for candidate in (inner for outer in found for inner in candidates(outer)):
             if candidate.resolve() in named:
                 continue

@@ -57,7 +57,7 @@ class Approximate:
             self._index = faiss.read_index(str(self.file), flags)
         except RuntimeError as error:
             raise MagicError(
-                f"{self.file}: FAISS cannot read it ({str(error).splitlines()[0][:120]}); delete it, it is built again"
+                f"{self.file}: FAISS cannot read it ({str(error).splitlines()[0][:120]}); delete it; it is then built again"
             ) from error
         if settings.kind == "ivf":
             self._index.nprobe = min(settings.nprobe, self._index.nlist)
@@ -72,7 +72,7 @@ class Approximate:
 def _refuse_read_only(file: Path, settings: IndexSettings) -> None:
     if not os.access(file.parent, os.W_OK | os.X_OK):
         raise MagicError(
-            f"{file}: is to be built, and its folder cannot be written; set {settings.setting}.kind=exact, or build it where the folder can be written"
+            f"{file}: must be built, but its folder cannot be written; set {settings.setting}.kind=exact, or build it where the folder can be written"
         )
 
 

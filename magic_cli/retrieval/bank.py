@@ -115,7 +115,7 @@ def list_images(words: Sequence[str], *, limit: int | None) -> Bank:
     for image in bank.images:
         if image.id in seen:
             raise MagicError(
-                f"{image.place}: the id {image.id!r} stands for two images; name each once, and build folders of the same name into indexes of their own"
+                f"{image.place}: the id {image.id!r} belongs to two images; name each image once, and build separate indexes for folders of the same name"
             )
         seen.add(image.id)
     bank.digest = _digest(bank.images)

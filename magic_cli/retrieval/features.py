@@ -37,7 +37,7 @@ class Features:
         if manifest is None:
             raise MagicError(f"{setting}={folder}: there is no index; build it first")
         if manifest["status"] != "complete":
-            raise MagicError(f"{setting}={folder}: is not complete; start its build again, it goes on where it stopped")
+            raise MagicError(f"{setting}={folder}: is not complete; start its build again; it goes on where it stopped")
         self.manifest = manifest
         self.rows, self.dim = manifest["rows"], manifest["dim"] or 0
         self._dtype, self._shard_rows = DTYPES[manifest["identity"]["features"]], manifest["identity"]["shard_rows"]

@@ -40,13 +40,13 @@ def refuse_other_results(folder: Path, identity: Mapping[str, Any]) -> None:
         before = None
     except (ValueError, RecursionError, KeyError, TypeError) as error:
         raise MagicError(
-            f"{manifest}: does not say what was asked, so it is of something else and would be overwritten; set --output to another folder"
+            f"{manifest}: does not describe a query, so it belongs to something else and would be overwritten; set --output to another folder"
         ) from error
     if not results.exists() or before == identity:
         return
     if before is None:
         raise MagicError(
-            f"{results}: is there, with no {MANIFEST} that says what it answers; set --output to another folder, or move it away"
+            f"{results}: exists, but no {MANIFEST} says which query it answers; set --output to another folder, or move it away"
         )
     changed = "; ".join(differences(before, identity))
     raise MagicError(f"{results}: answers another question ({changed}); set --output to another folder, or delete this file")

@@ -132,5 +132,5 @@ def check_captions(settings: CaptionSource) -> None:
         require("limit", settings.limit, at_least=1, limit=MOST_ITEMS, prefix=name)
     if settings.captions_file is None and settings.captions != COCO:
         raise SettingsError(
-            f"{name}.captions={settings.captions}: set {name}.captions_file to their file; only {COCO}'s training captions come along"
+            f"{name}.captions={settings.captions}: set {name}.captions_file to their file; only {COCO}'s training captions come with magic"
         )

@@ -107,9 +107,7 @@ def _members(shard: Path) -> Iterator[_Member]:
                     if one.kind != _FOLDER:
                         found.add(_path(one.name))
                         if _path(one.name) in earlier:
-                            raise tarfile.ReadError(
-                                f"of several archives one behind the other, two hold {one.name}, so unpack each by itself"
-                            )
+                            raise tarfile.ReadError(f"two of the archives in it hold {one.name}; unpack each archive by itself")
                     yield one
                 start = _next_archive(archive, stream)
             earlier |= found

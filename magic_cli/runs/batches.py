@@ -116,7 +116,7 @@ class BatchWriter:
         """The outcome for an item, given its images."""
         if images:
             return images[0]
-        return UnreadableImage("there is no image for it") if self.settings.decoding.needs_image else None
+        return UnreadableImage("it has no image") if self.settings.decoding.needs_image else None
 
     def failures(self, items: Sequence[Item], outcomes: Sequence[Any], done: Collection[str]) -> list[dict[str, Any]]:
         """Lines of failures.jsonl for the items that have no readable image or cannot be written."""

@@ -31,7 +31,7 @@ class Claims:
         Raises:
             MagicError: The file is damaged.
         """
-        remedy = "delete it, it is written anew, or set another run.dir"
+        remedy = "delete it (it is written again), or set another run.dir"
         return read_settings(self._file, remedy=remedy) if self._file.exists() else None
 
     def begin(self, before: dict[str, Any] | None) -> None:

@@ -29,8 +29,8 @@ PAGE = "index.html"
 DROPPED = "dropped.jsonl"
 EXPORTS = ("coco_results.json", "released_format.json", PAGE, REPORT)
 
-_REMOVE_LINE = "remove that line, its item is then done again"
-_WITHOUT_TRACE = f"delete {TRACE}, the texts stay, or set another run.dir"
+_REMOVE_LINE = "remove that line; its item is then written again"
+_WITHOUT_TRACE = f"delete {TRACE} (the texts stay), or set another run.dir"
 
 
 class RunFolder:
@@ -88,7 +88,7 @@ class RunFolder:
         if not file.exists():
             if (self.path / PREDICTIONS).exists():
                 raise MagicError(
-                    f"run.dir={self.path}: holds predictions but no manifest.json, so it is not known what they are; set another run.dir"
+                    f"run.dir={self.path}: holds predictions but no manifest.json, so it is unknown which settings made them; set another run.dir"
                 )
             return
         self.manifest = read_manifest(self.path, self._identity)

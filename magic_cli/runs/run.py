@@ -82,7 +82,9 @@ def _check_texts(task: WritingTask, run: RunFolder) -> None:
     """
     for number, prediction in enumerate(run.predictions.values(), start=1):
         if problem := task.check(prediction):
-            raise MagicError(f"{run.path / PREDICTIONS} line {number}: {problem}; remove that line, its item is then done again")
+            raise MagicError(
+                f"{run.path / PREDICTIONS} line {number}: {problem}; remove that line; its item is then written again"
+            )
 
 
 def _drop(settings: Any, task: WritingTask, run: RunFolder, items: Sequence[Item]) -> None:
@@ -169,9 +171,7 @@ def _report(task: WritingTask, run: RunFolder, spent: str) -> int:
         _tell(f"no {task.text} for {task.label(failure)}: {failure['reason']}")
     if run.withdrawn:
         are = "is" if len(run.withdrawn) == 1 else "are"
-        _tell(
-            f"{', '.join(run.withdrawn)} scored other {task.texts} than these and {are} deleted; run `magic evaluate {run.path}`"
-        )
+        _tell(f"{', '.join(run.withdrawn)} scored other {task.texts} and {are} deleted; run `magic evaluate {run.path}`")
     skipped = len(run.failures) - len(failed)
     parts = [counted(len(run.predictions), task.text, task.texts)]
     parts += [counted(len(failed), *task.failed)] if failed else []

@@ -137,7 +137,7 @@ class RunOfTexts:
             )
         if self.rules.min_length and self.rules.min_length >= self.decoding.decoding_len:
             raise SettingsError(
-                f"rules.min_length must be below decoding.decoding_len={self.decoding.decoding_len}, got {self.rules.min_length}; lower it, or raise the latter"
+                f"rules.min_length must be below decoding.decoding_len={self.decoding.decoding_len}, got {self.rules.min_length}; lower it, or raise decoding.decoding_len"
             )
 
     @property
@@ -157,7 +157,7 @@ class RunOfTexts:
             return None
         return (
             f"rules.min_length={least}: the prompt has {counted(prompt_length, 'token')}, and decoding.decoding_len={length} counts them, which leaves room "
-            f"for {room}; lower it, or raise the latter"
+            f"for {room}; lower it, or raise decoding.decoding_len"
         )
 
     def claim(self) -> tuple[str, str] | None:

@@ -25,12 +25,12 @@ class StoryTask(WritingTask):
 
     text, texts, unit = "story", "stories", "story"
     changed = (
-        "title or image has changed since its story was written, which is written again",
-        "titles or images have changed since stories were written for them, which are written again",
+        "title or image has changed since its story was written; the story is written again",
+        "titles or images have changed since their stories were written; the stories are written again",
     )
     dropped = (
-        "title or image is no longer asked for; its story is moved to",
-        "titles or images are no longer asked for; their stories are moved to",
+        "title or image is no longer in the data set; its story is moved to",
+        "titles or images are no longer in the data set; their stories are moved to",
     )
     untraced = ("story was written without trace earlier", "stories were written without trace earlier")
     failed = ("story could not be written", "stories could not be written")

@@ -105,7 +105,7 @@ def _read(file: Path) -> dict[str, Any]:
         raise
     except Exception as error:  # torch raises many kinds of errors for a damaged file
         raise MagicError(
-            f"{file}: the checkpoint is damaged ({type(error).__name__}); delete it, the one before is taken then"
+            f"{file}: the checkpoint is damaged ({type(error).__name__}); delete it; the one before is then used"
         ) from error
 
 
@@ -124,7 +124,7 @@ def take_weights(model: nn.Module, weights: dict[str, Any], file: Path) -> None:
             raise
     if faults:
         raise MagicError(
-            f"{file}: the checkpoint does not fit the model ({faults[0].text}); delete it, the one before is taken then"
+            f"{file}: the checkpoint does not fit the model ({faults[0].text}); delete it; the one before is then used"
         )
 
 

@@ -162,7 +162,7 @@ def test_run_that_was_moved_is_scored_where_it_lies_now(files, capsys, run_folde
 @pytest.mark.parametrize("systems", ["ru*/one", "run/one", "run/../run/one/"])
 def test_points_of_a_sweep_do_not_share_a_run_folder(files, capsys, run_folder, systems):
     run_folder("run/one")
-    assert "the points of a sweep would write into this one folder" in refused(
+    assert "all points of the sweep would write into this folder" in refused(
         capsys, "-m", systems, "--metrics", "repetition", "bootstrap.seed=1,2"
     )
 
@@ -207,7 +207,7 @@ def test_model_of_a_run_that_is_gone_or_has_changed_scores_nothing(files, capsys
     run_folder("gone", model=files / "nowhere")
     run_folder("changed", digests={"model.safetensors": "0" * 64})
     for name, part in (
-        ("gone", "nowhere, is not there any more"),
+        ("gone", "nowhere, no longer exists"),
         ("changed", "are not those that changed was made with; choose one with --image-text-model"),
     ):
         out = " ".join(evaluate(capsys, name, "--metrics", "clip_score,repetition", status=3).out.split())

@@ -133,7 +133,7 @@ def test_diffusion_model_alone_draws_what_is_told_and_reads_nothing_else(words, 
     assert all(step["image"] and step["token_ids"] == [] for record in one.values() for step in record["steps"])
     drawn = lambda record: [step["image_sha256"] for step in record["steps"]]
     assert drawn(one["walk"])[0] == drawn(other["walk"])[0] and drawn(one["walk"])[1] != drawn(other["walk"])[1]
-    assert "step 1: is told no text to draw from" in capsys.readouterr().err  # of what an image alone tells
+    assert "step 1: its prompt has no text to draw from" in capsys.readouterr().err  # of what an image alone tells
     assert set(json.loads(Path("none/manifest.json").read_text())["models"]) == {"diffusion"}
     before = files("text")
     lines = (Path("text") / "predictions.jsonl").read_text().splitlines(keepends=True)

@@ -48,7 +48,10 @@ def test_method_that_looks_at_an_image_says_so_where_there_is_none(words, capsys
         (["--part", "A dog", "run.objective=clip_j"], "run.objective=clip_j: no such measure; did you mean clip_t"),
         (["--part", "A dog", "draw_from=text"], "draw_from: allowed: vokens, answer, told, got 'text'"),
         (["--part", "A dog", "draw_from=told"], "force_image=last: with draw_from=told each text gets its image"),
-        (["dataset=files", "dataset.paths=[a.jpg]"], "dataset=files holds no texts and images in turn; give --part or --items"),
+        (
+            ["dataset=files", "dataset.paths=[a.jpg]"],
+            "dataset=files does not hold texts and images in turn; give --part or --items",
+        ),
         (["--part", "A dog", "prompt.template=hello"], "prompt.template='hello': must hold {parts} once"),
         (["--part", "A dog", "task=caption"], "task=caption: this is `magic interleave`"),
         (["--part", "A dog", "interleaved_model.vokens=nowhere"], "interleaved_model.vokens=nowhere: no such folder"),

@@ -136,7 +136,7 @@ def test_damaged_or_foreign_shard_is_one_line(tmp_path):
     [
         (
             "a dog\thttp://x/a.jpg\n",
-            "line 1: its header must be caption<TAB>image_path.*bring its images with scripts/prepare_conceptual_captions.py",
+            "line 1: its header must be caption<TAB>image_path.*download its images with scripts/prepare_conceptual_captions.py",
         ),
         ("caption,image_path\n", "line 1: its header must be caption<TAB>image_path"),
         ("caption\timage_path\na\tb\tc\n", "line 2: has 3 columns"),

@@ -10,9 +10,9 @@ _OWN_LANGUAGE_MODEL = {
     "folder": "language_model.path={}", "file": "language_model.path={}", "hub": "--language-model gpt2 language_model.name={}",
 }  # fmt: skip
 _OWN_IMAGE_TEXT_MODEL = {
-    "folder": "--image-text-model clip_vit_b32 image_text_model.path={} (or siglip, open_clip, as it is one)",
-    "file": "--image-text-model openai_clip image_text_model.path={} (or open_clip, as it is one)",
-    "hub": "--image-text-model clip_vit_b32 image_text_model.name={} (or siglip, as it is one)",
+    "folder": "--image-text-model clip_vit_b32 image_text_model.path={} (or siglip, open_clip, if it is of that kind)",
+    "file": "--image-text-model openai_clip image_text_model.path={} (or open_clip, if it is of that kind)",
+    "hub": "--image-text-model clip_vit_b32 image_text_model.name={} (or siglip, if it is of that kind)",
 }
 _OWN_EXPERIMENT = {"file": "--config-dir FOLDER experiment=NAME, with the file in FOLDER/experiment/NAME.yaml"}
 

@@ -115,7 +115,7 @@ def _adapter(settings: TrainVokensSettings, parts: Parts, before: Adapter | None
     if before is not None:
         if before.settings != settings.adapter:
             raise SettingsError(
-                "adapter: the vokens that are gone on from have an adapter of other settings; set the same (see their vokens.json)"
+                "adapter: the vokens of the earlier stage have an adapter with other settings; set the same (see their vokens.json)"
             )
         return before
     return None if settings.adapter.kind is AdapterKind.none else Adapter(parts.language_model, settings.adapter)

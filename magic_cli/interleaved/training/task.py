@@ -137,7 +137,7 @@ class VokenTask:
             require_names(self._free, weights)
         except ModelFault as fault:
             raise MagicError(
-                f"{file}: the checkpoint does not fit the model ({fault.faults[0].text}); delete it, the one before is taken then"
+                f"{file}: the checkpoint does not fit the model ({fault.faults[0].text}); delete it; the one before is then used"
             ) from None
         for name, weight in self._free.items():
             weight.copy_(weights[name])

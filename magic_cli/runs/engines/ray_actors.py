@@ -71,7 +71,7 @@ class RayEngine(WorkerPool):
         cores = [int(node["Resources"].get("CPU", 0)) for node in self._ray.nodes() if node["Alive"]]
         if max(cores, default=0) < self._threads:
             raise MagicError(
-                f"run.threads={self._threads}: no node of the cluster has so many cores (the largest has {max(cores, default=0)}); lower it"
+                f"run.threads={self._threads}: no node of the cluster has that many cores (the largest has {max(cores, default=0)}); lower it"
             )
         return sum(number // self._threads for number in cores)
 

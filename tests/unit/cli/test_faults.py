@@ -69,7 +69,7 @@ def test_python_without_docstrings_is_said(words, tmp_path):
         (["caption", "--image", "a.jpg", "task=story"], ["task=story"]),
         (
             ["caption", "-m", "--image", "a.jpg", "run.dir=x", "decoding.alpha=0.1,0.3"],
-            ["magic: x: ", "this one folder", "run.dir"],
+            ["magic: x: ", "into this folder", "run.dir"],
         ),
         (["caption", "--cfg", "foo"], ["--cfg must be one of job, hydra, all, got 'foo'"]),
         (["caption", "--config-dir", "nosuch"], ["--config-dir=nosuch", "no such folder"]),

@@ -199,10 +199,10 @@ def test_encoding_that_a_file_names_is_read(tmp_path, encoding):
         (b"image,caption\na.jpg,a \0dog\n", "t.csv line 2: holds a NUL byte"),
         (
             b"PK\x03\x04\x14\0\x06\0\x08\0",
-            "t.csv: is no text but a zip archive or an Excel workbook: unpack it, or export it as CSV",
+            "t.csv: is not text but a zip archive or an Excel workbook: unpack it, or export it as CSV",
         ),
-        (b"BZh91AY&SY\xff\xff", "t.csv: is no text but a bzip2 archive"),
-        (b"\xff\xd8\xff\xe0\0\x10JFIF", "t.csv: is no text but an image"),
+        (b"BZh91AY&SY\xff\xff", "t.csv: is not text but a bzip2 archive"),
+        (b"\xff\xd8\xff\xe0\0\x10JFIF", "t.csv: is not text but an image"),
         (b"\x1f\x8bnot gzip", "t.csv: cannot be read, its gzip data is damaged"),
     ],
 )

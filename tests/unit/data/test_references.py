@@ -104,7 +104,7 @@ def test_split_keeps_its_images_and_names_the_others(tmp_path):
                 "annotations": [{"image_id": 1, "caption": "a"}],
                 "images": [{"id": 1, "file_name": "a"}, {"id": 1.0, "file_name": "b"}],
             },
-            "image 2: the id '1' stands for both a and b",
+            "image 2: the id '1' belongs to both a and b",
         ),
         (
             {"annotations": [{"image_id": 1.5, "caption": "a"}]},
