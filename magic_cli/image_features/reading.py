@@ -159,7 +159,8 @@ class ImageReader:
 
     def _look(self, digest: str, kept: Sequence[np.ndarray | None], image: Image | None) -> ReadImage:
         pairs = zip(self.looks, kept, strict=True)
-        return ReadImage(digest, tuple(look.at(image) if feature is None else View(feature) for look, feature in pairs))
+        decoded: Any = image  # an image, if a feature is missing
+        return ReadImage(digest, tuple(look.at(decoded) if feature is None else View(feature) for look, feature in pairs))
 
 
 def _changed(path: Path, before: os.stat_result) -> bool:
@@ -225,8 +226,9 @@ class ImageStream:
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch's warning about more processes than cores
-            loader = DataLoader(
-                _Files(self._reader, self._paths),
+            files: Any = _Files(self._reader, self._paths)  # a Dataset in all but the base class, which would need torch
+            loader: Any = DataLoader(
+                files,
                 batch_size=None,
                 num_workers=self._workers,
                 prefetch_factor=math.ceil(self._ahead / self._workers),
@@ -268,7 +270,7 @@ class _Files:
         return self._reader.read(self._paths[number])
 
 
-def _as_it_is(item: ReadImage | UnreadableImage) -> ReadImage | UnreadableImage:
+def _as_it_is(item: Any) -> Any:
     """Keep arrays as arrays: tensors would need shared memory, of which containers have little."""
     return item
 
@@ -294,5 +296,7 @@ def _release_files() -> None:
 
 def end_with_parent() -> None:
     """Wait for the parent to end, then end at once. DataLoader's own watchdog takes seconds and waits for full pipes."""
-    multiprocessing.connection.wait([multiprocessing.parent_process().sentinel])
+    parent = multiprocessing.parent_process()
+    assert parent is not None  # only children call this
+    multiprocessing.connection.wait([parent.sentinel])
     os._exit(1)

@@ -76,7 +76,7 @@ class Viewers:
         Raises:
             MagicError: The model cannot be loaded.
         """
-        where = {"device": self.where.device, "dtype": self.where.dtype}
+        where: dict[str, Any] = {"device": self.where.device, "dtype": self.where.dtype}
         model, facts = self.where.shelf.image_text_model(settings, **where, work=self.where.work)
         self.reader, encoder = connect(self.reader, model, facts, cache=self.where.cache, **where)
         self._encoders.append(encoder)
@@ -87,7 +87,12 @@ class Viewers:
         """For each image its features (E,) by every model, not normalised, or the reason why it has none; None stays empty."""
         found: list[tuple[Tensor, ...] | UnreadableImage] = [() for _ in images]
         for encoder in self._encoders:
-            open_places = [place for place, features in enumerate(found) if not isinstance(features, UnreadableImage)]
-            for place, outcome in zip(open_places, encoder.encode([images[place] for place in open_places]), strict=True):
-                found[place] = outcome if isinstance(outcome, UnreadableImage) else (*found[place], outcome)
+            readable = [
+                (place, image, features)
+                for place, (image, features) in enumerate(zip(images, found, strict=True))
+                if image is not None and not isinstance(features, UnreadableImage)
+            ]
+            outcomes = encoder.encode([image for _, image, _ in readable])
+            for (place, _, features), outcome in zip(readable, outcomes, strict=True):
+                found[place] = outcome if isinstance(outcome, UnreadableImage) else (*features, outcome)
         return found

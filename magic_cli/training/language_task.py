@@ -30,7 +30,7 @@ class LanguageTask:
         measured: Samples that choose the best checkpoint.
     """
 
-    weights = (1.0, 1.0)
+    weights: Sequence[float] = (1.0, 1.0)
 
     def __init__(self, model: Any, settings: FinetuneSettings, samples: Samples, measured: Samples) -> None:
         self.settings, self.samples, self.measured = settings, samples, measured
@@ -43,6 +43,7 @@ class LanguageTask:
         return [{"params": list(self.module.model.parameters())}]
 
     def micro_batches(self, update: int) -> list[Rows]:
+        assert self._plan is not None  # there is no update without samples
         return [[self.samples.rows[i] for i in indices] for indices in self._plan.micro_batches(update)]
 
     def tensors(self, batch: Rows) -> list[Any]:

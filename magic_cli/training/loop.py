@@ -47,7 +47,7 @@ class Loop:
         self._resume(checkpoints)
         progress, run = self.progress, self.settings.run
         began, seconds_before, tokens_before = time.monotonic(), progress["seconds"], progress["all_tokens"]
-        is_first = self.accelerator.is_main_process
+        is_first = self.folder is not None
         with show(self.updater.total, "training", "step", done=progress["step"]) if is_first else Progress() as bar:
             while progress["step"] < self.updater.total:
                 line = self._update()
@@ -59,15 +59,15 @@ class Loop:
                     bar.note(f"{self.task.note(line)}, {speed:.0f} tokens/s")
                 if step % self.settings.validate.every == 0 or is_last:
                     self._measure(checkpoints, is_last)
-                if (step % run.checkpoint_every == 0 or is_last) and is_first:
-                    self._save(checkpoints)
+                if (step % run.checkpoint_every == 0 or is_last) and self.folder is not None:
+                    self._save(checkpoints, self.folder)
 
     def _resume(self, checkpoints: Checkpoints) -> None:
         saved = checkpoints.load_newest()
         if saved is not None:
             self.progress = saved.pop("progress")
             self.updater.load(saved, checkpoints.newest)
-        if self.accelerator.is_main_process:
+        if self.folder is not None:
             self.folder.cut_metrics(saved["metrics_bytes"] if saved else 0)
             if saved is None:
                 self.progress["before"] = self.task.measure()
@@ -75,8 +75,8 @@ class Loop:
                     self._note({"step": 0, "validation": self.progress["before"]})
         self.accelerator.wait_for_everyone()
 
-    def _save(self, checkpoints: Checkpoints) -> None:
-        state = self.updater.state() | {"progress": self.progress, "metrics_bytes": self.folder.metrics_bytes}
+    def _save(self, checkpoints: Checkpoints, folder: TrainingFolder) -> None:
+        state = self.updater.state() | {"progress": self.progress, "metrics_bytes": folder.metrics_bytes}
         checkpoints.save(self.progress["step"], state)
 
     def _update(self) -> dict[str, Any] | None:
@@ -104,13 +104,13 @@ class Loop:
         return line
 
     def _note(self, line: dict[str, Any]) -> None:
-        if self.accelerator.is_main_process:
+        if self.folder is not None:
             self.folder.add_metrics(line)
             self.accelerator.log(_flat(line), step=line["step"])
 
     def _measure(self, checkpoints: Checkpoints, is_last: bool) -> None:
         """Measure the model, and store it if it is the best so far."""
-        if self.accelerator.is_main_process:
+        if self.folder is not None:
             found = self.task.measure()
             if found:
                 _check_finite(found["loss"], self.progress["step"])

@@ -46,13 +46,14 @@ def encode(texts: Sequence[str], tokenizer: Any, *, form: TextForm, start_id: in
         texts: The texts.
         tokenizer: The model's tokenizer.
         form: The form of the texts.
-        start_id: Token that begins a caption.
+        start_id: Token that begins a caption; None: there is none, as for stories.
         max_length: The most tokens of a text.
 
     Raises:
         MagicError: No text has more than one token.
     """
     rows: list[list[int]] = []
+    opening = [] if start_id is None else [start_id]
     num_words = num_cut = 0
     with progress(len(texts), "tokenizing", "text", leave=False) as bar:
         for start in range(0, len(texts), _CHUNK):
@@ -64,7 +65,7 @@ def encode(texts: Sequence[str], tokenizer: Any, *, form: TextForm, start_id: in
                 ids = ids[:max_length]
                 num_cut += is_cut
                 num_words += len((tokenizer.decode(ids) if is_cut else text).replace(tokenizer.eos_token, " ").split())
-                rows.append(ids if form is TextForm.story else [start_id, *ids, tokenizer.eos_token_id])
+                rows.append(ids if form is TextForm.story else [*opening, *ids, tokenizer.eos_token_id])
             bar.update(len(chunk))
     if not rows:
         raise MagicError(

@@ -75,7 +75,7 @@ def _add_tokens(tokenizer: Any, start_token: str | None) -> None:
 
 def _tokenizer_of(fresh: FreshModel, texts: Sequence[str], kept: Path) -> Any:
     """A given tokenizer, that of an earlier start, or a byte-level BPE of the texts; its token 0 is end-of-text."""
-    from transformers import AutoTokenizer, GPT2TokenizerFast
+    from transformers import AutoTokenizer, GPT2TokenizerFast  # type: ignore[attr-defined]  # transformers makes this name at run time
 
     if fresh.tokenizer:
         folder = expanded(fresh.tokenizer)
@@ -99,6 +99,7 @@ def _tokenizer_of(fresh: FreshModel, texts: Sequence[str], kept: Path) -> Any:
 def _fresh_model(fresh: FreshModel, tokenizer: Any) -> Any:
     from transformers import GPT2Config, GPT2LMHeadModel
 
+    assert fresh.layers is not None  # else the language model is adapted
     end = tokenizer.eos_token_id
     config = GPT2Config(
         vocab_size=len(tokenizer), n_positions=fresh.positions, n_embd=fresh.width, n_layer=fresh.layers, n_head=fresh.heads,

@@ -30,12 +30,14 @@ class TrainingSettings(Protocol):
 class Task(Protocol):
     """An objective of L losses, each a sum with its own divisor, and the data for it."""
 
-    module: nn.Module
-    """Takes the tensors of a micro-batch, returns a tuple of L sums; ``accelerate`` wraps it."""
     num_samples: int
     """The training samples."""
     weights: Sequence[float]
     """(L,) the weight of each loss's mean in the total."""
+
+    @property
+    def module(self) -> nn.Module:
+        """Takes the tensors of a micro-batch, returns a tuple of L sums; ``accelerate`` wraps it."""
 
     def groups(self) -> list[dict[str, Any]]:
         """The trained parameters, in the form of the optimizer; an optional ``factor`` multiplies their learning rate."""
