@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -74,3 +75,9 @@ class Command:
     @property
     def module(self) -> str:
         return f"magic_cli.commands.{self.name.replace('-', '_')}"
+
+    def load_settings_class(self) -> type:
+        """Import the class of its settings, which it must have."""
+        assert self.settings_class is not None
+        module, _, name = self.settings_class.rpartition(".")
+        return getattr(importlib.import_module(module), name)

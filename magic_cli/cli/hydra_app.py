@@ -107,8 +107,8 @@ def _run_point(command: Command, config: DictConfig, talk: SweepTalk) -> tuple[i
     """The exit status, and the value for a search if it asked for one."""
     composing.register()  # needed if a launcher started this process
     terminal.guard_streams()
-    settings = composing.to_settings(config, _settings_class(command))
-    hydra_settings = HydraConfig.get()
+    settings = composing.to_settings(config, command.load_settings_class())
+    hydra_settings: Any = HydraConfig.get()
     if OmegaConf.select(hydra_settings, "job.num", throw_on_missing=False) is not None:  # a single run has none
         talk.begin(hydra_settings.job.num + 1, list(hydra_settings.overrides.task))
     try:
@@ -128,11 +128,6 @@ def _run_point(command: Command, config: DictConfig, talk: SweepTalk) -> tuple[i
 
 def _is_basic(kind: str, hydra_settings: Any) -> bool:
     return hydra_settings[kind]._target_.startswith(_BASIC)
-
-
-def _settings_class(command: Command) -> type:
-    module, _, name = command.settings_class.rpartition(".")
-    return getattr(importlib.import_module(module), name)
 
 
 def _run_command(command: Command, settings: Any) -> int:
@@ -176,7 +171,7 @@ def _check_all_points(
     Raises:
         MagicError: A setting of a point is wrong, or two different points would share one run folder or one sampled run.
     """
-    settings_class = _settings_class(command)
+    settings_class = command.load_settings_class()
     is_sweep = bool({"-m", "--multirun"} & set(flags))
     directories = [flags[i + 1] for i, flag in enumerate(flags) if flag in ("-cd", "--config-dir")]
     search_path = [f"hydra.searchpath=[{','.join(f'file://{d}' for d in directories)}]"] if directories else []
@@ -220,9 +215,9 @@ def _one_point(overrides: list[str]) -> list[str]:
     point = []
     for override in OverridesParser.create().parse_overrides(overrides):
         if not override.is_sweep_override():
-            point.append(override.input_line)
-        elif isinstance(override.value(), IntervalSweep):
-            point.append(f"{override.get_key_element()}={override.value().start}")
+            point.append(str(override.input_line))
+        elif isinstance(value := override.value(), IntervalSweep):
+            point.append(f"{override.get_key_element()}={value.start}")
         else:
             point.append(f"{override.get_key_element()}={next(override.sweep_string_iterator())}")
     return point

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from magic_cli import __version__
-from magic_cli.cli.command import Command, Flag
+from magic_cli.cli.command import Action, Command, Flag
 from magic_cli.cli.command_help import command_help, overview
 from magic_cli.cli.command_table import COMMANDS
 from magic_cli.cli.waiting import wait_briefly
@@ -189,8 +189,8 @@ def translate(words: Sequence[str], command: Command) -> tuple[list[str], list[s
             hint = f"--image {word}" if Path(word).suffix else f"--dataset {word}"
             raise SettingsError(f"unexpected {word!r}; settings are written name=value, images as in `{hint}`")
     if command.action is not None:
-        overrides.insert(0, _take_action(command, stray, overrides))
-    if stray:
+        overrides.insert(0, _take_action(command, command.action, stray, overrides))
+    if command.words is not None and stray:
         lists[command.words.setting] = stray
     overrides += [f"{setting}=[{','.join(map(quote, values))}]" for setting, values in lists.items()]
     for override in overrides:
@@ -208,9 +208,9 @@ def _meant_flag(name: str, command: Command) -> str:
     return nearest(name, [*command.flags, "-m", "--cfg", "--config-dir"])
 
 
-def _take_action(command: Command, stray: list[str], overrides: list[str]) -> str:
+def _take_action(command: Command, action: Action, stray: list[str], overrides: list[str]) -> str:
     """The override for the command's action; its word is removed from the others."""
-    setting, choices = command.action.setting, command.action.choices
+    setting, choices = action.setting, action.choices
     given = next((i for i, override in enumerate(overrides) if override.startswith(f"{setting}=")), None)
     if given is not None:
         return overrides.pop(given)
@@ -248,8 +248,7 @@ def _quote_override(override: str, command: Command, is_sweep: bool) -> str:
 def _settings_of(command: Command) -> dict[str, bool]:
     from magic_cli.configuration import composing  # imports the settings of all commands
 
-    module, _, name = command.settings_class.rpartition(".")
-    return composing.settings_of(getattr(importlib.import_module(module), name))
+    return composing.settings_of(command.load_settings_class())
 
 
 def _quote_value(value: str, is_sweep: bool) -> str:

@@ -40,7 +40,7 @@ def run(settings: BenchSettings) -> int:
     from magic_cli.benchmark.report import markdown
     from magic_cli.reports.plots import check_plotting
 
-    if "growth" in settings.parts:
+    if "growth" in (settings.parts or ()):
         check_plotting("parts=growth")
     if settings.run.threads is not None:
         torch.set_num_threads(settings.run.threads)
@@ -91,16 +91,14 @@ def _parts(settings: BenchSettings) -> Iterator[tuple[str, int, Callable[[Any], 
     """Title, number of steps, and measuring function of each part; models live as long as their part."""
     from magic_cli.benchmark import comparison, embedded, growth, memory, variants, workloads, zerocap
 
-    if "captions" in settings.parts:
-        for name in settings.language_models:
-            yield (
-                f"captions/{name}",
-                comparison.steps_of_comparison(settings),
-                lambda step, name=name: comparison.compare(
-                    workloads.build_captions(settings, name), settings.captions, settings, step
-                ),
-            )
-    if "stories" in settings.parts:
+    def compare_captions(name: str, step: Any) -> dict[str, Any]:
+        return comparison.compare(workloads.build_captions(settings, name), settings.captions, settings, step)
+
+    parts = settings.parts or ()
+    if "captions" in parts:
+        for name in settings.language_models or ():
+            yield f"captions/{name}", comparison.steps_of_comparison(settings), partial(compare_captions, name)
+    if "stories" in parts:
         yield (
             "stories",
             comparison.steps_of_comparison(settings),
@@ -114,8 +112,8 @@ def _parts(settings: BenchSettings) -> Iterator[tuple[str, int, Callable[[Any], 
         "zerocap": (zerocap.steps_of_zerocap, zerocap.measure_zerocap),
     }
     for name, (count, measure) in others.items():
-        if name in settings.parts:
-            yield name, count(settings), lambda step, measure=measure: measure(settings, step)
+        if name in parts:
+            yield name, count(settings), partial(measure, settings)
 
 
 def _put(sections: dict[str, Any], title: str, section: dict[str, Any]) -> None:

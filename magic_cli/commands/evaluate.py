@@ -12,7 +12,7 @@ from typing import Any
 from magic_cli.evaluation.corpora import find_systems
 from magic_cli.evaluation.evaluate import prepare
 from magic_cli.evaluation.judging import Judged, judge
-from magic_cli.evaluation.settings import EvaluateSettings, ScoringSettings, TableFormat
+from magic_cli.evaluation.settings import EvaluateSettings, TableFormat
 from magic_cli.files import write_atomically
 from magic_cli.reports.interval_plots import comparison_plot, evaluation_plot
 from magic_cli.reports.plots import plot_name
@@ -43,7 +43,7 @@ def run(settings: EvaluateSettings) -> int:
     if plot is not None:
         tell_files(_plotted(judged, plot))
     _tell(_spent(judged.documents, time.monotonic() - began))
-    return tell_not_run(judged.documents, [judged.table], judged.settings)
+    return tell_not_run(judged.documents, [judged.table], settings.format)
 
 
 def _tell(note: str) -> None:
@@ -68,9 +68,9 @@ def _spent(documents: Sequence[dict[str, Any]], seconds: float) -> str:
     return f"{counted(len(documents), 'system')} scored in {duration(seconds)}; {longest} took {duration(its_seconds)}"
 
 
-def tell_not_run(documents: Sequence[dict[str, Any]], tables: Sequence[Table], settings: ScoringSettings) -> int:
+def tell_not_run(documents: Sequence[dict[str, Any]], tables: Sequence[Table], style: TableFormat) -> int:
     """Print on stderr which metrics did not run, and why, unless a printed note says it; returns the exit status."""
-    notes = "\n".join(note for table in tables for note in table.notes) if settings.format in _WITH_NOTES else ""
+    notes = "\n".join(note for table in tables for note in table.notes) if style in _WITH_NOTES else ""
     reasons = {name: why for document in documents for name, why in document["not_run"].items()}
     for name, why in reasons.items():
         if why not in notes:

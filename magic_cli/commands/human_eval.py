@@ -120,6 +120,7 @@ def _write_study(folder: Path, forms: Sequence[Form], key: dict[str, Any]) -> No
 
 def _score(settings: HumanEvalSettings) -> None:
     """Print the tables and write scores.json."""
+    assert settings.key is not None  # the settings refuse a score without it
     key_file = expanded(settings.key)
     key = read_json(key_file, setting="key", hint="name the key.json that `magic human-eval make` wrote")
     kind = check_key(key, settings.key)
@@ -145,4 +146,4 @@ def _score(settings: HumanEvalSettings) -> None:
 
 def _named(words: Sequence[str]) -> list[str]:
     """The files that words and patterns name; a word that names nothing is kept, and refused when it is read."""
-    return [str(path) for word in words for path in named_paths(word) or [word]]
+    return [name for word in words for name in [str(path) for path in named_paths(word)] or [word]]

@@ -60,7 +60,7 @@ def run(settings: TableSettings) -> int:
     print(render(built, settings.format.value), end="", flush=True)
     if name is not None:
         tell_files(plot_tables(load_paper(), numbers, measured, name))
-    return tell_not_run([document for runs in measured.values() for document in runs], built, settings)
+    return tell_not_run([document for runs in measured.values() for document in runs], built, settings.format)
 
 
 def show_answers(settings: TableSettings) -> int:
@@ -90,7 +90,7 @@ def show_answers(settings: TableSettings) -> int:
     print(render(built, settings.format.value), end="", flush=True)
     if name is not None:
         tell_files(plot_tables(paper, settings.words, measured, name))
-    return tell_not_run([document for runs in measured.values() for document in runs], built, settings)
+    return tell_not_run([document for runs in measured.values() for document in runs], built, settings.format)
 
 
 def show_sweep(settings: TableSettings) -> int:

@@ -88,9 +88,7 @@ ODD_TEXT = '/data/a, b [1] {x} it\'s "${y}" = 1'
 def test_every_text_setting_arrives_letter_for_letter(name):
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
-    from magic_cli.cli.hydra_app import _settings_class
-
-    texts = [setting for setting, is_text in settings_of(_settings_class(COMMANDS[name])).items() if is_text]
+    texts = [setting for setting, is_text in settings_of(COMMANDS[name].load_settings_class()).items() if is_text]
     words = [f"{setting}={ODD_TEXT}" for setting in [*texts, *TEXTS_OF[name]]]
     action = ["action=x"] if COMMANDS[name].action else []
     overrides = translate([*words, *action], COMMANDS[name])[1][len(action) :]
