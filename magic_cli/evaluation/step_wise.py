@@ -26,8 +26,9 @@ class StepWise(Metric):
             tokenize: Fills ``Corpus.tokenized``.
         """
         self._metric, self._tokenize = metric, tokenize
-        # a wrapper has the name and the measures of the metric in it
-        self.name, self.measures, self.runs_outside = metric.name, metric.measures, metric.runs_outside  # type: ignore[misc]
+        self.name = metric.name  # type: ignore[misc]  # here a fact of the wrapped metric, elsewhere of the class
+        self.measures = metric.measures  # type: ignore[misc]  # as above
+        self.runs_outside = metric.runs_outside  # type: ignore[misc]  # as above
 
     def score(self, corpora: Sequence[Corpus]) -> list[list[Scores]]:
         parted = [_steps(corpus) for corpus in corpora]
