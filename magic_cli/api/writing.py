@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from magic_cli.data.images import UnreadableImage
-from magic_cli.decoding.text import CaptionFormat
 from magic_cli.errors import MagicError
 from magic_cli.image_features.reading import ReadImage
 from magic_cli.runs.batches import FAULTS, Batch, BatchResult, BatchWriter, Outcome
@@ -118,8 +117,7 @@ class MemoryWriter:
     @property
     def held_back(self) -> int:
         """How many letters at the end of a text may still be removed by a stop text."""
-        text_format = self.decoder.format
-        stop = text_format.stop if isinstance(text_format, CaptionFormat) else None
+        stop: Any = getattr(self.decoder.format, "stop", None)  # stories have no stop texts
         return max((len(text) for text in stop.texts), default=0) if stop is not None else 0
 
     def token_texts(self, ids: Sequence[int]) -> tuple[str, ...]:
