@@ -36,7 +36,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """The names of the API, imported when they are asked for: ``import magic_cli`` waits for nothing."""
+    """Import a name of the API when it is first used, so that ``import magic_cli`` is fast."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module

@@ -1,4 +1,4 @@
-"""Errors that are the user's to mend: one line on stderr, exit status 2, never a traceback."""
+"""Errors that the user can mend: one line on stderr, exit status 2, never a traceback."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from typing import Any
 
 LEAST_WEIGHT = 1e-6
 MOST_ITEMS = 1_000_000_000
-"""Bound of settings that count items or steps, far above any real number of them: what is larger is a slip."""
+"""The largest value of settings that count items or steps, far above any real number: a larger value is a typing mistake."""
 MOST_SEED = 2**63 - 1
 MOST_SECONDS = 1_000_000
 MOST_THREADS = 1024
-"""With some ten thousand, torch ends with a segmentation fault."""
+"""With about ten thousand threads, torch ends with a segmentation fault."""
 
 
 class MagicError(Exception):
-    """A fault in settings, files or the machine that the user can put right.
+    """A fault in settings, files or the machine that the user can mend.
 
     The message names the setting or file, the value found, what is allowed, and what to do next.
     """
@@ -27,7 +27,7 @@ class SettingsError(MagicError, ValueError):
 
 
 def nearest(name: str, known: Sequence[str]) -> str:
-    """A hint for a name that is not known.
+    """A hint for an unknown name.
 
     >>> nearest("aplha", ["k", "alpha", "beta"])
     'did you mean alpha? (k, alpha, beta)'
@@ -37,6 +37,15 @@ def nearest(name: str, known: Sequence[str]) -> str:
     close = difflib.get_close_matches(name, known, n=1)
     listed = ", ".join(known)
     return f"did you mean {close[0]}? ({listed})" if close else f"allowed: {listed}"
+
+
+def install_extra(extra: str) -> str:
+    """The remedy for missing optional packages; magic itself is on no package index.
+
+    >>> install_extra("ray")
+    "in the clone of magic: pip install '.[ray]'"
+    """
+    return f"in the clone of magic: pip install '.[{extra}]'"
 
 
 def require(
@@ -53,8 +62,8 @@ def require(
 ) -> None:
     """Check the range of the setting ``prefix.name``.
 
-    The first four belong to what the setting means; ``floor`` and ``limit`` are as little and as much as can make sense, against
-    slips and what float32 cannot tell apart.
+    The first four limits follow from the meaning of the setting. ``floor`` and ``limit`` are wide bounds against typing mistakes
+    and against numbers that float32 cannot represent.
 
     Raises:
         SettingsError: One line with the setting as the user types it, the value, and the allowed range.
@@ -85,10 +94,10 @@ def require(
 
 
 def require_weight(name: str, value: float, *, prefix: str, limit: float) -> None:
-    """Check a weight: 0, or neither so small nor so large that float32 would see one side of a sum only.
+    """Check a weight: 0, or neither so small nor so large that float32 would lose one side of a sum.
 
     Raises:
-        SettingsError: As ``require``.
+        SettingsError: As in ``require``.
 
     >>> require_weight("beta", 1e-46, prefix="decoding", limit=1000)
     Traceback (most recent call last):
@@ -112,11 +121,11 @@ def out_of_memory(run: Any, then: str) -> str:
 
 
 def refuse_nan(model: str, is_faulty: bool) -> None:
-    """Stop where a model computes NaN, as large ones may in float16.
+    """Stop if a model computes NaN, as large models may in float16.
 
     Args:
-        model: The settings group that names it.
-        is_faulty: Whether it did.
+        model: The settings group of the model.
+        is_faulty: Whether it computed NaN.
 
     Raises:
         MagicError: It did.

@@ -1,4 +1,4 @@
-"""Files that no crash leaves half-written: append, replace, recover; locks, which no crash leaves behind; and what tells files apart."""
+"""Safe files: written so that no crash leaves half of one, locked so that no crash leaves a lock behind, compared by digest."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ class Busy(Exception):
 
 @contextlib.contextmanager
 def hold(lock: Path, *, tell: Callable[[str], None] | None = None, check: Callable[[], None] | None = None) -> Iterator[None]:
-    """Hold a lock file for this process alone; the kernel lets go of it, however the process dies.
+    """Hold a lock file for this process alone. The kernel releases it, however the process ends.
 
     Args:
-        lock: Made if it is not there; while it is held, it names the process.
-        tell: Called once with the number of the process that holds it, which is then waited for; None: it is not waited for.
-        check: Called while waiting; raises what ends the wait.
+        lock: The lock file; created if it does not exist. It contains the number of the process that holds it.
+        tell: Called once with that number before waiting for another process; None: do not wait.
+        check: Called while waiting; may raise an error to end the wait.
 
     Raises:
-        Busy: Another process holds it, and is not waited for.
+        Busy: Another process holds the lock, and ``tell`` is None.
         OSError: The file cannot be written.
     """
     with lock.open("a+", encoding="ascii") as file:
@@ -86,11 +86,11 @@ def locked(path: Path, *, setting: str = "run.dir") -> Iterator[None]:
         yield
 
 
-def recover_lines(file: Path, *, remedy: str = "remove that line, its item is then done again") -> list[dict[str, Any]]:
-    """Read a JSONL file that may end mid-line, and cut that unfinished end off.
+def recover_lines(file: Path, *, remedy: str = "remove that line; its item is then written again") -> list[dict[str, Any]]:
+    """Read a JSONL file that may end in the middle of a line, and cut off that unfinished end.
 
     Args:
-        file: The file; one that is not there is empty.
+        file: The file; a missing file counts as empty.
         remedy: What the user can do about a damaged line.
 
     Raises:
@@ -125,7 +125,7 @@ def recovered_items(file: Path, remedy: str) -> Iterator[tuple[int, int, dict[st
     An unfinished line at the end is cut off, once all others have been read.
 
     Raises:
-        MagicError: A line is damaged; says the remedy.
+        MagicError: A line is damaged; gives the remedy.
     """
     for number, found in enumerate(_recovered(file, remedy), start=1):
         if not isinstance(found[2].get("id"), str):
@@ -143,16 +143,16 @@ def append_bytes(file: Path, data: bytes) -> None:
     """Append to a file, synced to disk.
 
     Raises:
-        OSError: Not all of it could be written.
+        OSError: Not everything could be written.
     """
     with file.open("ab", buffering=0) as stream:
-        while data:  # a disk that is filling up takes a part and says nothing; asked for the rest, it does
+        while data:  # a disk that is filling up writes a part without an error; writing the rest then fails
             data = data[stream.write(data) :]
         os.fsync(stream.fileno())
 
 
 def write_atomically(file: Path, content: str | bytes) -> None:
-    """Replace a file so that a reader, or a crash, sees either the old or the new one."""
+    """Replace a file so that a reader, or a crash, finds either the old or the new one."""
     with replacing(file) as stream:
         stream.write(as_bytes(content) if isinstance(content, str) else content)
 
@@ -206,7 +206,7 @@ def write_document(file: Path, document: Any) -> None:
 
 @contextlib.contextmanager
 def replacing(file: Path) -> Iterator[IO[bytes]]:
-    """Replace a file piece by piece, as ``write_atomically`` does it at once; an error leaves the old one."""
+    """Replace a file atomically, as ``write_atomically``, but written piece by piece; an error leaves the old file."""
     temporary = file.with_name(f".{file.name}.tmp")
     with temporary.open("wb") as stream:
         try:
@@ -220,12 +220,12 @@ def replacing(file: Path) -> Iterator[IO[bytes]]:
 
 
 def as_bytes(text: str) -> bytes:
-    """As files hold it: a file name that is no UTF-8 holds lone surrogates, which become JSON's own \\uXXXX escapes."""
+    """Text as bytes for a file. A file name that is not UTF-8 contains lone surrogates; they become JSON's \\uXXXX escapes."""
     return text.encode("utf-8", errors="backslashreplace")
 
 
 def json_lines(records: Iterable[dict[str, Any]]) -> str:
-    """Records as JSON, one a line."""
+    """Records as JSON, one per line."""
     return "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
 
 

@@ -1,4 +1,4 @@
-"""What made a result: versions, revision, platform; and how what made one differs from what makes another."""
+"""What made a result: versions, revision, platform; and the differences between two such descriptions."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ _RECORDED_PACKAGES = (
 
 
 def read_manifest(path: Path, identity: dict[str, Any]) -> dict[str, Any]:
-    """The manifest of a run folder that has one.
+    """The manifest of an existing run folder.
 
     Raises:
-        MagicError: It is damaged, or of a run with other settings.
+        MagicError: It is damaged, or belongs to a run with other settings.
     """
     manifest = run_files.read_manifest(path / "manifest.json", remedy="set another run.dir, or delete this folder")
     before = manifest.get("identity")
@@ -44,7 +44,7 @@ def read_manifest(path: Path, identity: dict[str, Any]) -> dict[str, Any]:
 
 
 def differences(before: Any, after: Any, path: str = "") -> Iterator[str]:
-    """``name old -> new`` for every value that differs."""
+    """Yield ``name old -> new`` for every value that differs."""
     if isinstance(before, dict) and isinstance(after, dict):
         for key in dict.fromkeys([*before, *after]):
             yield from differences(before.get(key), after.get(key), f"{path}.{key}" if path else str(key))
@@ -53,13 +53,13 @@ def differences(before: Any, after: Any, path: str = "") -> Iterator[str]:
 
 
 def _short(value: Any) -> str:
-    """A value as an error message shows it; of a hash the first digits will do."""
+    """A value in an error message; long ones, such as hashes, are cut."""
     text = str(value)
     return f"{text[:12]}..." if len(text) > 60 else text
 
 
 def provenance() -> dict[str, Any]:
-    """What made a result: versions of magic and of the packages that matter, revision of the checkout, platform."""
+    """What made a result: versions of magic and of important packages, revision of the checkout, platform."""
     return {
         "magic": __version__,
         "git_revision": _git_revision(),
@@ -77,7 +77,7 @@ def _version(package: str) -> str | None:
 
 
 def _git_revision() -> str | None:
-    """Commit of the checkout that runs, with ``-dirty`` if it has changes; None outside a checkout."""
+    """The commit of the checkout, with ``-dirty`` if it has changes; None outside a checkout."""
     here = Path(__file__).resolve().parent
     if not (here.parent / ".git").exists():
         return None
@@ -85,4 +85,4 @@ def _git_revision() -> str | None:
         command = ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
         return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
     except (OSError, subprocess.SubprocessError):
-        return None  # no git here: the revision is unknown
+        return None  # git is not installed: the revision is unknown

@@ -52,7 +52,7 @@ case ${1:---help} in
     parity)
         unpack
         "$python" -m pytest -m gpu --durations 5 tests/shared/test_parity.py tests/unit/decoding/test_devices.py tests/commands/test_devices.py \
-            tests/commands/test_finetune_lm.py
+            tests/commands/test_finetune_lm_going_on.py
         ;;
     speed)
         unpack

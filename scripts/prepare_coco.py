@@ -1,10 +1,10 @@
-"""Bring what `magic caption --dataset coco` reads: Karpathy's split and the images of val2014.
+"""Download what `magic caption --dataset coco` reads: Karpathy's split and the images of val2014.
 
     python scripts/prepare_coco.py                         # downloads 7 GB to data/coco
-    python scripts/prepare_coco.py --from ~/downloads      # uses caption_datasets.zip and val2014.zip that are there
+    python scripts/prepare_coco.py --from ~/downloads      # uses caption_datasets.zip and val2014.zip of that folder
 
-Checked: the sizes of the splits, and that every image of val and test is there. Finished parts are kept, so it can be
-started again after a break.
+The script checks the sizes of the splits, and that every image of val and test is there. It keeps finished parts, so it can
+be started again after a break.
 """
 
 from official_files import KARPATHY, arguments, bring, check_images, check_split, karpathy_split, read_split, run, unpack

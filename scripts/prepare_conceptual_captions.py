@@ -1,11 +1,12 @@
-"""Bring images with captions as webdataset shards, from Conceptual Captions' public file of caption<TAB>address rows.
+"""Download images with captions as webdataset shards, from Conceptual Captions' public file of caption<TAB>address rows.
 
     python scripts/prepare_conceptual_captions.py Train_GCC-training.tsv --limit 400000 --contact you@example.org
     magic retrieve-images build 'data/conceptual_captions/*.tar' --index data/conceptual_captions/index
 
 The file is at https://ai.google.com/research/ConceptualCaptions/download. Many of its 3.3 million addresses no longer
-answer; the paper's bank held about 330,000 images. What did not come is listed beside each shard with the reason.
-Start it again after a break: it goes on where it stopped. Hosts are asked for little at a time, and are told who asks.
+answer; the paper's bank held about 330,000 images. A list beside each shard names the missing images and the reasons.
+After a break, start the script again: it goes on where it stopped. It sends few requests to a host at a time, and each
+request says who sends it.
 """
 
 import argparse
@@ -85,7 +86,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--again",
         action="store_true",
-        help="try again what failed for the time being, in finished shards too (but for one that --limit cuts)",
+        help="try again what failed for a passing reason, also in finished shards (except a shard that --limit cuts)",
     )
     for name, kind, text in (
         ("workers", int, "requests at a time"),

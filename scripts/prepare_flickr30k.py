@@ -1,11 +1,12 @@
-"""Bring what `magic caption --dataset flickr30k` reads: Karpathy's split, and the photos that you were given.
+"""Prepare what `magic caption --dataset flickr30k` reads: Karpathy's split, and the photos that you have received.
 
     python scripts/prepare_flickr30k.py --images ~/downloads/flickr30k-images.tar.gz
-    python scripts/prepare_flickr30k.py --images ~/flickr30k-images      # a folder: is used where it lies
+    python scripts/prepare_flickr30k.py --images ~/flickr30k-images      # a folder is used in place
 
 Karpathy's split is downloaded (or found with --from). The photos must be requested by the form on Flickr30k's page
-(https://shannon.cs.illinois.edu/DenotationGraph/): their owners have not released them. Checked: the sizes of the splits,
-five captions an image, and that every photo of val and test is there. It can be started again after a break.
+(https://shannon.cs.illinois.edu/DenotationGraph/): their owners have not released them. The script checks the sizes of
+the splits, that each image has five captions, and that every photo of val and test is there. It can be started again after a
+break.
 """
 
 import sys

@@ -1,15 +1,15 @@
-"""Make the story texts that `magic story --dataset rocstories` and training read, from files that you were given.
+"""Make the story texts that `magic story --dataset rocstories` and training read, from files that you have received.
 
     python scripts/prepare_rocstories.py --from ~/downloads --test ~/MAGIC/rocstories_test.txt
 
 --from holds the two CSV files of ROCStories (spring 2016 and winter 2017), which must be requested by the form on
 https://cs.rochester.edu/nlp/rocstories/. --test is the test file of the MAGIC authors' repository: 1,500 lines of
-title<TAB>story; how it was drawn from the CSV files is not published, so it cannot be made anew. Checked: a title and five
-sentences for every story, 1,500 test stories, all different, and that every one of them is among the stories, which a CSV file
-that is cut short or of another edition would lack. Written to --output:
+title<TAB>story; how it was drawn from the CSV files is not published, so it cannot be made again. The script checks that
+every story has a title and five sentences, that there are 1,500 different test stories, and that the CSV files hold each of
+them: a CSV file that is cut short, or of another edition, would lack some. Written to --output:
 
     rocstories_test.txt     the test file as it is
-    rocstories_train.txt    title<TAB>story of every other story, none that is in the test file
+    rocstories_train.txt    title<TAB>story of all stories that are not in the test file
 """
 
 import argparse

@@ -4,17 +4,17 @@
     python scripts/prepare_vist.py --from ~/downloads --contact you@example.org
 
 --from holds SIS-with-labels.tar.gz of https://visionandlanguage.net/VIST/dataset.html, or the three files in it
-(train|val|test.story-in-sequence.json); without it the archive is downloaded. --images names a folder that already holds the photos,
-<id>.jpg or of another suffix, in any subfolders, as in the owners' archives. Without it each photo is brought from the address that
-the annotations give; many of these no longer answer, and what did not come is listed with the reason. Start again after a break: it
-goes on where it stopped. Written to --output, for each split:
+(train|val|test.story-in-sequence.json); without it the archive is downloaded. --images names a folder that already holds the photos
+as <id>.jpg (or another suffix), in any subfolders, as in the owners' archives. Without it, each photo is downloaded from its address
+in the annotations; many of these no longer answer, and a list names the missing photos and the reasons. After a break, start the
+script again: it goes on where it stopped. Written to --output, for each split:
 
-    val_images/<id>.jpg        the photos, if they were brought
+    val_images/<id>.jpg        the photos, if they were downloaded
     val_cleaned.json           {story: [{"caption", "image_id", "sequence_index"}, ...]}, stories whose photos are all there
     val_image_mapping.json     {image_id: place below --output}
     val_left_out.jsonl         {"story", "reason"} of the others
 
-That is the layout of MiniGPT-5's released code; the owners' files can be read as they are, too (data/README.md).
+That is the layout of MiniGPT-5's released code; magic also reads the owners' files directly (data/README.md).
 """
 
 import argparse

@@ -119,7 +119,7 @@ def refusals(page: Browser, folder: Path) -> None:
     Image.new("RGB", (12500, 8000), "teal").save(folder / "sea.jpg")
     (folder / "notes.txt").write_text("not a photo")
     (folder / "broken.jpg").write_bytes(PHOTO.read_bytes()[:2000])
-    for name, words in {"sea.jpg": "has 100 megapixels", "notes.txt": "is no image", "broken.jpg": "is damaged"}.items():
+    for name, words in {"sea.jpg": "has 100 megapixels", "notes.txt": "is not an image", "broken.jpg": "is damaged"}.items():
         upload(page, folder / name)
         page.wait(f"document.querySelector('#problem').textContent.includes({json.dumps(name)})", 60)
         said = problem(page)

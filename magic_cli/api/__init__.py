@@ -1,4 +1,4 @@
-"""The Python API: what a notebook or a program imports, and what the commands rest on. ``magic_cli`` gives its names."""
+"""The Python API for notebooks and programs; the commands use it, too. ``magic_cli`` exports its names."""
 
 from magic_cli.api.captioner import Captioner, load
 from magic_cli.api.results import Candidate, Caption, Step, Story, StreamedStep, Text

@@ -1,4 +1,4 @@
-"""Captions and stories from Python: ``magic_cli.load`` gives a ``Captioner``."""
+"""Captions and stories from Python: ``magic_cli.load`` returns a ``Captioner``."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, overload
 
 from magic_cli.api.images import Image, Images, is_one, pictures
 from magic_cli.api.items import caption_item, story_items
@@ -21,10 +21,14 @@ from magic_cli.runs.captions import CaptionTask
 from magic_cli.runs.choices import method_name
 from magic_cli.runs.stories import StoryTask
 
+if TYPE_CHECKING:
+    from magic_cli.data.records import ImageRecord
+    from magic_cli.data.stories import StoryRecord
+
 OnError: TypeAlias = Literal["raise", "skip"]
 _ONE_IMAGE = ["dataset=files", "dataset.paths=[image]"]
 _ONE_TITLE = ["dataset=title", "dataset.title=[title]"]
-"""Stand for the images and titles of a call, while its settings are checked."""
+"""Stand for the images and titles of a call while its settings are checked."""
 
 
 def load(
@@ -34,37 +38,38 @@ def load(
     device: str | None = None,
     settings: Mapping[str, Any] | None = None,
 ) -> Captioner:
-    """Load the two models: one writes, the other looks.
+    """Load the two models: one writes, the other compares texts with the image.
 
     Args:
         language_model: A name (``embedded``, ``gpt2``, ``magic_mscoco``; see ``configs/language_model/``), a folder, a GGUF file, or a
             hub id.
         image_text_model: A name (``embedded``, ``clip_vit_b32``, ``siglip``; see ``configs/image_text_model/``), a folder, a weights
-            file of OpenAI's, or a hub id.
+            file of OpenAI, or a hub id.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``; None: ``auto``.
-        settings: Others by their full names, as in ``{"run.dtype": "bfloat16"}``; they hold for all calls that set no other.
+        settings: Other settings by full name, such as ``{"run.dtype": "bfloat16"}``; calls may override them.
 
     Raises:
-        MagicError: A model cannot be had or read, or a setting is wrong.
+        MagicError: A model cannot be loaded, or a setting is wrong.
     """
     wanted = {**(settings or {}), **({} if device is None else {"run.device": device})}
     return Captioner(loading_overrides(language_model, image_text_model, wanted))
 
 
 class Captioner:
-    """Two models, and all that they can write.
+    """Two models, and everything that they can write.
 
-    All methods take ``method``, an option of ``configs/decoding/`` (``magic``, ``contrastive``, ``greedy``, ``beam``, ``top_k``,
-    ``nucleus``, ``typical``, ``rerank``, ``zerocap``, ``clipre``, ``magic_memory``, ``magic_beam``; None: ``magic``), and as keywords its settings
-    (``k``, ``alpha``, ``beta``, ``guides``), ``prompt``, and ``settings={"rules.min_length": 5}`` with others by their full names. A
-    setting that is not given has the value that the command line would take.
+    All methods take ``method``, an option of ``configs/decoding/`` (``magic``, ``contrastive``, ``greedy``, ``beam``,
+    ``top_k``, ``nucleus``, ``typical``, ``rerank``, ``zerocap``, ``clipre``, ``magic_memory``, ``magic_beam``; None: ``magic``).
+    Its settings are keywords (``k``, ``alpha``, ``beta``, ``guides``). Further keywords are ``prompt`` and
+    ``settings={"rules.min_length": 5}``, with other settings by full name. A setting that is not given has the default of the
+    command line.
 
     Attributes:
-        models: What manifest.json would say of each model that was used: name, commit, digests of files.
+        models: The description of each model that was used, as in manifest.json: name, commit, digests of files.
     """
 
     def __init__(self, overrides: Sequence[str]) -> None:
-        """Made by ``load``; ``overrides`` choose the models."""
+        """Called by ``load``; ``overrides`` choose the models."""
         self._overrides, self._models = list(overrides), LoadedModels()
         self._models.load(settings_for("caption", [*self._overrides, *_ONE_IMAGE]))
 
@@ -74,7 +79,7 @@ class Captioner:
 
     @property
     def device(self) -> str:
-        """Where the models run."""
+        """The device of the models."""
         return self._models.circumstances["device"]
 
     def __repr__(self) -> str:
@@ -115,22 +120,22 @@ class Captioner:
         on_error: OnError = "raise",
         **settings: Any,
     ) -> Caption | list[Caption]:
-        """Caption one image, or several: the very captions that ``magic caption`` writes.
+        """Caption one or several images. The captions are those of ``magic caption``.
 
         Args:
-            images: A file, an image of Pillow or an array; several in a list, or with names of their own in a mapping; or a folder.
-            method: How words are chosen.
-            seed: Of sampled methods; each image draws by the seed and by its name.
-            trace: Whether ``Caption.steps`` are wanted.
-            on_error: What becomes of an image that cannot be read: ``raise`` before anything is written, or ``skip``, which gives a
-                caption without text that says why in ``error``.
+            images: A file, a Pillow image or an array; several in a list, or in a mapping from names; or a folder.
+            method: The decoding method.
+            seed: Seed for sampled methods; the tokens of an image depend on the seed and on its name.
+            trace: Whether to return ``Caption.steps``.
+            on_error: For an image that cannot be read: ``raise`` before anything is written, or ``skip``, which returns a caption
+                without text, with the reason in ``error``.
             **settings: See the class.
 
         Returns:
-            The caption, or a list of them in the order of the images.
+            The caption, or a list of captions in the order of the images.
 
         Raises:
-            MagicError: An image cannot be read, a setting is wrong, or the models cannot do what is asked.
+            MagicError: An image cannot be read, a setting is wrong, or the models cannot do what the settings ask.
         """
         found = self._settings("caption", _ONE_IMAGE, writing_overrides(method, seed, trace, settings))
         given = pictures(images)
@@ -176,19 +181,19 @@ class Captioner:
         on_error: OnError = "raise",
         **settings: Any,
     ) -> Story | list[Story]:
-        """Write a story for one title, or for several: the very stories that ``magic story`` writes.
+        """Write a story for one or several titles. The stories are those of ``magic story``.
 
         Args:
-            titles: One title, or several.
-            images: What the stories are to fit: one image for each title, or one for all; None for methods that look at none.
-            method: How words are chosen.
-            seed, trace, on_error, **settings: As for ``caption``.
+            titles: One or several titles.
+            images: Images for the stories: one for each title, or one for all; None for methods that look at none.
+            method: The decoding method.
+            seed, trace, on_error, **settings: As in ``caption``.
 
         Returns:
-            The story, or a list of them in the order of the titles.
+            The story, or a list of stories in the order of the titles.
 
         Raises:
-            MagicError: As for ``caption``; or there are not as many images as titles.
+            MagicError: As in ``caption``; or the number of images differs from the number of titles.
         """
         found = self._settings("story", _ONE_TITLE, writing_overrides(method, seed, trace, settings))
         several = [titles] if isinstance(titles, str) else list(titles)
@@ -208,19 +213,20 @@ class Captioner:
         seed: int | None = None,
         **settings: Any,
     ) -> Iterator[StreamedStep]:
-        """Write one text token by token: the one that ``caption`` gives, or with a ``title`` the one that ``story`` gives.
+        """Write one text token by token: the text of ``caption``, or with a ``title`` that of ``story``.
 
         Args:
-            image: A file, an image of Pillow or an array; None for a story by a method that looks at no image.
-            method: How words are chosen. Methods that choose a whole text at its end (beam, magic_beam, rerank, zerocap, clipre) have no stream.
-            title: Of a story.
-            seed, **settings: As for ``caption``.
+            image: A file, a Pillow image or an array; None for a story by a method that looks at no image.
+            method: The decoding method. Methods that choose a whole text at the end (beam, magic_beam, rerank, zerocap, clipre)
+                cannot be streamed.
+            title: The title of a story.
+            seed, **settings: As in ``caption``.
 
         Yields:
-            Each choice with its candidates and their scores. The ``new_text`` of all steps is the text.
+            Each choice with its candidates and their scores. Joined, the ``new_text`` of all steps is the text.
 
         Raises:
-            MagicError: As for ``caption``, before the first step.
+            MagicError: As in ``caption``, before the first step.
         """
         command, stands_for = ("caption", _ONE_IMAGE) if title is None else ("story", _ONE_TITLE)
         found = self._settings(command, stands_for, writing_overrides(method, seed, False, settings))
@@ -229,6 +235,7 @@ class Captioner:
                 f"decoding={method_name(found.decoding)}: chooses a whole text at its end and cannot be streamed; use {command}(...), with trace=True for its steps"
             )
         found = replace(found, run=replace(found.run, trace=True))
+        item: ImageRecord | StoryRecord
         if title is not None:
             [item], sources = story_items([title], image, found)
         else:
@@ -253,7 +260,7 @@ class Captioner:
 
 
 def _file(source: Any) -> str | None:
-    """The file of an image; None: it is in memory, or there is none."""
+    """The file of an image; None: it is in memory, or there is no image."""
     return str(source) if isinstance(source, Path) else None
 
 
@@ -265,7 +272,7 @@ def _steps(writer: MemoryWriter) -> dict[str, list[Step]]:
 
 
 def _told(writer: MemoryWriter, item: str, steps: Mapping[str, Sequence[Step]]) -> dict[str, Any]:
-    """What came of an item, as ``Text`` takes it."""
+    """The result for an item, as arguments of ``Text``."""
     if item not in writer.run.predictions:
         return {"id": item, "text": None, "error": writer.run.failures[item]}
     prediction = writer.run.predictions[item]

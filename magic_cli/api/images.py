@@ -1,4 +1,4 @@
-"""Images as people have them in Python: files, images of Pillow, arrays; each with the name that a run would know it by."""
+"""The forms of an image in Python: files, Pillow images, arrays; each gets the name that it would have in a run."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from magic_cli.data.datasets import PhotoFiles, PhotoFolder
 from magic_cli.data.paths import expanded
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from PIL.Image import Image as PillowImage
 
 Image: TypeAlias = "str | os.PathLike[str] | PillowImage | np.ndarray"
-"""A file, an image of Pillow, or an array (H, W) or (H, W, 3 or 4): uint8, or floats from 0 to 1."""
+"""A file, a Pillow image, or an array (H, W) or (H, W, 3 or 4): uint8, or floats from 0 to 1."""
 Images: TypeAlias = "Image | Iterable[Image] | Mapping[str, Image]"
-"""One or several; a folder stands for all images below it, a mapping gives each a name."""
+"""One or several images. A folder stands for all images below it; a mapping gives each image a name."""
 
 _KINDS = "an image is a file, an image of Pillow, or an array (height, width) or (height, width, 3)"
 
@@ -29,9 +29,9 @@ class Picture:
     """One image.
 
     Attributes:
-        id: Unique among those of a call.
-        source: Its file, or the image itself.
-        name: File name; empty if it has none.
+        id: Unique in a call.
+        source: The file, or the image itself.
+        name: The file name; empty if there is none.
     """
 
     id: str
@@ -40,12 +40,12 @@ class Picture:
 
     @property
     def file(self) -> str | None:
-        """The file as text; None: it is in memory."""
+        """The file as text; None: the image is in memory."""
         return str(self.source) if isinstance(self.source, Path) else None
 
 
 def is_one(images: Any) -> bool:
-    """Whether this is one image, not several."""
+    """Whether the value is one image, not several."""
     if isinstance(images, str | os.PathLike):
         return not os.path.isdir(os.path.expanduser(images))
     return _is_pillow(images) or hasattr(images, "__array_interface__") or hasattr(images, "__array__")
@@ -55,24 +55,24 @@ _NONE = "images: there are none; give a file, an image of Pillow, an array, or a
 
 
 def pictures(images: Images) -> list[Picture]:
-    """All images, in their order; an image that is given twice stands twice.
+    """All images, in order; an image that is given twice appears twice.
 
     Raises:
-        MagicError: There is none, or one is of no kind that is known.
+        MagicError: There are none, or one has an unknown form.
     """
     if isinstance(images, str | os.PathLike) and not is_one(images):
         folder = PhotoFolder(name="photos", root=os.fspath(images)).load()
         return [Picture(record.id, record.path, record.image_name) for record in folder]
     if isinstance(images, Mapping):
-        names = [str(name) for name in images]
-        if twice := {name for name in names if names.count(name) > 1}:
-            raise MagicError(f"images: the name {min(twice)!r} stands twice; names must differ")
-        if not names:
+        given = [str(name) for name in images]
+        if twice := {name for name in given if given.count(name) > 1}:
+            raise MagicError(f"images: the name {min(twice)!r} appears twice; names must differ")
+        if not given:
             raise MagicError(_NONE)
         return [_picture(image, str(name)) for name, image in images.items()]
     if not (is_one(images) or isinstance(images, Iterable)):
         raise MagicError(f"images: {_KINDS}, got {type(images).__name__}")
-    several = [images] if is_one(images) else list(images)
+    several = [images] if is_one(images) else list(cast("Iterable[Image]", images))
     if not several:
         raise MagicError(_NONE)
     files = {os.fspath(image) for image in several if isinstance(image, str | os.PathLike)}
@@ -83,7 +83,7 @@ def pictures(images: Images) -> list[Picture]:
 
 
 def _picture(image: Any, names: Mapping[str, str] | str, number: int = 0) -> Picture:
-    """One image; ``names`` are those of the files, or its own."""
+    """One image; ``names`` maps files to names, or is its name."""
     if isinstance(image, str | os.PathLike):
         path = expanded(os.fspath(image), "images")
         return Picture(names if isinstance(names, str) else names[str(path)], path, path.name)
@@ -93,7 +93,7 @@ def _picture(image: Any, names: Mapping[str, str] | str, number: int = 0) -> Pic
 
 
 def _told_apart(found: list[Picture]) -> list[Picture]:
-    """The same with names that differ where the images do; of images in memory several may have been read from one file."""
+    """The same images with different names for different images. Several in memory may come from the same file."""
     owners: dict[str, Any] = {}
     told = []
     for one in found:
@@ -112,17 +112,17 @@ def _is_pillow(image: Any) -> bool:
 
 
 def from_array(array: Any) -> PillowImage:
-    """An array as an image.
+    """Turn an array into an image.
 
     Raises:
-        MagicError: Its shape or its numbers are no image's.
+        MagicError: Its shape or its numbers are not those of an image.
     """
     import numpy as np
     from PIL import Image
 
     try:
         pixels = np.asarray(array)
-    except Exception as error:  # each library raises its own kinds, of tensors on a GPU for instance
+    except Exception as error:  # each library raises its own errors, for instance for tensors on a GPU
         raise MagicError(f"images: {type(array).__name__} cannot be read as an array ({error})") from error
     is_colour = pixels.ndim == 3 and pixels.shape[-1] in (1, 3, 4)
     if not (pixels.ndim == 2 or is_colour) or 0 in pixels.shape:

@@ -1,4 +1,4 @@
-"""What texts are to be written for: the items that a run would have, with images from anywhere."""
+"""The items to write texts for, as a run would have them, with images from anywhere."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from magic_cli.runs.choices import method_name
 
 
 def caption_item(picture: Picture) -> ImageRecord:
-    """What a caption is to be written for."""
+    """The item for a caption."""
     return ImageRecord(id=picture.id, path=Path(picture.file or picture.id), image_name=picture.name)
 
 
 def story_items(titles: Sequence[str], images: Any, settings: Any) -> tuple[list[StoryRecord], dict[str, Any]]:
-    """What stories are to be written for, and the image of each by its id; ids as ``magic story --title --image`` gives them.
+    """The items for stories, and each one's image by id; ids are those of ``magic story --title --image``.
 
     Raises:
-        MagicError: There is no title, or not an image for each.
+        MagicError: There is no title, or an image is missing.
     """
     if not titles:
         raise SettingsError("titles: there are none; give a title, or a list of them")
@@ -31,7 +31,7 @@ def story_items(titles: Sequence[str], images: Any, settings: Any) -> tuple[list
     if settings.decoding.needs_image:
         if images is None:
             raise SettingsError(
-                f"images: decoding={method_name(settings.decoding)} looks at one for each title; give them, or a method that looks at none, such as contrastive"
+                f"images: decoding={method_name(settings.decoding)} needs an image for each title; give them, or choose a method that needs none, such as contrastive"
             )
         given = pictures(images)
         looked_at = [*given] * len(titles) if is_one(images) else [*given]

@@ -1,4 +1,4 @@
-"""The models of a ``Captioner``: loaded once, and made ready for whatever is asked for next."""
+"""The models of a ``Captioner``: loaded once, and prepared for each request."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from magic_cli.runs.identity import as_plain
 from magic_cli.runs.kinds import Item, WritingTask
 
 _KEPT = 4
-"""Decoders; each may hold the steps that it remembers (``run.step_memory``) and an index of captions."""
+"""How many decoders are kept; each may hold remembered steps (``run.step_memory``) and an index of captions."""
 _FREE = ("seed", "repeat", "trace", "dir")
-"""Settings of a run that a decoder takes as they come."""
+"""Settings of a run that may differ between calls of the same decoder."""
 
 
 class LoadedModels:
-    """Models and decoders that stay.
+    """Loaded models and decoders.
 
     Attributes:
-        facts: What manifest.json would say of each model.
-        circumstances: What it would say of the run, such as the device.
+        facts: The description of each model, as in manifest.json.
+        circumstances: Facts of the run, as in manifest.json, such as the device.
     """
 
     def __init__(self) -> None:
@@ -37,7 +37,7 @@ class LoadedModels:
         """Load the language model and the image-text model.
 
         Raises:
-            MagicError: One cannot be had or read.
+            MagicError: A model cannot be loaded.
         """
         import torch
 
@@ -55,10 +55,10 @@ class LoadedModels:
         self.record(device=str(where["device"]), threads=torch.get_num_threads())
 
     def decoder(self, settings: Any, task: WritingTask, reader: ImageReader, first: Item) -> Decoder:
-        """What decodes by these settings, ready.
+        """A prepared decoder for these settings.
 
         Raises:
-            MagicError: The models cannot do what is asked.
+            MagicError: The models cannot do what the settings ask.
         """
         key = _key(settings)
         if key in self._decoders:
@@ -80,7 +80,7 @@ class LoadedModels:
 
 
 def _key(settings: Any) -> str:
-    """What decoders differ by."""
+    """The settings that decoders are distinguished by."""
     plain = as_plain(settings)
     for name in _FREE:
         del plain["run"][name]

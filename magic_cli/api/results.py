@@ -1,4 +1,4 @@
-"""What the Python API gives back: texts, and how each token came about."""
+"""The results of the Python API: texts, and how each token was chosen."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from dataclasses import dataclass, field
 from typing import Any
 
 _ROWS = ("token_ids", "tokens", "p", "penalty", "f", "score")
-"""What a line of trace.jsonl says of each candidate, in the order of ``Candidate``'s fields; ``f_2`` and so on are of further guides."""
+"""Keys of trace.jsonl for the fields of ``Candidate``, in order; ``f_2`` and so on belong to further guides."""
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A token that might have come next. None: the term has no weight, or nobody had to look.
+    """A token that could have come next. None: the term has weight 0, or was not computed.
 
     Attributes:
-        token_id: Of the language model.
+        token_id: Its id in the language model.
         token: Its text.
-        confidence: The language model's probability of it, in [0, 1].
+        confidence: Its probability in the language model, in [0, 1].
         penalty: Degeneration penalty (equation 2), in [-1, 1].
-        image_score: How well its text fits the image, beside those of the other candidates (equation 4), in [0, 1].
-        score: What the choice went by (equation 5).
-        guide_scores: Scores by guides other than the image, in the order of ``guides``, each in [0, 1].
+        image_score: How well its text fits the image, compared with the other candidates (equation 4), in [0, 1].
+        score: The total, by which the token is chosen (equation 5).
+        guide_scores: Scores of guides other than the image, in the order of ``guides``, each in [0, 1].
     """
 
     token_id: int
@@ -38,10 +38,10 @@ class Step:
     """One choice.
 
     Attributes:
-        number: From 0.
-        chosen: The token that was chosen, with its scores. Methods that draw from all tokens have none to tell.
-        candidates: What it was chosen from, likeliest first; empty where a method chooses from all tokens.
-        details: The step as a line of trace.jsonl, for methods that have more to say (beam, rerank, zerocap).
+        number: Number of the step, from 0.
+        chosen: The chosen token with its scores. Methods that sample from all tokens have no scores.
+        candidates: The candidates, likeliest first; empty if a method chooses from all tokens.
+        details: The step as a line of trace.jsonl, for methods with other data (beam, rerank, zerocap).
     """
 
     number: int
@@ -57,12 +57,12 @@ class Step:
 
 @dataclass(frozen=True)
 class StreamedStep(Step):
-    """One choice of a text that is being written.
+    """One choice of a token in a text that is being written.
 
     Attributes:
         text: The text so far.
-        new_text: What can be printed behind what was printed before: all of these together are the whole text. The last word is held
-            back until it is complete, so this may be empty.
+        new_text: The text to print after what was printed before; joined, these are the whole text. A word is held back until it
+            is complete, so this may be empty.
     """
 
     text: str = ""
@@ -74,17 +74,17 @@ class StreamedStep(Step):
 
 @dataclass(frozen=True)
 class Text:
-    """A text that was written.
+    """A written text.
 
     Attributes:
-        id: The image's name, or the title; a sampled method draws by it and by the seed.
-        text: The text itself; None: there is none, for the reason in ``error``.
-        token_ids: Of the language model, those that follow the prompt. Empty where no language model wrote (clipre).
+        id: The image's name, or the title; sampled methods depend on it and on the seed.
+        text: The text; None: there is none, see ``error``.
+        token_ids: Ids in the language model, without the prompt. Empty if no language model wrote (clipre).
         tokens: Their texts.
         steps: With ``trace=True``, how each token was chosen.
-        image: The image file; None: it was in memory, or there is none.
-        details: What else the method says of the text, as in predictions.jsonl: clipre's other captions.
-        error: Why there is no text (``on_error="skip"``).
+        image: The image file; None: the image was in memory, or there is none.
+        details: Further data of the method, as in predictions.jsonl, such as clipre's other captions.
+        error: The reason why there is no text (``on_error="skip"``).
     """
 
     id: str
@@ -113,8 +113,8 @@ class Story(Text):
 
 
 def step_of(line: Mapping[str, Any]) -> Step:
-    """A step, from what a trace says of it: ``choice``, and lists with an entry for each candidate."""
-    if "candidate" in line:  # best of N: a line for each text
+    """A step, from its data in a trace: ``choice``, and lists with an entry for each candidate."""
+    if "candidate" in line:  # best of N: one line per text
         return Step(line["step"], Candidate(-1, line["text"], score=line["cosine"]), details=dict(line))
     ids = line.get("token_ids")
     if ids is None:
@@ -122,7 +122,7 @@ def step_of(line: Mapping[str, Any]) -> Step:
     columns = [line.get(name) or [None] * len(ids) for name in _ROWS]
     others = [line[name] or [None] * len(ids) for name in sorted(line) if name.startswith("f_")]
     found = tuple(
-        Candidate(*row, guide_scores=tuple(column[place] for column in others))
+        Candidate(*row, guide_scores=tuple(column[place] for column in others))  # type: ignore[misc]  # the other six fields
         for place, row in enumerate(zip(*columns, strict=True))
     )
     chosen = next((one for one in found if one.token_id == line["choice"]), None)
@@ -130,7 +130,7 @@ def step_of(line: Mapping[str, Any]) -> Step:
 
 
 def record_of(text: Text) -> dict[str, Any]:
-    """A text as a record of a prediction file; one that could not be written has no text."""
+    """A text as a record of a prediction file; if it could not be written, it has no text."""
     image = {} if text.image is None else {"image": text.image}
     if isinstance(text, Story):
         return {"id": text.id, "title": text.title, **image, "story": text.text}

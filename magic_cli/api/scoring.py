@@ -1,4 +1,4 @@
-"""Scores and their comparison from Python: the numbers of ``magic evaluate``, and of its ``--compare``."""
+"""Scores and comparisons from Python: the numbers of ``magic evaluate`` and its ``--compare``."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 from magic_cli.api.results import Text, record_of
 from magic_cli.api.settings import scoring_overrides, settings_for
@@ -27,24 +27,24 @@ from magic_cli.reports.evaluation import comparison_table, evaluation_table
 from magic_cli.reports.tables import render
 
 Predictions: TypeAlias = "str | os.PathLike[str] | Mapping[str, str] | Iterable[Text | str | Mapping[str, Any]]"
-"""A run folder or a file of predictions, ``{id: text}``, what ``Captioner`` gave back, texts, or records as in such a file."""
+"""A run folder or prediction file, ``{id: text}``, results of ``Captioner``, texts, or records as in such a file."""
 References: TypeAlias = "str | os.PathLike[str] | Mapping[str, Sequence[str]] | Sequence[Sequence[str]]"
-"""A file of references, ``{id: [texts]}``, or the texts for each prediction in their order."""
+"""A file of references, ``{id: [texts]}``, or lists of texts in the order of the predictions."""
 
 
 @dataclass(frozen=True)
 class Scores:
-    """What metrics say of one system.
+    """The scores of one system.
 
     Attributes:
-        name: Of the system.
-        n: Texts that were scored.
-        values: Each measure (``bleu_4``, ``cider``), in its own range, which for most is [0, 1]; tables print it times 100.
-        intervals: Bootstrap confidence intervals of those that have one.
-        per_item: By id, the text and its own values; None: a measure has none for single items.
-        not_run: Metrics that could not run, and why.
-        notes: What should be known of the values, such as texts that were left out.
-        document: What metrics.json holds.
+        name: Name of the system.
+        n: Number of scored texts.
+        values: Each measure (``bleu_4``, ``cider``) in its own range, mostly [0, 1]; tables print it times 100.
+        intervals: Bootstrap confidence intervals, for measures that have one.
+        per_item: By id, the text and its values; None: the measure has no value for single items.
+        not_run: Metrics that could not run, with the reason.
+        notes: Things to know about the values, such as texts that were left out.
+        document: The content of metrics.json.
     """
 
     name: str
@@ -67,16 +67,16 @@ class Scores:
 
 @dataclass(frozen=True)
 class Difference:
-    """A system less the first one in one measure, all in the measure's own range.
+    """The difference of a system from the first one in one measure, in the measure's own range.
 
     Attributes:
-        measure: As in ``Scores.values``.
-        system: Name of the one that is compared with the first.
+        measure: Name of the measure, as in ``Scores.values``.
+        system: Name of the system that is compared with the first.
         first, second: The values of both.
-        difference: ``second`` less ``first``.
+        difference: ``second`` minus ``first``.
         low, high: Bounds of its confidence interval, by the paired bootstrap.
         p_value: Two-sided, in (0, 1], by approximate randomisation.
-        p_holm: The same, corrected for the number of systems.
+        p_holm: The p-value corrected for the number of systems.
     """
 
     measure: str
@@ -92,14 +92,14 @@ class Difference:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What systems differ by from the first one.
+    """The differences of systems from the first one.
 
     Attributes:
         systems: Their names.
-        n: Texts of each.
-        differences: Measure by measure.
-        document: What comparison.json holds.
-        scores: Of each system.
+        n: Number of texts of each.
+        differences: One for each measure and system.
+        document: The content of comparison.json.
+        scores: The scores of each system.
     """
 
     systems: tuple[str, ...]
@@ -119,13 +119,13 @@ def score(
     metrics: str | Sequence[str] | None = None,
     settings: Mapping[str, Any] | None = None,
 ) -> Scores:
-    """Score captions or stories, as ``magic evaluate`` does. Nothing is written.
+    """Score captions or stories, as ``magic evaluate`` does, but without writing files.
 
     Args:
-        predictions: What was written.
-        references: What people wrote; None: the predictions bring it along, or no metric needs it.
-        metrics: Names such as ``bleu`` or ``clip_score``; None: those that ``magic evaluate`` takes.
-        settings: Others by their full names, as in ``{"bootstrap.samples": 0}``.
+        predictions: The texts to score.
+        references: Texts by people; None: the predictions contain them, or no metric needs them.
+        metrics: Names such as ``bleu`` or ``clip_score``; None: the defaults of ``magic evaluate``.
+        settings: Other settings by full name, such as ``{"bootstrap.samples": 0}``.
 
     Raises:
         MagicError: Texts and references do not fit together, a setting is wrong, or no metric could run.
@@ -147,12 +147,12 @@ def compare(
     """Test systems against the first one on the same items, as ``magic evaluate --compare`` does.
 
     Args:
-        first: What was written, or its ``Scores``, whose items are then not scored again.
-        others: One or more, of the same kind.
-        references, metrics, settings: As for ``score``; of ``Scores`` only ``bootstrap.`` settings.
+        first: The texts of the first system, or its ``Scores``, which are then not computed again.
+        others: One or more systems, in the same form.
+        references, metrics, settings: As in ``score``; with ``Scores`` only ``bootstrap.`` settings.
 
     Raises:
-        MagicError: The systems are not of the same items, or as for ``score``.
+        MagicError: The systems have different items, or as in ``score``.
     """
     systems = [first, *others]
     if len(systems) < 2:
@@ -160,14 +160,14 @@ def compare(
     scored = [one for one in systems if isinstance(one, Scores)]
     if not scored:
         judged = _judged(systems, references, [*scoring_overrides(metrics, settings or {}), "compare=true"])
-        return _comparison(judged.evaluations, judged.comparison)
+        return _comparison(judged.evaluations, cast("dict[str, Any]", judged.comparison))
     if len(scored) < len(systems) or references is not None or metrics is not None:
         raise SettingsError("compare: give Scores alone, without references and metrics, or predictions alone")
     evaluations = _named_apart([one._evaluation for one in scored])
     bootstrap = (
         settings_for("evaluate", scoring_overrides(None, settings)).bootstrap
         if settings
-        else BootstrapSettings(**first.document["bootstrap"])
+        else BootstrapSettings(**scored[0].document["bootstrap"])
     )
     if not bootstrap.samples:
         raise SettingsError("compare: bootstrap.samples must be at least 1, got 0; set settings={'bootstrap.samples': 1000}")
@@ -191,7 +191,7 @@ def _judged(systems: Sequence[Any], references: Any, overrides: Sequence[str]) -
 
 
 def _system(given: Any, name: str, settings: Any) -> System:
-    """What was written, as the reader of files would have it."""
+    """The predictions in the form in which files are read."""
     if isinstance(given, str | os.PathLike):
         systems = find_systems([os.fspath(given)], id_key=settings.id_key, caption_key=settings.caption_key)
         if len(systems) > 1:

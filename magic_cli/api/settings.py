@@ -1,4 +1,4 @@
-"""From arguments to settings: the same names, values, checks and messages as on the command line."""
+"""Turns arguments into settings, with the same names, values, checks and messages as on the command line."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def settings_for(command: str, overrides: Sequence[str]) -> Any:
     """The checked settings of ``caption``, ``story`` or ``evaluate``.
 
     Raises:
-        MagicError: As on the command line.
+        MagicError: A setting is wrong, as on the command line.
     """
     return copy.deepcopy(_composed(command, tuple(overrides)))
 
@@ -41,10 +41,10 @@ def _composed(command: str, overrides: tuple[str, ...]) -> Any:
 
 
 def loading_overrides(language_model: Any, image_text_model: Any, settings: Mapping[str, Any]) -> list[str]:
-    """What ``load`` was asked for, as overrides.
+    """The arguments of ``load`` as overrides.
 
     Raises:
-        SettingsError: A model is neither known by its name, nor a file, a folder or a hub id.
+        SettingsError: A model is neither a known name, nor a file, a folder or a hub id.
     """
     return [
         *_language_model(language_model),
@@ -54,13 +54,13 @@ def loading_overrides(language_model: Any, image_text_model: Any, settings: Mapp
 
 
 def writing_overrides(method: str | None, seed: int | None, trace: bool, settings: Mapping[str, Any]) -> list[str]:
-    """What a text is asked for, as overrides.
+    """The arguments for a text as overrides.
 
     Args:
         method: An option of ``decoding``; None: the default.
         seed: ``run.seed``; None: the default.
         trace: ``run.trace``.
-        settings: Settings of the method by their own names, ``prompt``, ``base``, and under ``settings`` others by their full names.
+        settings: Settings of the method by their own names, ``prompt``, ``base``, and ``settings`` with others by full name.
     """
     own = dict(settings)
     full = _checked(own.pop("settings", None) or {}, (*_OF_LOADING, *_OF_RUNS))
@@ -80,7 +80,7 @@ def writing_overrides(method: str | None, seed: int | None, trace: bool, setting
 
 
 def scoring_overrides(metrics: str | Sequence[str] | None, settings: Mapping[str, Any]) -> list[str]:
-    """How texts are to be scored, as overrides.
+    """The arguments for scores as overrides.
 
     Raises:
         SettingsError: A setting is an argument here, or belongs to the command line.
@@ -91,10 +91,10 @@ def scoring_overrides(metrics: str | Sequence[str] | None, settings: Mapping[str
 
 
 def _checked(settings: Mapping[str, Any], refused: Sequence[str]) -> Mapping[str, Any]:
-    """The same settings.
+    """Check settings; returns them unchanged.
 
     Raises:
-        SettingsError: One is said elsewhere, or has no meaning here.
+        SettingsError: A setting has its own argument, or has no meaning here.
     """
     if not isinstance(settings, Mapping):
         raise SettingsError(f"settings must be a dict of full names, as in {{'decoding.beta': 1.0}}, got {settings!r}")
@@ -140,7 +140,7 @@ def _image_text_model(given: Any) -> list[str]:
 
 
 def _kind_of(place: str) -> str:
-    """The option for a local image-text model, by the files that it has."""
+    """The option for a local image-text model, recognised by its files."""
     from magic_cli.data.json_files import read_json
 
     if os.path.isfile(place):
@@ -149,7 +149,7 @@ def _kind_of(place: str) -> str:
         return "open_clip"
     config = os.path.join(place, "config.json")
     if not os.path.isfile(config):
-        return "clip_vit_b32"  # whose loader says what is missing
+        return "clip_vit_b32"  # its loader says what is missing
     from pathlib import Path
 
     document = read_json(Path(config), setting="image_text_model.path", hint="name the folder of a whole model")
@@ -157,7 +157,7 @@ def _kind_of(place: str) -> str:
 
 
 def _is_place(given: Any) -> bool:
-    """Whether this is a file or folder: one that is there, or a path by its form."""
+    """Whether the value is a file or folder: one that exists, or a path by its form."""
     return isinstance(given, os.PathLike) or (
         isinstance(given, str) and (os.path.exists(os.path.expanduser(given)) or given.startswith(("/", "./", "../", "~")))
     )

@@ -1,4 +1,4 @@
-"""A text token by token: what is new with each, so that all of it together is the text."""
+"""A text token by token: the new text of each step; joined, these are the whole text."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from magic_cli.api.writing import MemoryWriter
 
 
 def streamed(writer: MemoryWriter, item: Any, choices: Iterator[tuple[list[int], dict[str, Any]]]) -> Iterator[StreamedStep]:
-    """The steps with the text so far. Each is told when the next is known, since the last one completes the text."""
+    """Yield the steps with the text so far. The last step completes the text, so each is yielded when the next one is known."""
     told = ""
     waiting: tuple[Step, str] | None = None
     for ids, line in choices:
@@ -23,7 +23,7 @@ def streamed(writer: MemoryWriter, item: Any, choices: Iterator[tuple[list[int],
 
 
 def _tell(told: str, step: Step, text: str, *, held_back: int, is_last: bool) -> tuple[str, StreamedStep]:
-    """All that is told with this step, and the step with what is new of it: whole words, since the next token may change the last."""
+    """The text told so far, and the step with its new text: whole words only, because the next token may change the last one."""
     settled = text if is_last else text[: max(0, text.rfind(" ", 0, max(0, len(text) - held_back)))]
     settled = settled if len(settled) > len(told) else told
     if not text.startswith(told) or (is_last and settled != text):

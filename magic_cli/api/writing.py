@@ -1,4 +1,4 @@
-"""The loop of the Python API: batches as a run writes them, with images from memory and nothing on disk."""
+"""The loop of the Python API: batches as in a run, with images from memory, and nothing on disk."""
 
 from __future__ import annotations
 
@@ -6,34 +6,34 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from magic_cli.data.images import UnreadableImage
 from magic_cli.errors import MagicError, SettingsError
 from magic_cli.image_features.reading import ReadImage
 from magic_cli.runs.batches import FAULTS, Batch, BatchResult, BatchWriter, Outcome
-from magic_cli.runs.decoder import Decoder
+from magic_cli.runs.decoder import Decoder, Features
 from magic_cli.runs.kinds import Item, WritingTask
 
 if TYPE_CHECKING:
     from magic_cli.api.models import LoadedModels
 
 Source = Any
-"""A file (``Path``), an image of Pillow, or None."""
+"""A file (``Path``), a Pillow image, or None."""
 _RESULT = ("id", "image", "image_sha256", "token_ids", "title", "title_id", "rank")
-"""What a prediction says that is no detail of its method."""
+"""Keys of a prediction that are not details of the method."""
 
 
 @dataclass
 class Written:
-    """What a run folder keeps, kept in memory."""
+    """The data that a run folder would hold, kept in memory."""
 
     predictions: dict[str, dict[str, Any]] = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)
     trace: list[dict[str, Any]] = field(default_factory=list)
 
     def keep(self, result: BatchResult) -> None:
-        """Take over what came of a batch."""
+        """Add the result of a batch."""
         self.predictions |= {record["id"]: record for record in result.predictions}
         self.failures |= {record["id"]: record["reason"] for record in result.failures}
         self.trace += result.steps
@@ -55,11 +55,11 @@ class MemoryWriter:
     """Writes texts for images in memory.
 
     Args:
-        settings: Of the command whose texts these are.
-        task: What is written.
+        settings: Settings of the command that writes such texts.
+        task: The kind of text.
         sources: The image of each item, by the item's id.
-        models: Where models and decoders stay.
-        raises: Whether an item that cannot be written stops all.
+        models: Keeps models and decoders.
+        raises: Whether an item that cannot be written stops everything.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class MemoryWriter:
 
     @property
     def decoder(self) -> Decoder:
-        """What the texts are decoded with."""
+        """The decoder of the texts."""
         return self._writer.decoder
 
     def write(self, items: Sequence[Item]) -> None:
@@ -88,18 +88,20 @@ class MemoryWriter:
                 self._keep(self._writer.write_judged(batch, [self._judged(item) for item in batch.items]))
 
     def stream(self, item: Item) -> Iterator[tuple[list[int], dict[str, Any]]]:
-        """Write one text; yields after each choice the tokens so far and the line of the trace.
+        """Write one text; yields the tokens so far and the line of the trace after each choice.
 
-        All that can be wrong is said before the first step.
+        All errors are raised before the first step.
         """
         with _quiet_pillow():
             self._load([item])
             image = self._judged(item)
         self._fail([item], [self._writer.refused(item) or image])
-        [features] = self.decoder.encode([image])
+        [features] = self.decoder.encode([cast("ReadImage | None", image)])
         self._fail([item], [features])
         lines: list[dict[str, Any]] = []
-        steps = self.decoder.stream(item, features, lambda index, step, details: lines.append({"step": step, **details}))
+        steps = self.decoder.stream(
+            item, cast("Features", features), lambda index, step, details: lines.append({"step": step, **details})
+        )
         return self._told(steps, lines)
 
     def _told(self, steps: Iterator[None], lines: list[dict[str, Any]]) -> Iterator[tuple[list[int], dict[str, Any]]]:
@@ -107,30 +109,31 @@ class MemoryWriter:
         for _ in steps:
             for line in lines:
                 ids.append(line["choice"])
-                tokens = self.decoder.language_model.token_texts(line.get("token_ids", [line["choice"]]))
-                yield list(ids), {**line, "tokens": tokens}
+                tokens = self.token_texts(line.get("token_ids", [line["choice"]]))
+                yield list(ids), {**line, "tokens": list(tokens)}
             lines.clear()
 
     def text_of(self, item: Item, ids: Sequence[int]) -> str:
-        """The text of an item of which these tokens are written."""
+        """The text of an item with these tokens."""
         return self.decoder.format.text(self.decoder.prompt(item), ids)
 
     @property
     def held_back(self) -> int:
-        """Letters at the end of a text that a stop text may still take away."""
-        stop = self.decoder.format.stop
+        """How many letters at the end of a text may still be removed by a stop text."""
+        stop: Any = getattr(self.decoder.format, "stop", None)  # stories have no stop texts
         return max((len(text) for text in stop.texts), default=0) if stop is not None else 0
 
     def token_texts(self, ids: Sequence[int]) -> tuple[str, ...]:
-        return tuple(self.decoder.language_model.token_texts(list(ids))) if ids else ()
+        model = self.decoder.language_model
+        return tuple(model.token_texts(list(ids))) if ids and model is not None else ()
 
     def details(self, item: str) -> dict[str, Any]:
-        """What a method says of its text beside the text itself."""
+        """The method's own data about its text."""
         known = (*_RESULT, self.task.text)
         return {name: value for name, value in self.run.predictions[item].items() if name not in known}
 
     def _load(self, items: Sequence[Item]) -> bool:
-        """Load what the items need; whether one of them can be written. Their images are looked at before any work is done."""
+        """Load what the items need; returns whether any item can be written. Images are read before other work begins."""
         outcomes = [self._judged(item) for item in items]
         self._fail(items, outcomes if self._raises else [None] * len(items))
         first = next((item for item, outcome in zip(items, outcomes, strict=True) if not isinstance(outcome, FAULTS)), None)
@@ -167,7 +170,7 @@ class MemoryWriter:
 
 
 class _quiet_pillow(warnings.catch_warnings):
-    """Pillow's warnings of odd files are not told, as in a run."""
+    """Silences Pillow's warnings about odd files, as in a run."""
 
     def __enter__(self) -> Any:
         log = super().__enter__()

@@ -1,1 +1,1 @@
-"""How fast decoding is: models of the paper's shapes, the released algorithm as the baseline, arithmetic counted."""
+"""Measures how fast decoding is: models of the paper's shapes, the released algorithm as baseline, counted arithmetic."""

@@ -1,11 +1,11 @@
-"""How much arithmetic a computation takes, and how long its matrix products take on their own.
+"""Counts the arithmetic of a computation, and times its matrix products alone.
 
     result, products = record([network, clip.model], lambda: generate(...))
-    products.flops                      # 2 a multiply-add
-    bare = products.replay()            # seconds of the same products at the same shapes, nothing else
+    products.flops                      # 2 per multiply-add
+    bare = products.replay()            # seconds for the same products with the same shapes, and nothing else
     peak = matrix_product_peak()        # GFLOP/s of one large product
 
-Counting slows Python down, so nothing is timed while it counts.
+Counting slows Python down, so nothing is timed during counting.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def _packed_flops(rows: Any, weight: Any, *_: Any, **__: Any) -> int:
     return 2 * rows.shape[0] * weight.shape[0] * weight.shape[1]
 
 
-# on the CPU attention comes as one of these; the other kernels are torch's own to count
+# attention on the CPU uses one of these; torch itself counts the other kernels
 _FORMULAS = {
     **flop_registry,
     **dict.fromkeys(_ATTENTION, _attention_flops),
@@ -45,7 +45,7 @@ if hasattr(torch.ops.mkldnn, "_linear_pointwise"):  # torch may be built without
 
 @dataclass(frozen=True)
 class _Operand:
-    """An activation of a recorded product: what it looked like, not what it held."""
+    """An activation in a recorded product: its shape, not its values."""
 
     shape: torch.Size
     stride: tuple[int, ...]
@@ -54,7 +54,7 @@ class _Operand:
 
     @property
     def room(self) -> int:
-        """Elements of memory that it spans."""
+        """The number of elements of memory that it spans."""
         return 1 + sum((size - 1) * step for size, step in zip(self.shape, self.stride, strict=True))
 
 
@@ -62,28 +62,29 @@ class _Operand:
 class _Product:
     operator: Any
     leaves: list[Any]
-    """Its arguments, flat: weights themselves, activations as ``_Operand``."""
+    """Its arguments as a flat list: weights themselves, activations as ``_Operand``."""
     structure: Any
     flops: int
 
 
 @dataclass
 class Products:
-    """The matrix products of a computation, in order (attention counts as its two)."""
+    """The matrix products of a computation, in order (attention counts as two)."""
 
     products: list[_Product] = field(default_factory=list)
     can_replay: bool = True
 
     @property
     def flops(self) -> int:
-        """Floating-point operations, 2 a multiply-add."""
+        """Floating-point operations, 2 per multiply-add."""
         return sum(product.flops for product in self.products)
 
     def bare(self) -> Callable[[], None]:
-        """What runs the products bare, at the same shapes and in the same order, when it is called.
+        """A function that runs the same products with the same shapes in the same order, and nothing else.
 
-        Weights are the model's own and so come from memory as they do in earnest; activations are random numbers in a few
-        buffers that all products share. All arguments are put together here, so that only the products cost time.
+        Weights are the model's own, so they are read from memory as in the real computation. Activations are random numbers in
+        a few buffers that all products share. All arguments are prepared here, so that the function spends its time in the
+        products.
 
         Raises:
             ValueError: The products were only counted.
@@ -100,7 +101,7 @@ class Products:
         return run
 
     def replay(self, *, repeats: int = 1) -> float:
-        """Seconds that the products take bare, fastest of ``repeats``."""
+        """Seconds of the products alone; the fastest of ``repeats`` runs."""
         run, seconds = self.bare(), []
         for _ in range(repeats):
             start = time.perf_counter()
@@ -141,7 +142,7 @@ class _Recorder(TorchDispatchMode):
         kwargs = kwargs or {}
         formula = _FORMULAS.get(operator.overloadpacket)
         if formula is None:
-            with self:  # in inference mode `linear` and `matmul` arrive whole
+            with self:  # in inference mode `linear` and `matmul` are not split into smaller operations
                 parts = operator.decompose(*args, **kwargs)
             return operator(*args, **kwargs) if parts is NotImplemented else parts
         out = operator(*args, **kwargs)
@@ -157,12 +158,12 @@ class _Recorder(TorchDispatchMode):
 
 
 def record(modules: Iterable[torch.nn.Module], compute: Callable[[], Result], *, keep: bool = True) -> tuple[Result, Products]:
-    """Run ``compute`` once and note its matrix products.
+    """Run ``compute`` once and record its matrix products.
 
     Args:
-        modules: Whose parameters are weights: a replay reads them where they lie.
-        compute: What is counted. Attention counts in full, masked positions included: they are computed.
-        keep: Whether the products can be replayed; False if only ``flops`` is of interest.
+        modules: Their parameters are the weights; a replay reads them from where they are.
+        compute: The computation. Attention counts in full, with masked positions, because they are computed.
+        keep: Whether the products can be replayed; False if only ``flops`` is needed.
 
     Returns:
         What ``compute`` returned, and the products.
@@ -180,19 +181,19 @@ PEAK_SIZES = {"cpu": (1024, 2048), "cuda": (4096, 8192)}
 def matrix_product_peak(
     *, dtype: torch.dtype = torch.float32, device: str = "cpu", sizes: Sequence[int] | None = None, seconds: float = 0.5
 ) -> float:
-    """GFLOP/s of the fastest plain product of two square matrices, with torch's present number of threads.
+    """GFLOP/s of the fastest product of two square matrices, with torch's current number of threads.
 
     Args:
-        dtype: Type of the matrices.
-        device: Where.
-        sizes: Their widths; None: such as keep the device busy.
-        seconds: How long each width is tried, at least.
+        dtype: Number type of the matrices.
+        device: The device.
+        sizes: Widths of the matrices; None: widths that keep the device busy.
+        seconds: The least time for each width.
     """
     best = 0.0
     with torch.inference_mode():
         for size in sizes or PEAK_SIZES[torch.device(device).type]:
             a, b = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
-            out = torch.mm(a, b)  # warms up
+            out = torch.mm(a, b)  # warm-up
             end = time.perf_counter() + seconds
             while time.perf_counter() < end:
                 start = time.perf_counter()

@@ -1,4 +1,4 @@
-"""The core beside the released algorithm on the same texts: seconds, arithmetic, work, and whether the tokens agree."""
+"""The core and the released algorithm on the same texts: seconds, arithmetic, work, and whether the tokens agree."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from magic_cli.benchmark.workloads import Workload
 from magic_cli.models.loading import resolve_device
 
 Step = Callable[..., Any]
-"""Called after each of a known number of steps, for a progress bar; with a note where something larger ends with it."""
+"""Called after each step, for a progress bar; with a note at the end of a larger piece of work."""
 
 
 def steps_of_comparison(settings: BenchSettings) -> int:
@@ -26,7 +26,7 @@ def steps_of_comparison(settings: BenchSettings) -> int:
 
 
 def _ways(settings: BenchSettings) -> list[tuple[int, int]]:
-    """How the core writes the texts: batch size, and MiB for remembered steps, where ``magic caption`` remembers any."""
+    """How the core writes the texts: batch size, and MiB for remembered steps if ``magic caption`` would use any."""
     remembers = settings.run.dtype.value == "float32" and resolve_device(settings.run.device).type == "cpu"
     return [(size, memory) for memory in dict.fromkeys((0, settings.step_memory * remembers)) for size in settings.batch_sizes]
 
@@ -34,9 +34,9 @@ def _ways(settings: BenchSettings) -> list[tuple[int, int]]:
 def compare(workload: Workload, search: SearchSettings, settings: BenchSettings, step: Step) -> dict[str, Any]:
     """Measure one workload.
 
-    Everything runs once to be counted, which also warms it up; then the released algorithm (one text, another one each
-    repeat), the core at every batch size, without and with remembered steps, the matrix products of each on their own, and one
-    large product are timed in turn.
+    First everything runs once to be counted, which also warms it up. Then these are timed in turn: the released algorithm (a
+    different text in each repeat), the core at every batch size without and with remembered steps, the matrix products of each
+    alone, and one large product.
 
     Returns:
         A section of bench.json.
@@ -81,14 +81,14 @@ def compare(workload: Workload, search: SearchSettings, settings: BenchSettings,
 
 
 def _count(workload: Workload, decode: Callable[[], Any], step: Step) -> tuple[Any, Products]:
-    """What ``decode`` writes, and its matrix products."""
+    """The result of ``decode``, and its matrix products."""
     counted = record(workload.networks, decode)
     step()
     return counted
 
 
 def _bare(products: list[Products], texts: int) -> Side:
-    """The products alone, another of several each repeat."""
+    """A side that runs the products alone; each repeat uses those of a different text."""
     runs = [each.bare() for each in products]
     return Side(lambda repeat: runs[repeat % len(runs)](), texts)
 

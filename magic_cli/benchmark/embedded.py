@@ -52,7 +52,7 @@ def measure_embedded(settings: BenchSettings, step: Step) -> dict[str, Any]:
     images = features[list(islice(cycle(range(len(photos))), settings.texts))]
     prompts = [model.encode_prompt(None)] * settings.texts
     workload = prepared(Workload(model, scorer, images, prompts, settings.captions.method(), CaptionFormat(model), work))
-    written = workload.decode(settings.batch_sizes[-1])  # warms up
+    written = workload.decode(settings.batch_sizes[-1])  # warm-up
     step()
     sides = {size: Side(lambda _, size=size: workload.decode(size), settings.texts, work) for size in settings.batch_sizes}
     measure_in_turn(list(sides.values()), settings.repeats, step)

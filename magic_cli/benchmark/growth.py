@@ -1,4 +1,4 @@
-"""How the seconds per caption grow with candidates, tokens and batch size."""
+"""How the seconds per caption grow with the number of candidates, tokens and texts in a batch."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from magic_cli.benchmark.settings import BenchSettings
 from magic_cli.benchmark.workloads import Workload, build_endless
 
 REPEATS = 3
-"""At most: there are many points."""
+"""The most repeats, because there are many points."""
 
 
 def steps_of_growth(settings: BenchSettings) -> int:
@@ -21,12 +21,12 @@ def steps_of_growth(settings: BenchSettings) -> int:
 
 
 def measure_growth(settings: BenchSettings, step: Step) -> dict[str, Any]:
-    """Seconds per caption along three axes, no caption ending early; a section of bench.json."""
+    """Seconds per caption along three axes, without captions that end early; a section of bench.json."""
     growth, search, batch = settings.growth, settings.captions, settings.run.batch_size
     workload = build_endless(settings, max(*growth.batch, batch))
     most = max(*growth.k, search.k)
     workload.prepare(decoding_len=max(*growth.tokens, search.decoding_len) + 1, num_candidates=most)
-    workload.decode(batch, until_settled=False, number=batch)  # warms up
+    workload.decode(batch, until_settled=False, number=batch)  # warm-up
     step()
     method = workload.method
     axes = {

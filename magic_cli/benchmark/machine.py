@@ -1,4 +1,4 @@
-"""The machine that measures: what it is, and who else is using it."""
+"""Describes the machine that measures, and how busy it is with other programs."""
 
 from __future__ import annotations
 
@@ -17,12 +17,13 @@ _PROC = Path("/proc")
 
 
 def describe_machine(device: str) -> dict[str, Any]:
-    """Processor, cores, torch's threads and what bears on them, for the report; ``device`` is where models run."""
+    """For the report: processor, cores, torch's threads and related settings; ``device`` is the device of the models."""
     return {
         "cpu": cpu_model(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "omp_wait_policy": os.environ.get("OMP_WAIT_POLICY"),
+        "gomp_spincount": os.environ.get("GOMP_SPINCOUNT"),  # set by the command line, unless the user has set either
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
         "load_average": os.getloadavg()[0],
         "device": torch.cuda.get_device_name(device) if device.startswith("cuda") else device,
@@ -30,7 +31,7 @@ def describe_machine(device: str) -> dict[str, Any]:
 
 
 def cpu_model() -> str:
-    """The processor's name, as the kernel gives it."""
+    """The processor's name, from the kernel."""
     file = _PROC / "cpuinfo"
     lines = file.read_text().splitlines() if file.exists() else []
     return next(
@@ -39,23 +40,24 @@ def cpu_model() -> str:
 
 
 def warn_if_busy(tell: Callable[[str], None]) -> None:
-    """Say so when other programs are running: two-thread torch is many times slower beside them.
+    """Warn if other programs are running, or if waiting threads would use the processor: both make times too long.
 
     Args:
-        tell: Is given one line.
+        tell: Called with one line.
     """
     load = os.getloadavg()[0]
     if load > _BUSY_LOAD:
         tell(f"the machine is busy (load {load:.2f}): times will be too long; wait until it is idle")
-    if os.environ.get("OMP_WAIT_POLICY", "").lower() != "passive" and (os.cpu_count() or 1) > 1:
-        tell("OMP_WAIT_POLICY=passive is not set: if another program runs, waiting threads will take its processor time and ours")
+    policy = os.environ.get("OMP_WAIT_POLICY", "passive")
+    if policy.lower() != "passive" and (os.cpu_count() or 1) > 1:
+        tell(f"OMP_WAIT_POLICY={policy}: waiting threads take processor time from other programs and from each other; unset it")
 
 
 class Disturbance:
-    """How much of the processor other programs used during a block (Linux only).
+    """Measures how much of the processor other programs use during a block (Linux only).
 
     Attributes:
-        share: Of all cores' time, in [0, 1]; None where it cannot be known. Set when the block ends.
+        share: Share of the time of all cores, in [0, 1]; None if unknown. Set when the block ends.
     """
 
     share: float | None = None
@@ -72,7 +74,7 @@ class Disturbance:
 
     @staticmethod
     def _now() -> tuple[float, float, float] | None:
-        """Seconds of processor time used by all, by this process, and the clock."""
+        """Seconds of processor time used by all programs, by this process, and the clock."""
         file = _PROC / "stat"
         if not file.exists():
             return None
@@ -82,5 +84,5 @@ class Disturbance:
 
 
 def tell(note: str) -> None:
-    """A line on stderr."""
+    """Print a line on stderr."""
     print(f"magic: {note}", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""Timing of several sides in turn, so that whatever else happens on the machine strikes all alike."""
+"""Times several sides in turn, so that other activity on the machine affects all of them equally."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ class Sample:
     phases: dict[str, float]
     counts: dict[str, int]
     others_share: float | None
-    """Share of the processor that other programs took meanwhile."""
+    """Share of the processor that other programs used during the run."""
 
 
 @dataclass
 class Side:
-    """Something that is timed.
+    """One thing to time.
 
     Attributes:
-        run: Given the number of the repeat, from 0, does the work.
-        texts: Texts that one run writes.
-        work: Counts and phases of the run; None: it has none.
-        samples: Its timed runs so far.
+        run: Does the work; its argument is the number of the repeat, from 0.
+        texts: Texts written by one run.
+        work: Counts and phases of a run; None: there are none.
+        samples: The timed runs so far.
     """
 
     run: Callable[[int], Any]
@@ -45,7 +45,7 @@ class Side:
     samples: list[Sample] = field(default_factory=list)
 
     def measure(self, repeat: int) -> None:
-        """Run once more and remember how it went."""
+        """Run once more and store the sample."""
         work = self.work or WorkCounter()
         counts, phases = dict(work.counts), dict(work.seconds)
         with Disturbance() as disturbance:
@@ -69,7 +69,7 @@ class Side:
         return statistics.median(sample.seconds for sample in self.samples) / self.texts
 
     def summary(self) -> dict[str, Any]:
-        """Medians a text, and all raw samples, for bench.json."""
+        """Medians per text, and all samples, for bench.json."""
         phases = {name: statistics.median(s.phases.get(name, 0.0) for s in self.samples) / self.texts for name in PHASES}
         return {
             "texts": self.texts,
@@ -82,12 +82,12 @@ class Side:
 
 
 def measure_in_turn(sides: Sequence[Side], repeats: int, step: Callable[..., Any]) -> None:
-    """Time every side ``repeats`` times: all sides once, then all again.
+    """Time every side ``repeats`` times: each side once, then each again, and so on.
 
     Args:
-        sides: What is timed; their samples grow.
-        repeats: Runs of each.
-        step: Called after each run; after the last one of a repeat with a note that says so.
+        sides: The sides; their samples grow.
+        repeats: Runs of each side.
+        step: Called after each run; at the end of a repeat with a note.
     """
     for repeat in range(repeats):
         for side in sides:

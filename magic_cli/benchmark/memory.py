@@ -1,4 +1,4 @@
-"""Peak memory, each side in a process of its own: of the GPU where models run on one, else resident memory (Linux)."""
+"""Peak memory. Each side runs in its own process: the memory of the GPU if models run on one, else resident memory (Linux only)."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ def measure_memory(settings: BenchSettings, step: Step) -> dict[str, Any]:
     """Memory before and during decoding: the core at ``run.batch_size``, the released algorithm at 1.
 
     Raises:
-        MagicError: The system does not say, or a child was killed.
+        MagicError: The system does not report memory, or a child was killed.
     """
     device = resolve_device(settings.run.device).type
     if device == "cpu" and not can_measure():
         raise MagicError("memory can be measured on Linux only; leave memory out of parts")
     rows = []
     for side, batch_size in (("released", 1), ("core", settings.run.batch_size)):
-        context = multiprocessing.get_context("spawn")  # a fork would start with this process's memory
+        context = multiprocessing.get_context("spawn")  # a forked process would start with this process's memory
         try:
             with ProcessPoolExecutor(1, mp_context=context) as child:
                 measured = child.submit(decode_once, side, batch_size, settings).result()
@@ -45,7 +45,7 @@ def measure_memory(settings: BenchSettings, step: Step) -> dict[str, Any]:
 
 
 def decode_once(side: str, batch_size: int, settings: BenchSettings) -> dict[str, int]:
-    """Decode one batch in this process: bytes in use before it, and at most during it."""
+    """Decode one batch in this process; returns the bytes in use before it and the peak during it."""
     import torch
 
     from magic_cli.benchmark.workloads import build_captions

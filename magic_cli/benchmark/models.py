@@ -1,6 +1,6 @@
-"""Models of the paper's shapes that need no hub: GPT-2 small and CLIP ViT-B/32.
+"""Models with the paper's shapes that need no hub: GPT-2 small and CLIP ViT-B/32.
 
-Three language models and two image-text models; all compute what the real ones would cost:
+There are three language models and two image-text models. All cost as much arithmetic as the real ones:
 
     network, tokenizer = widened_language_model()      # GPT-2 small's shape, writes captions ("natural text")
     network, tokenizer = random_language_model()       # random weights, never ends a caption
@@ -38,7 +38,7 @@ VOCABULARY_SIZE = 50259
 PROJECTION = 512
 
 CLIP_SHARPNESS = 64.0
-"""Factor on random CLIP's attention scores: see ``random_clip``."""
+"""Factor on the attention scores of random CLIP; see ``random_clip``."""
 
 
 def paper_config() -> GPT2Config:
@@ -47,7 +47,7 @@ def paper_config() -> GPT2Config:
 
 
 def random_language_model(*, seed: int = 0, dtype: torch.dtype = torch.float32) -> tuple[GPT2LMHeadModel, Any]:
-    """GPT-2 small with random weights, and a tokenizer of its size."""
+    """GPT-2 small with random weights, and a tokenizer of the same size."""
     with _seeded(seed):
         network = GPT2LMHeadModel(paper_config())
     return network.to(dtype).eval(), gpt2_sized_tokenizer()
@@ -61,7 +61,7 @@ def embedded_language_model(*, dtype: torch.dtype = torch.float32) -> tuple[GPT2
 
 
 def widened_language_model(*, seed: int = 0, dtype: torch.dtype = torch.float32) -> tuple[GPT2LMHeadModel, Any]:
-    """GPT-2 small's shape, the embedded caption model's function and tokenizer: natural text at the paper's cost."""
+    """GPT-2 small's shape with the function and the tokenizer of the embedded caption model: natural text at the paper's cost."""
     small, tokenizer = embedded_language_model()
     with _seeded(seed):
         network = widen(small, paper_config())
@@ -69,7 +69,7 @@ def widened_language_model(*, seed: int = 0, dtype: torch.dtype = torch.float32)
 
 
 def endless_language_model(*, seed: int = 0, dtype: torch.dtype = torch.float32) -> tuple[GPT2LMHeadModel, Any]:
-    """``widened_language_model`` that never writes end-of-text: sentence after sentence, for stories and long texts."""
+    """``widened_language_model`` without end-of-text: it writes sentence after sentence, for stories and long texts."""
     network, tokenizer = widened_language_model(seed=seed)
     forbid(network, tokenizer.eos_token_id)
     return network.to(dtype), tokenizer
@@ -80,9 +80,9 @@ def random_clip(
 ) -> HuggingFaceClip:
     """CLIP ViT-B/32 with random weights and OpenAI's tokenizer.
 
-    How far 100 x cosine spreads over a step's candidates decides how many of them the bound of the lazy evaluation leaves.
-    Freshly drawn weights attend to everything alike and so give nearly one feature to all texts (spread 0.3 to 1.2); with
-    attention sharpened by ``CLIP_SHARPNESS`` the spread is 1.3 to 1.7, like a trained CLIP's.
+    The spread of 100 x cosine over a step's candidates decides how many of them the lazy evaluation must compute. Fresh random
+    weights attend to everything equally and give nearly the same feature for all texts (spread 0.3 to 1.2). With attention
+    sharpened by ``CLIP_SHARPNESS`` the spread is 1.3 to 1.7, as in a trained CLIP.
     """
     tokenizer = clip_tokenizer()
     start, end = tokenizer.bos_token_id, tokenizer.eos_token_id
@@ -95,13 +95,13 @@ def random_clip(
 
 
 def random_images(number: int, *, seed: int = 0, width: int = PROJECTION) -> Tensor:
-    """(number, width) features of length 1 in random directions: random CLIP sees nothing in a photo anyway."""
+    """(number, width) features of length 1 in random directions; random CLIP could not tell photos apart anyway."""
     features = torch.randn(number, width, generator=torch.Generator().manual_seed(seed))
     return torch.nn.functional.normalize(features, dim=-1)
 
 
 class _seeded:
-    """Draw from a seed, and leave the process's own generator as it was."""
+    """A context that draws from a seed and leaves the process's own generator unchanged."""
 
     def __init__(self, seed: int) -> None:
         self._seed, self._fork = seed, torch.random.fork_rng(devices=[])

@@ -1,4 +1,4 @@
-"""A picture of the growth table."""
+"""Plots the table of growth."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from magic_cli.reports.plots import draw
 
 
 def plot_growth(section: Mapping[str, Any], name: Path) -> list[Path]:
-    """Seconds a caption against k, tokens and batch size, side by side; dashed: in proportion to the first point.
+    """Seconds per caption against k, tokens and batch size, side by side; dashed: proportional to the first point.
 
     Args:
-        section: Of bench.json.
-        name: As ``plots.draw``.
+        section: The section of bench.json.
+        name: As in ``plots.draw``.
 
     Returns:
         The files.

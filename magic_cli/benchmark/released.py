@@ -1,8 +1,8 @@
-"""The released algorithm, written from its description (Su et al. 2022): the baseline of the measurements.
+"""The released algorithm, written from its description (Su et al. 2022): the baseline of all measurements.
 
-One image at a time. Every step repeats the key-value cache k times, runs k rows through the language model and its head,
-and decodes, tokenises and encodes the whole text of all k candidates; it never stops before ``decoding_len``. It is as
-quick as code of that kind can be (candidates in one batch, no gradients, fused attention) and shares nothing with
+It handles one image at a time. Every step repeats the key-value cache k times and runs k rows through the language model and
+its head. Then it decodes, tokenises and encodes the whole text of all k candidates. It never stops before ``decoding_len``.
+It is as fast as code of this kind can be (candidates in one batch, no gradients, fused attention), and shares no code with
 ``magic_cli.decoding``.
 
     encode_texts = clip_text_encoder(clip.model.text_model, clip.model.text_projection, clip.tokenizer, work)
@@ -23,7 +23,7 @@ from magic_cli.models.language.tokens import clean_up_spaces
 from magic_cli.models.work_counter import WorkCounter
 
 WINDOW = 60
-"""Only so many last tokens are scored against the image."""
+"""Only the last tokens, so many of them, are scored against the image."""
 
 EncodeTexts = Callable[[list[str]], Tensor]
 
@@ -36,7 +36,7 @@ class ReleasedSearch:
         tokenizer: Its tokenizer.
         encode_texts: k texts -> (k, E) features.
         logit_scale: Factor on the cosine before the softmax.
-        work: Where phases and work are counted.
+        work: Counts phases and work.
     """
 
     def __init__(
@@ -59,8 +59,8 @@ class ReleasedSearch:
         Args:
             prompt: Token ids, at least one.
             image: (E,) feature.
-            method: Whose settings count: ``k`` candidates a step, weights ``alpha`` of the degeneration penalty and ``beta`` of
-                the magic score, ``decoding_len`` tokens in all, prompt included.
+            method: The settings: ``k`` candidates per step, weights ``alpha`` of the degeneration penalty and ``beta`` of the
+                magic score, ``decoding_len`` tokens in all, prompt included.
         """
         from transformers import DynamicCache
 
@@ -99,13 +99,13 @@ class ReleasedSearch:
 
 
 def clip_text_encoder(text_model: Any, project: Any, tokenizer: Any, work: WorkCounter) -> EncodeTexts:
-    """Whole texts through CLIP's text tower, padded to the longest of the call.
+    """Encode whole texts with CLIP's text tower, padded to the longest text of the call.
 
     Args:
-        text_model: Of Hugging Face's ``CLIPModel``.
+        text_model: The text model of Hugging Face's ``CLIPModel``.
         project: Its projection.
         tokenizer: Its tokenizer.
-        work: Where phases, texts and tokens (padding included: it is computed) are counted.
+        work: Counts phases, texts and tokens (with padding, because it is computed).
     """
 
     def encode(texts: list[str]) -> Tensor:
@@ -115,7 +115,7 @@ def clip_text_encoder(text_model: Any, project: Any, tokenizer: Any, work: WorkC
         with work.phase("image_text_model"):
             work.add("texts_encoded", ids.shape[0])
             work.add("text_tokens", ids.numel())
-            # no mask: the tower is causal, so padding behind the end token cannot be seen
+            # no mask is needed: attention is causal, so nothing looks at padding after the end token
             return project(text_model(input_ids=ids.to(project.weight.device)).pooler_output)
 
     return encode

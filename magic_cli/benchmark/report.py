@@ -1,4 +1,4 @@
-"""bench.json as tables to read."""
+"""Turns bench.json into tables."""
 
 from __future__ import annotations
 
@@ -26,15 +26,16 @@ _GIB = 2**30
 
 
 def markdown(document: Mapping[str, Any]) -> str:
-    """The whole report: a paragraph on the machine, then the tables of each part that was measured."""
+    """The whole report: a paragraph about the machine, then the tables of each measured part."""
     return f"# Speed\n\n{_machine(document)}\n\n{render(build_tables(document['sections']), 'markdown')}"
 
 
 def _machine(document: Mapping[str, Any]) -> str:
     machine, packages, settings = (document[name] for name in ("machine", "packages", "settings"))
-    waiting, others = machine["omp_wait_policy"] or "not set", document["others_share"]
+    names = {"OMP_WAIT_POLICY": machine["omp_wait_policy"], "GOMP_SPINCOUNT": machine["gomp_spincount"]}  # how threads wait
+    waiting, others = ", ".join(f"{name} {value or 'not set'}" for name, value in names.items()), document["others_share"]
     parts = [
-        f"{machine['cpu']}, {counted(machine['cores'], 'core')}, {counted(machine['threads'], 'thread')}, OMP_WAIT_POLICY {waiting}.",
+        f"{machine['cpu']}, {counted(machine['cores'], 'core')}, {counted(machine['threads'], 'thread')}, {waiting}.",
         f"Models on {machine['device']} in {settings['run']['dtype']}.",
         f"torch {packages['torch']}, transformers {packages['transformers']}, magic {document['magic']}"
         f" ({document['git_revision']}).",
@@ -47,7 +48,7 @@ def _machine(document: Mapping[str, Any]) -> str:
 
 
 def build_tables(sections: Mapping[str, Any]) -> list[Table]:
-    """The tables of all parts that were measured, in the order of the report."""
+    """The tables of all measured parts, in the order of the report."""
     builders = {"embedded": _embedded, "variants": _variants, "growth": _growth, "memory": _memory, "zerocap": _zerocap}
     tables = [
         table
@@ -60,7 +61,7 @@ def build_tables(sections: Mapping[str, Any]) -> list[Table]:
 
 
 def _comparison(title: str, section: Mapping[str, Any], language_model: str) -> Iterator[Table]:
-    """Speed, then work, of the core beside the released algorithm."""
+    """The core and the released algorithm: a table of speed, then a table of work."""
     sides = [("released algorithm, 1", {**section["released"], "speedup": 1.0})]
     sides += [
         (f"magic, batch {core['batch_size']}{', remembering' if core['step_memory'] else ''}", core) for core in section["core"]

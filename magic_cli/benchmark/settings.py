@@ -12,7 +12,7 @@ from magic_cli.errors import MOST_SEED, SettingsError, nearest, require
 from magic_cli.models.settings import MOST_MIB, MachineSettings
 
 PARTS = ("captions", "stories", "embedded", "variants", "growth", "memory", "zerocap")
-_ONLY_BY_NAME = ("zerocap",)  # a caption of ZeroCap's as published takes as long as all the rest
+_ONLY_BY_NAME = ("zerocap",)  # one caption of published ZeroCap takes as long as everything else
 LANGUAGE_MODELS = ("natural", "random")
 VARIANTS = ("bfloat16", "compile")
 _MOST_TEXTS, _MOST_AT_ONCE, _MOST_REPEATS = 100_000, 10_000, 1000
@@ -35,27 +35,27 @@ class SearchSettings:
     decoding_len: int = 16
 
     def check(self, group: str) -> None:
-        """Refuse what no search can have.
+        """Refuse values that a search cannot have.
 
         Raises:
-            SettingsError: Names the setting of ``group``.
+            SettingsError: One line that names the setting in ``group``.
         """
         require("beta", self.beta, above=0, prefix=group)
         _check_method(group, self.method)
 
     def method(self) -> MagicSearch:
-        """The method that searches with these settings."""
+        """The method with these settings."""
         return MagicSearch(decoding_len=self.decoding_len, k=self.k, alpha=self.alpha, beta=self.beta)
 
 
 @dataclass
 class GrowthSettings:
-    """Along what the seconds per caption are measured, the other two as in ``captions`` and ``run.batch_size``.
+    """The points of the growth part. While one value varies, the others are those of ``captions`` and ``run.batch_size``.
 
     Attributes:
-        k: Candidates a step.
-        tokens: New tokens of a caption.
-        batch: Captions side by side.
+        k: Candidates per step.
+        tokens: New tokens per caption.
+        batch: Captions in a batch.
     """
 
     k: list[int] = field(default_factory=lambda: [5, 15, 30, 45, 60, 90])
@@ -69,15 +69,15 @@ class GrowthSettings:
 
 @dataclass
 class ZeroCapSettings:
-    """How ZeroCap is measured; MAGIC beside it as in ``captions``.
+    """How ZeroCap is measured. MAGIC, for comparison, uses the settings of ``captions``.
 
     Attributes:
         captions: Captions that every side writes, at most ``texts``.
         repeats: Timed runs of every side.
-        decoding_len: Tokens in all, the start token included.
-        num_iterations: Gradient steps a token.
-        num_texts: Texts a gradient step.
-        step_size: Length factor of a gradient step.
+        decoding_len: Tokens in all, with the start token.
+        num_iterations: Gradient steps per token.
+        num_texts: Texts per gradient step.
+        step_size: Factor on the length of a gradient step.
     """
 
     captions: int = 1
@@ -88,10 +88,10 @@ class ZeroCapSettings:
     step_size: float = 0.3
 
     def check(self, most_captions: int) -> None:
-        """Refuse what cannot be measured.
+        """Refuse values that cannot be measured.
 
         Raises:
-            SettingsError: Names the setting.
+            SettingsError: One line that names the setting.
         """
         require("num_iterations", self.num_iterations, at_least=1, prefix="zerocap")
         require("step_size", self.step_size, above=0, prefix="zerocap")
@@ -116,19 +116,19 @@ class BenchSettings:
     """Everything ``magic bench`` needs.
 
     Attributes:
-        full: The whole report instead of a quick one: changes what the settings that are null stand for.
-        parts: What is measured, of ``PARTS``; null: captions; full: all but zerocap.
-        language_models: Who writes the captions, of ``LANGUAGE_MODELS``; null: natural; full: both.
-        batch_sizes: Texts side by side.
-        texts: Texts of a measurement, at least the largest batch size.
-        checked_texts: Texts that the released algorithm writes too, to compare tokens; null: 1; full: all. They take turns in
-            the timing, one a repeat.
+        full: The whole report instead of a quick one. It decides what null means in other settings.
+        parts: The parts to measure, from ``PARTS``; null: captions; full: all but zerocap.
+        language_models: Language models for captions, from ``LANGUAGE_MODELS``; null: natural; full: both.
+        batch_sizes: Texts in a batch.
+        texts: Texts per measurement, at least the largest batch size.
+        checked_texts: Texts that the released algorithm also writes, to compare tokens; null: 1; full: all. Each repeat times
+            another of them.
         repeats: Timed runs of everything, of which medians are reported; null: 3; full: 5.
-        step_memory: MiB for steps that texts which begin alike share, as ``run.step_memory`` of ``magic caption``: captions and stories
-            are measured without and with, from an empty memory each time; 0: only without.
-        variants: What the ``variants`` part compares with float32, of ``VARIANTS``.
+        step_memory: MiB for steps that texts with the same beginning share, as ``run.step_memory`` of ``magic caption``. Captions
+            and stories are measured without it and with it, each time from an empty memory; 0: only without.
+        variants: The variants that are compared with float32, from ``VARIANTS``.
         photos: Folder of photos for the embedded models; null: the sample photos of a checkout.
-        seed: Of random weights and image features.
+        seed: Seed of random weights and image features.
         output: Folder of bench.json, report.md and growth.png, .svg; null: ``runs/bench/<time>``.
         captions: Search of captions.
         stories: Search of stories.
@@ -182,7 +182,7 @@ class BenchSettings:
         self.zerocap.check(self.texts)
 
     def claim(self) -> tuple[str, str] | None:
-        """The folder that was named, and all that is set; None if none was named."""
+        """The folder that the user named, and all settings; None if no folder was named."""
         return (self.output, repr(asdict(self))) if self.output else None
 
 
@@ -201,7 +201,7 @@ def _check_numbers(setting: str, numbers: Sequence[int]) -> None:
 
 
 def _check_method(group: str, method: Callable[[], DecodingMethod]) -> None:
-    """The method's own checks, under the names that the settings have here."""
+    """Run the method's own checks, with the names of the settings in this command."""
     try:
         method()
     except SettingsError as error:

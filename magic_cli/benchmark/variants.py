@@ -1,4 +1,4 @@
-"""What 16-bit weights and compilation gain over plain float32, and what they change."""
+"""What 16-bit weights and compilation save compared with plain float32, and what they change."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ def steps_of_variants(settings: BenchSettings) -> int:
 
 
 def measure_variants(settings: BenchSettings, step: Step) -> dict[str, Any]:
-    """Seconds per caption of each variant beside float32, in turn, and the share of captions that it changes."""
+    """Seconds per caption of each variant and of float32, in turn, and the share of captions that the variant changes."""
     batch = settings.run.batch_size
     workloads = {"float32": build_captions(settings, "natural", dtype="float32")}
     workloads |= {name: _BUILD[name](settings) for name in settings.variants}
     written = {}
-    for name, workload in workloads.items():  # warms up
+    for name, workload in workloads.items():  # warm-up
         written[name] = workload.texts(workload.decode(batch))
         step()
     sides = {

@@ -1,4 +1,4 @@
-"""Tokenizers of the paper's sizes without a model hub."""
+"""Tokenizers of the paper's sizes that need no model hub."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 from magic_cli.errors import MagicError
 
 CLIP_START, END, START, PAD = "<|startoftext|>", "<|endoftext|>", "<-start_of_text->", "<-pad->"
-GPT2_END_ID = 50256  # GPT-2's own; the released models add <-start_of_text-> and <-pad-> behind it
+GPT2_END_ID = 50256  # GPT-2's own; the released models add <-start_of_text-> and <-pad-> after it
 
 _CLIP_MERGES = 49152 - 256 - 2
 
@@ -37,7 +37,7 @@ def clip_vocabulary() -> tuple[dict[str, int], list[tuple[str, str]]]:
 
 
 def clip_tokenizer() -> Any:
-    """OpenAI's CLIP tokenizer, 77 tokens at most (a ``CLIPTokenizer``)."""
+    """OpenAI's CLIP tokenizer, for at most 77 tokens (a ``CLIPTokenizer``)."""
     from transformers import CLIPTokenizer
 
     vocabulary, merges = clip_vocabulary()
@@ -45,10 +45,10 @@ def clip_tokenizer() -> Any:
 
 
 def gpt2_sized_tokenizer() -> Any:
-    """A tokenizer of 50,259 tokens for random weights: one word a token, the released models' special tokens in place.
+    """A tokenizer of 50,259 tokens for random weights: one word per token, and the special tokens of the released models.
 
-    GPT-2's own vocabulary is in no package that is needed here, so CLIP's words stand in for it. It decodes; of text it
-    encodes only the special tokens.
+    No package here contains GPT-2's own vocabulary, so CLIP's words replace it. It can decode everything, but encode only the
+    special tokens.
     """
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast

@@ -1,4 +1,4 @@
-"""A GPT-2 of a larger shape that computes exactly what a smaller one does, at the larger one's cost."""
+"""A GPT-2 of a larger shape that computes exactly what a smaller one does, at the cost of the larger one."""
 
 from __future__ import annotations
 
@@ -9,29 +9,29 @@ from torch import Tensor
 from transformers import GPT2Config, GPT2LMHeadModel
 
 _UNUSED_LOGIT = -1e4
-"""Of tokens that the small vocabulary lacks, whatever the text: exp() of it is 0 in every float type."""
+"""The logit of tokens that the small vocabulary lacks: its exp() is 0 in every float type."""
 
 
 @torch.no_grad()
 def widen(small: GPT2LMHeadModel, config: GPT2Config) -> GPT2LMHeadModel:
-    """Rebuild ``small`` in the shape of ``config``; same logits, same cosines of hidden states, up to rounding.
+    """Rebuild ``small`` in the shape of ``config``, with the same logits and the same cosines of hidden states, up to rounding.
 
-    - Every feature stands in several equal copies, which leaves mean and variance of the layer norms as they are. What reads
-      features sums over the copies, so its weights are divided by their number R; what writes features writes all copies.
-    - Each small head fills the first places of a wider one; queries make up for the other scaling of the scores.
-    - Added layers have random weights and write nothing (zero output projections), so that they cost their arithmetic.
-    - The normalised state sums to zero over its features, hence a row ``c / gain`` of the tied head gives the constant
-      ``c * sum(bias / gain)``: added tokens get such a row and with it a logit so low that none is ever a candidate.
+    - Every feature is copied R times, which keeps mean and variance of the layer norms. Weights that read features sum over the
+      copies, so they are divided by R; weights that write features write all copies.
+    - Each small head fills the first dimensions of a wider one; queries are scaled to compensate for the larger head.
+    - Added layers have random weights but zero output projections: they cost arithmetic and change nothing.
+    - The normalised state sums to zero over its features, so a row ``c / gain`` of the tied head gives the constant logit
+      ``c * sum(bias / gain)``. Added tokens get such a row, with a logit so low that they are never candidates.
 
     Args:
         small: GPT-2 with tied embeddings.
         config: Width a multiple of the small one's; heads, head width, layers, positions and vocabulary at least as many.
 
     Raises:
-        ValueError: ``config`` is too small or no multiple.
+        ValueError: ``config`` is too small, or its width is not a multiple.
     """
     _check(small.config, config)
-    wide = GPT2LMHeadModel(config).eval()  # random where nothing is overwritten
+    wide = GPT2LMHeadModel(config).eval()  # weights that are not overwritten stay random
     source, target = small.transformer, wide.transformer
     copies = config.n_embd // small.config.n_embd
     target.wte.weight[: small.config.vocab_size] = source.wte.weight.repeat(1, copies)
@@ -52,14 +52,14 @@ def widen(small: GPT2LMHeadModel, config: GPT2Config) -> GPT2LMHeadModel:
 
 @torch.no_grad()
 def forbid(network: GPT2LMHeadModel, token: int) -> None:
-    """Make ``network`` never write ``token``, which it still reads as before; its head is no longer tied."""
+    """Change ``network`` so that it never writes ``token``. It still reads it as before; its head is no longer tied."""
     network.config.tie_word_embeddings = False
     network.lm_head.weight = torch.nn.Parameter(network.lm_head.weight.clone(), requires_grad=False)
     network.lm_head.weight[token] = _never(network.transformer.ln_f)
 
 
 def _never(norm: torch.nn.LayerNorm) -> Tensor:
-    """(H,) a row of the head behind ``norm`` with the same hopeless logit for every hidden state."""
+    """(H,) a row for the head after ``norm`` that gives every hidden state the same very low logit."""
     return _UNUSED_LOGIT / (norm.bias / norm.weight).sum() / norm.weight
 
 
@@ -105,11 +105,11 @@ def _widen_norm(old, new, copies: int, *, divide: bool = False) -> None:
 
 
 def _reading(weight: Tensor, copies: int) -> Tensor:
-    """(H, O) -> (copies * H, O): what reads the sum of the copies."""
+    """(H, O) -> (copies * H, O): weights that read the sum of the copies."""
     return weight.repeat(copies, 1) / copies
 
 
 def _head_places(small: GPT2Config, wide: GPT2Config) -> Tensor:
-    """(small width,) where each small head's features stand among the wide ones."""
+    """(small width,) the positions of each small head's features among the wide ones."""
     old, new = small.n_embd // small.n_head, wide.n_embd // wide.n_head
     return (torch.arange(small.n_head)[:, None] * new + torch.arange(old)).flatten()

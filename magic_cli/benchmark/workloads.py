@@ -1,4 +1,4 @@
-"""What is measured: texts to write, with the models that write them, by the core and by the released algorithm."""
+"""The texts to write in a measurement, with the models that write them, by the core and by the released algorithm."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ class Workload:
         scorer: The image-text model.
         images: (N, E) features.
         prompts: N prompts.
-        method: How they are written.
-        text_format: When they are settled, and what of them is returned.
-        work: Of the core.
-        released_work: Of the released algorithm.
+        method: The decoding method.
+        text_format: When a text ends, and which part of it is returned.
+        work: Counts the work of the core.
+        released_work: Counts the work of the released algorithm.
     """
 
     model: HuggingFaceLanguageModel
@@ -55,7 +55,7 @@ class Workload:
 
     @cached_property
     def packed_text_model(self) -> torch.nn.Module:
-        """CLIP's text tower as quick as the library's own can be made, for the released algorithm."""
+        """CLIP's text tower with packed weights, the fastest form that the library offers, for the released algorithm."""
         return packed(self.scorer.model.text_model)
 
     @property
@@ -66,9 +66,9 @@ class Workload:
     def decode(
         self, batch_size: int, *, until_settled: bool = True, number: int | None = None, step_memory: int = 0
     ) -> list[list[int]]:
-        """Generated token ids of the first ``number`` texts (all unless given), ``batch_size`` side by side.
+        """Generated token ids of the first ``number`` texts (default: all), in batches of ``batch_size``.
 
-        ``step_memory``: MiB for steps of the texts before; 0: none.
+        ``step_memory``: MiB for steps of earlier texts; 0: none.
         """
         memory, is_exact = StepMemory(step_memory << 20) if step_memory else None, self.model.network.model.dtype == torch.float32
         options = Options(memory=memory, settle_ties=is_exact, text_format=self.text_format if until_settled else None)
@@ -83,9 +83,9 @@ class Workload:
         return ids
 
     def decode_released(self, index: int, *, lean: bool = True) -> list[int]:
-        """Generated token ids of one text by the released algorithm, all of them.
+        """All token ids that the released algorithm generates for one text.
 
-        ``lean``: CLIP's weights are packed, which takes memory that the algorithm itself does not ask for.
+        ``lean``: pack CLIP's weights, which takes memory that the algorithm itself does not need.
         """
         network, clip, work = self.model.network.model, self.scorer.model, self.released_work
         text_model = self.packed_text_model if lean else clip.text_model
@@ -94,11 +94,11 @@ class Workload:
         return search.generate(self.prompts[index], self.images[index], self.method)
 
     def texts(self, ids: Sequence[Sequence[int]]) -> list[str]:
-        """The texts that a user gets."""
+        """The texts as the user would get them."""
         return [self.text_format.text(prompt, generated) for prompt, generated in zip(self.prompts, ids, strict=False)]
 
     def prepare(self, *, decoding_len: int | None = None, num_candidates: int | None = None) -> str:
-        """Let the model choose how it looks ahead, for its own method or a longer one; returns the way's name."""
+        """Let the model choose its way of looking ahead, for its own method or a longer one; returns the name of the way."""
         return self.model.prepare(
             decoding_len=decoding_len or self.method.decoding_len, num_candidates=num_candidates or self.method.num_candidates
         )
@@ -113,9 +113,9 @@ def build_captions(settings: BenchSettings, language_model: str, *, dtype: str |
 
 
 def build_stories(settings: BenchSettings) -> Workload:
-    """Stories by the natural language model, which never writes end-of-text here: each ends at its fifth full stop.
+    """Stories by the natural language model, without end-of-text: each story ends at its fifth full stop.
 
-    Titles are the first words of COCO captions, which is what that model can go on from.
+    Titles are the first words of COCO captions, because the model can continue these.
     """
     model, scorer, work = _models(settings, models.endless_language_model, None)
     images = models.random_images(settings.texts, seed=settings.seed).to(scorer.model.device)
@@ -125,7 +125,7 @@ def build_stories(settings: BenchSettings) -> Workload:
 
 
 def build_endless(settings: BenchSettings, number: int) -> Workload:
-    """Natural text that goes on for as many tokens as are asked for: ``number`` captions without end-of-text."""
+    """Natural text of any length: ``number`` captions without end-of-text."""
     model, scorer, work = _models(settings, models.endless_language_model, None)
     images = models.random_images(number, seed=settings.seed).to(scorer.model.device)
     return prepared(
@@ -134,13 +134,13 @@ def build_endless(settings: BenchSettings, number: int) -> Workload:
 
 
 def prepared(workload: Workload) -> Workload:
-    """The workload, its model made ready for its method."""
+    """The workload, with its model prepared for its method."""
     workload.prepare()
     return workload
 
 
 def titles(number: int) -> list[str]:
-    """What stories are about: the first words of real captions."""
+    """Titles of stories: the first words of real captions."""
     captions = list(load_bundled_coco_captions().values())[:number]
     return [" ".join(texts[0].rstrip(".").split()[:_TITLE_WORDS]) for texts in captions]
 
@@ -152,6 +152,6 @@ def _models(
     torch_dtype = getattr(torch, dtype or settings.run.dtype.value)
     network, tokenizer = build(seed=settings.seed, dtype=torch_dtype)
     network = network.to(device)
-    make_lean(network)  # as when it is loaded from files; the released algorithm runs on it, too
+    make_lean(network)  # as after loading from files; the released algorithm uses the same network
     model = HuggingFaceLanguageModel(network, tokenizer, work=work)
     return model, models.random_clip(seed=settings.seed, dtype=torch_dtype, device=device, work=work), work

@@ -1,7 +1,7 @@
-"""ZeroCap beside MAGIC with the same language model and image-text model: seconds and texts encoded for each caption.
+"""ZeroCap and MAGIC with the same language model and image-text model: seconds and encoded texts per caption.
 
-Four sides in turn: ZeroCap as published, which encodes every text anew; ZeroCap with the core's exact caching; the released
-MAGIC algorithm; the core's MAGIC, one caption at a time.
+Four sides run in turn: ZeroCap as published, which encodes every text anew; ZeroCap with the exact caching of the core; the
+released MAGIC algorithm; and the core's MAGIC, one caption at a time.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ def measure_zerocap(settings: BenchSettings, step: Step) -> dict[str, Any]:
 
 
 def compare_with_magic(workload: Workload, settings: BenchSettings, step: Step) -> dict[str, Any]:
-    """Measure one workload, whose method is MAGIC; a section of bench.json.
+    """Measure one workload with MAGIC as its method; a section of bench.json.
 
-    Captions are those of the first ``zerocap.captions`` images on every side.
+    Every side writes captions for the first ``zerocap.captions`` images.
     """
     number, method = settings.zerocap.captions, settings.zerocap.method()
     cached, published = (_with(workload, replace(method, text_cache=text_cache)) for text_cache in (True, False))
@@ -42,7 +42,7 @@ def compare_with_magic(workload: Workload, settings: BenchSettings, step: Step) 
     def write(name: str, some: Workload) -> None:
         written[name] = some.decode(1, number=number)
 
-    # one token of ZeroCap warms up what all its tokens run
+    # one token of ZeroCap runs everything that later tokens run, so it is enough as warm-up
     _with(workload, replace(method, decoding_len=len(workload.prompts[0]) + 1)).decode(1, number=1)
     step()
     workload.decode(1, number=1)
@@ -73,5 +73,5 @@ def compare_with_magic(workload: Workload, settings: BenchSettings, step: Step) 
 
 
 def _with(workload: Workload, method: ZeroCap) -> Workload:
-    """The same texts by ZeroCap."""
+    """The same texts, written by ZeroCap."""
     return replace(workload, method=method, released_work=WorkCounter())

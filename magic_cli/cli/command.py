@@ -1,7 +1,8 @@
-"""What the command line knows of a command before it is imported: its words, flags and examples."""
+"""What the command line knows about a command before it is imported: words, flags and examples."""
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -11,29 +12,29 @@ class Flag:
     """A command-line flag that stands for a setting."""
 
     setting: str
-    """What it sets, as in ``setting=value``."""
+    """The setting, as in ``setting=value``."""
     help: str
     metavar: str = "NAME"
     is_path: bool = False
     also: str | None = None
-    """An override that comes with it."""
+    """A further override that the flag implies."""
     is_list: bool = False
-    """May be repeated; the values are collected."""
+    """True: the flag may be repeated, and its values are collected."""
     value: str | None = None
-    """What it sets; None: the word that follows the flag."""
+    """The value that the flag sets; None: the next word is the value."""
     instead: Mapping[str, str] = field(default_factory=dict)
-    """Of a flag that chooses a group's option: what to type when the value is a ``folder``, a ``file``, an ``image`` or
-    a ``hub`` id, with {} for it."""
+    """For a flag that chooses an option of a group: what to type instead if the value is a ``folder``, a ``file``, an ``image``
+    or a ``hub`` id, with {} in its place."""
     condition: str = ""
-    """What must be chosen for it, ``decoding=rerank``; empty: nothing."""
+    """The choice that the flag requires, such as ``decoding=rerank``; empty: none."""
 
 
 @dataclass(frozen=True)
 class Words:
-    """What a command makes of the words that are neither flags nor settings."""
+    """What a command does with words that are neither flags nor settings."""
 
     setting: str
-    """The list that they are."""
+    """The list setting that takes the words."""
     metavar: str
     help: str
 
@@ -43,14 +44,14 @@ class Action:
     """The first word of a command that does one of several things."""
 
     setting: str
-    """What it sets."""
+    """The setting that takes the word."""
     choices: tuple[str, ...]
     help: str
 
 
 @dataclass(frozen=True)
 class Command:
-    """What the command line knows of a command before it is imported."""
+    """What the command line knows about a command before it is imported."""
 
     name: str
     summary: str
@@ -59,12 +60,12 @@ class Command:
     action: Action | None = None
     flags: dict[str, Flag] = field(default_factory=dict)
     settings_class: str | None = None
-    """Its full name; None: the command takes no settings, and its flags are arguments of ``run``."""
+    """Full name of the class of its settings; None: the command has none, and its flags are arguments of ``run``."""
     renamed: dict[str, str] = field(default_factory=dict)
-    """Settings groups as the user types them, where Hydra has another name."""
+    """Names of settings groups as the user types them, if Hydra's names differ."""
 
     resumes: bool = False
-    """Whether a command that was stopped goes on where it stopped when it is started again."""
+    """Whether a stopped command continues where it stopped when it is started again."""
 
     @property
     def when_repeated(self) -> str:
@@ -74,3 +75,9 @@ class Command:
     @property
     def module(self) -> str:
         return f"magic_cli.commands.{self.name.replace('-', '_')}"
+
+    def load_settings_class(self) -> type:
+        """Import the class of its settings, which it must have."""
+        assert self.settings_class is not None
+        module, _, name = self.settings_class.rpartition(".")
+        return getattr(importlib.import_module(module), name)

@@ -1,4 +1,4 @@
-"""What ``--help`` prints: the commands, and the flags, examples and settings of one."""
+"""The text of ``--help``: all commands, or the flags, examples and settings of one."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from magic_cli.configuration.files import Group, groups
 from magic_cli.configuration.options import choose, is_met
 
 _FIRST = ("caption", "story", "interleave", "evaluate", "table", "retrieve-images", "finetune-lm", "doctor")
-"""Commands of which ``magic --help`` shows the first example."""
+"""Commands whose first example ``magic --help`` shows."""
 
 
 def overview() -> str:
-    """What ``magic --help`` prints."""
+    """The text of ``magic --help``."""
     width = max(map(len, COMMANDS))
     commands = "\n".join(f"  {c.name:<{width}}  {c.summary}" for c in COMMANDS.values())
     examples = "\n".join(f"  {COMMANDS[name].examples[0]}" for name in _FIRST)
@@ -35,10 +35,10 @@ magic COMMAND --help lists a command's flags, settings and more examples."""
 
 
 def command_help(command: Command, words: Sequence[str] = ()) -> str:
-    """What ``magic COMMAND --help`` prints: of each group the default option, unless the words beside it name another.
+    """The text of ``magic COMMAND --help``. It shows the default option of each group, unless the words beside it name another.
 
     Raises:
-        SettingsError: The words name an option that there is not.
+        SettingsError: The words name an unknown option.
     """
     chosen_from = _groups(command) if command.settings_class is not None else []
     named = read_named(words, command, chosen_from)
@@ -67,13 +67,13 @@ def command_help(command: Command, words: Sequence[str] = ()) -> str:
 
 
 def _groups(command: Command) -> list[Group]:
-    """The groups of a command under the names that the user types."""
+    """The groups of a command, under the names that the user types."""
     typed = {hydra_name: name for name, hydra_name in command.renamed.items()}
     return [replace(group, typed=typed.get(group.typed, group.typed)) for group in groups(command.name)]
 
 
 def _flag_help(flag: Flag, chosen_from: Sequence[Group]) -> str:
-    """What a flag means; one that chooses from a group says from what, unless its help names an example."""
+    """The help of a flag. If the flag chooses from a group, the options are listed, unless its help already has an example."""
     options = next(
         (
             group.options

@@ -1,4 +1,4 @@
-"""Exit statuses of a sweep's points, which may run in other processes: each is kept in a file of its own."""
+"""Exit statuses of the points of a sweep. They may run in other processes, so each status is kept in its own file."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from pathlib import Path
 
 
 class ExitStatuses:
-    """Collects the statuses; it can be sent to another process, which must see the same files.
+    """Collects the statuses. It can be sent to another process, which must see the same files.
 
     Args:
-        root: Folder below which they are kept while the sweep runs; None: they are kept in memory, all points run here.
+        root: Folder for the files while the sweep runs; None: all points run in this process, and memory is enough.
     """
 
     def __init__(self, root: Path | None) -> None:
@@ -20,13 +20,13 @@ class ExitStatuses:
         self._folder: Path | None = None
         self._made: list[Path] = []
         if root is not None:
-            root = root.absolute()  # a launcher may work in another folder
+            root = root.absolute()  # a launcher may use another working folder
             self._made = [place for place in (root, *root.parents) if not place.exists()]
             root.mkdir(parents=True, exist_ok=True)
             self._folder = Path(tempfile.mkdtemp(prefix="statuses-", dir=root))
 
     def add(self, status: int) -> None:
-        """Note the status of a point."""
+        """Record the status of a point."""
         if self._folder is None:
             self._statuses.append(status)
         else:
@@ -38,7 +38,7 @@ class ExitStatuses:
         return max([*self._statuses, *kept], default=0)
 
     def close(self) -> None:
-        """Remove the files, and the folders made for them that are empty."""
+        """Delete the files, and folders made for them that are now empty."""
         if self._folder is not None:
             shutil.rmtree(self._folder)
             for place in self._made:

@@ -1,4 +1,4 @@
-"""Runs a command under Hydra: single runs, ``-m`` sweeps, launchers; Hydra's errors become one line.
+"""Runs a command under Hydra: single runs, ``-m`` sweeps, launchers. Hydra's errors become one line.
 
 ``magic_cli.cli.main`` imports this only when a command runs.
 """
@@ -38,17 +38,17 @@ from magic_cli.terminal import streams as terminal
 _BASIC = "hydra._internal.core_plugins.basic_"
 _SWEEPS = Path("runs", ".sweeps")
 _REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST)
-"""What the system says of a place where a command may not write or read."""
+"""Errors of the system at a place that a command may not write or read."""
 
 
 def run(command: Command, flags: list[str], overrides: list[str]) -> int:
-    """Run a command once, or once for every point of a sweep; returns the worst exit status.
+    """Run a command once, or once for each point of a sweep; returns the worst exit status.
 
     Raises:
-        MagicError: A setting is wrong; found for every point of a sweep before the first one runs.
+        MagicError: A setting is wrong; all points of a sweep are checked before the first one runs.
     """
     composing.register()
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # errors reach us instead of being printed over several lines
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # errors are raised here instead of being printed over several lines
     broken_pipes: list[BrokenPipeError] = []
     config_name = command.name.replace("-", "_")
     statuses = ExitStatuses(_SWEEPS if any(override.startswith("hydra/launcher=") for override in overrides) else None)
@@ -57,7 +57,7 @@ def run(command: Command, flags: list[str], overrides: list[str]) -> int:
     def task_function(config: DictConfig) -> float:
         try:
             status, objective = _run_point(command, config, talk)
-        except BrokenPipeError as error:  # raised below: Hydra would report it as a failed job
+        except BrokenPipeError as error:  # raised again below; Hydra would report it as a failed job
             broken_pipes.append(error)
             return 0
         statuses.add(status)
@@ -84,7 +84,7 @@ def run(command: Command, flags: list[str], overrides: list[str]) -> int:
 
 
 def _run_alone(config: DictConfig, task_function: Callable[[DictConfig], float]) -> None:
-    """The one run of a command that asks nothing of Hydra itself: ``hydra.main`` would compose its settings twice more."""
+    """A single run without Hydra's own options. ``hydra.main`` would compose the settings two more times."""
     around = HydraConfig.instance()
     before, around.cfg = around.cfg, None
     try:
@@ -96,7 +96,7 @@ def _run_alone(config: DictConfig, task_function: Callable[[DictConfig], float])
 
 
 def _without_hydra(config: DictConfig) -> DictConfig:
-    """A copy without Hydra's own settings, as ``hydra.main`` hands it to its function."""
+    """A copy without Hydra's own settings, as ``hydra.main`` passes it to its function."""
     copied = copy.deepcopy(config)
     with read_write(copied), open_dict(copied):
         del copied["hydra"]
@@ -104,12 +104,12 @@ def _without_hydra(config: DictConfig) -> DictConfig:
 
 
 def _run_point(command: Command, config: DictConfig, talk: SweepTalk) -> tuple[int, float | None]:
-    """Exit status, and the value that a search asked for."""
-    composing.register()  # a launcher may have started this process
+    """The exit status, and the value for a search if it asked for one."""
+    composing.register()  # needed if a launcher started this process
     terminal.guard_streams()
-    settings = composing.to_settings(config, _settings_class(command))
-    hydra_settings = HydraConfig.get()
-    if OmegaConf.select(hydra_settings, "job.num", throw_on_missing=False) is not None:  # of a single run there is none
+    settings = composing.to_settings(config, command.load_settings_class())
+    hydra_settings: Any = HydraConfig.get()
+    if OmegaConf.select(hydra_settings, "job.num", throw_on_missing=False) is not None:  # a single run has none
         talk.begin(hydra_settings.job.num + 1, list(hydra_settings.overrides.task))
     try:
         runs, status = each_repeat(settings), 0
@@ -121,18 +121,13 @@ def _run_point(command: Command, config: DictConfig, talk: SweepTalk) -> tuple[i
         return status, value
     except MagicError as error:
         if not _is_basic("launcher", hydra_settings) or not _is_basic("sweeper", hydra_settings):
-            raise  # another process prints it, or a search must know that this point has no value
+            raise  # another process prints it, or a search must learn that this point has no value
         talk.fail(error)
         return 2, None
 
 
 def _is_basic(kind: str, hydra_settings: Any) -> bool:
     return hydra_settings[kind]._target_.startswith(_BASIC)
-
-
-def _settings_class(command: Command) -> type:
-    module, _, name = command.settings_class.rpartition(".")
-    return getattr(importlib.import_module(module), name)
 
 
 def _run_command(command: Command, settings: Any) -> int:
@@ -153,7 +148,7 @@ def _run_command(command: Command, settings: Any) -> int:
 
 
 def _run_until_stopped(command: Command, settings: Any) -> int:
-    """A library that Ctrl-C strikes while it takes or gives back a lock may raise something else on its way out."""
+    """Run the command. Ctrl-C inside a lock of a library may raise another error on its way out; it counts as Ctrl-C, too."""
     try:
         return importlib.import_module(command.module).run(settings)
     except Exception as error:
@@ -168,12 +163,12 @@ def _run_until_stopped(command: Command, settings: Any) -> int:
 def _check_all_points(
     command: Command, config_name: str, flags: list[str], overrides: list[str]
 ) -> tuple[SweepTalk, list[DictConfig]]:
-    """Compose and check the settings of every point, without models; returns what tells of them as they run, and their configs.
+    """Compose and check the settings of every point without models; returns the messages during the sweep, and the configs.
 
     Raises:
-        MagicError: A setting of a point is wrong, or two different points would share one run folder, or one seeded run.
+        MagicError: A setting of a point is wrong, or two different points would share one run folder or one sampled run.
     """
-    settings_class = _settings_class(command)
+    settings_class = command.load_settings_class()
     is_sweep = bool({"-m", "--multirun"} & set(flags))
     directories = [flags[i + 1] for i, flag in enumerate(flags) if flag in ("-cd", "--config-dir")]
     search_path = [f"hydra.searchpath=[{','.join(f'file://{d}' for d in directories)}]"] if directories else []
@@ -193,7 +188,7 @@ def _check_all_points(
                 for folder in (claimed,) if isinstance(claimed, str) else claimed:
                     if folders.setdefault(folder, identity) != identity:
                         raise SettingsError(
-                            f"{folder}: the points of a sweep would write into this one folder; leave run.dir or output out, or sweep over what is read"
+                            f"{folder}: all points of the sweep would write into this folder; leave out run.dir or output, or sweep over the input"
                         )
     refuse_shared_repeats(checked)
     require_objectives(checked)
@@ -206,20 +201,20 @@ def _check_all_points(
 
 
 def _searches(config_name: str, overrides: list[str]) -> DictConfig | None:
-    """Hydra's own settings if the sweeper is one that makes up its points, such as optuna; None for the basic one."""
+    """Hydra's own settings if the sweeper chooses the points itself, as optuna does; None for the basic sweeper."""
     own = [override for override in overrides if override.startswith("hydra")]
     config = hydra.compose(config_name, own, return_hydra_config=True)
     return None if _is_basic("sweeper", config.hydra) else config
 
 
 def _one_point(overrides: list[str]) -> list[str]:
-    """A point of the space that a search looks at: the first choice, or the start of the interval, of each setting."""
+    """A point of the space of a search: the first choice, or the start of the interval, of each setting."""
     point = []
     for override in OverridesParser.create().parse_overrides(overrides):
         if not override.is_sweep_override():
-            point.append(override.input_line)
-        elif isinstance(override.value(), IntervalSweep):
-            point.append(f"{override.get_key_element()}={override.value().start}")
+            point.append(str(override.input_line))
+        elif isinstance(value := override.value(), IntervalSweep):
+            point.append(f"{override.get_key_element()}={value.start}")
         else:
             point.append(f"{override.get_key_element()}={next(override.sweep_string_iterator())}")
     return point

@@ -1,6 +1,6 @@
-"""The ``magic`` command: turns flags into Hydra overrides, runs a command, and says errors in one line.
+"""The ``magic`` command: turns flags into Hydra overrides, runs a command, and reports errors in one line.
 
-Neither torch nor Hydra is imported before a command runs, so that help answers at once.
+Neither torch nor Hydra is imported before a command runs, so that help is fast.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from magic_cli import __version__
-from magic_cli.cli.command import Command, Flag
+from magic_cli.cli.command import Action, Command, Flag
 from magic_cli.cli.command_help import command_help, overview
 from magic_cli.cli.command_table import COMMANDS
 from magic_cli.cli.waiting import wait_briefly
@@ -31,13 +31,13 @@ _CONFIG_VIEWS = ("job", "hydra", "all")
 _SWEEP_FUNCTION = re.compile(r"(?:choice|glob|shuffle|sort|tag)\(.*\)")
 _QUOTED = r"""(?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")"""
 _QUOTED_VALUE = re.compile(_QUOTED, re.DOTALL)
-"""A value that the user has quoted for Hydra, as in ``name='"a,b"'``; ``'a' or 'b'`` is a text with quotes."""
+"""A value that the user has quoted for Hydra, as in ``name='"a,b"'``. ``'a' or 'b'`` is a text that contains quotes."""
 _QUOTED_VALUES = re.compile(rf"{_QUOTED}(?:\s*,\s*{_QUOTED})*", re.DOTALL)
 _REFUSED = {"--experimental-rerun": "it unpickles files; start the same command again instead"}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run ``magic``; returns the exit status (0 done, 2 the user's to mend, 3 done but some images failed)."""
+    """Run ``magic``; returns the exit status (0: done; 2: the user must mend something; 3: done, but some items failed)."""
     argv = list(sys.argv[1:] if argv is None else argv)
     wait_briefly()
     streams = sys.stdout, sys.stderr
@@ -47,18 +47,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of a stream has gone, as in `magic ... | head`
         terminal.discard_output()
         status = 128 + signal.SIGPIPE
-    sys.stdout, sys.stderr = streams  # not after a bug: its traceback passes the guards, too
+    sys.stdout, sys.stderr = streams  # not after a bug, so that its traceback passes the guards, too
     return status
 
 
 def _reported(argv: list[str]) -> int:
-    """The exit status, after everything is said."""
+    """The exit status, after all output is written."""
     status = _outcome(argv, lambda: _main(argv))
-    return _outcome(argv, sys.stdout.flush) or status  # here a full disk is one line
+    return _outcome(argv, sys.stdout.flush) or status  # a full disk shows up here, and becomes one line
 
 
 def _outcome(argv: list[str], action: Callable[[], int | None]) -> int:
-    """The exit status of an action, whose errors become one line."""
+    """The exit status of an action; its errors become one line."""
     try:
         return action() or 0
     except MagicError as error:
@@ -88,7 +88,7 @@ def _main(argv: list[str]) -> int:
         return importlib.import_module(command.module).run(**_arguments(argv[1:], command))
     flags, overrides = translate(argv[1:], command)
     if {"-c", "--cfg"} & set(flags) and "job" in flags and "--resolve" not in flags:
-        flags.append("--resolve")  # show values, not where they come from
+        flags.append("--resolve")  # show values, not interpolations
     signal.signal(signal.SIGTERM, _interrupt)
 
     from magic_cli.cli import hydra_app  # imports Hydra
@@ -97,11 +97,11 @@ def _main(argv: list[str]) -> int:
 
 
 def _check_working_folder() -> None:
-    """Relative paths, and libraries, need one."""
+    """Make sure that the working folder exists: relative paths and libraries need it."""
     try:
         os.getcwd()
     except FileNotFoundError as error:
-        raise MagicError("the working folder is not there any more: it was deleted or moved; cd to one that exists") from error
+        raise MagicError("the working folder no longer exists: it was deleted or moved; cd to another one") from error
 
 
 def _command_name(argv: Sequence[str]) -> str:
@@ -120,7 +120,7 @@ def _arguments(words: Sequence[str], command: Command) -> dict[str, str]:
 
 
 class _Terminated(KeyboardInterrupt):
-    """SIGTERM: it ends a command as Ctrl-C does, with an exit status of its own."""
+    """SIGTERM: ends a command like Ctrl-C, with another exit status."""
 
 
 def _interrupt(signum: int, frame: Any) -> None:
@@ -128,17 +128,17 @@ def _interrupt(signum: int, frame: Any) -> None:
 
 
 def translate(words: Sequence[str], command: Command) -> tuple[list[str], list[str]]:
-    """Sort a command's words into Hydra's flags and overrides, in whatever order they came.
+    """Sort a command's words into Hydra's flags and overrides; the words may have any order.
 
     Args:
-        words: Command line after the command's name.
+        words: The command line after the command's name.
         command: The command.
 
     Returns:
-        Flags for Hydra, which wants them first, and overrides; flags of ours are turned into overrides.
+        Flags for Hydra, which must come first, and overrides. Flags of magic have become overrides.
 
     Raises:
-        SettingsError: An unknown flag, a flag without value, or a stray word.
+        SettingsError: A flag is unknown or lacks its value, or a word has no meaning.
     """
     from magic_cli.cli.mistaken_values import check_override  # not needed for help
 
@@ -189,8 +189,8 @@ def translate(words: Sequence[str], command: Command) -> tuple[list[str], list[s
             hint = f"--image {word}" if Path(word).suffix else f"--dataset {word}"
             raise SettingsError(f"unexpected {word!r}; settings are written name=value, images as in `{hint}`")
     if command.action is not None:
-        overrides.insert(0, _take_action(command, stray, overrides))
-    if stray:
+        overrides.insert(0, _take_action(command, command.action, stray, overrides))
+    if command.words is not None and stray:
         lists[command.words.setting] = stray
     overrides += [f"{setting}=[{','.join(map(quote, values))}]" for setting, values in lists.items()]
     for override in overrides:
@@ -199,7 +199,7 @@ def translate(words: Sequence[str], command: Command) -> tuple[list[str], list[s
 
 
 def _meant_flag(name: str, command: Command) -> str:
-    """A hint for an unknown flag, which may be a setting that was typed as one."""
+    """A hint for an unknown flag; it may be a setting typed like a flag."""
     setting = name.lstrip("-").replace("-", "_")
     found = [known for known in _settings_of(command) if f".{known}".endswith(f".{setting}")]
     if found and setting != "task":
@@ -208,9 +208,9 @@ def _meant_flag(name: str, command: Command) -> str:
     return nearest(name, [*command.flags, "-m", "--cfg", "--config-dir"])
 
 
-def _take_action(command: Command, stray: list[str], overrides: list[str]) -> str:
-    """The override that says what the command is to do; its word is taken from the others."""
-    setting, choices = command.action.setting, command.action.choices
+def _take_action(command: Command, action: Action, stray: list[str], overrides: list[str]) -> str:
+    """The override for the command's action; its word is removed from the others."""
+    setting, choices = action.setting, action.choices
     given = next((i for i, override in enumerate(overrides) if override.startswith(f"{setting}=")), None)
     if given is not None:
         return overrides.pop(given)
@@ -225,18 +225,18 @@ def _take_action(command: Command, stray: list[str], overrides: list[str]) -> st
 def _flag_value(flag: Flag, value: str, is_sweep: bool) -> str:
     if not flag.is_path and flag.metavar != "TEXT":
         return value
-    return _values(value) if is_sweep else quote(value)  # null, too: who wants none leaves the flag out
+    return _values(value) if is_sweep else quote(value)  # null, too: for null, leave the flag out
 
 
 def _quote_override(override: str, command: Command, is_sweep: bool) -> str:
-    """The override with its value quoted if it is text, in which commas, quotes and brackets mean nothing to Hydra."""
+    """The override with its value quoted if it is a text, so that commas, quotes and brackets mean nothing to Hydra."""
     key, _, value = override.partition("=")
     name = key.lstrip("+")
     if value == "" or "@" in name or name.startswith("hydra") or (is_sweep and _SWEEP_FUNCTION.fullmatch(value)):
         return override
     known = _settings_of(command)
     last = name.rpartition(".")[2]
-    # an unknown name is refused later; until then its value must not be taken for Hydra's grammar
+    # an unknown name is refused later; until then its value must not be parsed by Hydra
     is_text = (
         known[name]
         if name in known
@@ -248,8 +248,7 @@ def _quote_override(override: str, command: Command, is_sweep: bool) -> str:
 def _settings_of(command: Command) -> dict[str, bool]:
     from magic_cli.configuration import composing  # imports the settings of all commands
 
-    module, _, name = command.settings_class.rpartition(".")
-    return composing.settings_of(getattr(importlib.import_module(module), name))
+    return composing.settings_of(command.load_settings_class())
 
 
 def _quote_value(value: str, is_sweep: bool) -> str:
@@ -259,12 +258,12 @@ def _quote_value(value: str, is_sweep: bool) -> str:
 
 
 def _values(value: str) -> str:
-    """Several values to sweep over, parted by commas, or one, if a file is called so."""
+    """Several values of a sweep, separated by commas; or a single one, if a file has this name."""
     return quote(value) if os.path.exists(value) else ",".join(quote(part.strip()) for part in value.split(","))
 
 
 def _check_flag(name: str, value: str, command: Command, given: list[str]) -> None:
-    """Refuse an empty value, a repeated flag that takes one value, and two flags that choose the same."""
+    """Refuse an empty value, a repeated flag that takes one value, and two flags that choose the same thing."""
     if not value:
         raise SettingsError(f"{name} needs a value, got an empty one")
     if name in given and not command.flags[name].is_list:

@@ -1,4 +1,4 @@
-"""Values that Hydra would take, or refuse in its own words: a path where an option is chosen, and text that is no UTF-8."""
+"""Finds values that Hydra would accept, or refuse in its own words: a path instead of an option, and text that is not UTF-8."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from magic_cli.data.images import IMAGE_SUFFIXES
 from magic_cli.errors import SettingsError
 
 _READ_BY_MODELS = ("prompt", "title", "parts", "again", "template", "system", "queries", "start_token", "end_token")
-"""Settings that are text; those that name files may hold any bytes."""
+"""Settings that hold texts. Those that name files may hold any bytes."""
 _NO_UTF8 = re.compile("[\ud800-\udfff]")
 _HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+")
 _SUFFIX = re.compile(r"\.[A-Za-z]\w*")
@@ -22,19 +22,19 @@ _SHOWN = 10
 
 
 def check_override(override: str, command: Command, *, has_own_configs: bool) -> None:
-    """Refuse a value that cannot be meant, and say how it is typed.
+    """Refuse a value that makes no sense, and say what to type.
 
     Args:
         override: ``setting=value``.
         command: The command.
-        has_own_configs: Whether the user has configs of their own, so that options are not all known here.
+        has_own_configs: Whether the user has configs of their own; their options are not known here.
 
     Raises:
-        SettingsError: One line.
+        SettingsError: One line with the remedy.
     """
     key, _, value = override.partition("=")
     if key.rpartition(".")[2] in _READ_BY_MODELS and _NO_UTF8.search(value):
-        raise SettingsError(f"{key}={value}: some of its bytes are no UTF-8 text; type it where the terminal's encoding is UTF-8")
+        raise SettingsError(f"{key}={value}: some of its bytes are not UTF-8; type it in a terminal with UTF-8 as its encoding")
     flag = next((flag for flag in command.flags.values() if flag.instead and flag.setting == key), None)
     if flag is not None and not has_own_configs:
         _check_option(key, value.strip("'\""), command, flag)
@@ -59,9 +59,9 @@ def _remedy(value: str, kind: str, flag: Flag) -> str:
 
 
 def _kind_of(value: str, flag: Flag) -> str | None:
-    """What a value is that is no option, a key of ``Flag.instead``; None: a slip."""
+    """The kind of a value that is not an option: a key of ``Flag.instead``; None: a typing mistake."""
     path = Path(os.path.expanduser(value))
-    if os.path.exists(path):  # pathlib raises where a name is too long
+    if os.path.exists(path):  # pathlib raises if a name is too long
         return "folder" if path.is_dir() else _file_kind(path, flag)
     if "hub" in flag.instead and _HUB_ID.fullmatch(value) and not _SUFFIX.fullmatch(path.suffix):
         return "hub"

@@ -1,4 +1,4 @@
-"""The settings that ``--help`` shows, and what the rest of the command line chooses while it asks for help."""
+"""The settings that ``--help`` shows, and the choices that the other words of the command line make."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from magic_cli.configuration.options import Section, choose, sections
 from magic_cli.errors import SettingsError, nearest
 
 _LISTS = ("decoding.guides", "metrics.names")
-"""Settings whose values decide which others count."""
+"""Settings whose value decides which other settings matter."""
 
 
 @dataclass(frozen=True)
 class Named:
-    """What the words beside ``--help`` name: the option of each group, lists, and the first word of a command that has actions."""
+    """The choices in the words beside ``--help``: an option of each group, lists, and the action of the command."""
 
     options: dict[str, str]
     lists: dict[str, str]
@@ -25,7 +25,7 @@ class Named:
 
 
 def read_named(words: Sequence[str], command: Command, groups: Sequence[Group]) -> Named:
-    """What is named on the command line; words that choose nothing are passed over, as help is asked for.
+    """Read the choices from the command line; words that choose nothing are ignored, because the user asks for help.
 
     Raises:
         SettingsError: A group has no such option.
@@ -45,10 +45,10 @@ def read_named(words: Sequence[str], command: Command, groups: Sequence[Group]) 
     has_own_configs = any(word.startswith(("--config-dir", "-cd")) for word in words)
     options = {}
     for name, value in pairs:
-        group, option = by_name.get(name) or by_name.get(name.partition("@")[0]), value.partition(",")[0]  # of a sweep the first
+        group, option = by_name.get(name) or by_name.get(name.partition("@")[0]), value.partition(",")[0]  # the first of a sweep
         if group is None or not option:
             continue
-        typed = group.typed if name in by_name else name  # decoding@decoding.base is a group within an option
+        typed = group.typed if name in by_name else name  # decoding@decoding.base is a group inside an option
         if option in group.options:
             options[typed] = option
         elif not has_own_configs:
@@ -60,7 +60,7 @@ def read_named(words: Sequence[str], command: Command, groups: Sequence[Group]) 
 
 
 def describe_settings(command: Command, groups: Sequence[Group], named: Named) -> str:
-    """What can be set, and to what: the groups, the command's own settings, and those that come with each chosen option."""
+    """All settings with their defaults: the groups, the command's own, and those of each chosen option."""
     chosen = choose(groups, named.options)
     parts = [
         "settings (typed name=value; here name: default):",
@@ -77,13 +77,13 @@ def describe_settings(command: Command, groups: Sequence[Group], named: Named) -
 
 
 def _another(groups: Sequence[Group]) -> str:
-    """A choice that is not the default, as an example."""
+    """A choice other than the default, as an example."""
     group = next((group for group in groups if len(group.options) > 1), groups[0])
     return f"{group.typed}={next((option for option in group.options if option != group.default), group.default)}"
 
 
 def _default(group: Group, option: str) -> str:
-    return f"{group.typed}=..." if option == "null" else f"{group.typed}: {option}"  # null can be a default, but not be typed
+    return f"{group.typed}=..." if option == "null" else f"{group.typed}: {option}"  # null may be the default, but is never typed
 
 
 def _options(group: Group) -> str:
@@ -97,7 +97,7 @@ def _rows(section: Section, command: Command, action: str | None) -> Iterator[tu
 
 
 def is_of_action(text: str, command: Command, action: str | None) -> bool:
-    """Whether what a text explains belongs to the action that is named: ``make: ...`` does not belong to ``score``."""
+    """Whether a text is about the named action: ``make: ...`` does not belong to ``score``."""
     others = [choice for choice in command.action.choices if choice != action] if command.action and action else []
     return not any(re.match(rf"{other}: ", text) for other in others)
 

@@ -1,4 +1,4 @@
-"""What a sweep says while it runs, and the measure that a search goes by."""
+"""The messages of a sweep while it runs, and the measure that a search optimises."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from magic_cli.runs.naming import run_folder
 
 
 class SweepTalk:
-    """Tells on stderr which point of a sweep runs, and each error once; says nothing of a single run but its error.
+    """Prints on stderr which point of a sweep runs, and each error once. For a single run it prints errors only.
 
-    It can be sent to another process, which then knows of its own errors only.
+    It can be sent to another process, which then knows only its own errors.
 
     Args:
         names: Settings and groups that vary.
-        total: How many points there are; None: a search makes them up.
+        total: The number of points; None: a search chooses them as it goes.
     """
 
     def __init__(self, names: Sequence[str] = (), total: int | None = 1) -> None:
@@ -28,10 +28,10 @@ class SweepTalk:
         self._first_with: dict[str, int] = {}
 
     def begin(self, number: int, overrides: Sequence[str]) -> None:
-        """Say that a point begins.
+        """Announce a point.
 
         Args:
-            number: Its number, from 1.
+            number: The number of the point, from 1.
             overrides: Its settings, as ``name=value``.
         """
         self._number = number
@@ -42,26 +42,26 @@ class SweepTalk:
         _tell(f"point {number}{total}: {' '.join(varying or overrides)}")
 
     def fail(self, error: MagicError) -> None:
-        """Say what ended the point, or that it is what ended one before."""
+        """Print the error that ended a point, or say that it is the error of an earlier point."""
         first = self._first_with.setdefault(str(error), self._number)
         _tell(str(error) if first == self._number else f"the same error as at point {first}")
 
 
 def tell_repeat(settings: Any, number: int, count: int) -> None:
-    """Say which of several seeded runs begins."""
+    """Say which of several sampled runs begins."""
     if count > 1:
         _tell(f"run {number} of {count}: run.repeat={settings.run.repeat}")
 
 
 def check_objective(settings: Any, sweeper: Any) -> None:
-    """Refuse a measure that there is not, and a search that has none or goes the wrong way.
+    """Refuse an unknown measure, and a search without a measure or in the wrong direction.
 
     Args:
-        settings: Of the command.
-        sweeper: Hydra's settings of a sweeper that searches; None: nothing is searched.
+        settings: Settings of the command.
+        sweeper: Hydra's settings of a sweeper that searches; None: no search.
 
     Raises:
-        SettingsError: One line.
+        SettingsError: One line with the remedy.
     """
     key = _key(settings)
     if key is None and sweeper is None:
@@ -79,13 +79,13 @@ def check_objective(settings: Any, sweeper: Any) -> None:
 
 
 def require_objectives(points: Sequence[Any]) -> None:
-    """Notice before anything loads what would keep a measure from being taken after the run.
+    """Before anything loads, check that the measure can be taken after each run.
 
     Args:
-        points: Settings of every point; points that differ only in what does not matter here are looked at once.
+        points: Settings of every point. Points that do not differ in anything relevant are checked once.
 
     Raises:
-        MagicError: The dataset has no references, the metric cannot run here, or its model is not to be had.
+        MagicError: The data set has no references, the metric cannot run here, or its model is missing.
     """
     seen: set[str] = set()
     for settings in points:
@@ -98,7 +98,7 @@ def require_objectives(points: Sequence[Any]) -> None:
 
 
 def measure_objective(settings: Any, runs: Sequence[Any]) -> float | None:
-    """The value of ``run.objective`` of a point whose runs have these settings; None if no value was asked for."""
+    """The value of ``run.objective`` over the runs of a point; None if the settings name no measure."""
     key = _key(settings)
     if key is None:
         return None
@@ -108,13 +108,13 @@ def measure_objective(settings: Any, runs: Sequence[Any]) -> float | None:
 
 
 def report_runs(settings: Any, runs: Sequence[Any]) -> None:
-    """Write the page of runs with these settings where ``run.report`` asks for it."""
+    """Write the page of a point's runs if ``run.report`` asks for it."""
     if not getattr(getattr(settings, "run", None), "report", False):
         return
     folders = [folder for one in runs if has_predictions(folder := run_folder(one))]
     if not folders:
         return _tell("run.report=true: nothing was written, so there is nothing to show")
-    pages = importlib.import_module("magic_cli.report_page.writing")  # with all metrics, likewise
+    pages = importlib.import_module("magic_cli.report_page.writing")  # imports all metrics, too
     report = pages.report_of_runs(folders)
     for note in report.notes:
         _tell(note)
@@ -126,7 +126,7 @@ def _key(settings: Any) -> str | None:
 
 
 def _objectives() -> Any:
-    return importlib.import_module("magic_cli.evaluation.objective")  # with all metrics: only where it is needed
+    return importlib.import_module("magic_cli.evaluation.objective")  # imports all metrics, so only when needed
 
 
 def _tell(text: str) -> None:

@@ -1,19 +1,19 @@
-"""How the threads of numeric libraries wait for one another."""
+"""How threads of numeric libraries wait for each other."""
 
 from __future__ import annotations
 
 import os
 
 _SPINS = "10000"
-"""Rounds of a few nanoseconds each: longer than from one small product to the next, shorter than a time slice."""
+"""Rounds of a few nanoseconds each: longer than the gap between two small matrix products, shorter than a time slice."""
 
 
 def wait_briefly() -> None:
-    """Let waiting threads spin for microseconds, then sleep; to be called before torch is imported, which is when libgomp looks.
+    """Let waiting threads spin for microseconds and then sleep. Call it before torch is imported, when libgomp reads the setting.
 
-    By itself libgomp spins for milliseconds, which takes the processor from whoever could use it, our own threads
-    included: beside two busy programs, two spinning threads take longer than one. Who has set ``OMP_WAIT_POLICY`` or
-    ``GOMP_SPINCOUNT`` is left alone.
+    By default libgomp spins for milliseconds. That takes the processor from other programs and from its own threads: beside two
+    busy programs, two spinning threads are slower than one thread. If the user has set ``OMP_WAIT_POLICY`` or
+    ``GOMP_SPINCOUNT``, nothing is changed.
     """
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", _SPINS)

@@ -1,4 +1,4 @@
-"""magic bench: how fast decoding is on this machine, against the released algorithm and against the processor."""
+"""magic bench: how fast decoding is on this machine, compared with the released algorithm and with the processor's peak."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from magic_cli.provenance import provenance
 from magic_cli.terminal.progress import Progress, progress
 
 DONE, TOKENS_DIFFER = 0, 3
-_DISTURBED = 0.1  # share of the processor that others may take before times are not to be trusted
+_DISTURBED = 0.1  # share of the processor that other programs may take before times are unreliable
 
 
 def run(settings: BenchSettings) -> int:
-    """Measure the parts that are asked for; Markdown goes to stdout, it and bench.json into a folder.
+    """Measure the chosen parts. Markdown goes to stdout; the same and bench.json go into a folder.
 
-    bench.json is written after every part, so that nothing measured is lost when the command is stopped.
+    bench.json is written after every part, so that a stopped command loses no measurement.
 
     Returns:
         0, or 3 if float32 texts differ from the released algorithm's.
@@ -32,7 +32,7 @@ def run(settings: BenchSettings) -> int:
 
     from magic_cli.models.loading import quiet_libraries, resolve_device
 
-    quiet_libraries()  # before the modules that follow import transformers
+    quiet_libraries()  # before the modules that import transformers
 
     from magic_cli.benchmark.machine import describe_machine, tell, warn_if_busy
     from magic_cli.benchmark.plot import plot_growth
@@ -40,7 +40,7 @@ def run(settings: BenchSettings) -> int:
     from magic_cli.models.memory import return_free_memory
     from magic_cli.reports.plots import check_plotting
 
-    if "growth" in settings.parts:
+    if "growth" in (settings.parts or ()):
         check_plotting("parts=growth")
     if settings.run.threads is not None:
         torch.set_num_threads(settings.run.threads)
@@ -56,7 +56,7 @@ def run(settings: BenchSettings) -> int:
         with progress(steps, title, "step") as bar:
             bar.say()
             _put(document["sections"], title, measure(partial(_step, bar)))
-        return_free_memory()  # the part's models hold one another, gigabytes of them, until Python looks for such rings
+        return_free_memory()  # models of a part refer to each other and keep gigabytes until Python collects such cycles
         document |= _overview(document["sections"], settings)
         write_atomically(folder / "bench.json", json.dumps(document, ensure_ascii=False, indent=1) + "\n")
     report = markdown(document)
@@ -70,7 +70,7 @@ def run(settings: BenchSettings) -> int:
 
 
 def _step(bar: Progress, note: str | None = None) -> None:
-    """A step is done; in a log there is a line for each repeat."""
+    """Count one step; a log gets a line for each repeat."""
     bar.update()
     if note is not None:
         bar.note(note)
@@ -88,19 +88,17 @@ def _folder(settings: BenchSettings) -> Path:
 
 
 def _parts(settings: BenchSettings) -> Iterator[tuple[str, int, Callable[[Any], dict[str, Any]]]]:
-    """Title, number of steps, and what measures it, of every part; models live as long as their part."""
+    """Title, number of steps, and measuring function of each part; models live as long as their part."""
     from magic_cli.benchmark import comparison, embedded, growth, memory, variants, workloads, zerocap
 
-    if "captions" in settings.parts:
-        for name in settings.language_models:
-            yield (
-                f"captions/{name}",
-                comparison.steps_of_comparison(settings),
-                lambda step, name=name: comparison.compare(
-                    workloads.build_captions(settings, name), settings.captions, settings, step
-                ),
-            )
-    if "stories" in settings.parts:
+    def compare_captions(name: str, step: Any) -> dict[str, Any]:
+        return comparison.compare(workloads.build_captions(settings, name), settings.captions, settings, step)
+
+    parts = settings.parts or ()
+    if "captions" in parts:
+        for name in settings.language_models or ():
+            yield f"captions/{name}", comparison.steps_of_comparison(settings), partial(compare_captions, name)
+    if "stories" in parts:
         yield (
             "stories",
             comparison.steps_of_comparison(settings),
@@ -114,8 +112,8 @@ def _parts(settings: BenchSettings) -> Iterator[tuple[str, int, Callable[[Any], 
         "zerocap": (zerocap.steps_of_zerocap, zerocap.measure_zerocap),
     }
     for name, (count, measure) in others.items():
-        if name in settings.parts:
-            yield name, count(settings), lambda step, measure=measure: measure(settings, step)
+        if name in parts:
+            yield name, count(settings), partial(measure, settings)
 
 
 def _put(sections: dict[str, Any], title: str, section: dict[str, Any]) -> None:
@@ -126,7 +124,7 @@ def _put(sections: dict[str, Any], title: str, section: dict[str, Any]) -> None:
 
 
 def _overview(sections: Mapping[str, Any], settings: BenchSettings) -> dict[str, Any]:
-    """The peak of the machine and how much others disturbed at most (None: not known), over all sections so far."""
+    """The machine's peak, and the largest share of the processor that others took (None: unknown), over all parts so far."""
     shares = [sample["others_share"] for sample in _samples(sections) if sample["others_share"] is not None]
     peaks = [section["peak_gflops"] for section in _comparisons(sections)]
     return {
@@ -148,7 +146,7 @@ def _comparisons(sections: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _judge(document: Mapping[str, Any], settings: BenchSettings, tell: Callable[[str], None]) -> int:
-    """Say what is wrong with the numbers; returns the exit status."""
+    """Report what is wrong with the numbers; returns the exit status."""
     if (document["others_share"] or 0) > _DISTURBED:
         tell(f"other programs took up to {100 * document['others_share']:.0f} % of the processor: these times are too long")
     wrong = [s for s in _comparisons(document["sections"]) if s["identical"] < s["checked"] or not s["same_in_all_ways"]]

@@ -1,4 +1,4 @@
-"""magic caption: write captions for images into a run folder that survives anything."""
+"""magic caption: write captions for images into a run folder that survives any crash."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from magic_cli.runs.settings import CaptionSettings
 
 
 def run(settings: CaptionSettings) -> int:
-    """Caption every image of the dataset; returns 0, or 3 if some could not be read.
+    """Caption every image of the data set; returns 0, or 3 if some could not be read.
 
-    Captions go to stdout as ``id<TAB>caption``, in the dataset's order, those of an earlier start included.
+    Captions go to stdout as ``id<TAB>caption``, in the order of the data set, with those of an earlier start.
     """
     if settings.asks_stdin:
         return answer_paths(settings)

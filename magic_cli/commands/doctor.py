@@ -1,4 +1,4 @@
-"""magic doctor: what is installed and cached here, or what is wrong with a model, and for each problem its remedy."""
+"""magic doctor: what is installed and cached, or what is wrong with a model, with the remedy for each problem."""
 
 from __future__ import annotations
 
@@ -34,20 +34,20 @@ OK, PROBLEMS = 0, 3
 _REQUIRED = ("torch", "torchvision", "transformers", "open_clip_torch", "clip-anytorch", "pycocotools", "pycocoevalcap", "hydra-core",
              "tqdm", "pillow", "safetensors", "accelerate")  # fmt: skip
 _LOW_DISK_BYTES = 5e9
-_PROBED = 16  # tokens of a text on which ways of looking ahead are tried
+_PROBED = 16  # tokens of the text that tests how a model can look ahead
 
 
 def run(fetch: str | None = None, source: str | None = None, model: str | None = None) -> int:
-    """Print the findings on stdout, after fetching what was asked for; returns 0, or 3 if something is broken.
+    """Print the findings on stdout, after fetching what the user asked for; returns 0, or 3 if something is broken.
 
     Args:
         fetch: ``spice``: the CoreNLP jars that SPICE needs.
-        source: A folder or jar to take them from; None: they are downloaded.
-        model: A model's folder or file, to be loaded and checked as commands do; None: the machine is looked at.
+        source: A folder or jar to take them from; None: download them.
+        model: A model's folder or file, to load and check as other commands do; None: check the machine.
 
     Raises:
-        SettingsError: Nothing of that name can be fetched, or there is no such folder or file.
-        MagicError: Fetching failed.
+        SettingsError: ``fetch`` is unknown, or a folder or file does not exist.
+        MagicError: The download failed.
     """
     if fetch is not None and fetch != "spice":
         raise SettingsError(f"--fetch {fetch}: unknown; allowed: spice")
@@ -64,13 +64,13 @@ def run(fetch: str | None = None, source: str | None = None, model: str | None =
 
 
 def _machine() -> Iterator[Finding]:
-    """What is installed and cached here."""
+    """Findings about installed and cached software."""
     for findings in (_python, _packages, _devices, _models, interleaved_findings, _java, _spice, _disk):
         yield from findings()
 
 
 def _model(place: str) -> Iterator[Finding]:
-    """What loading a model finds."""
+    """Findings from loading a model."""
     path = expanded(place)
     if not path.exists():
         looked = f"looked at {path.absolute()}"
@@ -126,7 +126,7 @@ def _image_text_model(place: str, family: str) -> Iterator[Finding]:
 
 
 def _weights(network: Any, facts: dict[str, Any]) -> Iterator[Finding]:
-    """Of a model that loaded: all that it needs is there."""
+    """Findings about the weights of a loaded model."""
     if "stripped_prefix" in facts:
         yield Finding(
             "weights", "note", f"{facts['stripped_prefix']!r} is taken off their names", "save it with names without that"
@@ -183,7 +183,7 @@ def _devices() -> Iterator[Finding]:
 
 
 def _models() -> Iterator[Finding]:
-    """Whether each configured model is at hand without a network."""
+    """Findings about each configured model: whether it can be used without a network."""
     import yaml
 
     for group, weights in (
@@ -215,7 +215,7 @@ def _models() -> Iterator[Finding]:
 
 
 def _smollm2(topic: str) -> Finding:
-    """Optional: the model comes as a package, and is read with another."""
+    """This optional model is a package, and needs another package to be read."""
     if smollm2_file() is None:
         return Finding(topic, "missing", f"package {SMOLLM2} is not installed", INSTALL_SMOLLM2)
     if util.find_spec("gguf") is None:

@@ -1,4 +1,4 @@
-"""What ``magic doctor`` says of texts and images in turn: the extra, the parts of each model, and the networks of FID."""
+"""Findings of ``magic doctor`` about texts and images in turn: the extra, the parts of each model, and the networks of FID."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 
 from magic_cli.commands.findings import WEIGHTS, Finding, hub_model, installed_version
 from magic_cli.configuration.files import find_config_dir
+from magic_cli.errors import install_extra
 from magic_cli.interleaved.settings import TINY
 from magic_cli.metrics.image_networks import WeightsFile
 
@@ -19,14 +20,14 @@ _NETWORKS = {
     WeightsFile.inception_2015: ("fid", "pt_inception-2015-12-05-6726825d.pth"),
     WeightsFile.torchvision: ("fid_torchvision_inception_v3", "inception_v3_google-0cc3c7bd.pth"),
 }
-"""The metric that needs a file, and its name as published; programs that fetch it keep it in torch's cache."""
+"""Each metric that needs a file, with the published name of the file. Programs that download it keep it in torch's cache."""
 
 
 def interleaved_findings() -> Iterator[Finding]:
-    """Of the machine."""
+    """Findings about the machine."""
     versions = {name: installed_version(name) for name in EXTRA}
     if missing := [name for name, version in versions.items() if version is None]:
-        yield Finding("interleaved", "missing", f"without {', '.join(missing)}", "pip install 'magic[interleaved]'")
+        yield Finding("interleaved", "missing", f"without {', '.join(missing)}", install_extra("interleaved"))
     else:
         yield Finding("interleaved", "ok", ", ".join(f"{name} {version}" for name, version in versions.items()))
     yield from _parts()
@@ -34,7 +35,7 @@ def interleaved_findings() -> Iterator[Finding]:
 
 
 def _parts() -> Iterator[Finding]:
-    """Whether each part of each configured model is at hand without a network."""
+    """Findings about the parts of each configured model: whether they can be used without a network."""
     import yaml
 
     for file in sorted((find_config_dir() / "interleaved_model").glob("*.yaml")):
@@ -63,7 +64,7 @@ def _networks() -> Iterator[Finding]:
 
 
 def diffusion_findings(place: str) -> Iterator[Finding]:
-    """What loading a Stable Diffusion folder finds.
+    """Findings from loading a Stable Diffusion folder.
 
     Raises:
         MagicError: It cannot be loaded, or the extra is missing.
@@ -95,10 +96,10 @@ def diffusion_findings(place: str) -> Iterator[Finding]:
 
 
 def inception_findings(place: Path) -> Iterator[Finding]:
-    """What loading a file of Inception weights finds.
+    """Findings from loading a file of Inception weights.
 
     Raises:
-        MagicError: It is neither network's file.
+        MagicError: The file belongs to neither network.
     """
     import torch
 

@@ -1,4 +1,4 @@
-"""What ``magic doctor`` reports, line by line, and how models of the hub are looked for."""
+"""The lines of ``magic doctor``, and a search for models of the hub in the local cache."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Finding:
 
     topic: str
     state: str
-    """``ok``, ``missing`` (something works less), ``note`` (out of the ordinary) or ``broken`` (magic, or the model, is of no use)."""
+    """``ok``, ``missing`` (an optional feature), ``note`` (unusual) or ``broken`` (magic, or the model, cannot be used)."""
     text: str
     remedy: str = ""
 
@@ -36,14 +36,14 @@ def hub_model(topic: str, group: str, name: str, revision: str, files: Sequence[
 
 
 def fetched(topic: str, is_here: bool, text: str, offline: str) -> Finding:
-    """Of what is downloaded when it is first used."""
+    """A finding about something that is downloaded when it is first used."""
     return (
         Finding(topic, "ok", text) if is_here else Finding(topic, "missing", text, f"fetched when first used; offline: {offline}")
     )
 
 
 def installed_version(package: str) -> str | None:
-    """Of a package; None: it is not installed."""
+    """The installed version of a package; None: it is not installed."""
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:

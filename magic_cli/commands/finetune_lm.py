@@ -1,4 +1,4 @@
-"""magic finetune-lm: adapt a language model to texts, without any image, into a folder that every tool can load."""
+"""magic finetune-lm: adapt a language model to texts, without images, into a folder that every tool can load."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ DONE = 0
 
 
 def run(settings: FinetuneSettings) -> int:
-    """Adapt the model; the model's folder goes to stdout, what came of it to stderr.
+    """Adapt the model. The model's folder goes to stdout, a summary to stderr.
 
-    Started again after it was stopped, by whatever, it goes on from its last checkpoint to the same bytes.
+    If it was stopped or killed, the next start continues from its last checkpoint, with the same bytes as result.
     """
     training, measured = settings.dataset.training_and_validation()
     if settings.validate.select_on is Selection.test:
         measured = settings.dataset.test_texts()
 
-    from magic_cli.training.finetune import finetune  # imports torch: a missing file is said before
+    from magic_cli.training.finetune import finetune  # imports torch; a missing file has been reported before
 
     report = finetune(settings, training, measured[: settings.validate.limit])
     if report is not None:

@@ -41,7 +41,7 @@ def run(settings: HumanEvalSettings) -> int:
 
 
 def _make(settings: HumanEvalSettings) -> None:
-    """Write form-1.html, ... and key.json; the forms' names go to stdout."""
+    """Write form-1.html, ... and key.json; the names of the forms go to stdout."""
     make = _forms_of_stories if settings.kind is Kind.stories else _forms_of_pairs
     forms, sources, told = make(settings)
     key = make_key(forms, sources, settings.seed)
@@ -56,7 +56,7 @@ def _make(settings: HumanEvalSettings) -> None:
 
 
 _Made = tuple[list[Form], dict[str, str], list[str]]
-"""Forms, the file of each system, and what is told of them."""
+"""The forms, the file of each system, and the messages about them."""
 
 
 def _forms_of_stories(settings: HumanEvalSettings) -> _Made:
@@ -69,9 +69,7 @@ def _forms_of_stories(settings: HumanEvalSettings) -> _Made:
         f"{counted(len(forms), 'form')}, each of {counted(len(items), 'title')} ({len(photos)} with a photo) and {counted(len(systems), 'system')}: {counted(len(forms[0].questions()), 'question')}"
     ]
     if left_out:
-        told.append(
-            f"{counted(left_out, 'title')} left out, which some system has no story for, or which stand twice and have no id"
-        )
+        told.append(f"{counted(left_out, 'title')} left out: a system has no story for it, or it appears twice and has no id")
     return forms, {system.name: str(system.source) for system in systems}, told
 
 
@@ -92,7 +90,7 @@ def _forms_of_pairs(settings: HumanEvalSettings) -> _Made:
 
 
 def _photos(items: Sequence[Item], settings: HumanEvalSettings) -> dict[str, str]:
-    """Data URI of the photo of every title that has one."""
+    """A data URI for every title with a photo."""
     folder = expanded(settings.images) if settings.images else None
     if folder is not None and not folder.is_dir():
         raise MagicError(f"images={folder}: no such folder (looked at {folder.absolute()})")
@@ -102,10 +100,10 @@ def _photos(items: Sequence[Item], settings: HumanEvalSettings) -> dict[str, str
 
 
 def _write_study(folder: Path, forms: Sequence[Form], key: dict[str, Any]) -> None:
-    """The key first: no form may go out whose key could be lost.
+    """Write the key before the forms, so that no form exists without its key.
 
     Raises:
-        MagicError: The folder holds another study, whose answers could not be scored without its key.
+        MagicError: The folder holds another study; its answers could not be scored without its key.
     """
     file = folder / _KEY
     if file.exists():
@@ -122,6 +120,7 @@ def _write_study(folder: Path, forms: Sequence[Form], key: dict[str, Any]) -> No
 
 def _score(settings: HumanEvalSettings) -> None:
     """Print the tables and write scores.json."""
+    assert settings.key is not None  # the settings refuse a score without it
     key_file = expanded(settings.key)
     key = read_json(key_file, setting="key", hint="name the key.json that `magic human-eval make` wrote")
     kind = check_key(key, settings.key)
@@ -146,5 +145,5 @@ def _score(settings: HumanEvalSettings) -> None:
 
 
 def _named(words: Sequence[str]) -> list[str]:
-    """Files that words and patterns name; a word that names nothing stays, and is refused where it is read."""
-    return [str(path) for word in words for path in named_paths(word) or [word]]
+    """The files that words and patterns name; a word that names nothing is kept, and refused when it is read."""
+    return [name for word in words for name in [str(path) for path in named_paths(word)] or [word]]

@@ -12,7 +12,7 @@ from magic_cli.runs.run import write_texts
 def run(settings: InterleaveSettings) -> int:
     """Answer every step of every item; returns 0, or 3 if some items could not be written.
 
-    Answers go to stdout as ``id<TAB>text [image]``, in the dataset's order, those of an earlier start included.
+    Answers go to stdout as ``id<TAB>text [image]``, in the order of the data set, with those of an earlier start.
     """
     writer = DiffusionWriter if settings.draw_from is DrawFrom.told else InterleavedWriter
     return write_texts(settings, InterleavedTask(settings), writer)

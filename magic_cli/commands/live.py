@@ -8,7 +8,7 @@ DONE = 0
 
 
 def run(settings: LiveSettings) -> int:
-    """Serve the page until it is ended; its address goes to stdout."""
+    """Serve the page until it is stopped; its address goes to stdout."""
     from magic_cli.live.server import serve
 
     serve(settings)

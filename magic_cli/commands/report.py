@@ -1,4 +1,4 @@
-"""magic report: one page to look at what systems wrote."""
+"""magic report: one page that shows what systems wrote."""
 
 from __future__ import annotations
 

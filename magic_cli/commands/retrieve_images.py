@@ -35,7 +35,7 @@ def run(settings: RetrieveImagesSettings) -> int:
 def _build(settings: RetrieveImagesSettings) -> int:
     from magic_cli.retrieval.bank import list_images
 
-    bank = list_images(settings.files, limit=settings.limit)  # before torch loads: they may be missing
+    bank = list_images(settings.files, limit=settings.limit)  # before torch loads, because images may be missing
 
     from magic_cli.retrieval.store import FAILURES
     from magic_cli.runs.image_bank import build_index
@@ -62,11 +62,11 @@ def _spent(new: int, seconds: float) -> str:
 def _query(settings: RetrieveImagesSettings) -> int:
     from magic_cli.retrieval.queries import load_queries, released_title
 
-    queries = load_queries(settings.files, settings.queries)  # before the model: they may be missing
+    queries = load_queries(settings.files, settings.queries)  # before the model loads, because files may be missing
 
     from magic_cli.retrieval.features import Features
 
-    features = Features(settings.index_folder, "index", check=False)  # only its manifest counts here; ImageIndex checks its files
+    features = Features(settings.index_folder, "index", check=False)  # only its manifest is needed; ImageIndex checks the files
     if (kind := features.manifest["identity"].get("kind")) != "images":
         raise MagicError(
             f"index={settings.index}: holds {kind or 'something else'}, not images; name an index that `magic retrieve-images build` made"
@@ -88,7 +88,7 @@ def _query(settings: RetrieveImagesSettings) -> int:
     }  # fmt: skip
     write_atomically(
         folder / MANIFEST, json.dumps(manifest, indent=2) + "\n"
-    )  # first: after a kill it is known what the results answer
+    )  # before the results: after a kill, it is known which query they answer
     write_atomically(folder / RESULTS, json_lines(results))
     _write_sheet(results, folder, settings)
     _say(results)
@@ -100,7 +100,7 @@ def _query(settings: RetrieveImagesSettings) -> int:
 
 
 def _named(item: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """An entry of retrieved.jsonl; an image of a shard is written to a file, so that other commands can open it."""
+    """An entry of retrieved.jsonl. An image in a shard is written to a file, so that other commands can open it."""
     path = item["image"]
     if "offset" in item:
         path = _extract(item, folder)
@@ -126,7 +126,7 @@ def _extract(item: dict[str, Any], folder: Path) -> str:
 
 def _write_sheet(results: Sequence[dict[str, Any]], folder: Path, settings: RetrieveImagesSettings) -> None:
     if settings.contact_sheet == NONE:
-        (folder / SHEET).unlink(missing_ok=True)  # of an earlier start
+        (folder / SHEET).unlink(missing_ok=True)  # from an earlier start
         return
     from magic_cli.reports.contact_sheet import contact_sheet
 
@@ -136,7 +136,7 @@ def _write_sheet(results: Sequence[dict[str, Any]], folder: Path, settings: Retr
 
 
 def _say(results: Sequence[dict[str, Any]]) -> None:
-    """``name<TAB>score``, best first; with several queries each line opens with its own."""
+    """Print ``name<TAB>score``, best first; with several queries, each line begins with its query."""
     for result in results:
         for image in result["images"]:
             columns = [result["query"]] * (len(results) > 1) + [image["id"], f"{image['score']:.6f}"]

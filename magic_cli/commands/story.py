@@ -10,6 +10,6 @@ from magic_cli.runs.stories import StoryTask
 def run(settings: StorySettings) -> int:
     """Write a story for every title, or for each of its images; returns 0, or 3 if some could not be written.
 
-    Stories go to stdout as ``title<TAB>story``, in the dataset's order, those of an earlier start included.
+    Stories go to stdout as ``title<TAB>story``, in the order of the data set, with those of an earlier start.
     """
     return write_texts(settings, StoryTask(settings))

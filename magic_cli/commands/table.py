@@ -32,10 +32,10 @@ SWEEP = "sweep"
 
 
 def run(settings: TableSettings) -> int:
-    """Score the rows' files and print the tables that were asked for.
+    """Score the files of rows and print the chosen tables.
 
     Returns:
-        0, or 3 if a metric that was asked for could not run; of a sweep as ``show_sweep``.
+        0, or 3 if a requested metric could not run; for a sweep as in ``show_sweep``.
     """
     if settings.words[:1] == [SWEEP]:
         return show_sweep(settings)
@@ -60,14 +60,14 @@ def run(settings: TableSettings) -> int:
     print(render(built, settings.format.value), end="", flush=True)
     if name is not None:
         tell_files(plot_tables(load_paper(), numbers, measured, name))
-    return tell_not_run([document for runs in measured.values() for document in runs], built, settings)
+    return tell_not_run([document for runs in measured.values() for document in runs], built, settings.format)
 
 
 def show_answers(settings: TableSettings) -> int:
-    """Score the rows' runs and print tables of MiniGPT-5; a row's run is named with ``--row``, since no settings tell it for sure.
+    """Score the runs of rows and print tables of MiniGPT-5. Rows are named with ``--row``, because settings do not identify them.
 
     Returns:
-        0, or 3 if a metric that was asked for could not run.
+        0, or 3 if a requested metric could not run.
     """
     paper = load_paper(MINIGPT5)
     if unknown := [word for word in settings.words if word not in paper.tables]:
@@ -90,11 +90,11 @@ def show_answers(settings: TableSettings) -> int:
     print(render(built, settings.format.value), end="", flush=True)
     if name is not None:
         tell_files(plot_tables(paper, settings.words, measured, name))
-    return tell_not_run([document for runs in measured.values() for document in runs], built, settings)
+    return tell_not_run([document for runs in measured.values() for document in runs], built, settings.format)
 
 
 def show_sweep(settings: TableSettings) -> int:
-    """Print the points of a sweep, of runs that were evaluated before, and draw them if asked to.
+    """Print the points of a sweep over evaluated runs, and draw them if asked to.
 
     Returns:
         0, or 3 if a run is not finished, or was not evaluated by the metric.

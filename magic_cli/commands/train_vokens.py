@@ -1,4 +1,4 @@
-"""magic train-vokens: teach a language model to answer with images, in two stages, into a folder of what was trained."""
+"""magic train-vokens: teach a language model to answer with images, in two stages; writes a folder of trained weights."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ DONE = 0
 
 
 def run(settings: TrainVokensSettings) -> int:
-    """Train a stage; its folder goes to stdout, what came of it to stderr.
+    """Train one stage. Its folder goes to stdout, a summary to stderr.
 
-    Started again after it was stopped, by whatever, it goes on from its last checkpoint to the same bytes.
+    If it was stopped or killed, the next start continues from its last checkpoint, with the same bytes as result.
     """
     training, measured = settings.dataset.training_and_validation()
 
-    from magic_cli.interleaved.training.run import train_vokens  # imports torch: a missing file is said before
+    from magic_cli.interleaved.training.run import train_vokens  # imports torch; a missing file has been reported before
 
     report = train_vokens(settings, training, measured)
     if report is not None and (change := _change(report)):

@@ -1,1 +1,1 @@
-"""From config files and command-line words to checked settings; every default has one home."""
+"""From config files and words of the command line to checked settings. Every default is defined in one place."""

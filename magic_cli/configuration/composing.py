@@ -1,6 +1,6 @@
-"""From config files and command-line words to checked settings: the schemas, the resolver and the conversion.
+"""From config files and words of the command line to checked settings: the schemas, the resolver and the conversion.
 
-With ``points.py`` and ``cli/`` the only place that knows OmegaConf and Hydra.
+Only this module, ``points.py`` and ``cli/`` use OmegaConf and Hydra.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ from magic_cli.runs.settings import CaptionSettings, RunSettings, StorySettings
 from magic_cli.training.settings import FinetuneSettings
 
 _OPTIONAL = ("prompt", "memory_unsure", "memory_sure")
-"""Values that a model need not recommend."""
+"""Values that a model may leave without a recommendation."""
 
-# what a setting can be whose class the chosen option decides
+# classes of settings that depend on the chosen option
 _CHOSEN: dict[str, tuple[type, ...]] = {
     "decoding": tuple(DECODING_METHODS.values()),
     "decoding.base": tuple(DECODING_METHODS.values()),
@@ -47,16 +47,16 @@ _CHOSEN: dict[str, tuple[type, ...]] = {
 
 
 _NAMES = ("language_model.path", "language_model.name", "interleaved_model.name")
-"""Where a model that recommends values is named."""
+"""Settings that name a model with recommended values."""
 
 
 def settings_of(settings_class: type) -> dict[str, bool]:
-    """The full names of a command's settings, whatever is chosen, each with whether it holds text."""
+    """The full names of a command's settings, for all choices; the value says whether a setting holds text."""
     return known_settings(settings_class, tuple(_CHOSEN.items()))
 
 
 def register() -> None:
-    """Tell Hydra the schemas and the resolver. Safe to call again."""
+    """Register the schemas and the resolver with Hydra. May be called again."""
     from omegaconf import OmegaConf
 
     from magic_cli.configuration.schemas import LazySchemas
@@ -93,16 +93,16 @@ def register() -> None:
 
 
 def _recommended(key: str, otherwise: Any = None, *, _root_: Any) -> Any:
-    """The value that the chosen models recommend for this task: the image-text model's wins over the language model's.
+    """The value that the chosen models recommend for this task; the image-text model overrides the language model.
 
     Args:
-        key: Of a setting.
-        otherwise: What holds where none recommends any; None: that is an error.
+        key: Name of a setting.
+        otherwise: The value if no model recommends one; None: that is an error.
     """
     from omegaconf import OmegaConf
 
     if key == "prompt" and (OmegaConf.select(_root_, "decoding.prompt") is not None or not _needs_language_model(_root_)):
-        return None  # a method that brings a prompt of its own, or whole captions, needs none to start from
+        return None  # a method with its own prompt, or with whole captions, needs no recommended prompt
     task = OmegaConf.select(_root_, "task")
     if task not in TASKS:
         raise SettingsError(f"task={task} is fixed by the command; leave it out")
@@ -117,11 +117,11 @@ def _recommended(key: str, otherwise: Any = None, *, _root_: Any) -> Any:
 
 
 def _needs_language_model(root: Any) -> bool:
-    """Whether the chosen method writes: said by its class, since there is no object of it yet."""
+    """Whether the chosen method needs a language model. The class says so; there is no object yet."""
     from omegaconf import OmegaConf
 
     needed = getattr(OmegaConf.get_type(root, "decoding"), "needs_language_model", True)
-    return needed is not False  # a property, where objects differ
+    return needed is not False  # a property: it depends on the object
 
 
 def to_settings(config: Any, settings_class: type) -> Any:
@@ -142,7 +142,7 @@ def to_settings(config: Any, settings_class: type) -> Any:
 
 
 def _check_task(config: Any, settings_class: type) -> None:
-    """An experiment says which command it belongs to by its ``task``."""
+    """Compare the command with the ``task`` of an experiment."""
     [own] = [item.default for item in fields(settings_class) if item.name == "task"] or [None]
     if own is not None and config.task != own:
         raise SettingsError(
@@ -152,28 +152,30 @@ def _check_task(config: Any, settings_class: type) -> None:
 
 
 def _check_inner_methods(config: Any) -> None:
-    """A decoding method that is a setting of another one, checked as if it stood alone: but its settings are named in full.
+    """Check a decoding method that is a setting of another one, as if it stood alone, with full names in messages.
 
-    What it takes over from the outer method is named as the outer one's, where the user sets it.
+    Settings that it inherits from the outer method are named as the user sets them: at the outer one.
     """
     from omegaconf import DictConfig, OmegaConf
 
     outer = config._get_node("decoding") if "decoding" in config else None
-    for name in outer if isinstance(outer, DictConfig) else ():
+    if not isinstance(outer, DictConfig):
+        return
+    for name in map(str, outer):
         inner = outer._get_node(name)
         if not isinstance(inner, DictConfig) or not is_dataclass(OmegaConf.get_type(inner)):
             continue
         try:
             OmegaConf.to_object(inner)
         except SettingsError as error:
-            own = {key: f"decoding.{name}.{key}" for key in inner if not OmegaConf.is_interpolation(inner, key)}
-            raise SettingsError(
-                re.sub(r"\bdecoding\.(\w+)", lambda found, own=own: own.get(found[1], found[0]), str(error))
-            ) from error
+            own = {key: f"decoding.{name}.{key}" for key in map(str, inner) if not OmegaConf.is_interpolation(inner, key)}
+            message = re.split(r"\bdecoding\.(\w+)", str(error))  # every second part is a name
+            message[1::2] = [own.get(key, f"decoding.{key}") for key in message[1::2]]
+            raise SettingsError("".join(message)) from error
 
 
 def composed_names(config: Any, path: str = "") -> Iterator[str]:
-    """The full names of the settings that a composed config has by its classes."""
+    """The full names of the settings that a composed config defines by its classes."""
     from omegaconf import DictConfig, OmegaConf
 
     settings_class = OmegaConf.get_type(config)
@@ -185,14 +187,14 @@ def composed_names(config: Any, path: str = "") -> Iterator[str]:
 
 
 def _refuse_unknown_keys(node: Any, path: str, names: list[str]) -> None:
-    """Hydra's ``+key=value`` can add keys that no dataclass has."""
+    """Refuse keys that no dataclass has; Hydra's ``+key=value`` can add them."""
     from omegaconf import DictConfig, OmegaConf
 
     settings_class = OmegaConf.get_type(node)
     if not isinstance(node, DictConfig) or not is_dataclass(settings_class):
         return
     known = [item.name for item in fields(settings_class)]
-    for key in node:
+    for key in map(str, node):
         if key not in known:
             raise SettingsError(f"unknown setting {path}{key}; {meant(f'{path}{key}', names, known)}")
         child = node._get_node(key)

@@ -1,6 +1,6 @@
-"""The config files as text: where they are, which groups a command chooses from, and which of their options it accepts.
+"""The config files as text: where they are, the groups of a command, and the options that it accepts.
 
-Read without Hydra, for which help must not wait.
+Read without Hydra, so that help is fast.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _GROUP = re.compile(r"^  - (\w+)(?:@(\w+))?: (\w+)", re.MULTILINE)
-"""A line of a defaults list: group, the name that its settings have (if not the group's), option."""
+"""A line of a defaults list: group, name of its settings (if it is not the group's), option."""
 _OVERRIDDEN = re.compile(r"^  - override /(?!hydra/)([\w/@]+):", re.MULTILINE)
-"""A line of a defaults list that chooses for another group."""
+"""A line of a defaults list that chooses an option of another group."""
 _FOR = re.compile(r"^# For: (.+)$", re.MULTILINE)
-"""The commands that an option belongs to, ``magic caption, magic story``; an option without this line belongs to all."""
+"""The commands that an option belongs to, ``magic caption, magic story``. Without this line it belongs to all."""
 _TASK = re.compile(r"^task: (\w+)", re.MULTILINE)
 """The command that an experiment belongs to."""
 
@@ -24,11 +24,11 @@ def find_config_dir() -> Path:
     """The folder of Hydra configs: inside the package in a wheel, beside it in a checkout.
 
     Raises:
-        FileNotFoundError: Neither place has them; the installation is broken.
+        FileNotFoundError: It is in neither place; the installation is broken.
     """
     package = Path(__file__).resolve().parents[1]
     places = [package.parent / "configs", package / "configs"]
-    # a checkout wins: an editable install leaves a stale copy of configs in site-packages
+    # a checkout comes first: an editable install leaves an old copy of configs in site-packages
     for place in places:
         if (place / "caption.yaml").is_file():
             return place
@@ -40,11 +40,11 @@ class Group:
     """A settings group of a command.
 
     Attributes:
-        name: Its folder.
-        package: What its settings begin with, as in ``run.device``.
-        default: The option that is taken unless another is chosen; ``null``: none.
-        typed: Its name on the command line, ``machine@run``.
-        options: What the command accepts, sorted.
+        name: The folder of the group.
+        package: The first part of its settings' names, as in ``run.device``.
+        default: The option that is used unless the user chooses another; ``null``: none.
+        typed: The name on the command line, such as ``machine@run``.
+        options: The options that the command accepts, sorted.
     """
 
     name: str
@@ -66,7 +66,7 @@ def groups(command: str) -> list[Group]:
 
 
 def _accepted(group: Path, command: str, typed: Iterable[str]) -> list[str]:
-    """The options of a group that belong to a command, and only choose for groups that it has."""
+    """The options of a group that belong to a command and choose only from groups that it has."""
     known = set(typed)
     texts = {
         file.relative_to(group).with_suffix("").as_posix(): file.read_text(encoding="utf-8") for file in group.rglob("*.yaml")

@@ -1,4 +1,4 @@
-"""Hydra's errors as one line: the setting, what was given, what is allowed."""
+"""Hydra's errors as one line: the setting, the given value, and the allowed values."""
 
 from __future__ import annotations
 
@@ -6,26 +6,27 @@ import re
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import HydraException
+from hydra.errors import HydraException, OverrideParseException
 from omegaconf.errors import OmegaConfBaseException
 
 from magic_cli.configuration import composing
 from magic_cli.configuration.files import find_config_dir, groups
 from magic_cli.configuration.known_settings import meant
+from magic_cli.configuration.overrides import with_quotes
 from magic_cli.errors import MagicError, SettingsError, nearest
 
 
 def no_option(overrides: list[str]) -> SettingsError:
-    """A settings group that was given null or a number."""
+    """The error for a settings group with null or a number as value."""
     parsed = OverridesParser.create().parse_overrides(overrides)
-    wrong = [one.input_line for one in parsed if one.key_or_group in _groups() and not isinstance(one.value(), str | list)]
+    wrong = [str(one.input_line) for one in parsed if one.key_or_group in _groups() and not isinstance(one.value(), str | list)]
     return SettingsError(
-        f"{' '.join(wrong or overrides)}: a settings group must be one of its options; to leave it as it is, leave it out"
+        f"{' '.join(wrong or overrides)}: a settings group must be one of its options; for the default, leave it out"
     )
 
 
 def unreadable_settings(error: Exception, directories: list[str]) -> MagicError:
-    """A settings file of the user's that is no YAML, no UTF-8, or nested too deep."""
+    """The error for a settings file of the user that is not YAML, not UTF-8, or nested too deep."""
     place = ", ".join(directories) or str(find_config_dir())
     mark = getattr(error, "problem_mark", None)
     if mark is not None:
@@ -37,9 +38,9 @@ def unreadable_settings(error: Exception, directories: list[str]) -> MagicError:
 
 
 def explain(error: Exception, overrides: list[str], command: str) -> MagicError:
-    """One line for the user: the setting, what was given, what is allowed."""
+    """One line for the user: the setting, the given value, and the allowed values."""
     cause: BaseException | None = error
-    while cause is not None:  # a check of ours that failed while Hydra was resolving
+    while cause is not None:  # one of our own checks that failed while Hydra resolved a value
         if isinstance(cause, MagicError):
             return cause
         cause = cause.__cause__ or cause.__context__
@@ -53,6 +54,11 @@ def _one_line(error: Exception, root: Exception, overrides: list[str], command: 
     message = str(error)
     key = getattr(root, "full_key", None)
     given = dict(override.lstrip("+~").partition("=")[::2] for override in overrides)
+    if isinstance(root, OverrideParseException):
+        example = with_quotes(root.override)
+        return (
+            f"{root.override}: cannot be read; quote texts with special characters, and the whole word for the shell: {example}"
+        )
     if match := re.search(r"Could not find '([^']+)/([^'/]+)'", message):
         group, option = match.groups()
         group, _, folder = group.partition("/") if group.startswith("experiment/") else (group, "", "")
@@ -60,7 +66,8 @@ def _one_line(error: Exception, root: Exception, overrides: list[str], command: 
         known = _accepted(group, command) or re.findall(r"^\t(\S+)$", message, re.MULTILINE)
         return f"{_TYPED.get(group, group)}={option} is unknown; {nearest(option, known)}"
     if "is not in struct" in str(root) or re.search(r"Key '.*' not in", str(root)):
-        name = key or re.search(r"'([^']+)'", message).group(1)
+        quoted = re.search(r"'([^']+)'", message)
+        name = key or (quoted[1] if quoted else message)
         name = next((typed for typed in given if typed == name or typed.startswith(f"{name}.")), name)
         return f"unknown setting {name}; {meant(name, _names(root), _siblings(root))}"
     if match := re.search(r"In 'experiment/([^']+)': Could not override '([^']+)'", message):
@@ -89,7 +96,7 @@ def _one_line(error: Exception, root: Exception, overrides: list[str], command: 
     if match := re.match(r"Invalid value '(.*)', expected one of \[(.*)\]", first):
         return f"{key}: {nearest(match[1], match[2].split(', '))}, got {match[1]!r}"
     if "is not a ListConfig" in first or "Cannot merge DictConfig with ListConfig" in first:
-        return f"{key} must be a list, got {given.get(key, '')!r}; write {key}=[...]"
+        return f"{key} must be a list, got {given.get(str(key), '')!r}; write {key}=[...]"
     if "is not Optional" in first:
         return f"{key} must not be null"
     if key and key in given:
@@ -98,7 +105,7 @@ def _one_line(error: Exception, root: Exception, overrides: list[str], command: 
 
 
 _TYPED = {"training_texts": "dataset"}
-"""Groups that a user types under another name."""
+"""Groups that the user types with another name."""
 _KINDS = {"Integer": "a whole number", "Float": "a number", "Boolean": "true or false", "String": "text"}
 
 
@@ -112,13 +119,13 @@ def _groups() -> list[str]:
 
 
 def _names(error: Any) -> list[str]:
-    """Full names of all settings of the config that an error came from."""
+    """The full names of all settings of the config that raised an error."""
     parent = getattr(error, "parent_node", None)
     return list(composing.composed_names(parent._get_root())) if parent is not None else []
 
 
 def _siblings(error: Any) -> list[str]:
-    """Names of the settings beside the one that is not known."""
+    """The names of the settings beside the unknown one."""
     parent = getattr(error, "parent_node", None)
     names = [str(key) for key in parent] if parent is not None else []
     return [name for name in names if name not in ("hydra", "task")] or _groups()

@@ -1,4 +1,4 @@
-"""Which settings a command has, by the types of its settings classes: which of them hold text, and which is meant by a part of a name."""
+"""The settings of a command, from the types of its settings classes: which hold text, and which one a partial name means."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ _SHOWN = 5
 
 @cache
 def known_settings(settings_class: type, groups: tuple[tuple[str, tuple[type, ...]], ...]) -> dict[str, bool]:
-    """The full names of all settings, each with whether it holds text.
+    """The full names of all settings; the value says whether a setting holds text.
 
     Args:
-        settings_class: Of the command.
-        groups: The classes that a setting without a class of its own may have: (name, classes).
+        settings_class: The class of the command's settings.
+        groups: For settings whose class depends on a choice: (name, possible classes).
     """
     found: dict[str, bool] = {}
     for name, is_text in _walk(settings_class, "", dict(groups)):
-        found[name] = found.get(name, True) and is_text  # of several methods' settings with this name, all must
+        found[name] = found.get(name, True) and is_text  # if several methods have this setting, it must be text in all of them
     return found
 
 
@@ -34,17 +34,17 @@ def _walk(settings_class: type, prefix: str, groups: dict[str, tuple[type, ...]]
             continue
         name = f"{prefix}{name}"
         yield name, kind in (str, str | None)
-        for inner in (kind,) if is_dataclass(kind) else groups.get(name, ()) if kind is Any else ():
+        for inner in (kind,) if isinstance(kind, type) and is_dataclass(kind) else groups.get(name, ()) if kind is Any else ():
             yield from _walk(inner, f"{name}.", groups)
 
 
 def meant(typed: str, known: Iterable[str], siblings: Iterable[str]) -> str:
-    """A hint for a setting that is not known: the settings that end as it does, else the nearest.
+    """A hint for an unknown setting: known settings with the same ending, else the nearest name.
 
     Args:
         typed: What the user typed.
-        known: Full names of the settings that there are.
-        siblings: Names of the settings in the place that was named.
+        known: Full names of the known settings.
+        siblings: Names of the settings in the group that the user named.
 
     >>> meant("spice.cache", ["metrics.spice.cache", "images"], ["images", "metrics"])
     'did you mean metrics.spice.cache?'
@@ -59,12 +59,12 @@ def meant(typed: str, known: Iterable[str], siblings: Iterable[str]) -> str:
     """
     known, siblings, parts = list(known), list(siblings), typed.split(".")
     endings = [".".join(parts[start:]) for start in range(len(parts))]
-    if not difflib.get_close_matches(parts[-1], siblings, n=1):  # a slip elsewhere
+    if not difflib.get_close_matches(parts[-1], siblings, n=1):  # the typing mistake is in an earlier part
         endings += difflib.get_close_matches(parts[-1], [name.rpartition(".")[2] for name in known], n=1)
     for ending in endings:
         found = sorted(name for name in known if f".{name}".endswith(f".{ending}"))
         if "." not in ending and len(parts) > 1 and any(name.startswith(f"{parts[0]}.") for name in known):
-            # the group is there: another may be meant, but no part of another
+            # the group exists: another group may be meant, but not a part of another name
             found = [name for name in found if name.count(".") < len(parts)]
         if found:
             found = [name for name in found if name.count(".") == min(other.count(".") for other in found)]

@@ -13,7 +13,7 @@ _MOST_PORT, _MOST_MEGABYTES, _MOST_MEGAPIXELS = 65535, 1000, 178
 
 
 def options(group: str) -> tuple[str, ...]:
-    """What ``magic caption`` can choose in a settings group."""
+    """The options of a settings group in ``magic caption``."""
     return next(one.options for one in groups("caption") if one.name == group)
 
 
@@ -22,13 +22,14 @@ class LiveSettings:
     """Everything ``magic live`` needs.
 
     Attributes:
-        host: Address that the page is served at; another than 127.0.0.1 shows it to others.
-        port: Its port; 0: a free one.
-        language_models: Who may write: options of ``language_model``, or folders; null: all options.
-        image_text_models: Who may look: options of ``image_text_model``, or folders of CLIP models; null: all options.
-        methods: What is ticked at first: options of ``decoding``.
-        max_megabytes: Largest photo file that is taken, 1 to 1000.
-        max_megapixels: Largest photo that is taken, 1 to 178.
+        host: Address of the page; any other than 127.0.0.1 shows it to other people.
+        port: Port of the page; 0: a free one.
+        language_models: Language models to choose from: options of ``language_model``, or folders; null: all options.
+        image_text_models: Image-text models to choose from: options of ``image_text_model``, or folders of CLIP models; null: all
+            options.
+        methods: Methods that are ticked at first: options of ``decoding``.
+        max_megabytes: The largest photo file that is accepted, 1 to 1000.
+        max_megapixels: The largest photo that is accepted, 1 to 178.
         run: What models run on.
     """
 
@@ -54,4 +55,4 @@ class LiveSettings:
                 raise SettingsError(f"methods: {method} is unknown; {nearest(method, known)}")
 
     def claim(self) -> None:
-        """It writes into no folder that another run could want, too."""
+        """None: it writes into no folder that another run could use."""

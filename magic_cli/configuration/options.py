@@ -1,6 +1,6 @@
-"""What the options of a command's groups set, read as text: names as a user types them, defaults and comments.
+"""The settings that the options of a command's groups define, read as text: typed names, defaults and comments.
 
-Read without Hydra, for which help must not wait. The values are those that Hydra composes; a test compares them.
+Read without Hydra, so that help is fast. A test compares the values with those that Hydra composes.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from magic_cli.configuration.files import Group, find_config_dir
 _LINE = re.compile(r"( *)(\w+):(?: +([^# ].*?))?(?: +# (.*))?")
 """Indentation, key, value (none if a block begins), comment."""
 _CONDITION = re.compile(r"\[(.+?=.+?|magic .+?)\] ?(.*)")
-"""How the comment of a setting begins that not everybody may set: ``[stage=mls] ...`` or ``[magic caption, magic story] ...``."""
+"""The beginning of the comment of a setting that not every choice has: ``[stage=mls]`` or ``[magic caption, magic story]``."""
 _RECOMMENDED = re.compile(r"\$\{recommended:(\w+)(?:,(.+))?\}")
 _NAMED_IN = {"guides": "decoding.guides", "metrics": "metrics.names"}
-"""Groups of blocks of settings that count only where a list names the block."""
+"""Groups with blocks of settings that are used only if a list names the block."""
 _RECOMMENDING = ("image_text_model", "language_model", "interleaved_model")
-"""Groups whose models recommend values; earlier ones win."""
+"""Groups whose models recommend values; earlier ones override later ones."""
 _PLAIN = re.compile(r"[\w./@+-]+")
 
 
@@ -33,10 +33,10 @@ class Setting:
     """One line of help.
 
     Attributes:
-        name: As it is typed, ``decoding.k``.
-        value: Its default, as it is typed.
-        comment: What it means; may be empty.
-        condition: ``stage=mls``: what must be chosen so that it may be set, or the commands that have it; empty: nothing.
+        name: The name as the user types it, such as ``decoding.k``.
+        value: Its default, as the user would type it.
+        comment: Its meaning; may be empty.
+        condition: The choice that it needs, such as ``stage=mls``, or the commands that have it; empty: none.
     """
 
     name: str
@@ -55,7 +55,7 @@ class Section:
 
 
 def choose(groups: Sequence[Group], named: Mapping[str, str]) -> dict[str, str]:
-    """The option of each group, by the group's typed name: what is named, else what a chosen option asks for, else the default."""
+    """The option of each group, by typed name: the one named, else one that a chosen option asks for, else the default."""
     chosen = {group.typed: group.default for group in groups} | dict(named)
     for group in groups:
         if chosen[group.typed] != "null":
@@ -65,12 +65,12 @@ def choose(groups: Sequence[Group], named: Mapping[str, str]) -> dict[str, str]:
 
 
 def sections(command: str, groups: Sequence[Group], chosen: Mapping[str, str], lists: Mapping[str, str]) -> list[Section]:
-    """What can be set: the command's own settings first, then those of each group's option.
+    """All settings: the command's own first, then those of each group's option.
 
     Args:
         command: Its name.
         groups: Its groups.
-        chosen: The option of each group, also of one within another's option, as ``decoding@decoding.base``.
+        chosen: The option of each group, also of a group inside another's option, such as ``decoding@decoding.base``.
         lists: Values of lists that the user names, such as ``decoding.guides``.
     """
     file = find_config_dir() / f"{command.replace('-', '_')}.yaml"
@@ -112,7 +112,7 @@ def _hydra_name(group: Group) -> str:
 
 
 def _counts(setting: Setting, command: str, chosen: Mapping[str, str], values: Mapping[str, str]) -> bool:
-    """Whether a setting may be set, with what is chosen."""
+    """Whether a setting has an effect with the current choices."""
     group, _, rest = setting.name.partition(".")
     if rest.startswith("recommended.") or setting.name == "task":
         return False
@@ -125,13 +125,13 @@ def _counts(setting: Setting, command: str, chosen: Mapping[str, str], values: M
 
 
 def is_met(condition: str, chosen: Mapping[str, str]) -> bool:
-    """Whether ``group=option`` is chosen; an empty condition always is."""
+    """Whether ``group=option`` is chosen; an empty condition is always met."""
     group, _, option = condition.partition("=")
     return not condition or chosen.get(group) == option
 
 
 def _resolved(value: str, command: str, values: Mapping[str, str]) -> str:
-    """A default that models recommend, as a value; ``???`` where they recommend none and one is needed."""
+    """The value of a default that models recommend; ``???`` if they recommend none and one is needed."""
     asked = _RECOMMENDED.fullmatch(value)
     if asked is None:
         return value
@@ -148,7 +148,7 @@ def _read_option(group: Group, chosen: Mapping[str, str]) -> list[Setting]:
 
 
 def _read(file: Path, package: str, chosen: Mapping[str, str]) -> list[Setting]:
-    """The settings of a file, and those of the files that its defaults list takes them from, unless others are chosen."""
+    """The settings of a file, and of the files in its defaults list, unless other options are chosen."""
     text = file.read_text(encoding="utf-8")
     if text.startswith("# @package _global_"):
         package = ""
@@ -175,7 +175,7 @@ def _defaults(file: Path) -> list[Any]:
 
 
 def _overrides(group: Group, option: str, groups: Sequence[Group]) -> dict[str, str]:
-    """What an option chooses for other groups."""
+    """The options that one option chooses in other groups."""
     typed = {_hydra_name(other): other.typed for other in groups}
     entries = _defaults(find_config_dir() / group.name / f"{option}.yaml")
     pairs = [pair for entry in entries if isinstance(entry, dict) for pair in entry.items()]
@@ -184,7 +184,7 @@ def _overrides(group: Group, option: str, groups: Sequence[Group]) -> dict[str, 
 
 
 def _own(text: str, package: str) -> Iterator[Setting]:
-    """What a file itself sets; the comment of a block goes to those of its settings that have none."""
+    """The settings in the file itself; the comment of a block applies to its settings without a comment."""
     lines: dict[str, tuple[str, str]] = {}
     blocks = [(-1, package)]
     for match in filter(None, map(_LINE.fullmatch, text.splitlines())):
@@ -216,7 +216,7 @@ def _leaves(
 
 
 def _typed(value: Any) -> str:
-    """A value as YAML, and Hydra, read it."""
+    """A value in YAML's form, which Hydra reads."""
     if isinstance(value, str):
         return value if _PLAIN.fullmatch(value) else json.dumps(value, ensure_ascii=False)
     if isinstance(value, list):

@@ -1,14 +1,18 @@
-"""Hydra's override grammar: settings as ``name=value`` words that arrive as they were meant."""
+"""Writes settings as ``name=value`` words in Hydra's override grammar, so that values arrive unchanged."""
 
 from __future__ import annotations
 
 import math
 import os
+import re
+import shlex
 from collections.abc import Mapping, Sequence
 from enum import Enum
 from typing import Any
 
 from magic_cli.errors import SettingsError
+
+_PLAIN = re.compile(r"[\w.+-]+")
 
 
 def quote(text: str) -> str:
@@ -17,7 +21,7 @@ def quote(text: str) -> str:
     >>> print(quote("a b, c's [1] ${x}.jpg"))
     'a b, c\\'s [1] \\${x}.jpg'
     """
-    # a run of backslashes counts only before a quote, so only there it is doubled
+    # Hydra treats backslashes specially only before a quote, so only there they are doubled
     quoted, backslashes = [], 0
     for letter in text:
         if letter == "'":
@@ -27,6 +31,25 @@ def quote(text: str) -> str:
     return "'" + "".join(quoted).replace("${", "\\${") + "\\" * backslashes + "'"
 
 
+def with_quotes(word: str) -> str:
+    """What to type in a shell instead of a ``name=value`` word that Hydra cannot read: texts with special letters in quotes.
+
+    >>> print(with_quotes("rules.stop_texts=[a,b (c]"))
+    'rules.stop_texts=[a,"b (c"]'
+    """
+    name, _, value = word.partition("=")
+    is_list = value.startswith("[")
+    parts = value.removeprefix("[").removesuffix("]").split(",") if is_list else [value]
+    texts = ",".join(_with_quotes(part.strip().strip("\"'")) for part in parts if part.strip())
+    return shlex.quote(f"{name}=[{texts}]" if is_list else f"{name}={texts}")
+
+
+def _with_quotes(text: str) -> str:
+    if _PLAIN.fullmatch(text):
+        return text
+    return quote(text) if '"' in text or "\\" in text or "${" in text else f'"{text}"'
+
+
 def override(name: str, value: Any) -> str:
     """A Python value as ``name=value``.
 
@@ -34,7 +57,7 @@ def override(name: str, value: Any) -> str:
     decoding.guides=['image','memory'] prompt=null run.trace=true
 
     Raises:
-        SettingsError: No setting can have such a value.
+        SettingsError: A setting cannot have such a value.
     """
     return f"{name}={_word(name, value)}"
 
@@ -42,7 +65,7 @@ def override(name: str, value: Any) -> str:
 def _word(name: str, value: Any) -> str:
     if isinstance(value, Enum):
         value = value.value
-    if hasattr(value, "item") and getattr(value, "ndim", 1) == 0:  # a number of numpy's
+    if hasattr(value, "item") and getattr(value, "ndim", 1) == 0:  # a numpy number
         value = value.item()
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]

@@ -1,4 +1,4 @@
-"""One point: a config composed from overrides; what is wrong with them is said in one line, by the command line and from Python alike."""
+"""Composes the config of one point from overrides. Errors are one line, for the command line and for Python."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from magic_cli.configuration.hydra_errors import explain, no_option, unreadable_
 
 
 def settings_from(command: str, settings_class: type, overrides: Sequence[str]) -> Any:
-    """The checked settings of a command, from Python: as the command line makes them from the same overrides.
+    """The checked settings of a command, for Python: the same that the command line makes from these overrides.
 
     Args:
         command: Its name, as in ``finetune-lm``.
         settings_class: The class of its settings.
-        overrides: ``setting=value``, values quoted (``overrides.override``).
+        overrides: ``setting=value`` words with quoted values (see ``overrides.override``).
 
     Raises:
         MagicError: A setting is wrong.
@@ -39,7 +39,7 @@ def settings_from(command: str, settings_class: type, overrides: Sequence[str]) 
 
 @contextmanager
 def _own_hydra() -> Iterator[None]:
-    """Hydra on our configs; a program that runs under Hydra itself has its own back afterwards."""
+    """Hydra with our configs. If the calling program itself runs under Hydra, its state is restored afterwards."""
     state = GlobalHydra.instance()
     theirs, state.hydra = state.hydra, None
     try:
@@ -53,20 +53,20 @@ def _own_hydra() -> Iterator[None]:
 def compose(
     config_name: str, overrides: Sequence[str], *, own_folders: Sequence[str] = (), with_hydra: bool = False
 ) -> DictConfig:
-    """The config of a command and its overrides; Hydra is initialised.
+    """The config of a command with overrides; Hydra must be initialised.
 
     Args:
         config_name: The command's file in ``configs/``.
-        overrides: Of one point.
-        own_folders: Folders of the user's own configs, which an error names.
-        with_hydra: With Hydra's own settings below ``hydra``.
+        overrides: The overrides of one point.
+        own_folders: Folders of the user's own configs, for error messages.
+        with_hydra: Include Hydra's own settings, below ``hydra``.
 
     Raises:
-        MagicError: A settings file cannot be read, or a group is given what is no option.
+        MagicError: A settings file cannot be read, or a group has an unknown option.
     """
     try:
         return hydra.compose(config_name, list(overrides), return_hydra_config=with_hydra)
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise unreadable_settings(error, list(own_folders)) from error
-    except ValueError as error:  # Hydra's answer to group=null
+    except ValueError as error:  # Hydra's error for group=null
         raise no_option(list(overrides)) from error

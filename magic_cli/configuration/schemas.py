@@ -1,7 +1,7 @@
-"""Settings classes in Hydra's store, made into its nodes only when a config names them.
+"""Stores settings classes for Hydra. Each becomes a node only when a config names it.
 
-There are some fifty classes, of which a command uses ten; Hydra makes a node of each as it is stored, and copies its whole
-store whenever it composes. That took longer than all else that happens before a model loads.
+There are about fifty classes, and a command uses ten. Hydra would make a node of each when it is stored, and copy the whole
+store whenever it composes. That took longer than everything else before a model loads.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 
 
 class LazySchemas:
-    """Puts settings classes into Hydra's store, as ``ConfigStore.store`` does, without making nodes of them."""
+    """Puts settings classes into Hydra's store, as ``ConfigStore.store`` does, but without making nodes."""
 
     def __init__(self) -> None:
         self._root: dict[str, Any] = ConfigStore.instance().repo
@@ -22,7 +22,7 @@ class LazySchemas:
         """Store a settings class, or an object of one, as the option ``name`` of a group.
 
         Args:
-            group: Its place, such as ``schema/decoding``.
+            group: The group, such as ``schema/decoding``.
             name: Its name there, without ``.yaml``.
             node: A dataclass or an object of one.
         """
@@ -33,7 +33,7 @@ class LazySchemas:
 
 
 class _Options(dict):
-    """A group of Hydra's store: options and groups by their names. An option is handed out as the node that Hydra expects."""
+    """A group of Hydra's store: options and subgroups by name. An option becomes a node when Hydra asks for it."""
 
     def __init__(self, stored: dict[str, Any] | None = None) -> None:
         super().__init__(stored or {})
@@ -49,7 +49,7 @@ class _Options(dict):
         return self._nodes[name]
 
     def __deepcopy__(self, memo: dict) -> _Options:
-        return self  # classes do not change, and Hydra copies each node that it takes
+        return self  # classes do not change, and Hydra copies each node that it uses
 
     def __reduce__(self) -> tuple:
-        return _Options, (dict(self.items()),)  # to the processes of a launcher, which make their own nodes
+        return _Options, (dict(self.items()),)  # for the processes of a launcher, which make their own nodes

@@ -1,4 +1,4 @@
-"""Annotation files, COCO's and Karpathy's: images with their captions."""
+"""Annotation files of COCO and Karpathy: images with their captions."""
 
 from __future__ import annotations
 
@@ -20,27 +20,27 @@ class AnnotatedImage:
     id: str | None
     """COCO's number, else the file's name without suffix; None: it has neither."""
     captions: tuple[str, ...]
-    """In the file's order; empty: there are none."""
+    """The captions in the file's order; empty: there are none."""
     file_name: str | None = None
     split: str | None = None
     record: Mapping[str, Any] = field(default_factory=dict)
-    """What the file says of the image; empty: only its captions name it."""
+    """The image's own record in the file; empty: only captions mention the image."""
 
 
 def is_coco(document: Any) -> bool:
-    """Whether a document is of COCO's form: captions apart from images."""
+    """Whether a document has COCO's form: captions apart from images."""
     return isinstance(document, Mapping) and isinstance(document.get("annotations"), list)
 
 
 def coco_images(document: Any, place: str) -> list[AnnotatedImage]:
-    """The images of a COCO captions file in its order, then those that only captions name.
+    """The images of a COCO captions file in its order, then those that only captions mention.
 
     Args:
-        document: What the file holds.
+        document: The parsed file.
         place: The file, for error messages.
 
     Raises:
-        MagicError: It is not of this form, or two images have one id; says where.
+        MagicError: The document has another form, or two images have the same id; says where.
     """
     captions: dict[str, list[str]] = {}
     for image, texts in coco_captions(document, place):
@@ -56,14 +56,14 @@ def coco_images(document: Any, place: str) -> list[AnnotatedImage]:
         )
         if image in images and (images[image].file_name, images[image].split) != (found.file_name, found.split):
             raise MagicError(
-                f"{where}: the id {image!r} stands for both {images[image].file_name} and {found.file_name}; ids must differ"
+                f"{where}: the id {image!r} belongs to both {images[image].file_name} and {found.file_name}; ids must differ"
             )
         images[image] = found
     return [*images.values(), *(AnnotatedImage(image, tuple(texts)) for image, texts in captions.items() if image not in images)]
 
 
 def coco_captions(document: Any, place: str) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """The captions of a COCO captions file in its order, each with its image's id.
+    """The captions of a COCO captions file in its order, each with the id of its image.
 
     Raises:
         MagicError: As ``coco_images``.
@@ -79,19 +79,19 @@ def karpathy_images(document: Any, place: str, *, needs: Sequence[str] = ()) -> 
     """The images of one of Karpathy's files.
 
     Args:
-        document: What the file holds.
+        document: The parsed file.
         place: The file, for error messages.
         needs: Keys that each image must have.
 
     Raises:
-        MagicError: It is not of this form; says where.
+        MagicError: The document has another form; says where.
     """
     for number, record in enumerate(_list(document, "images", place), start=1):
         yield karpathy_image(record, f"{place} image {number}", needs=needs)
 
 
 def karpathy_image(record: Any, place: str, *, needs: Sequence[str] = ()) -> AnnotatedImage:
-    """As ``karpathy_images``, of one image."""
+    """One image, as in ``karpathy_images``."""
     for key in (*needs, "sentences"):
         if not isinstance(record, Mapping) or record.get(key) is None:
             raise MagicError(f"{place}: not as expected (no key {key!r}); {_HINT}")

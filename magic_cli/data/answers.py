@@ -1,4 +1,4 @@
-"""What was written and drawn for the steps of an item, beside the true answers."""
+"""The texts and images that answer the steps of an item, beside the true answers."""
 
 from __future__ import annotations
 
@@ -12,36 +12,36 @@ from magic_cli.errors import MagicError
 
 @dataclass(frozen=True)
 class Answer:
-    """The answer to one step, and the true one as far as it is known."""
+    """The answer to one step, and the true answer if it is known."""
 
     text: str = ""
-    """Empty: none was written."""
+    """Empty: no text was written."""
     image: Path | None = None
-    """None: none was drawn."""
+    """None: no image was drawn."""
     true_text: str | None = None
     true_image: Path | None = None
     description: str | None = None
-    """What the true image shows, in words."""
+    """A description of the true image."""
     digest: str | None = None
     """SHA-256 of the drawn image."""
 
     @property
     def facts(self) -> tuple[str | None, ...]:
-        """What scores depend on; the drawn image by its content."""
+        """The values that scores depend on; the drawn image is represented by its content."""
         true_image = str(self.true_image) if self.true_image else None
         return (self.text, self.digest or (str(self.image) if self.image else None), self.true_text, true_image, self.description)
 
 
 def answers_of(record: Mapping[str, Any], folder: Path, place: str) -> tuple[Answer, ...]:
-    """The answers to the steps of an item that ``magic interleave`` has written.
+    """The answers that ``magic interleave`` wrote for the steps of an item.
 
     Args:
         record: A line of its predictions.jsonl.
         folder: The run folder.
-        place: The record, as error messages call it.
+        place: The record, for error messages.
 
     Raises:
-        MagicError: It is not as expected.
+        MagicError: The record has another form.
     """
     steps = record.get("steps")
     if not isinstance(steps, list) or not steps:
@@ -67,7 +67,7 @@ def _answer(step: Any, folder: Path, place: str) -> Answer:
 
 
 def _truth(parts: Any, place: str) -> tuple[Sequence[str], str | None, str | None]:
-    """Texts, image and the image's caption of a true answer."""
+    """The texts, the image and the image's caption of a true answer."""
     if parts is None:
         return [], None, None
     if not isinstance(parts, list) or not all(

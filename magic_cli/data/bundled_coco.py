@@ -18,7 +18,7 @@ def load_bundled_coco_captions() -> dict[int, list[str]]:
     """Read the 414,113 training captions of COCO 2014, grouped by image.
 
     Returns:
-        ``{image id: captions}`` for 82,783 images, white space collapsed, case and punctuation kept.
+        ``{image id: captions}`` for 82,783 images. White space is collapsed; case and punctuation are kept.
 
     Raises:
         MagicError: pycocoevalcap is not installed or its jar lacks the file.

@@ -1,4 +1,4 @@
-"""Conceptual Captions (Sharma et al. 2018): one caption an image, as MiniGPT-5 learns on them to draw."""
+"""Conceptual Captions (Sharma et al. 2018): one caption per image. MiniGPT-5 learns to draw from it."""
 
 from __future__ import annotations
 
@@ -27,21 +27,24 @@ INSTRUCTIONS = (
     "generate image with according to caption:", "according to caption, generate image:", "an image with caption:",
     "can you visualize this caption:",
 )  # fmt: skip
-"""In the released code's words."""
+"""Instructions in the words of the released code."""
 _SYSTEM = "You will be able to generate image according to command."
 _SIGNS, _SPACES = re.compile(r'[.!"()*#:;~]'), re.compile(r"\s{2,}")
 
 
 @dataclass
 class Cc3mDataset(InterleavedDataset):
-    """Captions with images. A row without its image, or with nothing left of its caption, is left out.
+    """Captions with images. A row is left out if its image is missing or its cleaned caption is empty.
 
     Attributes:
-        captions: The table; or a shard, or a pattern of shards.
-        root: Folder that the table's paths start from; null: its own. Of shards: where their images are unpacked; null: ``unpacked`` beside them.
-        instructions: Every so many rows one stands again with an instruction around it, as the released code trains; null: none does.
-        seed: Draws the words of these instructions, 0 to 2**63 - 1.
-        released: Read quotes of the table as the released code does: a quote that opens a caption hides tabs and line ends up to the next.
+        captions: The table, or a shard, or a pattern of shards.
+        root: Folder that the table's paths start from; null: the table's own. For shards: the folder that images are unpacked to;
+            null: ``unpacked`` beside them.
+        instructions: After every so many rows, one row is added again with an instruction around it, as in the released
+            training; null: never.
+        seed: Seed for the choice of instructions, 0 to 2**63 - 1.
+        released: Read quotes of the table as the released code does: after a quote at the start of a caption, tabs and line ends
+            up to the next quote belong to the caption.
     """
 
     captions: str | None = None
@@ -117,7 +120,7 @@ class Cc3mDataset(InterleavedDataset):
 
 
 def clean_caption(caption: str) -> str:
-    """A caption as the model is told it: in lower case, without the signs ``. ! " ( ) * # : ; ~``, spaces squeezed.
+    """The caption as the model reads it: lower case, without the signs ``. ! " ( ) * # : ; ~``, spaces collapsed.
 
     >>> clean_caption("Burning candle #1 (in the aquarium)  with small fish .")
     'burning candle 1 in the aquarium with small fish'
@@ -136,7 +139,7 @@ def _table(file: Path, *, released: bool) -> Iterator[tuple[str, str]]:
     number, header = next(rows, (1, []))
     if header != HEADER:
         what = (
-            "the public file of captions and addresses; bring its images with scripts/prepare_conceptual_captions.py, and name the shards"
+            "this is the public file of captions and addresses; download its images with scripts/prepare_conceptual_captions.py, and name the shards"
             if _has_address(header)
             else HINT
         )
@@ -144,7 +147,7 @@ def _table(file: Path, *, released: bool) -> Iterator[tuple[str, str]]:
     for number, cells in rows:
         if len(cells) != len(HEADER):
             raise MagicError(
-                f"{place} line {number}: has {len(cells)} columns, and caption<TAB>image_path are two; mend the line"
+                f"{place} line {number}: has {len(cells)} columns, but caption<TAB>image_path has two; mend the line"
             )
         yield cells[0], cells[1]
 

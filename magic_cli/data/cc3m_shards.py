@@ -1,4 +1,4 @@
-"""Images and captions of the shards that scripts/prepare_conceptual_captions.py writes, unpacked once so that all can open them."""
+"""Images and captions of the shards that scripts/prepare_conceptual_captions.py writes; each shard is unpacked once."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ def shard_rows(shards: Sequence[Path], root: Path) -> Iterator[tuple[int, str, P
     """Number, caption and image of each row, shard by shard.
 
     Args:
-        shards: The files; one that was unpacked before is not read again.
-        root: Each shard is unpacked into a folder of its name here.
+        shards: The shard files. A shard that was unpacked before is not read again.
+        root: Each shard is unpacked into a subfolder of its own name.
 
     Raises:
-        MagicError: A shard is damaged or holds no captions, or there is no room for its images.
+        MagicError: A shard is damaged or holds no captions, or the disk is full.
     """
     make_output(root)
     for shard in shards:
@@ -39,7 +39,7 @@ def shard_rows(shards: Sequence[Path], root: Path) -> Iterator[tuple[int, str, P
 
 
 def _unpack(shard: Path, folder: Path) -> None:
-    """All at once: a start that is cut off leaves nothing that looks like a shard's folder."""
+    """Unpack a shard in one go, so that an interrupted start leaves nothing that looks like a finished folder."""
     temporary = folder.with_name(f".{folder.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     try:
@@ -51,7 +51,9 @@ def _unpack(shard: Path, folder: Path) -> None:
                         shutil.copyfileobj(source, target)
         temporary.rename(folder)
     except (tarfile.TarError, EOFError) as error:
-        raise MagicError(f"dataset.captions={shard}: is no whole tar file ({error}); make it again, or leave it out") from error
+        raise MagicError(
+            f"dataset.captions={shard}: is not a complete tar file ({error}); make it again, or leave it out"
+        ) from error
     except OSError as error:
         raise MagicError(
             f"dataset.root={folder.parent}: {shard.name} cannot be unpacked there ({error.strerror}); make room, or name another folder"

@@ -1,4 +1,4 @@
-"""What the settings of all datasets have in common, whatever a dataset holds."""
+"""The settings that all data sets share."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from magic_cli.errors import MOST_ITEMS, require
 
 @dataclass
 class DatasetSettings:
-    """Base of the datasets of images, of titles, and of texts and images in turn.
+    """Base class of all data sets: images, titles, and texts and images in turn.
 
     Attributes:
-        name: What runs and tables call it.
+        name: The name in runs and tables.
         limit: Only the first so many items, at least 1; null: all.
         skip_greyscale: Leave out single-channel images, as the released code does.
         apply_exif_orientation: Turn photos upright that carry an EXIF orientation.

@@ -1,6 +1,6 @@
-"""Where images come from. Each dataset is a dataclass of settings that loads its own records.
+"""Data sets of images. Each is a dataclass of settings that loads its own records.
 
-To add a dataset: one class with ``load``, one line in ``runs/choices.py``, one YAML in ``configs/dataset/`` whose line
+To add a data set: one class with ``load``, one line in ``runs/choices.py``, one YAML in ``configs/dataset/`` whose line
 ``# For: magic caption`` says which command takes it, one test.
 """
 
@@ -26,13 +26,13 @@ from magic_cli.errors import MagicError, SettingsError
 
 @dataclass
 class Dataset(DatasetSettings):
-    """Base of all datasets of images."""
+    """Base class of all data sets of images."""
 
     def load(self) -> Sequence[ImageRecord]:
         """The records, in a fixed order.
 
         Raises:
-            MagicError: Files are missing or malformed; names the setting and what was tried.
+            MagicError: Files are missing or malformed; names the setting and where it looked.
         """
         records = self.read()
         check_unique(records, f"dataset={self.name}")
@@ -49,11 +49,11 @@ class Dataset(DatasetSettings):
         raise NotImplementedError(f"{type(self).__name__}.read")
 
     def notes(self) -> list[str]:
-        """What the user should know of files that are not among the records."""
+        """Notes for the user about files that are left out."""
         return []
 
     def hint(self) -> str:
-        """What to do when nothing is found."""
+        """What the user can do if no image is found."""
         raise NotImplementedError(f"{type(self).__name__}.hint")
 
 
@@ -159,11 +159,11 @@ class AnnotatedDataset(Dataset):
         return records
 
     def place(self) -> str:
-        """What error messages call the file."""
+        """The file, for error messages."""
         return f"dataset.annotations={self.annotations}"
 
     def parse(self, document: Any, root: Path) -> list[ImageRecord]:
-        """Records of the whole document."""
+        """The records of the whole document."""
         raise NotImplementedError(f"{type(self).__name__}.parse")
 
     def hint(self) -> str:
@@ -193,7 +193,7 @@ class KarpathyDataset(AnnotatedDataset):
     def hint(self) -> str:
         return (
             "set dataset.annotations to Karpathy's JSON file (from his caption_datasets.zip) and dataset.root to the folder of the "
-            "images; scripts/prepare_coco.py brings both for COCO, scripts/prepare_flickr30k.py takes the photos requested from its authors"
+            "images; scripts/prepare_coco.py downloads both for COCO; scripts/prepare_flickr30k.py reads the photos requested from the authors"
         )
 
 
@@ -220,7 +220,7 @@ class CocoCaptionsDataset(AnnotatedDataset):
 
 
 def _subfolder(image: AnnotatedImage) -> str:
-    """Karpathy's folder of an image, below the folder of all."""
+    """The folder of an image in Karpathy's files, below the folder of all images."""
     folder = image.record.get("filepath", "")
     return folder if isinstance(folder, str) else ""
 

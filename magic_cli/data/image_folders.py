@@ -1,7 +1,7 @@
-"""The images below a folder. If any is left out, the user is told.
+"""Finds the images below a folder, and tells the user about any that are left out.
 
-Linked folders are followed, each folder is read once, and what may hide images (a broken link, a folder that may not be read)
-stands among the images, to fail when its turn comes.
+Links to folders are followed; each folder is read once. A broken link, or a folder that cannot be read, may hide images. So it
+is listed among the images, and fails when it is read.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from magic_cli.terminal.wording import counted
 
 @dataclass
 class ImageFolder:
-    """What is below a folder.
+    """The content of a folder.
 
     Attributes:
         root: The folder.
-        paths: The images, sorted; with them broken links and folders that may not be read.
-        hidden: Images and folders whose name begins with a dot, but for what macOS writes itself; they are left out.
-        not_followed: Links to folders that hold ``root``.
+        paths: The images, sorted; also broken links and folders that cannot be read.
+        hidden: Images and folders whose names begin with a dot, which are left out. Files that macOS makes itself are not listed.
+        not_followed: Links to folders that contain ``root``.
         others: Files of other kinds, counted by suffix.
     """
 
@@ -36,7 +36,7 @@ class ImageFolder:
     others: Counter[str] = field(default_factory=Counter)
 
     def notes(self) -> list[str]:
-        """What the user should know of all that is not among the images."""
+        """Notes for the user about everything that is left out."""
         notes = []
         if self.others:
             listed = ", ".join(f"{count} {suffix}" for suffix, count in sorted(self.others.items()))
@@ -54,7 +54,7 @@ class ImageFolder:
 
 
 def named(files: list[str]) -> str:
-    """Files as a note names them.
+    """Files, in the words of a note.
 
     >>> named(["b.jpg", "a.jpg", "c.jpg"]), named(["a.jpg"])
     ('a.jpg and 2 more', 'a.jpg')
@@ -64,7 +64,7 @@ def named(files: list[str]) -> str:
 
 
 def find_images(root: Path) -> ImageFolder:
-    """Look through a folder, the folders below it and those that links in it lead to.
+    """Search a folder, its subfolders, and the folders that links in it lead to.
 
     Raises:
         OSError: The folder itself cannot be read.
@@ -75,7 +75,7 @@ def find_images(root: Path) -> ImageFolder:
     seen: set[Any] = set()
     folders, links = [root], []
     while folders or links:
-        if not folders:  # a photo keeps the name that it has without links
+        if not folders:  # a photo found twice keeps the path without links
             links.sort(reverse=True)
             link = links.pop()
             if _identity(link) not in above:
@@ -110,13 +110,12 @@ def is_hidden(name: str) -> bool:
 
 
 def is_of_macos(name: str) -> bool:
-    """Whether macOS makes files of such a name itself, for what other systems' disks cannot keep: ``._cat.jpg`` beside
-    ``cat.jpg``."""
+    """Whether macOS itself makes files with such names (``._cat.jpg`` beside ``cat.jpg``), on disks of other systems."""
     return name.startswith("._")
 
 
 def _entries(folder: Path, found: ImageFolder) -> Iterator[os.DirEntry[str]]:
-    """What a folder holds; one that cannot be read stands among the images."""
+    """The entries of a folder; if it cannot be read, it is added to the images."""
     try:
         with os.scandir(folder) as entries:
             yield from entries
@@ -127,7 +126,7 @@ def _entries(folder: Path, found: ImageFolder) -> Iterator[os.DirEntry[str]]:
 def _leads_to_folder(entry: os.DirEntry[str]) -> bool:
     try:
         return entry.is_dir()
-    except OSError:  # a link that may not be followed, or leads back to itself
+    except OSError:  # a link that cannot be followed, or leads back to itself
         return False
 
 
@@ -136,16 +135,16 @@ def _note_file(path: Path, found: ImageFolder) -> None:
     if is_hidden(path.name):
         if suffix in IMAGE_SUFFIXES and not is_of_macos(path.name):
             found.hidden.append(path)
-    elif suffix in IMAGE_SUFFIXES or not suffix and os.path.islink(path) and not os.path.exists(path):  # perhaps once to a folder
+    elif suffix in IMAGE_SUFFIXES or not suffix and os.path.islink(path) and not os.path.exists(path):  # once a link to a folder?
         found.paths.append(path)
     else:
         found.others[suffix or "no suffix"] += 1
 
 
 def _identity(folder: Path) -> Any:
-    """Equal for two paths of one folder."""
+    """A value that is equal for two paths of the same folder."""
     try:
         facts = folder.stat()
     except OSError:
-        return folder  # it cannot be read either, and that is said
+        return folder  # it cannot be read either, and is reported
     return facts.st_dev, facts.st_ino

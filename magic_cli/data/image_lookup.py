@@ -1,4 +1,4 @@
-"""Image files below a folder, found by any of their names."""
+"""Finds image files below a folder by any of their names."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from magic_cli.errors import SettingsError
 
 
 class ImageLookup:
-    """The images below a folder. It is searched when the first image is not where its name says.
+    """The images below a folder. The folder is searched once an image is not at the path that its name gives.
 
     Attributes:
         root: The folder.
@@ -22,13 +22,13 @@ class ImageLookup:
     """
 
     def __init__(self, folder: str) -> None:
-        """Nothing is read yet.
+        """Remember the folder; nothing is read yet.
 
         Args:
-            folder: As the user typed it.
+            folder: The folder as the user typed it.
 
         Raises:
-            SettingsError: There is no such folder.
+            SettingsError: The folder does not exist.
         """
         self.root = expanded(folder, "images")
         self.unread: list[str] = []
@@ -41,8 +41,8 @@ class ImageLookup:
         """The image files that match a name: one, none, or several if the name is ambiguous.
 
         Args:
-            name: A path below the folder, or any other name of an image (``data.image_names``). What is not found there, but lies
-                where an absolute path says, is taken from there.
+            name: A path below the folder, or any other name of an image (see ``data.image_names``). If nothing is found there,
+                an absolute path of an existing file is taken as it is.
         """
         if not os.path.isabs(name) and os.path.isfile(self.root / name):
             return (self.root / name,)

@@ -1,4 +1,4 @@
-"""The names under which one image may appear: with or without folder and suffix, as a Windows path, as COCO's number."""
+"""The names under which an image may appear: with or without folder and suffix, as a Windows path, as COCO's number."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from collections.abc import Iterable
 from magic_cli.data.images import IMAGE_SUFFIXES
 
 _NUMBER = re.compile(r"(?:COCO_\w+_)?(\d{12})|(\d+)\.0")
-"""COCO's file names, and a number that a table program has turned into a decimal one."""
+"""COCO's file names, and a number that a spreadsheet has turned into a decimal one."""
 
 _DEEPEST = 12
-"""Names with more folders are also known by their last ones alone."""
+"""A name with more folders is also known by its last few parts alone."""
 
 
 def is_image_name(text: str) -> bool:
-    """Whether a text ends as image files do.
+    """Whether a text ends like the name of an image file.
 
     >>> [is_image_name(text) for text in ("sub/cat.JPG", "cat", ".jpg")]
     [True, False, False]
@@ -26,7 +26,7 @@ def is_image_name(text: str) -> bool:
 
 
 def aliases(name: str) -> list[str]:
-    r"""Names that mean the same image, the fullest first: fewer folders, no suffix, COCO's number.
+    r"""Names for the same image, the fullest first: fewer folders, no suffix, COCO's number.
 
     >>> aliases("val2014/COCO_val2014_000000391895.jpg")[1:]
     ['val2014/COCO_val2014_000000391895', 'COCO_val2014_000000391895.jpg', 'COCO_val2014_000000391895', '391895']
@@ -52,11 +52,11 @@ def aliases(name: str) -> list[str]:
 
 
 def identities(file_name: str | None, number: int | str | None = None) -> tuple[str, ...]:
-    """Identifies an image across files: if two files have a name in common, they mean one image.
+    """Names that identify an image across files: two files that share one of them mean the same image.
 
     Args:
-        file_name: Its file's name; None: not known.
-        number: What its data set calls it. Counts only without a COCO number in the name: some number their images anew.
+        file_name: The name of the image file; None: not known.
+        number: The image's id in its data set. Ignored if the file name has a COCO number: some data sets number images anew.
 
     >>> identities("val2014/COCO_val2014_000000391895.jpg", 7)
     ('name:COCO_val2014_000000391895', 'coco:391895')
@@ -78,7 +78,7 @@ def identities(file_name: str | None, number: int | str | None = None) -> tuple[
 
 
 def contradicted(name: str, known: Iterable[str]) -> str | None:
-    r"""The image's name that matches only without its folder or suffix, because these differ; None: a name matches, or none is similar.
+    r"""The known name that would match but for a different folder or suffix; None: a name matches, or none is similar.
 
     >>> contradicted("val/a.jpg", ["7", "train/a.jpg"]), contradicted("a.png", ["sub/a.jpg"])
     ('train/a.jpg', 'sub/a.jpg')
@@ -102,7 +102,7 @@ def contradicted(name: str, known: Iterable[str]) -> str | None:
 
 
 def _parts(name: str) -> tuple[list[str], str, str]:
-    """Folders, stem and suffix of a name; a suffix in its shortest form."""
+    """The folders, the stem and the suffix of a name; the suffix in its shortest form."""
     *folders, stem = [
         part for part in unicodedata.normalize("NFC", name).replace("\\", "/").split("/") if part not in ("", ".")
     ] or [""]
@@ -116,10 +116,10 @@ class NamedImages:
     """Images by all their names."""
 
     def __init__(self, named: Iterable[tuple[str, Iterable[str]]]) -> None:
-        """Nothing is searched yet.
+        """Index the names.
 
         Args:
-            named: For each image what ``find`` gives back (an id, a path), which is a name of it, and its other names.
+            named: For each image its key (an id or a path, which is also a name), as ``find`` returns it, and its other names.
         """
         self._images: set[str] = set()
         self._full: dict[str, str | list[str]] = {}
@@ -133,7 +133,7 @@ class NamedImages:
                 _add(self._shortened, alias, image)
 
     def find(self, name: str) -> tuple[str, ...]:
-        """The images that the fullest known form of a name fits: one; several, if the name does not tell them apart; or none."""
+        """The images with the given name in its fullest known form: one, several if the name is ambiguous, or none."""
         if name in self._images:
             return (name,)
         found = self._full.get(name) or next((self._shortened[alias] for alias in aliases(name) if alias in self._shortened), ())
@@ -141,7 +141,7 @@ class NamedImages:
 
 
 def _add(known: dict[str, str | list[str]], name: str, image: str) -> None:
-    """Note an image under a name; a list only where it is needed, since there are hundreds of thousands."""
+    """Add a name of an image. Lists are made only where needed, because there are hundreds of thousands of names."""
     before = known.get(name)
     if before is None:
         known[name] = image

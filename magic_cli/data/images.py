@@ -1,4 +1,4 @@
-"""Open image files of every kind that people have, as upright 8-bit RGB."""
+"""Opens image files of all common kinds as upright 8-bit RGB."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _NEAR = 2
 
 
 def quiet_pillow() -> None:
-    """Silence Pillow's warnings (large images, odd metadata); what it refuses is still refused. For the main thread."""
+    """Silence Pillow's warnings (large images, odd metadata); its errors stay. Call it in the main thread."""
     warnings.filterwarnings("ignore", module="PIL")
 
 
@@ -81,7 +81,7 @@ class ImageBytes(io.BytesIO):
 
     Args:
         data: The content.
-        name: What messages call it.
+        name: The name for messages.
     """
 
     def __init__(self, data: bytes, name: str) -> None:
@@ -99,15 +99,14 @@ def open_image(
     """Read an image as RGB.
 
     Args:
-        path: Image file, its content, an image in another file, or an image of Pillow's, which is left as it is.
+        path: Image file, its content, an image stored in another file, or a Pillow image, which is not changed.
         apply_exif_orientation: Turn photos upright that carry an EXIF orientation.
         skip_greyscale: Refuse single-channel images, which the released code cannot read.
         near: Pixels that each side must keep: a large JPEG is read at a half, a quarter or an eighth of its size, which is faster.
 
     Returns:
         An 8-bit RGB image, fully loaded. Deeper greyscale is scaled to 8 bits; transparency is dropped, as CLIP's own
-        preprocessing and the released code do.
-
+        An 8-bit RGB image, fully loaded. Deeper greyscale is scaled to 8 bits. Transparency is dropped, as in CLIP's own
     Raises:
         UnreadableImage: With the reason: missing, no regular file, not an image, damaged, or too large to be safe.
     """
@@ -150,7 +149,7 @@ def require_file(path: Path) -> None:
             os.close(os.open(path, os.O_RDONLY))
     except FileNotFoundError:
         raise UnreadableImage(
-            f"a link to {os.readlink(path)}, which is not there" if os.path.islink(path) else "no such file"
+            f"a link to {os.readlink(path)}, which does not exist" if os.path.islink(path) else "no such file"
         ) from None
     except ValueError as error:
         raise UnreadableImage(f"no file can have this name ({error})") from None

@@ -1,4 +1,4 @@
-"""Texts and images in turn: the prompts that a model gets step by step, and the true answers that people wrote and photographed."""
+"""Texts and images in turn: the prompts that a model gets step by step, and the true answers by people."""
 
 from __future__ import annotations
 
@@ -25,49 +25,49 @@ class Part:
 
     text: str | None = None
     image: Path | None = None
-    """File; exactly one of text and image is there."""
+    """The image file. A part has either a text or an image."""
     once: bool = False
-    """Said in its own step only: what follows does not look back on it."""
+    """True: only its own step contains it; later steps do not see it."""
     caption: str | None = None
-    """What an image shows, for training; the model is not told."""
+    """What an image shows, in words; for training only, the model does not read it."""
 
     def as_record(self) -> dict[str, Any]:
-        """As it stands in a file of items."""
+        """The part in the form of a file of items."""
         content = {"text": self.text} if self.image is None else {"image": str(self.image)}
         return content | ({"once": True} if self.once else {}) | ({} if self.caption is None else {"caption": self.caption})
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One question and, where it is known, its true answer."""
+    """One prompt and, if it is known, its true answer."""
 
     parts: tuple[Part, ...]
     target: tuple[Part, ...] | None = None
-    """Texts and at most one image; None: not known."""
+    """The true answer: texts and at most one image; None: not known."""
 
     @property
     def caption(self) -> str | None:
-        """What the target's image shows, in words; None: there is none, or nobody says it."""
+        """A description of the target's image; None: there is no image or no description."""
         return next((part.caption for part in self.target or () if part.image is not None), None)
 
 
 @dataclass(frozen=True, slots=True)
 class InterleavedItem:
-    """A story of one step or several, each of which is answered by a text, an image, or both."""
+    """A story of one or several steps; each is answered by a text, an image, or both."""
 
     id: str
     """Unique in its run."""
     steps: tuple[Step, ...]
     past: tuple[Part, ...] = ()
-    """What stands before the first step: looked back on, and no answer to anything."""
+    """Parts before the first step: all steps see them, and they answer nothing."""
 
     @property
     def path(self) -> None:
-        """No one image is what it is about."""
+        """None: an item is not about a single image."""
         return None
 
     def as_record(self) -> dict[str, Any]:
-        """As it stands in a file of items."""
+        """The item in the form of a file of items."""
         steps = [
             {"parts": [part.as_record() for part in step.parts]}
             | ({} if step.target is None else {"target": [part.as_record() for part in step.target]})
@@ -77,7 +77,7 @@ class InterleavedItem:
         return {"id": self.id, **past, **(steps[0] if len(steps) == 1 else {"steps": steps})}
 
     def history(self, number: int, answers: Sequence[Sequence[Part]]) -> list[Part]:
-        """What the step with this number (from 0) looks back on: all steps before it with these answers."""
+        """The parts that step ``number`` (from 0) sees before its own: the history and all earlier steps with these answers."""
         past = zip(self.steps[:number], answers, strict=True)
         return [
             *self.past,
@@ -85,10 +85,10 @@ class InterleavedItem:
         ]
 
     def truth(self, number: int) -> list[tuple[Part, ...]]:
-        """The true answers of all steps before the one with this number.
+        """The true answers of all steps before step ``number``.
 
         Raises:
-            ValueError: One is not known; says which step, from 1.
+            ValueError: One is not known; the message says which step, from 1.
         """
         for place, step in enumerate(self.steps[:number], start=1):
             if step.target is None:
@@ -97,15 +97,15 @@ class InterleavedItem:
 
 
 def read_interleaved(path: Path, *, setting: str, images: str | None = None) -> list[InterleavedItem]:
-    """The items of a file, in its order; where a record has no id, its number is it.
+    """The items of a file, in its order. A record without id gets its number as id.
 
     Args:
         path: JSON lines, or a JSON list; ``.gz`` is unpacked.
-        setting: What the user calls the file.
-        images: Folder of the images that the records name; None: the file's own.
+        setting: The setting that names the file.
+        images: Folder of the images in the records; None: the folder of the file.
 
     Raises:
-        MagicError: Not such a file, or an id twice; names the record.
+        MagicError: The file has another form, or an id appears twice; names the record.
     """
     document = read_records(path, setting=setting, hint=HINT)
     rows = document if isinstance(document, list) else [document]
@@ -115,7 +115,7 @@ def read_interleaved(path: Path, *, setting: str, images: str | None = None) -> 
         place = f"{setting}={path} record {number}"
         item = _item(row, place, number, folder)
         if item.id in items:
-            raise MagicError(f"{place}: the id {item.id!r} stands twice; ids must differ")
+            raise MagicError(f"{place}: the id {item.id!r} appears twice; ids must differ")
         items[item.id] = item
     return list(items.values())
 
@@ -176,5 +176,5 @@ def _parts(rows: Any, place: str, folder: Path) -> Iterator[Part]:
 
 
 def part_of(kind: str, value: str, folder: Path, **more: Any) -> Part:
-    """A part from its kind and value; images lie in ``folder`` unless their path is absolute."""
+    """A part of the given kind; images lie in ``folder`` unless their path is absolute."""
     return Part(text=whole_characters(value), **more) if kind == "text" else Part(image=folder / value, **more)

@@ -1,4 +1,4 @@
-"""Where items of text and images come from. As with images (datasets.py), each dataset is a dataclass of settings that loads its own."""
+"""Data sets of texts and images in turn. As in datasets.py, each is a dataclass of settings that loads its own items."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from magic_cli.data.paths import expanded
 from magic_cli.errors import MagicError, SettingsError, require
 
 IMAGE, TEXT = "image:", "text:"
-"""What a part of the command line begins with; a part without is a text."""
+"""Prefixes of parts on the command line; a part without one is a text."""
 MOST_STEPS = 1000
 
 
 Found = tuple[list[InterleavedItem], list[tuple[str, str]]]
-"""Items; and the ids that there are none for, such as those whose image is missing, each with the reason."""
+"""Items, and ids without an item (because the image is missing, for instance), each with the reason."""
 
 
 @dataclass
 class InterleavedDataset(DatasetSettings):
-    """Base of all datasets of texts and images in turn."""
+    """Base class of all data sets of texts and images in turn."""
 
     def load(self) -> list[InterleavedItem]:
         """The items, in a fixed order.
@@ -37,12 +37,12 @@ class InterleavedDataset(DatasetSettings):
         return items
 
     def stream(self) -> Iterator[InterleavedItem | tuple[str, str]]:
-        """The items of ``load``, and what ``left_out`` lists, one by one; a data set of millions of rows keeps none of them."""
+        """Yield the items of ``load`` and the entries of ``left_out`` one by one, for data sets too large for the memory."""
         yield from self._found[0][: self.limit]
         yield from self._found[1]
 
     def left_out(self) -> list[tuple[str, str]]:
-        """Ids that there are no items for, each with the reason."""
+        """Ids without an item, each with the reason."""
         return self._found[1]
 
     @cached_property
@@ -50,7 +50,7 @@ class InterleavedDataset(DatasetSettings):
         return self.find()
 
     def find(self) -> Found:
-        """All items, or at least the first ``limit``; and what is left out on the way. Called once."""
+        """All items, or at least the first ``limit``, and the entries left out so far. Called once."""
         raise NotImplementedError(f"{type(self).__name__}.find")
 
 
@@ -59,9 +59,9 @@ class PartList(InterleavedDataset):
     """One item from the command line.
 
     Attributes:
-        parts: Its texts and images (``image:FILE``) in their order; ``text:`` opens a text that begins like an image.
-        num_steps: Steps of the story, 1 to 1000; those after the first are told ``again``.
-        again: What each later step is told, in that step only.
+        parts: Its texts and images (``image:FILE``) in order; ``text:`` before a text that begins like an image.
+        num_steps: Steps of the story, 1 to 1000; the prompt of all but the first is ``again``.
+        again: The prompt of each later step; the steps after it do not see it.
     """
 
     parts: list[str] = field(default_factory=list)
@@ -93,7 +93,7 @@ class ItemFile(InterleavedDataset):
 
     Attributes:
         items: JSON lines of items or stories.
-        root: Folder of the images that the records name; null: the file's own.
+        root: Folder of the images in the records; null: the folder of the file.
     """
 
     items: str | None = None

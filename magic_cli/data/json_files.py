@@ -1,4 +1,4 @@
-"""Reading JSON and JSON lines, plain or gzipped, with errors that name the file and the line: the one reader of all commands."""
+"""Reads JSON and JSON lines, plain or gzipped, for all commands. Its errors name the file and the line."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from magic_cli.data.text_tables import parse_table
 from magic_cli.errors import MagicError
 
 LARGEST_DOCUMENT = 512 << 20
-"""Most characters of one JSON document: as Python objects it takes several times as much memory."""
+"""Most characters of a JSON document; the Python objects need several times as much memory."""
 LONGEST_LINE = 32 << 20
-"""Most characters of one line of JSON lines, which is one record."""
+"""Most characters of one line (one record) of JSON lines."""
 MOST_VALUES = 50_000_000
-"""Most brackets and commas of one JSON file: in memory, each may stand for 100 bytes. Karpathy's COCO has about 12 million."""
+"""Most brackets and commas of a JSON file; each may cost 100 bytes of memory. Karpathy's COCO file has about 12 million."""
 
 _HALF = re.compile("[\ud800-\udfff]")
 _FIRST = re.compile(r"\s*(\S)")
@@ -30,7 +30,7 @@ def read_json(path: Path, *, setting: str, hint: str) -> Any:
     """Parse a JSON file that the user names; ``.gz`` is unpacked.
 
     Raises:
-        MagicError: The file is missing, unreadable, no JSON, or gives a key twice; names the setting, the place and what to do.
+        MagicError: The file is missing, unreadable, not JSON, or repeats a key; names the setting, the place and the remedy.
     """
     text = read_text(path, setting=setting, hint=hint)
     _refuse_crowded(text, named(setting, path))
@@ -38,14 +38,14 @@ def read_json(path: Path, *, setting: str, hint: str) -> Any:
 
 
 def read_json_object(file: Path, *, remedy: str) -> dict[str, Any]:
-    """Parse a file that magic itself has written and that holds one object, such as a manifest.
+    """Parse a file that magic itself wrote and that holds one object, such as a manifest.
 
     Args:
         file: The file.
         remedy: What to do if it is damaged.
 
     Raises:
-        MagicError: It is missing, unreadable, no JSON or another document than an object; one line with the file and the remedy.
+        MagicError: It is missing, unreadable, or not a JSON object; one line with the file and the remedy.
     """
     document = _document(read_bytes(file, setting="", hint=remedy), str(file), remedy)
     if not isinstance(document, dict):
@@ -54,17 +54,17 @@ def read_json_object(file: Path, *, remedy: str) -> dict[str, Any]:
 
 
 def read_json_lines(file: Path, *, remedy: str) -> list[dict[str, Any]]:
-    """Parse a file of JSON lines that magic itself has written to the end.
+    """Parse a complete file of JSON lines that magic itself wrote.
 
     Raises:
-        MagicError: It is missing, unreadable, or a line is no object; one line with the file, the line and the remedy.
+        MagicError: It is missing, unreadable, or a line is not an object; one line with the file, the line and the remedy.
     """
     lines = text_lines(read_text(file, setting="", hint=remedy))
     return _records(lines, str(file), remedy, parse_object)
 
 
 def read_records(path: Path, *, setting: str, hint: str) -> Any:
-    """Parse a JSON file, or a file of one JSON object a line or a text table, which come back as a list of records.
+    """Parse a JSON file; a file with one JSON object per line, or a text table, gives a list of records.
 
     Raises:
         MagicError: As ``read_json``; names the line.
@@ -73,13 +73,13 @@ def read_records(path: Path, *, setting: str, hint: str) -> Any:
 
 
 def parse_records(text: str, path: Path, *, setting: str, hint: str) -> Any:
-    """As ``read_records``, for the text of a file that is already read.
+    """Parse the text of a file that has been read, as ``read_records`` does.
 
     Args:
-        text: What the file holds.
-        path: The file; named ``.jsonl``, it holds lines even if it has only one.
-        setting: What the user calls it, for error messages.
-        hint: What to do if it is in no such form.
+        text: The content of the file.
+        path: The file. If its name ends in ``.jsonl``, it holds lines, even if there is only one.
+        setting: The setting that names the file, for error messages.
+        hint: The remedy if it has none of these forms.
 
     Raises:
         MagicError: As ``read_json``; names the line.
@@ -150,7 +150,7 @@ def read_growing_lines(path: Path, *, setting: str, hint: str) -> tuple[list[dic
 
 
 def holds_json(text: str) -> bool:
-    """Whether a text is JSON, or JSON lines, by how it opens; a line that only opens with a bracket is not.
+    """Whether a text is JSON or JSON lines, judged by its beginning; a line that merely starts with a bracket is not.
 
     >>> [holds_json(text) for text in ('{"title": "A day"}', '["A day"]', "[Untitled]", "A day")]
     [True, True, False, False]
@@ -159,7 +159,7 @@ def holds_json(text: str) -> bool:
 
 
 def whole_characters(text: str) -> str:
-    """A text in which half characters (lone surrogates, which JSON can hold and tokenizers refuse) are U+FFFD.
+    """The text with U+FFFD for each half character (a lone surrogate: JSON can hold it, tokenizers refuse it).
 
     >>> whole_characters("a \\ud83d dog") == "a \\ufffd dog"
     True
@@ -179,7 +179,7 @@ def _document(text: str, place: str, remedy: str) -> Any:
 
 
 def _records(lines: Iterator[tuple[int, str]], place: str, remedy: str, parse: Callable[[str], Any]) -> list[Any]:
-    """What the lines hold, each parsed by itself."""
+    """The records on the lines, each parsed by itself."""
     records = []
     with without_collection():
         for number, line in lines:
@@ -205,12 +205,12 @@ def without_collection() -> Iterator[None]:
 
 
 def _are_lines(text: str, path: Path) -> bool:
-    """Whether it is one object a line: by its name if there is one line, else by the first."""
+    """Whether a text has one object per line: a single line is judged by the file's name, several by the first of them."""
     lines: Iterator[tuple[int, str]] = text_lines(text)
     _, first = next(lines)
     if next(lines, None) is None:
         return path.name.removesuffix(".gz").endswith(".jsonl")
-    if len(first) > LONGEST_LINE:  # is not parsed to know
+    if len(first) > LONGEST_LINE:  # too long to be parsed for this
         return first.lstrip().startswith("{") and first.rstrip().endswith("}")
     return _is_document(first, dict)
 

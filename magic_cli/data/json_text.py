@@ -1,4 +1,4 @@
-"""Parsing JSON from outside. Every fault is one kind of error, also those that Python's parser lets through."""
+"""Parses JSON from outside. Every fault becomes one kind of error, also those that Python's parser accepts."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ import sys
 from typing import Any
 
 DEEPEST = 100
-"""Deepest nesting of lists and objects: code that prints or writes a value recurses as deep."""
+"""Deepest nesting of lists and objects: code that prints or writes a value needs as many nested calls."""
 
 _BREAK = "\n"
 _PARTS = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|[\[{]|[\]}]|\d+', re.DOTALL)
 
 
 class JSONFault(ValueError):
-    """A text is no JSON, or JSON that is refused.
+    """A text is not JSON, or is refused.
 
     Attributes:
-        problem: What is wrong, in words.
-        line: Where, from 1; None: not known.
+        problem: The fault, in words.
+        line: The line of the fault, from 1; None: not known.
     """
 
     def __init__(self, problem: str, line: int | None = None) -> None:
@@ -31,8 +31,8 @@ def parse_json(text: str | bytes) -> Any:
     """Parse one JSON document. NaN and Infinity are read as Python writes them.
 
     Raises:
-        JSONFault: It is not valid, gives a key twice, is nested more than ``DEEPEST`` deep, has a whole number without end, or
-            needs more memory than there is.
+        JSONFault: It is not valid, repeats a key, is nested more than ``DEEPEST`` deep, has too long a whole number, or needs
+            too much memory.
 
     >>> parse_json('{"a": [1]}')
     {'a': [1]}
@@ -67,7 +67,7 @@ def parse_object(text: str | bytes) -> dict[str, Any]:
     """Parse one JSON object, such as a line of JSON lines.
 
     Raises:
-        JSONFault: As ``parse_json``, or it is something else.
+        JSONFault: It is not valid, or is not an object.
     """
     document = parse_json(text)
     if not isinstance(document, dict):
@@ -76,12 +76,12 @@ def parse_object(text: str | bytes) -> dict[str, Any]:
 
 
 def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """``json`` would silently keep the last of two equal keys."""
+    """A dict of the pairs. Raises for a repeated key, where ``json`` would silently keep the last value."""
     document = dict(pairs)
     if len(document) < len(pairs):
         seen: set[str] = set()
         repeated = next(key for key, _ in pairs if key in seen or seen.add(key))
-        raise JSONFault(f"the key {repeated[:60]!r} stands twice in one object; remove one")
+        raise JSONFault(f"the key {repeated[:60]!r} appears twice in one object; remove one")
     return document
 
 
@@ -104,7 +104,7 @@ def _too_deep(text: str) -> JSONFault:
 
 
 def _located(text: str, problem: str) -> JSONFault:
-    """The fault at the first place that is nested too deep, or has too long a number."""
+    """The fault, located at the first place that is nested too deep or has too long a number."""
     depth = 0
     for part in _PARTS.finditer(text):
         first = part[0][0]

@@ -1,4 +1,4 @@
-"""Texts in fields where a program has printed a list, an object or bytes."""
+"""Texts in fields that hold the printed form of a list, an object or bytes."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from typing import Any
 from magic_cli.data.json_text import JSONFault, parse_json
 
 TEXT_KEYS = ("caption", "generated_text", "raw", "text")
-"""The keys under which an object has its text."""
+"""The keys of an object's text."""
 
 _PRINTED = re.compile(
     r"(?:\[[\s\[({]*(?:b?['\"]|np\.str_\(|\])|\{\s*['\"]|\(\s*b?['\"]|b['\"]|array\(\[).*[\])}'\"]|\[\s*\]", re.DOTALL
 )
-"""How printed lists, objects, tuples, bytes and arrays open and end; ``[UNK] a dog`` and ``[a dog]`` are none."""
+"""How printed lists, objects, tuples, bytes and arrays begin and end. ``[UNK] a dog`` and ``[a dog]`` do not match."""
 
 
 def texts_of(value: Any) -> Any:
-    """The text that a field holds, or the list of texts: of objects the one under a key of ``TEXT_KEYS``.
+    """The text in a field, or the list of texts; from objects, the value of one of ``TEXT_KEYS``.
 
-    Anything that is not a text stays as it is; the caller refuses it.
+    Any other value is returned as it is; the caller refuses it.
 
     Raises:
-        ValueError: A text looks like a printed list, but cannot be read without doubt; says why.
+        ValueError: A text looks like a printed list but is ambiguous; says why.
 
     >>> texts_of("['a small dog']"), texts_of([[{"generated_text": "a dog"}]]), texts_of("b'a dog'")
     (['a small dog'], ['a dog'], 'a dog')
@@ -58,7 +58,7 @@ def _text(value: Any) -> Any:
 
 
 def _unprinted(text: str) -> Any:
-    """What a program has printed as this text, by JSON's or Python's rules; any other text as it is."""
+    """The value that a program printed as this text, by JSON's or Python's rules; any other text as it is."""
     stripped = text.strip()
     if not (_PRINTED.fullmatch(stripped) or (stripped.startswith("[") and stripped.endswith("]"))):
         return text
@@ -66,23 +66,23 @@ def _unprinted(text: str) -> Any:
         value = parse_json(stripped)
         return value if _may_hold_texts(value) else text
     except JSONFault:
-        pass  # not JSON: Python prints lists otherwise
+        pass  # not JSON: Python prints lists in another way
     try:
-        with warnings.catch_warnings(action="ignore"):  # of backslashes
+        with warnings.catch_warnings(action="ignore"):  # about backslashes
             value = ast.literal_eval(stripped)
     except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError) as error:
-        if _PRINTED.fullmatch(stripped) and stripped[0] in "[{a":  # a caption may well open with a bracket or with b'
-            raise ValueError("it opens and ends like one") from error
+        if _PRINTED.fullmatch(stripped) and stripped[0] in "[{a":  # a real caption may begin with a parenthesis or with b'
+            raise ValueError("it begins and ends like one") from error
         return text
     if isinstance(value, str):  # a caption in brackets and quotes
         return text
-    if _has_neighbours(stripped):  # Python would join them; numpy prints lists like this
+    if _has_neighbours(stripped):  # Python would join them; numpy prints arrays without commas
         raise ValueError("no comma between two texts")
     return value if _may_hold_texts(value) else text
 
 
 def _may_hold_texts(value: Any) -> bool:
-    """Whether something printed is more than numbers, as in a caption ``[2]``, or nothing, ``[]``."""
+    """Whether a printed value is more than numbers (a caption may be ``[2]``) and more than nothing (``[]``)."""
     return not isinstance(value, list | tuple) or any(not isinstance(entry, int | float) for entry in value)
 
 

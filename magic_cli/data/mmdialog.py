@@ -1,4 +1,4 @@
-"""MMDialog (Feng et al. 2023): dialogues whose turns have a text and perhaps an image, as MiniGPT-5 trains on them and is tested on them."""
+"""MMDialog (Feng et al. 2023): dialogues of turns with a text and perhaps an image, as MiniGPT-5 uses them."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ from magic_cli.data.paths import expanded
 from magic_cli.data.text_files import read_text, text_lines
 from magic_cli.errors import MOST_ITEMS, MagicError, SettingsError, require
 
-HINT = "set dataset.conversations to a conversations file of MMDialog, one dialogue a line, with the images beside it (data/README.md)"
+HINT = "set dataset.conversations to a conversations file of MMDialog, one dialogue per line, with the images beside it (data/README.md)"
 BROKEN = frozenset({"-3872362534310063124", "3713630103994725971"})
 """Images that the released code leaves out."""
 _TEXT, _MEDIA = "__TEXT__", "__MEDIA__"
 
 
 class _Cut(Exception):
-    """A dialogue ends before a turn; the message is the reason."""
+    """A dialogue is cut before a turn; the message is the reason."""
 
 
 @dataclass
 class MmDialogDataset(InterleavedDataset):
-    """Dialogues, each one item: it begins with the first turn, and each later turn, of either speaker, is a step.
+    """Dialogues, each one item. It begins with the first turn; every later turn, by either speaker, is a step.
 
-    A dialogue ends before the first turn that has no text, a text ending in ``.jpg``, too long a text, or an image that is not there.
+    A dialogue ends before the first turn that has no text, a text ending in ``.jpg``, too long a text, or a missing image.
 
     Attributes:
         conversations: The file, one dialogue a line.
-        root: Folder of the images, ``<key>.jpg``; null: that of the file.
-        max_tokens: Longest text of a turn in the language model's tokens; null: any. The released code trains with 50.
-        max_words: Longest text of a turn in words, at spaces; null: any. Until March 2024 the released code trained with 20.
-        released: Read only the first element of a turn as its text and the second as its image, as the released code does.
+        root: Folder of the images, ``<key>.jpg``; null: the folder of the file.
+        max_tokens: Longest text of a turn in tokens of the language model; null: no limit. The released code trains with 50.
+        max_words: Longest text of a turn in words (parted by spaces); null: no limit. Until March 2024 the released code used 20.
+        released: Take a turn's first element as its text and the second as its image, and ignore others, as the released code.
     """
 
     conversations: str | None = None
@@ -55,11 +55,11 @@ class MmDialogDataset(InterleavedDataset):
         self._count_tokens: Callable[[str], int] | None = None
 
     def connect(self, count_tokens: Callable[[str], int]) -> None:
-        """Count tokens by this, which ``max_tokens`` needs; before the items are asked for."""
+        """Set the function that counts tokens. Call it before the items are read if ``max_tokens`` is set."""
         self._count_tokens = count_tokens
 
     def find(self) -> Found:
-        """The items; and the turns before which dialogues end, ``<dialogue>_<turn>``."""
+        """The items, and the turns before which dialogues end, as ``<dialogue>_<turn>``."""
         if self.max_tokens is not None and self._count_tokens is None:
             raise SettingsError(
                 f"dataset.max_tokens={self.max_tokens} counts tokens of the model that is trained; for other commands set it to null"
@@ -71,7 +71,7 @@ class MmDialogDataset(InterleavedDataset):
         for number, dialogue, turns in _dialogues(file):
             place = f"dataset.conversations={file} line {number}"
             if dialogue in items:
-                raise MagicError(f"{place}: the conversation_id {dialogue!r} stands twice; ids must differ")
+                raise MagicError(f"{place}: the conversation_id {dialogue!r} appears twice; ids must differ")
             kept: list[tuple[Part, ...]] = []
             try:
                 for turn in turns:
@@ -86,11 +86,11 @@ class MmDialogDataset(InterleavedDataset):
         return list(items.values()), left_out
 
     def _turn(self, turn: Any, root: Path, place: str) -> tuple[Part, ...]:
-        """A turn's text and, where it has one, its image.
+        """The text of a turn and, if it has one, its image.
 
         Raises:
-            _Cut: The dialogue ends before it.
-            MagicError: It is not as expected.
+            _Cut: The dialogue ends before this turn.
+            MagicError: The turn has another form.
         """
         text, key = _content(turn, place, released=self.released)
         if not (text if self.released else text.strip()):
@@ -112,7 +112,7 @@ class MmDialogDataset(InterleavedDataset):
 
 
 def _dialogues(file: Path) -> Iterator[tuple[int, str, Sequence[Any]]]:
-    """Line, id and turns of each dialogue; what else a line holds, such as negative candidates, is not kept."""
+    """The line number, the id and the turns of each dialogue. Other data on a line, such as negative candidates, are ignored."""
     for number, line in text_lines(read_text(file, setting="dataset.conversations", hint=HINT)):
         place = f"dataset.conversations={file} line {number}"
         try:
@@ -126,7 +126,7 @@ def _dialogues(file: Path) -> Iterator[tuple[int, str, Sequence[Any]]]:
 
 
 def _content(turn: Any, place: str, *, released: bool) -> tuple[str, str | None]:
-    """Text of a turn, and the key of its image; keys are signed 64-bit numbers, written as texts."""
+    """The text of a turn, and the key of its image. Keys are signed 64-bit numbers, written as texts."""
     elements = turn.get("turn") if isinstance(turn, dict) else None
     if not isinstance(elements, list) or not elements or not all(isinstance(element, dict) for element in elements):
         raise MagicError(f'{place}: must be {{"turn": [{{"{_TEXT}": ...}}, {{"{_MEDIA}": ...}}?]}}, got {str(turn)[:60]!r}')

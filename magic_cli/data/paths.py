@@ -1,4 +1,4 @@
-"""Files and folders that a word of the command line names."""
+"""Files and folders that the user names."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _KINDS = {
 
 
 def user_cache(name: str) -> Path:
-    """Where this user's files of one kind are kept between runs: ``magic/<name>`` below XDG_CACHE_HOME, else below ~/.cache."""
+    """The folder of this user's files of one kind, kept between runs: ``magic/<name>`` below XDG_CACHE_HOME or ~/.cache."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache").absolute() / "magic" / name
 
 
@@ -28,10 +28,10 @@ def expanded(path: str | Path, setting: str = "") -> Path:
 
     Args:
         path: The path.
-        setting: What the user calls it, for the error message; "": nothing, a word of the command line.
+        setting: The setting that holds it, for the error message; "": it is a plain word of the command line.
 
     Raises:
-        SettingsError: There is no such user.
+        SettingsError: No user has this name.
     """
     try:
         return Path(path).expanduser()
@@ -44,28 +44,28 @@ def expanded(path: str | Path, setting: str = "") -> Path:
 
 
 def named_paths(word: str, *, setting: str = "path") -> list[Path]:
-    """What a path or a pattern (``*``, ``?``, ``**``) names, sorted; empty if there is no such thing. ``~`` is expanded.
+    """The paths that a path or a pattern (``*``, ``?``, ``**``) names, sorted; empty if there are none. ``~`` is expanded.
 
     Raises:
         SettingsError: As ``expanded``.
     """
-    path = expanded(word, setting)  # os.path, since pathlib raises where a name is too long
+    path = expanded(word, setting)  # os.path, because pathlib raises if a name is too long
     return [path] if os.path.exists(path) else sorted(map(Path, glob.glob(str(path), recursive=True)))
 
 
 def other_kind(path: Path) -> str | None:
-    """What a path leads to that is no regular file: a folder, named pipe, socket or device; None if it is one. Links are followed.
+    """What a path leads to if it is not a regular file: a folder, named pipe, socket or device; else None. Links are followed.
 
-    To read a pipe or a device may take for ever, so whoever opens a file that a user names asks here first.
+    Reading a pipe or a device may take for ever, so everything that opens a file named by the user checks this first.
 
     Raises:
-        OSError: There is nothing, or it may not be looked at.
+        OSError: The path does not exist or cannot be examined.
     """
     return _KINDS.get(stat.S_IFMT(os.stat(path).st_mode))
 
 
 def make_output(folder: Path) -> None:
-    """Make the folder that a command writes to, with its parents, where it is not there.
+    """Make the folder that a command writes to, with its parents, if it does not exist.
 
     Raises:
         MagicError: It cannot be made.

@@ -1,6 +1,6 @@
-"""Captions that any tool has written: one reader for run folders, JSON lists, JSON objects and JSON lines.
+"""Reads captions from any tool: run folders, JSON lists, JSON objects and JSON lines.
 
-The kind of file is told by its content, not by its name; docs/formats.md lists the forms.
+The form is recognised by the content, not by the file's name; docs/formats.md lists the forms.
 """
 
 from __future__ import annotations
@@ -37,15 +37,15 @@ _HINT = "give a run folder, a released MAGIC file, COCO results or JSON lines (d
 
 
 def read_system(path: Path, *, id_key: str | None = None, caption_key: str | None = None) -> System:
-    """Read one captioner's output.
+    """Read the output of one captioner.
 
     Args:
         path: Run folder or file.
-        id_key: Key of an item's id; None: the first of ``ID_KEYS`` that the record has. A run folder's are known.
-        caption_key: Key of the caption; None: the one of ``CAPTION_KEYS`` that the record has.
+        id_key: Key of an item's id; None: the first of ``ID_KEYS`` in the record. For run folders it is known.
+        caption_key: Key of the caption; None: the one of ``CAPTION_KEYS`` in the record.
 
     Raises:
-        MagicError: Not such a file, a caption is missing or no text, an id stands twice; names file and record.
+        MagicError: The file has another form, a caption is missing or not a text, or an id appears twice; names file and record.
     """
     if path.is_dir():
         return _read_run(path)
@@ -58,14 +58,14 @@ def read_system(path: Path, *, id_key: str | None = None, caption_key: str | Non
 def system_of(
     records: Iterable[Mapping[str, Any]], path: Path, id_key: str | None, caption_key: str | None, *, is_own: bool = False
 ) -> System:
-    """What records say. ``path`` is what messages call them; ``is_own``: a run folder's, whose captions stand as they were written, whatever they look like."""
+    """The system with these records. ``path`` is for messages; ``is_own``: captions of a run folder are never parsed as lists."""
     items: dict[str, Item] = {}
     keys: tuple[str, str] | None = None
     for number, record in enumerate(records, start=1):
         place = f"{path} record {number}"
         name = _id(record, place, id_key)
         if name in items:
-            raise MagicError(f"{place}: the id {name!r} stands twice; keep one caption for each image")
+            raise MagicError(f"{place}: the id {name!r} appears twice; keep one caption for each image")
         text = (
             record[caption_key]
             if is_own and isinstance(record.get(caption_key), str)
@@ -96,7 +96,7 @@ def _references(record: Mapping[str, Any], place: str, item: str) -> tuple[str, 
 
 
 def _story(record: Mapping[str, Any], place: str, item: str) -> dict[str, Any]:
-    """What only stories have, of a record that is one."""
+    """The fields that only stories have, if the record is a story."""
     if record.get("title") is None or "story" not in record:
         return {}
     title = _title(record["title"], place, item)
@@ -151,12 +151,12 @@ def _manifest(file: Path) -> dict[str, Any] | None:
     if not file.is_file():
         return None
     return read_manifest(
-        file, remedy=f"evaluate {file.parent / 'predictions.jsonl'} itself, or delete this folder and write it anew"
+        file, remedy=f"evaluate {file.parent / 'predictions.jsonl'} itself, or delete this folder and run its command again"
     )
 
 
 def records_of(document: Any, path: Path) -> Iterator[Mapping[str, Any]]:
-    """The records of a list, of an object that holds one, or of an object ``{id: caption or captions}``; or the one record itself.
+    """The records of a list, of an object that holds a list, of an object ``{id: caption or captions}``, or a single record.
 
     Raises:
         MagicError: The document has none of these forms.
@@ -164,7 +164,7 @@ def records_of(document: Any, path: Path) -> Iterator[Mapping[str, Any]]:
     if isinstance(document, Mapping):
         if "evaluation_result" in document:
             raise MagicError(
-                f"{path}: is a released story file, which brings its references along: give it as a system, as in `magic evaluate {path}`"
+                f"{path}: is a released story file, which holds its references: give it as a system, as in `magic evaluate {path}`"
             )
         lists = [key for key in _LISTS if isinstance(document.get(key), list)]
         if lists:
@@ -195,7 +195,7 @@ def record_id(record: Mapping[str, Any], place: str) -> str:
     """The id of a record of references.
 
     Raises:
-        MagicError: It has none.
+        MagicError: It has no id.
     """
     return _id(record, place, None)
 
@@ -203,7 +203,7 @@ def record_id(record: Mapping[str, Any], place: str) -> str:
 def _caption(record: Mapping[str, Any], place: str, item: str, wanted: str | None) -> str:
     keys = [_named(record, wanted)] if wanted is not None else [key for key in CAPTION_KEYS if key in record]
     if len(keys) > 1:
-        raise MagicError(f"{place} (id {item!r}): has {' and '.join(keys)}; say which is the caption: caption_key={keys[-1]}")
+        raise MagicError(f"{place} (id {item!r}): has {' and '.join(keys)}; choose the caption with caption_key={keys[-1]}")
     key = keys[0] if keys else None
     if key is None:
         looked_for = wanted or ", ".join(CAPTION_KEYS)
@@ -220,7 +220,7 @@ def _title(value: Any, place: str, item: str) -> str:
 
 
 def system_name(path: Path) -> str:
-    """What tables call a file: its name without ``.gz`` and the suffix of its kind.
+    """The name of a file in tables: without ``.gz`` and the suffix of its kind.
 
     >>> system_name(Path("coco/magic_result.json.gz"))
     'magic_result'
@@ -230,7 +230,7 @@ def system_name(path: Path) -> str:
 
 
 def _named(record: Mapping[str, Any], wanted: str) -> str | None:
-    """The key that the user means; columns that the readers know have come back in the readers' spelling."""
+    """The key that the user means. For known columns of tables the readers have changed the spelling."""
     return wanted if wanted in record else next((key for key in record if column_word(key) == column_word(wanted)), None)
 
 

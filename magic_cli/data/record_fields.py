@@ -1,6 +1,6 @@
-"""What the fields of a record mean, whatever file it came from: an id, one text, or several texts.
+"""The meaning of a record's fields, whatever file it came from: an id, one text, or several texts.
 
-Every reader of captions, references, training texts and queries asks here, so that a form which one of them knows all know.
+All readers of captions, references, training texts and queries use this module, so that they all accept the same forms.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 from magic_cli.data.listed_texts import texts_of
 from magic_cli.errors import MagicError
 
-# Of two ids in one record the earlier word's counts: beside an image's id, `id` is a running number of the caption.
+# If a record has two ids, the earlier key counts: beside an image's id, `id` is a running number of the caption.
 ID_KEYS = (
     "image_id", "img_id", "cocoid", "id", "image_key", "image_name", "file_name", "filename", "image", "image_path",
 )  # fmt: skip
@@ -20,19 +20,19 @@ CAPTION_KEYS = ("caption", "prediction", "pred", "generated_caption", "generated
 REFERENCE_KEYS = ("references", "captions", "refs", "gts", "reference")
 
 _LAST_WHOLE = 2**53
-"""Above it a decimal number may have lost the last digits of a whole one."""
+"""Above it, a decimal number cannot represent every whole number."""
 _SHOWN = 60
 
 
 def item_id(value: Any, place: str) -> str:
-    """An id as a text: ``7``, ``"7"`` and ``7.0``, as table programs write it, are one.
+    """An id as a text: ``7``, ``"7"`` and ``7.0`` (which spreadsheets write) are the same.
 
     Args:
-        value: What the field holds.
+        value: The value of the field.
         place: The field, for error messages.
 
     Raises:
-        MagicError: It is neither a text nor a whole number.
+        MagicError: The value is neither a text nor a whole number.
     """
     if isinstance(value, float) and math.isfinite(value) and value.is_integer() and abs(value) <= _LAST_WHOLE:
         value = int(value)
@@ -42,14 +42,14 @@ def item_id(value: Any, place: str) -> str:
 
 
 def one_text(value: Any, place: str) -> str:
-    """The one text of a field: itself, or alone in a list, also in a printed one.
+    """The only text of a field: the value itself, or the one entry of a list, even of a printed list.
 
     Args:
-        value: What the field holds.
+        value: The value of the field.
         place: The record, a comma, and the field, for error messages.
 
     Raises:
-        MagicError: It is null, no text, or several.
+        MagicError: The value is null, not a text, or several texts.
     """
     found = _texts(value, place)
     if isinstance(found, list) and len(found) == 1:
@@ -64,14 +64,14 @@ def one_text(value: Any, place: str) -> str:
 
 
 def several_texts(value: Any, place: str) -> tuple[str, ...]:
-    """The texts of a field: a text, a list of texts, or a list of objects that have one; also as a program prints them.
+    """The texts of a field: a text, a list of texts, or a list of objects with one text each; printed lists are parsed.
 
     Args:
-        value: What the field holds.
+        value: The value of the field.
         place: The field, for error messages.
 
     Raises:
-        MagicError: Anything else, or none.
+        MagicError: The value is something else, or empty.
     """
     if value is None:
         raise MagicError(f"{place}: is null; write its texts, or leave the record out")
@@ -86,15 +86,15 @@ def several_texts(value: Any, place: str) -> tuple[str, ...]:
 
 
 def record_texts(record: Any, place: str, *, otherwise: Sequence[str] = ()) -> tuple[str, tuple[str, ...]]:
-    """The texts of a record from which nothing else is wanted: its references, else its caption; and under which key they stand.
+    """The texts of a record that is used for nothing else (its references, else its caption), and their key.
 
     Args:
-        record: An object, or the text itself, whose key is "".
+        record: An object; or the text itself, with the key "".
         place: The record, for error messages.
-        otherwise: Keys that count where none of the usual ones is there.
+        otherwise: Keys to use if the record has none of the usual ones.
 
     Raises:
-        MagicError: It has none, two keys of captions, or no texts where texts should be.
+        MagicError: It has no text, two keys of captions, or something other than texts.
     """
     if isinstance(record, str):
         return "", (record,)
@@ -106,17 +106,17 @@ def record_texts(record: Any, place: str, *, otherwise: Sequence[str] = ()) -> t
         raise MagicError(f"{place}: has no text under {', '.join((*CAPTION_KEYS, *REFERENCE_KEYS))}; see docs/formats.md")
     key, *others = found
     if others and key in CAPTION_KEYS:
-        raise MagicError(f"{place}: has {' and '.join(found)}, and it is not known which is the text; keep one of them")
+        raise MagicError(f"{place}: has {' and '.join(found)}, and it is unclear which one is the text; keep one of them")
     return key, found[key]
 
 
 def first_key(record: Mapping[str, Any], keys: Sequence[str]) -> str | None:
-    """The first of these keys that a record has a value for; None if it has none."""
+    """The first of these keys that has a value in the record; None if none has."""
     return next((key for key in keys if record.get(key) is not None), None)
 
 
 def column_word(name: str) -> str:
-    """A column's name as the key that it means.
+    """The key that a column's name stands for.
 
     >>> column_word("Image ID")
     'image_id'
@@ -128,5 +128,5 @@ def _texts(value: Any, place: str) -> Any:
     try:
         return texts_of(value)
     except ValueError as error:
-        problem = f"looks like a printed list of texts but is none ({error}), got {str(value)[:_SHOWN]!r}"
+        problem = f"looks like a printed list of texts but is not one ({error}), got {str(value)[:_SHOWN]!r}"
         raise MagicError(f"{place}: {problem}; mend the record") from error

@@ -1,4 +1,4 @@
-"""Where a record names its image: under a key that says so, or, for want of an id that is known, in any text that ends as image files do."""
+"""The image that a record names: under a key made for it, or else in any text that ends like an image file."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from magic_cli.data.image_names import is_image_name
 from magic_cli.data.record_fields import CAPTION_KEYS, ID_KEYS, REFERENCE_KEYS
 
 IMAGE_KEYS = ("image", "image_path", "image_name", "file_name", "filename")
-"""Where a record names its image, whatever the name looks like."""
+"""Keys that name the image, whatever their value looks like."""
 _IMAGE_WORDS = frozenset({"image", "img", "photo", "picture", "file", "filename", "filepath", "path", "name"})
-"""A key of nothing but these (``file``, ``img_path``, ``photoFile``) says so, too, if an image file stands there; ``heatmap`` does not."""
+"""A key made of these words alone (``file``, ``img_path``, ``photoFile``) also counts if its value is an image file."""
 _FOLDER_KEYS = ("file_path", "filepath")
-_LONGEST_PATH = 4096  # what is longer is an image's content
+_LONGEST_PATH = 4096  # a longer text is the content of an image
 _OTHER_TEXTS = (*CAPTION_KEYS, *REFERENCE_KEYS, *ID_KEYS[:4], "title")
 _WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+|\d+")
 
@@ -32,7 +32,7 @@ def named_image(record: Mapping[str, Any]) -> tuple[str, str] | None:
 
 
 def guessed_image(record: Mapping[str, Any]) -> str | None:
-    """An image file under a key that may mean anything; it finds an image where nothing else does, and contradicts nothing."""
+    """An image file under any other key. It may find an image if nothing else does; it never contradicts a better name."""
     return next((text for key, text in _texts(record).items() if key not in _OTHER_TEXTS and is_image_name(text)), None)
 
 
@@ -46,7 +46,7 @@ def _says_image(key: str) -> bool:
 
 
 def _with_folder(record: Mapping[str, Any], key: str, name: str) -> str:
-    """The image file, in the folder that the released files and Karpathy's name beside it."""
+    """The image file, in the folder that the released files and Karpathy's give in another field."""
     folder = next((record[other] for other in _FOLDER_KEYS if isinstance(record.get(other), str) and record[other]), None)
     if folder is None or key in _FOLDER_KEYS:
         return name

@@ -1,4 +1,4 @@
-"""What the project knows of one image that is to be captioned."""
+"""One image to caption, and what its data set says about it."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from magic_cli.errors import MagicError
 
 @dataclass(frozen=True, slots=True)
 class ImageRecord:
-    """One image and, where the dataset has them, its reference captions."""
+    """One image and, if the data set has them, its reference captions."""
 
     id: str
-    """Unique in its dataset; names the item in every output file."""
+    """Unique in its data set; names the item in every output file."""
     path: Path | StoredImage
     image_name: str
-    """File name as the dataset gives it."""
+    """The file name in the data set."""
     split: str | None = None
     references: tuple[str, ...] = field(default=())
     image_id: int | str | None = None
-    """Id that COCO's result format wants; ``id`` unless the dataset has another."""
+    """The id for COCO's result format; ``id`` unless the data set has another."""
 
 
 def check_unique(records: Sequence[ImageRecord], source: str) -> None:
-    """Refuse two records of one id: their captions could not be told apart.
+    """Refuse two records with the same id, because their captions could not be told apart.
 
     Raises:
         MagicError: Names the first repeated id.

@@ -1,4 +1,4 @@
-"""Reference captions from the files in which people have them, and the names by which an image may be called."""
+"""Reads reference captions from common files, with all names that an image may have."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from magic_cli.data.record_images import guessed_image, named_image
 from magic_cli.errors import MagicError, SettingsError
 
 _Row = tuple[str, tuple[str, ...], Mapping[str, Any]]
-"""An id, its references, and the record that says more of its image."""
+"""An id, its references, and the record that may name the image."""
 _HINT = "give a COCO or Karpathy annotation file, JSON lines {id, references} or an object {id: [captions]} (docs/formats.md shows each)"
 
 
 @dataclass(frozen=True)
 class ReferenceSet:
-    """References of images, in the file's order."""
+    """References for images, in the file's order."""
 
     source: Path
     captions: dict[str, tuple[str, ...]]
     image_names: dict[str, str] = field(default_factory=dict)
-    """Image file of the ids for which the file names one."""
+    """The image file of each id, if the file names one."""
     guessed_names: dict[str, str] = field(default_factory=dict)
-    """Of the other ids, an image file under a key that need not mean the image."""
+    """For the other ids, an image file under a key that may mean something else."""
 
     def __post_init__(self) -> None:
         for name, known in (("_named", self.image_names), ("_guessed", self.guessed_names)):
@@ -37,15 +37,15 @@ class ReferenceSet:
             object.__setattr__(self, name, NamedImages(named))
 
     def find(self, name: str) -> tuple[str, ...]:
-        """The ids of the images that go by a name: one, several if it does not tell them apart, or none."""
+        """The ids of the images with this name: one, several if it is ambiguous, or none."""
         return self._named.find(name)
 
     def guess(self, name: str) -> tuple[str, ...]:
-        """As ``find``, and then by names that need not mean the image."""
+        """As ``find``; if that finds nothing, uncertain names are tried too."""
         return self.find(name) or self._guessed.find(name)
 
     def image_name(self, item: str) -> str | None:
-        """The image file of an id, where the file names one, or the id is one."""
+        """The image file of an id, if the file names one or the id itself is one."""
         return self.image_names.get(item) or (item if is_image_name(item) else None)
 
 
@@ -55,17 +55,17 @@ def read_references(path: Path, *, split: str | None = None) -> ReferenceSet:
     Args:
         path: COCO annotations, Karpathy's JSON, JSON lines or a list of ``{id, references}``, an object ``{id: [captions]}``,
             or a released MAGIC file.
-        split: Only images of this split, where the file has splits.
+        split: Only images of this split, if the file has splits.
 
     Raises:
-        MagicError: Not such a file, or an id stands twice; names file and record.
-        SettingsError: No image is of this split.
+        MagicError: The file has another form, or an id appears twice; names file and record.
+        SettingsError: No image belongs to this split.
     """
     return references_of(read_records(path, setting="references", hint=_HINT), path, split=split)
 
 
 def references_of(document: Any, path: Path, *, split: str | None = None) -> ReferenceSet:
-    """As ``read_references``, of what such a file holds; ``path`` is what messages call it."""
+    """The references in a parsed file, as ``read_references``; ``path`` is used in messages."""
     rows = list(_coco(document, path) if is_coco(document) else _records(document, path))
     if split is not None:
         splits = sorted({record["split"] for _, _, record in rows if isinstance(record.get("split"), str)})
@@ -80,7 +80,7 @@ def references_of(document: Any, path: Path, *, split: str | None = None) -> Ref
     for number, (item, texts, record) in enumerate(rows, start=1):
         if item in captions:
             raise MagicError(
-                f"{path} record {number}: the id {item!r} stands twice; give all references of an image in one record"
+                f"{path} record {number}: the id {item!r} appears twice; give all references of an image in one record"
             )
         captions[item] = texts
         if name := _image_name(record):
@@ -93,7 +93,7 @@ def references_of(document: Any, path: Path, *, split: str | None = None) -> Ref
 
 
 def _coco(document: Mapping[str, Any], path: Path) -> Iterator[_Row]:
-    """Images without captions are left out, as pycocotools does."""
+    """The rows of a COCO file. Images without captions are left out, as in pycocotools."""
     for image in coco_images(document, str(path)):
         if image.captions:
             yield image.id, image.captions, image.record
@@ -104,7 +104,7 @@ def _records(document: Any, path: Path) -> Iterator[_Row]:
     single: set[str] = set()
     for number, record in enumerate(records_of(document, path), start=1):
         place = f"{path} record {number}"
-        if "sentences" in record:  # Karpathy's
+        if "sentences" in record:  # Karpathy's format
             image = karpathy_image(record, place)
             if not image.captions:
                 raise MagicError(
@@ -115,7 +115,7 @@ def _records(document: Any, path: Path) -> Iterator[_Row]:
         item = record_id(record, place)
         if key := first_key(record, REFERENCE_KEYS):
             rows.append((item, several_texts(record[key], f"{place} (id {item!r}), {key}"), record))
-        elif "caption" in record:  # one reference a record, or all in one
+        elif "caption" in record:  # one or several references per record
             rows.append((item, several_texts(record["caption"], f"{place} (id {item!r}), caption"), record))
             single.add(item)
         else:
@@ -134,7 +134,7 @@ def _records(document: Any, path: Path) -> Iterator[_Row]:
 
 
 def _images_of_numbered_rows(rows: Sequence[_Row]) -> list[str] | None:
-    """The image of each row, where ``id`` is a running number of the rows and an image has several; None where ids are images'."""
+    """The image of each row if ``id`` numbers the rows and an image has several; None if the ids are those of images."""
     names = [_image_name(record) if first_key(record, ID_KEYS) == "id" else None for item, _, record in rows]
     has_several = len({item for item, _, _ in rows}) == len(rows) and len(set(names)) < len(rows)
     return names if has_several and None not in names else None

@@ -1,4 +1,4 @@
-"""The JSON documents of a run folder, checked before anybody relies on them: what is damaged is one line with a remedy."""
+"""Reads the JSON documents of a run folder and checks their form. A damaged one is reported in one line, with the remedy."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from magic_cli.data.text_files import read_text
 from magic_cli.errors import MagicError
 
 METRICS, PER_ITEM, COMPARISON = "metrics.json", "per_item.jsonl", "comparison.json"
-"""What an evaluation writes into a run folder."""
+"""The files that an evaluation writes into a run folder."""
 PREDICTIONS, FAILURES, TRACE, SETTINGS = "predictions.jsonl", "failures.jsonl", "trace.jsonl", "settings.yaml"
-"""What a run itself writes there."""
+"""The files that the run itself writes there."""
 REPORT = "report.html"
-"""The page of a run by itself."""
+"""The page of a single run."""
 
 Form = tuple[str, Callable[[Any], bool]]
-"""What a value must be, in words, and the test of it."""
+"""The allowed form of a value in words, and its test."""
 
 
 def _is_number(value: Any) -> bool:
@@ -83,7 +83,7 @@ _SCORES: Mapping[str, Form] = {
 
 
 def has_predictions(folder: Path) -> bool:
-    """Whether a run has written a text."""
+    """Whether a run has written at least one text."""
     file = folder / PREDICTIONS
     return file.is_file() and file.stat().st_size > 0
 
@@ -93,17 +93,17 @@ def read_manifest(file: Path, *, remedy: str, needs: Collection[str] = ()) -> di
 
     Args:
         file: The file.
-        remedy: What the user can do if it is damaged.
-        needs: Keys that must be there.
+        remedy: What the user can do if the file is damaged.
+        needs: Keys that must be present.
 
     Raises:
-        MagicError: It is damaged.
+        MagicError: The file is damaged.
     """
     return _read(file, _MANIFEST, remedy, needs)
 
 
 def read_scores(file: Path, *, remedy: str, needs: Collection[str] = ()) -> dict[str, Any]:
-    """As ``read_manifest``, the metrics.json of an evaluation."""
+    """The metrics.json of an evaluation, with arguments as in ``read_manifest``."""
     return _read(file, _SCORES, remedy, needs)
 
 
@@ -111,7 +111,7 @@ def read_settings(file: Path, *, remedy: str) -> dict[str, Any]:
     """The settings.yaml of a run.
 
     Raises:
-        MagicError: It is damaged.
+        MagicError: The file is damaged.
     """
     import yaml
 

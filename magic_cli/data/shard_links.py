@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 FILE, FOLDER, HARD_LINK, LINK = "a file", "a folder", "hard link", "link"
 _OUTSIDE = "is not in the shard; pack it with tar --dereference --hard-dereference"
-_MOST_LINKS = 40  # that lead from one to the next, as in Linux
+_MOST_LINKS = 40  # the longest chain of links, as in Linux
 
 
 def sample_key(name: str) -> str:
@@ -27,8 +27,8 @@ class ShardImage(NamedTuple):
     """An image of a shard.
 
     Attributes:
-        name: As the shard gives it.
-        offset, size: Where its bytes are; 0 and 0 if it has none.
+        name: The name in the shard.
+        offset, size: Position and length of its bytes; 0 and 0 if it has none.
         fault: Why it cannot be read; None if it can.
     """
 
@@ -49,35 +49,35 @@ class Member(NamedTuple):
     offset: int
     size: int
     target: str
-    """Of a link."""
+    """The target of a link."""
 
 
 class _NoTarget(Exception):
-    """A link leads nowhere; the message goes on after "a link to x, which "."""
+    """A link leads nowhere; the message continues "a link to x, which "."""
 
 
 class Links:
-    """Follows links from member to member as a file system would, had the shard been unpacked."""
+    """Follows links from member to member, as a file system would after unpacking the shard."""
 
     def __init__(self, members: Sequence[Member]) -> None:
         self._members = members
 
     @cached_property
     def _by_path(self) -> Mapping[str, Member]:
-        """Members by path; a link to itself, as tar writes of a file that it was given twice, stands for nothing."""
+        """Members by path. A link to itself, which tar writes for a file that it was given twice, is left out."""
         return {member_path(member.name): member for member in self._members if not _leads_to_itself(member)}
 
     @cached_property
     def _folders(self) -> set[str]:
-        """Of what a shard holds; it need not name them itself."""
+        """The folders that a shard's members lie in; the shard need not list them."""
         return {str(folder) for path in self._by_path for folder in PurePosixPath(path).parents}
 
     def is_known(self, member: Member) -> bool:
-        """Whether a link is nothing but a file of the same name once more."""
+        """Whether a link only repeats a file under the same name."""
         return _leads_to_itself(member) and member_path(member.name) in self._by_path
 
     def is_last(self, member: Member) -> bool:
-        """Whether no later member has the same path, as after ``tar -r``: unpacking keeps the last one."""
+        """Whether no later member has the same path (as ``tar -r`` may add): unpacking keeps the last one."""
         return self._by_path.get(member_path(member.name), member) is member
 
     def image(self, member: Member) -> ShardImage:
@@ -95,17 +95,17 @@ class Links:
         return ShardImage(member.name, fault=fault + found.kind)
 
     def leads_to_folder(self, member: Member) -> bool:
-        """Whether a link leads to a folder of the shard, whose images are there without it."""
+        """Whether a link leads to a folder of the shard; its images are found without the link."""
         try:
             return self._follow(member).kind == FOLDER
         except _NoTarget:
             return False
 
     def _follow(self, link: Member) -> Member:
-        """What a link leads to at last.
+        """The member that a chain of links ends at.
 
         Raises:
-            _NoTarget: It leads out of the shard, to what is not there, or back to itself.
+            _NoTarget: The chain leaves the shard, ends at a missing member, or returns to itself.
         """
         done, left, found = member_path(link.name).split("/"), [], link
         for _ in range(_MOST_LINKS):
@@ -123,7 +123,7 @@ class Links:
         raise _NoTarget("leads back to itself")
 
     def _walk(self, done: list[str], left: list[str]) -> tuple[list[str], list[str]]:
-        """Go on up to the next link: the way so far, and what is left of it."""
+        """Walk the path up to the next link; returns the path walked and the rest."""
         done = list(done)
         for number, part in enumerate(left, start=1):
             if part == "..":
@@ -144,7 +144,7 @@ class Links:
 
 
 def member_path(name: str) -> str:
-    """A member's path below the folder that the shard is unpacked into."""
+    """A member's path below the folder into which the shard would be unpacked."""
     return posixpath.normpath(name).lstrip("/")
 
 

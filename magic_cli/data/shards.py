@@ -1,6 +1,7 @@
 """The images of a webdataset shard, or of any plain tar file: where their bytes are, links followed; and their captions.
 
-A link leads to another member of the same file; nothing outside it is ever read. What cannot be read is named with the reason.
+A link leads to another member of the same file; nothing outside is ever read. A member that cannot be read is named with the
+reason.
 """
 
 from __future__ import annotations
@@ -66,7 +67,7 @@ def read_shard(shard: str, *, caption_key: str | None = None) -> Contents:
             raise MagicError(
                 f"{shard}: is packed with {packed}, and images in it cannot be found one by one; unpack it to a plain .tar"
             ) from error
-        raise MagicError(f"{shard}: is no whole tar file ({error}); download it again, or leave it out") from error
+        raise MagicError(f"{shard}: is not a complete tar file ({error}); download it again, or leave it out") from error
     except OSError as error:
         raise MagicError(f"{shard}: cannot be read ({reason(error)}); mend its permissions, or leave it out") from error
     images, hidden = _images(members)
@@ -98,7 +99,7 @@ def _images(members: Sequence[Member]) -> tuple[list[ShardImage], list[str]]:
                 images.append(links.image(member))
         elif not suffix and member.kind == LINK and not is_hidden(path.name) and not links.leads_to_folder(member):
             image = links.image(member)
-            images += [image] if image.fault else []  # perhaps once to a folder of images
+            images += [image] if image.fault else []  # the target may be a folder of images
     return images, hidden
 
 
@@ -117,14 +118,12 @@ def _members(shard: str, texts: dict[str, dict[str, bytes]] | None) -> Iterator[
             found: set[str] = set()
             with tarfile.open(fileobj=stream, mode="r:") as archive:
                 for member in archive:
-                    archive.members = []  # it would remember them all
+                    archive.members = []  # else it would keep them all in memory
                     one = _member(member, end)
                     if one.kind != FOLDER:
                         found.add(member_path(one.name))
                         if member_path(one.name) in earlier:
-                            raise tarfile.ReadError(
-                                f"of several archives one behind the other, two hold {one.name}, so unpack each by itself"
-                            )
+                            raise tarfile.ReadError(f"two of the archives in it hold {one.name}; unpack each archive by itself")
                     if texts is not None and one.kind == FILE and one.size <= _LONGEST_TEXT:
                         _note_text(one, stream, texts)
                     yield one
@@ -151,9 +150,9 @@ def _member(member: tarfile.TarInfo, end: int) -> Member:
 
 
 def _next_archive(archive: tarfile.TarFile, stream: BinaryIO) -> int | None:
-    """Where another archive begins behind the end of this one; None: there is none.
+    """Where another archive begins after the end of this one; None: there is none.
 
-    The list of members must have ended where the archive says so: at a header that is cut off or damaged it just stops.
+    tarfile stops without an error at a header that is cut off or damaged. So check that the list of members ended at a real end.
 
     Raises:
         tarfile.ReadError: It ended elsewhere, so images may be missing.

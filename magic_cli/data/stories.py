@@ -1,4 +1,4 @@
-"""Titles that stories are written for, and the images that were retrieved for them."""
+"""Titles to write stories for, and the images that were retrieved for them."""
 
 from __future__ import annotations
 
@@ -27,28 +27,28 @@ class StoryRecord:
     """One title, or one title with one of its images."""
 
     id: str
-    """Unique in its run: the title's id, and ``#<rank>`` where a story is written for one of several images."""
+    """Unique in its run: the title's id, with ``#<rank>`` if stories are written for several images of the title."""
     title_id: str
     title: str
     path: Path | None = None
-    """The image that the story is to fit; None: none is known, or none is looked at."""
+    """The image that the story should fit; None: there is none, or the method does not look at one."""
     rank: int | None = None
-    """Which of the title's images it is, from 1 for the best; None: written without one."""
+    """Rank of the image among the title's images, 1 for the best; None: no image."""
     reference: str | None = None
-    """The story that a person wrote for the title."""
+    """The story that a person wrote for the title; None: not known."""
     images: tuple[Path, ...] = field(default=())
-    """All images of a title, the best first."""
+    """All images of the title, the best first."""
 
 
 def read_titles(path: Path, *, images: str | None = None) -> list[StoryRecord]:
-    """Titles in the file's order. Titles may repeat: where the file has no ids, the numbers of its lines are the ids.
+    """Titles in the file's order. They may repeat: without ids in the file, line numbers are the ids.
 
     Args:
         path: ROCStories' ``title<TAB>story``, or JSON records; ``.gz`` is unpacked.
-        images: Folder of the images that the records name; None: the file's own.
+        images: Folder of the images in the records; None: the folder of the file.
 
     Raises:
-        MagicError: Not such a file, an empty title, or an id twice; names the line.
+        MagicError: The file has another form, a title is empty, or an id appears twice; names the line.
     """
     text = read_text(path, setting="dataset.titles", hint=_TITLES_HINT)
     document: Any = None
@@ -68,7 +68,7 @@ def read_titles(path: Path, *, images: str | None = None) -> list[StoryRecord]:
     seen: set[str] = set()
     for number, record in enumerate(records, start=1):
         if record.id in seen:
-            raise MagicError(f"dataset.titles={path} record {number}: the id {record.id!r} stands twice; ids must differ")
+            raise MagicError(f"dataset.titles={path} record {number}: the id {record.id!r} appears twice; ids must differ")
         seen.add(record.id)
     return records
 
@@ -76,7 +76,7 @@ def read_titles(path: Path, *, images: str | None = None) -> list[StoryRecord]:
 def _of_line(line: str, place: str, number: int) -> StoryRecord:
     cells = line.split("\t")
     if len(cells) > 2:
-        raise MagicError(f"{place}: has {len(cells) - 1} tabs; a title and its story are parted by one")
+        raise MagicError(f"{place}: has {len(cells) - 1} tabs; a title and its story have one tab between them")
     story = " ".join(cells[1].split()) if len(cells) == 2 else ""
     return StoryRecord(str(number), str(number), clean_title(cells[0], place), reference=story or None)
 
@@ -95,10 +95,10 @@ def _of_json(row: Any, place: str, number: int, folder: Path) -> StoryRecord:
 
 
 def clean_title(title: str, place: str) -> str:
-    """The title as one line: every run of white space, tabs included, is one space.
+    """The title as one line; every run of white space, including tabs, becomes one space.
 
     Raises:
-        MagicError: Nothing is left.
+        MagicError: The title is empty.
     """
     cleaned = " ".join(title.split())
     if not cleaned:
@@ -107,10 +107,10 @@ def clean_title(title: str, place: str) -> str:
 
 
 def read_retrieved(path: Path, *, setting: str) -> dict[str, tuple[Path, ...]]:
-    """Images of each query, the best first; white space of queries as in ``clean_title``.
+    """The images for each query, the best first; white space in queries is cleaned as in ``clean_title``.
 
     Raises:
-        MagicError: Not such a file, or one query with different images; names the record.
+        MagicError: The file has another form, or a query appears with different images; names the record.
     """
     document = read_records(path, setting=setting, hint=_RETRIEVED_HINT)
     records = document if isinstance(document, list) else [document]
@@ -125,17 +125,19 @@ def read_retrieved(path: Path, *, setting: str) -> dict[str, tuple[Path, ...]]:
             raise MagicError(f"{place}: query must be a text, got {str(query)[:60]!r}; {_RETRIEVED_HINT}")
         query = " ".join(str(query).split())
         if found.setdefault(query, images) != images:
-            raise MagicError(f"{place}: the query {query!r} has other images than before; retrieve anew")
+            raise MagicError(
+                f"{place}: the query {query!r} has other images than before; run `magic retrieve-images query` again"
+            )
     return found
 
 
 def with_images(records: Sequence[StoryRecord], retrieved: Mapping[str, tuple[Path, ...]]) -> list[StoryRecord]:
-    """The titles with the images of the query that equals them; titles without keep what they have."""
+    """The titles with the images of the query equal to them; titles without such a query keep their own."""
     return [replace(record, images=retrieved.get(record.title, record.images)) for record in records]
 
 
 def for_each_image(records: Sequence[StoryRecord], count: int) -> list[StoryRecord]:
-    """One record for each of a title's best images, at most ``count``; a title without images stays, and has no path."""
+    """One record for each of a title's best images, at most ``count``; a title without images stays, without a path."""
     return [
         replace(record, id=f"{record.title_id}#{rank}", path=path, rank=rank)
         for record in records

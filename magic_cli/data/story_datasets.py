@@ -1,4 +1,4 @@
-"""Where titles come from. As with images (datasets.py), each dataset is a dataclass of settings that loads its own records."""
+"""Data sets of titles. As in datasets.py, each is a dataclass of settings that loads its own records."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from magic_cli.terminal.wording import counted
 
 @dataclass
 class StoryDataset(DatasetSettings):
-    """Base of all datasets of titles.
+    """Base class of all data sets of titles.
 
     Attributes:
         retrieved: File of ``magic retrieve-images query`` with the images of the titles.
-        images_per_title: Stories of one title, one for each of its best images, at least 1.
+        images_per_title: Stories per title, one for each of its best images, at least 1.
     """
 
     retrieved: str | None = None
@@ -30,10 +30,10 @@ class StoryDataset(DatasetSettings):
         require("images_per_title", self.images_per_title, at_least=1, limit=MOST_ITEMS, prefix="dataset")
 
     def load(self, *, needs_image: bool) -> list[StoryRecord]:
-        """What stories are to be written for, in a fixed order.
+        """The stories to write, in a fixed order.
 
         Args:
-            needs_image: One record for each of a title's best images; else one for each title, without image.
+            needs_image: True: one record for each of a title's best images; false: one per title, without image.
 
         Raises:
             MagicError: Files are missing or malformed, or no title has an image and all need one.
@@ -61,11 +61,11 @@ class StoryDataset(DatasetSettings):
         return records
 
     def read(self) -> list[StoryRecord]:
-        """All titles, with the images that they name themselves."""
+        """All titles, with the images in their own records."""
         raise NotImplementedError(f"{type(self).__name__}.read")
 
     def hint(self) -> str:
-        """What to do when nothing is found."""
+        """What the user can do if nothing is found."""
         raise NotImplementedError(f"{type(self).__name__}.hint")
 
 
@@ -75,7 +75,7 @@ class TitleList(StoryDataset):
 
     Attributes:
         title: The titles.
-        image: An image for all of them, instead of retrieved ones.
+        image: One image for all titles, instead of retrieved ones.
     """
 
     title: list[str] = field(default_factory=list)
@@ -112,11 +112,11 @@ class TitleList(StoryDataset):
 
 @dataclass
 class TitleFile(StoryDataset):
-    """Titles in a file, with the stories that people wrote for them where it has them.
+    """Titles in a file, with the stories that people wrote for them, if the file has them.
 
     Attributes:
         titles: ROCStories' ``title<TAB>story``, or JSON records ``{"title", "story"?, "id"?, "image"?}``.
-        root: Folder of the images that the records name; null: the file's own.
+        root: Folder of the images in the records; null: the folder of the file.
     """
 
     titles: str | None = None

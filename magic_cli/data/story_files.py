@@ -1,4 +1,4 @@
-"""The authors' released story files: for every title a person's story and, by the rank of the image, the generated ones."""
+"""The authors' released story files: for every title a story by a person and the generated stories, by rank of the image."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ def is_story_file(document: Any) -> bool:
 
 
 def read_story_file(document: Mapping[str, Any], path: Path, name: str) -> System:
-    """All stories of a file. Titles repeat, so the number of the record is the title's id.
+    """All stories of a file. Titles repeat, so a title's id is the number of its record.
 
     Raises:
-        MagicError: It is not as expected; names the record.
+        MagicError: The file has another form; names the record.
     """
     records = document["evaluation_result"]
     if not isinstance(records, list) or not records:

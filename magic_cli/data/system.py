@@ -1,4 +1,4 @@
-"""What one captioner or story writer has put out, whatever file it came from."""
+"""The output of one captioner or story writer, whatever file it came from."""
 
 from __future__ import annotations
 
@@ -11,62 +11,62 @@ from magic_cli.data.answers import Answer
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One caption, or one story, and what its file says of it."""
+    """One caption or story, with the other data of its record."""
 
     id: str
     text: str
     references: tuple[str, ...] = ()
-    """Empty: the file has none."""
+    """Reference texts; empty: the file has none."""
     image: str | None = None
-    """Image file as it is named there; None: it names none."""
+    """The image file that the record names; None: it names none."""
     guessed_image: str | None = None
-    """Image file under a key that need not mean the item's image; it counts only where no id and no name does."""
+    """An image file under a key that may mean something else. It is used only if no id and no name finds the image."""
     image_sha256: str | None = None
-    """Of the image file as a run of ours has read it; None: not known."""
+    """SHA-256 of the image file when a run of magic read it; None: not known."""
     split: str | None = None
     title: str | None = None
-    """What a story was written for; None: this is a caption."""
+    """The title of a story; None: this is a caption."""
     rank: int | None = None
-    """Of a story: which of its title's images it was written for, from 1 for the best; None: it was written without one."""
+    """For a story, the rank of its image among the title's images, 1 for the best; None: written without an image."""
     title_id: str | None = None
-    """Id of the title of a story that has a rank."""
+    """For a story with a rank, the id of its title."""
     answers: tuple[Answer, ...] = ()
-    """To each step of an item of texts and images; ``text`` is then their whole text."""
+    """The answers to the steps of an item of texts and images; ``text`` then joins their texts."""
     retrieved: Path | None = None
-    """Image file that was found for a story without one; it lies where this says, whatever folder has the others."""
+    """An image found later for a story written without one. The path is used as it is, whatever folder holds other images."""
 
 
 @dataclass(frozen=True)
 class System:
-    """One captioner's output, or one story writer's."""
+    """The output of one captioner or story writer."""
 
     name: str
     source: Path
     items: tuple[Item, ...]
-    """In the file's order; each id stands once. Either all have a title, or none has."""
+    """The items in the file's order, with unique ids. Either all have a title, or none."""
     keys: tuple[str, str] | None = None
-    """Under which keys the first record that names an image has its id and its image; None: there is no such record."""
+    """The keys of id and image in the first record that names an image; None: there is no such record."""
     ids_are_chosen: bool = False
-    """Whether the user has said which key holds the ids."""
+    """Whether the user named the key of the ids."""
     manifest: dict[str, Any] | None = None
-    """manifest.json of a run folder."""
+    """The manifest.json of a run folder."""
     failed: int = 0
-    """Items of a run folder that are known to have no text: failed ones, and one whose line is half-written."""
+    """Ids in a run folder that have no text: failures, and an item whose line is unfinished."""
     planned: int | None = None
-    """Items that a run is to write for, where its manifest says it."""
+    """The number of items in the run, if its manifest says it."""
     failed_ranks: tuple[int, ...] = ()
-    """Rank of each failed story that has one."""
+    """The rank of each failed story that has one."""
     skipped_ranks: tuple[int, ...] = ()
-    """Rank of each story that was left out on purpose."""
+    """The rank of each story that was left out on purpose."""
     rank: int | None = None
-    """The one rank of all its stories, once they have been parted by rank."""
+    """The single rank of all stories, after a split by rank."""
 
     @property
     def writes_answers(self) -> bool:
-        """Whether these are items of texts and images, with answers to their steps."""
+        """Whether the items are texts and images in turn, with an answer to each step."""
         return any(item.answers for item in self.items)
 
     @property
     def writes_stories(self) -> bool:
-        """Whether these are stories, not captions."""
+        """Whether the texts are stories, not captions."""
         return any(item.title is not None for item in self.items)

@@ -1,4 +1,4 @@
-"""The text of files that people give: plain or gzipped, UTF-8, or UTF-16 where the file says so; what is no text is named."""
+"""Reads text files: plain or gzipped, UTF-8, or UTF-16 and UTF-32 with a mark. Says what a file is if it is not text."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from magic_cli.data.paths import expanded
 from magic_cli.errors import MagicError
 
 LARGEST_FILE = 4 << 30
-"""Bytes of a text file, unpacked, that are read at most: 4 GB."""
+"""The largest text file that is read, in bytes, unpacked: 4 GB."""
 
 _GZIP = b"\x1f\x8b"
 _PIECE = 16 << 20
-_MARKS = (  # UTF-32's begins as UTF-16's does
+_MARKS = (  # UTF-32 before UTF-16, whose mark begins in the same way
     (codecs.BOM_UTF32_LE, "UTF-32"), (codecs.BOM_UTF32_BE, "UTF-32"), (codecs.BOM_UTF16_LE, "UTF-16"), (codecs.BOM_UTF16_BE, "UTF-16"),
 )  # fmt: skip
 _KINDS = (
@@ -44,17 +44,17 @@ def read_text(path: Path, *, setting: str, hint: str) -> str:
 
     Args:
         path: The file.
-        setting: What the user calls it, for error messages; "": just its path.
-        hint: What to do if there is no such file, or it cannot be read.
+        setting: The setting that names the file, for error messages; "": the message begins with the path.
+        hint: The remedy if the file does not exist or cannot be read.
 
     Raises:
-        MagicError: The file is missing, too large or no text; names the setting, the place and what to do.
+        MagicError: The file is missing, too large or not text; names the setting, the place and the remedy.
     """
     return decoded(read_bytes(path, setting=setting, hint=hint), named(setting, path))
 
 
 def read_text_lines(path: Path, *, setting: str, hint: str) -> list[str]:
-    """The lines of a text file that are not blank; ``.gz`` is unpacked.
+    """The non-blank lines of a text file; ``.gz`` is unpacked.
 
     Raises:
         MagicError: As ``read_text``.
@@ -63,7 +63,7 @@ def read_text_lines(path: Path, *, setting: str, hint: str) -> list[str]:
 
 
 def text_lines(text: str) -> Iterator[tuple[int, str]]:
-    """Lines that are not blank, with their numbers, one at a time. ``splitlines()`` would also cut at U+2028 within a caption."""
+    """The non-blank lines with their numbers, one at a time. ``splitlines()`` would also cut at U+2028 inside a caption."""
     start, number = 0, 1
     while start < len(text):
         end = text.find("\n", start)
@@ -75,15 +75,15 @@ def text_lines(text: str) -> Iterator[tuple[int, str]]:
 
 
 def named(setting: str, path: Path) -> str:
-    """A file as error messages call it."""
+    """A file's name in error messages."""
     return f"{setting}={path}" if setting else str(path)
 
 
 def read_bytes(path: Path, *, setting: str, hint: str) -> bytes:
-    """The bytes of a regular file, or of a pipe that the shell has opened (``<(...)``); what is gzipped is unpacked.
+    """The bytes of a regular file, or of a pipe that the shell has opened (``<(...)``); gzip is unpacked.
 
     Raises:
-        MagicError: It is missing, a folder, a device, too large, damaged, or may not be read.
+        MagicError: It is missing, a folder, a device, too large, damaged, or not readable.
     """
     place = named(setting, path)
     with _faults(path, place, hint):
@@ -133,7 +133,7 @@ def _faults(path: Path, place: str, hint: str) -> Iterator[None]:
 
 
 def _refuse_endless(path: Path, place: str, hint: str) -> None:
-    """A named pipe that nobody writes to would be waited for, a device like /dev/zero read, for ever."""
+    """Refuse a named pipe that nobody writes to, and a device like /dev/zero: reading them would never end."""
     mode = path.stat().st_mode
     if stat.S_ISDIR(mode):
         raise MagicError(f"{place}: is a folder, not a file; {hint}")
@@ -152,14 +152,14 @@ def _limited(stream: io.BufferedIOBase, place: str) -> bytes:
 
 
 def decoded(data: bytes, place: str) -> str:
-    """The text of bytes: UTF-8 with or without a mark, UTF-16 and UTF-32 with theirs.
+    """The text of bytes: UTF-8 with or without a byte-order mark, UTF-16 and UTF-32 with one.
 
     Args:
         data: The bytes.
         place: Where they come from, for error messages.
 
     Raises:
-        MagicError: They are in another encoding, or no text; says which, as far as can be told, and the line.
+        MagicError: They are in another encoding, or not text; says which, as far as it can be told, and the line.
     """
     encoding = next((name for mark, name in _MARKS if data.startswith(mark)), "utf-8-sig")
     try:
@@ -174,7 +174,7 @@ def decoded(data: bytes, place: str) -> str:
 def _problem(data: bytes, encoding: str, error: UnicodeDecodeError) -> str:
     kind = next((kind for start, kind in _KINDS if data.startswith(start)), None)
     if kind:
-        return f": is no text but {kind}"
+        return f": is not text but {kind}"
     if encoding != "utf-8-sig":
         return f": its first bytes say {encoding}, but it is not ({error.reason} at byte {error.start}); save it as UTF-8"
     if b"\0" in data:
@@ -183,7 +183,7 @@ def _problem(data: bytes, encoding: str, error: UnicodeDecodeError) -> str:
     if error.reason == "unexpected end of data":
         return f" line {line}: the file ends in the middle of a letter, so it is cut off; copy or download it again"
     runs = [len(run) for run in _HIGH_BYTES.findall(data)]
-    is_western = 2 * runs.count(1) >= len(runs)  # of other encodings, a letter has two high bytes or more
+    is_western = 2 * runs.count(1) >= len(runs)  # in other encodings, a letter has two high bytes or more
     remedy = (
         "it looks like Latin-1 (Windows-1252): save it as UTF-8, as iconv -f WINDOWS-1252 -t UTF-8 does"
         if is_western
@@ -193,10 +193,10 @@ def _problem(data: bytes, encoding: str, error: UnicodeDecodeError) -> str:
 
 
 def _nul_problem(data: bytes) -> str:
-    """What text with NUL bytes is: UTF-16 without its mark has one beside every plain letter."""
+    """What a text with NUL bytes is: UTF-16 without its mark has one beside every ASCII letter."""
     kind = next((kind for start, kind in _KINDS if data.startswith(start)), None)
     if kind:
-        return f": is no text but {kind}"
+        return f": is not text but {kind}"
     even, odd = (data[first::2].count(0) for first in (0, 1))
     if 3 * max(even, odd) > len(data) // 2 and min(even, odd) * 10 < max(even, odd):
         name = "UTF-16LE" if odd > even else "UTF-16BE"

@@ -30,7 +30,7 @@ _NUMBERED = re.compile(r"(.+\.\w+)#\d+")
 class _Layout:
     delimiter: str
     spaced: bool
-    """Whether a space stands behind each comma; a quote behind it still opens a cell."""
+    """Whether a space follows each comma; a quote after the space still opens a cell."""
 
     @property
     def has_tabs(self) -> bool:
@@ -38,20 +38,20 @@ class _Layout:
 
     def is_header(self, names: Sequence[str]) -> bool:
         words = set(names)
-        if self.has_tabs:  # a first caption is not lost because it is the one word "text"
+        if self.has_tabs:  # the first caption might be the one word "text"
             is_texts = names[-1] in _TEXTS and not (names[0].isdigit() or is_image_file(names[0]))
             return is_texts or names[0] in {*ID_KEYS, *CAPTION_KEYS} or self.names_both(names)
         return bool(words & _COLUMNS) if len(names) > 1 else names[0] in {*CAPTION_KEYS, *REFERENCE_KEYS, "title"}
 
     def names_both(self, names: Sequence[str]) -> bool:
-        """Whether a line names a column of images and one of texts, as no plain text does."""
+        """Whether a line names a column of images and a column of texts, as no plain text does."""
         return not {*ID_KEYS}.isdisjoint(names) and not _TEXTS.isdisjoint(names)
 
     def rows(self, text: str, place: str, *, is_titled: bool) -> Iterator[tuple[int, list[str]]]:
-        """Cells of each row that is not blank, with the number of its first line.
+        """The cells of each non-blank row, with the number of its first line.
 
-        With tabs and bars a cell may begin with a quote of its own; one that a table program has quoted has its quotes doubled.
-        Without a header it may be quoted speech, so there only a cell with a doubled quote is taken for such a one.
+        With tabs and bars, a cell may itself begin with a quote. A program that quotes a cell doubles the quotes inside. Without
+        a header, a cell in quotes may be quoted speech; so it is unquoted only if it contains a doubled quote.
         """
         if self.delimiter not in _QUOTING:
             for number, line in text_lines(text):
@@ -70,7 +70,7 @@ class _Layout:
             raise MagicError(f"{place} line {before + 1}: the quotes do not match ({error}); {remedy}") from error
 
     def fitted(self, cells: list[str], names: Sequence[str], place: str) -> list[str]:
-        """As many cells as names: an unquoted caption that comes last keeps its own commas or bars."""
+        """Exactly as many cells as names: an unquoted caption in the last column keeps its own commas or bars."""
         columns = f"the {counted(len(names), 'column')} {', '.join(names)}"
         if self.has_tabs and len(cells) == 1:
             raise MagicError(f"{place}: no tab between image and caption ({cells[0][:60]!r}); mend the line")
@@ -87,15 +87,14 @@ class _Layout:
 
 
 def parse_table(text: str, place: str, hint: str) -> list[dict[str, Any]]:
-    """Records of a table: the columns that its header line names, or ``{"id", "caption"}`` of two columns with a tab between.
+    """Records of a table: the columns named by its header, or ``{"id", "caption"}`` for two columns with a tab between.
 
-    Columns are parted by tabs, ``|``, ``;`` or ``,``; only with the last two can quoted cells hold them. Names of columns that the
-    readers know come back in the readers' spelling (``Image ID`` as ``image_id``). Captions and references may be lists, as
-    JSON or as Python prints them, of texts or of ``{"caption"}``, as some captioners write; ``#0`` behind an image's name is
-    cut off.
+    Columns are separated by tabs, ``|``, ``;`` or ``,``. Quoted cells may contain the last two. Known names of columns are
+    brought into one spelling (``Image ID`` becomes ``image_id``). Captions and references may be lists, as JSON or as Python
+    prints them, of texts or of ``{"caption"}``, as some captioners write them. ``#0`` after an image's name is cut off.
 
     Raises:
-        MagicError: The text is no such table; names the line.
+        MagicError: The text is not such a table; names the line.
     """
     layout, first = _layout(text)
     is_titled = layout.has_tabs and layout.is_header([_column(unquoted(cell)) for cell in first.split(layout.delimiter)])
@@ -122,7 +121,7 @@ def _records(layout: _Layout, names: Sequence[str], rows: Iterable[tuple[int, li
 
 
 def columns_of_images(lines: Sequence[str]) -> str | None:
-    """What parts the columns of lines that all begin with an image file, perhaps below a header; None if they do not.
+    """The sign between the columns of lines that all begin with an image file, perhaps below a header; None if they do not.
 
     >>> columns_of_images(["filename,description", "a.jpg,a dog"]), columns_of_images(["a.jpg is a file, I say"])
     (',', None)
@@ -134,7 +133,7 @@ def columns_of_images(lines: Sequence[str]) -> str | None:
 
 
 def is_text_header(line: str) -> bool:
-    """Whether a line is nothing but the name of a column of texts."""
+    """Whether a line consists of the name of a column of texts."""
     return column_word(unquoted(line)) in _TEXTS
 
 
@@ -142,8 +141,8 @@ def has_header(text: str, *, surely: bool) -> bool:
     """Whether the first line names columns.
 
     Args:
-        text: Of a file.
-        surely: Count only what no plain text begins with: the name of a column of images and that of one of texts.
+        text: The content of a file.
+        surely: Accept only headers that no plain text begins with: a column of images and a column of texts.
 
     >>> [has_header(text, surely=True) for text in ("image,caption", "Image ID;Caption", "text,label", "A dog, a cat")]
     [True, True, False, False]
@@ -154,7 +153,7 @@ def has_header(text: str, *, surely: bool) -> bool:
 
 
 def is_image_file(cell: str) -> bool:
-    """Whether a cell names an image file, perhaps with the number of its caption behind.
+    """Whether a cell names an image file; the number of its caption may follow.
 
     >>> [is_image_file(cell) for cell in ("my dog.jpg#0", '"my dog.JPG"', "391895")]
     [True, True, False]
@@ -164,7 +163,7 @@ def is_image_file(cell: str) -> bool:
 
 
 def may_be_id(cell: str) -> bool:
-    """Whether a cell may be the id of an image: the name of its file, or at least one word.
+    """Whether a cell may be the id of an image: a file name, or a single word.
 
     >>> [may_be_id(cell) for cell in ("my dog.jpg#0", "391895", "The Cake")]
     [True, True, False]
@@ -173,7 +172,7 @@ def may_be_id(cell: str) -> bool:
 
 
 def unquoted(cell: str) -> str:
-    """What a cell holds that a table program has quoted; any other as it is.
+    """The content of a cell that a program has quoted; any other cell as it is.
 
     >>> unquoted('"a ""big"" dog"'), unquoted('"Stop" and "go"')
     ('a "big" dog', '"Stop" and "go"')
@@ -183,7 +182,7 @@ def unquoted(cell: str) -> str:
 
 
 def is_named_csv(path: Path) -> bool:
-    """Whether a file's name says that it is a table, in which no line is a text."""
+    """Whether a file's name says that it is a table, so that its lines are not texts."""
     return path.name.removesuffix(".gz").lower().endswith(".csv")
 
 
@@ -197,15 +196,15 @@ def is_story_header(line: str) -> bool:
 
 
 def titled_rows(text: str, place: str, columns: Sequence[str]) -> list[dict[str, Any]] | None:
-    """The records of a file that may be nothing but lines, if its first line names columns; None if it is a text as the others.
+    """The records of a file, if its first line names columns; None if that line is a text like the others.
 
     Args:
-        text: What the file holds.
+        text: The content of the file.
         place: The file, for error messages.
-        columns: Words of which a header has one, beside other words of columns; one that stands alone is the first or second.
+        columns: A header has one of these names beside other known names; alone, it may only be the first or second of them.
 
     Raises:
-        MagicError: A row has not as many cells as the header; names the line.
+        MagicError: A row has fewer or more cells than the header; names the line.
     """
     layout, first = _layout(text)
     names = [column_word(unquoted(cell)) for cell in first.split(layout.delimiter)]
@@ -220,7 +219,7 @@ def titled_rows(text: str, place: str, columns: Sequence[str]) -> list[dict[str,
 
 
 def _layout(text: str) -> tuple[_Layout, str]:
-    """How the columns are parted, by the first line, which comes along."""
+    """How the columns are separated, judged by the first line, which is also returned."""
     first = next((line for _, line in text_lines(text)), "")
     delimiter = next((sign for sign in _DELIMITERS if sign in first), ",")
     return _Layout(delimiter, spaced=delimiter in _QUOTING and f"{delimiter} " in first), first
@@ -245,7 +244,7 @@ def _cell(name: str, text: str, place: str) -> Any:
     try:
         found = texts_of(text)
     except ValueError as error:
-        raise MagicError(f"{place}: looks like a printed list of captions but is none ({error}); mend the line") from error
+        raise MagicError(f"{place}: looks like a printed list of captions but is not one ({error}); mend the line") from error
     if isinstance(found, list) and not all(isinstance(entry, str) for entry in found):
-        raise MagicError(f"{place}: looks like a JSON list of captions but is none ({text[:60]!r}); mend the line")
+        raise MagicError(f"{place}: looks like a JSON list of captions but is not one ({text[:60]!r}); mend the line")
     return found

@@ -1,6 +1,6 @@
-"""The files that training texts are read from: plain lines, tables, JSON, run folders, and the captions of datasets.
+"""Reads training texts: plain lines, tables, JSON, run folders, and the captions of data sets.
 
-Each reader gives groups of texts that belong together (the captions of one image).
+Each reader yields groups of texts that belong together (the captions of one image).
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _COLUMNS_HINT = "name the columns in a header line, one of them caption or text"
 
 
 class SourceKind(Enum):
-    """What a source of texts is read from."""
+    """The form of a source of texts."""
 
     bundled_coco = "bundled_coco"
     karpathy = "karpathy"
@@ -48,23 +48,23 @@ class SourceKind(Enum):
 
 
 class TextForm(Enum):
-    """How a text becomes a sample: ``caption`` between start and end token, ``story`` as title, end token, story."""
+    """How a text becomes a sample. ``caption``: between start and end token. ``story``: title, end token, story."""
 
     caption = "caption"
     story = "story"
 
 
 def read_groups(kind: SourceKind, path: Path, split: str | None, form: TextForm) -> Groups:
-    """The texts of one source, as its file has them.
+    """The texts of one source, in the file's order.
 
     Args:
-        kind: What the source is.
-        path: Its file; of ``bundled_coco`` unused.
+        kind: The form of the source.
+        path: The file; unused for ``bundled_coco``.
         split: Only images of this split; None: all.
-        form: What the texts are for; of ``text`` alone it tells captions from stories.
+        form: What the texts are for. Only the kind ``text`` uses it, to tell captions from stories.
 
     Raises:
-        MagicError: The file is missing or not of this kind; names file and line.
+        MagicError: The file is missing or has another form; names file and line.
     """
     return read_plain(path, form) if kind is SourceKind.text else _READERS[kind](path, split)
 
@@ -76,7 +76,9 @@ def _bundled(path: Path, split: str | None) -> Groups:
 
 def _karpathy(path: Path, split: str | None) -> Groups:
     document = read_json(
-        path, setting=_SETTING, hint="name Karpathy's JSON file, from his caption_datasets.zip; scripts/prepare_coco.py brings it"
+        path,
+        setting=_SETTING,
+        hint="name Karpathy's JSON file, from his caption_datasets.zip; scripts/prepare_coco.py downloads it",
     )
     return _of_split(karpathy_images(document, f"{_SETTING}={path}"), split, path)
 
@@ -98,7 +100,7 @@ def _of_split(images: Iterable[AnnotatedImage], split: str | None, path: Path) -
 
 
 def _stories(path: Path, split: str | None) -> Groups:
-    """Lines ``title<TAB>story``, as they stand."""
+    """Lines ``title<TAB>story``, unchanged."""
     groups = []
     for number, line in text_lines(read_text(path, setting=_SETTING, hint=HINT)):
         title, tab, story = line.partition("\t")
@@ -118,15 +120,15 @@ _READERS: dict[SourceKind, Callable[[Path, str | None], Groups]] = {
 
 
 def read_plain(path: Path, form: TextForm, *, setting: str = _SETTING) -> Groups:
-    """A text a line, a table, JSON, or a run folder: told by the name or, where that says nothing, by how the file begins.
+    """One text per line, a table, JSON, or a run folder: recognised by the name or else by the beginning of the file.
 
     Args:
         path: File or run folder.
         form: What the texts are for.
-        setting: What the user calls it, for error messages.
+        setting: The setting that names it, for error messages.
 
     Raises:
-        MagicError: It is missing, or it is not plain which part of it is text; names the line.
+        MagicError: It is missing, or it is unclear which part is the text; names the line.
     """
     if expanded(path).is_dir():
         return _run(expanded(path), form, setting)
@@ -148,14 +150,16 @@ def read_plain(path: Path, form: TextForm, *, setting: str = _SETTING) -> Groups
     if is_table:
         return _of_records(parse_table(text, place, _COLUMNS_HINT), place, form)
     if (sign := columns_of_images(lines)) is not None:
-        raise MagicError(f"{place}: its lines are columns parted by {sign!r}, the first of image files; {_COLUMNS_HINT}")
+        raise MagicError(
+            f"{place}: its lines are columns separated by {sign!r}, and the first column holds image files; {_COLUMNS_HINT}"
+        )
     return [[unquoted(line)] for line in lines[1:]] if is_text_header(lines[0]) else [[line] for line in lines]
 
 
 def _run(folder: Path, form: TextForm, setting: str) -> Groups:
-    """What a run has written; the stories of one title belong together."""
+    """The texts of a run; stories for the same title belong together."""
     if not (folder / "predictions.jsonl").is_file():
-        raise MagicError(f"{setting}={folder}: is a folder, and no run folder (it has no predictions.jsonl); {HINT}")
+        raise MagicError(f"{setting}={folder}: is a folder without predictions.jsonl, so it is not a run folder; {HINT}")
     system = read_system(folder)
     if form is TextForm.story and not system.writes_stories:
         raise MagicError(f"{setting}={folder}: is a run of captions, which have no titles; set dataset.form=caption")
@@ -167,7 +171,7 @@ def _run(folder: Path, form: TextForm, setting: str) -> Groups:
 
 
 def _of_records(document: Any, place: str, form: TextForm) -> Groups:
-    """The texts of records; those of one image are one group."""
+    """The texts of records; those of the same image form one group."""
     if isinstance(document, dict) and "images" in document:
         raise MagicError(
             f"{place}: holds images and their captions; choose --dataset coco_captions (COCO's format), or coco or flickr30k (Karpathy's)"
@@ -180,7 +184,7 @@ def _of_records(document: Any, place: str, form: TextForm) -> Groups:
 
 
 def _image_of(record: Any, place: str) -> str | None:
-    """What tells the record's image from others; None where it names none."""
+    """A name that identifies the record's image; None if it names no image."""
     keys = ID_KEYS if isinstance(record, Mapping) else ()
     key = next((key for key in keys if isinstance(record.get(key), str | int | float) and record[key] != ""), None)
     return None if key is None else f"{key}={item_id(record[key], f'{place}: {key}')}"

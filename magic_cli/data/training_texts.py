@@ -1,7 +1,7 @@
-"""Texts that language models are adapted to: captions, stories or plain lines, from files of several kinds.
+"""The texts that a language model is adapted to: captions, stories or plain lines, from files of several forms.
 
-A source gives groups of texts that belong together (the captions of one image), so that held-out texts never have a
-sibling among the training texts.
+A source yields groups of texts that belong together (the captions of one image). Whole groups are held out, so that a
+held-out text never has a sibling among the training texts.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ class TextSource:
     """One source of texts.
 
     Attributes:
-        kind: What it is read from.
-        path: Its file; null: ``dataset.path``; ``bundled_coco`` has none.
+        kind: The form of its file.
+        path: Its file; null: ``dataset.path``. ``bundled_coco`` needs none.
         split: Only images of this split; null: all.
-        weight: Times that each text is repeated, 1 to 1000.
-        held_out: Share (below 1) or number (from 1) of its images, or lines, that are kept for validation; null:
+        weight: How often each text is repeated, 1 to 1000.
+        held_out: Share (below 1) or number (from 1) of its images, or lines, to hold out for validation; null:
             ``dataset.held_out``.
     """
 
@@ -48,14 +48,14 @@ class TextDataset:
     """Training, validation and test texts.
 
     Attributes:
-        name: What runs call it.
+        name: The name in runs.
         form: How a text becomes a sample.
-        path: File of the sources that name none.
+        path: The file of all sources without a path.
         train: Sources of the training texts.
-        validation: Sources of the validation texts, beside those held out of the training texts.
+        validation: Sources of the validation texts; the texts held out of the training sources are added.
         test: Sources of the test texts; read only with ``validate.select_on=test``.
-        held_out: Share (below 1) or number (from 1) of each training source's images, or lines, that are kept for validation.
-        held_out_seed: Chooses which.
+        held_out: Share (below 1) or number (from 1) of each training source's images, or lines, to hold out for validation.
+        held_out_seed: Seed that chooses them.
         limit: Only the first so many training texts, at least 1; null: all.
     """
 
@@ -89,7 +89,7 @@ class TextDataset:
         self._refuse_trained("validation", self.validation, "set dataset.validation=[] and dataset.held_out")
 
     def training_and_validation(self) -> tuple[list[str], list[str]]:
-        """The texts that are trained on, repeats included, and those that are not.
+        """The training texts, with repeats, and the validation texts.
 
         Raises:
             MagicError: A file is missing or malformed, or there is no text.
@@ -113,7 +113,7 @@ class TextDataset:
         """The texts of ``test``.
 
         Raises:
-            MagicError: There are none, or they are trained on.
+            MagicError: There are none, or the model is trained on them.
         """
         self._refuse_trained("test", self.test, "set validate.select_on=validation")
         texts = self.read(self.test)
@@ -122,7 +122,7 @@ class TextDataset:
         return texts
 
     def _refuse_trained(self, name: str, sources: Sequence[TextSource], instead: str) -> None:
-        """Texts that measure a model must not be among those that it is trained on.
+        """Refuse texts that would measure a model and also train it.
 
         Raises:
             SettingsError: A source is a training source, or a split of one.
@@ -135,15 +135,15 @@ class TextDataset:
                 raise SettingsError(f"dataset.{name}: {what} is trained on, too; name a path or split that is not, or {instead}")
 
     def _file(self, source: TextSource) -> Path | None:
-        """Where a source is read; None: the captions that come along."""
+        """The file of a source; None: the captions that come with magic."""
         return None if source.kind is SourceKind.bundled_coco else Path(source.path or self.path or "").resolve()
 
     def read(self, sources: Sequence[TextSource]) -> list[str]:
-        """All texts of some sources, repeats included."""
+        """All texts of several sources, with repeats."""
         return [text for source in sources for text in flatten(self._read(source)) * source.weight]
 
     def _read(self, source: TextSource) -> Groups:
-        """The groups of one source: white space collapsed, but for a story's tab; empty texts left out."""
+        """The groups of one source. White space is collapsed, except a story's tab; empty texts are left out."""
         groups = read_groups(source.kind, Path(source.path or self.path or ""), source.split, self.form)
         if source.kind is SourceKind.stories:
             return groups
@@ -152,7 +152,7 @@ class TextDataset:
 
 
 def _tidy(text: str, form: TextForm) -> str:
-    """White space collapsed, but for the tab between title and story."""
+    """White space collapsed, except the tab between title and story."""
     if form is TextForm.caption or not text.strip():
         return " ".join(text.split())
     parts = [" ".join(part.split()) for part in text.partition("\t")[::2]]
@@ -164,7 +164,7 @@ def _tidy(text: str, form: TextForm) -> str:
 
 
 def hold_out(groups: Groups, share: float, seed: int) -> tuple[Groups, Groups]:
-    """Part groups into those kept and those held out, both shuffled by the seed; all kept, in order, if the share is 0.
+    """Split groups into those kept and those held out, both shuffled by the seed. A share of 0 keeps all, in order.
 
     >>> hold_out([["a"], ["b"], ["c"], ["d"]], 1, seed=0)
     ([['a'], ['b'], ['d']], [['c']])

@@ -1,4 +1,4 @@
-"""VIST (Huang et al. 2016): stories of five photos, as MiniGPT-5 trains on them and is tested on them."""
+"""VIST (Huang et al. 2016): stories of five photos, as MiniGPT-5 uses them."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ class VistTask(Enum):
     """What a step asks for."""
 
     generation = "generation"
-    """The image of a text."""
+    """The image for a text."""
     multimodal = "multimodal"
-    """The next scene's text and image."""
+    """The text and image of the next scene."""
     understanding = "understanding"
-    """The text of an image."""
+    """The text for an image."""
 
 
 class VistSteps(Enum):
-    """Which steps of a story are asked for; the others are what they look back on."""
+    """Which steps of a story are asked for; the others are only history."""
 
     all = "all"
     last = "last"
@@ -41,23 +41,23 @@ WORDS: dict[VistTask, tuple[str, ...]] = {
     ),
     VistTask.understanding: ("Tell me the next scene description by this image: ", "What happen in the next scene image: "),
 }
-"""What a step is told, in the released code's words; one is drawn for each."""
+"""Prompts in the words of the released code; one is drawn for each step."""
 _SHORT = {VistTask.generation: "gen"}
 
 
 @dataclass
 class VistDataset(InterleavedDataset):
-    """Stories with photos. A story that lacks a photo or a text is left out.
+    """Stories with photos. A story is left out if a photo or a text is missing.
 
     Attributes:
-        annotations: The owners' ``*.story-in-sequence.json``, or the released layout's ``*_cleaned.json``.
-        root: Folder of the images; null: that of the annotations.
-        mapping: Of the released layout, the file with the place of each image; null: ``*_image_mapping.json`` beside it.
-        original_text: Of the owners' file: the text as it was typed, not the one in lower case with names replaced.
-        tasks: What steps ask for; multimodal and understanding steps begin with the second.
-        steps: ``all`` of a story, or only the ``last``.
-        apart: Each step an item of its own, as for training; false: a story is one item, and has one task.
-        seed: Draws the words of each step, 0 to 2**63 - 1.
+        annotations: The original ``*.story-in-sequence.json``, or ``*_cleaned.json`` in the layout of the released code.
+        root: Folder of the images; null: the folder of the annotations.
+        mapping: Released layout only: the file that gives the path of each image; null: ``*_image_mapping.json`` beside it.
+        original_text: Original file only: true: the text as it was typed; false: in lower case with names replaced.
+        tasks: What steps ask for. The kinds multimodal and understanding begin with the second scene.
+        steps: ``all`` steps of a story, or only the ``last``.
+        apart: true: each step is an item of its own, as in training; false: a story is one item with one task.
+        seed: Seed for the choice of prompts, 0 to 2**63 - 1.
     """
 
     annotations: str | None = None
@@ -129,7 +129,7 @@ class VistDataset(InterleavedDataset):
 
 
 def _with_images(scenes: Sequence[Scene], find: FindImage) -> list[tuple[Scene, Part, Part]] | str:
-    """Each scene with its text and image; or why the story cannot be told."""
+    """The text and image of each scene; or the reason why the story is left out."""
     found = []
     for scene in scenes:
         if not scene.text.strip():
@@ -146,6 +146,6 @@ def _past(scenes: Sequence[tuple[Scene, Part, Part]], number: int) -> tuple[Part
 
 
 def _row_id(story: str, scenes: Sequence[tuple[Scene, Part, Part]], row: tuple[VistTask, int]) -> str:
-    """As the released code calls it."""
+    """The id that the released code gives to the row."""
     task, number = row
     return f"{story}_{scenes[number][0].index}-{_SHORT.get(task, task.value)}"

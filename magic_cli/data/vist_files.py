@@ -1,4 +1,4 @@
-"""VIST's stories as files have them: the owners' story-in-sequence annotations, and the layout of MiniGPT-5's released code."""
+"""Reads VIST's stories: the original story-in-sequence annotations, and the layout of MiniGPT-5's released code."""
 
 from __future__ import annotations
 
@@ -19,30 +19,30 @@ _CLEANED, _MAPPING = "cleaned", "image_mapping"
 
 @dataclass(frozen=True)
 class Scene:
-    """One step of a story."""
+    """One scene of a story."""
 
     index: int
-    """Its place, from 0."""
+    """Its position, from 0."""
     text: str
     image_id: str
 
 
 FindImage = Callable[[str], Path | str]
-"""From the id of an image to its file, or to why there is none."""
+"""Maps the id of an image to its file, or to the reason why there is none."""
 
 
 def read_stories(path: Path, *, original: bool) -> tuple[dict[str, list[Scene]], bool]:
-    """The stories of a file, each one's scenes in their order.
+    """The stories of a file, each with its scenes in order.
 
     Args:
         path: The file.
-        original: Of the owners' annotations the text as it was typed, not the one in lower case with names replaced.
+        original: Original annotations only: true: the text as it was typed; false: in lower case with names replaced.
 
     Returns:
         Stories by id, in the file's order, and whether the file has the released layout.
 
     Raises:
-        MagicError: It is no such file, or a scene is not as expected; names the story.
+        MagicError: The file has another form, or a scene is malformed; names the story.
     """
     document = read_json(path, setting="dataset.annotations", hint=HINT)
     place = f"dataset.annotations={path}"
@@ -62,7 +62,7 @@ def read_stories(path: Path, *, original: bool) -> tuple[dict[str, list[Scene]],
 
 
 def _official_rows(annotations: Any, place: str, text: str) -> dict[str, list[Scene]]:
-    """Each annotation is a list of one object, since other tiers have several."""
+    """The scenes of each story. Each annotation is a list of one object, because other tiers of VIST have several."""
     stories: dict[str, list[Scene]] = {}
     for number, entry in enumerate(annotations, start=1):
         [row] = entry if isinstance(entry, list) else [entry]
@@ -94,17 +94,17 @@ def _ordered(scenes: list[Scene], place: str) -> list[Scene]:
 
 
 def mapped_images(annotations: Path, root: Path, mapping: str | None) -> FindImage:
-    """Finds images of the released layout, whose second file says where each is.
+    """A function that finds images of the released layout; a second file gives the path of each image.
 
     Args:
-        annotations: The first file; where ``mapping`` is None, the second has ``image_mapping`` in its name for ``cleaned``.
-        root: Folder that its paths start from.
+        annotations: The first file. If ``mapping`` is None, the second has the same name with ``image_mapping`` for ``cleaned``.
+        root: Folder that the paths start from.
         mapping: The second file.
 
     Raises:
-        MagicError: It is missing, or not as expected.
+        MagicError: The second file is missing or malformed.
     """
-    hint = "the released layout has it beside the stories; name it with dataset.mapping=FILE"
+    hint = "in the released layout it is beside the stories; name it with dataset.mapping=FILE"
     file = expanded(mapping) if mapping else annotations.with_name(annotations.name.replace(_CLEANED, _MAPPING))
     if file == annotations:
         raise MagicError(
@@ -124,7 +124,7 @@ def mapped_images(annotations: Path, root: Path, mapping: str | None) -> FindIma
 
 
 def named_images(root: Path) -> FindImage:
-    """Finds images that are called after their ids, anywhere below a folder.
+    """A function that finds images named after their ids, anywhere below a folder.
 
     Raises:
         MagicError: The folder cannot be read.

@@ -18,19 +18,19 @@ from magic_cli.decoding.step import Choice, Step
 
 @dataclass
 class Row:
-    """One text in the making; ``prompt`` is the index of the prompt that it belongs to."""
+    """One unfinished text; ``prompt`` is the index of its prompt."""
 
     prompt: int
     generator: torch.Generator
     generated: list[int] = field(default_factory=list)
 
     def and_then(self, token: int) -> Row:
-        """The same with one token more."""
+        """The same row with one more token."""
         return Row(self.prompt, self.generator, [*self.generated, token])
 
 
 def open_rows(method: DecodingMethod, request: Request) -> list[Row]:
-    """The rows of every prompt, all empty."""
+    """The empty rows of every prompt."""
     seeds = [request.seed(index) for index in range(len(request.prompts))]
     return [
         Row(index, torch.Generator().manual_seed(seed)) for index, seed in enumerate(seeds) for _ in range(method.rows_per_prompt)
@@ -41,8 +41,8 @@ class Batch:
     """Rows that grow together. ``alone`` makes a batch of one row, whose numbers do not depend on other rows.
 
     Args:
-        method: What chooses.
-        request: What was asked for.
+        method: The decoding method.
+        request: The request.
         rows: The rows.
         lazy: Whether candidates that can no longer win may be skipped.
     """
@@ -56,16 +56,16 @@ class Batch:
 
     @classmethod
     def of(cls, method: DecodingMethod, request: Request, rows: list[Row]) -> Batch:
-        """As the request's options say."""
+        """A batch with the options of the request."""
         return cls(method, request, rows, lazy=request.options.lazy)
 
     @classmethod
     def alone(cls, method: DecodingMethod, request: Request, row: Row) -> Batch:
-        """One row, with nothing left out."""
+        """A batch of one row, without shortcuts."""
         return cls(method, request, [row], lazy=False)
 
     def step(self) -> Step:
-        """What may come next."""
+        """The step that chooses the next tokens."""
         prompts, generated = [self._prompt(row).words for row in self.rows], [row.generated for row in self.rows]
         options = self.request.options
         return Step(
@@ -97,8 +97,8 @@ class Batch:
 
         Args:
             choice: The choice of this step.
-            results: What was written, by the index of the prompt.
-            reread: Whether other tokens than the chosen ones were added, so that the texts must be read anew.
+            results: Receives the finished texts, by the index of the prompt.
+            reread: Whether tokens other than the chosen ones were added, so that the texts must be read again.
         """
         keep = self._finish(choice, results)
         num_rows, self.rows = len(self.rows), [self.rows[i] for i in keep]
@@ -145,7 +145,7 @@ class Batch:
         return state
 
     def _read(self) -> LanguageModelState:
-        """The language model's state after all that the rows have so far; equal texts are read once."""
+        """The language model's state after all tokens of the rows; equal texts are read once."""
         keys = [
             ((row.prompt if self._prompt(row).vectors else tuple(self._prompt(row).ids)), tuple(row.generated))
             for row in self.rows
@@ -167,7 +167,7 @@ class Batch:
 
 
 def steering(request: Request, rows: Sequence[Row]) -> Steering | None:
-    """The request's guides, bound to rows; None: nothing steers them."""
+    """The guides of the request, bound to rows; None: there are none."""
     if not request.guides or not rows:
         return None
     return Steering(request.guides, torch.tensor([row.prompt for row in rows]))
@@ -184,5 +184,5 @@ def is_done(method: DecodingMethod, request: Request, row: Row) -> bool:
 
 
 def ends(request: Request, rows: Sequence[Row]) -> Callable[[int, int], bool]:
-    """``Step.ends`` of these rows."""
+    """The function ``Step.ends`` for these rows."""
     return lambda row, token: request.text_format.has_ended([*rows[row].generated, token])

@@ -26,7 +26,7 @@ class BeamSearch(DecodingMethod):
     length_penalty: float = 1.0
 
     prefers_ends: ClassVar[bool] = False
-    """Whether any text that ends is better than one that is cut off."""
+    """Whether any text that ends by itself is better than one that is cut off."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -41,11 +41,11 @@ class BeamSearch(DecodingMethod):
         return _Beams(self, num_prompts)
 
     def continuations(self, model: Vocabulary) -> int:
-        """Texts of a prompt that a step ranks: so many that, all end tokens apart, as many as there are beams can go on."""
+        """How many texts of a prompt a step ranks. Even if end tokens come first, enough texts for all beams are left."""
         return (1 + len(model.end_ids)) * self.num_beams
 
     def match(self, step: Step, parents: Sequence[Sequence[int]], tokens: Sequence[Sequence[int]]) -> list[list[float]] | None:
-        """What is added to the averaged log probabilities of G x C texts, each a row and its next token; None: nothing."""
+        """The numbers to add to the averaged log probabilities of G x C texts, each a row and its next token; None: nothing."""
         return None
 
 
@@ -53,10 +53,10 @@ class _Text(NamedTuple):
     """A text that may go on or end."""
 
     worth: float
-    """What texts are ranked by."""
+    """The value that ranks texts."""
     log_probability: float
     parent: int
-    """Row that it continues."""
+    """The row that it continues."""
     token: int
 
 
@@ -72,7 +72,7 @@ class _Beams:
 
     def __init__(self, method: BeamSearch, num_prompts: int) -> None:
         self.method = method
-        # all beams of a prompt start equal, so only the first may be continued at first
+        # all beams of a prompt start equal, so at first only one may be continued
         self.scores = [[0.0] + [_NEVER] * (method.num_beams - 1) for _ in range(num_prompts)]
         self.finished: list[list[_Finished]] = [[] for _ in range(num_prompts)]
 
@@ -96,7 +96,7 @@ class _Beams:
         return Choice(tokens=as_tensor(tokens), parents=as_tensor(parents), finished=done)
 
     def _ranked(self, step: Step) -> list[list[_Text]]:
-        """The likeliest texts of every prompt, the worthiest first."""
+        """The likeliest texts of every prompt, best first."""
         import torch
 
         method, logits = self.method, step.logits
@@ -119,7 +119,7 @@ class _Beams:
         return ranked
 
     def _advance(self, group: int, ranked: list[_Text], step: Step) -> tuple[list[_Text], list[int] | None]:
-        """One prompt's step: its new running beams, and its best text if it is done (else None)."""
+        """One step of a prompt: its new running beams, and its best text if it is done (else None)."""
         width, first = self.method.num_beams, group * self.method.num_beams
         last_step = step.remaining[first] == 1
         running: list[_Text] = []

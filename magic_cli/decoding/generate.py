@@ -1,4 +1,4 @@
-"""The one entry to all methods, and the one decoding loop: captions and stories, every method, any batch size."""
+"""The entry point of all methods, and the decoding loop: captions and stories, every method, any batch size."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ def generate(
     """Continue every prompt.
 
     Args:
-        model: The language model that writes; None: the method needs none.
+        model: The language model; None: the method needs none.
         method: Decoding method; ``method.decoding_len`` counts the prompt.
-        prompts: B prompts, each at least one token long, empty where no language model takes part; lengths may differ.
-        guides: What steers the texts of methods that look at images (``Method.needs_image``), each by its own weight; others do not ask them.
-        options: How they are written.
+        prompts: B prompts, each at least one token long, or empty if there is no language model; lengths may differ.
+        guides: The guides of methods that look at images (``Method.needs_image``), each with a weight; other methods ignore them.
+        options: How the texts are written.
 
     Returns:
-        What was written for each prompt.
+        The result for each prompt.
 
     Raises:
         SettingsError: The method needs an image and has none, k exceeds the vocabulary, or a prompt fills decoding_len.
@@ -61,10 +61,10 @@ def stream(
     guides: Sequence[Guide] = (),
     options: Options = Options(),  # noqa: B008 - it is frozen
 ) -> Iterator[None]:
-    """As ``generate`` for one prompt, but step by step: after each the caller has control, and ``options.on_step`` has told of it.
+    """As ``generate`` for one prompt, but the caller gets control after each step; ``options.on_step`` has then been called.
 
     Raises:
-        SettingsError: As ``generate``; or the method chooses a whole text at its end (``Method.writes_in_order``).
+        SettingsError: As in ``generate``; or the method chooses a whole text at the end (``Method.writes_in_order``).
     """
     request = _request(model, method, [prompt], guides, options)
     if not method.writes_in_order:
@@ -79,7 +79,7 @@ def _request(
     guides: Sequence[Guide],
     options: Options,
 ) -> Request:
-    """What is asked for, checked."""
+    """The checked request."""
     read = [Prompt.of(prompt) for prompt in prompts]
     if method.needs_image and not guides:
         raise SettingsError(f"decoding: {type(method).__name__} looks at an image, but none was given")
@@ -91,7 +91,7 @@ def _request(
 
 
 def take_steps(method: DecodingMethod, request: Request, results: dict[int, Written]) -> Iterator[None]:
-    """The common loop: prepare; then step, choose, append and retire until all rows are done. Results come by the prompt's index."""
+    """The common loop: prepare; then step, choose, append and retire until all rows are done. Results have the prompt's index."""
     rows = go_on_from_memory(method, request, open_rows(method, request), results)
     batch, search = Batch.of(method, request, rows), method.begin(len(request.prompts))
     while batch.rows:
@@ -104,7 +104,7 @@ def take_steps(method: DecodingMethod, request: Request, results: dict[int, Writ
 
 
 def _with_hidden(request: Request, written: Sequence[Written]) -> list[Written]:
-    """The same with the hidden states that the tokens were chosen from. Where the loop has not kept them, the text is read again."""
+    """The results with the hidden states behind the choices. If the loop has not kept them, the texts are read again."""
     unread = [index for index, one in enumerate(written) if one.hidden is None]
     if not unread:
         return list(written)

@@ -20,7 +20,7 @@ class OpenGuide(Protocol):
     """A guide bound to R rows."""
 
     def match(self, features: Tensor) -> Tensor:
-        """How well texts fit by themselves, (R, K), larger is better: what texts of different rows are compared by.
+        """How well each text fits on its own, (R, K), larger is better; used to compare texts of different rows.
 
         Args:
             features: (R, K, E) of the texts, by the guide's ``scorer``.
@@ -39,11 +39,11 @@ class OpenGuide(Protocol):
 
 
 class Guide(Protocol):
-    """What steers the texts of B prompts."""
+    """Steers the texts of B prompts by how well they fit something."""
 
     @property
     def weight(self) -> float:
-        """beta, at least 0; a guide of weight 0 is not asked."""
+        """beta, at least 0; a guide with weight 0 is not used."""
 
     @property
     def scorer(self) -> ImageTextScorer:
@@ -74,7 +74,7 @@ class ImageGuide:
 
 
 class _MatchedRows:
-    """Rows, each with the vector that its texts are to match."""
+    """Rows, each with the vector that its texts should match."""
 
     def __init__(self, guide: ImageGuide, vectors: Tensor) -> None:
         self.guide, self.vectors = guide, vectors
@@ -97,7 +97,7 @@ class _MatchedRows:
 
 @dataclass
 class ScaledGuide:
-    """Another guide whose score counts in full for some prompts, and less for others."""
+    """Another guide, whose score counts in full for some prompts and less for others."""
 
     guide: Guide
     factors: Tensor
@@ -206,8 +206,8 @@ class Steering:
     """All guides of a batch, bound to its rows; each distinct scorer reads the texts once.
 
     Args:
-        guides: Those of weight 0 are left out.
-        prompt_of_row: (R,) which prompt each row belongs to.
+        guides: The guides; those with weight 0 are left out.
+        prompt_of_row: (R,) the prompt that each row belongs to.
     """
 
     def __init__(self, guides: Sequence[Guide], prompt_of_row: Tensor) -> None:
@@ -222,7 +222,7 @@ class Steering:
 
     @property
     def weight(self) -> float:
-        """Of all guides together."""
+        """The sum of all guides' weights."""
         return sum(guide.weight for guide in self.guides)
 
     def brought(self, model: Vocabulary) -> list[tuple[Tensor, int, float]]:
@@ -246,7 +246,7 @@ class Steering:
         return tuple(rows.score(part, forbidden) for rows, part in zip(self._rows, features, strict=True))
 
     def match(self, features: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        """How well texts with these features fit by themselves, (R, K), for each guide."""
+        """How well texts with these features fit on their own, (R, K), for each guide."""
         return tuple(rows.match(part) for rows, part in zip(self._rows, features, strict=True))
 
     def total(self, scores: Sequence[Tensor]) -> Tensor:
@@ -257,7 +257,7 @@ class Steering:
         return first
 
     def faulty(self, scores: Sequence[Tensor]) -> dict[str, Tensor]:
-        """Whether a model gave NaN, by the settings group that names it."""
+        """Whether a model gave NaN, by the settings group of the model."""
         flags: dict[str, Tensor] = {}
         for guide, f in zip(self.guides, scores, strict=True):
             flag = f.isnan().any()

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 _MOST_CANDIDATES = 10_000
-"""Of a step: the masks that keep twice as many apart would take 13 GB in a batch of 8."""
+"""Limit of candidates per step: twice as many would need masks of 13 GB in a batch of 8."""
 
 
 class ClipText(Enum):
@@ -45,7 +45,7 @@ class ContrastiveSearch(DecodingMethod):
     """Contrastive search (Su et al. 2022, "A Contrastive Framework for Neural Text Generation"): no image.
 
     Attributes:
-        k: Candidates a step, 1 to 10,000 and at most the vocabulary.
+        k: Candidates per step, 1 to 10,000 and at most the vocabulary.
         alpha: Weight of the degeneration penalty, 0 (greedy search) or 1e-6 to 1.
     """
 
@@ -78,20 +78,20 @@ class ContrastiveSearch(DecodingMethod):
         return step.best(found, scoring.combine(found.confidence, penalty, guidance, alpha=self.alpha))
 
     def _guidance(self, step: Step, found: Candidates) -> Tensor | None:
-        """(R, K) sum of what steers the text, weighted; None: nothing does."""
+        """(R, K) weighted sum of the guides' scores; None: there are no guides."""
         return None
 
 
 @dataclass(kw_only=True)
 class Guided(DecodingMethod):
-    """What the methods have in common that compare growing texts with an image.
+    """What methods share that compare growing texts with an image.
 
     Attributes:
         beta: Weight of the image, 0 (none) or 1e-6 to 1000.
         clip_text: Text that is scored against the image.
-        clip_text_window: Only so many last tokens of that text are scored, 1 to 32,768 (released code: 60).
+        clip_text_window: How many of the last tokens of that text are scored, 1 to 32,768 (released code: 60).
         similarity: Image-text match.
-        guides: What steers: ``image``, and others that the group ``guides`` has settings of.
+        guides: The guides: ``image``, and others with settings in the group ``guides``.
     """
 
     beta: float
@@ -116,7 +116,7 @@ class Guided(DecodingMethod):
 
     @property
     def _reading(self) -> dict[str, Any]:
-        """Which part of a text is read, as ``Step`` takes it."""
+        """The part of a text that is read, as arguments of ``Step``."""
         return {"window": self.clip_text_window, "include_prompt": self.clip_text is ClipText.prefix_and_generated}
 
 
@@ -130,17 +130,17 @@ class MagicSearch(Guided, ContrastiveSearch):
 
 @dataclass
 class MagicBeam(Guided, BeamSearch):
-    """Beam search for the text y that the language model and the guides together find best.
+    """Beam search for the text y that is best for the language model and the guides together.
 
         worth(y) = log p(y) / length ** length_penalty + sum of beta_i match_i(y)
 
-    MAGIC asks at each step which candidate fits better than the others, and never goes back. Here whole texts so far are compared,
-    ``num_beams`` of them are kept, and what is written is the finished text of the greatest worth. A text that ends is preferred to
-    one that ``decoding_len`` cuts off.
+    MAGIC asks at each step which candidate fits better than the others, and never goes back. Here whole texts so far are
+    compared, and ``num_beams`` of them are kept. The result is the finished text of the greatest worth. A text that ends is
+    preferred to one that ``decoding_len`` cuts off.
 
     Attributes:
-        k: Continuations that the guides read at a step, the likeliest of all beams together; 1 to 10,000, and so many that all beams
-            can go on when as many texts end.
+        k: Continuations that the guides read at each step, the likeliest over all beams; 1 to 10,000, and enough for all beams
+            to go on even if as many texts end.
     """
 
     k: int = 64

@@ -1,4 +1,4 @@
-"""What a decoding method is: a dataclass of settings that, given a step, chooses the next token of every row.
+"""The base of decoding methods: a dataclass of settings that chooses the next token of every row at each step.
 
 To add a method: one dataclass with a ``step`` here in ``decoding/``, one line in the table of methods, one YAML in
 ``configs/decoding/``, one test file. torch is imported when a step runs, so that settings load fast. A method that does
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 
 
 class Method:
-    """Base of all methods, those that find texts instead of writing them included."""
+    """Base class of all methods, including those that find texts instead of writing them."""
 
     guides: Sequence[str] = ("image",)
-    """Names of what steers the texts, where the method looks at images."""
+    """Names of the guides, for methods that look at images."""
 
     @property
     def needs_image(self) -> bool:
@@ -43,7 +43,7 @@ class Method:
 
     @property
     def writes_in_order(self) -> bool:
-        """Whether a token that is chosen stays: the text is written from its first token to its last."""
+        """Whether a chosen token is final: the text is written from its first token to its last."""
         return False
 
     @property
@@ -78,25 +78,25 @@ class Method:
         return {}
 
     def check(self, model: Vocabulary, prompts: Sequence[Sequence[int]]) -> None:
-        """Refuse what the method cannot do with a language model, or with these prompts; here: nothing."""
+        """Refuse a language model or prompts that the method cannot work with; by default nothing."""
 
     def image_guide(self, scorer: ImageTextScorer, vectors: Tensor) -> Guide:
-        """How images, with features ``vectors`` (B, E), steer this method."""
+        """The guide for images with features ``vectors`` (B, E)."""
         return ImageGuide(scorer, vectors)
 
 
 class Chooser(Protocol):
-    """What chooses the next token of every row of one batch."""
+    """Chooses the next token of every row of one batch."""
 
     def step(self, step: Step) -> Choice:
         """Choose the next token of every row."""
 
 
 class WholeTexts(Method):
-    """Base of the methods that write whole texts, instead of one token after the other in the common loop."""
+    """Base class of methods that write whole texts, instead of one token after the other in the common loop."""
 
     def write(self, request: Request) -> list[Written]:
-        """What is written for every prompt; what is written for one may not depend on the others.
+        """The result for every prompt; it must not depend on the other prompts.
 
         Raises:
             MagicError: A model computes NaN (``refuse_nan``).
@@ -106,7 +106,7 @@ class WholeTexts(Method):
 
 @dataclass
 class DecodingMethod(Method):
-    """Base of the methods that write token by token: checks what they have in common.
+    """Base class of methods that write token by token; checks their common settings.
 
     Attributes:
         decoding_len: Tokens in all, prompt included (the paper's "decoding length"), 2 to 32,768 and at most the model's positions.
@@ -132,15 +132,15 @@ class DecodingMethod(Method):
 
     @property
     def num_candidates(self) -> int:
-        """Tokens of a row that one step looks ahead at."""
+        """How many tokens of a row one step looks ahead at."""
         return 1
 
     def check(self, model: Vocabulary, prompts: Sequence[Sequence[int]]) -> None:
-        """Refuse what a language model cannot do, before its weights are there.
+        """Refuse settings that a language model cannot obey, before its weights are loaded.
 
         Args:
-            model: The language model, or what is known of it.
-            prompts: Token ids of prompts; some of those to come, or none, will do.
+            model: The language model, or its tokenizer and sizes alone.
+            prompts: Token ids of prompts; a few of them, or none, are enough.
 
         Raises:
             SettingsError: k exceeds the vocabulary, a text the model's positions, or a prompt fills ``decoding_len``.
@@ -156,7 +156,7 @@ class DecodingMethod(Method):
             )
 
     def begin(self, num_prompts: int) -> Chooser:
-        """The object whose ``step`` is called for one batch; itself unless the method keeps a memory."""
+        """The object whose ``step`` is called for one batch: the method itself, unless it keeps a memory."""
         return self
 
     def step(self, step: Step) -> Choice:
@@ -165,7 +165,7 @@ class DecodingMethod(Method):
 
 
 MOST_TOKENS = 32_768
-"""Of a text: the masks of one twice as long would take 16 GB."""
+"""Limit of tokens per text: the masks of a text twice as long would need 16 GB."""
 MOST_VOCABULARY = 1_000_000
 MOST_BEAMS = 1000
 

@@ -1,4 +1,4 @@
-"""What a text continues: token ids, or ids with vectors in places, as images have in models that read both."""
+"""Prompts: token ids, some of which may be replaced by vectors, as for images in models that read both."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Prompt:
-    """What one text continues."""
+    """The beginning that one text continues."""
 
     ids: Sequence[int]
-    """Token ids, at least one. Where a vector stands, the id only fills the place: any number will do."""
+    """Token ids, at least one. Where a vector is, the id is only a placeholder: any number will do."""
     vectors: Mapping[int, Tensor] = field(default_factory=dict)
-    """``{place: (D,) input embedding}`` instead of the token's own; places count from 0."""
+    """``{position: (D,) input embedding}`` in place of the token's own; positions count from 0."""
 
     def __post_init__(self) -> None:
         outside = [place for place in self.vectors if not 0 <= place < len(self.ids)]
@@ -26,15 +26,15 @@ class Prompt:
 
     @property
     def words(self) -> list[int]:
-        """Its real tokens: what methods and rules read."""
+        """The real tokens, which methods and rules read."""
         return [token for place, token in enumerate(self.ids) if place not in self.vectors]
 
     @property
     def readable(self) -> list[int]:
-        """All ids, with one that every model has where a vector stands."""
+        """All ids; those of vectors are replaced by an id that every model has."""
         return [0 if place in self.vectors else token for place, token in enumerate(self.ids)]
 
     @classmethod
     def of(cls, prompt: Prompt | Sequence[int]) -> Prompt:
-        """The same; plain ids become a prompt without vectors."""
+        """The prompt itself; plain ids become a prompt without vectors."""
         return prompt if isinstance(prompt, Prompt) else cls(list(prompt))

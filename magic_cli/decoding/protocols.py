@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class LanguageModelState(Protocol):
-    """What a language model remembers of B sequences."""
+    """A language model's memory of B sequences."""
 
     logits: Tensor
     """(B, V) float32: scores of the next token of every row."""
@@ -28,19 +28,19 @@ class LanguageModelState(Protocol):
 
 
 class Vocabulary(Protocol):
-    """What is known of a language model without its weights."""
+    """What is known about a language model without its weights."""
 
     vocab_size: int
     positions: int | None
-    """Most tokens that it reads; None: no limit is known."""
+    """The most tokens that it can read; None: no limit is known."""
     start_id: int | None
-    """Token that opens a caption and is no part of its text; None if the model has none."""
+    """Token at the beginning of a caption, not part of the text; None: the model has none."""
     begin_id: int
-    """Token that parted texts in training."""
+    """Token that separated texts in training."""
     end_ids: frozenset[int]
     """Tokens that end a text, at least one."""
     special_ids: frozenset[int]
-    """Tokens that stand in no text: start, ends and all others that only steer the model."""
+    """Tokens that never appear in a text: start, ends and all others that only control the model."""
 
     def encode(self, text: str) -> list[int]:
         """Token ids of ``text``; special tokens written in it are recognised, none is added."""
@@ -49,7 +49,7 @@ class Vocabulary(Protocol):
         """Text of token ids, special tokens left out, with the classic clean-up of spaces."""
 
     def token_texts(self, ids: Iterable[int]) -> list[str]:
-        """What each token looks like by itself, special ones included."""
+        """The text of each token on its own, including special tokens."""
 
 
 class LanguageModel(Vocabulary, Protocol):
@@ -71,7 +71,7 @@ class LanguageModel(Vocabulary, Protocol):
     def commit(self, state: LanguageModelState, choice: Tensor) -> None:
         """Append, in place, the candidate ``choice`` (B,) of the last peek; ``state.logits`` become its logits.
 
-        A row whose choice was not wanted then must be left out next (``select``): what it holds is of no use.
+        If a row's choice was not in ``wanted``, its state is invalid, and the row must be dropped next (``select``).
         """
 
     def select(self, state: LanguageModelState, rows: Tensor) -> LanguageModelState:
@@ -79,7 +79,7 @@ class LanguageModel(Vocabulary, Protocol):
 
 
 class ContextModel(LanguageModel, Protocol):
-    """A language model whose context can be shifted: what ZeroCap needs on top; not every model offers it.
+    """A language model whose context can be shifted, which ZeroCap needs; not every model offers it.
 
     A context is a list of the keys and values of all layers, in the order key, value, key, value ..., each with the rows
     first, (B, ...).
@@ -89,7 +89,7 @@ class ContextModel(LanguageModel, Protocol):
         """Keys and values after reading ``ids`` (B, T), T at least 1.
 
         Raises:
-            MagicError: The model keeps something else, or cannot hold one token more.
+            MagicError: The model's cache has another form, or cannot hold one more token.
         """
 
     def logits_on_context(self, last: Tensor, context: list[Tensor]) -> Tensor:
@@ -114,4 +114,4 @@ class ImageTextScorer(Protocol):
         """Factor on the cosine before a softmax (``exp(logit_scale)`` of CLIP, 100 for OpenAI's)."""
 
     def open_texts(self, num_rows: int, *, reuse: bool = True) -> TextSession:
-        """Start encoding texts that grow token by token, for ``num_rows`` rows; without ``reuse`` every text whole."""
+        """Start encoding texts that grow token by token, for ``num_rows`` rows; without ``reuse`` every text is encoded whole."""

@@ -1,4 +1,4 @@
-"""What ``generate`` is asked for, and what it gives back."""
+"""The request to ``generate``, and its result."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ class Options:
     """How texts are written.
 
     Attributes:
-        text_format: Says when a text has ended, or can no longer change, and which part of it is returned. None: each text gets all
-            the tokens that there is room for.
-        seeds: One for every prompt, of sampled methods (0 unless given). A row draws from its own generator, so neither batching nor
-            order changes what it draws.
+        text_format: Says when a text has ended, or can no longer change, and which part of it is returned. None: each text gets
+            as many tokens as fit.
+        seeds: One for every prompt, for sampled methods (default 0). Each row has its own generator, so neither batching nor
+            order changes its tokens.
         rules: Rules on the next token; every method obeys them, in this order.
         on_step: Called as ``on_step(prompt index, step index, details)`` after each choice; what was not evaluated is None.
-        new_tokens: At most so many tokens are written for a prompt, at least 1; None: as many as ``decoding_len`` leaves room for.
-        with_hidden: Whether the last-layer hidden states that the tokens were chosen from are wanted, too.
-        lazy: Look only at candidates that can still win; gives the same tokens.
-        memory: Steps of earlier calls with the same method, rules and models, which are not computed again; the steps of this call are added.
-        settle_ties: Where rounding may decide a choice, compute it again for its row alone. MAGIC, contrastive and greedy search then write
-            the same tokens whatever the batch, ``lazy`` and ``memory`` are, as long as rounding stays within the margins of
-            ``scoring.py``. This is for float32: in 16 bits nearly every step has ties.
+        new_tokens: The most tokens for a prompt, at least 1; None: as many as ``decoding_len`` allows.
+        with_hidden: Whether the result contains the last-layer hidden states from which the tokens were chosen.
+        lazy: Skip candidates that can no longer win; the tokens are the same.
+        memory: Steps of earlier calls with the same method, rules and models, which are then not computed; new steps are added.
+        settle_ties: If rounding could decide a choice, compute it again for its row alone. Then MAGIC, contrastive and greedy
+            search write the same tokens for any batch, ``lazy`` and ``memory``, as long as rounding stays within the margins of
+            ``scoring.py``. This is meant for float32: in 16 bits nearly every step has ties.
     """
 
     text_format: TextFormat | None = None
@@ -56,7 +56,7 @@ class Options:
 
 @dataclass
 class Request:
-    """Everything that a method needs, checked."""
+    """Everything that a method gets, checked."""
 
     language_model: LanguageModel | None
     """None: the method needs none."""
@@ -87,27 +87,27 @@ class Request:
 
     @property
     def model(self) -> LanguageModel:
-        """The language model, of a method that needs one."""
+        """The language model, for methods that need one."""
         if self.language_model is None:
             raise TypeError("generate: this method needs a language model, but was given none")
         return self.language_model
 
     def room(self, decoding_len: int, index: int) -> int:
-        """Tokens that may be written for one prompt, of a method with this ``decoding_len``."""
+        """How many tokens may be written for one prompt, by a method with this ``decoding_len``."""
         room = decoding_len - len(self.prompts[index].ids)
         return room if self.options.new_tokens is None else min(room, self.options.new_tokens)
 
     @property
     def text_format(self) -> TextFormat:
-        """How texts end, and what of them is returned."""
+        """How texts end, and which part of them is returned."""
         return self.options.text_format or EveryToken(self.model)
 
     def seed(self, index: int) -> int:
-        """Of one prompt."""
+        """The seed of one prompt."""
         return 0 if self.options.seeds is None else self.options.seeds[index]
 
     def image_guide(self, method: str) -> ImageGuide:
-        """The one guide of a method that compares whole texts with an image.
+        """The only guide of a method that compares whole texts with an image.
 
         Raises:
             SettingsError: There are others.
@@ -119,14 +119,14 @@ class Request:
 
 @dataclass
 class Written:
-    """What was written for one prompt."""
+    """The result for one prompt."""
 
     ids: list[int]
     """Generated token ids, prompt excluded."""
     hidden: Tensor | None = None
-    """(T, H) last-layer hidden states that these tokens were chosen from, where they were asked for: of the prompt's last token and
-    of all generated ones but the last."""
+    """(T, H) last-layer hidden states from which these tokens were chosen, if requested: of the prompt's last token and of all
+    generated tokens but the last."""
     text: str | None = None
-    """The text itself, of methods that find texts instead of writing tokens."""
+    """The text itself, from methods that find texts instead of writing tokens."""
     details: dict[str, Any] = field(default_factory=dict)
-    """What else the method says of it, for predictions.jsonl."""
+    """Further data of the method, for predictions.jsonl."""

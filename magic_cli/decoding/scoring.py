@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 NEAR_SCORES = 2e-5
-"""Scores closer than this may change places by float32's rounding. From batch to batch, magic scores at a logit scale of 100 were
-seen to differ by 3.5e-6 (GPT-2 small's and ViT-B/32's shapes), scores with beta 2 by 7e-6; the margin grows with a larger beta."""
+"""Rounding in float32 may swap scores that are closer than this. Between batches, magic scores at a logit scale of 100 differed
+by up to 3.5e-6 (GPT-2 small's and ViT-B/32's shapes), and scores with beta 2 by up to 7e-6; the margin grows with larger beta."""
 NEAR_LOGITS = 1e-4
-"""Logits of up to 100 likewise; the margin grows with larger ones."""
+"""The same for logits of up to 100; the margin grows with larger ones."""
 
 
 def top_candidates(logits: Tensor, k: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -18,11 +18,11 @@ def top_candidates(logits: Tensor, k: int) -> tuple[Tensor, Tensor, Tensor]:
 
     Args:
         logits: (B, V) next-token scores.
-        k: Candidates a row, 1..V.
+        k: Candidates per row, 1 to V.
 
     Returns:
         Token ids (B, K), best first; their probabilities (B, K) in [0, 1]: softmax over the whole vocabulary, not
-        renormalised over the candidates; (B,) bool: whether the next token is so near the last that rounding may choose.
+        renormalised over the candidates; (B,) bool: whether rounding could swap the last candidate with the next token.
     """
     top, ids = logits.topk(min(k + 1, logits.shape[-1]), dim=-1)  # (B, V) -> (B, K + 1), of all V tokens only K
     last, next_ = top[:, k - 1, None], top[:, k:]
@@ -149,11 +149,11 @@ def keep_typical(logits: Tensor, mass: float) -> Tensor:
 
 
 def draw(logits: Tensor, uniform: Tensor) -> Tensor:
-    """One token a row by inverting the cumulative distribution.
+    """Draw one token per row by inverting the cumulative distribution.
 
     Args:
         logits: (B, V), -inf where a token is excluded.
-        uniform: (B,) numbers in [0, 1), one a row, so that a row's draw depends on its own generator alone.
+        uniform: (B,) numbers in [0, 1), one per row, so that a row depends on its own generator alone.
 
     Returns:
         (B,) token ids.

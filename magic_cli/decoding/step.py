@@ -1,4 +1,4 @@
-"""What a method author meets: the step of R rows, the candidates for their next token, and the choice among them.
+"""What a decoding method works with: the step of R rows, the candidates for their next token, and the choice among them.
 
 Shape letters: see ``protocols.py``; R rows, K candidates of each.
 """
@@ -23,33 +23,33 @@ if TYPE_CHECKING:
 
 @dataclass
 class Candidates:
-    """The tokens of each row that may come next, and what is known of them so far."""
+    """The candidates for the next token of each row, and what is known about them so far."""
 
     ids: Tensor
     """(R, K) token ids, likeliest first."""
     confidence: Tensor
     """(R, K) their probabilities: softmax over the whole vocabulary."""
     close: Tensor | None = None
-    """(R,) bool: whether candidates are so nearly equal that rounding in float32 may decide which are among the K, or which is
-    best; None: never."""
+    """(R,) bool: whether candidates are so nearly equal that rounding in float32 could decide which are among the K, or which
+    is best; None: never."""
     forbidden: Tensor | None = None
     """(R, K) bool: candidates that may not come next; None: all may."""
     features: tuple[Tensor, ...] = ()
-    """(R, K, E) features of the texts that they make, for each guide."""
+    """(R, K, E) features of the texts with each candidate, for each guide."""
     f: tuple[Tensor, ...] = ()
     """(R, K) how well these texts fit, for each guide."""
     can_win: Tensor = field(init=False, repr=False)
-    """(R, K) bool: whether they can have the best score, as far as is known before a look ahead, which sets it."""
+    """(R, K) bool: whether a candidate can still have the best score before the look ahead; the look ahead sets it."""
     wanted: Tensor | None = None
-    """(R, K) bool: whether they were looked at; None: all were, or none."""
+    """(R, K) bool: whether the look ahead computed a candidate; None: all, or none."""
     penalty: Tensor | None = None
     """(R, K) degeneration penalties, NaN where none was computed; None: the penalty has no weight."""
     score: Tensor | None = None
-    """(R, K) scores; NaN where the penalty is not known. None: nothing was scored."""
+    """(R, K) scores; NaN if the penalty is not known. None: nothing was scored."""
 
     @property
     def sole(self) -> Tensor:
-        """(R, K) bool: the only candidate of a row that can win; the language model need not look at it."""
+        """(R, K) bool: the only candidate of a row that can win; the language model need not compute it."""
         from magic_cli.decoding.shortcuts import laziness
 
         return laziness.sole(self.can_win)
@@ -57,20 +57,20 @@ class Candidates:
 
 @dataclass
 class Choice:
-    """The next token of every row, and what it was chosen from."""
+    """The next token of every row, and the candidates."""
 
     tokens: Tensor
     """(R,) token ids."""
     candidates: Candidates | None = None
-    """What they were chosen from; None: from all tokens."""
+    """The candidates; None: the choice was among all tokens."""
     parents: Tensor | None = None
-    """(R,) row that each row continues (beam search); None: every row continues itself."""
+    """(R,) the row that each row continues (beam search); None: every row continues itself."""
     finished: dict[int, list[int]] | None = None
-    """Prompts that the method itself declares done: {group of rows: generated tokens}. None: the loop decides."""
+    """Prompts that the method itself declares finished: {group of rows: generated tokens}. None: the loop decides."""
 
     @property
     def place(self) -> Tensor:
-        """(R,) index of each token among its row's candidates."""
+        """(R,) position of each token among its row's candidates."""
         if self.candidates is None:
             raise TypeError("a choice from all tokens has no place among candidates")
         return (self.candidates.ids == self.tokens[:, None]).int().argmax(dim=1)
@@ -85,21 +85,21 @@ class Step:
     logits: Tensor
     """(R, V) scores of the next token, after all rules; -inf: may not come next."""
     prompts: Sequence[Sequence[int]]
-    """Tokens of the rows' prompts, without what stands there as a vector."""
+    """Tokens of the rows' prompts, without vectors."""
     generated: list[list[int]]
-    """Tokens after the prompt, one list a row."""
+    """Tokens after the prompt, one list per row."""
     remaining: list[int]
-    """Tokens each row may still get, this one included; at least 1."""
+    """How many tokens each row may still get, including this one; at least 1."""
     generators: list[Generator]
     ends: Callable[[int, int], bool]
-    """``ends(row, token)``: whether the row's text comes to its end with this token, which is an end token or completes a stop
+    """``ends(row, token)``: whether the row's text ends with this token, because it is an end token or completes a stop
     text."""
     steering: Steering | None = None
-    """The guides, bound to the rows; None: nothing steers them."""
+    """The guides, bound to the rows; None: there are none."""
     lazy: bool = True
     """Whether candidates that can no longer win may be skipped."""
     is_last: Callable[[int, int], bool] | None = None
-    """``is_last(row, token)``: whether no token follows this one; None: even a candidate without rivals is looked at, for a
+    """``is_last(row, token)``: whether no token follows this one; None: even a candidate without rivals is computed, for a
     trace."""
 
     def candidates(self, k: int) -> Candidates:
@@ -135,11 +135,11 @@ class Step:
         )
 
     def guidance(self, found: Candidates, *, window: int, include_prompt: bool) -> Tensor | None:
-        """The weighted sum of all guides, (R, K); None: nothing steers.
+        """The weighted sum of all guides' scores, (R, K); None: there are no guides.
 
         Args:
             found: The candidates whose texts are read; features and scores are stored in it.
-            window: Only so many last tokens of a text are read.
+            window: How many of the last tokens of a text are read.
             include_prompt: Whether the prompt's words are part of it.
         """
         if not self.steering:
@@ -154,12 +154,12 @@ class Step:
     def match(
         self, parents: Sequence[Sequence[int]], tokens: Sequence[Sequence[int]], *, window: int, include_prompt: bool
     ) -> list[list[float]] | None:
-        """The weighted sum of how well texts of different rows fit all guides; None: nothing steers.
+        """The weighted sum of how well texts of different rows fit all guides; None: there are no guides.
 
         Args:
             parents: G lists of C rows that the texts continue.
             tokens: The next token of each.
-            window: Only so many last tokens of a text are read.
+            window: How many of the last tokens of a text are read.
             include_prompt: Whether the prompt's words are part of it.
 
         Raises:
@@ -174,7 +174,7 @@ class Step:
         texts = iter(self.model.decode(sequences))
         rows = [list(islice(texts, len(places))) for places in of_row]
         width = max(map(len, rows))
-        # as many for every row: what is repeated is read once
+        # the same number for every row; repeated texts are read once
         found = self.steering.match(self.steering.read([[*row, *(row[:1] or [""]) * (width - len(row))] for row in rows]))
         for group, is_faulty in self.steering.faulty(found).items():
             refuse_nan(group, bool(is_faulty))
@@ -209,7 +209,7 @@ class Step:
         return scoring.degeneration_penalty(hidden, self.state.hidden, self.state.valid)
 
     def peek(self, ids: Tensor, wanted: Tensor | None = None) -> Tensor:
-        """Hidden states (R, K, H) of the tokens ``ids`` (R, K), or of those that are ``wanted`` (R, K), NaN for the rest."""
+        """Hidden states (R, K, H) of the tokens ``ids`` (R, K), or only of the ``wanted`` ones (R, K); NaN for the rest."""
         return self.model.peek(self.state, ids, wanted)
 
     def best(self, found: Candidates, score: Tensor) -> Choice:

@@ -16,16 +16,16 @@ STORY_SENTENCES = 5
 
 
 class TextFormat(Protocol):
-    """How one kind of text ends, and what of it is returned."""
+    """How one kind of text ends, and which part of it is returned."""
 
     def has_ended(self, generated: Sequence[int]) -> bool:
-        """Whether the text has come to its end, by an end token or a text to stop at: no method goes on from there."""
+        """Whether the text has ended, by an end token or a stop text; no method continues it."""
 
     def is_settled(self, generated: Sequence[int]) -> bool:
-        """Whether further tokens can no longer change the returned text. Beam search goes on: they change how likely the text is."""
+        """Whether further tokens can no longer change the returned text. Beam search continues: they change its probability."""
 
     def cut(self, lead: Sequence[int], generated: Sequence[int]) -> str:
-        """The text of ``lead``, and of what was generated behind it as much as is returned."""
+        """The text of ``lead``, and the part of the generated text that is returned."""
 
     def text(self, prompt: Sequence[int], generated: Sequence[int]) -> str:
         """The text that is returned to the user."""
@@ -57,7 +57,7 @@ class CaptionFormat:
 class StoryFormat(CaptionFormat):
     """A story: five sentences between the separator after the title and the next end-of-text, or the first text to stop at.
 
-    Where a text may not end before so many tokens, the sentence that they reach into is the last if it is not among the first five.
+    If a minimum length reaches beyond the fifth sentence, the story ends with the sentence that it reaches into.
     """
 
     def is_settled(self, generated: Sequence[int]) -> bool:
@@ -65,7 +65,7 @@ class StoryFormat(CaptionFormat):
             return True
         if self.stop is not None and len(generated) < self.stop.min_length:
             return False
-        # a piece after the last full stop exists, so what stands before can no longer change
+        # there is text after the last full stop, so everything before it is final
         return self.model.decode([list(generated)])[0].count(".") >= self._num_sentences(generated)
 
     def cut(self, lead: Sequence[int], generated: Sequence[int]) -> str:
@@ -85,14 +85,14 @@ class StoryFormat(CaptionFormat):
 
 @dataclass
 class EveryToken(CaptionFormat):
-    """As a caption, but a text gets all the tokens that there is room for, whatever they are; for measurements."""
+    """As a caption, but a text always gets all tokens that fit, whatever they are; for measurements."""
 
     def is_settled(self, generated: Sequence[int]) -> bool:
         return False
 
 
 def story_prompt(title: str, separator: str) -> str:
-    """What a story model reads before it writes: title, space, separator (the end-of-text token).
+    """The prompt of a story model: title, space, separator (the end-of-text token).
 
     >>> story_prompt("Skipping School", "<|endoftext|>")
     'Skipping School <|endoftext|>'

@@ -1,4 +1,4 @@
-"""What a trace says of a step."""
+"""The lines of a trace."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 
 def as_lists(choice: Choice) -> list[dict[str, Any]]:
-    """For every row what its candidates were and how they scored; None: a term that does not count, or a number not computed.
+    """For every row its candidates and their scores; None: a term with weight 0, or a number that was not computed.
 
-    Tokens that a rule forbids are no candidates.
+    Tokens that a rule forbids are not candidates.
     """
     found = choice.candidates
     if found is None:
@@ -44,7 +44,7 @@ def as_lists(choice: Choice) -> list[dict[str, Any]]:
 def report(
     on_step: OnStep, rows: Sequence[Row], choice: Choice, tokens: Sequence[int], details: Sequence[dict[str, Any]]
 ) -> None:
-    """Hand a step's details, one dictionary a row, to whoever listens."""
+    """Call the listener with the details of a step, one dictionary per row."""
     parents = None if choice.parents is None else choice.parents.tolist()
     for i, (row, token, of_row) in enumerate(zip(rows, tokens, details, strict=True)):
         beam = {} if parents is None else {"parent": parents[i], "row": i}

@@ -23,10 +23,10 @@ def measure_answers(rows: dict[Path, str], settings: ScoringSettings) -> dict[st
 
     Args:
         rows: Row id of each run folder.
-        settings: How to score. If no metrics are chosen, each run gets those that its true answers allow.
+        settings: How to score. If the user chose no metrics, each run gets those that its true answers allow.
 
     Returns:
-        Documents of metrics.json by row id.
+        The metrics.json documents by row id.
 
     Raises:
         MagicError: A run cannot be read, or has no texts and images in turn.
@@ -35,7 +35,7 @@ def measure_answers(rows: dict[Path, str], settings: ScoringSettings) -> dict[st
     for path, row in rows.items():
         systems = find_systems([str(path)], id_key=settings.id_key, caption_key=settings.caption_key)
         if not systems[0].writes_answers:
-            raise SettingsError(f"--row {row}={path}: is no run of `magic interleave`")
+            raise SettingsError(f"--row {row}={path}: is not a run of `magic interleave`")
         own, _ = with_own_model(_with_metrics(settings, systems), systems)
         for evaluation in evaluate(prepare(systems, own), own):
             evaluation.write()

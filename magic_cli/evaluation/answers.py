@@ -23,14 +23,14 @@ OF_IMAGES, OF_TEXTS, OF_BOTH = (
 
 
 def answers_corpus(system: System, references: ReferenceSet | None) -> tuple[Corpus, Coverage]:
-    """A run of ``magic interleave`` in the form that metrics take: one item for each story or dialogue, with the answers to its steps.
+    """A run of ``magic interleave`` in the form for metrics: one item per story or dialogue, with the answers to its steps.
 
     Raises:
-        SettingsError: References are given, and the run brings its own truth.
+        SettingsError: References are given, although the run contains the true answers.
     """
     if references is not None:
         raise SettingsError(
-            f"references={references.source}: {system.source} brings the true texts and images of its items; leave --references out"
+            f"references={references.source}: {system.source} holds the true texts and images of its items; leave out --references"
         )
     answers = tuple(item.answers for item in system.items)
     truths = (" ".join(answer.true_text for answer in steps if answer.true_text) for steps in answers)
@@ -62,7 +62,7 @@ def _notes(corpus: Corpus) -> list[str]:
 
 
 def with_answer_metrics(settings: Any, systems: Sequence[System]) -> Any:
-    """The settings with the metrics that fit the true answers: images, texts, or both in one item."""
+    """The settings with the metrics that fit the true answers: for images, for texts, or for items with both."""
     steps = [answer for system in systems for item in system.items for answer in item.answers]
     images, texts = any(answer.true_image for answer in steps), any(clean_text(answer.true_text) for answer in steps)
     names = [*(OF_IMAGES if images else ()), *(OF_TEXTS if texts else ()), *(OF_BOTH if images and texts else ())]

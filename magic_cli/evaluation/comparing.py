@@ -1,4 +1,4 @@
-"""Paired tests of systems against the first one, on the same items."""
+"""Paired tests of each system against the first one, on the same items."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 
 
 def compare(evaluations: Sequence[Evaluation], bootstrap: BootstrapSettings) -> dict[str, Any]:
-    """What comparison.json holds: each system less the first one, measure by measure.
+    """The content of comparison.json: each system minus the first one, measure by measure.
 
-    ``p_holm`` is corrected for the number of systems that are compared with the first one by a measure (Holm 1979), not for
-    the number of measures.
+    ``p_holm`` is corrected for the number of systems that one measure compares with the first one (Holm 1979), not for the
+    number of measures.
 
     Raises:
-        SettingsError: There is only one item, which tells nothing.
+        SettingsError: There is only one item, which is not enough for a test.
     """
     first, *others = evaluations
     resampler = bootstrap.resampler(len(first.corpus))
@@ -46,12 +46,12 @@ def compare(evaluations: Sequence[Evaluation], bootstrap: BootstrapSettings) -> 
 
 
 def check_comparable(corpora: Sequence[Corpus]) -> None:
-    """Refuse to compare systems that were not scored on the same images with the same references.
+    """Refuse to compare systems unless they were scored on the same images with the same references.
 
-    Where captions come without references, their image files must be the same.
+    If captions have no references, their image files must be the same.
 
     Raises:
-        SettingsError: Says which system differs from the first one, and how.
+        SettingsError: A system differs from the first one; says which and how.
     """
     for other in corpora[1:]:
         _check_pair(corpora[0], other)
@@ -69,10 +69,9 @@ def _check_pair(first: Corpus, second: Corpus) -> None:
             raise SettingsError(
                 f"--compare: {first.name} and {second.name} have other references for {item!r}; give both the same with --references"
             )
-    for item, mine, other in zip(first.ids, first.answers, second.answers, strict=False):
-        if [answer.true_image and answer.true_image.resolve() for answer in mine] != [
-            answer.true_image and answer.true_image.resolve() for answer in other
-        ]:
+    for item, *answers in zip(first.ids, first.answers, second.answers, strict=False):
+        one, another = ([answer.true_image and answer.true_image.resolve() for answer in each] for each in answers)
+        if one != another:
             raise SettingsError(
                 f"--compare: {first.name} and {second.name} have other true images for {item!r}; compare runs on the same items"
             )
@@ -81,7 +80,7 @@ def _check_pair(first: Corpus, second: Corpus) -> None:
 
 
 def _check_same_images(first: Corpus, second: Corpus) -> None:
-    """Check the image files of captions without references: photos of two folders may have the same names.
+    """Compare the image files of captions without references, because photos in two folders may have the same names.
 
     Raises:
         SettingsError: An id means different files in the two systems.

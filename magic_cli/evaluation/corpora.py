@@ -1,4 +1,4 @@
-"""From prediction and reference files to corpora that can be scored: ids matched, everything left out counted."""
+"""Turns prediction and reference files into corpora for scoring: ids are matched, and everything left out is counted."""
 
 from __future__ import annotations
 
@@ -25,22 +25,29 @@ _NOTHING = frozenset({"nan", "NaN", "None", "null", "NULL", "<NA>"})
 
 @dataclass(frozen=True)
 class Prepared:
-    """A system's captions, matched with their references and not scored yet."""
+    """A system's captions, matched with their references, not yet scored."""
 
     system: System
     corpus: Corpus
     coverage: Coverage
     references: Path
-    """Where they come from."""
+    """The prediction file or run folder."""
     folder: Path | None
-    """Where the results will be written; None: nowhere."""
+    """The folder for the results; None: they are not written."""
+
+    @property
+    def place(self) -> Path:
+        """``folder``, for results that are written."""
+        if self.folder is None:
+            raise ValueError(f"{self.system.name}: the results are not written")
+        return self.folder
 
 
 def find_systems(patterns: Sequence[str], *, id_key: str | None, caption_key: str | None) -> list[System]:
-    """Read all run folders and files that the patterns name; no two systems get the same name.
+    """Read all run folders and files that the patterns name; every system gets a different name.
 
     Raises:
-        SettingsError: No file is named, or a pattern matches nothing.
+        SettingsError: No file was named, or a pattern matches nothing.
         MagicError: A file cannot be read.
     """
     if not patterns:
@@ -57,7 +64,7 @@ def find_systems(patterns: Sequence[str], *, id_key: str | None, caption_key: st
 
 
 def distinct_names(systems: Sequence[System]) -> list[str]:
-    """Names of systems. Equal names get as many parent folders as are needed to tell them apart, then their suffix."""
+    """Names of systems. Equal names get as many parent folders as needed to differ, then their suffix."""
     names = [system.name for system in systems]
     parents = [[part for part in system.source.resolve().parts[:-1] if part != "/"] for system in systems]
     for depth in range(1, max(map(len, parents), default=0) + 1):
@@ -71,10 +78,10 @@ def distinct_names(systems: Sequence[System]) -> list[str]:
 
 
 def of_split(system: System, split: str) -> System:
-    """The system's captions of one split, where its own file says the splits.
+    """The system's captions of one split, if its own file has splits.
 
     Raises:
-        SettingsError: It names no splits, or has nothing of this split.
+        SettingsError: It has no splits, or no captions of this one.
     """
     splits = {item.split for item in system.items if item.split is not None}
     if not splits:
@@ -95,17 +102,17 @@ def build_corpus(
     """Match a system's captions with their references and images.
 
     Args:
-        system: What a captioner wrote.
-        references: Where the references are; None: in the system's own file.
-        images: Folder below which images are looked for; None: where the files say.
+        system: The output of a captioner.
+        references: The references; None: those in the system's own file.
+        images: Folder with the images; None: the paths in the files.
         drop_unmatched: Leave out (and count) captions without references instead of refusing them.
-        needs_references: Whether texts without references are refused, where none are given.
+        needs_references: Whether texts without any references are refused.
 
     Returns:
-        The corpus, in the order of the references where they are given, so that systems share it; and what was left out.
+        The corpus, in the order of given references, so that systems share it; and the counts of what was left out.
 
     Raises:
-        MagicError: A caption has no references that are needed, two captions belong to one image, or a name fits two images.
+        MagicError: A caption lacks references that are needed, two captions belong to one image, or a name fits two images.
     """
     if system.writes_answers:
         return answers_corpus(system, references)
@@ -154,8 +161,7 @@ def _own(system: System, needs_references: bool) -> Match:
 
 
 def _wordless(corpus: Corpus) -> list[str]:
-    """Warnings: references without a word, which no caption can match, and captions such as "None", which programs write for
-    nothing."""
+    """Warnings about references without a word, which no caption can match, and captions such as "None" that mean no caption."""
     notes = []
     without = [
         item for item, texts in zip(corpus.ids, corpus.references, strict=True) if texts and not any(map(says_something, texts))
@@ -169,6 +175,6 @@ def _wordless(corpus: Corpus) -> list[str]:
         nothing = [text for text in texts if text in _NOTHING]
         if nothing:
             notes.append(
-                f"{counted(len(nothing), f'{what} is', f'{what}s are')} {nothing[0]!r}, as programs write where there is none, and scored as that word"
+                f"{counted(len(nothing), f'{what} is', f'{what}s are')} {nothing[0]!r}, which programs write for a missing caption; it is scored as that word"
             )
     return notes

@@ -1,4 +1,4 @@
-"""Which part of a system's output is scored, and which is not."""
+"""Counts which part of a system's output is scored and which is not."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from magic_cli.terminal.wording import counted
 
 @dataclass(frozen=True)
 class Coverage:
-    """Which part of a system's output is scored, and which is not."""
+    """Counts which part of a system's output is scored and which is not."""
 
     n: int
-    """Captions scored; empty ones are among them and score 0."""
+    """Scored captions; empty ones are included and score 0."""
     missing: int
-    """Images with references, or of the run, that have no caption."""
+    """Images without a caption, among those with references or in the run."""
     dropped: int = 0
     """Captions without references, left out because ``unmatched=drop``."""
     notes: tuple[str, ...] = field(default=())
 
 
 def wanted(system: System) -> int:
-    """Images that a run must caption, without those left out on purpose; 0 if unknown."""
+    """The number of images that a run must caption, without those left out on purpose; 0 if unknown."""
     if system.rank is not None:
         return system.planned or 0
     counts = (system.manifest or {}).get("counts", {})
@@ -30,7 +30,7 @@ def wanted(system: System) -> int:
 
 
 def run_notes(system: System) -> tuple[str, ...]:
-    """What the user should know of a run before its scores."""
+    """What the user should know about a run before reading its scores."""
     notes = []
     if system.manifest is not None and system.manifest.get("status") != "complete":
         notes.append(f"the run is {system.manifest.get('status')}, not complete")

@@ -1,4 +1,4 @@
-"""Evaluation from files to metrics.json: what ``magic evaluate`` and ``magic table`` share."""
+"""Evaluation from files to metrics.json, shared by ``magic evaluate`` and ``magic table``."""
 
 from __future__ import annotations
 
@@ -43,36 +43,36 @@ class Evaluation(Prepared):
 
     scores: tuple[Scores, ...]
     document: dict[str, Any]
-    """What metrics.json holds of this evaluation."""
+    """The metrics.json of this evaluation."""
 
     def write(self) -> bool:
-        """Write metrics.json and per_item.jsonl, each atomically; other measures of the same captions are kept.
+        """Write metrics.json and per_item.jsonl, each atomically. Other measures of the same captions are kept.
 
         Returns:
-            Whether scores of other captions, references or images stood there, which are replaced.
+            Whether scores of other captions, references or images were replaced.
 
         Raises:
             MagicError: They cannot be written.
         """
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            before = read_earlier(self.folder)
+            self.place.mkdir(parents=True, exist_ok=True)
+            before = read_earlier(self.place)
             document, items, are_merged = self._with(before)
-            with replacing(self.folder / PER_ITEM) as stream:
+            with replacing(self.place / PER_ITEM) as stream:
                 for item in items:
                     stream.write(as_bytes(json_lines([item])))
-            write_atomically(self.folder / METRICS, json.dumps(document, ensure_ascii=False, indent=1, default=str) + "\n")
+            write_atomically(self.place / METRICS, json.dumps(document, ensure_ascii=False, indent=1, default=str) + "\n")
             return before is not None and not are_merged
         except OSError as error:
-            raise unwritable(self.folder, error) from error
+            raise unwritable(self.place, error) from error
 
     def with_earlier(self) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-        """What ``write`` would write: metrics.json and the records of per_item.jsonl.
+        """The content for ``write``: metrics.json and the records of per_item.jsonl.
 
         Raises:
-            MagicError: What an earlier evaluation left is damaged.
+            MagicError: A file of an earlier evaluation is damaged.
         """
-        document, items, _ = self._with(read_earlier(self.folder))
+        document, items, _ = self._with(read_earlier(self.place))
         return document, list(items)
 
     def _with(self, before: dict[str, Any] | None) -> tuple[dict[str, Any], Iterable[dict[str, Any]], bool]:
@@ -83,23 +83,22 @@ class Evaluation(Prepared):
         return _merged(earlier, self.document), self._merged_items(items), True
 
     def _same_items(self, earlier: dict[str, Any] | None) -> dict[str, Any] | None:
-        """An earlier metrics.json of exactly the same captions, references and images; None if there is none."""
+        """An earlier metrics.json for exactly the same captions, references and images; None if there is none."""
         before, now = (earlier or {}).get("identity", {}), self.document["identity"]
         is_same = (
             earlier is not None
             and before["items"] == now["items"]
             and before.get("images", now.get("images")) == now.get("images", before.get("images"))
         )
-        return earlier if is_same and (self.folder / PER_ITEM).is_file() else None
+        return earlier if is_same and (self.place / PER_ITEM).is_file() else None
 
     def _merged_items(self, items: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-        before = {record["id"]: record for record in read_earlier_items(self.folder)}
+        before = {record["id"]: record for record in read_earlier_items(self.place)}
         return (before.get(record["id"], {}) | record for record in items)
 
 
 def _merged(earlier: dict[str, Any], document: dict[str, Any]) -> dict[str, Any]:
-    """The new document, with the measures that only the earlier one has. Their intervals are dropped if another bootstrap made
-    them."""
+    """The new document plus the measures that only the earlier one has; intervals of another bootstrap are dropped."""
     merged = dict(document)
     if earlier.get("bootstrap") != document["bootstrap"]:
         earlier = earlier | {"metrics": {key: score | {"interval": None} for key, score in earlier["metrics"].items()}}
@@ -117,24 +116,24 @@ def _merged(earlier: dict[str, Any], document: dict[str, Any]) -> dict[str, Any]
 
 
 def prepare(systems: Sequence[System], settings: ScoringSettings) -> list[Prepared]:
-    """Match captions with references, and make sure that the results can be written, before anything is scored.
+    """Before anything is scored, match captions with references and check that the results can be written.
 
     Raises:
         MagicError: Files do not fit together, or an output folder cannot be written.
     """
     prepared = match_files(systems, settings)
-    folders = [one.folder.resolve() for one in prepared]
+    folders = [one.place.resolve() for one in prepared]
     for one, folder in zip(prepared, folders, strict=True):
         if folders.count(folder) > 1:
             raise SettingsError(
-                f"{one.system.source}: another system's results would go to {one.folder} too; evaluate them one by one"
+                f"{one.system.source}: another system's results would go to {one.place} too; evaluate them one by one"
             )
-        check_folder(one.folder, one.system, one.corpus)
+        check_folder(one.place, one.system, one.corpus)
     return prepared
 
 
 def match_files(systems: Sequence[System], settings: ScoringSettings) -> list[Prepared]:
-    """Match captions with references, and say where results would be written; nothing is.
+    """Match captions with references, and choose where results would be written; nothing is written.
 
     Raises:
         MagicError: Files do not fit together.
@@ -145,7 +144,7 @@ def match_files(systems: Sequence[System], settings: ScoringSettings) -> list[Pr
 
 
 def match(systems: Sequence[System], settings: ScoringSettings, references: ReferenceSet | None) -> list[Prepared]:
-    """Match captions with references (None: they bring their own); nothing is to be written.
+    """Match captions with references (None: each system brings its own); no folder for results is chosen.
 
     Raises:
         MagicError: They do not fit together.
@@ -201,15 +200,15 @@ def evaluate(prepared: Sequence[Prepared], settings: ScoringSettings) -> list[Ev
 
 
 def _tool(metric: Metric, models: MetricModels) -> dict[str, Any]:
-    """The tools of a metric; other metrics of the same file may use another model."""
+    """The tools of a metric. Other metrics in the same file may use another model."""
     return metric.facts() | ({"image_text_model": models.image_text_facts} if isinstance(metric, FeatureMetric) else {})
 
 
 def _only_common(built: Sequence[tuple[Corpus, Coverage]]) -> list[tuple[Corpus, Coverage]]:
-    """The items that every corpus has, in the order of the first; the others count as dropped.
+    """The items that every corpus has, in the order of the first corpus; the others count as dropped.
 
     Raises:
-        SettingsError: There is none.
+        SettingsError: There are none.
     """
     common = set.intersection(*(set(corpus.ids) for corpus, _ in built))
     order = [item for item in built[0][0].ids if item in common]
@@ -225,7 +224,7 @@ def _only_common(built: Sequence[tuple[Corpus, Coverage]]) -> list[tuple[Corpus,
             "references",
             *(name for name in ("images", "titles", "image_digests", "answers") if getattr(corpus, name)),
         )
-        columns = {name: tuple(getattr(corpus, name)[i] for i in rows) for name in names}
+        columns: dict[str, Any] = {name: tuple(getattr(corpus, name)[i] for i in rows) for name in names}
         kept.append(
             (replace(corpus, **columns), replace(coverage, n=len(rows), dropped=coverage.dropped + coverage.n - len(rows)))
         )
@@ -233,7 +232,7 @@ def _only_common(built: Sequence[tuple[Corpus, Coverage]]) -> list[tuple[Corpus,
 
 
 def _intervals(scores: Sequence[Scores], settings: ScoringSettings) -> dict[str, tuple[float, float]]:
-    """Bootstrap intervals of the measures that have one."""
+    """Bootstrap intervals of all measures that have one."""
     resampler = settings.bootstrap.resampler(len(scores[0].per_item)) if scores else None
     if resampler is None:
         return {}

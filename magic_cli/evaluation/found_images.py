@@ -1,4 +1,4 @@
-"""The image file of each caption: where the files say, or below a folder, by the names that find references, too."""
+"""Finds the image file of each caption: at the path in the files, or below a folder by the names that also find references."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from magic_cli.evaluation.matching import note_of_others
 
 
 class FoundImages(NamedTuple):
-    """The file of each item (None: no name is known), and notes for the user on how files were found."""
+    """The file of each item (None: no name is known), and notes for the user about how files were found."""
 
     files: tuple[Path | StoredImage | None, ...]
     notes: list[str]
@@ -27,16 +27,16 @@ class FoundImages(NamedTuple):
 def images_of_captions(
     system: System, items: Mapping[str, Item], references: ReferenceSet | None, folder: ImageLookup | None
 ) -> FoundImages:
-    """Image files of a system's captions; one that is not found below the folder stands there under the name that was looked for.
+    """The image files of a system's captions. One that is not found below the folder gets the path where it was expected.
 
     Args:
-        system: What a captioner wrote.
-        items: Its caption of each id of the corpus.
-        references: They may name images that the system does not name.
-        folder: Where they are looked for; None: where the files say.
+        system: The output of a captioner.
+        items: Its caption for each id of the corpus.
+        references: They may name images that the system does not.
+        folder: The folder to search; None: the paths in the files.
 
     Raises:
-        SettingsError: A name fits two files, two names find the same file, or a subfolder may hide what is missing.
+        SettingsError: A name fits two files, two names find the same file, or an unreadable subfolder may hide missing files.
     """
     found: list[Path | StoredImage | None] = []
     owners: dict[Path, str] = {}
@@ -70,14 +70,13 @@ def images_of_captions(
 
 
 def _contradicted(names: list[str], file: str) -> tuple[str, str] | None:
-    """The name by which a file below the folder was found, and the file, if its folder or suffix differs."""
+    """The name that found a file below the folder, and the file, if folder or suffix of the name differ from the file's."""
     name = next((name for name in names if contradicted(name, [file])), None)
     return None if name is None or any(file in aliases(other) for other in names) else (name, file)
 
 
 def _names(item: Item, references: ReferenceSet | None, target: str, *, with_ids: bool) -> list[str]:
-    """Names of an image's file. If there are none: ids after which the file may be named (a story's id is its title's), then
-    guesses."""
+    """Names of an image's file. If there are none: ids (a story's is its title's) that the file may be named after, then guesses."""
     named = [name for name in (item.image, references.image_name(target) if references else None) if name]
     guessed = [name for name in (item.guessed_image, references.guessed_names.get(target) if references else None) if name]
     return named or [*([item.id, target] if with_ids and item.title is None else []), *guessed]

@@ -1,4 +1,4 @@
-"""What people said (``magic human-eval score``): scores of stories as columns of table 3, wins of pairs as a row of table vist."""
+"""Adds people's judgement (``magic human-eval score``): scores of stories to table 3, wins of pairs to table vist."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ ASPECTS = {
     "informativeness": "human_informativeness",
     "story_image_relevance": "human_image_relevance",
 }
-"""Aspect in the file: key of the measure."""
+"""The aspect in the file, and the key of the measure."""
 _SECTION = "story"
 _HINT = 'give a file of `magic human-eval score`: {"systems": {name: {"relevance": {"mean": 4.1}, ...}}}'
 
 
 def add_human_scores(measured: Mapping[str, list[dict[str, Any]]], file: Path) -> dict[str, list[dict[str, Any]]]:
-    """The documents of metrics.json by row id, with the human means of their system.
+    """The metrics.json documents by row id, with the mean human scores of their systems.
 
-    A system is known by the name of a row (``magic``, ``story/magic``) or of a measured system; a row that was not measured gets a
-    document that holds nothing else.
+    A system is identified by the name of a row (``magic``, ``story/magic``) or of a measured system. A row that was not measured
+    gets a document with human scores alone.
 
     Raises:
-        MagicError: The file is damaged, or a system belongs to no row; the message names it.
+        MagicError: The file is damaged, or a system belongs to no row; names it.
     """
     document = read_json(file, setting="human_scores", hint=_HINT)
     systems = document.get("systems") if isinstance(document, Mapping) else None
@@ -53,16 +53,16 @@ def add_human_scores(measured: Mapping[str, list[dict[str, Any]]], file: Path) -
 
 
 PREFERENCES = {"language": "human_language", "image_quality": "human_image_quality", "coherence": "human_coherence"}
-"""Question of a study of pairs: key of the measure."""
+"""The question of a study of pairs, and the key of the measure."""
 PREFERENCES_ROW = "vist_people/first_system"
 _PAIR_HINT = "give the scores.json of a study that was made with kind=pairs"
 
 
 def add_preferences(measured: Mapping[str, list[dict[str, Any]]], file: Path) -> dict[str, list[dict[str, Any]]]:
-    """The documents of metrics.json by row id, and one more with the shares of answers that the first of two systems won.
+    """The metrics.json documents by row id, and another one with the shares of answers that the first of two systems won.
 
     Raises:
-        MagicError: The file is damaged, or of another kind of study.
+        MagicError: The file is damaged, or belongs to another kind of study.
     """
     document = read_json(file, setting="human_scores", hint=_PAIR_HINT)
     found = document.get("preferences") if isinstance(document, Mapping) else None
@@ -123,7 +123,7 @@ def _number(value: Any, low: int, high: int, what: str, hint: str) -> float:
 
 
 def _document(value: float, label: str, *, scale: float, low: float, high: float) -> dict[str, Any]:
-    """As a metric stands in metrics.json."""
+    """A measure in the form of metrics.json."""
     return {
         "value": value,
         "interval": None,

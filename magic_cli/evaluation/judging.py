@@ -1,4 +1,4 @@
-"""From systems to scores and their comparison: the steps that ``magic evaluate`` and ``magic_cli.score`` have in common."""
+"""From systems to scores and their comparison: the steps that ``magic evaluate`` and ``magic_cli.score`` share."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from magic_cli.reports.evaluation import comparison_table, evaluation_table
 from magic_cli.reports.tables import Table
 
 Match = Callable[[Sequence[System], ScoringSettings], list[Prepared]]
-"""As ``evaluate.prepare``."""
+"""A function like ``evaluate.prepare``."""
 
 
 @dataclass(frozen=True)
@@ -28,8 +28,8 @@ class Judged:
 
     Attributes:
         evaluations: One for each system.
-        comparison: What comparison.json holds; None: nobody asked for it.
-        settings: As they were used; metrics that nobody had chosen are among them.
+        comparison: Content of comparison.json; None: no comparison was asked for.
+        settings: The settings that were used, with metrics that were chosen automatically.
     """
 
     evaluations: list[Evaluation]
@@ -38,12 +38,12 @@ class Judged:
 
     @property
     def documents(self) -> list[dict[str, Any]]:
-        """What metrics.json holds of each."""
+        """The metrics.json of each system."""
         return [evaluation.document for evaluation in self.evaluations]
 
     @property
     def table(self) -> Table:
-        """The scores, or what the systems differ by."""
+        """The table of scores, or of differences between systems."""
         if self.comparison is None:
             return evaluation_table(self.documents, confidence=self.settings.bootstrap.confidence)
         return comparison_table(self.comparison, self.documents)
@@ -53,10 +53,10 @@ def judge(systems: Sequence[System], settings: EvaluateSettings, *, match: Match
     """Score systems, and compare them if ``compare`` is set.
 
     Args:
-        systems: What was written.
-        settings: How it is scored.
-        match: Brings texts and references together.
-        tell: Takes what the user should know, a line each, before the scoring begins.
+        systems: The systems.
+        settings: How to score them.
+        match: Matches texts with references.
+        tell: Called with each line that the user should read before the scoring begins.
 
     Raises:
         MagicError: Files do not fit together, systems cannot be compared, or no metric could run.

@@ -1,4 +1,4 @@
-"""Matches captions with images: by id, or by image name where ids and names contradict each other."""
+"""Matches captions with images by id, or by image name if ids and names contradict each other."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from magic_cli.terminal.wording import counted
 
 @dataclass(frozen=True)
 class Match:
-    """A system's captions with the images of a reference file."""
+    """A system's captions, matched with the images of a reference file."""
 
     items: dict[str, Item]
-    """The caption of each id of the references, in their order."""
+    """The caption for each id of the references, in their order."""
     notes: tuple[str, ...] = ()
-    """What the user should know of how they were matched."""
+    """What the user should know about the matching."""
 
     @classmethod
     def of(cls, items: dict[str, Item], references: ReferenceSet, *notes: str) -> Match:
-        """The same, with a note on captions whose image name matches only without its folder or suffix."""
+        """The match, with a note about captions whose image name matches only without its folder or suffix."""
         pairs = [(item.image or item.id, target) for target, item in items.items() if item.title is None and item.id != target]
         known = (
             (name, (target, references.image_names.get(target), references.guessed_names.get(target))) for name, target in pairs
@@ -33,11 +33,11 @@ class Match:
 
 
 def note_of_others(pairs: Sequence[tuple[str, str]], where: str) -> list[str]:
-    """The note on names that fit only without their folder or suffix, in a list; none if there is no such name.
+    """A list with the note about names that match only without their folder or suffix; empty if there are none.
 
     Args:
-        pairs: Names, and what they were taken for.
-        where: What the second ones have.
+        pairs: Each name, and the name that it matched.
+        where: Where the matched names differ.
     """
     if not pairs:
         return []
@@ -48,12 +48,13 @@ def note_of_others(pairs: Sequence[tuple[str, str]], where: str) -> list[str]:
 def match_references(system: System, references: ReferenceSet, *, drop_unmatched: bool) -> Match:
     """Find the references of each caption.
 
-    An id may be a running number that means another image in the references. So the names decide where a record's image name belongs to another
-    image than its id, and where some images are found only by name and others only by id. This holds if each name belongs to one
-    image; otherwise neither is trusted. Stories are matched by id alone: several may be of one image.
+    An id may be a running number that means another image in the references. So image names are used instead of ids in two cases:
+    a record's image name belongs to another image than its id; or some images are found only by name and others only by id. Each
+    name must then belong to one image; otherwise neither is trusted. Stories are matched by id alone, because several may
+    describe one image.
 
     Raises:
-        MagicError: Ids and image names contradict each other, a caption has no references, or two are of one image.
+        MagicError: Ids and image names contradict each other, a caption has no references, or two captions have the same image.
     """
     names = {} if system.writes_stories else {item.id: item.image for item in system.items if item.image is not None}
     by_id = {item.id: references.find(item.id) for item in system.items}
@@ -88,13 +89,13 @@ def match_references(system: System, references: ReferenceSet, *, drop_unmatched
 
 
 def _found_by_name_alone(by_id: dict[str, tuple[str, ...]], by_name: dict[str, tuple[str, ...]]) -> list[str]:
-    """Items that only their names find, although some ids find images too: then the ids may be row numbers."""
+    """Items that only their names find although some ids find images, too: the ids may then be row numbers."""
     unconfirmed = any(len(found) == 1 and by_name.get(item) != found for item, found in by_id.items())
     return [item for item, found in by_name.items() if len(found) == 1 and not by_id[item]] if unconfirmed else []
 
 
 def _contradicts(references: ReferenceSet, target: str, image: str) -> bool:
-    """Whether an image name is another one's than that of an id; a file without image names contradicts nobody."""
+    """Whether an image name belongs to another id than ``target``. A file without image names contradicts nothing."""
     found = references.find(image)
     return target not in found if found else references.image_name(target) is not None
 
@@ -144,7 +145,7 @@ def _fault_of_name(item: str, names: dict[str, str], by_name: dict[str, tuple[st
 def _remedy(system: System) -> str:
     ids, images = system.keys or ("id", "image")
     where = f"evaluate {system.source / 'predictions.jsonl'} with" if system.source.is_dir() else "say which counts:"
-    return f"{where} id_key={ids} for the ids, or id_key={images} for the image names (those that are not there are left out with unmatched=drop)"
+    return f"{where} id_key={ids} for the ids, or id_key={images} for the image names (with unmatched=drop, unknown names are left out)"
 
 
 def _shown(name: str) -> str:

@@ -1,4 +1,4 @@
-"""Gives metrics the model that is configured. It is loaded when the first image or text is scored."""
+"""Gives metrics their models. A model is loaded when the first image or text is scored."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from magic_cli.metrics.sentence_bert import SentenceBert
 
 
 class MetricModels:
-    """The models of the settings.
+    """The models that the settings name.
 
     Attributes:
-        image_text_facts: What metrics.json says of the image-text model, with the run whose own it is, if so; empty until it is loaded.
+        image_text_facts: The image-text model in metrics.json, with the run that it belongs to; empty until it is loaded.
     """
 
     def __init__(self, settings: ScoringSettings) -> None:
@@ -32,8 +32,7 @@ class MetricModels:
         self.image_text_facts: dict[str, Any] = {}
 
     def connect(self, metrics: Sequence[Metric]) -> None:
-        """Tell each metric how to get its model; those that look at images share one, and its features;
-        so do those of one classifier of images."""
+        """Tell each metric how to get its model; metrics that use the same model share it, and its features."""
         batch_size = self._settings.run.batch_size
         chosen = self._settings.image_text_model
         name = PurePath(chosen.source).name if chosen is not None else ""
@@ -82,7 +81,7 @@ class MetricModels:
             encoder = MiniLmEncoder(device, torch.float32)
             return encoder, encoder.facts()
         load = load_last_token_encoder if isinstance(metric, Mauve) else load_pooled_encoder
-        return load(metric.model, device=device)
+        return load(metric.model, device=device)  # type: ignore[attr-defined]  # all other encoder metrics name their model
 
     def _load_network(self, kind: WeightsFile, weights: str) -> tuple[Any, dict[str, Any]]:
         from magic_cli.models.inception import InceptionNetwork
@@ -91,7 +90,7 @@ class MetricModels:
         return network, network.facts()
 
     def _device(self) -> Any:
-        """Where the models run, with as many threads as are set."""
+        """The device of the models; also sets the number of threads."""
         import torch
 
         from magic_cli.models.loading import resolve_device

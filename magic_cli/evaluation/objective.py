@@ -1,4 +1,4 @@
-"""The one number that a search over settings optimises: a measure of finished runs, written to their metrics.json."""
+"""The number that a search over settings optimises: a measure of finished runs, which is also written to their metrics.json."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from magic_cli.models.sources import locate
 
 
 def find_measure(key: str) -> tuple[str, Measure]:
-    """The metric that has a measure, and the measure.
+    """The metric with a measure of this name, and the measure.
 
     Raises:
-        SettingsError: There is none of this name.
+        SettingsError: There is none.
     """
     if key not in MEASURES:
         raise SettingsError(f"run.objective={key}: no such measure; {nearest(key, list(MEASURES))}")
@@ -35,13 +35,13 @@ def find_measure(key: str) -> tuple[str, Measure]:
 
 
 def require_measurable(settings: Any) -> None:
-    """Find out before a run whether its measure can be computed when it is done.
+    """Before a run, check that its measure can be computed at the end.
 
     Args:
-        settings: Of a run with ``run.objective``.
+        settings: Settings of a run with ``run.objective``.
 
     Raises:
-        MagicError: The dataset has no references, the metric cannot run here, or its model cannot be loaded.
+        MagicError: The data set has no references, the metric cannot run here, or its model cannot be loaded.
     """
     key = settings.run.objective
     scoring = _scoring(settings)
@@ -53,7 +53,7 @@ def require_measurable(settings: Any) -> None:
         _require_references(key, corpus)
     try:
         scoring.metrics.require([corpus])
-        if scoring.metrics.needs_images() and not settings.decoding.needs_image:  # otherwise the run itself loads the model first
+        if scoring.metrics.needs_images() and not settings.decoding.needs_image:  # else the run itself loads the model first
             locate(settings.image_text_model)
         if isinstance(metric, EncoderMetric) and (model := getattr(metric, "model", None)) is not None:
             locate(model)
@@ -82,13 +82,13 @@ def _corpus(settings: Any) -> Corpus:
 
 
 def _unanswered(item: Any) -> tuple[Answer, ...]:
-    """The steps of an item of texts and images, with their truth alone."""
+    """The steps of an item of texts and images, with true answers only."""
     targets = [{} if step.target is None else {"target": [part.as_record() for part in step.target]} for step in item.steps]
     return answers_of({"steps": [{"text": "", **target} for target in targets]}, Path(), item.id)
 
 
 def _require_truth(key: str, metric: Metric, corpus: Corpus) -> None:
-    """Of texts and images in turn: some step must have what the metric compares with."""
+    """For texts and images in turn, require a step with the true part that the metric compares."""
     steps = [answer for answers in corpus.answers for answer in answers]
     truth = {"text": any(clean_text(one.true_text) for one in steps), "image": any(one.true_image for one in steps)}
     of_texts = isinstance(metric, AnswerTextMetric) or metric.needs_references
@@ -127,8 +127,8 @@ def objective(folders: Sequence[Path], settings: Any) -> float:
     """Evaluate the runs of one point of a search by ``run.objective``.
 
     Args:
-        folders: One run folder, or those of all its repeats.
-        settings: Of the run; its image-text model is the one of CLIPScore.
+        folders: One run folder, or those of all repeats.
+        settings: Settings of the run; CLIPScore uses its image-text model.
 
     Returns:
         The mean over the runs, in the measure's own range.
@@ -147,7 +147,7 @@ def objective(folders: Sequence[Path], settings: Any) -> float:
         evaluation.write()
         for name, why in evaluation.document["not_run"].items():
             raise MagicError(f"run.objective={key}: {name} not run: {why}")
-        # a measure by an image-text model may be called after the model; its place among the metric's measures stays
+        # a measure may be named after the image-text model, but its position among the metric's measures is fixed
         value = evaluation.document["metrics"][evaluation.scores[place].measure.key]["value"]
         if value is None:
             raise MagicError(f"run.objective={key}: has no value for {evaluation.folder}; choose another measure")

@@ -1,4 +1,4 @@
-"""Where the scores of a system are written: never over another system's."""
+"""Chooses the folder for a system's scores, so that they never overwrite those of another system."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from magic_cli.metrics.base import Corpus
 
 
 def output_folder(system: System, corpus: Corpus, settings: ScoringSettings, num_systems: int) -> Path:
-    """The run folder itself, or ``output``, or a folder named after the file and a hash of what is scored, and how."""
+    """The run folder itself, or ``output``, or a folder named after the file, with a hash of texts and settings."""
     name = system.name.replace("/", "-")
     if settings.output:
         folder = expanded(settings.output, "output")
@@ -30,7 +30,7 @@ def output_folder(system: System, corpus: Corpus, settings: ScoringSettings, num
 
 
 def _how(settings: ScoringSettings) -> str:
-    """All settings that can change what metrics.json says of the same captions."""
+    """All settings that can change the scores of the same captions."""
     how: list[Any] = [settings.metrics.described(), asdict(settings.bootstrap), settings.run.dtype.value]
     if settings.metrics.needs_images():
         how.append({key: value for key, value in vars(settings.image_text_model).items() if key != "recommended"})
@@ -57,23 +57,23 @@ def digest(corpus: Corpus) -> str:
 
 
 def image_digest(corpus: Corpus) -> str:
-    """SHA-256 of where the images are that are looked at."""
+    """SHA-256 of the paths of all images that are scored."""
     return hashlib.sha256(
         json.dumps([file and str(file.resolve()) for file in corpus.images]).encode(errors="surrogateescape")
     ).hexdigest()
 
 
 def owner(system: System) -> str:
-    """Whose scores a metrics.json holds: the file or folder, and of stories the rank of their images."""
+    """The system that a metrics.json belongs to: its file or folder, and for stories the rank of their images."""
     place = str(system.source.resolve())
     return place if system.rank is None else f"{place}, image {system.rank}"
 
 
 def check_folder(folder: Path, system: System, corpus: Corpus) -> None:
-    """Make a folder for a system's scores, and make sure that they can be written there: a long evaluation must not be lost.
+    """Make the folder for a system's scores and check that it can be written, so that a long evaluation is not lost.
 
     Raises:
-        MagicError: It holds another system's scores or captions, or cannot be made or written.
+        MagicError: It holds scores or captions of another system, or cannot be made or written.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -82,9 +82,9 @@ def check_folder(folder: Path, system: System, corpus: Corpus) -> None:
     except OSError as error:
         raise unwritable(folder, error) from error
     earlier = read_earlier(folder)
-    read_earlier_items(folder)  # damage is reported before anything is scored
+    read_earlier_items(folder)  # reports damage before anything is scored
     source = system.source.resolve()
-    if folder.resolve() == source or source in folder.resolve().parents:  # its own run folder, which may have been moved
+    if folder.resolve() == source or source in folder.resolve().parents:  # the system's own run folder, which may have been moved
         return
     if (folder / PREDICTIONS).exists() and source != (folder / PREDICTIONS).resolve():
         raise SettingsError(
@@ -100,7 +100,7 @@ def check_folder(folder: Path, system: System, corpus: Corpus) -> None:
 
 
 def read_earlier(folder: Path) -> dict[str, Any] | None:
-    """metrics.json of an earlier evaluation; None: there is none, or its ``identity`` differs.
+    """The metrics.json of an earlier evaluation; None: there is none, or its ``identity`` differs.
 
     Raises:
         MagicError: It is damaged.
@@ -111,12 +111,12 @@ def read_earlier(folder: Path) -> dict[str, Any] | None:
     remedy = "delete it, or set --output to another folder"
     earlier = read_scores(file, remedy=remedy, needs=["identity", "metrics", "tools", "settings", "not_run"])
     if "items" not in earlier["identity"]:
-        raise MagicError(f"output={file}: is no metrics.json that `magic evaluate` wrote; {remedy}")
+        raise MagicError(f"output={file}: is not a metrics.json of `magic evaluate`; {remedy}")
     return earlier
 
 
 def read_earlier_items(folder: Path) -> list[dict[str, Any]]:
-    """The records of per_item.jsonl of an earlier evaluation; none if there was none.
+    """The records in per_item.jsonl of an earlier evaluation; empty if there was none.
 
     Raises:
         MagicError: It is damaged.

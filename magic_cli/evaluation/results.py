@@ -25,7 +25,7 @@ def summarize(
     not_run: Mapping[str, str],
     facts: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """The document of metrics.json: values in their own range (tables print them times ``scale``), n, versions, settings."""
+    """The content of metrics.json: values in their own range (tables multiply them by ``scale``), n, versions, settings."""
     system, corpus, coverage = prepared.system, prepared.corpus, prepared.coverage
     return {
         "system": system.name,
@@ -71,7 +71,7 @@ def per_item(corpus: Corpus, scores: Sequence[Scores]) -> Iterator[dict[str, Any
 
 
 def empty_captions(corpus: Corpus) -> list[str]:
-    """Ids of captions that are empty, or nothing but punctuation."""
+    """Ids of captions that are empty or consist of punctuation."""
     return [item for item, caption in zip(corpus.ids, corpus.captions, strict=True) if not says_something(caption)]
 
 

@@ -1,4 +1,4 @@
-"""Runs metrics side by side over several systems. A metric that cannot run says why; the others still run."""
+"""Runs metrics side by side over several systems. If a metric cannot run, its reason is kept, and the others still run."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from magic_cli.terminal.progress import Progress, progress
 
 @dataclass
 class Outcome:
-    """What the metrics found."""
+    """The results of the metrics."""
 
     scores: dict[str, list[list[Scores]]] = field(default_factory=dict)
-    """For each metric that ran, for each corpus, one entry a measure."""
+    """For each metric that ran and each corpus, one entry per measure."""
     not_run: dict[str, str] = field(default_factory=dict)
-    """Why a metric did not run, and how to get it."""
+    """Why a metric did not run, and what to do about it."""
     seconds: dict[str, float] = field(default_factory=dict)
-    """Wall seconds of each metric. They run side by side, so these add up to more than the whole took."""
+    """Wall seconds of each metric. Metrics run side by side, so the sum is more than the total time."""
 
 
 def run_metrics(
@@ -33,14 +33,14 @@ def run_metrics(
     """Score all corpora by all metrics.
 
     Args:
-        metrics: What to run.
+        metrics: The metrics.
         corpora: The systems' captions.
-        tokenize: Fills ``Corpus.tokenized``; called once, and only if a metric needs it.
+        tokenize: Fills ``Corpus.tokenized``; called at most once, if a metric needs it.
 
     Returns:
-        The corpora, tokenized if a metric needed it, and what was found.
+        The corpora, tokenized if a metric needed it, and the results.
 
-    A metric that fails counts as one that did not run. On Ctrl-C all stop, and none of their processes is left.
+    A metric that fails counts as one that did not run. Ctrl-C stops all metrics, and none of their processes stays alive.
     """
     outcome = Outcome()
     corpora = list(corpora)
@@ -62,7 +62,7 @@ def run_metrics(
             for future in as_completed([pool.submit(_run_lane, lane, corpora, outcome, kills, done) for lane in lanes]):
                 future.result()
         except BaseException:
-            kill_all()  # otherwise the pool would wait for the Java programs
+            kill_all()  # else the pool would wait for the Java programs
             raise
     order = [metric.name for metric in metrics]
     outcome.scores = {name: outcome.scores[name] for name in order if name in outcome.scores}
@@ -70,7 +70,7 @@ def run_metrics(
 
 
 def _tell_done(bar: Progress, metrics: Sequence[Metric], outcome: Outcome) -> None:
-    """A metric is done: say which are not."""
+    """Count a finished metric, and show which are still running."""
     if waiting := [metric.name for metric in metrics if metric.name not in outcome.seconds]:
         bar.note(f"then {', '.join(waiting)}")
     bar.update()

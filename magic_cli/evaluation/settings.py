@@ -14,14 +14,14 @@ from magic_cli.models.settings import DefaultImageTextModel, MachineSettings
 
 
 class Unmatched(Enum):
-    """What is done with captions that have no references."""
+    """What to do with captions that have no references."""
 
     refuse = "refuse"
     drop = "drop"
 
 
 class TableFormat(Enum):
-    """How tables are printed."""
+    """The format of printed tables."""
 
     terminal = "terminal"
     markdown = "markdown"
@@ -35,9 +35,9 @@ class BootstrapSettings:
     """Confidence intervals and tests by resampling the items.
 
     Attributes:
-        samples: Resampled corpora, up to 1,000,000 (papers take 1,000 to 10,000); 0: no intervals.
-        confidence: Of the intervals, in (0, 1).
-        seed: Of the resampling, 0 to 2**63 - 1.
+        samples: Number of resampled corpora, up to 1,000,000 (papers use 1,000 to 10,000); 0: no intervals.
+        confidence: Confidence of the intervals, in (0, 1).
+        seed: Seed of the resampling, 0 to 2**63 - 1.
     """
 
     samples: int = 1000
@@ -50,12 +50,12 @@ class BootstrapSettings:
         require("seed", self.seed, at_least=0, at_most=MOST_SEED, prefix="bootstrap")
 
     def resampler(self, num_items: int) -> Resampler | None:
-        """Draws the samples of so many items; None: no intervals are wanted, or there is only one item."""
+        """Draws resampled corpora of so many items; None: intervals are switched off, or there is only one item."""
         return Resampler(num_items, samples=self.samples, seed=self.seed) if self.samples and num_items > 1 else None
 
 
 DEFAULT_SCORER = DefaultImageTextModel(name="openai/clip-vit-base-patch32")
-"""The model of CLIPScore if the user has not chosen one and no run among the systems has its own: the paper's."""
+"""The paper's model for CLIPScore, used if the user chose none and no run among the systems has its own."""
 
 
 @dataclass
@@ -63,20 +63,20 @@ class ScoringSettings:
     """How captions are scored.
 
     Attributes:
-        references: File of reference captions; null: the prediction files bring their own.
+        references: File of reference captions; null: those in the prediction files.
         split: Only images of this split of the references; null: all.
-        unmatched: What to do with captions that have no references: ``refuse`` or ``drop`` (and count) them.
+        unmatched: What to do with captions that have no references: ``refuse``, or ``drop`` (and count) them.
         only_common: Score only the images that all systems captioned.
-        images: Folder of the images, for CLIPScore; null: where the files say.
-        retrieved: Images of stories that were written without one: the file of ``magic retrieve-images query``.
-        image_ranks: Of stories for several images of a title: those for the images of these ranks, each a system of its own.
+        images: Folder of the images, for CLIPScore; null: the paths in the files.
+        retrieved: Images for stories that were written without one: the file of ``magic retrieve-images query``.
+        image_ranks: If stories were written for several images of a title: which ranks to score, each as a system of its own.
         human: Score the stories that people wrote for the titles, too.
         id_key: Key of an image's id in prediction files; null: the usual ones are tried.
         caption_key: Key of the caption in prediction files; null: the usual ones are tried.
         output: Folder of metrics.json and per_item.jsonl; null: the run folder, or below ``runs/evaluate``.
         metrics: Which metrics, and their settings.
-        image_text_model: The model of CLIPScore; of ``magic evaluate``, if nobody has chosen one, that of the runs.
-        bootstrap: Confidence intervals.
+        image_text_model: The model for CLIPScore; in ``magic evaluate``, unless the user chose one, that of the runs.
+        bootstrap: Settings of confidence intervals.
         run: What models run on.
     """
 
@@ -108,8 +108,8 @@ class EvaluateSettings(ScoringSettings):
     Attributes:
         systems: Run folders, prediction files, patterns.
         compare: Test the other systems against the first.
-        plot: Draw the table as intervals, too, into this file; null: no.
-        format: How tables are printed.
+        plot: File for a plot of the table with intervals; null: none.
+        format: The format of printed tables.
     """
 
     systems: list[str] = field(default_factory=list)
@@ -118,7 +118,7 @@ class EvaluateSettings(ScoringSettings):
     format: TableFormat = TableFormat.terminal
 
     def claim(self) -> tuple[tuple[str, ...], str]:
-        """The folders whose metrics.json this would write, and all that is set; none if the folder's name holds a hash of it."""
+        """The folders for metrics.json, and all settings; empty if the folder's name contains a hash of them."""
         runs = (str(path.resolve()) for system in self.systems for path in named_paths(system) if path.is_dir())
         return (self.output,) if self.output else tuple(runs), repr(asdict(self))
 
@@ -129,11 +129,11 @@ class TableSettings(ScoringSettings):
 
     Attributes:
         words: Numbers of tables (``1``, ``2``, ``3``, ``all``), or ``sweep``; then run folders, prediction files or folders of them.
-        rows: ``ROW=FILE``: which row a file is measured for.
-        human_scores: File of ``magic human-eval score``, for the human columns of table 3, or of pairs for table vist.
-        metric: Measure of a sweep's points, as metrics.json calls it.
-        plot: Draw the table or the sweep, too, into this file; null: no.
-        format: How tables are printed.
+        rows: ``ROW=FILE``: the row that a file belongs to.
+        human_scores: File of ``magic human-eval score``: for the human columns of table 3, or for pairs in table vist.
+        metric: Measure of a sweep's points, by its name in metrics.json.
+        plot: File for a plot of the table or the sweep; null: none.
+        format: The format of printed tables.
     """
 
     words: list[str] = field(default_factory=list)
@@ -144,5 +144,5 @@ class TableSettings(ScoringSettings):
     format: TableFormat = TableFormat.terminal
 
     def claim(self) -> tuple[tuple[str, ...], str]:
-        """As ``EvaluateSettings.claim``; of the words some are numbers, and the same runs may stand in several tables."""
+        """As ``EvaluateSettings.claim``. Words may be numbers of tables, and the same runs may be in several tables."""
         return (self.output,) if self.output else (), repr(asdict(self))

@@ -1,4 +1,4 @@
-"""Lets a metric of captions score the answers to steps, one by one, and gives their scores back item by item."""
+"""Lets a metric of captions score the answers to steps one by one, and returns the scores by item."""
 
 from __future__ import annotations
 
@@ -13,20 +13,22 @@ from magic_cli.metrics.base import Corpus, Metric, MetricUnavailable, Scores
 
 
 class StepWise(Metric):
-    """A metric of captions on the steps that have a true text; an item's sums are those of its steps, so that items are resampled."""
+    """A metric of captions over all steps with a true text. An item sums over its steps, because items are resampled."""
 
     needs_tokens = False
     needs_references = False
 
     def __init__(self, metric: Metric, tokenize: Callable[[Sequence[Corpus]], list[Corpus]]) -> None:
-        """Nothing is scored yet.
+        """Store the metric; nothing is scored yet.
 
         Args:
-            metric: One that needs tokens.
+            metric: A metric that needs tokens.
             tokenize: Fills ``Corpus.tokenized``.
         """
         self._metric, self._tokenize = metric, tokenize
-        self.name, self.measures, self.runs_outside = metric.name, metric.measures, metric.runs_outside
+        self.name = metric.name  # type: ignore[misc]  # here a fact of the wrapped metric, elsewhere of the class
+        self.measures = metric.measures  # type: ignore[misc]  # as above
+        self.runs_outside = metric.runs_outside  # type: ignore[misc]  # as above
 
     def score(self, corpora: Sequence[Corpus]) -> list[list[Scores]]:
         parted = [_steps(corpus) for corpus in corpora]
@@ -43,7 +45,7 @@ class StepWise(Metric):
 
 
 def _steps(corpus: Corpus) -> tuple[Corpus, list[int]]:
-    """Each step that has a true text as a caption with its reference, and the row of its item; captions stay as they are."""
+    """Each step with a true text as a caption with a reference, and the row of its item. Corpora of captions stay as they are."""
     if not corpus.answers:
         return replace(corpus, images=()), list(range(len(corpus)))
     found = [
@@ -62,12 +64,12 @@ def _steps(corpus: Corpus) -> tuple[Corpus, list[int]]:
 
 
 def _by_item(scores: Scores, rows: Sequence[int], num_items: int) -> Scores:
-    """Scores of items from those of their steps."""
+    """The scores of items, from those of their steps."""
     values: list[list[float]] = [[] for _ in range(num_items)]
     for row, value in zip(rows, scores.per_item, strict=True):
         values[row].append(float(value))
     means = mean_of_steps(scores.measure, values)
-    if scores.combine is None:
+    if scores.combine is None or scores.statistics is None:
         return replace(means, overall=scores.overall)
     statistics = np.zeros((num_items, scores.statistics.shape[1]))
     np.add.at(statistics, list(rows), scores.statistics)

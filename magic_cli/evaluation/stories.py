@@ -1,4 +1,4 @@
-"""Stories made ready for scoring: parted by image, images found for methods that saw none, people's own, and the metrics they have."""
+"""Prepares stories for scoring: splits them by image, adds images to stories without one, and chooses metrics."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from magic_cli.metrics.settings import MetricsSettings
 HUMAN = "human"
 TOP_RANK = 1
 STORY_METRICS = ("repetition", "coherence", "mauve", "clip_score")
-"""The paper's."""
+"""The paper's metrics."""
 _OF_STORIES_ONLY = ("coherence", "coherence_minilm", "mauve")
 
 
 def story_systems(systems: Sequence[System], settings: ScoringSettings) -> list[System]:
-    """The systems, each one's stories parted by the ranks that are asked for, and, with ``human``, what people wrote; captions stay.
+    """The systems with their stories split by the chosen ranks and, with ``human``, the stories by people; captions stay.
 
     Raises:
-        MagicError: A rank that a system has no stories for, or ``retrieved`` cannot be read.
+        MagicError: A system has no stories for a rank, or ``retrieved`` cannot be read.
     """
     found = [part for system in systems for part in (_parts(system, settings.image_ranks) if system.writes_stories else [system])]
     if settings.human:
@@ -47,18 +47,18 @@ def _parts(system: System, ranks: Sequence[int]) -> list[System]:
 
 
 def ranks_of(system: System) -> list[int]:
-    """The ranks of the images that its stories were written for, from the best; none: they were written without."""
+    """The ranks of the images that a system's stories were written for, the best first; empty: written without images."""
     return sorted({item.rank for item in system.items if item.rank is not None})
 
 
 def of_rank(system: System, rank: int) -> System:
-    """The stories for the images of one rank, under the ids of their titles."""
+    """The stories for the images of one rank, with the ids of their titles."""
     chosen = {item.title_id: item for item in system.items if item.rank == rank}
     by_rank = (system.manifest or {}).get("stories_by_rank", {})
     return replace(
         system,
         name=system.name if rank == TOP_RANK else f"{system.name}-image-{rank}",
-        items=tuple(replace(item, id=title, rank=None, title_id=None) for title, item in chosen.items()),
+        items=tuple(replace(item, id=title or item.id, rank=None, title_id=None) for title, item in chosen.items()),
         failed=system.failed_ranks.count(rank),
         failed_ranks=(),
         planned=by_rank[str(rank)] - system.skipped_ranks.count(rank) if str(rank) in by_rank else None,
@@ -67,10 +67,10 @@ def of_rank(system: System, rank: int) -> System:
 
 
 def human_systems(systems: Sequence[System]) -> list[System]:
-    """What people wrote for the titles of each system, as a system of its own; systems of the same references share one.
+    """The stories by people for the titles of each system, as systems of their own; equal ones appear once.
 
     Raises:
-        SettingsError: No system of stories brings references.
+        SettingsError: No system of stories has references.
     """
     found: dict[tuple[str, ...], System] = {}
     for system in systems:
@@ -84,13 +84,13 @@ def human_systems(systems: Sequence[System]) -> list[System]:
             found.setdefault(tuple(item.text for item in told), System(name, system.source, told))
     if not found:
         raise SettingsError(
-            "human=true: no system brings stories that people wrote; leave human out, or name a run on titles with stories"
+            "human=true: no system holds stories that people wrote; leave out human, or name a run on titles with stories"
         )
     return list(found.values())
 
 
 def with_retrieved(systems: Sequence[System], settings: ScoringSettings) -> list[System]:
-    """Stories that were written without an image get the best one of their title, from the file ``retrieved``."""
+    """Give stories that were written without an image the best image of their title, from the file ``retrieved``."""
     if not settings.retrieved:
         return list(systems)
     retrieved = read_retrieved(expanded(settings.retrieved, "retrieved"), setting="retrieved")
@@ -107,7 +107,7 @@ def _with_image(item: Item, best: Mapping[str, Path]) -> Item:
 
 
 def for_stories(settings: ScoringSettings) -> ScoringSettings:
-    """The settings with the metrics that stories have: the paper's if nobody has chosen, else those of the chosen ones that apply."""
+    """The settings with metrics for stories: the paper's if the user chose none, else those of the chosen ones that apply."""
     if nobody_has_chosen(settings):
         return with_story_metrics(settings)
     return _with_metrics(
@@ -116,17 +116,17 @@ def for_stories(settings: ScoringSettings) -> ScoringSettings:
 
 
 def nobody_has_chosen(settings: ScoringSettings) -> bool:
-    """Whether the metrics are the default ones, which are those of captions."""
+    """Whether the metrics are the default ones, which are for captions."""
     return settings.metrics.names == MetricsSettings().names
 
 
 def with_story_metrics(settings: Any) -> Any:
-    """The settings with the paper's metrics of stories."""
+    """The settings with the paper's metrics for stories."""
     return _with_metrics(settings, STORY_METRICS)
 
 
 def without_story_metrics(settings: Any) -> Any:
-    """The settings for captions: without the metrics that only stories have."""
+    """The settings for captions, without metrics that are only for stories."""
     kept = [name for name in settings.metrics.names if name not in _OF_STORIES_ONLY]
     return _with_metrics(settings, kept) if kept else settings
 

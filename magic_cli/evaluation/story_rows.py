@@ -1,4 +1,4 @@
-"""The rows of table 3: stories of runs and of released files by the image they were written for, and people's own."""
+"""The rows of table 3: stories of runs and released files, by rank of their image, and stories by people."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ HUMAN, MAGIC, MAGIC_MEAN, MAGIC_EVERY_NGRAM = "story/human", "story/magic", "sto
 
 
 def measure_stories(rows: dict[Path, str], settings: ScoringSettings) -> dict[str, list[dict[str, Any]]]:
-    """Score story files and runs side by side, and the humans' stories of the first one; writes their metrics.json.
+    """Score story files and runs side by side, and the stories by people in the first one; writes their metrics.json.
 
     Args:
         rows: Row id of each file or run folder.
-        settings: How to score. Of captions' default metrics stories get the four of the paper; else those that apply.
+        settings: How to score. If the user chose no metrics, stories get the four of the paper; else those that apply.
 
     Returns:
-        Documents of metrics.json by row id. Stories of MAGIC also give the rows of all images and of every n-gram.
+        The metrics.json documents by row id. Stories of MAGIC also give the rows for all images and for every n-gram.
 
     Raises:
         MagicError: Files cannot be read, or hold no stories.
@@ -52,7 +52,7 @@ def measure_stories(rows: dict[Path, str], settings: ScoringSettings) -> dict[st
 
 
 def _parts(system: System, rows: dict[Path, str]) -> list[System]:
-    """MAGIC's stories by the rank of their image, other methods' of the top one."""
+    """MAGIC's stories split by the rank of their image; of other methods only those of the best image."""
     ranks = ranks_of(system)
     if not ranks:
         return [system]
@@ -62,7 +62,7 @@ def _parts(system: System, rows: dict[Path, str]) -> list[System]:
 def _every_ngram(evaluation: Evaluation) -> dict[str, Any]:
     metric = Repetition(last_ngram=True)
     [scores] = metric.score([evaluation.corpus])
-    coverage = replace(evaluation.coverage, notes=())  # they stand with the stories' other row
+    coverage = replace(evaluation.coverage, notes=())  # the notes are with the stories' other row
     return summarize(
         replace(evaluation, coverage=coverage), scores, intervals={}, not_run={}, facts={"tools": {metric.name: metric.facts()}}
     )

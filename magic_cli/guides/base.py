@@ -1,7 +1,7 @@
-"""What a guide beside the image is: a dataclass of settings that, for each batch, changes the list of guides that steer its texts.
+"""The base of guides beside the image: a dataclass of settings that changes the list of guides for each batch.
 
-To add one: a dataclass here with ``steer`` (and ``open``, ``load`` where it needs models or files), one field in ``settings.py``, its
-settings with their comments in ``configs/guides/default.yaml``, one test file. No torch at the top: settings load fast.
+To add one: a dataclass here with ``steer`` (and ``open``, ``load`` if it needs models or files), a field in ``settings.py``, its
+settings with comments in ``configs/guides/default.yaml``, and a test file. Do not import torch at the top: settings load fast.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ class Images:
     """The B images of a batch.
 
     Attributes:
-        features: (B, E) by each image-text model of the run, not normalised; ``Viewer.place`` says which are whose.
-        names: For each image a name that no other image has (``data.image_names.identities``).
+        features: (B, E) from each image-text model of the run, not normalised; ``Viewer.place`` is a model's position.
+        names: For each image the names that no other image has (``data.image_names.identities``).
     """
 
     features: tuple[Tensor, ...]
@@ -34,16 +34,16 @@ class Images:
 
 @dataclass
 class GuideSettings:
-    """Base of the guides that ``decoding.guides`` can name beside the image."""
+    """Base class of the guides that ``decoding.guides`` can name beside the image."""
 
     setting: ClassVar[str]
     """What the user calls the group, ``guides.`` and the name of its field in ``GuidesSettings``."""
     of_models: ClassVar[tuple[str, ...]] = ()
-    """Settings whose values the models recommend."""
+    """Settings with values that models recommend."""
 
     @property
     def is_active(self) -> bool:
-        """Whether it changes anything; False: it is left out as if it were not named."""
+        """Whether the guide changes anything; False: it is left out, as if it were not named."""
         return True
 
     @property
@@ -52,27 +52,27 @@ class GuideSettings:
         return ()
 
     def check(self, method: Method) -> None:
-        """Refuse a decoding method that the guide cannot work with; here: none.
+        """Refuse decoding methods that the guide does not support; by default none.
 
         Raises:
             SettingsError: One line that names the setting.
         """
 
     def load(self) -> Self:
-        """The object that steers with these settings: a copy, which may hold what ``open`` needs. Called once a run, before torch and the models are loaded.
+        """Read the files that the guide needs; returns a copy that can hold them. Called once per run, before models load.
 
         Raises:
-            MagicError: Files that the guide reads are missing or damaged.
+            MagicError: Files are missing or damaged.
         """
         return copy.copy(self)
 
     def open(self, viewers: Viewers) -> dict[str, Any]:
-        """Get ready to steer, when the image-text model is there; returns what the manifest says of the guide."""
+        """Prepare the guide once the image-text models are loaded; returns its description for the manifest."""
         return {}
 
     def steer(self, guides: list[Guide], images: Images) -> list[Guide]:
-        """What steers a batch with this guide, given what steers it without; the first is the image's (``ImageGuide``).
+        """The guides of a batch including this one, given those without it; the first of these is the image's (``ImageGuide``).
 
-        A new guide is appended; one that changes what texts are compared with puts another in the place of that guide.
+        A new guide is appended. A guide that changes what texts are compared with replaces the one before.
         """
         raise NotImplementedError(f"{type(self).__name__}.steer")

@@ -1,8 +1,8 @@
-"""A memory of captions: the captions that fit an image best show how people describe such images.
+"""A memory of captions: those that fit an image best show how people describe such images.
 
     neighbours t_1 ... t_n, the captions whose features have the largest cosine with the image's feature v
     memory     m = sum of softmax(cos(v, t_j) / temperature)_j t_j, at length 1
-    share      w = weight, or as much of it as the neighbours' mean cosine lets stand (``sure`` and ``unsure``)
+    share      w = weight, lowered if the neighbours' mean cosine is small (``sure`` and ``unsure``)
     mix        texts are compared with |v| (1 - w) v/|v| + w m (direction; its length is v's)
     replace    the same with weight 1
     beside     texts are compared with both: beta ((1 - w) f_v + w f_m)
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 class Use(Enum):
-    """What the memory does to the image's part in a score."""
+    """How the memory changes the image's part in a score."""
 
     mix = "mix"
     replace = "replace"
@@ -40,16 +40,17 @@ class Use(Enum):
 
 @dataclass
 class Memory(IndexSettings, GuideSettings):
-    """A memory of captions; the index is the one that CLIPRe builds of the same captions.
+    """A memory of captions. Its index is the one that CLIPRe builds from the same captions.
 
     Attributes:
         captions_file, split, limit, folder: As in ``CaptionSource``.
         neighbours: Captions that are recalled for an image, 1 to 1000.
-        temperature: Of the softmax over their cosines, 0.0001 to 1000: a small one trusts the best caption, a large one weighs all alike.
+        temperature: Temperature of the softmax over their cosines, 0.0001 to 1000: a small one trusts the best caption, a large
+            one gives all the same weight.
         weight: Share of the memory, 0 (the image alone) or 1e-6 to 1.
-        use: What is done with it.
-        unsure, sure: The share falls with the neighbours' mean cosine: nothing is left of it at ``unsure`` or below, all at ``sure`` or
-            above, in between it rises evenly; in [-1, 1], both or none (null: it never falls).
+        use: How the memory is combined with the image.
+        unsure, sure: The share depends on the neighbours' mean cosine: it is 0 at ``unsure`` or below, ``weight`` at ``sure`` or
+            above, and rises evenly in between; in [-1, 1], both or none (null: the share is always ``weight``).
         words: Tokens of the neighbours that may join the k candidates of a step, 0 to 1000.
         words_floor: Least model confidence in a token that joins, 1e-6 to 1.
     """
@@ -72,7 +73,7 @@ class Memory(IndexSettings, GuideSettings):
     words_floor: float = 0.001
 
     def __post_init__(self) -> None:
-        self._index: CaptionIndex  # from ``load`` on
+        self._index: CaptionIndex  # set by ``load``
         super().__post_init__()
         check_captions(self)
         require("neighbours", self.neighbours, at_least=1, limit=1000, prefix=self.setting)
@@ -88,7 +89,7 @@ class Memory(IndexSettings, GuideSettings):
 
     @property
     def captions(self) -> str:
-        """What runs call the captions."""
+        """The name of the captions in runs."""
         return COCO if self.captions_file is None else Path(self.captions_file).name
 
     @property
@@ -146,7 +147,7 @@ class Memory(IndexSettings, GuideSettings):
             return [WordsGuide(first, found.texts, self.words, self.words_floor) if self.words else first, *others]
 
     def share(self, mean_cosine: float | None) -> float:
-        """How much the memory counts for an image whose neighbours have this mean cosine with it, in [0, 1]; None: it has none."""
+        """The share of the memory for an image with this mean cosine to its neighbours, in [0, 1]; None: it has no neighbours."""
         if mean_cosine is None:
             return 0.0
         weight = 1.0 if self.use is Use.replace else self.weight

@@ -1,4 +1,4 @@
-"""What a memory of captions recalls for images, and how it is mixed with them. Shape letters: B images, n neighbours, E features."""
+"""Recalls captions for images, and mixes them with the images. Shape letters: B images, n neighbours, E features."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from magic_cli.retrieval.caption_index import CaptionIndex
 
 @dataclass(frozen=True)
 class Recalled:
-    """What is recalled for B images.
+    """The memory of B images.
 
     Attributes:
-        memory: (B, E), of length 1; zero where nothing was recalled.
-        mean_cosines: Of each image its neighbours' mean cosine with it, in [-1, 1]; None: it has no neighbours.
-        texts: Of each image the captions that were recalled, the best first.
-        images_excluded: How many of the images the index has captions of.
-        captions_excluded: How many captions these are; none of them took part.
+        memory: (B, E), of length 1; zero if nothing was recalled.
+        mean_cosines: For each image the mean cosine with its neighbours, in [-1, 1]; None: it has no neighbours.
+        texts: For each image the captions that were recalled, best first.
+        images_excluded: How many of the images have captions of their own in the index.
+        captions_excluded: How many captions these are; they were left out.
     """
 
     memory: Tensor
@@ -32,9 +32,9 @@ class Recalled:
 
 
 def recall(index: CaptionIndex, images: Images, *, neighbours: int, temperature: float) -> Recalled:
-    """The memory of each image, which holds no caption of that image itself: its own, known by its names, are left out.
+    """The memory of each image. An image's own captions, recognised by its names, are left out.
 
-    Each row is computed by itself, so that its numbers do not depend on the batch.
+    Each row is computed alone, so that its numbers do not depend on the batch.
     """
     own = [index.captions.own(names) for names in images.names]
     vectors = images.features[0]
@@ -51,7 +51,7 @@ def recall(index: CaptionIndex, images: Images, *, neighbours: int, temperature:
 
 
 def weighted_mean(cosines: np.ndarray, features: np.ndarray, temperature: float) -> np.ndarray:
-    """softmax(cosines / temperature) (n,) mean of features (n, E), at length 1."""
+    """The mean of features (n, E), weighted by softmax(cosines / temperature) (n,), with length 1."""
     weights = np.exp((cosines - cosines.max()) / temperature)
     mean = (weights[:, None] * features.astype(np.float64)).sum(axis=0) / weights.sum()
     length = np.linalg.norm(mean)
@@ -59,7 +59,7 @@ def weighted_mean(cosines: np.ndarray, features: np.ndarray, temperature: float)
 
 
 def mixed(images: Tensor, memory: Tensor, share: Tensor) -> Tensor:
-    """``(1 - share) images + share memory`` by directions, (B, E), each as long as the image's feature; without a share the image itself."""
+    """``(1 - share) images + share memory`` of directions, (B, E), with the length of the image's feature. Share 0: the image."""
     unit = torch.nn.functional.normalize
     weight = share[:, None]
     direction = unit((1 - weight) * unit(images, dim=-1) + weight * memory, dim=-1)

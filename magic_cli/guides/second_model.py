@@ -1,4 +1,4 @@
-"""A second image-text model: it looks at the same image, and its score is added to the first one's."""
+"""A second image-text model: it sees the same image, and its score is added to that of the first one."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 @dataclass
 class SecondModel(GuideSettings, DefaultImageTextModel):
-    """Which model, as in ``image_text_model``.
+    """The model, with settings as in ``image_text_model``.
 
     Attributes:
-        weight: Its beta, 0 or 1e-6 to 1000.
+        weight: Weight of its score (beta), 0 or 1e-6 to 1000.
     """
 
     setting: ClassVar[str] = "guides.second_model"

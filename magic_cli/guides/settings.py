@@ -1,4 +1,4 @@
-"""All guides beside the image, each with its settings: the group ``guides``."""
+"""All guides beside the image, with their settings: the group ``guides``."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ IMAGE = "image"
 
 @dataclass
 class GuidesSettings:
-    """The guides that ``decoding.guides`` can name beside ``image``; they act in this order."""
+    """The guides that ``decoding.guides`` can name beside ``image``, in the order in which they act."""
 
     second_model: SecondModel = field(default_factory=SecondModel)
     memory: Memory = field(default_factory=Memory)
 
     def chosen(self, method: Method) -> dict[str, GuideSettings]:
-        """Those that a method is steered by, by name; without those that change nothing."""
+        """The guides of a method, by name, without those that change nothing."""
         named = method.guides if method.needs_image else ()
         return {item.name: guide for item in fields(self) if item.name in named and (guide := getattr(self, item.name)).is_active}
 
     def check(self, method: Method) -> None:
-        """Refuse names that are not known, and guides that cannot work with the method.
+        """Refuse unknown names, and guides that do not support the method.
 
         Raises:
             SettingsError: One line that names the setting.
@@ -40,7 +40,7 @@ class GuidesSettings:
             guide.check(method)
 
     def notes(self, names: Sequence[str]) -> list[str]:
-        """What the user should know: guides that were set and are not named."""
+        """Notes for the user about guides that have settings but are not named."""
         default = type(self)()
         odd = [
             item.name

@@ -1,1 +1,1 @@
-"""Human evaluation of stories as in the paper: blinded forms that work offline, and what the returned answers say."""
+"""Human evaluation of stories as in the paper: blinded forms that work offline, and scores from the returned answers."""

@@ -6,19 +6,19 @@ import numpy as np
 
 
 def krippendorff_alpha(ratings: np.ndarray, *, ordinal: bool) -> float | None:
-    """Agreement of several annotators on the same units, missing answers allowed.
+    """Agreement of several annotators on the same units; answers may be missing.
 
     Args:
         ratings: (U, R) score of each unit by each annotator; NaN where there is none.
-        ordinal: Distances by rank, how many scores lie between two values; else (interval) the squared difference.
+        ordinal: Distances are numbers of scores between two values; else squared differences (interval).
 
     Returns:
-        1: complete agreement; 0: as by chance; below: worse than chance. None where it is not defined: no unit has two
+        1: complete agreement; 0: agreement by chance; below 0: worse than chance. None if it is not defined: no unit has two
         scores, or all scores that can be paired are equal.
     """
     values = np.unique(ratings[~np.isnan(ratings)])
     counts = (ratings[:, :, None] == values).sum(axis=1).astype(np.float64)  # (U, C)
-    counts = counts[counts.sum(axis=1) >= 2]  # a score by one annotator alone cannot be paired
+    counts = counts[counts.sum(axis=1) >= 2]  # a single score cannot be paired
     if not len(counts):
         return None
     pairs = counts[:, :, None] * counts[:, None, :] - counts[:, :, None] * np.eye(len(values))  # (U, C, C)
@@ -31,6 +31,6 @@ def krippendorff_alpha(ratings: np.ndarray, *, ordinal: bool) -> float | None:
 
 
 def _ordinal_distances(totals: np.ndarray) -> np.ndarray:
-    """(C, C) squared number of scores from one value to the other, half of each of the two themselves."""
+    """(C, C) squared number of scores between two values; each of the two values counts half."""
     middle = np.cumsum(totals) - totals / 2
     return (middle[:, None] - middle[None, :]) ** 2

@@ -1,6 +1,6 @@
-"""The answer files that annotators return: checked against the key, then one array of scores, or of preferences.
+"""Reads the answer files that annotators return, checks them against the key, and makes one array of scores or preferences.
 
-Whatever is wrong with a file is refused with its name and, where one is to blame, the title.
+A faulty file is refused; the message names the file and, if it can, the title.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ _HINT = "name the files that the forms exported; ask the annotator to export and
 
 @dataclass(frozen=True)
 class Returned:
-    """What the answer files of a study say."""
+    """The content of a study's answer files."""
 
     annotators: tuple[int, ...]
-    """Numbers of the forms that came back, file by file."""
+    """The number of each file's form."""
     answers: tuple[tuple[tuple[Question, int], ...], ...]
-    """Of each file, what was asked and which number was given."""
+    """For each file, the questions and the numbers that were given."""
     num_open: int
-    """Questions that were asked and not answered."""
+    """How many questions have no answer."""
 
 
 @dataclass(frozen=True)
@@ -43,11 +43,11 @@ class Ratings:
     items: tuple[str, ...]
     """Ids of the titles."""
     annotators: tuple[int, ...]
-    """Numbers of the forms that came back."""
+    """The number of each returned form."""
     scores: np.ndarray
-    """(R, N, S, A) float64: annotators, titles, systems, aspects; NaN where there is no answer."""
+    """(R, N, S, A) float64: annotators, titles, systems, aspects; NaN without an answer."""
     num_open: int
-    """Questions that were asked and not answered."""
+    """How many questions have no answer."""
 
 
 @dataclass(frozen=True)
@@ -55,18 +55,18 @@ class Preferences:
     """All answers of a study of pairs."""
 
     systems: tuple[str, str]
-    """As they were named."""
+    """The names of the two systems."""
     items: tuple[str, ...]
     annotators: tuple[int, ...]
-    """Numbers of the forms that came back."""
+    """The number of each returned form."""
     preferred: np.ndarray
-    """(R, N, A) float64: 1 where the first system was found better, 0 a tie, -1 where the second was; NaN where there is no answer."""
+    """(R, N, A) float64: 1: the first system is better; 0: a tie; -1: the second is better; NaN without an answer."""
     num_open: int
-    """Questions that were asked and not answered."""
+    """How many questions have no answer."""
 
 
 def read_ratings(paths: Sequence[Path], key: Mapping[str, Any], *, accept_incomplete: bool) -> Ratings:
-    """Read and unblind all answer files of a study of stories; arguments and errors as of ``read_answers``."""
+    """Read and unblind all answer files of a study of stories; arguments and errors as in ``read_answers``."""
     returned = read_answers(paths, key, STORIES, accept_incomplete=accept_incomplete)
     systems, items = tuple(sorted(key["systems"])), _items(key)
     scores = np.full((len(paths), len(items), len(systems), len(STORIES.aspects)), np.nan)
@@ -77,7 +77,7 @@ def read_ratings(paths: Sequence[Path], key: Mapping[str, Any], *, accept_incomp
 
 
 def read_preferences(paths: Sequence[Path], key: Mapping[str, Any], *, accept_incomplete: bool) -> Preferences:
-    """Read and unblind all answer files of a study of pairs; arguments and errors as of ``read_answers``."""
+    """Read and unblind all answer files of a study of pairs; arguments and errors as in ``read_answers``."""
     returned = read_answers(paths, key, PAIRS, accept_incomplete=accept_incomplete)
     first, second = key["systems"]
     items = _items(key)
@@ -94,16 +94,16 @@ def _items(key: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def read_answers(paths: Sequence[Path], key: Mapping[str, Any], judging: Judging, *, accept_incomplete: bool) -> Returned:
-    """Read all answer files, with what each question was about.
+    """Read all answer files, with the meaning of each question.
 
     Args:
-        paths: The files that came back, at least one.
-        key: A sound key.json.
-        judging: What was judged.
-        accept_incomplete: Take files with open questions.
+        paths: The returned files, at least one.
+        key: A checked key.json.
+        judging: The kind of study.
+        accept_incomplete: Accept files with open questions.
 
     Raises:
-        MagicError: A file is damaged, of another study, of a form that another file answers too, out of range or incomplete.
+        MagicError: A file is damaged, incomplete, of another study, answers a form twice, or has a score out of range.
     """
     seen: dict[str, Path] = {}
     annotators, all_answers, num_open = [], [], 0
@@ -133,7 +133,7 @@ def read_answers(paths: Sequence[Path], key: Mapping[str, Any], judging: Judging
 def _read(path: Path, key: Mapping[str, Any]) -> Mapping[str, Any]:
     document = read_json(path, setting="files", hint=_HINT)
     if not isinstance(document, Mapping) or document.get("kind") != ANSWERS_KIND:
-        raise MagicError(f"{path}: is no file of answers; {_HINT}")
+        raise MagicError(f"{path}: is not a file of answers; {_HINT}")
     if document.get("study") != key["study"]:
         raise MagicError(
             f"{path}: belongs to another study ({str(document.get('study'))[:60]}) than the key ({key['study']}); score it with its own key.json"
@@ -161,11 +161,11 @@ def _check_answers(path: Path, document: Mapping[str, Any], asked: Mapping[str, 
 
 
 def checksum(document: Mapping[str, Any], names: Sequence[str] | Mapping[str, Any]) -> str:
-    """CRC-32 of the answers, as form.js writes it.
+    """CRC-32 of the answers, computed as in form.js.
 
     Args:
-        document: Answer file.
-        names: All questions of its form, in their order.
+        document: The answer file.
+        names: All questions of its form, in order.
     """
     given = [f"{name}={document['answers'][name]}" for name in names if name in document["answers"]]
     text = "\n".join([document["study"], document["form"], *given])

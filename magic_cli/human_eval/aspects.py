@@ -1,4 +1,4 @@
-"""What people are asked: about a story the four aspects of MAGIC's paper, each from 1 to 5; about two answers which one is better."""
+"""The questions for annotators: MAGIC's four aspects of a story, from 1 to 5; or which of two answers is better."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ class Aspect:
     """One question."""
 
     key: str
-    """As in answer files and scores.json."""
+    """The name in answer files and scores.json."""
     label: str
     definition: str
-    """In the paper's words, as the form shows it."""
+    """The paper's words, as the form shows them."""
     needs: frozenset[str] = frozenset()
-    """Asked only where this is shown: a ``photo``; of answers ``text`` or ``image``."""
+    """The question is asked only about a card with this: a ``photo``; for answers a ``text`` or ``image``."""
 
 
 @dataclass(frozen=True)
 class Judging:
-    """A kind of study: what is judged, by which questions."""
+    """A kind of study: what people judge, and the questions."""
 
     aspects: tuple[Aspect, ...]
     choices: Mapping[int, str]
-    """Answers that may be given to each question, by number from 1, and what the form calls them."""
+    """The possible answers to each question: number from 1, and the words in the form."""
     unit: str
-    """What a card is about."""
+    """What one card is about."""
     piece: str
-    """What each system has made for it, with its article."""
+    """What each system made for it, with an article."""
     is_of_pairs: bool = False
-    """A question is about all that a card shows, not about one system's piece."""
+    """True: a question is about the whole card; false: about one system's text."""
 
     @property
     def lowest(self) -> int:
@@ -43,7 +43,7 @@ class Judging:
         return max(self.choices)
 
     def asked(self, shown: Collection[str]) -> tuple[Aspect, ...]:
-        """The questions about what shows these."""
+        """The questions about a card that shows these."""
         return tuple(aspect for aspect in self.aspects if aspect.needs <= set(shown))
 
 
@@ -81,7 +81,7 @@ PREFERS_A, TIE, PREFERS_B = 1, 2, 3
 PAIRS = Judging(
     (
         Aspect(
-            "language", "Language continuity", "Whose text goes on more naturally from what was given?", needs=frozenset({TEXT})
+            "language", "Language continuity", "Whose text continues more naturally from what was given?", needs=frozenset({TEXT})
         ),
         Aspect("image_quality", "Image quality", "Whose pictures are clearer and better made?", needs=frozenset({IMAGE})),
         Aspect(

@@ -1,7 +1,7 @@
-"""Blinded forms: what is shown in which order and under which letters; and the key that undoes the blinding.
+"""Blinded forms: the cards, their order and their letters; and the key that undoes the blinding.
 
-A form knows no system's name. Its id is a hash of all that it shows, so that answers can only be scored with the key of
-the form that they were given in.
+A form does not contain the systems' names. Its id is a hash of everything that it shows, so answers can only be scored with the
+key of the same form.
 """
 
 from __future__ import annotations
@@ -26,17 +26,19 @@ T = TypeVar("T")
 
 
 class Card(Protocol):
-    """What a form asks about at a time: a title with its stories, or two answers."""
+    """One page of a form: a title with its stories, or two answers."""
 
-    systems: tuple[str, ...]
-    """In the order in which they are shown: the first one's is A."""
+    @property
+    def systems(self) -> tuple[str, ...]:
+        """The systems in the order shown: the first is A."""
+        ...
 
     def shown(self) -> dict[str, Any]:
         """What the annotator sees."""
         ...
 
     def keyed(self) -> dict[str, Any]:
-        """What key.json holds of it, beside the letters: at least ``id`` and ``title``."""
+        """Its entry in key.json, except the letters: at least ``id`` and ``title``."""
         ...
 
 
@@ -47,7 +49,7 @@ class StoryCard:
     item: Item
     systems: tuple[str, ...]
     photo: str | None
-    """Data URI."""
+    """The photo as a data URI; None: no photo."""
 
     def shown(self) -> dict[str, Any]:
         return {"title": self.item.title, "photo": self.photo, "stories": [self.item.stories[name] for name in self.systems]}
@@ -56,22 +58,22 @@ class StoryCard:
         return {"id": self.item.id, "title": self.item.title, "photo": self.photo is not None}
 
     def labelled(self) -> list[tuple[str, str]]:
-        """Letter and text of each story."""
+        """The letter and the text of each story."""
         return [(LETTERS[i], self.item.stories[name]) for i, name in enumerate(self.systems)]
 
 
 @dataclass(frozen=True)
 class Form:
-    """One annotator's form."""
+    """The form of one annotator."""
 
     annotator: int
-    """From 1."""
+    """The annotator's number, from 1."""
     cards: tuple[Card, ...]
     kind: Kind = Kind.stories
 
     @property
     def id(self) -> str:
-        """Sixteen hexadecimal digits that name what is shown, and in which order."""
+        """Sixteen hexadecimal digits that identify the content and its order."""
         shown = json.dumps([self.annotator, [card.shown() for card in self.cards]], sort_keys=True)
         return hashlib.sha256(shown.encode()).hexdigest()[:16]
 
@@ -80,31 +82,31 @@ class Form:
         return f"form-{self.annotator}.html"
 
     def keyed(self) -> dict[str, Any]:
-        """As key.json holds it: all cards in their order, and whose work each letter is."""
+        """The entry in key.json: all cards in order, with the system behind each letter."""
         cards = [{**card.keyed(), "letters": dict(zip(LETTERS, card.systems, strict=False))} for card in self.cards]
         return {"annotator": self.annotator, "cards": cards}
 
     def questions(self) -> list[str]:
-        """Names of all questions, in their order."""
+        """The names of all questions, in order."""
         return list(questions(self.keyed(), self.kind.judging))
 
 
 @dataclass(frozen=True)
 class Question:
-    """What a question is about."""
+    """The subject of a question."""
 
     item: str
     title: str
     system: str
-    """Whose story it is; of a pair, whose answer is A."""
+    """The system that wrote the story; for a pair, the system that is A."""
     aspect: int
-    """Number among the study's aspects."""
+    """Number of the aspect in the study."""
 
 
 def questions(form: Mapping[str, Any], judging: Judging) -> dict[str, Question]:
-    """The questions of a form as key.json holds it, by name, in the form's order.
+    """The questions of a form in key.json, by name, in the form's order.
 
-    A question is called ``<card from 1>.<letter>.<aspect>``; one about a pair, ``<card>.<aspect>``.
+    The name is ``<card from 1>.<letter>.<aspect>``; for a question about a pair, ``<card>.<aspect>``.
     """
     found = {}
     for number, card in enumerate(form["cards"], start=1):
@@ -117,12 +119,12 @@ def questions(form: Mapping[str, Any], judging: Judging) -> dict[str, Question]:
 
 
 def question_name(card: int, letter: str, aspect: str) -> str:
-    """What a question is called in a form and in its answers; ``letter`` is empty where it is about the whole card."""
+    """The name of a question in a form and its answers; ``letter`` is empty if it is about the whole card."""
     return ".".join(part for part in (str(card), letter, aspect) if part)
 
 
 def _shown(card: Mapping[str, Any]) -> Sequence[str]:
-    """Of a card as key.json holds it: what is there to be judged beside the text of stories."""
+    """What a card in key.json shows beside stories, so that there are questions about it."""
     return card["shown"] if "shown" in card else [PHOTO] * card["photo"]
 
 
@@ -130,7 +132,7 @@ def draw(items: Sequence[T], count: int | None, seed: int, judging: Judging) -> 
     """A random sample without replacement.
 
     Raises:
-        SettingsError: There are not so many.
+        SettingsError: There are fewer items.
     """
     if count is None:
         return list(items)
@@ -143,13 +145,13 @@ def draw(items: Sequence[T], count: int | None, seed: int, judging: Judging) -> 
 
 
 def make_forms(items: Sequence[Item], photos: Mapping[str, str], *, annotators: int, seed: int) -> list[Form]:
-    """One form for each annotator, with all titles, each form and each title in a random order of its own.
+    """One form for each annotator, with all titles; the order of titles and of stories is random in each form.
 
     Args:
         items: The titles, with stories of the same systems.
         photos: Data URI by title id; titles that are not in it have no photo.
         annotators: At least 1.
-        seed: Of all orders.
+        seed: Seed of all orders.
 
     Raises:
         SettingsError: There are more systems than letters.
@@ -167,17 +169,17 @@ def make_forms(items: Sequence[Item], photos: Mapping[str, str], *, annotators: 
 
 
 def study_id(forms: Sequence[Form]) -> str:
-    """Sixteen hexadecimal digits that name forms which belong together."""
+    """Sixteen hexadecimal digits that identify forms which belong together."""
     return hashlib.sha256(" ".join(form.id for form in forms).encode()).hexdigest()[:16]
 
 
 def make_key(forms: Sequence[Form], sources: Mapping[str, str], seed: int) -> dict[str, Any]:
-    """What key.json holds: for every form its cards in their order, and whose work each letter is.
+    """The content of key.json: for every form its cards in order, with the system behind each letter.
 
     Args:
         forms: All forms of the study.
-        sources: File by system's name.
-        seed: With which they were made.
+        sources: Each system's file, by name.
+        seed: The seed of the forms.
     """
     kind = forms[0].kind
     return {
@@ -191,14 +193,14 @@ def make_key(forms: Sequence[Form], sources: Mapping[str, str], seed: int) -> di
 
 
 def check_key(key: Any, place: str) -> Kind:
-    """What people judge in a key's study; what is no key is refused.
+    """The kind of study that a key belongs to; anything that is not a key is refused.
 
     Raises:
-        MagicError: Says what is wrong.
+        MagicError: It is not a key, or damaged.
     """
     remedy = "name the key.json that `magic human-eval make` wrote beside the forms"
     if not isinstance(key, Mapping) or key.get("kind") != KEY_KIND:
-        raise MagicError(f"key={place}: is no key of human evaluation; {remedy}")
+        raise MagicError(f"key={place}: is not a key of human evaluation; {remedy}")
     try:
         kind = Kind(key.get("judged", Kind.stories.value))
         systems = set(key["systems"])

@@ -1,6 +1,6 @@
-"""From preferences to what is reported: how often each of two systems won, with intervals, agreement and a test.
+"""Turns preferences into results: how often each of two systems won, with intervals, agreement and a test.
 
-An item's share of wins is the mean over its annotators, a system's the mean over items. Items are what is resampled, as with stories.
+An item's share of wins is the mean over its annotators; a system's share is the mean over items. Items are resampled.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ _OUTCOMES = {"wins": 1, "ties": 0, "losses": -1}
 
 
 def score_pairs(preferences: Preferences, bootstrap: BootstrapSettings) -> dict[str, Any]:
-    """What scores.json of a study of pairs holds.
+    """The content of scores.json for a study of pairs.
 
     Args:
         preferences: All answers.
-        bootstrap: Of intervals and tests.
+        bootstrap: Settings of intervals and tests.
     """
     judged = [i for i in range(len(PAIRS.aspects)) if not np.isnan(preferences.preferred[..., i]).all()]
     found = {PAIRS.aspects[i].key: _outcomes(PAIRS.aspects[i], preferences.preferred[..., i], bootstrap) for i in judged}
@@ -43,8 +43,8 @@ def score_pairs(preferences: Preferences, bootstrap: BootstrapSettings) -> dict[
 
 
 def _outcomes(aspect: Aspect, preferred: np.ndarray, bootstrap: BootstrapSettings) -> dict[str, Any]:
-    """Of one question, (R, N): shares of wins of the first system, ties and losses; and wins less losses, with its test."""
-    shares = {name: _share(preferred, value) for name, value in _OUTCOMES.items()}  # (n,) over the items that were judged
+    """For one question (R, N): shares of wins of the first system, of ties and losses; and wins minus losses, with a test."""
+    shares = {name: _share(preferred, value) for name, value in _OUTCOMES.items()}  # (n,) over the judged items
     resampler = bootstrap.resampler(len(shares["wins"]))
     outcomes: dict[str, Any] = {"judged": int((~np.isnan(preferred)).sum()), "items": len(shares["wins"])}
     for name, share in shares.items():
@@ -60,7 +60,7 @@ def _outcomes(aspect: Aspect, preferred: np.ndarray, bootstrap: BootstrapSetting
 
 
 def _share(preferred: np.ndarray, value: int) -> np.ndarray:
-    """(R, N) -> (n,): how often each item that was judged had this outcome."""
+    """(R, N) -> (n,): for each judged item, the share of annotators with this outcome."""
     means = mean_over_annotators(np.where(np.isnan(preferred), np.nan, preferred == value))
     return means[~np.isnan(means)]
 

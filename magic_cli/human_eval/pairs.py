@@ -1,4 +1,4 @@
-"""Two systems' answers to the same prompts, side by side: runs of ``magic interleave``, and forms on which neither is named."""
+"""Two systems' answers to the same prompts, from runs of ``magic interleave``, and blinded forms that compare them."""
 
 from __future__ import annotations
 
@@ -9,42 +9,42 @@ from pathlib import Path
 from typing import Any
 
 from magic_cli.data.answers import Answer, answers_of
-from magic_cli.data.json_files import read_growing_lines
+from magic_cli.data.run_files import PREDICTIONS
 from magic_cli.errors import MagicError, SettingsError
 from magic_cli.human_eval.aspects import IMAGE, TEXT, Kind
 from magic_cli.human_eval.forms import Form
-from magic_cli.human_eval.sources import named_sources, refuse_same_names
+from magic_cli.human_eval.sources import label_of, named_sources, records_of_run, refuse_same_names
 
 _HINT = "name two run folders of `magic interleave`"
 Shown = tuple[str, str]
-"""``text`` and it, or ``image`` and its data URI."""
+"""A part that the form shows: ``text`` and the text, or ``image`` and its data URI."""
 
 
 @dataclass(frozen=True)
 class Told:
-    """What both systems were given at one place: texts and image files in their order."""
+    """What both systems read at one point: texts and image files in order."""
 
     parts: tuple[str | Path, ...]
 
     @property
     def words(self) -> tuple[str | None, ...]:
-        """What must be the same for both: images may lie elsewhere."""
+        """The part that must be the same for both systems; image files may lie in different places."""
         return tuple(None if isinstance(part, Path) else part for part in self.parts)
 
 
 @dataclass(frozen=True)
 class Answered:
-    """One system's work on one item."""
+    """One system's answers to one item."""
 
     before: Told
     told: tuple[Told, ...]
-    """Step by step."""
+    """The texts and images of each step."""
     answers: tuple[Answer, ...]
 
 
 @dataclass(frozen=True)
 class PairSystem:
-    """One system's run."""
+    """The run of one system."""
 
     name: str
     source: Path
@@ -59,7 +59,7 @@ class PairItem:
     before: Told
     told: tuple[Told, ...]
     answers: dict[str, tuple[Answer, ...]]
-    """By the system's name."""
+    """Answers by system name."""
 
 
 @dataclass(frozen=True)
@@ -68,11 +68,11 @@ class PairCard:
 
     item: str
     systems: tuple[str, ...]
-    """Of side A, of side B."""
+    """The systems at side A and side B."""
     given: tuple[Shown, ...]
-    """What stands before the first step."""
+    """The history before the first step."""
     steps: tuple[tuple[tuple[Shown, ...], tuple[tuple[Shown, ...], ...]], ...]
-    """Of each step what was told, and the answers of side A and side B."""
+    """For each step its prompt, and the answers of side A and side B."""
 
     def shown(self) -> dict[str, Any]:
         return {"given": self.given, "steps": self.steps}
@@ -83,14 +83,14 @@ class PairCard:
 
 
 def read_pair(files: Sequence[str], named: Sequence[str]) -> list[PairSystem]:
-    """The two systems that a user names.
+    """Read the two systems that the user names.
 
     Args:
-        files: Run folders, called as they are.
+        files: Run folders, named after the folder.
         named: ``NAME=FOLDER``.
 
     Raises:
-        MagicError: A folder is no such run, there are more or fewer than two, or both have one name.
+        MagicError: A folder is not such a run, there are not exactly two, or both have the same name.
     """
     sources = named_sources(files, named)
     if len(sources) != 2:
@@ -101,10 +101,10 @@ def read_pair(files: Sequence[str], named: Sequence[str]) -> list[PairSystem]:
 
 
 def match_pair(systems: Sequence[PairSystem]) -> tuple[list[PairItem], int]:
-    """The items that both have answered, in the first one's order; and how many only one has, or on which neither wrote or drew anything.
+    """The items that both have answered, in the first one's order; and the number of others (one answer, or two empty ones).
 
     Raises:
-        MagicError: There is none, or one was told something else.
+        MagicError: There are none, or the systems read different prompts.
     """
     first, second = systems
     items = []
@@ -114,7 +114,7 @@ def match_pair(systems: Sequence[PairSystem]) -> tuple[list[PairItem], int]:
             continue
         if [part.words for part in (one.before, *one.told)] != [part.words for part in (other.before, *other.told)]:
             raise MagicError(
-                f"id {name!r}: {first.source} and {second.source} were told different things; compare runs of the same items"
+                f"id {name!r}: {first.source} and {second.source} have different prompts; compare runs of the same items"
             )
         if any(answer.text or answer.image for answer in (*one.answers, *other.answers)):
             items.append(PairItem(name, one.before, one.told, {first.name: one.answers, second.name: other.answers}))
@@ -126,16 +126,16 @@ def match_pair(systems: Sequence[PairSystem]) -> tuple[list[PairItem], int]:
 def make_pair_forms(
     items: Sequence[PairItem], systems: tuple[str, str], uri: Callable[[Path], str], *, annotators: int, seed: int
 ) -> list[Form]:
-    """One form for each annotator, with all items in a random order of its own.
+    """One form for each annotator, with all items in a random order.
 
-    Each system is side A as often as side B, up to one: in each form, over the forms of each item, and over all forms.
+    Each system is side A as often as side B (or once more): in each form, over all forms of each item, and over all forms.
 
     Args:
-        items: At least one.
+        items: The items, at least one.
         systems: Both names.
-        uri: Image file -> data URI.
+        uri: Turns an image file into a data URI.
         annotators: At least 1.
-        seed: Of all orders and sides.
+        seed: Seed of all orders and sides.
     """
     rng = random.Random(f"{seed} sides")
     places = rng.sample(range(len(items)), len(items))
@@ -157,7 +157,7 @@ def make_pair_forms(
 def _shown_item(
     item: PairItem, uri: Callable[[Path], str]
 ) -> tuple[tuple[Shown, ...], list[tuple[Shown, ...]], dict[str, list[tuple[Shown, ...]]]]:
-    """What an item's card shows: what stands before, what each step was told, and each system's answers."""
+    """The content of an item's card: the history, each step's prompt, and each system's answers."""
 
     def shown(parts: Sequence[str | Path]) -> tuple[Shown, ...]:
         return tuple((IMAGE, uri(part)) if isinstance(part, Path) else (TEXT, part) for part in parts)
@@ -170,21 +170,17 @@ def _shown_item(
 
 
 def _read_run(folder: Path, name: str | None) -> PairSystem:
-    lines = folder / "predictions.jsonl"
-    if not lines.is_file():
-        raise MagicError(f"{folder}: is no run folder with a predictions.jsonl; {_HINT}")
-    records, _ = read_growing_lines(lines, setting="files", hint="remove the damaged line, and start the run's command again")
     items = {}
-    for number, record in enumerate(records, start=1):
-        place = f"{lines} record {number}"
+    for number, record in enumerate(records_of_run(folder, _HINT), start=1):
+        place = f"{folder / PREDICTIONS} record {number}"
         if not isinstance(record.get("id"), str) or "steps" not in record:
             raise MagicError(f"{place}: holds no answers to the steps of an item; {_HINT}")
         answers = answers_of(record, folder, place)
         told = tuple(_told(step.get("parts", []), place) for step in record["steps"])
         items[record["id"]] = Answered(_told(record.get("history", []), place), told, answers)
     if not items:
-        raise MagicError(f"{lines}: holds no answers; {_HINT}")
-    return PairSystem(name or folder.resolve().name, folder, items)
+        raise MagicError(f"{folder / PREDICTIONS}: holds no answers; {_HINT}")
+    return PairSystem(label_of(folder, name), folder, items)
 
 
 def _told(parts: Any, place: str) -> Told:

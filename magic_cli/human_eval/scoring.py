@@ -1,8 +1,8 @@
-"""From scores to what is reported: means with intervals, agreement, and every pair of systems against each other.
+"""Turns scores into results: means with intervals, agreement, and every pair of systems against each other.
 
-A title's score is the mean over its annotators, a system's the mean over titles. Titles are what is resampled: answers about
-one story by several annotators are no independent samples. Where answers are missing, a title's mean is that of the
-answers it has.
+A title's score is the mean over its annotators; a system's score is the mean over titles. Titles are resampled, because
+several annotators' answers about one story are not independent. If answers are missing, a title's mean is over the answers
+that exist.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ SCORES_KIND = "magic human-eval scores 1"
 
 
 def score(ratings: Ratings, bootstrap: BootstrapSettings) -> dict[str, Any]:
-    """What scores.json holds.
+    """The content of scores.json.
 
     Args:
         ratings: All scores.
-        bootstrap: Of intervals and tests.
+        bootstrap: Settings of intervals and tests.
     """
     means = mean_over_annotators(ratings.scores)  # (N, S, A)
     asked = [i for i in range(len(ASPECTS)) if not np.isnan(means[..., i]).all()]
@@ -48,13 +48,13 @@ def score(ratings: Ratings, bootstrap: BootstrapSettings) -> dict[str, Any]:
 
 
 def mean_over_annotators(scores: np.ndarray) -> np.ndarray:
-    """(R, N, ...) -> (N, ...); NaN where nobody answered."""
+    """(R, N, ...) -> (N, ...); NaN if nobody answered."""
     given = (~np.isnan(scores)).sum(axis=0)
     return np.where(given > 0, np.nansum(scores, axis=0), np.nan) / np.maximum(given, 1)
 
 
 def _mean(aspect: Aspect, per_item: np.ndarray, bootstrap: BootstrapSettings) -> dict[str, Any] | None:
-    """One system in one aspect; one title allows no interval. None: nobody answered."""
+    """One system's mean in one aspect. A single title allows no interval. None: nobody answered."""
     per_item = per_item[~np.isnan(per_item)]
     if not len(per_item):
         return None
@@ -65,7 +65,7 @@ def _mean(aspect: Aspect, per_item: np.ndarray, bootstrap: BootstrapSettings) ->
 
 
 def agreement_of(scores: np.ndarray, unit: str) -> dict[str, Any]:
-    """Of one aspect, (R, N, ...): every story, or every pair, is a unit; how many two annotators or more judged stands under ``unit``."""
+    """Agreement in one aspect (R, N, ...) over all stories or pairs; ``unit`` names the count of those with two answers."""
     units = scores.reshape(len(scores), -1).T  # (N * S, R)
     return {
         "alpha_ordinal": krippendorff_alpha(units, ordinal=True),
@@ -75,7 +75,7 @@ def agreement_of(scores: np.ndarray, unit: str) -> dict[str, Any]:
 
 
 def _pairs(ratings: Ratings, means: np.ndarray, i: int, bootstrap: BootstrapSettings) -> list[dict[str, Any]]:
-    """All pairs of systems in aspect ``i``, p-values also after Holm's correction for the number of pairs."""
+    """All pairs of systems in aspect ``i``; p-values also with Holm's correction for the number of pairs."""
     pairs = []
     for a, b in combinations(range(len(ratings.systems)), 2):
         first, second = ratings.scores[:, :, a, i], ratings.scores[:, :, b, i]  # (R, N)
@@ -94,14 +94,11 @@ def _pairs(ratings: Ratings, means: np.ndarray, i: int, bootstrap: BootstrapSett
 def _difference(aspect: Aspect, first: np.ndarray, second: np.ndarray, bootstrap: BootstrapSettings) -> dict[str, Any]:
     both = ~np.isnan(first) & ~np.isnan(second)
     resampler = bootstrap.resampler(int(both.sum()))
-    if resampler is None:
-        return {
-            "difference": float((first - second)[both].mean()) if both.any() else None,
-            "low": None,
-            "high": None,
-            "p_value": None,
-        }
-    [found] = resampler.comparisons([_scores(aspect, first[both])], [_scores(aspect, second[both])], bootstrap.confidence)
+    scores = [_scores(aspect, first[both])], [_scores(aspect, second[both])]
+    [found] = [None] if resampler is None else resampler.comparisons(*scores, bootstrap.confidence)
+    if found is None:
+        difference = float((first - second)[both].mean()) if both.any() else None
+        return {"difference": difference, "low": None, "high": None, "p_value": None}
     return {"difference": found.difference, "low": found.low, "high": found.high, "p_value": found.p_value}
 
 

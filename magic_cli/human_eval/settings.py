@@ -11,21 +11,21 @@ from magic_cli.human_eval.aspects import Kind
 
 
 class HumanEvalAction(Enum):
-    """What is done."""
+    """What the command does."""
 
     make = "make"
     score = "score"
 
 
 class Incomplete(Enum):
-    """What is done with answer files in which questions are open."""
+    """What to do with answer files that have open questions."""
 
     refuse = "refuse"
     accept = "accept"
 
 
 class MissingPhotos(Enum):
-    """What is done where a photo that a story file names is not there."""
+    """What to do if a photo named in a story file does not exist."""
 
     refuse = "refuse"
     without = "without"
@@ -37,21 +37,21 @@ class HumanEvalSettings:
 
     Attributes:
         action: ``make`` the forms, or ``score`` the answers.
-        kind: make: what people judge: ``stories``, each by itself, or ``pairs`` of two systems' texts and images.
-        files: make: run folders and story files; score: the answer files that came back.
-        systems: make: more of them as ``NAME=FILE``, with the name that the scores will show.
-        human: make: also show the stories that people wrote, where the files hold them, as a system ``human``.
-        items: make: titles, or items, drawn at random, 1 to 1,000,000,000; null: all that every system has.
-        annotators: make: forms, one for each annotator, 1 to 1000.
-        seed: make: of the draw and of all orders, 0 to 2**63 - 1.
-        images: make: folder of the photos; null: where the files say.
-        missing_photos: make: ``refuse`` a photo that is not there, or show the title ``without`` it.
-        image_side: make: photos are scaled down to so many pixels on the long side, 64 to 10,000.
+        kind: make: ``stories``, each judged by itself, or ``pairs`` of two systems' texts and images.
+        files: make: run folders and story files; score: the returned answer files.
+        systems: make: more of them as ``NAME=FILE``, with a name for the scores.
+        human: make: also show the stories by people, if the files hold them, as a system ``human``.
+        items: make: how many titles, or items, are drawn at random, 1 to 1,000,000,000; null: all that every system has.
+        annotators: make: how many forms, one for each annotator, 1 to 1000.
+        seed: make: seed of the draw and of all orders, 0 to 2**63 - 1.
+        images: make: folder of the photos; null: the paths in the files.
+        missing_photos: make: ``refuse`` missing photos, or show the title ``without`` its photo.
+        image_side: make: photos are scaled to so many pixels on the long side, 64 to 10,000.
         key: score: the key.json that ``make`` wrote.
         incomplete: score: ``refuse`` answer files with open questions, or ``accept`` them.
         output: make: folder of the forms and key.json; score: folder of scores.json; null: below runs/human-eval, or the key's.
         format: How score prints its tables.
-        bootstrap: Confidence intervals and tests.
+        bootstrap: Settings of confidence intervals and tests.
     """
 
     action: HumanEvalAction
@@ -95,5 +95,5 @@ class HumanEvalSettings:
             require("samples", self.bootstrap.samples, at_least=1, prefix="bootstrap")
 
     def claim(self) -> tuple[str, str] | None:
-        """The folder that this would write, and all that is set."""
+        """The folder to write, and all settings."""
         return (self.output, repr(asdict(self))) if self.output else None

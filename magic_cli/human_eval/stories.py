@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from magic_cli.data.json_files import read_growing_lines, read_records
+from magic_cli.data.json_files import read_records
 from magic_cli.data.predictions import records_of, system_name
 from magic_cli.data.record_fields import first_key, item_id
 from magic_cli.data.story_files import is_story_file, read_story_file
 from magic_cli.data.system import Item as Written
 from magic_cli.errors import MagicError, SettingsError
-from magic_cli.human_eval.sources import named_sources, refuse_same_names
+from magic_cli.human_eval.sources import label_of, named_sources, records_of_run, refuse_same_names
 
 HUMAN = "human"
 _HINT = 'give a run folder of magic story, a released story file, or JSON lines {"id", "title", "image"?, "story"}'
@@ -28,11 +28,11 @@ class Story:
     title: str
     text: str
     id: str | None = None
-    """The title's id; None where the file has none."""
+    """The title's id; None: the file has none."""
     image: str | None = None
-    """As the file names it; None: none."""
+    """The photo that the file names; None: none."""
     reference: str | None = None
-    """The story that a person wrote for the title."""
+    """The story that a person wrote for the title; None: not in the file."""
 
 
 @dataclass(frozen=True)
@@ -51,21 +51,21 @@ class Item:
     id: str
     title: str
     stories: dict[str, str]
-    """By the system's name."""
+    """Stories by system name."""
     images: tuple[tuple[Path, str], ...] = ()
-    """The photos that the systems' files name, each with its file."""
+    """The photos that the systems' files name, each with the file that names it."""
 
 
 def read_systems(files: Sequence[str], named: Sequence[str], *, human: bool) -> list[StorySystem]:
-    """Read all systems that a user names.
+    """Read all systems that the user names.
 
     Args:
-        files: Run folders and files, called as they are.
+        files: Run folders and files, named after the file.
         named: ``NAME=FILE``.
-        human: Add the people's stories of the first file that holds them.
+        human: Add the stories by people from the first file that holds them.
 
     Raises:
-        MagicError: A file is no story file, or two systems have one name.
+        MagicError: A file is not a story file, or two systems have the same name.
     """
     systems = [_read_system(file, name) for file, name in named_sources(files, named)]
     if human:
@@ -85,8 +85,8 @@ def match(systems: Sequence[StorySystem]) -> tuple[list[Item], int]:
         systems: At least one.
 
     Returns:
-        The titles, and how many that a system has were left out. They are told apart by id if all stories have one, else by
-        the title itself, where those that stand twice are left out.
+        The titles, and how many were left out because a system lacks them. Titles are matched by id if all stories have
+        one, else by their text; titles that appear twice are then left out.
 
     Raises:
         MagicError: No title is left, or one id has two titles.
@@ -110,15 +110,15 @@ def match(systems: Sequence[StorySystem]) -> tuple[list[Item], int]:
 
 
 def find_photo(item: Item, *, images: Path | None, may_lack: bool) -> Path | None:
-    """The photo beside which all stories of a title are judged: methods that look at no image name none.
+    """The photo beside which all stories of a title are judged. Systems that look at no image name none.
 
     Args:
         item: The title.
-        images: Folder of the photos; None: where the files say.
-        may_lack: Take a photo that is not there for none.
+        images: Folder of the photos; None: the paths in the files.
+        may_lack: Treat a missing photo as if none were named.
 
     Raises:
-        MagicError: The photo is not there, or the files name different ones.
+        MagicError: The photo does not exist, or the files name different photos.
     """
     found: dict[Path, Path] = {}
     for source, name in item.images:
@@ -148,7 +148,7 @@ def _by_key(system: StorySystem, by_id: bool) -> dict[str, Story]:
     repeated = [key for key, count in counts.items() if count > 1]
     if repeated and by_id:
         raise MagicError(
-            f"{system.source}: the id {repeated[0]!r} stands {counts[repeated[0]]} times; keep one story for each title"
+            f"{system.source}: the id {repeated[0]!r} appears {counts[repeated[0]]} times; keep one story for each title"
         )
     return {_key(story, by_id): story for story in system.stories if counts[_key(story, by_id)] == 1}
 
@@ -166,17 +166,10 @@ def _human(systems: Sequence[StorySystem]) -> StorySystem:
 
 def _read_system(path: Path, name: str | None) -> StorySystem:
     if path.is_dir():
-        lines = path / "predictions.jsonl"
-        if not lines.is_file():
-            raise MagicError(f"{path}: no predictions.jsonl in this folder, so it is no run folder; {_HINT}")
-        records = read_growing_lines(lines, setting="files", hint="remove the damaged line, and start the run's command again")[0]
+        records = records_of_run(path, _HINT)
         if records and "steps" in records[0]:
-            raise MagicError(
-                f"{path}: is a run of magic interleave, whose texts and images are compared in pairs; set kind=pairs"
-            )
-        document: Any = [
-            one for one in records if one.get("story") != ""
-        ]  # of which the method has written nothing: left out, and counted
+            raise MagicError(f"{path}: is a run of magic interleave; its texts and images are compared in pairs: set kind=pairs")
+        document: Any = [one for one in records if one.get("story") != ""]  # items with nothing written are left out and counted
     else:
         document = read_records(path, setting="files", hint=_HINT)
     if is_story_file(document):
@@ -185,11 +178,11 @@ def _read_system(path: Path, name: str | None) -> StorySystem:
         stories = tuple(_plain(document, path))
     if not stories:
         raise MagicError(f"{path}: holds no stories; {_HINT}")
-    return StorySystem(name or (path.resolve().name if path.is_dir() else system_name(path)), path, stories)
+    return StorySystem(label_of(path, name), path, stories)
 
 
 def _released(items: Sequence[Written], path: Path) -> Iterator[Story]:
-    """Of a released file, whose numbers of records are no ids that other files know."""
+    """The stories of a released file. Its record numbers are not ids, because other files do not share them."""
     for item in items:
         if item.rank == _BEST_RANK:
             place = f"{path} record {item.title_id}"

@@ -1,8 +1,8 @@
 """Image features kept on disk between runs, so that no model encodes the same image twice.
 
-One SQLite file for each model and way of preparing images, with one row an image: about 2.4 KB each for CLIP ViT-B/32,
-so 12 MB for COCO's 5,000 test images and 2.4 GB for a million. Nothing is removed by itself; to clear it, delete any of
-the files, or the whole folder, at any time: what is missing is computed again.
+There is one SQLite file for each model and way of preparing images, with one row per image. A row takes about 2.4 KB for CLIP
+ViT-B/32: 12 MB for COCO's 5,000 test images, 2.4 GB for a million. Nothing is deleted automatically. Any file, or the whole
+folder, may be deleted at any time; missing features are computed again.
 """
 
 from __future__ import annotations
@@ -26,30 +26,30 @@ from magic_cli.models.sources import EMBEDDED_PACKAGES
 
 log = logging.getLogger(__name__)
 
-# Raised whenever the code between an image file and its feature, or the table, changes: older files are then not used.
+# Raised whenever the table, or the code between an image file and its feature, changes: older files are then ignored.
 _FORMAT = 1
 _PACKAGES = ("torch", "torchvision", "transformers", "open_clip_torch", "clip-anytorch", "pillow", "numpy", *EMBEDDED_PACKAGES)
 _PRAGMAS = (
-    "PRAGMA page_size = 16384",  # of a new file; one of SQLite's own 4,096 bytes would hold a single feature and as much air
-    "PRAGMA synchronous = OFF",  # a kill loses nothing; a power failure may damage the file, and the checksums tell
+    "PRAGMA page_size = 16384",  # for a new file; SQLite's 4,096 bytes would hold one feature and as much empty space
+    "PRAGMA synchronous = OFF",  # a kill loses nothing; a power failure may damage the file, and the checksums show it
 )
 _TABLE = "CREATE TABLE IF NOT EXISTS features (digest BLOB PRIMARY KEY, feature BLOB NOT NULL, checksum INTEGER NOT NULL)"
 _AT_ONCE = 500
 
 
 def cache_folder(setting: str | None) -> Path:
-    """The folder of the setting, or the user's: ``magic/images`` below XDG_CACHE_HOME, else below ~/.cache."""
+    """The folder of the setting; None: ``magic/images`` below XDG_CACHE_HOME, else below ~/.cache."""
     if setting:
         return expanded(setting).absolute()
     return user_cache("images")
 
 
 def cache_name(model: Mapping[str, Any], **circumstances: Any) -> str:
-    """Name of the cache file of one kind of feature: the family, and a digest of all that a feature depends on but the image.
+    """File name for one kind of feature: the family, and a digest of everything but the image that a feature depends on.
 
     Args:
-        model: What ``load_image_text_model`` says of the model; its files' digests identify the weights and the preparation.
-        circumstances: What else changes a feature: device, type of the weights, how images are read.
+        model: The description by ``load_image_text_model``; digests of files identify the weights and the preparation.
+        circumstances: Other things that change a feature: device, number type of the weights, how images are read.
     """
     without_effect = ("logit_scale", "revision", "commit")
     facts = {key: value for key, value in model.items() if key not in without_effect}
@@ -68,12 +68,12 @@ def _versions() -> dict[str, str]:
 
 @dataclass(frozen=True)
 class FeatureFile:
-    """The SQLite file of one model; any number of processes may use it at the same time.
+    """The SQLite file of one model. Several processes may use it at the same time.
 
-    It is opened anew for each call, so that it can be sent to other processes, and be deleted while a run goes on.
+    It is opened for each call, so it can be sent to other processes, and may be deleted during a run.
 
     Attributes:
-        path: The file; made with its folder when it is not there.
+        path: The file; it is created, with its folder, if it does not exist.
         timeout_seconds: How long to wait while another process writes.
     """
 
@@ -81,7 +81,7 @@ class FeatureFile:
     timeout_seconds: float = 10.0
 
     def select(self, digests: Sequence[str]) -> dict[str, np.ndarray]:
-        """The features (E,) float32 that it holds of images with these SHA-256 digests.
+        """The stored features (E,) float32 of images with these SHA-256 digests.
 
         Raises:
             sqlite3.DatabaseError: The file is damaged; its subclass OperationalError: it cannot be read.
@@ -98,7 +98,7 @@ class FeatureFile:
         return {key.hex(): np.frombuffer(blob, "<f4").astype(np.float32) for key, blob, _ in rows}
 
     def insert(self, features: Mapping[str, np.ndarray]) -> None:
-        """Keep features (E,) by digest, all or none of them; what it already holds stays. Raises as ``select``."""
+        """Store features (E,) by digest, all of them or none. Stored ones are not changed. Raises the errors of ``select``."""
         blobs = [(bytes.fromhex(digest), feature.astype("<f4").tobytes()) for digest, feature in features.items()]
         rows = [(key, blob, zlib.crc32(key + blob)) for key, blob in blobs]
         with self._open() as database:
@@ -111,7 +111,7 @@ class FeatureFile:
 
     @contextlib.contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:
-        """One transaction. The rollback journal, unlike the write-ahead log, also works on network file systems."""
+        """One transaction. The rollback journal works on network file systems, unlike the write-ahead log."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with contextlib.closing(sqlite3.connect(self.path, timeout=self.timeout_seconds)) as database, database:
             for statement in (*_PRAGMAS, _TABLE):
@@ -120,9 +120,9 @@ class FeatureFile:
 
 
 class FeatureCache:
-    """A ``FeatureFile`` that never stops a run: what is wrong with it is said once, in one line, and the run goes on without.
+    """A ``FeatureFile`` that never stops a run: a problem is reported once, in one line, and the run continues without it.
 
-    A damaged file is made anew. From a file that can only be read, features are still taken.
+    A damaged file is replaced. A read-only file is still read.
     """
 
     def __init__(self, file: FeatureFile) -> None:
@@ -131,7 +131,7 @@ class FeatureCache:
         self._is_mended = False
 
     def look_up(self, digests: Sequence[str]) -> dict[str, np.ndarray]:
-        """Features (E,) float32 by digest, of those images that it holds."""
+        """The stored features (E,) float32, by digest."""
         if not digests or not self._is_readable:
             return {}
         try:
@@ -141,7 +141,7 @@ class FeatureCache:
             return {}
 
     def keep(self, features: Mapping[str, np.ndarray]) -> None:
-        """Remember features (E,) by digest. One that is not finite is left out: another try may do better."""
+        """Store features (E,) by digest. A feature that is not finite is left out; another try may succeed."""
         finite = {digest: feature for digest, feature in features.items() if np.isfinite(feature).all()}
         if not finite or not self._is_readable or not self._is_writable:
             return
@@ -151,16 +151,16 @@ class FeatureCache:
             self._is_writable = self._mend(error)
 
     def _mend(self, error: Exception) -> bool:
-        """Say what is wrong; remove a damaged file, so that a new one is begun. Returns whether that helps."""
+        """Report the problem, and delete a damaged file so that a new one is begun. Returns whether a second try makes sense."""
         is_damaged = isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.OperationalError)
         if is_damaged and not self._is_mended:
-            self._is_mended = True  # if it is damaged again, the disk is
+            self._is_mended = True  # a second damage would be a fault of the disk
             try:
                 self._file.remove()
             except OSError as failure:
                 error = failure
             else:
-                log.warning("the image cache %s is damaged (%s); it is made anew", self._file.path, error)
+                log.warning("the image cache %s is damaged (%s); a new one is made", self._file.path, error)
                 return True
         remedy = "set run.image_cache to another folder, or run.cache_images=false"
         log.warning("image features are not kept in %s (%s); %s", self._file.path, error, remedy)

@@ -1,4 +1,4 @@
-"""From images that were read to features: what the cache has is taken from there, the rest is encoded together."""
+"""Turns images into features: those in the cache are read from there, the others are encoded together."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from magic_cli.models.image_text.image_text_model import ImageTextModel
 
 
-_LOOK_UP_SECONDS = 1.0  # that a reading process waits for another to write into the cache
+_LOOK_UP_SECONDS = 1.0  # how long a reading process waits while another writes into the cache
 
 
 def connect(
@@ -30,15 +30,15 @@ def connect(
     dtype: torch.dtype,
     cache: Path | None,
 ) -> tuple[ImageReader, ImageEncoder]:
-    """Both ends of the way from image files to features: a reader that prepares for the model, too, and its encoder.
+    """Both ends of the path from image files to features: a reader that also prepares images for the model, and the encoder.
 
     Args:
-        reader: How files are read, and for which models already.
+        reader: The reader so far, with the models it already prepares for.
         model: The model.
-        facts: What ``load_image_text_model`` says of it.
-        device: Where it is.
-        dtype: Type of its weights.
-        cache: Folder in which features are kept; None: they are not.
+        facts: The description by ``load_image_text_model``.
+        device: The model's device.
+        dtype: Number type of its weights.
+        cache: Folder of the cache; None: no cache.
     """
     place = len(reader.looks)
     if cache is None:
@@ -58,19 +58,19 @@ class ImageEncoder:
 
     Args:
         model: The model.
-        place: Which of an image's views is the model's.
-        device: Where features are wanted.
-        cache: Where features are kept; None: nowhere.
+        place: Position of the model's view among those of an image.
+        device: The device for the features.
+        cache: The cache; None: no cache.
     """
 
     def __init__(self, model: ImageTextModel, place: int = 0, *, device: torch.device, cache: FeatureCache | None = None) -> None:
         self._model, self._place, self._device, self._cache = model, place, device, cache
 
     def encode(self, images: Sequence[ReadImage]) -> list[Tensor | UnreadableImage]:
-        """Features (E,) float32, not normalised, or why an image has none.
+        """Features (E,) float32, not normalised, or the reason why an image has none.
 
-        What an earlier call kept is found here, also if the image was read ahead of it: so an interrupted run that goes on
-        encodes the same images together as one that was not interrupted, to the last bit.
+        Features that an earlier call stored are found here, even for images read before. So a resumed run encodes the same images
+        together as an uninterrupted one, to the last bit.
         """
         views = [(image.digest, image.views[self._place]) for image in images]
         known = {digest: view.feature for digest, view in views if view.feature is not None}
@@ -78,7 +78,7 @@ class ImageEncoder:
         if self._cache is not None:
             known |= self._cache.look_up(list(prepared))
         self._model.work.add("images_cached", len(known))
-        self._model.work.add("images_encoded", 0)  # named in the manifest also when there was nothing to do
+        self._model.work.add("images_encoded", 0)  # so that the manifest has the count even if it is 0
         features: dict[str, Tensor | UnreadableImage] = {
             digest: torch.from_numpy(feature).to(self._device) for digest, feature in known.items()
         }
@@ -94,7 +94,7 @@ class ImageEncoder:
             return []
         try:
             return list(self._model.encode_prepared(prepared))
-        except (ValueError, MemoryError, RuntimeError) as error:  # one odd image: find out which
+        except (ValueError, MemoryError, RuntimeError) as error:  # one bad image: encode one by one to find it
             if is_worker_death(error):
                 raise
             if len(prepared) > 1:

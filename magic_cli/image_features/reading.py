@@ -1,4 +1,4 @@
-"""Image files read ahead of who needs them, in processes of their own, so that decoding text never waits for decoding images."""
+"""Reads image files ahead, in separate processes, so that decoding text never waits for decoding images."""
 
 from __future__ import annotations
 
@@ -35,16 +35,16 @@ BATCHES_AHEAD = 2
 """Batches whose images are read while the models work on another."""
 _NICENESS = 10
 _MOST_WORKERS = 8
-_START_METHOD = "fork" if sys.platform == "linux" else None  # at once and in shared memory; elsewhere what Python thinks is safe
+_START_METHOD = "fork" if sys.platform == "linux" else None  # fast, and shares memory; elsewhere Python's own choice
 
 
 @dataclass(frozen=True)
 class View:
-    """An image as one image-text model needs it.
+    """An image in the form that one image-text model needs.
 
     Attributes:
-        feature: (E,) float32 from the cache; None if it holds none, and the image has to be encoded.
-        prepared: The image as ``ImageTextModel.prepare_image`` gives it; None if there is a feature.
+        feature: (E,) float32 from the cache; None: it is not there, and the image must be encoded.
+        prepared: The image as ``ImageTextModel.prepare_image`` returns it; None if there is a feature.
     """
 
     feature: np.ndarray | None = None
@@ -57,7 +57,7 @@ class ReadImage:
 
     Attributes:
         digest: SHA-256 of the file.
-        views: For each of the reader's looks, in their order.
+        views: One for each of the reader's looks, in order.
     """
 
     digest: str
@@ -66,30 +66,30 @@ class ReadImage:
 
 @dataclass(frozen=True)
 class Look:
-    """How images are made ready for one image-text model.
+    """How images are prepared for one image-text model.
 
     Attributes:
-        prepare: Turns an RGB image into what the model encodes.
-        features: Where features of images may lie that it encoded before.
+        prepare: Turns an RGB image into the model's input.
+        features: The file that may hold features from earlier runs.
     """
 
     prepare: Callable[[Image], Any]
     features: FeatureFile | None = None
 
     def kept(self, digest: str) -> np.ndarray | None:
-        """The feature of an image, if there is one already."""
+        """The stored feature of an image; None: there is none."""
         if self.features is None:
             return None
         try:
             return self.features.select([digest]).get(digest)
         except (sqlite3.Error, OSError):
-            return None  # the main process looks again before it encodes, meets the same trouble and tells
+            return None  # the main process tries again before it encodes, and reports the problem
 
     def at(self, image: Image) -> View:
-        """The image, prepared.
+        """The prepared image.
 
         Raises:
-            UnreadableImage: The model cannot take it.
+            UnreadableImage: The model cannot use the image.
         """
         try:
             return View(prepared=self.prepare(image))
@@ -99,11 +99,11 @@ class Look:
 
 @dataclass(frozen=True)
 class ImageReader:
-    """What is done with one image file; can be sent to another process.
+    """Reads one image file; can be sent to another process.
 
     Attributes:
         apply_exif_orientation, skip_greyscale: As in ``open_image``.
-        looks: One for each image-text model that will look at the images; may be none.
+        looks: One for each image-text model that uses the images; may be empty.
     """
 
     apply_exif_orientation: bool = True
@@ -123,18 +123,18 @@ class ImageReader:
             before = os.stat(path)
             digest = sha256(path)
         except OSError as error:
-            self._open(path)  # says what is wrong in the same words as for other damaged files
+            self._open(path)  # raises the usual error for damaged files
             raise UnreadableImage(f"vanished while it was read ({error.strerror})") from error
         kept = self._kept(digest)
         if not self._is_wanted(kept):
             return self._look(digest, kept, None)
         read = self._look(digest, kept, self._open(path))
-        if _changed(path, before):  # the digest might belong to another picture
+        if _changed(path, before):  # else the digest might belong to another image
             raise UnreadableImage("changed while it was read")
         return read
 
     def read_bytes(self, data: bytes, name: str) -> ReadImage:
-        """As ``read``, of a file's content.
+        """Read an image from the content of a file.
 
         Raises:
             UnreadableImage: It cannot be read.
@@ -144,7 +144,7 @@ class ImageReader:
         return self._look(digest, kept, self._open(ImageBytes(data, name)) if self._is_wanted(kept) else None)
 
     def read_picture(self, picture: Image) -> ReadImage:
-        """As ``read``, of an image in memory. Raises UnreadableImage if it cannot be taken."""
+        """Read an image from memory. Raises UnreadableImage if that is impossible."""
         image = self._open(picture)
         digest = hashlib.sha256(f"{image.size}".encode() + image.tobytes()).hexdigest()
         return self._look(digest, self._kept(digest), image)
@@ -156,29 +156,30 @@ class ImageReader:
         return [look.kept(digest) for look in self.looks]
 
     def _is_wanted(self, kept: Sequence[np.ndarray | None]) -> bool:
-        """Whether the image itself must be decoded: if only to see that it can be, where no model looks."""
+        """Whether the image must be decoded. With no model at all it is, to check that it can be."""
         return not kept or any(feature is None for feature in kept)
 
     def _look(self, digest: str, kept: Sequence[np.ndarray | None], image: Image | None) -> ReadImage:
         pairs = zip(self.looks, kept, strict=True)
-        return ReadImage(digest, tuple(look.at(image) if feature is None else View(feature) for look, feature in pairs))
+        decoded: Any = image  # an image, if a feature is missing
+        return ReadImage(digest, tuple(look.at(decoded) if feature is None else View(feature) for look, feature in pairs))
 
 
 def _changed(path: Path, before: os.stat_result) -> bool:
     try:
         after = os.stat(path)
     except OSError:
-        return False  # deleted after it was read: what was read still holds
+        return False  # deleted after it was read; what was read is still valid
     return (before.st_ino, before.st_size, before.st_mtime_ns) != (after.st_ino, after.st_size, after.st_mtime_ns)
 
 
 def cannot_take(error: Exception) -> UnreadableImage:
-    """The reason of an image on which the image-text model fails."""
+    """The reason for an image on which the image-text model fails."""
     return UnreadableImage(f"the image-text model cannot take it ({type(error).__name__}: {error})")
 
 
 def choose_workers(setting: int | None) -> int:
-    """Number of reading processes: ``run.workers``, or half the cores that this process may use, 1 to 8."""
+    """The number of reading processes: ``run.workers``, or half of the available cores, 1 to 8."""
     if setting is not None:
         return setting
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -186,21 +187,21 @@ def choose_workers(setting: int | None) -> int:
 
 
 class ImageStream:
-    """Reads image files in order, some of them ahead; use as a context manager.
+    """Reads image files in order and ahead of time; use it as a context manager.
 
     Args:
-        reader: What is done with each.
+        reader: Reads each file.
         paths: The files.
-        workers: Processes that read; 0: this process reads, and nothing ahead.
-        ahead: Images read before they are asked for, at least 1; less than ``workers`` more may be in the making.
+        workers: Number of reading processes; 0: this process reads, and nothing is read ahead.
+        ahead: Images read before they are needed, at least 1; up to ``workers`` - 1 more may be in progress.
 
     Raises:
-        MagicError: When the context ends: a process could not be started, or was ended from outside.
+        MagicError: At the end of the context: a process could not be started, or was killed from outside.
     """
 
     def __init__(self, reader: ImageReader, paths: Sequence[Path | StoredImage], *, workers: int, ahead: int) -> None:
         self._reader, self._paths, self._ahead = reader, paths, ahead
-        # a launcher of sweeps may run us in a process that must not have children
+        # a launcher of sweeps may run this code in a process that must not have children
         self._workers = 0 if multiprocessing.current_process().daemon else workers
 
     def __enter__(self) -> ImageStream:
@@ -208,13 +209,13 @@ class ImageStream:
         return self
 
     def take(self, count: int) -> list[ReadImage | UnreadableImage]:
-        """The next ``count`` images (fewer at the end), or why they cannot be read."""
+        """The next ``count`` images (fewer at the end), or the reasons why they cannot be read."""
         return list(itertools.islice(self._items, count))
 
     def __exit__(self, kind: Any, error: BaseException | None, traceback: Any) -> None:
-        del self._items  # nobody else knows the loader's iterator: its processes end now
+        del self._items  # the only reference to the loader's iterator: its processes end now
         if is_worker_death(error):
-            time.sleep(0.2)  # a signal to all of us reaches the main process, too, and Ctrl-C is then the better answer
+            time.sleep(0.2)  # if a signal went to all processes, the main one gets it now, and Ctrl-C is then the better answer
             raise MagicError(
                 f"run.workers={self._workers}: a process that reads images was ended from outside ({str(error).strip()}); if "
                 "memory ran out, lower run.workers or run.batch_size (run.workers=0: the main process reads), then start again"
@@ -223,12 +224,13 @@ class ImageStream:
     def _start(self) -> Iterator[ReadImage | UnreadableImage]:
         from torch.utils.data import DataLoader
 
-        # the tokenizers library would tell of the fork at length; no tokenizer runs in the processes
+        # the tokenizers library would print a long warning about the fork; no tokenizer runs in these processes
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch's, of more processes than cores
-            loader = DataLoader(
-                _Files(self._reader, self._paths),
+            warnings.simplefilter("ignore")  # torch's warning about more processes than cores
+            files: Any = _Files(self._reader, self._paths)  # a Dataset in all but the base class, which would need torch
+            loader: Any = DataLoader(
+                files,
                 batch_size=None,
                 num_workers=self._workers,
                 prefetch_factor=math.ceil(self._ahead / self._workers),
@@ -236,13 +238,13 @@ class ImageStream:
                 worker_init_fn=_begin_worker,
                 multiprocessing_context=_START_METHOD,
             )
-            # children inherit it: Ctrl-C is for the main process
+            # inherited by the children: only the main process handles Ctrl-C
             mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
             others = set(multiprocessing.active_children())
             try:
                 return iter(loader)
             except OSError as error:
-                # the loader forgets those that it could start before one was refused
+                # if one process could not be started, the loader forgets those before it
                 for process in set(multiprocessing.active_children()) - others:
                     process.kill()
                     process.join()
@@ -253,12 +255,12 @@ class ImageStream:
 
 
 def is_worker_death(error: BaseException | None) -> bool:
-    """Whether an exception tells of the end of a reading process. It may be raised wherever the main process is just then."""
+    """Whether an exception reports the death of a reading process. It may be raised anywhere in the main process."""
     return isinstance(error, RuntimeError) and re.match(r"DataLoader worker \(pid", str(error)) is not None
 
 
 class _Files:
-    """The files as DataLoader wants them."""
+    """The files in the form that DataLoader needs."""
 
     def __init__(self, reader: ImageReader, paths: Sequence[Path | StoredImage]) -> None:
         self._reader, self._paths = reader, paths
@@ -270,13 +272,13 @@ class _Files:
         return self._reader.read(self._paths[number])
 
 
-def _as_it_is(item: ReadImage | UnreadableImage) -> ReadImage | UnreadableImage:
-    """Keeps arrays arrays: tensors would travel through shared memory, of which containers have little."""
+def _as_it_is(item: Any) -> Any:
+    """Keep arrays as arrays: tensors would need shared memory, of which containers have little."""
     return item
 
 
 def _begin_worker(number: int) -> None:
-    """First thing in a reading process: give way to the decoder, hold nothing of the parent's, end when it ends."""
+    """The first call in a reading process: give way to the decoder, release inherited files, end with the parent."""
     os.nice(_NICENESS)
     quiet_pillow()
     _release_files()
@@ -284,17 +286,19 @@ def _begin_worker(number: int) -> None:
 
 
 def _release_files() -> None:
-    """Close files that a fork has inherited open for writing: the lock of a run folder must not outlive the run."""
+    """Close files that were inherited open for writing: the lock of a run folder must not outlive the run."""
     for number in map(int, os.listdir("/dev/fd")):
         try:
             is_file, mode = stat.S_ISREG(os.fstat(number).st_mode), fcntl.fcntl(number, fcntl.F_GETFL)
         except OSError:
-            continue  # the listing's own descriptor, closed by now
+            continue  # the descriptor of the listing itself, closed by now
         if number > 2 and is_file and mode & os.O_ACCMODE != os.O_RDONLY:
             os.close(number)
 
 
 def end_with_parent() -> None:
-    """Wait for the parent process to end, then end this one: at once, whatever the main thread is doing; DataLoader's own watchdog takes seconds and waits for full pipes."""
-    multiprocessing.connection.wait([multiprocessing.parent_process().sentinel])
+    """Wait for the parent to end, then end at once. DataLoader's own watchdog takes seconds and waits for full pipes."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None  # only children call this
+    multiprocessing.connection.wait([parent.sentinel])
     os._exit(1)

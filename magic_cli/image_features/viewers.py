@@ -1,4 +1,4 @@
-"""The image-text models of a run: every image file is read once for all of them, and encoded by each."""
+"""The image-text models of a run: every image file is read once, and each model encodes it."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Circumstances:
-    """What models run on, and where features of images are kept.
+    """What models run on, and where image features are kept.
 
     Attributes:
-        device: Where models run.
-        dtype: Type of their weights.
+        device: The device of the models.
+        dtype: Number type of their weights.
         threads: CPU threads; None: the libraries decide.
         cache: Folder of image features; None: they are not kept.
-        work: Where work is counted.
-        shelf: Where models stay that are loaded.
+        work: Counts the work done.
+        shelf: Keeps loaded models.
     """
 
     device: torch.device
@@ -47,8 +47,8 @@ class Viewer:
 
     Attributes:
         model: The model.
-        facts: What the manifest says of it.
-        place: Which of an image's features are its own.
+        facts: The model's description for the manifest.
+        place: Position of the model's features among those of an image.
     """
 
     model: ImageTextModel
@@ -57,11 +57,11 @@ class Viewer:
 
 
 class Viewers:
-    """All image-text models of a run, in the order in which they were added; the first is the ``image_text_model``.
+    """All image-text models of a run, in the order in which they were added; the first is ``image_text_model``.
 
     Attributes:
         reader: Reads images for all of them.
-        where: What they run on.
+        where: What the models run on.
         list: The models.
     """
 
@@ -71,12 +71,12 @@ class Viewers:
         self._encoders: list[ImageEncoder] = []
 
     def add(self, settings: Any) -> Viewer:
-        """Load the model of ``ImageTextModelSettings``; from now on it looks at every image.
+        """Load the model of ``ImageTextModelSettings``; from now on it encodes every image.
 
         Raises:
-            MagicError: It cannot be had or read.
+            MagicError: The model cannot be loaded.
         """
-        where = {"device": self.where.device, "dtype": self.where.dtype}
+        where: dict[str, Any] = {"device": self.where.device, "dtype": self.where.dtype}
         model, facts = self.where.shelf.image_text_model(settings, **where, work=self.where.work)
         self.reader, encoder = connect(self.reader, model, facts, cache=self.where.cache, **where)
         self._encoders.append(encoder)
@@ -84,10 +84,15 @@ class Viewers:
         return self.list[-1]
 
     def encode(self, images: Sequence[ReadImage | None]) -> list[tuple[Tensor, ...] | UnreadableImage]:
-        """Of each image its features (E,) by every model, not normalised, or why it has none; nothing where nobody looks."""
+        """For each image its features (E,) by every model, not normalised, or the reason why it has none; None stays empty."""
         found: list[tuple[Tensor, ...] | UnreadableImage] = [() for _ in images]
         for encoder in self._encoders:
-            open_places = [place for place, features in enumerate(found) if not isinstance(features, UnreadableImage)]
-            for place, outcome in zip(open_places, encoder.encode([images[place] for place in open_places]), strict=True):
-                found[place] = outcome if isinstance(outcome, UnreadableImage) else (*found[place], outcome)
+            readable = [
+                (place, image, features)
+                for place, (image, features) in enumerate(zip(images, found, strict=True))
+                if image is not None and not isinstance(features, UnreadableImage)
+            ]
+            outcomes = encoder.encode([image for _, image, _ in readable])
+            for (place, _, features), outcome in zip(readable, outcomes, strict=True):
+                found[place] = outcome if isinstance(outcome, UnreadableImage) else (*features, outcome)
         return found

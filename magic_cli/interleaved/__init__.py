@@ -1,1 +1,1 @@
-"""MiniGPT-5: a language model that writes text and images in turn, by tokens whose hidden states condition a diffusion model."""
+"""MiniGPT-5: a language model writes text and images in turn. The hidden states of special tokens condition a diffusion model."""

@@ -1,4 +1,4 @@
-"""What adapts the frozen language model in stage two: low-rank updates or a learnt prefix, both by peft."""
+"""Adapters of the frozen language model in stage two: low-rank updates or a learnt prefix, both by peft."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from magic_cli.interleaved.settings import AdapterKind, AdapterSettings
 
 
 class Adapter:
-    """An adapter in a causal LM, which is changed in place.
+    """An adapter inside a causal LM; the model is changed in place.
 
     Args:
         model: A Hugging Face causal LM; its own weights are frozen.
-        settings: Which adapter; its kind is not ``none``.
+        settings: Which adapter; the kind must not be ``none``.
 
     Raises:
-        MagicError: The model has no layers of the names to adapt, or takes no prefix.
+        MagicError: The model has no layers with the given names, or accepts no prefix.
     """
 
     def __init__(self, model: Any, settings: AdapterSettings) -> None:
@@ -42,21 +42,21 @@ class Adapter:
             )  # fmt: skip
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore", FutureWarning)  # peft asks transformers by an old name
+                warnings.simplefilter("ignore", FutureWarning)  # peft uses an old name of transformers
                 self.wrapped = get_peft_model(model, config)
-        except (ValueError, AttributeError, KeyError) as error:  # what peft raises over a model that it cannot adapt
+        except (ValueError, AttributeError, KeyError) as error:  # peft's errors for a model that it cannot adapt
             text = str(error).splitlines()[0][:160]
             raise MagicError(
                 f"adapter: the language model cannot be adapted by {settings.kind.value} ({text}); set adapter.targets, or another adapter.kind"
             ) from error
 
     def parameters(self) -> dict[str, Tensor]:
-        """What is trained, by name."""
+        """The trained parameters, by name."""
         return {name: weight for name, weight in self.wrapped.named_parameters() if weight.requires_grad}
 
     @torch.no_grad()
     def take(self, weights: Mapping[str, Tensor]) -> None:
-        """Go on from what was trained.
+        """Continue from trained weights.
 
         Raises:
             ModelFault: Names or shapes differ.
@@ -68,19 +68,19 @@ class Adapter:
 
     @property
     def prefix_length(self) -> int:
-        """Places before every text that the prefix takes; 0: there is none."""
+        """Positions that the prefix takes before every text; 0: there is none."""
         return self.settings.prefix_length if self.settings.kind is AdapterKind.prefix else 0
 
     def prefix(self, batch_size: int) -> Any:
-        """The prefix of B texts as a cache of keys and values, differentiable."""
+        """The prefix of B texts as a cache of keys and values; differentiable."""
         return self.wrapped.get_prompt(batch_size)
 
     @torch.no_grad()
     def settle(self) -> list[tuple[Tensor, Tensor]] | None:
-        """Make the adapter part of the model, for use without training: low-rank updates are added to the weights.
+        """Merge the adapter into the model, for use without training: low-rank updates are added to the weights.
 
         Returns:
-            Keys and values (1, heads, n, d) of each layer that come before every text; None: there is no prefix.
+            Keys and values (1, heads, n, d) of each layer, to put before every text; None: there is no prefix.
         """
         if self.settings.kind is AdapterKind.lora:
             self.wrapped.merge_and_unload()
@@ -91,5 +91,5 @@ class Adapter:
 
 
 def describe(settings: AdapterSettings) -> dict[str, Any]:
-    """As vokens.json holds it."""
+    """The settings in the form of vokens.json."""
     return asdict(settings) | {"kind": settings.kind.value, "targets": list(settings.targets)}

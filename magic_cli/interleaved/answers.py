@@ -1,4 +1,4 @@
-"""One answer of text and image, or one: tokens by the decoding core, voken states from its loop."""
+"""One answer of text, image or both: the decoding core chooses the tokens, its loop keeps the states of the vokens."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ class Answering:
     """Writes answers with one model.
 
     Args:
-        model: It.
+        model: The model.
         method: How tokens are chosen.
-        options: Of the core, the rules on the next token included; the vokens' are added here.
-        stop: Texts that end an answer; None: only the model's own end.
-        force: Whether an answer must have an image; None: it has no vokens, and its image is drawn from its text.
+        options: Options of the core, with the rules on the next token; the rules for vokens are added here.
+        stop: Texts that end an answer; None: only the end token does.
+        force: Whether an answer must have an image; None: there are no vokens, and images are drawn from the text.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class Answering:
     ) -> None:
         self.model, self.stop, self.force = model, stop, force
         self.decoding_len = method.decoding_len
-        # an image that is added behind the text needs room, too
+        # leaves room for an image that is added after the text
         self._reserved = len(model.voken_ids) if force is ForceImage.last else 0
         self.method = shortened(method, self._reserved)
         never = [model.slot_id, *([] if force else model.voken_ids)]
@@ -59,14 +59,14 @@ class Answering:
     def write(
         self, prompts: Sequence[Prompt], seeds: Sequence[int], guides: Sequence[Guide] = (), *, new_tokens: int, **options: Any
     ) -> list[Answer]:
-        """Answers without their images.
+        """Write answers without their images.
 
         Args:
-            prompts: B prompts; each leaves room for an image and one token more.
-            seeds: One for each.
-            guides: Of methods that look at an image.
-            new_tokens: At most so many are written, vokens included: more than there are vokens.
-            options: More of the core's.
+            prompts: B prompts; each leaves room for an image and one more token.
+            seeds: One for each prompt.
+            guides: Guides, for methods that look at an image.
+            new_tokens: The most tokens of an answer, vokens included; more than the number of vokens.
+            options: Further options of the core.
         """
         more = replace(self.options, seeds=list(seeds), new_tokens=new_tokens - self._reserved, **options)
         written = generate(self.model.language_model, self.method, prompts, guides, more)
@@ -91,7 +91,7 @@ class Answering:
         return " ".join(text.split())
 
     def _add_images(self, prompts: Sequence[Prompt], answers: list[Answer]) -> None:
-        """Let vokens follow the text of answers that have none."""
+        """Add vokens after the text of answers that have none."""
         bare = [row for row, answer in enumerate(answers) if answer.features is None]
         if not bare:
             return
@@ -104,7 +104,7 @@ class Answering:
             answers[row] = replace(answers[row], ids=[*ids, *one.ids], features=one.hidden)
 
     def _without_end(self, ids: Sequence[int]) -> list[int]:
-        """The tokens before the end of the text."""
+        """The tokens before the end token."""
         kept = until_end(ids, self.model.language_model.end_ids)
         while self.stop is not None and self.stop.is_settled(kept):
             kept = kept[:-1]
@@ -112,14 +112,14 @@ class Answering:
 
 
 def shortened(method: DecodingMethod, number: int) -> DecodingMethod:
-    """The method with so many tokens less in all."""
+    """The same method with ``number`` fewer tokens in all."""
     base = getattr(method, "base", None)
     inner = {} if base is None else {"base": shortened(base, number)}
     return replace(method, decoding_len=method.decoding_len - number, **inner) if number else method
 
 
 class NeverTokens:
-    """Tokens that stand for something else than text, and may never come.
+    """A rule against tokens that do not stand for text.
 
     Args:
         tokens: Their ids.
@@ -135,7 +135,7 @@ class NeverTokens:
 
 
 def voken_place(ids: Sequence[int], vokens: Sequence[int]) -> int | None:
-    """Where the first whole group of vokens begins; None: there is none.
+    """The position of the first complete group of vokens; None: there is none.
 
     >>> voken_place([5, 8, 9, 3], [8, 9]), voken_place([5, 8], [8, 9])
     (1, None)

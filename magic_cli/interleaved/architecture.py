@@ -1,4 +1,4 @@
-"""The shapes of the published parts, to count what they need and to test with small ones of the same kind.
+"""The shapes of the published parts, for estimates of memory and for tests with small models of the same kind.
 
 Vicuna 7B (Llama), EVA-CLIP ViT-g/14 with 39 blocks, BLIP-2's Q-Former, Stable Diffusion 2.1 base.
 """
@@ -13,22 +13,22 @@ import torch
 
 @dataclass(frozen=True)
 class Scale:
-    """How much smaller than published.
+    """How much smaller a model is than the published one.
 
     Attributes:
-        depth: Numbers of layers are divided by this, at least one is left.
-        width: Widths are divided by this; heads keep their number where they can.
+        depth: Numbers of layers are divided by this; at least one layer is left.
+        width: Widths are divided by this; the number of heads stays where possible.
     """
 
     depth: int = 1
     width: int = 1
 
     def layers(self, number: int) -> int:
-        """Of the published number."""
+        """The scaled number of layers."""
         return max(1, number // self.depth)
 
     def size(self, number: int) -> int:
-        """Of the published width."""
+        """The scaled width."""
         return number // self.width
 
 
@@ -60,7 +60,7 @@ def vision(scale: Scale = Scale()) -> Any:
 
 
 def unet(scale: Scale = Scale()) -> Any:
-    """Of Stable Diffusion 2.1 base."""
+    """The UNet of Stable Diffusion 2.1 base."""
     from diffusers import UNet2DConditionModel
 
     return UNet2DConditionModel(
@@ -71,7 +71,7 @@ def unet(scale: Scale = Scale()) -> Any:
 
 
 def vae(scale: Scale = Scale()) -> Any:
-    """Of Stable Diffusion."""
+    """The autoencoder of Stable Diffusion."""
     from diffusers import AutoencoderKL
 
     blocks = 4
@@ -82,7 +82,7 @@ def vae(scale: Scale = Scale()) -> Any:
 
 
 def text_encoder(scale: Scale = Scale()) -> Any:
-    """OpenCLIP ViT-H's, as Stable Diffusion 2 has it."""
+    """The text encoder of OpenCLIP ViT-H, as in Stable Diffusion 2."""
     from transformers import CLIPTextConfig, CLIPTextModel
 
     return CLIPTextModel(
@@ -94,5 +94,5 @@ def text_encoder(scale: Scale = Scale()) -> Any:
 
 
 def num_parameters(module: torch.nn.Module) -> int:
-    """How many weights a module has."""
+    """The number of weights of a module."""
     return sum(weight.numel() for weight in module.parameters())

@@ -1,4 +1,4 @@
-"""The prompt of a dialogue: the last turns, each with its speaker, and whose turn it is."""
+"""The prompt of a dialogue: the last turns, each with its speaker, and whose turn is next."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from magic_cli.interleaved.prompts import Piece, check_image, merged, pieces_of
 
 @dataclass
 class DialoguePrompt:
-    """How turns become a prompt. Two speak in turn; a text opens a turn, and an image belongs to the text before it.
+    """How turns become a prompt. Two people speak in turn. A text opens a turn; an image belongs to the text before it.
 
-    What is too long ago is left out: when the second speaker has answered the second turn of the first, all before that turn is. So
-    what the second speaker says looks back on three turns at most, what the first says on two.
+    Old turns are left out. After the second speaker's answer to the second turn of the first, everything before that turn is
+    dropped. So the second speaker sees at most three earlier turns, the first speaker at most two.
 
     Attributes:
-        system: What the prompt begins with.
-        after_system: What stands behind that.
-        first_speaker: What opens the turns of who speaks first.
-        second_speaker: What opens the turns of the other.
-        after_turn: What stands behind each turn.
-        between: What stands between text and image of a turn.
-        image: How an image stands in the text; {image} is the model's slot for it.
+        system: The beginning of the prompt.
+        after_system: Text after ``system``.
+        first_speaker: Text before each turn of the first speaker.
+        second_speaker: Text before each turn of the second speaker.
+        after_turn: Text after each turn.
+        between: Text between the text and the image of a turn.
+        image: How an image appears in the text; {image} is the model's slot for it.
     """
 
     system: str = ""
@@ -38,7 +38,7 @@ class DialoguePrompt:
         check_image(self.image)
 
     def render(self, parts: Sequence[Part], history: Sequence[Part]) -> list[Piece]:
-        """The prompt as texts and images in their order; no two texts stand side by side."""
+        """The prompt as texts and images in order, without two texts side by side."""
         turns = _turns([*history, *parts])
         speakers = (self.first_speaker, self.second_speaker)
         pieces: list[Piece] = [self.system, self.after_system]
@@ -48,7 +48,7 @@ class DialoguePrompt:
 
 
 def first_turn(number: int) -> int:
-    """The first turn that the turn with this number (from 0) looks back on.
+    """The first turn that turn ``number`` (from 0) sees.
 
     >>> [first_turn(number) for number in range(1, 9)]
     [0, 0, 0, 2, 2, 4, 4, 6]

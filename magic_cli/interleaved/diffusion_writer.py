@@ -1,4 +1,4 @@
-"""The diffusion model alone: each step's image is drawn from what the step is told, and nothing is written."""
+"""Images from a diffusion model alone: each step's image is drawn from the prompt of the step, and no text is written."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from magic_cli.terminal.progress import LOADING, progress
 
 
 class DiffusionBatchWriter(InterleavedBatchWriter):
-    """Draws; the language model, the vision encoder and the vokens are not even read."""
+    """Draws images. The language model, the vision encoder and the vokens are not loaded."""
 
     def load(self, facts: Facts, first: InterleavedItem) -> None:
         from magic_cli.interleaved.loading import load_text_drawer
@@ -42,11 +42,11 @@ class DiffusionBatchWriter(InterleavedBatchWriter):
                 ready.append(story)
                 answers.append(Answer([], "", description=text))
             else:
-                story.fault = Unwritable(f"step {number + 1}: is told no text to draw from, as draw_from=told does")
+                story.fault = Unwritable(f"step {number + 1}: its prompt has no text to draw from, which draw_from=told needs")
         return ready, answers
 
 
 class DiffusionWriter(InterleavedWriter):
-    """The loop of a run that only draws."""
+    """The loop of a run that only draws images."""
 
     batch_writer = DiffusionBatchWriter

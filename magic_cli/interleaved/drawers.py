@@ -1,4 +1,4 @@
-"""What images are drawn from: the states of vokens, or a text."""
+"""Draws images from the states of vokens, or from a text."""
 
 from __future__ import annotations
 
@@ -20,29 +20,29 @@ if TYPE_CHECKING:
 
 @dataclass
 class Answer:
-    """What was written and drawn for one prompt."""
+    """The text and the image for one prompt."""
 
     ids: list[int]
-    """Generated tokens, vokens included."""
+    """The generated tokens, vokens included."""
     before: str
-    """The text up to the image; all of it where there is none."""
+    """The text before the image, or all text if there is no image."""
     after: str = ""
-    """The text behind the image."""
+    """The text after the image."""
     features: Tensor | None = None
-    """(n, H) the states that the vokens were chosen from; None: there are none."""
+    """(n, H) states from which the vokens were chosen; None: there are no vokens."""
     description: str = ""
-    """The text that the image is drawn from, where it is drawn from one."""
+    """The text from which the image is drawn; None: it is not drawn from a text."""
     image: Image | None = None
 
     @property
     def text(self) -> str:
-        """All of the text."""
+        """The whole text."""
         return " ".join(text for text in (self.before, self.after) if text)
 
 
 @dataclass(frozen=True)
 class How:
-    """How images are sampled: arguments of ``Drawing.draw``."""
+    """How images are sampled: the arguments of ``Drawing.draw``."""
 
     guidance: float
     steps: int
@@ -53,16 +53,16 @@ class Drawer(Protocol):
     """Draws the images of answers."""
 
     def has_image(self, answer: Answer) -> bool:
-        """Whether there is something to draw from."""
+        """Whether the answer holds anything to draw from."""
         ...
 
     def draw(self, answers: Sequence[Answer], seeds: Sequence[int], how: How) -> list[Image]:
-        """Their images, sampled together; each has something to draw from, and a seed of its own."""
+        """Draw the images, sampled together. Each answer holds something to draw from and has its own seed."""
         ...
 
 
 class VokenDrawer:
-    """Draws from the states that the vokens were chosen from (implements ``Drawer``)."""
+    """Draws from the states from which the vokens were chosen (implements ``Drawer``)."""
 
     def __init__(self, model: InterleavedModel) -> None:
         self.model = model
@@ -76,11 +76,11 @@ class VokenDrawer:
 
 
 class TextDrawer:
-    """Draws from texts alone, as a diffusion model does without a language model (implements ``Drawer``).
+    """Draws from texts alone; needs no language model (implements ``Drawer``).
 
     Args:
         drawing: The diffusion model.
-        conditions: Its text encoder.
+        conditions: The text encoder of the diffusion model.
     """
 
     def __init__(self, drawing: Drawing, conditions: TextConditions) -> None:
@@ -98,7 +98,7 @@ class TextDrawer:
 
 
 def draw_images(drawer: Drawer, answers: Sequence[Answer], seeds: Sequence[int], how: How) -> None:
-    """Draw the images of all answers that have one, together; each answer has a seed."""
+    """Draw the images of all answers that have one, together; each answer has its own seed."""
     chosen = [(answer, seed) for answer, seed in zip(answers, seeds, strict=True) if drawer.has_image(answer)]
     if not chosen:
         return

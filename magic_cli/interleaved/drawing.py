@@ -1,4 +1,4 @@
-"""The latent diffusion model: images to latents and back, noise to images."""
+"""The latent diffusion model: images to latents and back, and noise to images."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
 
 class Drawing(nn.Module):
-    """A latent diffusion model as Stable Diffusion has it; nothing of it is trained here.
+    """A latent diffusion model in the form of Stable Diffusion. It is never trained here.
 
     Args:
         vae: An ``AutoencoderKL``.
         unet: A ``UNet2DConditionModel`` that predicts the noise.
-        scheduler: Config of its noise schedule, as scheduler_config.json holds it.
+        scheduler: The noise schedule, as in scheduler_config.json.
     """
 
     def __init__(self, vae: Any, unet: Any, scheduler: dict[str, Any]) -> None:
@@ -35,10 +35,10 @@ class Drawing(nn.Module):
 
     @classmethod
     def load(cls, folder: Path, dtype: torch.dtype) -> Drawing:
-        """Read from a Stable Diffusion folder of diffusers.
+        """Read a model from a Stable Diffusion folder of diffusers.
 
         Raises:
-            MagicError: Something is missing or does not fit, or the UNet predicts something other than the noise.
+            MagicError: A file is missing or does not fit, or the UNet does not predict noise.
         """
         from diffusers import AutoencoderKL, DDPMScheduler, UNet2DConditionModel
 
@@ -56,17 +56,17 @@ class Drawing(nn.Module):
 
     @property
     def width(self) -> int:
-        """C, of a condition vector."""
+        """C, the width of a condition vector."""
         return self.unet.config.cross_attention_dim
 
     @property
     def reduction(self) -> int:
-        """Pixels to a latent cell, along a side."""
+        """Pixels per latent cell, along a side."""
         return 2 ** (len(self.vae.config.block_out_channels) - 1)
 
     @property
     def side(self) -> int:
-        """Pixels of an image's side."""
+        """Pixels per side of an image."""
         return self.unet.config.sample_size * self.reduction
 
     def prepare(self, image: Image) -> np.ndarray:
@@ -74,7 +74,7 @@ class Drawing(nn.Module):
         return prepare_square(image, self.side)
 
     def encode(self, pixels: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """Latents (B, c, s, s), drawn from what the encoder says of pixels (B, 3, S, S) in [-1, 1]."""
+        """Latents (B, c, s, s), sampled from the encoder's distribution for pixels (B, 3, S, S) in [-1, 1]."""
         spread = self.vae.encode(pixels.to(self.vae.dtype)).latent_dist
         return spread.sample(generator) * self.vae.config.scaling_factor
 
@@ -84,12 +84,12 @@ class Drawing(nn.Module):
         return (pixels.float() / 2 + 0.5).clamp(0, 1)
 
     def noise(self, latents: Tensor, times: Tensor, conditions: Tensor) -> Tensor:
-        """The noise (B, c, s, s) that the UNet sees in latents at times (B,) under conditions (B, T, C)."""
+        """The noise (B, c, s, s) that the UNet predicts in latents at times (B,) under conditions (B, T, C)."""
         dtype = self.unet.dtype
         return self.unet(latents.to(dtype), times, encoder_hidden_states=conditions.to(dtype), return_dict=False)[0]
 
     def check(self, steps: int, sampler: Sampler) -> None:
-        """Refuse more steps than the noise schedule has times for.
+        """Refuse more steps than the noise schedule allows.
 
         Raises:
             SettingsError: There are more.
@@ -114,18 +114,18 @@ class Drawing(nn.Module):
         steps: int = 50,
         sampler: Sampler = Sampler.pndm,
     ) -> Tensor:
-        """Images (B, 3, S, S) in [0, 1], sampled together, each from noise of its own generator.
+        """Images (B, 3, S, S) in [0, 1], sampled together; the noise of each comes from its own generator.
 
-        Classifier-free guidance: the noise is ``u + guidance (c - u)`` of the conditional c and the unconditional u; with guidance 1 that
-        is c, and u is not computed.
+        Classifier-free guidance: the noise is ``u + guidance (c - u)`` of the conditional c and the unconditional u. With
+        guidance 1 that is c, and u is not computed.
 
         Args:
             conditions: (B, T, C).
             unconditional: (1, T, C).
             generators: One for each image, on the CPU.
             guidance: At least 1.
-            steps: Of the sampler.
-            sampler: Which.
+            steps: Number of steps.
+            sampler: The sampler.
         """
         scheduler = _scheduler(sampler, self.schedule)
         scheduler.set_timesteps(steps, device=conditions.device)
@@ -150,7 +150,7 @@ class Drawing(nn.Module):
 
 
 def _step_options(scheduler: Any, generators: Sequence[torch.Generator]) -> dict[str, Any]:
-    """What a step is given where it draws noise: each image's own generator."""
+    """Further arguments of a step that draws noise: the generator of each image."""
     takes = "generator" in inspect.signature(scheduler.step).parameters
     return {"generator": list(generators)} if takes else {}
 
@@ -158,8 +158,8 @@ def _step_options(scheduler: Any, generators: Sequence[torch.Generator]) -> dict
 def _scheduler(sampler: Sampler, schedule: dict[str, Any]) -> Any:
     """A scheduler of diffusers on a model's noise schedule.
 
-    Latents are never clipped: some schedulers clip at 1 by default, as pixels need it, which ruins latents. PNDM leaves its first steps
-    of another kind out, as Stable Diffusion does.
+    Latents are never clipped. Some schedulers clip at 1 by default, which suits pixels but ruins latents. PNDM skips its first
+    steps, which are of another kind, as in Stable Diffusion.
     """
     import diffusers
 
@@ -188,7 +188,7 @@ def prepare_square(image: Image, side: int) -> np.ndarray:
 
 
 def to_images(pixels: Tensor) -> list[Image]:
-    """8-bit RGB images of pixels (B, 3, S, S) in [0, 1]."""
+    """8-bit RGB images from pixels (B, 3, S, S) in [0, 1]."""
     from PIL import Image as images
 
     levels = (pixels * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()

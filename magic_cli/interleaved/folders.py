@@ -1,4 +1,4 @@
-"""Weights in folders: safetensors only, and complete, of the right shapes, and finite."""
+"""Reads weights from folders: only safetensors, and only if they are complete, of the right shapes, and finite."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from magic_cli.data.json_text import parse_json
-from magic_cli.errors import MagicError
+from magic_cli.errors import MagicError, install_extra
 from magic_cli.interleaved.settings import TINY
 from magic_cli.models.faults import Fault, ModelFault, refuse, some
 from magic_cli.models.settings import ModelSource
@@ -22,14 +22,14 @@ TINY_FOLDER = Path(__file__).resolve().parent / "tiny"
 
 
 def part_folder(source: ModelSource, part: str) -> Path:
-    """The folder of a part: named, shipped with magic, or of the hub.
+    """The folder of a part: one that the user names, one that ships with magic, or one from the hub.
 
     Args:
-        source: Where it comes from.
+        source: The user's choice.
         part: Its name among the shipped parts.
 
     Raises:
-        MagicError: It cannot be had.
+        MagicError: The folder cannot be found or loaded.
     """
     if source.path:
         return Path(source.source)
@@ -39,11 +39,11 @@ def part_folder(source: ModelSource, part: str) -> Path:
 
 
 def read_weights(place: Path, parts: tuple[str, ...] = ("",)) -> dict[str, Tensor]:
-    """The weights of a safetensors file, or of those in a folder.
+    """The weights in a safetensors file, or in all such files of a folder.
 
     Args:
         place: File or folder.
-        parts: Only weights whose names begin with one of these are read; a ``model.`` before all names is taken off.
+        parts: Only weights with one of these prefixes are read. A ``model.`` before every name is removed.
 
     Raises:
         MagicError: There are none.
@@ -68,10 +68,10 @@ def read_weights(place: Path, parts: tuple[str, ...] = ("",)) -> dict[str, Tenso
 
 
 def require_fit(module: nn.Module, weights: Mapping[str, Tensor]) -> None:
-    """Give a module its weights, all of them.
+    """Load a complete set of weights into a module.
 
     Raises:
-        ModelFault: Some are missing, too many, of another shape, or no numbers.
+        ModelFault: Weights are missing, unknown, of another shape, or not finite.
     """
     try:
         module.load_state_dict(weights)
@@ -84,15 +84,17 @@ def require_fit(module: nn.Module, weights: Mapping[str, Tensor]) -> None:
 
 
 def require_names(own: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> None:
-    """Refuse weights of other names or shapes than one's own.
+    """Refuse weights with names or shapes other than ``own``.
 
     Raises:
-        ModelFault: They are.
+        ModelFault: Names or shapes differ.
     """
     if missing := [name for name in own if name not in given]:
         raise ModelFault([missing_fault(missing, "weights")])
     if left := [name for name in given if name not in own]:
-        raise ModelFault([Fault("weights", f"there is no place for {some(left)}", "name the weights of the same kind of model")])
+        raise ModelFault(
+            [Fault("weights", f"the model has no place for {some(left)}", "name the weights of the same kind of model")]
+        )
     for name, weight in own.items():
         if weight.shape != given[name].shape:
             text = f"{name} is {tuple(given[name].shape)} and not {tuple(weight.shape)}"
@@ -100,10 +102,10 @@ def require_names(own: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> Non
 
 
 def read_diffusers(model_class: Any, folder: Path, dtype: torch.dtype) -> Any:
-    """A model of diffusers, from safetensors, frozen.
+    """Read a frozen model of diffusers from safetensors.
 
     Raises:
-        MagicError: The folder is not there, or its weights are missing, of another shape, or no numbers.
+        MagicError: The folder does not exist, or its weights are missing, of another shape, or not finite.
     """
     if not (folder / "config.json").is_file():
         raise MagicError(f"has no {folder.name}/config.json; name a Stable Diffusion folder of diffusers")
@@ -118,7 +120,7 @@ def read_diffusers(model_class: Any, folder: Path, dtype: torch.dtype) -> Any:
 
 @contextmanager
 def naming(source: ModelSource) -> Iterator[None]:
-    """Turn what a library raises over the files of a part into one line that names its setting."""
+    """Turn any error of a library over the files of a part into one line that names the setting."""
     place = f"{source.group}.path={source.path}" if source.path else f"{source.group}.name={source.name}"
     try:
         yield
@@ -129,7 +131,7 @@ def naming(source: ModelSource) -> Iterator[None]:
         raise (error if text.startswith(source.group) else MagicError(f"{place}: {text}")) from None
     except torch.OutOfMemoryError:
         raise
-    except Exception as error:  # each library and format raises its own kinds
+    except Exception as error:  # each library and format raises its own kinds of errors
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         reason = f"{type(error).__name__}: {' '.join(lines)[:160]}"
         raise MagicError(
@@ -138,14 +140,12 @@ def naming(source: ModelSource) -> Iterator[None]:
 
 
 def require_extra(load: Callable[[], Any]) -> None:
-    """Say what to install where the optional libraries are missing.
+    """Load something that needs the optional libraries; if they are missing, say what to install.
 
     Raises:
-        MagicError: They are.
+        MagicError: They are missing.
     """
     try:
         load()
     except ImportError as error:
-        raise MagicError(
-            f"text and images together need {error.name or 'diffusers'}; pip install 'magic[interleaved]'"
-        ) from error
+        raise MagicError(f"text and images together need {error.name or 'diffusers'}; {install_extra('interleaved')}") from error

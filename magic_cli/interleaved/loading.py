@@ -1,4 +1,4 @@
-"""From settings to a model that reads and writes text and images."""
+"""Turns settings into a model that reads and writes text and images."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ from magic_cli.models.work_counter import WorkCounter
 
 @dataclasses.dataclass
 class Parts:
-    """The parts of a model as they are read, and as training takes them: no adapter in the language model, no rows trained.
+    """The parts as they are read and as training takes them: no adapter in the language model, no trained rows.
 
     Attributes:
         language_model: A Hugging Face causal LM whose tables have rows for the vokens.
-        tokenizer: Its tokenizer, which knows them.
-        ids: Of the vokens.
-        reader: Who looks.
-        mapper: As it begins; seeded.
-        drawing: Who draws.
-        trained: What was trained already, not yet applied.
-        source: Which files they are, for the manifest.
+        tokenizer: The tokenizer, with the vokens.
+        ids: Ids of the vokens.
+        reader: The vision encoder.
+        mapper: A fresh, seeded mapper.
+        drawing: The diffusion model.
+        trained: Trained weights, not applied yet.
+        source: The files of the parts, for the manifest.
     """
 
     language_model: Any
@@ -56,13 +56,13 @@ def load_interleaved_model(
     """The model, ready to write and draw, and its description for the manifest.
 
     Args:
-        settings: Which parts.
-        device: Where it runs.
-        dtype: Type of the language model, the vision encoder and the diffusion model; Q-Former and mapper stay in float32.
-        work: Where forward passes are counted.
+        settings: The parts.
+        device: The device.
+        dtype: Number type of the language model, the vision encoder and the diffusion model; Q-Former and mapper stay in float32.
+        work: Counts forward passes.
 
     Raises:
-        MagicError: A part cannot be had or read, does not fit the others, or a library is missing.
+        MagicError: A part cannot be read or does not fit the others, or a library is missing.
     """
     parts = read_parts(settings, dtype=dtype)
     prefix = parts.trained.settle(parts.language_model, parts.ids, parts.mapper) if parts.trained is not None else None
@@ -83,7 +83,7 @@ def load_text_drawer(settings: DiffusionPart, *, device: torch.device, dtype: to
     """The diffusion model alone, and its description for the manifest.
 
     Raises:
-        MagicError: It cannot be had or read, or a library is missing.
+        MagicError: It cannot be read, or a library is missing.
     """
     require_extra(_import_extra)
     quiet_libraries()
@@ -92,10 +92,10 @@ def load_text_drawer(settings: DiffusionPart, *, device: torch.device, dtype: to
 
 
 def text_drawer(settings: DiffusionPart, drawing: Drawing) -> TextDrawer:
-    """Who draws from texts with a diffusion model that was read already.
+    """A drawer from texts, made from a loaded diffusion model.
 
     Raises:
-        MagicError: Its folder has no text encoder, or weights are missing.
+        MagicError: The folder has no text encoder, or weights are missing.
     """
     with naming(settings):
         folder = part_folder(settings, "diffusion")
@@ -110,12 +110,12 @@ def _read_drawing(settings: DiffusionPart, dtype: torch.dtype) -> tuple[Drawing,
 
 
 def read_parts(settings: InterleavedModelSettings, *, dtype: torch.dtype, seed: int = 0) -> Parts:
-    """All parts; the vokens' rows are added, the mapper is fresh.
+    """All parts. Rows for the vokens are added; the mapper is fresh.
 
     Args:
-        settings: Which parts.
-        dtype: Of the frozen ones.
-        seed: Of the fresh mapper.
+        settings: The parts.
+        dtype: Number type of the frozen parts.
+        seed: Seed of the fresh mapper.
 
     Raises:
         MagicError: As ``load_interleaved_model``.

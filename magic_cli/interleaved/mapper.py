@@ -1,4 +1,4 @@
-"""From voken states to the conditions of a diffusion model."""
+"""Maps voken states to the conditions of a diffusion model."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from magic_cli.interleaved.settings import MapperSettings
 
 
 class VokenMapper(nn.Module):
-    """A feature transformer: (B, n, D) states of the vokens -> (B, T, C) conditions, which take the place of a text encoder's.
+    """A transformer that maps (B, n, D) voken states to (B, T, C) conditions, which replace those of a text encoder.
 
-    The states go through two linear layers into the encoder; learnt queries go into the decoder. There are no masks and no positions.
+    The states pass two linear layers into the encoder; learnt queries enter the decoder. There are no masks and no positions.
 
     Args:
-        hidden_size: D, of the language model.
-        width: C, of the diffusion model's conditions.
-        num_vokens: n.
-        settings: Shape.
+        hidden_size: D, the width of the language model.
+        width: C, the width of the diffusion model's conditions.
+        num_vokens: n, the number of vokens.
+        settings: The shape.
 
     Raises:
-        SettingsError: The heads do not divide C.
+        SettingsError: The number of heads does not divide C.
     """
 
     def __init__(self, hidden_size: int, width: int, num_vokens: int, settings: MapperSettings) -> None:
@@ -41,10 +41,10 @@ class VokenMapper(nn.Module):
             "norm_first": True,
         }
         layer = nn.TransformerEncoderLayer(width, **options)
-        # made apart only because nn.Transformer's own encoder warns of an optimisation that pre-norm layers cannot have
+        # made separately: nn.Transformer's own encoder warns about an optimisation that pre-norm layers do not support
         encoder = nn.TransformerEncoder(layer, settings.layers, nn.LayerNorm(width), enable_nested_tensor=False)
         self.transformer = nn.Transformer(width, num_decoder_layers=settings.layers, custom_encoder=encoder, **options)
-        for weight in encoder.parameters():  # as nn.Transformer begins: copies of one layer would stay alike for long
+        for weight in encoder.parameters():  # as in nn.Transformer; else all layers would start as copies of one
             if weight.dim() > 1:
                 nn.init.xavier_uniform_(weight)
 
@@ -54,5 +54,5 @@ class VokenMapper(nn.Module):
         return self.transformer(self.fc(features.to(self.queries.dtype)), queries)
 
     def unconditional(self) -> Tensor:
-        """(1, T, C): the conditions of no image in particular, from states of zeros, for classifier-free guidance."""
+        """(1, T, C): the conditions without an image, from states of zeros, for classifier-free guidance."""
         return self(self.queries.new_zeros(1, self.num_vokens, self.hidden_size))

@@ -1,4 +1,4 @@
-"""A model that reads and writes text and images: its parts together, as generation uses them."""
+"""A model that reads and writes text and images: all its parts, as generation uses them."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ class InterleavedModel:
     """The parts, each in eval mode.
 
     Attributes:
-        language_model: Who writes; its tokenizer and its tables know the vokens.
-        ids: Of the vokens and the image slot.
-        reader: Who looks.
-        mapper: From voken states to conditions.
-        drawing: Who draws.
+        language_model: The language model; its tokenizer and its tables contain the vokens.
+        ids: Ids of the vokens and the image slot.
+        reader: The vision encoder.
+        mapper: Maps voken states to conditions.
+        drawing: The diffusion model.
     """
 
     language_model: HuggingFaceLanguageModel
@@ -42,11 +42,11 @@ class InterleavedModel:
     drawing: Drawing
 
     slot_text = IMAGE_SLOT
-    """How a text says that an image is read in its place."""
+    """The token that stands in a text for an image that the model reads."""
 
     @property
     def voken_ids(self) -> list[int]:
-        """Ids of the vokens, in their order."""
+        """Ids of the vokens, in order."""
         return list(self.ids.vokens)
 
     @property
@@ -55,7 +55,7 @@ class InterleavedModel:
         return self.ids.slot
 
     def prepare_image(self, image: Image) -> np.ndarray:
-        """An RGB image as ``read_images`` wants it; may run in any thread."""
+        """Prepare an RGB image for ``read_images``; may run in any thread."""
         return self.reader.prepare(image)
 
     @torch.inference_mode()
@@ -64,11 +64,11 @@ class InterleavedModel:
         return self.reader.read(images)
 
     def prompt(self, text: str, images: Sequence[Tensor] = ()) -> Prompt:
-        """A prompt of a text in which each ``<ImageHere>`` stands for the next image; the begin-of-text token opens it, if there is one.
+        """A prompt from a text, with an image at each ``<ImageHere>``. It starts with the begin-of-text token, if there is one.
 
         Args:
             text: The text.
-            images: (q, D) prompt vectors of each image, in their order.
+            images: (q, D) prompt vectors of each image, in order.
 
         Raises:
             MagicError: There are more or fewer images than slots.
@@ -81,21 +81,21 @@ class InterleavedModel:
 
     @torch.inference_mode()
     def conditions(self, features: Tensor) -> Tensor:
-        """(B, T, C) conditions of the states (B, n, H) that predicted the vokens."""
+        """(B, T, C) conditions from the states (B, n, H) that predicted the vokens."""
         return self.mapper(features.to(self.mapper.queries.device))
 
     @torch.inference_mode()
     def draw(
         self, features: Tensor, seeds: Sequence[int], *, guidance: float = 7.5, steps: int = 50, sampler: Sampler = Sampler.pndm
     ) -> list[Image]:
-        """Images of the states (B, n, H) that predicted their vokens, sampled together.
+        """Draw images, sampled together, from the states (B, n, H) that predicted their vokens.
 
         Args:
-            features: See above.
-            seeds: Of each image's noise.
-            guidance: Classifier-free guidance, at least 1; 1: none.
-            steps: Of the sampler.
-            sampler: Which.
+            features: The states.
+            seeds: The seed of each image's noise.
+            guidance: Weight of classifier-free guidance, at least 1; 1: none.
+            steps: Number of steps.
+            sampler: The sampler.
         """
         generators = [torch.Generator().manual_seed(seed) for seed in seeds]
         options = {"guidance": guidance, "steps": steps, "sampler": sampler}
@@ -103,7 +103,7 @@ class InterleavedModel:
 
 
 def spread_slots(ids: Sequence[int], slot: int, images: Sequence[Tensor]) -> tuple[list[int], dict[int, Tensor]]:
-    """Token ids in which each slot has become as many places as its image has vectors, and the vectors by their places.
+    """Token ids with each slot widened to one position per vector of its image, and the vectors by position.
 
     Raises:
         MagicError: There are more or fewer images than slots.

@@ -1,4 +1,4 @@
-"""The images of a run: files in its folder ``images/``, each there as a whole or not at all."""
+"""The images of a run: files in its folder ``images/``, each written completely or not at all."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _ODD = re.compile(r"[^A-Za-z0-9_-]+")
 
 
 def picture_name(item: str, step: int) -> str:
-    """Path in the run folder of the image of an item's step (from 1): names of different items differ wherever files lie.
+    """Path in the run folder for the image of a step (from 1). Different items get different names on every file system.
 
     >>> picture_name("sea", 2)
     'images/sea-2.png'
@@ -28,7 +28,7 @@ def picture_name(item: str, step: int) -> str:
     'images/Sea_1-1de0bffa5c0a-2.png'
     """
     name = item
-    if not _PLAIN.fullmatch(item):  # capitals, too: some disks do not tell them from small letters
+    if not _PLAIN.fullmatch(item):  # capitals are not plain: some file systems do not distinguish them
         digest = hashlib.sha256(item.encode(errors="surrogatepass")).hexdigest()[:12]
         name = f"{_ODD.sub('_', item).strip('_')[:40]}-{digest}".lstrip("-")
     return f"{FOLDER}/{name}-{step}.png"
@@ -46,7 +46,7 @@ def save_picture(run: Path, name: str, image: Image) -> str:
 
 
 def remove_others(run: Path, names: Iterable[str]) -> None:
-    """Delete images of the run that are none of these: left by a start that was killed, or of items that have changed since."""
+    """Delete the run's other images, left by a killed start or by items that have changed since."""
     kept = {run / name for name in names}
     for file in sorted((run / FOLDER).glob("*.png*")) + sorted((run / FOLDER).glob(".*.tmp")):
         if file not in kept:

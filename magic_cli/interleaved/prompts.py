@@ -1,4 +1,4 @@
-"""From parts to what the language model reads: texts and images in their order."""
+"""Turns parts into what the language model reads: texts and images in order."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from magic_cli.data.interleaved import InterleavedItem, Part
 from magic_cli.errors import SettingsError
 
 Piece = str | Path
-"""A stretch of text, or the file of an image."""
+"""A piece of text, or the file of an image."""
 
 _SLOT = "\0"
 _FIELDS = ("system", "history", "parts")
 
 
 class Context(Enum):
-    """Which kinds of parts of the history a step sees."""
+    """Which parts of the history a step sees."""
 
     none = "none"
     text = "text"
@@ -27,20 +27,20 @@ class Context(Enum):
     both = "both"
 
     def keeps(self, part: Part) -> bool:
-        """Whether it sees this part."""
+        """Whether a step sees this part."""
         return self is Context.both or self.value == ("text" if part.image is None else "image")
 
 
 @dataclass
 class PromptSettings:
-    """How parts become a prompt: source = system + history + what the step is told.
+    """How parts become a prompt: system + history + the step's own parts.
 
     Attributes:
-        template: The whole, with {system}, {history} and {parts} in their places; {parts} must be there.
-        system: What stands for {system}.
-        between: What stands between two parts.
-        after_history: What stands behind the history, where there is one.
-        image: How an image stands in the text; {image} is the model's slot for it.
+        template: The whole prompt, with {system}, {history} and {parts} in place; {parts} is required.
+        system: The value of {system}.
+        between: Text between two parts.
+        after_history: Text after the history, if there is one.
+        image: How an image appears in the text; {image} is the model's slot for it.
     """
 
     template: str = "{system}###Human: {history}{parts} ###Assistant:"
@@ -63,7 +63,7 @@ class PromptSettings:
         check_image(self.image)
 
     def render(self, parts: Sequence[Part], history: Sequence[Part]) -> list[Piece]:
-        """The prompt as texts and images in their order; no two texts stand side by side."""
+        """The prompt as texts and images in order, without two texts side by side."""
         behind = [self.after_history] if history else []
         fields = {
             "system": [self.system],
@@ -79,15 +79,15 @@ class PromptSettings:
 def step_prompt(
     item: InterleavedItem, number: int, answers: Sequence[Sequence[Part]], context: Context, settings: PromptSettings
 ) -> list[Piece]:
-    """What the model reads for the step with this number (from 0), after these answers to the steps before it."""
+    """What the model reads for step ``number`` (from 0), given these answers to the steps before it."""
     history = [part for part in item.history(number, answers) if context.keeps(part)]
     return settings.render(item.steps[number].parts, history)
 
 
 def told_text(item: InterleavedItem, number: int, answers: Sequence[Sequence[Part]], context: Context) -> str:
-    """What the step with this number (from 0) is told in words, after those of the history that the context keeps.
+    """The words that a diffusion model reads for step ``number`` (from 0): those of the kept history, then the step's own.
 
-    Instructions (``once``) count only where the step is told nothing else in words.
+    Instructions (``once``) count only if the step has no other words.
     """
     texts = [part for part in item.steps[number].parts if part.text is not None]
     lasting = [part for part in texts if not part.once] or texts
@@ -96,17 +96,17 @@ def told_text(item: InterleavedItem, number: int, answers: Sequence[Sequence[Par
 
 
 def check_image(image: str) -> None:
-    """Check how an image stands in the text.
+    """Check the text that surrounds an image.
 
     Raises:
-        SettingsError: It has no place for the model's slot, or several.
+        SettingsError: It does not contain the model's slot exactly once.
     """
     if _names("image", image) != ["image"]:
         raise SettingsError(f"prompt.image={image!r}: must hold {{image}} once, the model's slot for an image")
 
 
 def pieces_of(parts: Sequence[Part], between: str, image: str) -> list[Piece]:
-    """Parts with what stands between two of them, each image as ``image`` says."""
+    """The parts with the text between them; each image is written as in ``image``."""
     before, _, after = _literal(image).partition(_SLOT)
     pieces: list[Piece] = []
     for part in parts:
@@ -116,12 +116,12 @@ def pieces_of(parts: Sequence[Part], between: str, image: str) -> list[Piece]:
 
 
 def _literal(image: str) -> str:
-    """The text around an image, with ``_SLOT`` for it."""
+    """The text around an image, with ``_SLOT`` for the image itself."""
     return "".join(literal + (_SLOT if name else "") for literal, name, _, _ in Formatter().parse(image))
 
 
 def merged(pieces: Sequence[Piece]) -> list[Piece]:
-    """The pieces without empty texts, and with no two texts side by side."""
+    """The pieces without empty texts, and with neighbouring texts joined."""
     joined: list[Piece] = []
     for piece in pieces:
         if isinstance(piece, str) and joined and isinstance(joined[-1], str):
@@ -132,10 +132,10 @@ def merged(pieces: Sequence[Piece]) -> list[Piece]:
 
 
 def _names(setting: str, template: str) -> list[str]:
-    """The names in braces, in their order.
+    """The names in braces, in order.
 
     Raises:
-        SettingsError: Its braces do not fit together.
+        SettingsError: The braces do not match.
     """
     try:
         found = list(Formatter().parse(template))

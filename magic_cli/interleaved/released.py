@@ -1,4 +1,4 @@
-"""The authors' checkpoints as folders of ``magic train-vokens``: read by the names of their tensors, as weights only."""
+"""The authors' checkpoints as folders of ``magic train-vokens``. Only tensors are read, by name; no code is run."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from magic_cli.models.faults import some
 from magic_cli.models.weights import flat
 
 HEADS, ALPHA = 8, 16
-"""Attention heads of the mapper and weight of the low-rank updates, as released: no tensor tells them."""
+"""Attention heads of the mapper and weight of the low-rank updates in the released code; the tensors do not contain them."""
 
 _SAVED = r"(modules_to_save\.(default\.)?)?weight"
 _PATTERNS = {
@@ -30,18 +30,18 @@ _PATTERNS = {
         "adapter.base_model.model.{layer}.lora_{side}.default.weight"
     ),
 }
-"""Names in the checkpoints, and in vokens.safetensors."""
+"""Names in the checkpoints, and names in vokens.safetensors."""
 
 
 def convert_checkpoints(files: Iterable[Path], num_vokens: int = 8) -> TrainedVokens:
-    """What the authors trained: the later of several checkpoints wins (stage two holds only what stage two trained).
+    """The weights that the authors trained. A later checkpoint wins (that of stage two holds only what stage two trained).
 
     Args:
         files: Checkpoints, stage one first.
-        num_vokens: Vokens that they were trained with.
+        num_vokens: The number of vokens in training.
 
     Raises:
-        MagicError: A file holds more than weights, or something is missing.
+        MagicError: A file holds more than tensors, or a tensor is missing.
     """
     found: dict[str, Tensor] = {}
     for file in files:
@@ -53,32 +53,32 @@ def convert_checkpoints(files: Iterable[Path], num_vokens: int = 8) -> TrainedVo
     if missing := sorted(needed - found.keys()):
         raise MagicError(f"the checkpoints lack {some(missing)}; give the checkpoint of stage one, too, before that of stage two")
     for name in ("rows.input", "rows.output"):
-        found[name] = found[name][-(num_vokens + 1) :].clone()  # the old rows are the language model's own
+        found[name] = found[name][-(num_vokens + 1) :].clone()  # the rows before belong to the language model
     adapter = _adapter(found)
     stage = "mls" if adapter.kind is AdapterKind.lora else "uas"
     return TrainedVokens(num_vokens, _shape(found), adapter, stage, found)
 
 
 def read_checkpoint(file: Path) -> dict[str, Tensor]:
-    """All tensors of a checkpoint, under joined names; nothing of it is run.
+    """All tensors of a checkpoint, under joined names; no code from the file is run.
 
     Raises:
-        MagicError: It cannot be read, or holds more than weights.
+        MagicError: It cannot be read, or holds more than tensors.
     """
     try:
         stored: Any = torch.load(file, map_location="cpu", weights_only=True)
     except OSError as error:
         raise MagicError(f"{file}: cannot be read ({error.strerror})") from error
-    except Exception as error:  # torch raises many kinds over what it refuses
+    except Exception as error:  # torch raises many kinds of errors here
         raise MagicError(
-            f"{file}: holds more than weights, or is damaged ({type(error).__name__}); where you trust it, save torch.load(...)['state_dict'] anew and give that"
+            f"{file}: holds more than weights, or is damaged ({type(error).__name__}); if you trust it, save torch.load(...)['state_dict'] to a new file and give that"
         ) from error
     inner = stored.get("state_dict", stored.get("model", stored)) if isinstance(stored, Mapping) else {}
     return flat(inner)
 
 
 def convert_projection(file: Path) -> dict[str, Tensor]:
-    """MiniGPT-4's projection from Q-Former to language model, as ``weight`` and ``bias``.
+    """MiniGPT-4's projection from the Q-Former to the language model, as ``weight`` and ``bias``.
 
     Raises:
         MagicError: The checkpoint has none.

@@ -1,4 +1,4 @@
-"""Settings of ``magic interleave``. No torch: settings load fast."""
+"""Settings of ``magic interleave``. Does not import torch, so that settings load fast."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ INTERLEAVED_DATASETS: dict[str, type[InterleavedDataset]] = {
 
 
 class History(Enum):
-    """What later steps of a story look back on."""
+    """Which answers the later steps of a story see."""
 
     gt = "gt"
-    """The true answers, as the released code does."""
+    """The true answers, as in the released code."""
     self = "self"
-    """What the model itself wrote and drew."""
+    """The model's own texts and images."""
 
 
 class ForceImage(Enum):
@@ -41,9 +41,9 @@ class ForceImage(Enum):
     none = "none"
     """The model decides."""
     first = "first"
-    """The answer begins with one, as the released code forces it."""
+    """The answer begins with an image, as the released code forces it."""
     last = "last"
-    """Where the model wrote none, one comes behind the text."""
+    """An image is added after the text if the model made none."""
 
 
 class DrawFrom(Enum):
@@ -54,11 +54,11 @@ class DrawFrom(Enum):
     answer = "answer"
     """Two stages: the language model writes a text, and the diffusion model draws it."""
     told = "told"
-    """The diffusion model alone draws what a step is told; nothing is written."""
+    """The diffusion model alone draws the prompt of each step; no text is written."""
 
 
 class PageKind(Enum):
-    """How the page of a run shows its images."""
+    """How the page of a run contains its images."""
 
     embedded = "embedded"
     links = "links"
@@ -67,11 +67,11 @@ class PageKind(Enum):
 
 @dataclass
 class PageSettings:
-    """The page to look at, index.html in the run folder.
+    """The page index.html in the run folder.
 
     Attributes:
         kind: ``embedded``: one file that can be sent around; ``links`` to the image files; ``none``: no page.
-        items: Only the first so many items are on it, at least 1.
+        items: The page shows only the first so many items, at least 1.
     """
 
     kind: PageKind = PageKind.embedded
@@ -86,14 +86,14 @@ class InterleaveSettings(RunOfTexts):
     """Everything ``magic interleave`` needs.
 
     Attributes:
-        history: What later steps of a story look back on.
-        context: Which parts of that they see; what a step itself is told, they always do.
+        history: Which answers the later steps of a story see.
+        context: Which parts of the history they see; they always see their own prompt.
         force_image: Whether a step must get an image.
         draw_from: What images are drawn from.
         guidance: Weight of classifier-free guidance, 1 (none) to 1000.
-        steps: Of the sampler, 1 to 1000.
+        steps: Steps of the sampler, 1 to 1000.
         scheduler: The sampler.
-        max_new_tokens: Tokens of one answer at most, those of the image included, 1 to 32,768.
+        max_new_tokens: The most tokens of one answer, an image included, 1 to 32,768.
     """
 
     dataset: Any
@@ -142,7 +142,7 @@ class InterleaveSettings(RunOfTexts):
 
     @property
     def is_sampled(self) -> bool:
-        return True  # images are, whatever the texts are
+        return True  # images are sampled, whatever the method of the texts is
 
     @property
     def models(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Settings of models that write text and images. No torch: settings load fast."""
+"""Settings of models that write text and images. Does not import torch, so that settings load fast."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ GROUP = "interleaved_model"
 
 
 class Sampler(Enum):
-    """How noise becomes an image: schedulers of diffusers; ``pndm`` is Stable Diffusion's own."""
+    """How noise becomes an image: schedulers of diffusers. ``pndm`` is the one of Stable Diffusion."""
 
     pndm = "pndm"
     ddim = "ddim"
@@ -28,7 +28,7 @@ class Sampler(Enum):
 
 @dataclass
 class LanguagePart(LanguageModelSettings):
-    """The causal language model that writes; it must read input embeddings (``inputs_embeds``)."""
+    """The causal language model that writes. It must accept input embeddings (``inputs_embeds``)."""
 
     @property
     def group(self) -> str:
@@ -37,10 +37,11 @@ class LanguagePart(LanguageModelSettings):
 
 @dataclass
 class VisionPart(ModelSource):
-    """A BLIP-2 or InstructBLIP folder, of which vision encoder, Q-Former and projection are read.
+    """A BLIP-2 or InstructBLIP folder; the vision encoder, the Q-Former and the projection are read from it.
 
     Attributes:
-        projection: Safetensors file with ``weight`` and ``bias`` of another projection into the language model; null: the folder's own.
+        projection: Safetensors file with ``weight`` and ``bias`` of another projection to the language model; null: the one
+            in the folder.
     """
 
     projection: str | None = None
@@ -60,7 +61,7 @@ class VisionPart(ModelSource):
 
 @dataclass
 class DiffusionPart(ModelSource):
-    """A Stable Diffusion folder of diffusers: vae, unet and scheduler, for training's caption loss text_encoder and tokenizer, too."""
+    """A Stable Diffusion folder of diffusers: vae, unet and scheduler; for the caption loss also text_encoder and tokenizer."""
 
     @property
     def group(self) -> str:
@@ -69,13 +70,13 @@ class DiffusionPart(ModelSource):
 
 @dataclass
 class MapperSettings:
-    """Shape of the mapper, a transformer from voken states to the diffusion model's conditions.
+    """Shape of the mapper, a transformer that turns voken states into conditions of the diffusion model.
 
     Attributes:
-        layers: Of encoder and decoder each, 1 to 100.
-        heads: Attention heads, 1 to 1024; they divide the width of the diffusion model's conditions.
-        feed_forward: Width of the layers' inner part, as a multiple of their own, 1 to 64.
-        queries: Vectors that condition the diffusion model (T), 1 to 4096; Stable Diffusion's text encoder gives 77.
+        layers: Layers of the encoder, and of the decoder, 1 to 100.
+        heads: Attention heads, 1 to 1024; must divide the width of the diffusion model's conditions.
+        feed_forward: Width of the inner layers, as a multiple of the mapper's width, 1 to 64.
+        queries: Number of condition vectors (T), 1 to 4096; Stable Diffusion's text encoder gives 77.
     """
 
     layers: int = 4
@@ -93,14 +94,14 @@ class InterleavedModelSettings:
     """A model that reads and writes text and images.
 
     Attributes:
-        name: What the model is called.
-        language_model: Who writes.
-        vision: Who looks.
-        diffusion: Who draws.
-        vokens: Folder of ``magic train-vokens`` (or of scripts/convert_minigpt5.py) with what was trained; null: fresh, at random.
-        num_vokens: Tokens that stand for an image (n), 1 to 1024.
-        mapper: Shape of the mapper; of trained vokens, their own.
-        recommended: Values that this model recommends; the command line and experiments win over them.
+        name: The name of the model.
+        language_model: The language model.
+        vision: The vision encoder.
+        diffusion: The diffusion model.
+        vokens: Folder of ``magic train-vokens`` (or of scripts/convert_minigpt5.py) with trained weights; null: random ones.
+        num_vokens: Number of tokens that stand for an image (n), 1 to 1024.
+        mapper: Shape of the mapper; trained vokens bring their own.
+        recommended: Values that this model recommends; the command line and experiments override them.
     """
 
     name: str
@@ -121,7 +122,7 @@ class InterleavedModelSettings:
 
 
 class AdapterKind(Enum):
-    """What adapts the language model: low-rank updates, a learnt prefix, or nothing."""
+    """The adapter of the language model: low-rank updates, a learnt prefix, or none."""
 
     none = "none"
     lora = "lora"
@@ -130,16 +131,16 @@ class AdapterKind(Enum):
 
 @dataclass
 class AdapterSettings:
-    """What adapts the frozen language model in stage two.
+    """The adapter of the frozen language model in stage two.
 
     Attributes:
-        kind: Which; stage one has none.
+        kind: Which adapter; stage one has none.
         r: Rank of the low-rank updates, 1 to 4096.
-        alpha: Their weight is ``alpha / r``, 0 to 65,536.
-        dropout: Of their input, in [0, 1).
-        targets: Ends of the names of the layers that they are added to.
-        prefix_length: Learnt places before every text, 1 to 4096.
-        prefix_width: Inner width of the network that makes the prefix while it is trained, 1 to 65,536.
+        alpha: The updates have the weight ``alpha / r``; 0 to 65,536.
+        dropout: Dropout on their input, in [0, 1).
+        targets: The last parts of the names of the layers that get updates.
+        prefix_length: Learnt positions before every text, 1 to 4096.
+        prefix_width: Inner width of the network that makes the prefix during training, 1 to 65,536.
     """
 
     kind: AdapterKind = AdapterKind.lora

@@ -1,4 +1,4 @@
-"""What a run of texts and images is about: items, their records, and what stdout and the page show."""
+"""Texts and images in turn as a kind of text: items, their records, and what stdout and the page show."""
 
 from __future__ import annotations
 
@@ -27,7 +27,10 @@ class InterleavedTask(WritingTask):
         "item has changed since it was written and is written again",
         "items have changed since they were written and are written again",
     )
-    dropped = ("item is no longer asked for; its text is moved to", "items are no longer asked for; their texts are moved to")
+    dropped = (
+        "item is no longer in the items; its text is moved to",
+        "items are no longer in the data set; their texts are moved to",
+    )
     untraced = ("item was written without trace earlier", "items were written without trace earlier")
     failed = ("item could not be written", "items could not be written")
 
@@ -45,7 +48,7 @@ class InterleavedTask(WritingTask):
         return []
 
     def images(self, item: InterleavedItem) -> list[Path]:
-        """Those that its prompts hold and that are there before it is written."""
+        """The images in its prompts that exist before the item is written."""
         if not self.looks_at_images:
             return []
         found: dict[Path, None] = {}
@@ -57,18 +60,18 @@ class InterleavedTask(WritingTask):
 
     @property
     def looks_at_images(self) -> bool:
-        """Whether anything looks at images at all; a diffusion model alone does not."""
+        """Whether the run reads images at all; a diffusion model alone does not."""
         return self.settings.draw_from is not DrawFrom.told
 
     def settled(self, item: InterleavedItem, number: int) -> tuple[Part, ...]:
-        """The answer to a step, as far as it is known before the item is written."""
+        """The answer to a step that is known before the item is written; empty: none is."""
         return (item.steps[number].target or ()) if self.settings.history is History.gt else ()
 
     def refuse_unknown_past(self, item: InterleavedItem) -> None:
-        """With true histories, all answers but the last must be known.
+        """With true histories, require all answers but the last.
 
         Raises:
-            Unwritable: One is not.
+            Unwritable: One is not known.
         """
         if self.settings.history is History.gt:
             try:
@@ -94,9 +97,9 @@ class InterleavedTask(WritingTask):
         """An item's line of predictions.jsonl.
 
         Args:
-            item: It.
-            answers: To each step.
-            pictures: Name in the run folder and SHA-256 of each answer's image; None: it has none.
+            item: The item.
+            answers: The answer to each step.
+            pictures: For each answer's image, its name in the run folder and its SHA-256; None: no image.
             digests: SHA-256 of the images that were read.
         """
         steps = []
@@ -117,7 +120,7 @@ class InterleavedTask(WritingTask):
         )
 
     def still_holds(self, item: InterleavedItem, prediction: Mapping[str, Any]) -> bool:
-        """Whether what its prompts held is the same, and the images that were drawn are still there."""
+        """Whether the prompts are unchanged and the drawn images still exist."""
         steps = prediction["steps"]
         if len(steps) != len(item.steps) or not _are_the_same(item.past, prediction.get("history")):
             return False
@@ -132,7 +135,7 @@ class InterleavedTask(WritingTask):
         return True
 
     def refreshed(self, item: InterleavedItem, prediction: dict[str, Any]) -> dict[str, Any]:
-        """Images may lie elsewhere now, and other answers be known."""
+        """The prediction with the paths and true answers that the item has now."""
         steps = []
         for step, record in zip(item.steps, prediction["steps"], strict=True):
             digests = {**_digests(step.parts, record.get("parts")), **_digests(step.target or (), record.get("target"))}
@@ -161,7 +164,7 @@ _KNOWN = ("parts", "target")
 
 
 def _known(step: Step, digests: Mapping[Path, str]) -> dict[str, Any]:
-    """A step as its file has it, with the SHA-256 of images that were read."""
+    """A step as in its file, with the SHA-256 of the images that were read."""
     target = {} if step.target is None else {"target": _records(step.target, digests)}
     return {"parts": _records(step.parts, digests), **target}
 
@@ -171,13 +174,13 @@ def _records(parts: Sequence[Part], digests: Mapping[Path, str]) -> list[dict[st
 
 
 def _digests(parts: Sequence[Part], records: Any) -> dict[Path, str]:
-    """SHA-256 of the images that were read, as records have them."""
+    """SHA-256 of the images that were read, taken from records."""
     pairs = zip(parts, records or (), strict=False)
     return {part.image: record["sha256"] for part, record in pairs if part.image is not None and "sha256" in record}
 
 
 def _are_the_same(parts: Sequence[Part], records: Any) -> bool:
-    """Whether parts are those of a record; an image counts by what it shows, as long as it is there."""
+    """Whether parts equal those of a record. An image is compared by its content if the file exists."""
     if len(parts) != len(records or ()):
         return False
     for part, record in zip(parts, records or (), strict=True):
@@ -196,6 +199,6 @@ def _are_the_same(parts: Sequence[Part], records: Any) -> bool:
 
 
 def _has_picture_name(step: Mapping[str, Any]) -> bool:
-    """Whether a step's image is none, or a file inside the run folder."""
+    """Whether a step's image is missing or a file inside the run folder."""
     name = step.get("image")
     return name is None or isinstance(name, str) and not Path(name).is_absolute() and ".." not in Path(name).parts

@@ -1,4 +1,4 @@
-"""The diffusion model's own text encoder: what drawing from a text looks at, and what stage one pulls the mapper towards."""
+"""The diffusion model's own text encoder. Draws from texts; in stage one of training it is the target of the mapper."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from magic_cli.models.weights import read_pretrained
 
 
 class TextConditions(nn.Module):
-    """Texts as (B, T, C) conditions, padded or cut to T tokens.
+    """Turns texts into (B, T, C) conditions, padded or cut to T tokens.
 
     Args:
         encoder: A ``CLIPTextModel``.
@@ -28,12 +28,12 @@ class TextConditions(nn.Module):
 
     @classmethod
     def load(cls, folder: Path, dtype: torch.dtype, *, otherwise: str) -> TextConditions:
-        """Read from a Stable Diffusion folder of diffusers.
+        """Read the encoder from a Stable Diffusion folder of diffusers.
 
         Args:
-            folder: With ``text_encoder`` and ``tokenizer``.
-            dtype: Of the encoder.
-            otherwise: What to do where they are missing, for the error message.
+            folder: A folder with ``text_encoder`` and ``tokenizer``.
+            dtype: Number type of the encoder.
+            otherwise: The remedy if they are missing, for the error message.
 
         Raises:
             MagicError: The folder has no text encoder, or weights are missing.
@@ -51,7 +51,7 @@ class TextConditions(nn.Module):
 
     @property
     def length(self) -> int:
-        """T."""
+        """T, the number of condition vectors."""
         return self.encoder.config.max_position_embeddings
 
     def forward(self, texts: Sequence[str], *, mask_padding: bool = True) -> Tensor:
@@ -59,7 +59,7 @@ class TextConditions(nn.Module):
 
         Args:
             texts: B texts.
-            mask_padding: Leave padding out of attention, as the released training code does.
+            mask_padding: Hide padding from attention, as the released training code does.
         """
         tokens = self.tokenizer(list(texts), return_tensors="pt", padding="max_length", truncation=True, max_length=self.length)
         device = self.encoder.device
@@ -67,5 +67,5 @@ class TextConditions(nn.Module):
         return self.encoder(input_ids=tokens.input_ids.to(device), **mask).last_hidden_state
 
     def as_drawn(self, texts: Sequence[str]) -> Tensor:
-        """As ``forward``, with padding masked only where the encoder's config says so: what diffusers' own pipeline gives the UNet."""
+        """As ``forward``, but padding is hidden only if the encoder's config says so: this is what diffusers' pipeline does."""
         return self(texts, mask_padding=getattr(self.encoder.config, "use_attention_mask", False))

@@ -1,6 +1,6 @@
-"""What was trained, as a folder: the vokens' rows, the mapper, and what adapts the language model; nothing of the frozen models.
+"""Everything that was trained, as a folder: the rows of the vokens, the mapper, and the adapter; no frozen weights.
 
-vokens.json           number of vokens, shape of the mapper, kind of adapter, the stage that it went through last
+vokens.json           number of vokens, shape of the mapper, kind of adapter, the last stage of training
 vokens.safetensors    rows.input, rows.output, mapper.*, and adapter.*, in float32
 """
 
@@ -31,15 +31,15 @@ CONFIG, WEIGHTS = "vokens.json", "vokens.safetensors"
 
 @dataclass
 class TrainedVokens:
-    """What a training left.
+    """The result of a training.
 
     Attributes:
-        num_vokens: n.
+        num_vokens: n, the number of vokens.
         mapper_settings: Shape of the mapper.
-        adapter_settings: Of the language model's adapter; its kind may be ``none``.
-        stage: Which stage it went through last.
-        weights: By their names in vokens.safetensors.
-        source: Name, and SHA-256 of its files, for manifests.
+        adapter_settings: The adapter of the language model; its kind may be ``none``.
+        stage: The last stage of training.
+        weights: Weights by their names in vokens.safetensors.
+        source: Name and SHA-256 of the files, for manifests.
     """
 
     num_vokens: int
@@ -54,7 +54,7 @@ class TrainedVokens:
         """Read a folder; ``tiny`` is the one that ships with magic.
 
         Raises:
-            MagicError: It is no such folder, or damaged.
+            MagicError: The folder has another form, or is damaged.
         """
         folder = TINY_FOLDER / "vokens" if place == TINY else expanded(place)
         setting = f"{GROUP}.vokens={place}"
@@ -69,7 +69,7 @@ class TrainedVokens:
             number, stage = int(config["num_vokens"]), str(config["stage"])
         except (JSONFault, KeyError, TypeError, ValueError, OSError) as error:
             raise MagicError(
-                f"{setting}: {file.name} or {WEIGHTS} cannot be read ({type(error).__name__}: {error}); train anew"
+                f"{setting}: {file.name} or {WEIGHTS} cannot be read ({type(error).__name__}: {error}); train again"
             ) from error
         files = {name: sha256(folder / name) for name in (CONFIG, WEIGHTS)}
         return cls(number, mapper, adapter, stage, weights, {"name": folder.name, "stage": stage, "files": files})
@@ -87,30 +87,30 @@ class TrainedVokens:
         write_atomically(folder / CONFIG, json.dumps(config, indent=1) + "\n")
 
     def part(self, name: str) -> dict[str, Tensor]:
-        """Weights of ``rows``, ``mapper`` or ``adapter``, under their own names."""
+        """The weights of ``rows``, ``mapper`` or ``adapter``, without that prefix."""
         return {key.removeprefix(f"{name}."): weight for key, weight in self.weights.items() if key.startswith(f"{name}.")}
 
     def give_rows(self, rows: NewRows) -> None:
-        """Let rows go on from the trained ones.
+        """Load the trained rows.
 
         Raises:
-            MagicError: They are of another language model.
+            MagicError: They belong to another language model.
         """
         self._fit("the rows", lambda: require_fit(rows, self.part("rows")))
 
     def give_mapper(self, mapper: VokenMapper) -> None:
-        """Let a mapper go on from the trained one.
+        """Load the trained weights of the mapper.
 
         Raises:
-            MagicError: It is of other models.
+            MagicError: They belong to other models.
         """
         self._fit("the mapper", lambda: require_fit(mapper, self.part("mapper")))
 
     def adapt(self, model: Any) -> Adapter | None:
-        """Put the trained adapter, if there is one, into a causal LM.
+        """Add the trained adapter, if there is one, to a causal LM.
 
         Raises:
-            MagicError: It is of another language model.
+            MagicError: It belongs to another language model.
         """
         if self.adapter_settings.kind is AdapterKind.none:
             return None
@@ -119,10 +119,10 @@ class TrainedVokens:
         return adapter
 
     def settle(self, model: Any, ids: VokenIds, mapper: VokenMapper) -> list[tuple[Tensor, Tensor]] | None:
-        """Put all of it into the models for use without training; returns the prefix, if there is one (``Adapter.settle``).
+        """Merge everything into the models, for use without training; returns the prefix, if there is one (``Adapter.settle``).
 
         Raises:
-            MagicError: It is of other models.
+            MagicError: The weights belong to other models.
         """
         rows = NewRows(model, ids)
         self.give_rows(rows)
@@ -142,7 +142,7 @@ class TrainedVokens:
 
 
 def trained_weights(rows: NewRows, mapper: VokenMapper, adapter: Adapter | None) -> dict[str, Tensor]:
-    """All new parts under their names in vokens.safetensors."""
+    """All trained parts, under their names in vokens.safetensors."""
     adapted: Mapping[str, Tensor] = adapter.parameters() if adapter is not None else {}
     named = (("rows", rows.state_dict()), ("mapper", mapper.state_dict()), ("adapter", adapted))
     return {f"{part}.{name}": weight for part, weights in named for name, weight in weights.items()}

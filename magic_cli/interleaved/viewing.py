@@ -1,4 +1,4 @@
-"""How the models of a run look at images: the language model through its vision encoder, a guide through an image-text model."""
+"""How the models of a run read images: the language model through its vision encoder, a guide through an image-text model."""
 
 from __future__ import annotations
 
@@ -22,24 +22,24 @@ _SEEN_TOGETHER = 32
 
 @dataclass(frozen=True)
 class Seen:
-    """What the models make of one image."""
+    """The representations of one image."""
 
     vectors: Tensor
-    """(q, D) that stand in a prompt."""
+    """(q, D) vectors for a prompt."""
     feature: Tensor | None = None
-    """(E,) of the image-text model; None: none takes part."""
+    """(E,) feature of the image-text model; None: there is no such model."""
 
 
 class Viewer:
-    """Looks at images.
+    """Reads images.
 
     Args:
-        model: Its vision encoder looks at all.
-        scorer: Looks, too, where a method is guided by it.
-        work: Where images and seconds are counted.
+        model: Its vision encoder reads every image.
+        scorer: The image-text model of a guided method; None: there is none.
+        work: Counts images and seconds.
 
     Attributes:
-        prepare: RGB image -> what ``see`` takes. It holds no weights, so that images are prepared in other processes.
+        prepare: Turns an RGB image into the argument of ``see``. It holds no weights, so it can run in other processes.
     """
 
     def __init__(self, model: InterleavedModel, scorer: ImageTextModel | None, work: WorkCounter) -> None:
@@ -47,7 +47,7 @@ class Viewer:
         self.prepare = partial(_prepare, side=model.reader.side, other=None if scorer is None else scorer.prepare_image)
 
     def see(self, prepared: Sequence[tuple[Any, Any]]) -> list[Seen]:
-        """What the models make of prepared images."""
+        """The representations of prepared images."""
         seen: list[Seen] = []
         for i in range(0, len(prepared), _SEEN_TOGETHER):
             pixels, others = zip(*prepared[i : i + _SEEN_TOGETHER], strict=True)

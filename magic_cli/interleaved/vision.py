@@ -1,4 +1,4 @@
-"""Images as vectors of a prompt: vision encoder, Q-Former and projection, as BLIP-2 and InstructBLIP have them."""
+"""Turns images into vectors of a prompt: vision encoder, Q-Former and projection, as in BLIP-2 and InstructBLIP."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 MEAN, SPREAD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
-"""Of CLIP's training images, red, green and blue, in [0, 1]."""
+"""Means and deviations of CLIP's training images: red, green and blue, in [0, 1]."""
 
 
 class QFormerReader(nn.Module):
-    """Reads images: (N, 3, S, S) pixels -> (N, q, D) vectors that stand in a prompt.
+    """Reads images: (N, 3, S, S) pixels -> (N, q, D) vectors of a prompt.
 
     Args:
         config: A ``Blip2Config`` or ``InstructBlipConfig``.
-        hidden_size: D, of the language model.
+        hidden_size: D, the width of the language model.
     """
 
     def __init__(self, config: Any, hidden_size: int) -> None:
@@ -48,16 +48,16 @@ class QFormerReader(nn.Module):
     def load(
         cls, folder: Path, hidden_size: int, *, projection: Path | None = None, dtype: torch.dtype = torch.float32
     ) -> QFormerReader:
-        """Read from a folder; the language model that may lie there, too, is left alone.
+        """Read the weights from a folder. A language model in the same folder is ignored.
 
         Args:
-            folder: With config.json and safetensors.
-            hidden_size: D, of the language model.
-            projection: File with ``weight`` and ``bias`` of another projection than the folder's.
-            dtype: Of the vision encoder; Q-Former and projection stay in float32, as they were trained.
+            folder: A folder with config.json and safetensors.
+            hidden_size: D, the width of the language model.
+            projection: File with ``weight`` and ``bias`` of a projection that replaces the folder's.
+            dtype: Number type of the vision encoder; Q-Former and projection stay in float32, in which they were trained.
 
         Raises:
-            MagicError: It is no such model, or weights are missing, of another shape, or no numbers.
+            MagicError: The folder holds another kind of model, or weights are missing, of another shape, or not finite.
         """
         from transformers import AutoConfig
 
@@ -75,12 +75,12 @@ class QFormerReader(nn.Module):
 
     @property
     def side(self) -> int:
-        """Pixels of an image's side (S)."""
+        """Pixels per side of an image (S)."""
         return self.config.vision_config.image_size
 
     @property
     def num_vectors(self) -> int:
-        """Vectors an image (q)."""
+        """Vectors per image (q)."""
         return self.query_tokens.shape[1]
 
     def forward(self, pixels: Tensor) -> Tensor:
@@ -94,7 +94,7 @@ class QFormerReader(nn.Module):
         return self.language_projection(asked.last_hidden_state[:, : self.num_vectors])
 
     def prepare(self, image: Image) -> np.ndarray:
-        """(3, S, S) float32 pixels of an RGB image: short side to S (bilinear), centre cut out, normalised as CLIP's."""
+        """(3, S, S) float32 pixels of an RGB image: short side scaled to S (bilinear), centre cut out, normalised as in CLIP."""
         return prepare_pixels(image, self.side)
 
     def read(self, images: Sequence[np.ndarray]) -> Tensor:

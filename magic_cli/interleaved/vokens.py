@@ -1,8 +1,8 @@
-"""Generative vokens: new tokens of a language model, and training of their rows alone.
+"""Generative vokens: new tokens of a language model whose rows alone are trained.
 
-The tokens ``[IMG0]`` to ``[IMG{n-1}]`` stand for an image that is drawn, ``<ImageHere>`` for one that is read. Their rows of the input
-and output embeddings begin as the mean of the old rows. While they are trained, they lie in parameters of their own that cover the
-rows beneath: no gradient, weight decay or rounding reaches a row that is old.
+The tokens ``[IMG0]`` to ``[IMG{n-1}]`` stand for an image that is drawn, ``<ImageHere>`` for one that is read. Their rows of the
+input and output embeddings start as the mean of the old rows. During training they are separate parameters that hide the rows
+below. So no gradient, weight decay or rounding reaches an old row.
 """
 
 from __future__ import annotations
@@ -32,29 +32,29 @@ def voken_names(number: int) -> list[str]:
 
 @dataclass(frozen=True)
 class VokenIds:
-    """Ids of the new tokens, which follow one another."""
+    """Ids of the new tokens; they are consecutive."""
 
     vokens: tuple[int, ...]
-    """Of ``[IMG0]`` to ``[IMG{n-1}]``."""
+    """Ids of ``[IMG0]`` to ``[IMG{n-1}]``."""
     slot: int
-    """Of ``<ImageHere>``."""
+    """Id of ``<ImageHere>``."""
 
     @property
     def rows(self) -> slice:
-        """Their rows of the embeddings."""
+        """Their rows in the embeddings."""
         return slice(self.vokens[0], self.slot + 1)
 
 
 def add_vokens(tokenizer: Any, model: Any, number: int) -> VokenIds:
-    """Add the new tokens to a tokenizer and their rows to its model, each the mean of the old rows.
+    """Add the new tokens to a tokenizer and their rows to its model. Each row starts as the mean of the old rows.
 
     Args:
         tokenizer: Changed in place.
         model: A Hugging Face causal LM, changed in place.
-        number: Vokens (n).
+        number: Number of vokens (n).
 
     Raises:
-        MagicError: The tokenizer has some of the tokens already.
+        MagicError: The tokenizer already has some of the tokens.
     """
     names = [*voken_names(number), IMAGE_SLOT]
     known = [name for name in names if name in tokenizer.get_vocab()]
@@ -66,9 +66,7 @@ def add_vokens(tokenizer: Any, model: Any, number: int) -> VokenIds:
     tokenizer.add_special_tokens({"additional_special_tokens": names}, replace_extra_special_tokens=False)
     ids = tokenizer.convert_tokens_to_ids(names)
     if ids != list(range(old, old + len(names))):
-        raise MagicError(
-            "interleaved_model.language_model: its tokenizer does not give new tokens ids behind the old ones; use another"
-        )
+        raise MagicError("interleaved_model.language_model: its tokenizer does not give new tokens the next ids; use another")
     tables = {id(table.weight): table for table in (model.get_input_embeddings(), model.get_output_embeddings())}
     means = [table.weight.detach()[:old].float().mean(dim=0) for table in tables.values()]  # each (D,)
     if num_ids(tokenizer) > num_embeddings(model):
@@ -82,22 +80,22 @@ def add_vokens(tokenizer: Any, model: Any, number: int) -> VokenIds:
 
 
 class NewRows(nn.Module):
-    """The new tokens' rows as parameters (float32), which cover those of the model while they are trained.
+    """The rows of the new tokens as float32 parameters, which hide the model's own rows during training.
 
     Args:
-        model: A causal LM to which the vokens were added.
+        model: A causal LM with the vokens added.
         ids: Their ids.
 
     Attributes:
         input: (n + 1, D) rows of the input embeddings.
-        output: (n + 1, D) rows of the output embeddings; None where the model has one table for both.
+        output: (n + 1, D) rows of the output embeddings; None if the model uses one table for both.
     """
 
     def __init__(self, model: Any, ids: VokenIds) -> None:
         super().__init__()
         self.ids = ids
         embeddings, head = model.get_input_embeddings(), model.get_output_embeddings()
-        self._tables = (embeddings, head)  # in a tuple, so that they are no part of this module
+        self._tables = (embeddings, head)  # a tuple hides them from torch, so that this module does not own them
         self.input = nn.Parameter(embeddings.weight.detach()[ids.rows].float().clone())
         self.output = None if head.weight is embeddings.weight else nn.Parameter(head.weight.detach()[ids.rows].float().clone())
 
@@ -110,7 +108,7 @@ class NewRows(nn.Module):
         return torch.where(is_new[..., None], new.to(old.dtype), old)
 
     def logits(self, hidden: Tensor) -> Tensor:
-        """Scores (N, V) in float32 of the next token after hidden states (N, H)."""
+        """Scores (N, V) in float32 for the token after hidden states (N, H)."""
         _, head = self._tables
         old, rows = head(hidden).float(), self.ids.rows
         weight = self.input if self.output is None else self.output
@@ -128,9 +126,9 @@ class NewRows(nn.Module):
 
 
 def voken_features(hidden: Tensor, is_first: Tensor, number: int) -> Tensor:
-    """States that predict the vokens: (B, T, H) and where ``[IMG0]`` stands (B, T), one place a row, -> (B, n, H).
+    """The states (B, n, H) that predict the vokens, from (B, T, H) and a mask (B, T) of ``[IMG0]``, which is once in each row.
 
-    Place p of ``[IMG0]`` is predicted by the state at p - 1, and so on up to ``[IMG{n-1}]`` by that at p + n - 2.
+    ``[IMG0]`` at position p is predicted by the state at p - 1, and so on, up to ``[IMG{n-1}]`` by the state at p + n - 2.
     """
     first = is_first.int().argmax(dim=1) - 1  # (B,)
     places = first[:, None] + torch.arange(number, device=hidden.device)  # (B, n)
@@ -138,10 +136,10 @@ def voken_features(hidden: Tensor, is_first: Tensor, number: int) -> Tensor:
 
 
 def refuse_reserved(texts: Sequence[str], number: int) -> None:
-    """Refuse texts that hold the names of the new tokens, which would be read as such.
+    """Refuse texts that contain the names of the new tokens, because they would be read as these tokens.
 
     Raises:
-        MagicError: One does.
+        MagicError: A text contains one.
     """
     for text in texts:
         for name in (*voken_names(number), IMAGE_SLOT):

@@ -1,4 +1,4 @@
-"""The loop of ``magic interleave``: all items of a batch take their steps together, images of a step are sampled together."""
+"""The loop of ``magic interleave``: all items of a batch take each step together, and its images are sampled together."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ if TYPE_CHECKING:
 
 @dataclass
 class Story:
-    """One item in the making."""
+    """One item while it is written."""
 
     item: InterleavedItem
     digests: dict[Path, str]
     """SHA-256 of the images that were read for it."""
     seen: dict[Path, Seen]
-    """What the models make of each image that its prompts hold."""
+    """The representations of each image in its prompts."""
     answers: list[Answer] = field(default_factory=list)
     pictures: list[tuple[str, str] | None] = field(default_factory=list)
     """Name and SHA-256 of each answer's image."""
@@ -52,7 +52,7 @@ class Story:
 
 
 class InterleavedBatchWriter(BatchWriter):
-    """Writes texts and images; what belongs to reading and failing is ``BatchWriter``'s."""
+    """Writes texts and images; ``BatchWriter`` reads images and notes failures."""
 
     def load(self, facts: Facts, first: InterleavedItem) -> None:
         from magic_cli.interleaved.loading import load_interleaved_model
@@ -69,7 +69,7 @@ class InterleavedBatchWriter(BatchWriter):
         facts.record(look_ahead=self._prepare(scorer, where["device"]))
 
     def _prepare(self, scorer: ImageTextModel | None, device: torch.device) -> str:
-        """Make the models ready; returns how the language model looks at candidates."""
+        """Prepare the models; returns the way in which the language model computes candidates."""
         from magic_cli.decoding.request import Options
         from magic_cli.interleaved.answers import Answering
         from magic_cli.interleaved.drawers import VokenDrawer
@@ -106,7 +106,7 @@ class InterleavedBatchWriter(BatchWriter):
         return way
 
     def _begin_on_device(self, facts: Facts) -> dict[str, Any]:
-        """Where models run, the type of their numbers, and who counts their work."""
+        """Set the device, the number type and the counter of work."""
         import torch
 
         from magic_cli.models.loading import resolve_device
@@ -119,7 +119,7 @@ class InterleavedBatchWriter(BatchWriter):
         return {"device": device, "dtype": getattr(torch, options.dtype.value), "work": self.work}
 
     def _check_sampling(self, drawing: Drawing) -> None:
-        """Refuse what this diffusion model cannot be asked for, before anything is drawn."""
+        """Refuse settings that the diffusion model cannot obey, before anything is drawn."""
         from magic_cli.interleaved.drawers import How
 
         settings = self.settings
@@ -127,7 +127,7 @@ class InterleavedBatchWriter(BatchWriter):
         self.how = How(settings.guidance, settings.steps, settings.scheduler)
 
     def judge(self, item: InterleavedItem, images: Sequence[ReadImage | UnreadableImage]) -> Outcome | list[ReadImage]:
-        """All images of an item, or why it cannot be written: the first that cannot be read."""
+        """All images of an item, or the first error among them."""
         try:
             self.task.refuse_unknown_past(item)
         except Unwritable as reason:
@@ -148,7 +148,7 @@ class InterleavedBatchWriter(BatchWriter):
             self._take_step(going, number)
         result.failures += self.failures([story.item for story in stories], [story.fault for story in stories], batch.done)
         new = [story for story in stories if story.fault is None and story.item.id not in batch.done]
-        result.steps += [step for story in new for step in story.trace]  # item by item, wherever a kill may cut
+        result.steps += [step for story in new for step in story.trace]  # item by item, so that a kill never splits one
         result.predictions += [self.task.record(story.item, story.answers, story.pictures, story.digests) for story in new]
 
     def _begin_story(self, item: InterleavedItem, images: Sequence[ReadImage]) -> Story:
@@ -170,7 +170,7 @@ class InterleavedBatchWriter(BatchWriter):
             story.pictures.append(self._keep(story, number, answer))
 
     def _answers(self, stories: Sequence[Story], number: int) -> tuple[Sequence[Story], Sequence[Answer]]:
-        """The stories whose step can be taken, and the answers to it without their images; the others get their fault."""
+        """The stories that can take the step, and their answers without images; the other stories get a fault."""
         ready: list[tuple[Story, Prompt, Tensor | None]] = []
         for story in stories:
             try:
@@ -191,7 +191,7 @@ class InterleavedBatchWriter(BatchWriter):
         return writing, answers
 
     def _keep(self, story: Story, number: int, answer: Answer) -> tuple[str, str] | None:
-        """Save an answer's image, and look at it if later steps will; returns its name and SHA-256."""
+        """Save an answer's image and, if later steps see it, read it; returns its name and SHA-256."""
         if answer.image is None:
             return None
         self.work.add("images_drawn", 1)
@@ -203,12 +203,12 @@ class InterleavedBatchWriter(BatchWriter):
         return name, digest
 
     def _seed(self, story: Story, number: int, what: str) -> int:
-        """Depends on the item, its step and nothing that is computed."""
+        """A seed that depends on the item and the step alone."""
         options = self.settings.run
         return item_seed(options.seed, f"{story.item.id}\0{number}\0{what}", options.repeat)
 
     def _guides(self, features: Sequence[Tensor | None]) -> list[Guide]:
-        """Of a method that looks at an image."""
+        """The guides of a method that looks at an image."""
         import torch
 
         if self.viewer.scorer is None:
@@ -216,10 +216,10 @@ class InterleavedBatchWriter(BatchWriter):
         return [self.settings.decoding.image_guide(self.viewer.scorer, torch.stack(features))]
 
     def _prompt(self, story: Story, number: int) -> tuple[Prompt, Tensor | None]:
-        """What the language model reads before its answer, and the feature of the last image in it, of methods that look at one.
+        """The prompt of the step, and for methods that look at an image the feature of the last image in it.
 
         Raises:
-            Unwritable: It is too long, holds a token that stands for an image, or no image to look at.
+            Unwritable: It is too long, contains a token that stands for an image, or has no image to look at.
         """
         answers = [self._answer_of(story, place) for place in range(number)]
         pieces = step_prompt(story.item, number, answers, self.settings.context, self.settings.prompt)
@@ -243,7 +243,7 @@ class InterleavedBatchWriter(BatchWriter):
         return prompt, images[-1].feature if images else None
 
     def _answer_of(self, story: Story, number: int) -> tuple[Part, ...]:
-        """The answer to an earlier step as this story looks back on it."""
+        """The answer to an earlier step, as this story sees it."""
         if self.settings.history is History.gt:
             return story.item.steps[number].target
         answer, picture = story.answers[number], story.pictures[number]
@@ -267,7 +267,7 @@ class InterleavedBatchWriter(BatchWriter):
 
 
 class InterleavedWriter(Writer):
-    """Images that no text belongs to are removed at the end."""
+    """Also removes, at the end, images that belong to no text."""
 
     batch_writer = InterleavedBatchWriter
 

@@ -1,4 +1,4 @@
-"""What the page shows of the captions: HTML in which everything from outside is escaped."""
+"""The captions on the page, as HTML; everything from outside is escaped."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ footer { display: none !important; }
 
 @dataclass(frozen=True)
 class Card:
-    """One caption in the making.
+    """One caption while it is written.
 
     Attributes:
-        method: Who writes it.
-        command: The command line that gives it.
+        method: The method that writes it.
+        command: The command line that gives the same caption.
         state: ``waiting``, ``writing``, ``done``, ``stopped`` or ``failed``.
-        text: The caption so far; of a failure the reason.
-        seconds: How long it took; None: it is not done.
+        text: The caption so far; if it failed, the reason.
+        seconds: How long it took; None: it is not finished.
     """
 
     method: str
@@ -40,14 +40,14 @@ class Card:
 
 
 def cards_html(cards: Sequence[Card]) -> str:
-    """Captions beside each other, or below each other where the page is narrow."""
+    """Captions beside each other, or below each other on a narrow page."""
     return f'<div class="magic-cards">{"".join(map(_card_html, cards))}</div>'
 
 
 def _card_html(card: Card) -> str:
     method, text, command = map(html.escape, (card.method, card.text, card.command))
     state = card.state if card.seconds is None else f"{card.state} in {card.seconds:.1f} s"
-    live = "polite" if card.state in ("done", "failed") else "off"  # read aloud once, not at every token
+    live = "polite" if card.state in ("done", "failed") else "off"  # screen readers read it once, not at every token
     shown = f'<span role="alert">{text}</span>' if card.state == "failed" else text
     return (
         f'<section class="magic-card" data-method="{method}" data-state="{card.state}" aria-label="{method}">'
@@ -58,15 +58,15 @@ def _card_html(card: Card) -> str:
 
 
 def problem_html(text: str) -> str:
-    """Why something is refused."""
+    """The reason for a refusal."""
     return f'<p class="magic-problem" role="alert">{html.escape(text)}</p>'
 
 
 def photo_html(uri: str, name: str) -> str:
-    """A small picture of the photo, as a data URI."""
+    """A thumbnail of the photo, as a data URI."""
     return f'<img class="magic-photo" src="{html.escape(uri)}" alt="{html.escape(name)}">'
 
 
 def inspector_html(address: str) -> str:
-    """A page of its own inside this one: its scripts see nothing of what is around it."""
+    """A page in a frame; its scripts cannot see the page around it."""
     return f'<iframe class="magic-inspector" title="each step of each caption" sandbox="allow-scripts" src="{html.escape(address)}"></iframe>'

@@ -1,4 +1,4 @@
-"""Each step of the captions as a page of its own: the one that ``magic report`` makes of the runs."""
+"""The steps of the captions as a separate page: the one that ``magic report`` makes of the runs."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ def inspect(runs: Sequence[Path], page: Path, *, title: str) -> None:
 
     Args:
         runs: Run folders of the same photo.
-        page: Its file.
-        title: Its heading.
+        page: The file of the page.
+        title: The heading.
 
     Raises:
         MagicError: It cannot be written.

@@ -24,7 +24,7 @@ from magic_cli.live.wishes import SLIDERS, Models, Wish, usual_settings
 from magic_cli.live.writing import Loaded, Stopped, write_caption
 
 STEPS = "/steps/"
-"""Where the pages about each step are."""
+"""Address of the pages about the steps."""
 _PREVIEW = {"side": 640, "quality": 80}
 _RANGES = {"alpha": (0.0, 1.0, 0.01), "beta": (0.0, 10.0, 0.1), "k": (1, 100, 1)}
 _MEANINGS = {
@@ -37,11 +37,11 @@ _SECONDS_BETWEEN_SWEEPS, _SECONDS_KEPT = 600, 3600
 
 @dataclass
 class Studio:
-    """What the page's buttons do.
+    """The actions of the page's buttons.
 
     Attributes:
-        settings: Of ``magic live``.
-        workplace: Where photos and runs lie.
+        settings: Settings of ``magic live``.
+        workplace: Folder of photos and runs.
         loaded: The models.
     """
 
@@ -50,11 +50,11 @@ class Studio:
     loaded: Loaded = field(default_factory=Loaded)
 
     def models(self, language_model: str, image_text_model: str) -> Models:
-        """The models that were chosen."""
+        """The chosen models."""
         return Models(language_model, image_text_model, self.settings.run)
 
     def usual(self, language_model: str, image_text_model: str) -> dict[str, float]:
-        """Where the sliders stand for these models until somebody moves them.
+        """Default positions of the sliders for these models.
 
         Raises:
             MagicError: The models cannot be used.
@@ -63,7 +63,7 @@ class Studio:
         return {name: getattr(decoding, name) for name in SLIDERS}
 
     def take_photo(self, upload: str | None, request: gr.Request) -> tuple[str, str]:
-        """A photo was dropped, or taken away; returns its picture, and why it is refused."""
+        """Accept or remove a photo; returns its thumbnail, and the reason if it is refused."""
         session = self.workplace.session(request.session_hash)
         if upload is None:
             session.drop_photo()
@@ -77,11 +77,11 @@ class Studio:
             return "", problem_html(str(reason))
 
     def write(self, *chosen: Any, request: gr.Request) -> Iterator[tuple[str, str, Any]]:
-        """Write a caption by each method; yields cards, inspector and download as they come."""
+        """Write a caption by each method; yields cards, inspector and download as they change."""
         language_model, image_text_model, methods, alpha, beta, k, seed = chosen
         session = self.workplace.session(request.session_hash)
         runs, no_file = session.begin(), gr.DownloadButton(interactive=False, value=None)
-        photo, stop = session.photo, session.stop  # another photo may be dropped while this one's captions are written
+        photo, stop = session.photo, session.stop  # the visitor may drop another photo while captions for this one are written
         if photo is None or not methods:
             missing = "drop a photo first" if photo is None else "tick a method first"
             yield problem_html(missing), "", no_file
@@ -113,7 +113,7 @@ class Studio:
         yield cards_html(cards), inspector_html(address), _download(photo, runs, cards)
 
     def _written(self, card: Card, wish: Wish, files: tuple[Path, Path], stop: Event) -> Iterator[Card]:
-        """The card while its caption of a photo is written into a folder."""
+        """Yield the card while its caption is written into a folder."""
         began, (photo, folder) = time.monotonic(), files
         card = replace(card, state="writing")
         try:
@@ -128,11 +128,11 @@ class Studio:
             yield replace(card, state="failed", text=str(error))
 
     def stop(self, request: gr.Request) -> None:
-        """What is being written is wanted no more."""
+        """Stop what is being written."""
         self.workplace.session(request.session_hash).stop.set()
 
     def leave(self, request: gr.Request) -> None:
-        """The page was closed."""
+        """Handle the closing of the page."""
         self.workplace.leave(request.session_hash)
 
 
@@ -146,7 +146,7 @@ def _download(photo: Path, runs: Path, cards: Sequence[Card]) -> Any:
 
 
 def build_page(studio: Studio) -> gr.Blocks:
-    """The page with all its wires."""
+    """Build the page and connect its controls."""
     settings = studio.settings
     language_models = settings.language_models or list(options("language_model"))
     image_text_models = settings.image_text_models or list(options("image_text_model"))
@@ -190,7 +190,7 @@ def build_page(studio: Studio) -> gr.Blocks:
 
 
 def _writer(studio: Studio) -> Callable[..., Iterator[Any]]:
-    """Gradio looks at the signature for where the request goes."""
+    """Wrap ``Studio.write``: Gradio reads the signature to find the parameter for the request."""
 
     def write(request: gr.Request, *chosen: Any) -> Iterator[Any]:
         yield from studio.write(*chosen, request=request)

@@ -1,4 +1,4 @@
-"""The photo that a visitor has dropped: taken if it can be captioned, else refused in one line."""
+"""Checks the photo that a visitor dropped: accepted if it can be captioned, else refused with one line."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ _KINDS = "JPEG, PNG, WebP, GIF, BMP or TIFF"
 
 
 def check_photo(photo: Path, *, max_megabytes: int, max_megapixels: int) -> None:
-    """Refuse what is no photo, is damaged, or is too large; of a large one only the first bytes are read.
+    """Refuse a file that is not an image, is damaged, or is too large; of a large one only the first bytes are read.
 
     Args:
         photo: The file.
-        max_megabytes: Largest file.
-        max_megapixels: Largest image.
+        max_megabytes: The largest file that is accepted.
+        max_megapixels: The largest image that is accepted.
 
     Raises:
         UnreadableImage: One line for the visitor.
@@ -31,10 +31,10 @@ def check_photo(photo: Path, *, max_megabytes: int, max_megapixels: int) -> None
         with Image.open(photo) as image:
             megapixels = image.width * image.height / 1e6
     except UnidentifiedImageError:
-        raise UnreadableImage(f"{photo.name} is no image; drop a photo: {_KINDS}") from None
+        raise UnreadableImage(f"{photo.name} is not an image; drop a photo: {_KINDS}") from None
     except Image.DecompressionBombError:
         megapixels = float("inf")
-    except Exception as error:  # readers of damaged files raise almost anything
+    except Exception as error:  # readers of damaged files raise almost any error
         raise UnreadableImage(f"{photo.name} is damaged ({error}); save it again, or drop another photo") from error
     if megapixels > max_megapixels:
         has = "too many" if megapixels == float("inf") else f"{megapixels:.0f}"

@@ -1,4 +1,4 @@
-"""Serves the page on this machine: nothing is sent elsewhere, and all that visitors left is deleted at the end."""
+"""Serves the page on this machine. Nothing is sent elsewhere, and everything that visitors left is deleted at the end."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 
 from magic_cli.configuration.live_settings import LiveSettings
 from magic_cli.data.images import quiet_pillow
-from magic_cli.errors import MagicError
+from magic_cli.errors import MagicError, install_extra
 from magic_cli.live.sessions import Workplace
 from magic_cli.terminal.streams import print_line
 
@@ -21,10 +21,10 @@ _ONLY_FROM_HERE = "default-src 'self' data: blob: 'unsafe-inline' 'unsafe-eval';
 
 
 def serve(settings: LiveSettings) -> None:
-    """Serve until somebody ends it, with Ctrl-C or SIGTERM; the address goes to stdout.
+    """Serve until Ctrl-C or SIGTERM; the address goes to stdout.
 
     Raises:
-        MagicError: Gradio is missing, or the address cannot be had.
+        MagicError: Gradio is missing, or the address cannot be used.
     """
     quiet_pillow()
     listening = _listen(settings)
@@ -57,7 +57,7 @@ def make_server(settings: LiveSettings, workplace: Workplace) -> Any:
         from fastapi import FastAPI, HTTPException
         from fastapi.responses import FileResponse
     except ImportError as error:
-        raise MagicError(f"magic live needs Gradio ({error}); pip install 'magic[live]'") from error
+        raise MagicError(f"magic live needs Gradio ({error}); {install_extra('live')}") from error
     from magic_cli.live.cards import CSS
     from magic_cli.live.page import STEPS, Studio, build_page
 
@@ -106,7 +106,7 @@ def _listen(settings: LiveSettings) -> socket.socket:
 
 
 def _only_from_here(app: Any) -> Callable[..., Any]:
-    """The same application, whose pages may ask no other server for anything."""
+    """The same application with a policy that lets its pages load nothing from other servers."""
 
     async def guarded(scope: Any, receive: Any, send: Any) -> None:
         async def with_policy(message: Any) -> None:

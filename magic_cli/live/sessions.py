@@ -1,4 +1,4 @@
-"""What visitors leave on the disk while they are there: their photo and the runs of their last wish, gone when they go."""
+"""The files of visitors: their photo and the runs of their last request, deleted when they leave."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class Session:
     """One visitor.
 
     Attributes:
-        folder: All that is kept of them.
-        photo: What they dropped last; None: nothing.
-        stop: Set when what is being written is wanted no more.
+        folder: All files of the visitor.
+        photo: The photo that was dropped last; None: there is none.
+        stop: Set when what is being written is no longer needed.
     """
 
     folder: Path
@@ -31,7 +31,7 @@ class Session:
     stop: threading.Event = field(default_factory=threading.Event)
 
     def take(self, upload: Path) -> Path:
-        """Move an upload here, in place of the photo before it."""
+        """Move an uploaded photo here; it replaces the one before."""
         self.drop_photo()
         self.photo = self.folder / "photo" / upload.name
         self.photo.parent.mkdir(parents=True)
@@ -39,13 +39,13 @@ class Session:
         return self.photo
 
     def drop_photo(self) -> None:
-        """Delete the photo, and what was written about it."""
+        """Delete the photo and everything that was written about it."""
         self.begin()
         self.photo = None
         shutil.rmtree(self.folder / "photo", ignore_errors=True)
 
     def begin(self) -> Path:
-        """Stop what is being written, delete what was; returns an empty folder for what comes now."""
+        """Stop what is being written and delete earlier runs; returns an empty folder for new ones."""
         self.stop.set()
         self.stop = threading.Event()
         shutil.rmtree(self.folder / "runs", ignore_errors=True)
@@ -55,12 +55,12 @@ class Session:
 
 
 class Workplace:
-    """A temporary folder with a folder for each visitor; deleted when the page is closed.
+    """A temporary folder with a subfolder for each visitor; deleted when the page is closed.
 
-    What a page left behind that was killed is deleted when the next one opens.
+    Folders left behind by a killed page are deleted when the next one starts.
 
     Attributes:
-        folder: Where uploads arrive, too.
+        folder: The folder; uploads arrive here, too.
     """
 
     def __init__(self) -> None:
@@ -73,33 +73,33 @@ class Workplace:
         self._pages: dict[str, Path] = {}
 
     def session(self, name: str) -> Session:
-        """A visitor, who may be new; the browser chose the name, which is no part of a path."""
+        """A visitor, new or known. The browser chose the name, so it is never used in a path."""
         if name not in self._sessions:
             digest = hashlib.sha256(name.encode(errors="surrogatepass")).hexdigest()[:24]
             self._sessions[name] = Session(self.folder / "visitors" / digest)
         return self._sessions[name]
 
     def publish(self, page: Path) -> str:
-        """Let the browser see a page; returns the name by which it asks for it, which nobody can guess."""
+        """Let the browser open a page; returns its name, which nobody can guess."""
         self._pages = {name: file for name, file in self._pages.items() if file.is_file()}
         name = secrets.token_urlsafe()
         self._pages[name] = page
         return name
 
     def page(self, name: str) -> Path | None:
-        """The file of a page; None: there is none, or it is gone."""
+        """The file of a page; None: there is none, or it was deleted."""
         file = self._pages.get(name)
         return file if file is not None and file.is_file() else None
 
     def leave(self, name: str) -> None:
-        """A visitor has closed the page."""
+        """Delete the files of a visitor who closed the page."""
         session = self._sessions.pop(name, None)
         if session is not None:
             session.stop.set()
             _delete(session.folder)
 
     def close(self) -> None:
-        """Everybody leaves."""
+        """Delete the files of all visitors."""
         for name in list(self._sessions):
             self.leave(name)
         _delete(self.folder)
@@ -107,7 +107,7 @@ class Workplace:
 
 
 def _delete(folder: Path) -> None:
-    """Delete a folder in which a caption that is being stopped may write a last file."""
+    """Delete a folder, even if a stopping run still writes a last file into it."""
     for _ in range(_TRIES):
         shutil.rmtree(folder, ignore_errors=True)
         if not folder.exists():
@@ -121,4 +121,4 @@ def _delete_unless_used(folder: Path) -> None:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             shutil.rmtree(folder, ignore_errors=True)
     except OSError:
-        return  # in use, of another user, or about to be made
+        return  # in use, owned by another user, or just being made

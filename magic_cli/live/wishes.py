@@ -1,4 +1,4 @@
-"""What a visitor asks for, as settings of ``magic caption`` and as the command line that gives the same."""
+"""A visitor's request, as settings of ``magic caption`` and as a command line that gives the same result."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from magic_cli.models.settings import MachineSettings
 from magic_cli.runs.settings import CaptionSettings
 
 _FOLDER_OF = "clip_vit_b32"
-"""Whose layout a folder of an image-text model has."""
+"""The family whose layout a folder of an image-text model has."""
 SLIDERS = ("alpha", "beta", "k")
 _IMAGE = ["dataset=files", override("dataset.paths", ["photo"])]
-"""Stands for the photo while settings are looked at."""
+"""Stands for the photo while settings are checked."""
 
 
 @dataclass(frozen=True)
 class Models:
-    """Who writes and who looks, and on what.
+    """The language model, the image-text model, and the machine.
 
     Attributes:
         language_model, image_text_model: An option of the settings group, or a folder.
-        machine: What they run on.
+        machine: What the models run on.
     """
 
     language_model: str
@@ -56,10 +56,10 @@ class Wish:
     """One caption by one method.
 
     Attributes:
-        models: Who writes and looks.
+        models: The models.
         method: An option of ``decoding``.
-        sliders: Values of ``SLIDERS``; a method that has no ``alpha`` is left as it is.
-        seed: Of a sampled method.
+        sliders: Values of ``SLIDERS``; only the settings that the method has are used.
+        seed: Seed for sampled methods.
     """
 
     models: Models
@@ -68,7 +68,7 @@ class Wish:
     seed: int = 0
 
     def words(self) -> list[tuple[str, Any]]:
-        """Names and values of the settings, beside the photo.
+        """Names and values of the settings, apart from the photo.
 
         Raises:
             MagicError: They do not fit each other.
@@ -81,7 +81,7 @@ class Wish:
         return words + ([("run.trace", True)] if decoding.needs_language_model else [])
 
     def settings(self, photo: Path, folder: Path) -> CaptionSettings:
-        """What ``magic caption`` would run with.
+        """The settings of the same run by ``magic caption``.
 
         Args:
             photo: The image file.
@@ -94,13 +94,13 @@ class Wish:
         return _compose(("dataset=files", *(override(name, value) for name, value in words)))
 
     def command(self, photo: str) -> str:
-        """The command line that gives the same caption and trace, in the folder where the photo lies."""
+        """The command line that gives the same caption and trace, typed in the folder of the photo."""
         image = ["--image", photo] if not photo.startswith("-") else [f"--image={photo}"]
         return shlex.join(["magic", "caption", *image, *(f"{name}={_plain(value)}" for name, value in self.words())])
 
 
 def usual_settings(models: Models, method: str) -> CaptionSettings:
-    """The settings of a method with these models where nothing else is said.
+    """The default settings of a method with these models.
 
     Raises:
         MagicError: They do not fit each other.
@@ -110,7 +110,7 @@ def usual_settings(models: Models, method: str) -> CaptionSettings:
 
 
 def _compose(overrides: Sequence[str]) -> CaptionSettings:
-    return copy.deepcopy(_composed(overrides))  # a run may change its own
+    return copy.deepcopy(_composed(overrides))  # because a run may change its settings
 
 
 @lru_cache(maxsize=64)
@@ -121,6 +121,6 @@ def _composed(overrides: Sequence[str]) -> CaptionSettings:
 
 
 def _plain(value: Any) -> str:
-    """A value as it is typed."""
+    """A value as the user types it."""
     value = getattr(value, "value", value)
     return str(value).lower() if isinstance(value, bool) else str(value)

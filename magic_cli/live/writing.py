@@ -1,4 +1,4 @@
-"""A run of ``magic caption`` that tells each token as it is written, and can be stopped between two."""
+"""A run of ``magic caption`` that reports each token as it is written, and can be stopped between two tokens."""
 
 from __future__ import annotations
 
@@ -25,34 +25,34 @@ from magic_cli.runs.writer import Writer
 
 
 class Stopped(Exception):
-    """The visitor wants no more of it."""
+    """The visitor has stopped the run."""
 
 
 @dataclass
 class Loaded:
-    """The models that stay loaded from run to run; one run at a time has them."""
+    """The models that stay loaded from run to run; one run at a time uses them."""
 
     shelf: Shelf = field(default_factory=Shelf)
     work: WorkCounter = field(default_factory=WorkCounter)
-    """The models count in the counter that they were loaded with."""
+    """The counter of work with which the models were loaded."""
     lock: threading.Lock = field(default_factory=threading.Lock)
 
 
 @dataclass(frozen=True)
 class Told:
-    """How far a caption is."""
+    """The progress of a caption."""
 
     text: str
     is_done: bool = False
 
 
 class _LiveBatchWriter(BatchWriter):
-    """Tells the text after each step.
+    """Reports the text after each step.
 
     Args:
-        settings, task, folder: As ``BatchWriter``.
+        settings, task, folder: As in ``BatchWriter``.
         loaded: The models.
-        tell: Is called with the text so far; may raise ``Stopped``.
+        tell: Called with the text so far; may raise ``Stopped``.
     """
 
     def __init__(self, settings: Any, task: CaptionTask, folder: Path, *, loaded: Loaded, tell: Callable[[str], None]) -> None:
@@ -64,7 +64,7 @@ class _LiveBatchWriter(BatchWriter):
         self._ids: list[int] = []
 
     def traced(self, item: Item, line: dict[str, Any]) -> None:
-        if not self.decoder.method.writes_in_order:  # its steps are of several texts, one of which is chosen in the end
+        if not self.decoder.method.writes_in_order:  # the steps belong to several texts, one of which is chosen at the end
             self._tell("")
             return
         self._ids.append(line["choice"])
@@ -72,7 +72,7 @@ class _LiveBatchWriter(BatchWriter):
 
 
 class _LiveWriter(Writer):
-    """The loop of a run that tells each step."""
+    """The loop of a run that reports each step."""
 
     def __init__(self, settings: Any, task: CaptionTask, run: RunFolder, *, loaded: Loaded, tell: Callable[[str], None]) -> None:
         super().__init__(settings, task, run)
@@ -85,14 +85,14 @@ class _LiveWriter(Writer):
 def write_caption(wish: Wish, photo: Path, folder: Path, loaded: Loaded, stop: threading.Event) -> Iterator[Told]:
     """Write one caption into a run folder, as ``magic caption`` does; yields the text as it grows.
 
-    A run that is stopped, or given up by whoever reads the texts, ends at its next token, and its thread with it.
+    If the run is stopped, or the caller stops reading, the run and its thread end at the next token.
 
     Args:
-        wish: What is asked for.
+        wish: The request.
         photo: The image file.
-        folder: The run folder, which is made.
+        folder: The run folder to make.
         loaded: The models.
-        stop: Set by whoever wants no more.
+        stop: Set to stop the run.
 
     Raises:
         MagicError: It cannot be written.
@@ -122,7 +122,7 @@ def write_caption(wish: Wish, photo: Path, folder: Path, loaded: Loaded, stop: t
         while True:
             news = told.get()
             if isinstance(news, BaseException):
-                if stop.is_set():  # its folder may be gone already
+                if stop.is_set():  # the run folder may have been deleted
                     raise Stopped from news
                 raise news
             yield news
@@ -134,10 +134,10 @@ def write_caption(wish: Wish, photo: Path, folder: Path, loaded: Loaded, stop: t
 
 
 def _caption(folder: Path) -> str:
-    """What the run has written.
+    """The caption that the run has written.
 
     Raises:
-        MagicError: It wrote none, for the reason that it gives.
+        MagicError: It wrote none; the message is the run's reason.
     """
     file = folder / PREDICTIONS
     if file.is_file():

@@ -43,7 +43,7 @@ class Measure:
 
 @dataclass(frozen=True)
 class Corpus:
-    """One system's captions of N images, all of them scored: no id is missing and none stands twice.
+    """One system's captions of N images, all of them scored: no id is missing and none appears twice.
 
     Captions and references are the system's and annotators' words, untouched except for white space: every run of
     white space, of any kind, is one space (so a caption is one line for every tool).

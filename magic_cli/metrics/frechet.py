@@ -3,7 +3,7 @@
 FID rises if there are fewer images. A resample repeats some images, so it has fewer different ones: the bootstrap interval lies
 somewhat above the value. Differences of two systems on the same items suffer little from that.
 
-``fid`` is by the Inception network of 2015 that papers use, whose weights are a file that the user names. The same formula on
+``fid`` uses the Inception network of 2015, as papers do, whose weights are a file that the user names. The same formula on
 another network's features gives other numbers, so each measure is named after its network.
 """
 

@@ -1,6 +1,6 @@
 """Inception Score (Salimans et al. 2016): how sure a classifier is of each drawn image, and how much its classes vary.
 
-``inception_score`` is by the Inception network of 2015, whose weights are a file that the user names; another network's values
+``inception_score`` uses the Inception network of 2015, whose weights are a file that the user names; another network's values
 have a name that says so.
 """
 

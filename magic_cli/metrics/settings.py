@@ -104,7 +104,7 @@ class MetricsSettings:
             if name not in METRICS:
                 raise SettingsError(f"metrics.names: unknown metric {name!r}; {nearest(name, list(METRICS))}")
         if len(set(self.names)) < len(self.names):
-            raise SettingsError(f"metrics.names={','.join(self.names)}: a metric stands twice; name each once")
+            raise SettingsError(f"metrics.names={','.join(self.names)}: a metric appears twice; name each once")
 
     def chosen(self) -> list[Metric]:
         """The metrics to run, in the order of ``names``."""

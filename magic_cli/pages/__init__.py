@@ -1,1 +1,1 @@
-"""How magic writes HTML: one head, one style sheet and one rule of safety for every page."""
+"""How magic writes HTML: the head, the style sheet and the safety rules of every page."""

@@ -1,4 +1,4 @@
-"""A whole HTML page: everything in it is escaped, it works offline, and it may run and load nothing but what stands in it."""
+"""A whole HTML page. All content is escaped; the page works offline, and runs and loads nothing from outside."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from typing import Any
 
 _HALF = re.compile("[\ud800-\udfff]")
 THEME = (Path(__file__).parent / "theme.css").read_text(encoding="utf-8").rstrip()
-"""Colours, light and dark, and the basics of all pages."""
+"""Colours, light and dark, and the basic style of all pages."""
 
 
 def as_html(text: str) -> str:
-    """Text as HTML; a file name that is no UTF-8 shows its odd bytes as escapes."""
+    """Text as HTML. In a file name that is not UTF-8, the bytes that do not fit are shown as escapes."""
     return html.escape(text.encode(errors="backslashreplace").decode())
 
 
@@ -29,14 +29,14 @@ def document(
     scripts: Sequence[str] = (),
     attributes: Mapping[str, str] | None = None,
 ) -> str:
-    """A whole page. Its policy lets no script and no style run but these, and no image in but those inside it and beside it.
+    """A whole page. Its policy allows only these scripts and this style, and only images inside the page and beside it.
 
     Args:
-        title: As text.
-        body: As HTML.
-        style: CSS beside the theme.
-        scripts: JavaScript, run in this order when the body is there.
-        attributes: Of the body.
+        title: Plain text.
+        body: HTML.
+        style: CSS in addition to the theme.
+        scripts: JavaScript, run in this order after the body is there.
+        attributes: Attributes of the body.
     """
     style = f"{THEME}\n{style.strip()}\n"
     scripts = [f"{script.strip()}\n" for script in scripts]
@@ -59,7 +59,7 @@ _NONE = "'none'"
 
 
 def _hash(text: str) -> str:
-    """A text as a policy allows it."""
+    """The hash of a text, in the form that a policy needs to allow it."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
@@ -70,5 +70,5 @@ def data_block(name: str, data: Any) -> str:
     '<script type="application/json" id="items">{"a":"\\\\u003c/script>"}</script>'
     """
     text = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
-    whole = _HALF.sub(lambda half: f"\\u{ord(half[0]):04x}", text)  # halves of characters, as in odd file names, are no UTF-8
+    whole = _HALF.sub(lambda half: f"\\u{ord(half[0]):04x}", text)  # half characters, as in odd file names, are not UTF-8
     return f'<script type="application/json" id="{name}">{whole}</script>'

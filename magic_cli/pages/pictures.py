@@ -14,17 +14,17 @@ SIDE = 192
 
 
 def picture(file: Path, folder: Path, *, embedded: bool) -> str:
-    """An image as HTML, or why it cannot be shown.
+    """An image as HTML, or the reason why it cannot be shown.
 
     Args:
         file: The image.
-        folder: Where the page will lie.
-        embedded: A thumbnail inside the page; else a link to the file.
+        folder: The folder of the page.
+        embedded: True: a thumbnail inside the page; false: a link to the file.
     """
     if not embedded:
         link = quote(os.path.relpath(file, folder), errors="surrogateescape")
         return f'<a href="{link}"><img loading="lazy" alt="" src="{link}"></a>'
     try:
         return f'<img alt="" src="{image_uri(file, side=SIDE)}">'
-    except UnreadableImage as reason:  # it could be read once
+    except UnreadableImage as reason:  # it could be read before
         return f"<p>cannot be read any more: {as_html(str(reason))}</p>"

@@ -1,4 +1,4 @@
-"""Pages without a script, of sections below one another."""
+"""Pages without a script: one section below the other."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ def plain_page(title: str, body: str, style: str = "") -> str:
     """A page with its title as heading.
 
     Args:
-        title: As text.
-        body: As HTML.
-        style: CSS beside that of all such pages.
+        title: Plain text.
+        body: HTML.
+        style: CSS in addition to that of all such pages.
     """
     return document(title, f"<h1>{as_html(title)}</h1>\n{body}", style=_STYLE + style)

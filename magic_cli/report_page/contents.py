@@ -1,4 +1,4 @@
-"""The items of a page: what every system wrote for each, beside the references, images and scores."""
+"""The items of a page: the texts of every system for each, with references, images and scores."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from magic_cli.report_page.traces import read_traces, weights
 from magic_cli.terminal.wording import counted
 
 Page = dict[str, Any]
-"""What a page's script reads: ``items``, ``systems``, ``measures``, ``comparison``, ``noun``, and ``traces`` and ``tokens`` apart."""
+"""The data of a page's script: ``items``, ``systems``, ``measures``, ``comparison``, ``noun``, ``traces`` and ``tokens``."""
 
 
 def build_contents(prepared: Sequence[Prepared], scored: Mapping[str, Any], pictures: PictureList, *, traced_items: int) -> Page:
-    """Everything but the thumbnails.
+    """Everything except the thumbnails.
 
     Args:
         prepared: The systems.
-        scored: Their scores, by ``report_page.scores.score``.
-        pictures: Takes up the images.
-        traced_items: Steps of so many items of a system at most.
+        scored: Their scores, from ``report_page.scores.score``.
+        pictures: Collects the images.
+        traced_items: Traces of at most so many items per system.
 
     Raises:
         MagicError: A file of a run is damaged.
@@ -55,7 +55,7 @@ def build_contents(prepared: Sequence[Prepared], scored: Mapping[str, Any], pict
 
 
 def _noun(prepared: Prepared) -> list[str]:
-    """What an item is called, and several."""
+    """The word for one item, and for several."""
     if prepared.corpus.titles:
         return ["title", "titles"]
     return ["item", "items"] if prepared.corpus.answers else ["image", "images"]
@@ -72,7 +72,7 @@ def _add_texts(items: list[dict[str, Any]], numbers: Mapping[str, int], place: i
             item.setdefault("references", list(corpus.references[row]))
         image = pictures.number(corpus.images[row]) if corpus.images else None
         if image is not None and item.setdefault("image", image) != image:
-            item.setdefault("images", {})[place] = image  # another than the first system's, as stories for other ranks have
+            item.setdefault("images", {})[place] = image  # if it differs from the first system's
 
 
 def _add_steps(
@@ -83,8 +83,8 @@ def _add_steps(
     pictures: PictureList,
     scores: Mapping[str, Sequence[float | None]],
 ) -> None:
-    """What was told, written and drawn in each step, beside the truth."""
-    records, _ = read_growing_lines(one.system.source / PREDICTIONS, setting="systems", hint="write the run anew")
+    """For each step: its prompt, the system's answer, and the true answer."""
+    records, _ = read_growing_lines(one.system.source / PREDICTIONS, setting="systems", hint="run its command again")
     answers = {item.id: item.answers for item in one.system.items}
 
     def shown(parts: Any) -> list[dict[str, Any]]:
@@ -110,7 +110,7 @@ def _add_steps(
 
 
 def _traces(one: Prepared, numbers: Mapping[str, int], limit: int) -> tuple[dict[int, Any], dict[int, str], str | None]:
-    """Traces by item, texts of tokens, and what is left out."""
+    """Traces by item, texts of tokens, and a note about traces that are left out."""
     file = one.system.source / TRACE
     if not one.system.source.is_dir() or not file.is_file() or not limit:
         return {}, {}, None

@@ -1,4 +1,4 @@
-"""The thumbnails of a page: each image once, inside the page or as a file beside it."""
+"""The thumbnails of a page. Each image appears once, inside the page or as a file beside it."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from magic_cli.terminal.progress import progress
 _THREADS = 4
 _QUALITY = 72
 _THUMBNAIL = re.compile(r"[0-9a-f]{24}\.img")
-"""The names of our own files in the folder beside a page."""
+"""The names of thumbnails that magic itself makes in the folder beside a page."""
 _WHOLE_BELOW = 65
-"""Pixels: what small models draw is shown without loss; a photo of this size would take ten times the room."""
+"""Pixels. Small images, as small models draw them, are kept without loss; a photo of this size would need ten times the space."""
 
 
 class PictureList:
     """Collects the images of a page, and then makes their thumbnails.
 
     Args:
-        kind: Where they go.
+        kind: Where the thumbnails are kept.
         side: Pixels of the long side.
-        page: The page's file.
+        page: The file of the page.
     """
 
     def __init__(self, kind: Pictures, side: int, page: Path) -> None:
@@ -47,13 +47,13 @@ class PictureList:
 
     @property
     def are_embedded(self) -> bool:
-        """Whether they go into the page itself."""
+        """Whether thumbnails are kept inside the page."""
         if self._kind is Pictures.auto:
             return len(self._numbers) <= EMBEDDED_AT_MOST
         return self._kind is Pictures.embedded
 
     def make(self) -> list[dict[str, str]]:
-        """For each image its ``name`` and its ``src``, or a ``fault``: why it cannot be shown.
+        """For each image its ``name``, and its ``src`` or a ``fault``: the reason why it cannot be shown.
 
         Raises:
             MagicError: The folder beside the page cannot be made.
@@ -101,7 +101,7 @@ class PictureList:
         return f"{facts.st_mtime_ns}\0{facts.st_size}"
 
     def delete_others(self, made: Iterable[Mapping[str, str]]) -> None:
-        """Delete the thumbnails of an earlier page of this name, and their folder if nothing else is in it.
+        """Delete thumbnails of an earlier page with the same name, and their folder if it is then empty.
 
         Args:
             made: The images of the page that is written now.

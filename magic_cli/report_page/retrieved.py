@@ -1,4 +1,4 @@
-"""Pages of ``magic retrieve-images query``: queries beside the images that were found for them."""
+"""Pages of ``magic retrieve-images query``: queries, each with the images found for it."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from magic_cli.report_page.pictures import PictureList
 from magic_cli.report_page.runs import run_facts
 
 RETRIEVED = "retrieved.jsonl"
-_REMEDY = "run `magic retrieve-images query` anew"
+_REMEDY = "run `magic retrieve-images query` again"
 
 
 def holds_retrieved(path: Path) -> bool:
-    """Whether this is a folder of retrieved images."""
+    """Whether the path is a folder of retrieved images."""
     return (path / RETRIEVED).is_file()
 
 
 def retrieved_contents(folders: Sequence[Path], pictures: PictureList) -> Page:
-    """Everything but the thumbnails.
+    """Everything except the thumbnails.
 
     Raises:
         MagicError: A file is damaged.
@@ -79,10 +79,10 @@ def _described(one: dict[str, Any], place: int, items: Sequence[dict[str, Any]])
 
 
 def refuse_mixed(paths: Sequence[Path]) -> bool:
-    """Whether all of these are folders of retrieved images.
+    """Whether all paths are folders of retrieved images.
 
     Raises:
-        SettingsError: Some are, and some are not.
+        SettingsError: Some are, and others are not.
     """
     are = [holds_retrieved(path) for path in paths]
     if any(are) and not all(are):

@@ -1,4 +1,4 @@
-"""What a page says of a run beside its texts: settings, manifest, failures, seconds and work done."""
+"""What a page shows of a run apart from its texts: settings, manifest, failures, seconds and work done."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from magic_cli.data.run_files import FAILURES, SETTINGS, read_settings
 from magic_cli.data.system import System
 from magic_cli.terminal.wording import counted
 
-_REMEDY = "delete it, or write the run anew"
+_REMEDY = "delete it, or run its command again"
 _TOLD_APART = ("identity", "sessions", "counts")
-"""Of the manifest: what the settings say, and what is summed up."""
+"""Keys of the manifest that are left out: they repeat the settings, or are summed up elsewhere."""
 
 
 def run_facts(system: System) -> dict[str, Any]:
-    """Of a run folder; of a plain file all is empty.
+    """The facts of a run folder; for a plain file all are empty.
 
     Raises:
         MagicError: A file of the run is damaged.
@@ -36,7 +36,7 @@ def run_facts(system: System) -> dict[str, Any]:
 
 
 def _flat(tree: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, str]]:
-    """Full names of all values, each as the user would type it."""
+    """The full name of every value, and the value as the user would type it."""
     for key, value in tree.items():
         name = f"{path}{key}"
         if isinstance(value, dict) and value:
@@ -46,7 +46,7 @@ def _flat(tree: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, str]]:
 
 
 def _failures(folder: Path) -> list[dict[str, Any]]:
-    """Items that could not be done, with the reason."""
+    """Items that could not be written, with the reason."""
     file = folder / FAILURES
     records = read_growing_lines(file, setting="systems", hint=_REMEDY)[0] if file.is_file() else []
     return [
@@ -57,7 +57,7 @@ def _failures(folder: Path) -> list[dict[str, Any]]:
 
 
 def _work(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """Seconds and work of all starts together, and the counts."""
+    """Seconds, work and counts, summed over all starts."""
     sessions = manifest.get("sessions", [])
     work: Counter[str] = Counter()
     phases: Counter[str] = Counter()

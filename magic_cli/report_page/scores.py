@@ -1,4 +1,4 @@
-"""The scores of a page: those of ``magic evaluate``, computed now or kept from before, item by item, and its tests."""
+"""The scores of a page: those of ``magic evaluate``, computed now or read from files, item by item, and the tests."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _OF_CAPTIONS, _OF_ANSWERS, _OF_ANY = ("bleu", "rouge_l", "cider"), ("bleu_words"
 
 
 def with_quick_metrics(settings: ScoringSettings, systems: Sequence[System]) -> ScoringSettings:
-    """The settings with metrics that take seconds, where nobody has chosen others; a page also shows what was scored before."""
+    """The settings with fast metrics, unless the user has chosen some; a page also shows scores from earlier evaluations."""
     if not nobody_has_chosen(settings):
         return settings
     items = [item for system in systems for item in system.items]
@@ -37,11 +37,11 @@ def with_quick_metrics(settings: ScoringSettings, systems: Sequence[System]) -> 
 
 
 def score(prepared: Sequence[Prepared], settings: ScoringSettings) -> dict[str, Any]:
-    """Measures, and every system's overall values and those of its items.
+    """The measures, and the values of every system and of its items.
 
     Returns:
-        ``measures``; ``systems``: for each what metrics.json holds (``document``) and the values of its items by id (``items``); of
-        items of several steps also those of the steps (``steps``, by ``id#number``); ``comparison`` with the first system.
+        ``measures``; ``systems``: for each its metrics.json (``document``), the values of its items by id (``items``) and, for
+        items of several steps, those of the steps (``steps``, by ``id#number``); ``comparison`` with the first system.
     """
     evaluations = evaluate(prepared, settings)
     found = [evaluation.with_earlier() for evaluation in evaluations]
@@ -70,12 +70,12 @@ def _measure(key: str, metric: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _overall(metric: Mapping[str, Any] | None) -> list[float | None]:
-    """Value and interval."""
+    """The value and its interval."""
     return [None] * 3 if metric is None else [metric["value"], *(metric["interval"] or (None, None))]
 
 
 def _comparison(evaluations: Sequence[Evaluation], keys: Sequence[str], settings: ScoringSettings) -> dict[str, Any]:
-    """The tests of ``magic evaluate --compare``, or why there are none."""
+    """The tests of ``magic evaluate --compare``, or the reason why there are none."""
     if len(evaluations) < 2:
         return {"reason": "There is one system only."}
     if not settings.bootstrap.samples:
@@ -98,7 +98,7 @@ def _comparison(evaluations: Sequence[Evaluation], keys: Sequence[str], settings
 
 
 def _steps(prepared: Sequence[Prepared], settings: ScoringSettings) -> list[dict[str, dict[str, Any]]]:
-    """The scores of single steps, of systems with items of several: the same metrics, with each step as an item."""
+    """Scores of single steps, for systems whose items have several: the same metrics, with each step as an item."""
     if not any(len(answers) > 1 for one in prepared for answers in one.corpus.answers):
         return [{} for _ in prepared]
     parted = []

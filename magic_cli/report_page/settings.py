@@ -10,7 +10,7 @@ from magic_cli.evaluation.settings import ScoringSettings
 
 
 class Pictures(Enum):
-    """Where a page has its thumbnails."""
+    """Where a page keeps its thumbnails."""
 
     auto = "auto"
     embedded = "embedded"
@@ -21,7 +21,7 @@ class Pictures(Enum):
 MOST_SHOWN = 100_000
 """Items of a page at most: a page of so many captions has 40 MB, and a browser needs seconds to open it."""
 EMBEDDED_AT_MOST = 1500
-"""Thumbnails that ``auto`` puts into the page itself: about 15 MB of 224 pixels."""
+"""The most thumbnails that ``auto`` puts into the page itself: about 15 MB at 224 pixels."""
 
 
 @dataclass
@@ -32,10 +32,10 @@ class ReportSettings(ScoringSettings):
         systems: Run folders, prediction files, folders of retrieved images, patterns.
         title: Heading of the page; null: the names of the systems.
         pictures: Thumbnails inside the page (``embedded``), as files in a folder beside it (``links``), ``none``, or ``auto``:
-            inside as long as they are few.
+            inside if they are few enough.
         picture_side: Pixels of a thumbnail's long side, 32 to 2000.
         sample: Only so many items, from the first to the last at equal distances, 1 to 100,000; null: all.
-        traced_items: Steps of at most so many items of a system are in the page, 0 to 1,000,000,000.
+        traced_items: The page shows the steps of at most so many items per system, 0 to 1,000,000,000.
         output: The page's file; null: report.html in the one run folder, else below runs/report.
     """
 
@@ -56,5 +56,5 @@ class ReportSettings(ScoringSettings):
             raise SettingsError(f"output={self.output}: must be the name of a page that ends in .html")
 
     def claim(self) -> tuple[str, str] | None:
-        """The page that this would write, and all that is set."""
+        """The page to write, and all settings."""
         return (self.output, repr(asdict(self))) if self.output else None

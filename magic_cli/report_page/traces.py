@@ -1,4 +1,4 @@
-"""Steps of ``trace.jsonl`` as a page holds them: numbers as the very float32 that decoding had, in base64."""
+"""Steps of ``trace.jsonl`` in the form of a page: numbers are the float32 values of decoding, in base64."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ import numpy as np
 from magic_cli.data.json_text import JSONFault, parse_object
 from magic_cli.errors import MagicError
 
-_REMEDY = "delete trace.jsonl, or run the command anew with run.trace=true"
+_REMEDY = "delete trace.jsonl, or run the command again with run.trace=true"
 
 
 def read_traces(file: Path, items: Mapping[str, int], *, limit: int) -> tuple[dict[int, list[dict[str, Any]]], dict[int, str]]:
-    """Traces of a run's first items.
+    """The traces of a run's first items.
 
     Args:
         file: trace.jsonl.
-        items: Number of each item that is in the page, by its id in the file.
-        limit: Items at most.
+        items: Number of each item in the page, by its id in the file.
+        limit: The most items.
 
     Returns:
-        By item number one trace for each answer (one of captions and stories), and the text of each token.
+        By item number, a trace for each answer (captions and stories have one), and the text of each token.
 
     Raises:
         MagicError: A line is damaged.
     """
     found: dict[str, list[tuple[int, dict[str, Any]]]] = {}
-    for number, step in _lines(file):  # the texts of a batch grow side by side
+    for number, step in _lines(file):  # the steps of a batch's texts are interleaved
         name = step.get("id")
         if isinstance(name, str) and (name in found or (name in items and len(found) < limit)):
             found.setdefault(name, []).append((number, step))
@@ -41,20 +41,20 @@ def read_traces(file: Path, items: Mapping[str, int], *, limit: int) -> tuple[di
 
 
 def _traces(steps: list[tuple[int, dict[str, Any]]], tokens: dict[int, str], file: Path) -> list[dict[str, Any]]:
-    """The traces of one item's answers; what its tokens are is added to ``tokens``."""
+    """The traces of one item's answers; the texts of its tokens are added to ``tokens``."""
     try:
         for _, step in steps:
-            if "candidate" not in step:  # whole texts have their own
+            if "candidate" not in step:  # whole texts have another form
                 tokens |= dict(zip(step.get("token_ids", [step["choice"]]), step["tokens"], strict=True))
         answers = groupby((step for _, step in steps), key=lambda step: step.get("answer"))
         return [{"answer": answer, **_encoded(list(of_answer))} for answer, of_answer in answers]
     except (KeyError, TypeError, ValueError, OverflowError) as error:
-        reason = f"is no trace of magic ({type(error).__name__}: {error})"
+        reason = f"is not a trace of magic ({type(error).__name__}: {error})"
         raise MagicError(f"{file} line {steps[0][0]}: {reason}; {_REMEDY}") from error
 
 
 def _lines(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """The file's records; the last line may be half-written."""
+    """The records of the file; the last line may be incomplete."""
     with file.open("rb") as stream:
         for number, line in enumerate(stream, start=1):
             try:
@@ -65,7 +65,7 @@ def _lines(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 
 
 def _encoded(steps: list[dict[str, Any]]) -> dict[str, Any]:
-    """One text's trace: of a method that scores tokens, of one that keeps several texts (beams), or of one that picks among whole texts."""
+    """The trace of one text: of a method that scores tokens, keeps several texts (beams), or chooses among whole texts."""
     if "candidate" in steps[0]:
         texts = [[str(step["text"]), float(step["cosine"])] for step in steps]
         return {"kind": "texts", "texts": texts, "choice": int(steps[0]["choice"])}
@@ -89,7 +89,7 @@ def _encoded(steps: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _column(steps: list[dict[str, Any]], name: str) -> str | None:
-    """A number of every candidate of all steps, NaN where it was not computed; None: it never was."""
+    """One number of every candidate in all steps, NaN where it was not computed; None: it was never computed."""
     values: list[float | None] = []
     for step in steps:
         count, own = len(step.get("token_ids", ())), step.get(name)
@@ -104,16 +104,16 @@ def _base64(values: list[Any], kind: str) -> str:
 
 
 def weights(identity: Mapping[str, Any]) -> dict[str, Any] | None:
-    """What weighs the terms of a run's scores: ``alpha``, and for each guide ``[weight, column, name]``.
+    """The weights of the terms in a run's scores: ``alpha``, and for each guide ``[weight, column, name]``.
 
-    A guide's weight is a number, or "beta"; its column is its place among the f of a trace. A trace holds no f of a guide whose
-    weight is 0: there the column is None.
+    A guide's weight is a number, or "beta". Its column is its position among the guides' scores f in a trace. A guide with
+    weight 0 has no scores in the trace: its column is None.
 
     Args:
-        identity: Of the run's manifest.
+        identity: ``identity`` in the run's manifest.
 
     Returns:
-        None: its method has no alpha.
+        None: the method has no alpha.
     """
     decoding = identity.get("decoding")
     if not isinstance(decoding, dict) or not isinstance(decoding.get("alpha"), int | float):
@@ -122,7 +122,7 @@ def weights(identity: Mapping[str, Any]) -> dict[str, Any] | None:
     if not isinstance(beta, int | float):
         return {"alpha": decoding["alpha"], "beta": None, "guides": []}
     found: list[tuple[Any, str]] = [("beta", "image score")]
-    if guides.get("memory", {}).get("use") == "beside":  # then it shares the image's weight
+    if guides.get("memory", {}).get("use") == "beside":  # it then shares the image's weight
         found.append(("beta", "memory's score"))
     if "second_model" in guides:
         found.append((guides["second_model"].get("weight", 1.0), "second model's score"))

@@ -1,4 +1,4 @@
-"""From run folders to one page of HTML."""
+"""Turns run folders into one page of HTML."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from magic_cli.terminal.wording import counted
 
 _PAGE = Path(__file__).parent / "page"
 _SCRIPTS = ("data", "pieces", "values", "list", "item", "whatif", "inspector", "measures", "histograms", "runs", "main")
-"""In the order in which they build on one another."""
+"""The scripts, in the order in which they need each other."""
 
 
 @dataclass(frozen=True)
@@ -43,11 +43,11 @@ class Report:
     systems: int
     failures: int
     notes: tuple[str, ...]
-    """What the user should know."""
+    """Notes for the user."""
 
 
 def write_report(settings: ReportSettings) -> Report:
-    """Score, collect and write.
+    """Score the systems, collect the data and write the page.
 
     Raises:
         MagicError: Systems cannot be read or scored, or the page cannot be written.
@@ -85,10 +85,10 @@ def _not_shown(made: Sequence[Mapping[str, str]]) -> list[str]:
 
 
 def report_of_runs(folders: Sequence[Path]) -> Report:
-    """The page of runs with all settings at their defaults.
+    """The page of runs, with all settings at their defaults.
 
     Raises:
-        MagicError: As ``write_report``.
+        MagicError: As in ``write_report``.
     """
     return write_report(ReportSettings(DEFAULT_SCORER, systems=[str(folder) for folder in folders]))
 
@@ -142,7 +142,7 @@ def _refuse_mixed_kinds(systems: Sequence[System]) -> None:
 
 
 def _file(settings: ReportSettings, paths: Sequence[Path]) -> Path:
-    """Where the page goes."""
+    """The file of the page."""
     if settings.output:
         return expanded(settings.output, "output")
     if len(paths) == 1 and paths[0].is_dir():
@@ -157,12 +157,12 @@ def _some(names: Sequence[str]) -> str:
 
 
 def page(title: str, contents: Page, pictures: list[dict[str, str]]) -> str:
-    """The HTML.
+    """The page as HTML.
 
     Args:
-        title: Its heading.
-        contents: What it shows.
-        pictures: ``PictureList.make``.
+        title: The heading.
+        contents: The data.
+        pictures: The result of ``PictureList.make``.
     """
     made = {"title": title, "made": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()), "magic": __version__}
     apart = ("traces", "tokens")  # parsed when a trace is opened

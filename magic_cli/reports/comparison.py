@@ -1,4 +1,4 @@
-"""Measured numbers against the paper's: which number is compared with which, at which precision."""
+"""Compares measured numbers with the paper's: which with which, and at which precision."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from magic_cli.reports.paper import Expected, Paper, PaperMeasure, PaperRow, loa
 from magic_cli.reports.speed import SPEED, relative_speed
 
 Runs = Sequence[Mapping[str, Any]]
-"""Documents of metrics.json of one row, one for each run of a sampled method."""
+"""The metrics.json documents of one row, one for each run of a sampled method."""
 Measured = Mapping[str, Runs]
-"""By row id."""
+"""Runs by row id."""
 
 _RELEASED_RUN = re.compile(r"(?:nucleus|top_k)_result_run_(\d)\.json(?:\.gz)?")
 
 _BY_PEOPLE = "human_"
-"""Opens the measures of one study, which judges a method, not each of its runs."""
+"""Prefix of measures from a study of people, which judges a method as a whole and not each run."""
 
 
 class Check(NamedTuple):
-    """One measured number against the expected one."""
+    """One measured number and the expected one."""
 
     row: str
     measure: str
     measured: Decimal
-    """Rounded to ``digits``."""
+    """The measured number, rounded to ``digits``."""
     expected: Decimal
     digits: int
     agrees: bool
@@ -39,30 +39,30 @@ class Check(NamedTuple):
 
 @dataclass(frozen=True)
 class Comparison:
-    """The two numbers of a cell, as printed. None: not measured; not known."""
+    """The two numbers of a cell, as printed; None: not measured, or not known."""
 
     measure: PaperMeasure
     measured: Decimal | None
     expected: Expected | None
     deviation: Decimal | None = None
-    """Standard deviation over the runs of a sampled method (divided by their number less one); None: fewer than two runs."""
+    """Sample standard deviation over the runs of a sampled method; None: fewer than two runs."""
 
     @property
     def difference(self) -> Decimal | None:
-        """Of the printed numbers, so that equal print means no difference; None where one is not there, and for speeds."""
+        """Difference of the printed numbers, so that equal numbers have no difference. None if one is missing, and for speeds."""
         if self.measured is None or self.expected is None or self.expected.number is None or self.measure.key == SPEED:
             return None
         return self.measured - self.expected.number
 
 
 def check_against_paper(measured: Measured) -> list[Check]:
-    """Every measured number whose expected one is known, the number of items (``n``) included; speeds depend on the machine.
+    """Every measured number with a known expected one, including the number of items (``n``). Speeds are left out.
 
-    Sampled methods only where like is compared with like: the mean of as many runs, or one of the authors' runs.
+    Numbers of sampled methods are checked only against a mean of as many runs, or against the same run of the authors.
 
     Raises:
-        SettingsError: An unknown row.
-        MagicError: As ``check_rows``.
+        SettingsError: A row is unknown.
+        MagicError: As in ``check_rows``.
     """
     paper = load_paper()
     check_rows(paper, measured)
@@ -75,39 +75,40 @@ def check_against_paper(measured: Measured) -> list[Check]:
             checks += [Check(row_id, "n", Decimal(run["n"]), Decimal(row.n), 0, run["n"] == row.n) for run in runs]
         for key in paper.measures:
             cell = compare(paper, row, measured, key)
-            if cell.difference is not None:
-                checks.append(Check(row_id, key, cell.measured, cell.expected.number, cell.expected.digits, cell.difference == 0))
+            number, expected = cell.measured, cell.expected
+            if cell.difference is not None and number is not None and expected is not None and expected.number is not None:
+                checks.append(Check(row_id, key, number, expected.number, expected.digits, cell.difference == 0))
     return checks
 
 
 def check_rows(paper: Paper, measured: Measured) -> None:
-    """Refuse what cannot be averaged.
+    """Refuse runs that cannot be averaged.
 
     Raises:
-        SettingsError: An unknown row.
-        MagicError: One run twice, or several systems for the row of a method that is not sampled.
+        SettingsError: A row is unknown.
+        MagicError: A run appears twice, or a method without sampling has several systems.
     """
     for row_id, runs in measured.items():
         row = paper.row(row_id)
         sources = [str(run["source"]) for run in runs]
         if len(runs) > 1 and row.runs == 1:
             raise MagicError(
-                f"{row_id}: is no sampled method, but has {len(runs)} systems ({', '.join(sources)}); name one of them"
+                f"{row_id}: is not a sampled method, but has {len(runs)} systems ({', '.join(sources)}); name one of them"
             )
         seen: list[Any] = []
-        ranks = [run.get("image_rank") for run in runs]  # of one run's stories, parted by image
+        ranks = [run.get("image_rank") for run in runs]  # stories of one run are split by the rank of their image
         for run, source, rank in zip(runs, sources, ranks, strict=True):
-            identity = (run.get("run") or {}).get("identity")  # the same seed and repeat: the same captions
+            identity = (run.get("run") or {}).get("identity")  # the same seed and repeat give the same captions
             if (source, rank) in seen or (identity is not None and (identity, rank) in seen):
                 raise MagicError(f"{source}: is the same run of {row_id} as another one; name it once")
             seen += [(source, rank), (identity, rank)]
 
 
 def compare(paper: Paper, row: PaperRow, measured: Measured, key: str) -> Comparison:
-    """One cell: the mean of the row's runs, and the expected number.
+    """One cell: the mean over the row's runs, and the expected number.
 
-    The mean is taken of the runs' numbers as printed, because the expected means were made so: with the authors' files of
-    all three runs, five of the means of unrounded numbers differ by 0.01.
+    The mean is taken over rounded numbers, because the paper's means were made so. With the authors' files of all three runs,
+    five means of unrounded numbers would differ by 0.01.
     """
     measure, runs = paper.measures[key], measured.get(row.id, ())
     expected = row.cells.get(key) if key == SPEED else expected_cells(row, runs).get(key)
@@ -124,7 +125,7 @@ def compare(paper: Paper, row: PaperRow, measured: Measured, key: str) -> Compar
 
 
 def _deviation(measure: PaperMeasure, runs: Runs, digits: int) -> Decimal | None:
-    """Of the runs' own numbers, not of the printed ones; with a digit more than a number printed with one digit has."""
+    """Deviation of the unrounded numbers; one more digit for measures printed with a single digit."""
     if measure.key.startswith(_BY_PEOPLE):
         return None
     found = values(runs, measure.key)
@@ -138,23 +139,23 @@ def _rounded(value: float | Decimal, digits: int) -> Decimal:
 
 
 def values(runs: Runs, key: str) -> list[float]:
-    """A measure of those runs that have it, in its own range."""
+    """A measure from those runs that have it, in its own range."""
     found = (run["metrics"].get(key, {}).get("value") for run in runs)
     return [value for value in found if value is not None]
 
 
 def counts(runs: Runs) -> str:
-    """Items scored; several numbers if the runs differ."""
+    """The number of scored items; several numbers if the runs differ."""
     return "/".join(dict.fromkeys(str(run["n"]) for run in runs))
 
 
 def expected_cells(row: PaperRow, runs: Runs) -> Mapping[str, Expected]:
-    """The row's numbers; if one run of the authors alone was measured, what is known of that run."""
+    """The expected numbers of a row. If a single run of the authors was measured, those of that run."""
     number = released_run(row, runs)
     return row.cells if number is None else row.released_runs[number - 1]
 
 
 def released_run(row: PaperRow, runs: Runs) -> int | None:
-    """Which of the authors' runs was measured alone, by the file's name; None: several, another, or one of which nothing is known."""
+    """Which of the authors' runs was measured alone, by the file's name. None: several, another run, or no numbers for it."""
     found = _RELEASED_RUN.fullmatch(PurePath(str(runs[0]["source"])).name) if len(runs) == 1 else None
     return int(found[1]) if found and 0 < int(found[1]) <= len(row.released_runs) else None

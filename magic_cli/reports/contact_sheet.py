@@ -1,4 +1,4 @@
-"""A page that shows queries beside the images that were found for them."""
+"""A page of queries, each with the images found for it."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ def contact_sheet(results: Sequence[Mapping[str, Any]], folder: Path, *, total: 
     """The page as HTML.
 
     Args:
-        results: Lines of retrieved.jsonl; the paths of images are absolute or relative to ``folder``.
-        folder: Where the page will lie.
-        total: Number of queries, of which these are the first.
-        embedded: Thumbnails inside the page, which can then be sent around; else links to the image files.
+        results: Lines of retrieved.jsonl; image paths are absolute or relative to ``folder``.
+        folder: The folder of the page.
+        total: Number of all queries; the results are the first of them.
+        embedded: True: thumbnails inside the page, which is then complete; false: links to the image files.
     """
     shown = counted(len(results), "query", "queries") if len(results) == total else f"the first {len(results)} of {total} queries"
     sections = "\n".join(_section(result, folder, embedded) for result in results)

@@ -1,4 +1,4 @@
-"""Tables of evaluated systems, and of their comparison with the first."""
+"""Tables of evaluated systems, and of their comparison with the first system."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from magic_cli.terminal.wording import counted
 
 
 def evaluation_table(documents: Sequence[Mapping[str, Any]], *, confidence: float) -> Table:
-    """One row a system, one column a measure, intervals below; n, missing and empty captions are always said.
+    """One row per system and one column per measure, with intervals below. Missing and empty captions are counted.
 
     Args:
         documents: Contents of metrics.json.
-        confidence: Of the intervals, in (0, 1).
+        confidence: Confidence of the intervals, in (0, 1).
     """
     measures = list(dict.fromkeys(key for document in documents for key in document["metrics"]))
     labels = {key: metric["label"] for document in documents for key, metric in document["metrics"].items()}
@@ -33,7 +33,7 @@ def evaluation_table(documents: Sequence[Mapping[str, Any]], *, confidence: floa
 def _notes(documents: Sequence[Mapping[str, Any]]) -> list[str]:
     notes = []
     for document in documents:
-        noun, told = _KINDS.get(document.get("texts"), _KINDS["captions"])
+        noun, told = _KINDS.get(str(document.get("texts")), _KINDS["captions"])
         counts = [f"{counted(document['n'], noun)} scored"]
         counts += [f"{counted(document[key], noun)} {words}" for key, (noun, words) in told.items() if document[key]]
         notes.append(f"{document['system']}: {'; '.join([*counts, *document['notes']])}")
@@ -49,9 +49,11 @@ def _notes(documents: Sequence[Mapping[str, Any]]) -> list[str]:
 
 def _model_note(document: Mapping[str, Any]) -> str:
     model = document["image_text_model"] or {}
-    of_run = f", which {model['of_run']} was made with; another judge: --image-text-model NAME" if "of_run" in model else ""
-    what = "CLIPScore is" if _JUDGED & document["metrics"].keys() else "CLIP-I, CLIP-T and MM-Relevance are"
-    return f"{what} by {model.get('source') or model.get('name')}{of_run}."
+    of_run = (
+        f", the image-text model of {model['of_run']}; for another one, give --image-text-model NAME" if "of_run" in model else ""
+    )
+    what = "CLIPScore uses" if _JUDGED & document["metrics"].keys() else "CLIP-I, CLIP-T and MM-Relevance use"
+    return f"{what} {model.get('source') or model.get('name')}{of_run}."
 
 
 _JUDGED = {"clip_score", "ref_clip_score"}
@@ -72,7 +74,7 @@ _ANSWER_COUNTS = {
     "empty": ("item", "without a text"),
 }
 _KINDS = {"captions": ("caption", _COUNTS), "stories": ("story", _STORY_COUNTS), "answers": ("item", _ANSWER_COUNTS)}
-"""What is scored: what one is called, and what is said of those that are not scored or empty."""
+"""What is scored: the word for one item, and the words for items that are not scored or empty."""
 
 
 def _records(documents: Sequence[Mapping[str, Any]], measures: Sequence[str]) -> list[dict[str, Any]]:
@@ -92,11 +94,11 @@ def _records(documents: Sequence[Mapping[str, Any]], measures: Sequence[str]) ->
 
 
 def comparison_table(comparison: Mapping[str, Any], documents: Sequence[Mapping[str, Any]]) -> Table:
-    """Systems beside the first one, with the same notes as their own table.
+    """The differences between the other systems and the first, with the notes of their own table.
 
     Args:
-        comparison: Content of comparison.json; a difference is the other system's value less the first's.
-        documents: Contents of all systems' metrics.json.
+        comparison: Content of comparison.json; a difference is the other system's value minus the first's.
+        documents: The metrics.json of all systems.
     """
     first, *others = comparison["systems"]
     several = len(others) > 1

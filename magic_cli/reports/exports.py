@@ -9,7 +9,7 @@ from magic_cli.data.records import ImageRecord
 from magic_cli.data.stories import StoryRecord
 
 SEPARATOR = "<|endoftext|>"
-"""Parts title and story in the released story files."""
+"""Separates title and story in the released story files."""
 
 
 def coco_results(records: Iterable[ImageRecord], captions: Mapping[str, str]) -> Iterator[dict[str, Any]]:
@@ -30,7 +30,7 @@ def released_format(records: Iterable[ImageRecord], captions: Mapping[str, str])
 
 
 def released_stories(records: Sequence[StoryRecord], stories: Mapping[str, str], *, method: str) -> dict[str, Any]:
-    """The format of MAGIC's released story files: for every title the stories by the rank of their image, ``"0"`` for the best."""
+    """The format of MAGIC's released story files: for every title its stories by rank of the image, ``"0"`` for the best."""
     titles: dict[str, dict[str, Any]] = {}
     for record in records:
         prefix, story = f"{record.title} {SEPARATOR}", stories[record.id]

@@ -12,18 +12,18 @@ _UNKNOWN: dict[str, Any] = {"mean": None, "low": None, "high": None}
 
 
 def human_eval_tables(document: Mapping[str, Any], labels: Mapping[str, str]) -> list[Table]:
-    """What is printed of a scores.json.
+    """The printed tables of a scores.json.
 
     Args:
         document: Its content.
-        labels: What an aspect is called, by its key.
+        labels: The name of each aspect, by its key.
     """
     agreement = _agreement(document, labels, "stories")
     return [_means(document, labels), agreement, *([_pairs(document, labels)] if document["pairs"] else [])]
 
 
 def pair_tables(document: Mapping[str, Any], labels: Mapping[str, str]) -> list[Table]:
-    """What is printed of a study of pairs; arguments as of ``human_eval_tables``."""
+    """The printed tables of a study of pairs; arguments as in ``human_eval_tables``."""
     return [_preferences(document, labels), _agreement(document, labels, "pairs")]
 
 

@@ -1,4 +1,4 @@
-"""A page of texts and images in their order: what was asked, what the model wrote and drew, and the truth beside it."""
+"""A page of texts and images in order: each step's prompt, the model's answer, and the true answer beside it."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ def interleaved_page(records: Sequence[Mapping[str, Any]], folder: Path, *, tota
 
     Args:
         records: Lines of predictions.jsonl.
-        folder: The run folder, in which the page will lie.
-        total: Number of items, of which these are the first.
-        embedded: Thumbnails inside the page, which can then be sent around; else links to the image files.
+        folder: The run folder, which will hold the page.
+        total: Number of all items; the records are the first of them.
+        embedded: True: thumbnails inside the page, which is then complete; false: links to the image files.
     """
     shown = "" if len(records) == total else f"<p>The first {len(records)} of {total} items.</p>\n"
     return plain_page("Texts and images", shown + "\n".join(_section(record, folder, embedded) for record in records), _STYLE)

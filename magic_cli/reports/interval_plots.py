@@ -1,4 +1,4 @@
-"""Interval plots: a panel for each measure, a line for each system, a mark with its confidence interval on it."""
+"""Interval plots: a panel for each measure, a line for each system, and on it a mark with a confidence interval."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SOLID, HOLLOW = "solid", "hollow"
 _PANELS_A_ROW = 4
 _COLOURS = {SOLID: "tab:blue", HOLLOW: "tab:orange"}
 _OFFSET = 0.14
-"""How far marks of one line stand above and below it."""
+"""Vertical distance of marks from their line when they share it."""
 
 
 @dataclass(frozen=True)
@@ -23,11 +23,11 @@ class Mark:
     """One number."""
 
     row: str
-    """On which line."""
+    """The line of the mark."""
     value: float
-    """As tables print it: times the measure's scale."""
+    """The value as tables print it: multiplied by the measure's scale."""
     interval: tuple[float, float] | None = None
-    """On the same scale; None: there is none."""
+    """The interval on the same scale; None: there is none."""
     kind: str = SOLID
     """``SOLID`` or ``HOLLOW``."""
 
@@ -42,25 +42,25 @@ class Panel:
 
 @dataclass(frozen=True)
 class Legend:
-    """What stands above all panels."""
+    """The legend above all panels."""
 
     title: str
     kinds: Mapping[str, str]
-    """What each kind of mark means; empty: nothing is said."""
+    """The meaning of each kind of mark; empty: no legend."""
     zero: bool = False
-    """Whether a line shows where nothing differs."""
+    """Whether a vertical line marks the value 0."""
     apart: bool = False
-    """Whether the kinds stand beside each other on one line."""
+    """Whether marks of different kinds are set apart on the same line."""
 
 
 def plot_intervals(panels: Sequence[Panel], rows: Sequence[str], legend: Legend, name: Path) -> list[Path]:
     """Draw panels side by side; returns the files.
 
     Args:
-        panels: The measures; those without a mark are left out.
-        rows: All lines, from above.
-        legend: What is said of the marks.
-        name: As ``plots.draw``.
+        panels: The measures; panels without a mark are left out.
+        rows: All lines, from the top.
+        legend: The legend.
+        name: As in ``plots.draw``.
 
     Raises:
         SettingsError: There is no number to draw.
@@ -84,7 +84,7 @@ def _paint(figure: Any, panels: Sequence[Panel], rows: Sequence[str], legend: Le
     shown: dict[str, Any] = {}
     for axes, panel in zip(all_axes, panels, strict=False):
         shown |= _paint_panel(axes, panel, rows, legend)
-    # the axis is shared; its labels are the first column's
+    # all panels share this axis; only the first column has labels
     all_axes[0].set_yticks(range(len(rows)), [label(row) for row in rows])
     all_axes[0].set_ylim(len(rows) - 0.5, -0.5)
     figure.suptitle(label(legend.title) if len(legend.title) > 150 else legend.title, fontsize="medium")
@@ -94,7 +94,7 @@ def _paint(figure: Any, panels: Sequence[Panel], rows: Sequence[str], legend: Le
 
 
 def _paint_panel(axes: Any, panel: Panel, rows: Sequence[str], legend: Legend) -> dict[str, Any]:
-    """Returns one drawn mark of each kind."""
+    """Draw a panel; returns one mark of each kind."""
     if legend.zero:
         axes.axvline(0, color="grey", linewidth=1)
     shown = {}
@@ -124,8 +124,8 @@ def evaluation_plot(documents: Sequence[Mapping[str, Any]], confidence: float, n
 
     Args:
         documents: Contents of metrics.json.
-        confidence: Of the intervals, in (0, 1).
-        name: As ``plots.draw``.
+        confidence: Confidence of the intervals, in (0, 1).
+        name: As in ``plots.draw``.
     """
     facts = {key: metric for document in documents for key, metric in document["metrics"].items()}
     panels = [
@@ -142,7 +142,7 @@ def evaluation_plot(documents: Sequence[Mapping[str, Any]], confidence: float, n
 
 
 def scaled_mark(row: str, metric: Mapping[str, Any]) -> Mark:
-    """A measure of metrics.json as a mark, on the scale that tables print it on."""
+    """A measure of metrics.json as a mark, on the scale of the tables."""
     scale, ends = metric["scale"], metric["interval"]
     return Mark(row, metric["value"] * scale, (ends[0] * scale, ends[1] * scale) if ends else None)
 
@@ -158,11 +158,11 @@ def _names(documents: Sequence[Mapping[str, Any]]) -> list[str]:
 def comparison_plot(comparison: Mapping[str, Any], name: Path) -> list[Path]:
     """Differences from the first system with their intervals; returns the files.
 
-    A mark is solid where the difference is significant after Holm's correction, hollow where it is not.
+    A mark is solid if the difference is significant after Holm's correction, else hollow.
 
     Args:
         comparison: Content of comparison.json.
-        name: As ``plots.draw``.
+        name: As in ``plots.draw``.
     """
     first, *others = comparison["systems"]
     level = 1 - comparison["confidence"]

@@ -1,4 +1,4 @@
-"""The numbers that measured ones are compared with, read from paper.yaml (MAGIC) and minigpt5.yaml. Numbers stay text: their digits are their precision."""
+"""The expected numbers, from paper.yaml (MAGIC) and minigpt5.yaml. They stay text, because their digits are their precision."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ MAGIC, MINIGPT5 = "paper", "minigpt5"
 
 @dataclass(frozen=True)
 class Source:
-    """Where an expected number comes from."""
+    """The source of an expected number."""
 
     name: str
-    """As in paper.yaml, such as ``rescored``."""
+    """The name in paper.yaml, such as ``rescored``."""
     mark: str
-    """Printed behind the number; empty for numbers of the paper itself."""
+    """The sign after the number; empty for numbers of the paper itself."""
     meaning: str
 
 
@@ -31,12 +31,12 @@ class Expected:
     """One expected number."""
 
     text: str
-    """As printed, such as ``12.90``; words where only words are known (``nearly 27``)."""
+    """As printed, such as ``12.90``; or words, if only words are known (``nearly 27``)."""
     source: Source
 
     @property
     def number(self) -> Decimal | None:
-        """Its value with its digits; None where only words are known."""
+        """The value with its digits; None if only words are known."""
         try:
             return Decimal(self.text)
         except InvalidOperation:
@@ -44,8 +44,8 @@ class Expected:
 
     @property
     def digits(self) -> int:
-        """Digits behind the point; 0 where only words are known."""
-        return -self.number.as_tuple().exponent if self.number is not None else 0
+        """Digits after the point; 0 if only words are known."""
+        return -int(self.number.as_tuple().exponent) if self.number is not None else 0
 
 
 @dataclass(frozen=True)
@@ -55,33 +55,33 @@ class PaperMeasure:
     key: str
     label: str
     metric: str
-    """Name of the metric that measures it."""
+    """The metric that measures it."""
     scale: float
-    """Printed value / value in metrics.json."""
+    """Printed value divided by the value in metrics.json."""
     digits: int
-    """Digits behind the point where no expected number says how many."""
+    """Digits after the point if no expected number says how many."""
     suffix: str = ""
 
 
 @dataclass(frozen=True)
 class PaperRow:
-    """One row: a method on a dataset."""
+    """One row: a method on a data set."""
 
     id: str
     """``section/method``, such as ``coco/magic``."""
     title: str
     n: int | None
-    """Items that the expected numbers are of; None: unknown."""
+    """Number of items behind the expected numbers; None: unknown."""
     runs: int
-    """How many runs of a sampled method the numbers are a mean of; 1: not sampled."""
+    """Number of runs behind the expected means of a sampled method; 1: not sampled."""
     cells: Mapping[str, Expected]
-    """By measure; a measure that is not here is unknown."""
+    """Expected numbers by measure; missing measures are unknown."""
     released_runs: tuple[Mapping[str, Expected], ...]
-    """Of a sampled method: what is known of each of the authors' runs."""
+    """For a sampled method, the known numbers of each of the authors' runs."""
     tokens: Mapping[str, int]
-    """What BLEU counts, where known: ``captions`` and ``references`` (nearest in length)."""
+    """The words that BLEU counts, if known: ``captions`` and ``references`` (nearest in length)."""
     is_listed: bool = False
-    """Whether it is shown though nothing is known of it and nothing measured."""
+    """Whether the row is shown even if nothing is known or measured."""
 
     @property
     def section(self) -> str:
@@ -94,7 +94,7 @@ class PaperRow:
 
 @dataclass(frozen=True)
 class Note:
-    """What a reader must know of some rows' expected numbers."""
+    """What readers must know about the expected numbers of some rows."""
 
     rows: tuple[str, ...]
     text: str
@@ -112,18 +112,18 @@ class PaperTable:
 
 @dataclass(frozen=True)
 class Paper:
-    """All of paper.yaml."""
+    """The content of paper.yaml."""
 
     sources: Mapping[str, Source]
     measures: Mapping[str, PaperMeasure]
     tables: Mapping[str, PaperTable]
     sections: Mapping[str, str]
-    """Titles of sections."""
+    """Titles of the sections."""
     rows: Mapping[str, PaperRow]
     notes: tuple[Note, ...]
 
     def row(self, row_id: str) -> PaperRow:
-        """The row of an id.
+        """The row with this id.
 
         Raises:
             SettingsError: There is none.
@@ -136,7 +136,7 @@ class Paper:
         """The tables of ``1``, ``2``, ``3`` or ``all``, each once, in the paper's order.
 
         Raises:
-            SettingsError: No number, or one that no table has.
+            SettingsError: No table was named, or an unknown one.
         """
         allowed = [*self.tables, ALL_TABLES]
         if not numbers:
@@ -149,7 +149,7 @@ class Paper:
 
 @cache
 def load_paper(name: str = MAGIC) -> Paper:
-    """Everything that is known of a paper's tables.
+    """The known numbers of a paper's tables.
 
     Args:
         name: ``paper`` (MAGIC's) or ``minigpt5``.
@@ -157,7 +157,7 @@ def load_paper(name: str = MAGIC) -> Paper:
     import yaml
 
     text = files("magic_cli.reports").joinpath(f"{name}.yaml").read_text(encoding="utf-8")
-    document = yaml.load(text, Loader=yaml.BaseLoader)  # keeps 11.90 as it is written; makes nothing but text, lists and dicts
+    document = yaml.load(text, Loader=yaml.BaseLoader)  # keeps 11.90 as text, and makes nothing but text, lists and dicts
     sources = {name: Source(name, **facts) for name, facts in document["sources"].items()}
     return Paper(
         sources=sources,

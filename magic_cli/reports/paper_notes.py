@@ -1,4 +1,4 @@
-"""What a reader of the paper's tables must know, printed below them."""
+"""Notes below the paper's tables."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from magic_cli.reports.speed import SPEED, devices, seconds_per_caption
 
 
 def notes(paper: Paper, table: PaperTable, shown: Sequence[PaperRow], measured: Measured) -> Iterator[str]:
-    """Marks of sources, known defects, and what sets measured numbers apart from the expected ones."""
+    """Signs of sources, known errors, and differences between the measured runs and the expected ones."""
     expected = [expected_cells(row, measured.get(row.id, ())) for row in shown]
     used = {cell.source.name for cells in expected for key, cell in cells.items() if key in table.measures}
     for source in paper.sources.values():
@@ -44,13 +44,13 @@ def _of_runs(paper: Paper, table: PaperTable, row: PaperRow, runs: Runs) -> Iter
 
 def _of_sampling(row: PaperRow, runs: Runs) -> Iterator[str]:
     if (number := released_run(row, runs)) is not None:
-        yield f"run {number} only, compared with what is known of the authors' run {number}."
+        yield f"run {number} only, compared with the known numbers of the authors' run {number}."
     elif len(runs) != row.runs:
         yield f"{'one run' if len(runs) == 1 else f'mean of {len(runs)} runs'}, compared with a mean of {row.runs}."
 
 
 def _of_speed(paper: Paper, table: PaperTable, shown: Sequence[PaperRow], measured: Measured) -> Iterator[str]:
-    """The seconds behind the speeds, or why a speed is left blank."""
+    """The seconds behind the speeds, or why a speed is missing."""
     for section in table.sections:
         rows = {row.title: measured[row.id] for row in shown if row.section == section and row.id in measured}
         seconds = {title: found for title, runs in rows.items() if (found := seconds_per_caption(runs)) is not None}
@@ -61,7 +61,7 @@ def _of_speed(paper: Paper, table: PaperTable, shown: Sequence[PaperRow], measur
 
 
 def _not_run(paper: Paper, table: PaperTable, shown: Sequence[PaperRow], measured: Measured) -> Iterator[str]:
-    """Why numbers of this table are missing: one note for each reason, however many rows it concerns."""
+    """Why numbers of this table are missing: one note per reason, for all its rows."""
     metrics = {paper.measures[key].metric for key in table.measures}
     rows: dict[tuple[str, str], list[str]] = {}
     for row in shown:

@@ -13,16 +13,16 @@ _KINDS = {"solid": "measured", "hollow": "expected"}
 
 
 def plot_tables(paper: Paper, numbers: Sequence[str], measured: Measured, name: Path) -> list[Path]:
-    """One figure a table; where there are several, the table's number is added to the name.
+    """One figure per table; if there are several, the table's number is added to the file name.
 
-    Bars are bootstrap intervals where the runs were evaluated with some, standard deviations of a sampled method's runs
-    otherwise. Rows without any number are left out.
+    Bars are bootstrap intervals if the runs were evaluated with them, else standard deviations over runs of a sampled method.
+    Rows without any number are left out.
 
     Args:
-        paper: Whose tables.
-        numbers: As ``paper_tables.build_tables``.
-        measured: As there.
-        name: As ``plots.draw``.
+        paper: The paper.
+        numbers: As in ``paper_tables.build_tables``.
+        measured: As in ``paper_tables.build_tables``.
+        name: As in ``plots.draw``.
 
     Returns:
         The files.
@@ -53,7 +53,7 @@ def _plot(paper: Paper, table: PaperTable, measured: Measured, name: Path) -> li
 
 
 def _title(paper: Paper, table: PaperTable, row: PaperRow) -> str:
-    """The row's name; where the table has several sections, with the first words of its own."""
+    """The row's name; if the table has several sections, followed by the first words of the section."""
     return f"{paper.sections[row.section].partition(',')[0]}: {row.title}" if len(table.sections) > 1 else row.title
 
 
@@ -67,8 +67,8 @@ def _marks(row: str, cell: Comparison, runs: Runs) -> list[Mark]:
 
 
 def _interval(cell: Comparison, runs: Runs) -> tuple[float, float] | None:
-    """The bootstrap interval of a single run, or a standard deviation to both sides of the mean of several."""
-    if cell.deviation is not None:
+    """The bootstrap interval of a single run; for several runs, one standard deviation on both sides of their mean."""
+    if cell.deviation is not None and cell.measured is not None:
         middle, deviation = float(cell.measured), float(cell.deviation)
         return middle - deviation, middle + deviation
     key, scale = cell.measure.key, cell.measure.scale

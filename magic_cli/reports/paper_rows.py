@@ -1,4 +1,4 @@
-"""Which row of the paper's tables a file or a run is. Unsure means None: the user names the row."""
+"""Recognises the row of the paper's tables that a file or a run belongs to. In doubt the answer is None: the user names it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from magic_cli.reports.paper import load_paper
 
-# folders of the authors' files, and of copies of them
+# folders of the authors' files, and of copies
 _SECTIONS = {
     "coco": "coco",
     "mscoco": "coco",
@@ -27,7 +27,7 @@ _BY_NAME = {
     "magic_k_5_alpha_0.6_beta_0.15_result": "story/magic",
 }
 
-# settings of the paper's runs, as a manifest's identity has them
+# settings of the paper's runs, as in the identity of a manifest
 _COCO_MODEL = {"language_model.name": "cambridgeltl/magic_mscoco", "decoding.decoding_len": 16}
 _FLICKR30K_MODEL = {"language_model.name": "cambridgeltl/magic_flickr30k", "decoding.decoding_len": 20}
 _COCO_CANDIDATES, _FLICKR30K_CANDIDATES = {"decoding.k": 45, "decoding.alpha": 0.1}, {"decoding.k": 25, "decoding.alpha": 0.1}
@@ -42,7 +42,7 @@ _CLIP = {
     "image_text_model.family": "huggingface_clip",
     "image_text_model.revision": "main",
 }
-_METHODS = {
+_METHODS: dict[str, dict[str, Any]] = {
     "magic": _CLIP
     | {
         "decoding.beta": 2.0,
@@ -81,7 +81,7 @@ _ALL = {
     "language_model.trust_remote_code": False,
     "run.dtype": "float32",
 }
-_STORIES = {
+_STORIES: dict[str, Any] = {
     "task": "story",
     "dataset.name": "rocstories",
     "language_model.name": "cambridgeltl/simctg_rocstories",
@@ -91,8 +91,8 @@ _STORIES = {
     "decoding.decoding_len": 100,
     "run.dtype": "float32",
 }
-_STORY_CANDIDATES = {"decoding.k": 5, "decoding.alpha": 0.6}
-_STORY_METHODS = {
+_STORY_CANDIDATES: dict[str, Any] = {"decoding.k": 5, "decoding.alpha": 0.6}
+_STORY_METHODS: dict[str, dict[str, Any]] = {
     "magic": _METHODS["magic"] | _STORY_CANDIDATES | {"decoding.beta": 0.15},
     "contrastive": _STORY_CANDIDATES,
     "greedy": {},
@@ -101,7 +101,7 @@ _STORY_METHODS = {
     "nucleus": _METHODS["nucleus"],
     "typical": {"decoding.mass": 0.2, "decoding.temperature": 1.0},
 }
-# CLIPRe: (dataset, captions) of each section, row of each index; any image-text model but the paper's is another row
+# CLIPRe: (data set, captions) of each section, row of each index; another image-text model than the paper's is another row
 _RETRIEVAL = {
     ("coco", "coco"): "coco",
     ("flickr30k", "flickr30k"): "flickr30k",
@@ -123,8 +123,8 @@ _RETRIEVAL_FREE = {
     "dataset.name", "decoding.captions", "decoding.captions_file", "decoding.index", "decoding.top_m", "decoding.features",
     "decoding.nlist", "decoding.nprobe", "decoding.m", "decoding.ef", "decoding.ef_construction",
 }  # fmt: skip
-# where the data lies, which images are left out (a note tells n), how it is computed, which run of several it is; the window
-# of a repetition penalty of 1
+# settings that do not change the row: places of the data, left-out images (a note gives n), computation, number of the run;
+# and the window of a repetition penalty of 1
 _FREE = {
     "dataset.annotations", "dataset.root", "dataset.skip_greyscale", "dataset.apply_exif_orientation",
     "dataset.titles", "dataset.retrieved", "dataset.images_per_title", "language_model.look_ahead", "run.seed", "run.repeat",
@@ -136,11 +136,11 @@ def recognise(path: Path, manifest_identity: Mapping[str, Any] | None = None) ->
     """The row id of a released file, by its name and folder, or of a run, by its settings.
 
     Args:
-        path: The file; with an identity, the run's folder, whose name then means nothing.
-        manifest_identity: ``identity`` of the run's manifest.json.
+        path: The file, or the folder of a run; with an identity, its name is ignored.
+        manifest_identity: ``identity`` in the run's manifest.json.
 
     Returns:
-        An id of paper.yaml's rows; None if it is none of them, or not surely one.
+        A row id of paper.yaml; None if no row fits, or none for certain.
     """
     row = _of_file(path) if manifest_identity is None else _of_run(manifest_identity)
     return row if row in load_paper().rows else None
@@ -149,7 +149,7 @@ def recognise(path: Path, manifest_identity: Mapping[str, Any] | None = None) ->
 def _of_file(path: Path) -> str | None:
     name = path.name.removesuffix(".gz").removesuffix(".json")
     if name == path.name.removesuffix(".gz"):
-        return None  # no JSON file
+        return None  # not a JSON file
     if name in _BY_NAME:
         return _BY_NAME[name]
     folders = [part for part in path.absolute().parts[:-1] if part != "baselines"]
@@ -177,7 +177,7 @@ def _of_run(identity: Mapping[str, Any]) -> str | None:
 
 
 def _fits(settings: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
-    """Whether the settings are the wanted ones, and all others that matter are not set."""
+    """Whether the settings have the wanted values, and no other setting that matters is set."""
     others = settings.keys() - wanted.keys() - _FREE
     return all(settings.get(key) == value for key, value in wanted.items()) and all(settings[key] is None for key in others)
 
@@ -185,8 +185,8 @@ def _fits(settings: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
 def _of_retrieval(settings: Mapping[str, Any]) -> str | None:
     if not _fits({key: value for key, value in settings.items() if key not in _RETRIEVAL_FREE}, _RETRIEVAL_SETTINGS):
         return None
-    section = _RETRIEVAL.get((settings.get("dataset.name"), settings.get("decoding.captions")))
-    row = _INDEXES.get(settings.get("decoding.index"))
+    section = _RETRIEVAL.get((str(settings.get("dataset.name")), str(settings.get("decoding.captions"))))
+    row = _INDEXES.get(str(settings.get("decoding.index")))
     return f"{section}/{row}" if section and row else None
 
 

@@ -1,4 +1,4 @@
-"""Builds the paper's tables: in every cell the measured number, the expected one, and the difference at its precision."""
+"""Builds the paper's tables: each cell shows the measured number, the expected one, and their difference at its precision."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ _MEASURED, _DEVIATION, _EXPECTED, _DIFFERENCE = "measured", "std. dev.", "expect
 
 
 def build_tables(numbers: Sequence[str], measured: Measured, paper: Paper | None = None) -> list[Table]:
-    """A paper's tables; cells of which nothing is known stay blank.
+    """The tables of a paper; unknown cells stay blank.
 
     Args:
-        numbers: ``1``, ``2``, ``3`` or ``all``; of another paper the names of its tables.
-        measured: Documents of metrics.json by row id; several for one row are the runs of a sampled method and are averaged.
-        paper: Whose tables; None: MAGIC's.
+        numbers: ``1``, ``2``, ``3`` or ``all``; for another paper, names of its tables.
+        measured: The metrics.json documents by row id; several for one row are runs of a sampled method, and are averaged.
+        paper: The paper; None: MAGIC's.
 
     Raises:
-        SettingsError: An unknown table or row.
-        MagicError: One run twice, or several systems for the row of a method that is not sampled.
+        SettingsError: A table or row is unknown.
+        MagicError: A run appears twice, or a method without sampling has several systems.
     """
     paper = paper or load_paper()
     check_rows(paper, measured)
@@ -57,7 +57,7 @@ def _build(paper: Paper, table: PaperTable, measured: Measured) -> Table:
 
 
 def _lines(paper: Paper, row: PaperRow, runs: Runs, cells: Sequence[Comparison], *, opens_group: bool) -> list[Row]:
-    """One line, or three if the row is measured, with a fourth for the deviation over several runs."""
+    """One line; or three if the row is measured, and a fourth for the deviation over several runs."""
     n = {
         _MEASURED: counts(runs),
         _DEVIATION: f"{len(runs)} runs",

@@ -1,4 +1,4 @@
-"""The one way to draw: a figure is painted without a display and written as PNG and SVG, the same bytes each time."""
+"""Draws figures without a display and writes them as PNG and SVG, with the same bytes each time. All plots use this module."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from magic_cli.terminal.streams import one_line
 SUFFIXES = (".png", ".svg")
 _OTHER_PICTURES = (".pdf", ".jpg", ".jpeg", ".eps", ".ps", ".gif", ".webp", ".tif", ".tiff")
 _DOTS_PER_INCH = 150
-_LOOKS = {
+_LOOKS: dict[Any, Any] = {
     "text.parse_math": False,  # a dollar sign in a name is a dollar sign
     "svg.fonttype": "none",  # text stays text: it can be searched, copied and read aloud
     "svg.hashsalt": "magic",  # else names in the file would differ each time
@@ -27,10 +27,10 @@ _LONGEST_LABEL = 40
 
 
 def check_plotting(setting: str) -> None:
-    """Refuse early what could not be drawn in the end.
+    """Fail early if a plot cannot be drawn in the end.
 
     Args:
-        setting: What asks for the plot, as the user typed it.
+        setting: The setting that asks for the plot, as the user typed it.
 
     Raises:
         MagicError: matplotlib is not installed.
@@ -40,13 +40,13 @@ def check_plotting(setting: str) -> None:
 
 
 def plot_name(plot: str) -> Path:
-    """The files' common name, without ``.png`` or ``.svg``; makes sure that they can be drawn and written.
+    """The common name of the files, without ``.png`` or ``.svg``; checks that they can be drawn and written.
 
     Args:
-        plot: What the user named after ``--plot``.
+        plot: The name after ``--plot``.
 
     Raises:
-        MagicError: matplotlib is missing, the name is of another kind of picture, or the folder cannot be written.
+        MagicError: matplotlib is missing, the suffix is that of another format, or the folder cannot be written.
     """
     check_plotting("--plot")
     path = expanded(plot)
@@ -69,7 +69,7 @@ def draw(name: Path, size: tuple[float, float], paint: Callable[[Any], None]) ->
     """Paint a figure and write it, each file atomically.
 
     Args:
-        name: The files' common name; ``.png`` and ``.svg`` are added to it.
+        name: The common name of the files; ``.png`` and ``.svg`` are added.
         size: Width and height in inches.
         paint: Draws on a ``matplotlib.figure.Figure``.
 
@@ -101,7 +101,7 @@ def draw(name: Path, size: tuple[float, float], paint: Callable[[Any], None]) ->
 
 
 def label(text: str) -> str:
-    """A name as a label: one line, its middle left out where it is long.
+    """A name as a label: one line, shortened in the middle if it is long.
 
     >>> label("coco-magic"), label("runs/caption/coco-magic-with-a-very-long-name-1a2b3c4d")
     ('coco-magic', 'runs/caption/coco-m…y-long-name-1a2b3c4d')

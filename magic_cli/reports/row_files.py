@@ -1,4 +1,4 @@
-"""Finds the files and run folders of the tables' rows among what the user names."""
+"""Finds the files and run folders for rows of the tables among the paths that the user names."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from magic_cli.reports.paper_rows import recognise
 
 @dataclass
 class Located:
-    """What was found."""
+    """The result of a search."""
 
     rows: dict[Path, str] = field(default_factory=dict)
     """Row id of each file or run folder."""
     unknown: list[Path] = field(default_factory=list)
-    """Run folders and prediction files, met in a search, that are no row for sure."""
+    """Run folders and prediction files that were found but belong to no row for certain."""
 
 
 def split_words(words: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Numbers of tables, which come first, and the places after them.
+    """The numbers of tables at the beginning, and the paths after them.
 
     >>> split_words(["1", "2", "runs/caption", "released"])
     (['1', '2'], ['runs/caption', 'released'])
@@ -39,15 +39,15 @@ def split_words(words: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 def locate(places: Sequence[str], pairs: Sequence[str], paper: Paper | None = None) -> Located:
-    """The rows' files.
+    """Find the files of rows.
 
     Args:
         places: Run folders, prediction files, folders of them, patterns.
-        pairs: ``ROW=FILE``; they win over what a file seems to be.
-        paper: Whose rows; None: MAGIC's, the only one whose runs are known by their settings.
+        pairs: ``ROW=FILE``; they override what a file seems to be.
+        paper: The paper; None: MAGIC's. Only MAGIC's runs are recognised by their settings.
 
     Raises:
-        SettingsError: Nothing is there, a row is not known, or it is not known which row a file is.
+        SettingsError: A path does not exist, a row is unknown, or the row of a file is unknown.
     """
     located = Located(dict(_pair(pair, paper or load_paper()) for pair in pairs))
     if len(located.rows) < len(pairs):
@@ -56,7 +56,7 @@ def locate(places: Sequence[str], pairs: Sequence[str], paper: Paper | None = No
     for place in places:
         path, found = expanded(place), named_paths(place)
         if not found:
-            raise SettingsError(f"{place}: no such file or folder (looked at {path.absolute()}), and no number of a table")
+            raise SettingsError(f"{place}: no such file or folder (looked at {path.absolute()}), and not the number of a table")
         for candidate in (inner for outer in found for inner in candidates(outer)):
             if candidate.resolve() in named:
                 continue
@@ -75,7 +75,7 @@ def locate(places: Sequence[str], pairs: Sequence[str], paper: Paper | None = No
 
 
 def row_of(path: Path) -> str | None:
-    """The row id of a file or run folder; None if it is not surely one.
+    """The row id of a file or run folder; None if it is not certain.
 
     Raises:
         MagicError: A run's manifest is damaged.
@@ -88,7 +88,7 @@ def row_of(path: Path) -> str | None:
 
 
 def is_run(path: Path) -> bool:
-    """Whether this is a run folder."""
+    """Whether the path is a run folder."""
     return (path / "manifest.json").is_file() and (path / "predictions.jsonl").is_file()
 
 
@@ -104,7 +104,7 @@ def _pair(pair: str, paper: Paper) -> tuple[Path, str]:
 
 
 def candidates(path: Path) -> Iterator[Path]:
-    """The path itself, or, of a folder that is no run, the run folders and JSON files below it; hidden ones left out."""
+    """The path itself; for a folder that is not a run, the run folders and JSON files below it, except hidden ones."""
     if not path.is_dir() or is_run(path):
         yield path
         return

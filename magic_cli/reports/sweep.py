@@ -1,4 +1,4 @@
-"""A sweep's run folders as points: the settings that vary, one measure's value at each, and the best of them."""
+"""The run folders of a sweep as points: the settings that vary, the value of one measure at each, and the best point."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from magic_cli.reports.paper_rows import flat
 from magic_cli.reports.row_files import candidates, is_run
 
 _SCORE_KEYS = ("value", "label", "scale", "digits", "higher_is_better")
-REPEAT = "run.repeat"  # runs that differ in nothing else are one point, and are averaged
+REPEAT = "run.repeat"  # runs that differ in nothing else form one point and are averaged
 
 
 @dataclass(frozen=True)
@@ -25,24 +25,24 @@ class Run:
 
     folder: Path
     settings: Mapping[str, Any]
-    """What identifies it, by full name, such as ``decoding.alpha``."""
+    """The settings that identify it, by full name, such as ``decoding.alpha``."""
     document: Mapping[str, Any] | None
     """Its metrics.json; None: not evaluated."""
     problem: str
-    """Why it has no value that can be compared, as in "is not evaluated"; empty: it has one."""
+    """Why it has no comparable value, as in "is not evaluated"; empty: it has one."""
 
 
 @dataclass(frozen=True)
 class Point:
-    """Runs with the same settings: one, or the repeats of a sampled method."""
+    """Runs with the same settings: a single run, or repeats of a sampled method."""
 
     settings: Mapping[str, Any]
-    """Only those that vary over the sweep."""
+    """The settings that vary over the sweep."""
     runs: tuple[Run, ...]
     values: tuple[float, ...]
-    """The measure's, one for each run that has a comparable one, in its own range."""
+    """The value of each run that has a comparable one, in the measure's own range."""
     interval: tuple[float, float] | None
-    """Bootstrap interval, of a single run that was evaluated with one."""
+    """Bootstrap interval, if it is a single run evaluated with intervals."""
 
     @property
     def value(self) -> float | None:
@@ -51,22 +51,22 @@ class Point:
 
     @property
     def deviation(self) -> float | None:
-        """Over the runs, if there are several."""
+        """Standard deviation over the runs; None: a single run."""
         return statistics.stdev(self.values) if self.value is not None and len(self.values) > 1 else None
 
     @property
     def counts(self) -> list[int]:
-        """Captions that were scored, distinct numbers."""
+        """The numbers of captions scored, without repeats."""
         return list(dict.fromkeys(run.document["n"] for run in self.runs if run.document is not None and not run.problem))
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """All points, in the order of their settings."""
+    """All points, sorted by their settings."""
 
     metric: str
     facts: Mapping[str, Any]
-    """What metrics.json says of the measure: ``label``, ``scale``, ``digits``, ``higher_is_better``."""
+    """Entries of metrics.json about the measure: ``label``, ``scale``, ``digits``, ``higher_is_better``."""
     names: tuple[str, ...]
     """Full names of the settings that vary."""
     points: tuple[Point, ...]
@@ -74,13 +74,13 @@ class Sweep:
 
     @property
     def best(self) -> Point | None:
-        """The first of the points with the best value; None: no point has one."""
-        known = [point for point in self.points if point.value is not None]
+        """The first of the points with the best value; None: no point has a value."""
+        known = [(point.value, point) for point in self.points if point.value is not None]
         choose = max if self.facts["higher_is_better"] else min
-        return choose(known, key=lambda point: point.value, default=None)
+        return choose(known, key=lambda pair: pair[0])[1] if known else None
 
     def short(self, name: str) -> str:
-        """A setting as tables and plots call it: without its group where that leaves no doubt."""
+        """A setting's name in tables and plots: without its group if that is unambiguous."""
         last = name.rpartition(".")[2]
         return last if [other.rpartition(".")[2] for other in self.names].count(last) == 1 else name
 
@@ -90,15 +90,15 @@ class Sweep:
 
 
 def read_sweep(places: Sequence[str], metric: str, *, measures: Sequence[str] = ()) -> Sweep:
-    """The points of all run folders that are named, or lie below what is named.
+    """The points of all run folders at or below the given places.
 
     Args:
         places: Run folders, patterns, folders of them.
-        metric: A measure, as metrics.json calls it.
-        measures: All that ``magic evaluate`` knows, so that a typo is told from one that was not measured yet.
+        metric: A measure, by its name in metrics.json.
+        measures: All measures that ``magic evaluate`` knows, to tell a typo from one that was not measured.
 
     Raises:
-        SettingsError: There is no run, or none was evaluated by this measure, or there is no such measure.
+        SettingsError: There is no run, no run was evaluated by this measure, or the measure is unknown.
         MagicError: A file of a run is damaged.
     """
     runs = [_read(folder, metric) for folder in _folders(places)]
@@ -172,20 +172,20 @@ def _groups(runs: Sequence[Run]) -> Iterator[list[Run]]:
 
 
 def _varying(runs: Sequence[Run]) -> tuple[str, ...]:
-    """Settings with more than one value, in the order in which the runs have them; one that a run has not counts as null."""
+    """Settings with more than one value, in the order of the runs' settings; a setting that a run lacks counts as null."""
     names = dict.fromkeys(name for run in runs for name in run.settings if name != REPEAT)
     return tuple(name for name in names if len({json.dumps(run.settings.get(name)) for run in runs}) > 1)
 
 
 def _point(names: Sequence[str], runs: Sequence[Run], metric: str) -> Point:
-    fit = [run.document["metrics"][metric] for run in runs if not run.problem]
+    fit = [run.document["metrics"][metric] for run in runs if run.document is not None and not run.problem]
     interval = fit[0].get("interval") if len(runs) == len(fit) == 1 else None
     settings = {name: runs[0].settings.get(name) for name in names}
     return Point(settings, tuple(runs), tuple(one["value"] for one in fit), tuple(interval) if interval else None)
 
 
 def _sort_key(text: str) -> tuple[int, float, str]:
-    """Numbers by their size, then everything else by its text."""
+    """Sorts numbers by size, then other values by their text."""
     value = json.loads(text)
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     return (0, value, "") if is_number else (1, 0.0, text)

@@ -1,4 +1,4 @@
-"""Pictures of a sweep: a heat map over two settings, and lines over each."""
+"""Plots of a sweep: a heat map over two settings, and lines over each setting."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _MOST_LINES_WITH_BARS = 3
 
 
 def check_sweep(sweep: Sweep) -> None:
-    """Refuse a sweep that could not be drawn.
+    """Refuse a sweep that cannot be drawn.
 
     Raises:
         SettingsError: Nothing varies, or no point has a value.
@@ -35,8 +35,8 @@ def plot_sweep(sweep: Sweep, name: Path) -> list[Path]:
     """Draw ``NAME_lines`` and, if two settings vary, ``NAME_heat_map``; returns the files.
 
     Args:
-        sweep: That ``check_sweep`` accepts.
-        name: As ``plots.draw``.
+        sweep: A sweep that ``check_sweep`` accepts.
+        name: As in ``plots.draw``.
     """
     files = _heat_map(sweep, name.with_name(f"{name.name}_heat_map")) if len(sweep.names) > 1 else []
     return files + _lines(sweep, name.with_name(f"{name.name}_lines"))
@@ -50,7 +50,7 @@ def choices(sweep: Sweep, name: str) -> list[Any]:
 
 
 def grid(sweep: Sweep, rows: str, columns: str, rest: dict[str, Any]) -> list[list[float]]:
-    """Values as printed at every pair of two settings, where the others are ``rest``; NaN where there is none."""
+    """Printed values for every pair of two settings, with the other settings equal to ``rest``; NaN where there is none."""
     found: dict[tuple[str, str], float] = {}
     for point in sweep.points:
         if point.value is not None and all(point.settings[name] == value for name, value in rest.items()):
@@ -62,14 +62,14 @@ def grid(sweep: Sweep, rows: str, columns: str, rest: dict[str, Any]) -> list[li
 
 
 def panels(sweep: Sweep, names: list[str]) -> list[dict[str, Any]]:
-    """Every combination of values of some settings that occurs in the sweep."""
+    """Every combination of values of these settings that occurs in the sweep."""
     occurring = [{name: point.settings[name] for name in names} for point in sweep.points]
     every = (dict(zip(names, values, strict=True)) for values in itertools.product(*(choices(sweep, name) for name in names)))
     return [combination for combination in every if combination in occurring]
 
 
 def _size(count: int, width: float, height: float) -> tuple[float, float]:
-    """Of a figure with so many panels of this size, in inches."""
+    """Width and height in inches of a figure with so many panels of this size."""
     columns = min(count, _PANELS_A_ROW)
     return width * columns + 0.8, height * math.ceil(count / columns)
 
@@ -83,7 +83,7 @@ def _panel_axes(figure: Any, count: int) -> list[Any]:
 
 
 def _heat_map(sweep: Sweep, name: Path) -> list[Path]:
-    """The two settings with the most values span the map; the others make panels side by side, on one scale of colours."""
+    """The map spans the two settings with the most values; the others give panels side by side, with the same colour scale."""
     by_size = sorted(sweep.names, key=lambda name: -len(choices(sweep, name)))
     rows, columns = sorted(by_size[:2], key=sweep.names.index)
     combinations = panels(sweep, [name for name in sweep.names if name not in (rows, columns)])
@@ -95,7 +95,7 @@ def _paint_maps(figure: Any, sweep: Sweep, names: tuple[str, str], combinations:
     maps = [grid(sweep, *names, rest) for rest in combinations]
     known = [value for values in maps for line in values for value in line if not math.isnan(value)]
     all_axes = _panel_axes(figure, len(maps))
-    colours = "viridis" if sweep.facts["higher_is_better"] else "viridis_r"  # bright is good
+    colours = "viridis" if sweep.facts["higher_is_better"] else "viridis_r"  # bright is better
     for axes, rest, values in zip(all_axes, combinations, maps, strict=True):
         image = axes.imshow(values, cmap=colours, vmin=min(known), vmax=max(known), aspect="auto")
         _label_map(axes, sweep, names, values, (min(known) + max(known)) / 2)
@@ -127,7 +127,7 @@ def _frame(axes: Any, sweep: Sweep, point: Point, names: tuple[str, str]) -> Non
 
 
 def _lines(sweep: Sweep, name: Path) -> list[Path]:
-    """For each setting a panel with one line for each combination of the others; bars are bootstrap intervals."""
+    """A panel per setting with a line for each combination of the others; bars are bootstrap intervals."""
     return draw(name, _size(len(sweep.names), 4.2, 3.6), lambda figure: _paint_lines(figure, sweep))
 
 
@@ -158,11 +158,12 @@ def _paint_lines(figure: Any, sweep: Sweep) -> None:
 
 def _bars(sweep: Sweep, points: list[Point]) -> list[list[float]] | None:
     """Distances from each value to the ends of its interval; None: not all points have one."""
-    if not points or any(point.interval is None for point in points):
+    known = [(point.value, point.interval) for point in points if point.value is not None and point.interval is not None]
+    if not points or len(known) < len(points):
         return None
     scale = sweep.facts["scale"]
-    below = [max(0.0, point.value - point.interval[0]) * scale for point in points]
-    return [below, [max(0.0, point.interval[1] - point.value) * scale for point in points]]
+    below = [max(0.0, value - low) * scale for value, (low, _) in known]
+    return [below, [max(0.0, high - value) * scale for value, (_, high) in known]]
 
 
 def _is_number(value: Any) -> bool:

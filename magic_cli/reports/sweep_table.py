@@ -1,4 +1,4 @@
-"""The table of a sweep: one line a point, the best one named with its confidence interval, nothing left out in silence."""
+"""The table of a sweep: one line per point, the best point with its confidence interval, and the reasons for missing values."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _BEST = "*"
 
 
 def sweep_table(sweep: Sweep) -> Table:
-    """All points in the order of their settings; only settings that vary have a column."""
+    """All points, sorted by their settings; only settings that vary have a column."""
     has_deviation = any(point.deviation is not None for point in sweep.points)
     columns = [Column(sweep.short(name), is_label=True) for name in sweep.names] or [Column("run", is_label=True)]
     columns += [Column(sweep.facts["label"]), Column(f"{_percent(sweep)} interval" if sweep.confidence else "interval")]
@@ -42,7 +42,7 @@ def _row(sweep: Sweep, point: Point, has_deviation: bool) -> Row:
 
 
 def shown(value: Any) -> str:
-    """A setting's value as a user types it."""
+    """A setting's value as the user types it."""
     return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
@@ -56,13 +56,14 @@ def _interval(sweep: Sweep, point: Point) -> str:
 
 
 def _percent(sweep: Sweep) -> str:
-    return f"{100 * sweep.confidence:g} %"
+    return "" if sweep.confidence is None else f"{100 * sweep.confidence:g} %"
 
 
 def _notes(sweep: Sweep) -> Iterator[str]:
     best = sweep.best
-    if best is not None:
-        yield f"{_BEST} best ({'higher' if sweep.facts['higher_is_better'] else 'lower'} is better): {_best(sweep, best)}"
+    if best is not None and best.value is not None:
+        direction = "higher" if sweep.facts["higher_is_better"] else "lower"
+        yield f"{_BEST} best ({direction} is better): {_best(sweep, best, best.value)}"
     counts = list(dict.fromkeys(n for point in sweep.points for n in point.counts))
     if len(counts) > 1:
         yield f"Not all points were scored on as many captions (n = {', '.join(map(str, counts))}): compare them with care."
@@ -72,12 +73,12 @@ def _notes(sweep: Sweep) -> Iterator[str]:
                 yield f"No value for {describe(sweep, point)}: {run.folder} {run.problem}."
 
 
-def _best(sweep: Sweep, best: Point) -> str:
-    text = f"{describe(sweep, best)} with {sweep.facts['label']} {sweep.printed(best.value)}"
+def _best(sweep: Sweep, best: Point, value: float) -> str:
+    text = f"{describe(sweep, best)} with {sweep.facts['label']} {sweep.printed(value)}"
     if best.interval is not None:
         low, high = best.interval
-        others = [p for p in sweep.points if p is not best and p.value is not None]
-        inside = sum(low <= point.value <= high for point in others)
+        others = [point.value for point in sweep.points if point is not best and point.value is not None]
+        inside = sum(low <= other <= high for other in others)
         text += f", {_percent(sweep)} bootstrap interval {_interval(sweep, best)}; {inside} of the {len(others)} other values lie within it"
     elif best.deviation is not None:
         text += f", mean of {len(best.runs)} runs with standard deviation {sweep.printed(best.deviation)}"
@@ -87,7 +88,7 @@ def _best(sweep: Sweep, best: Point) -> str:
 
 
 def _record(sweep: Sweep, point: Point) -> dict[str, Any]:
-    """For CSV and JSON: values in the measure's own range."""
+    """The record for CSV and JSON; values in the measure's own range."""
     low, high = point.interval or (None, None)
     return {
         **{name: point.settings[name] for name in sweep.names},

@@ -1,4 +1,4 @@
-"""Tables of text cells: on a terminal, and as Markdown, LaTeX, CSV and JSON."""
+"""Tables of text cells, for the terminal and as Markdown, LaTeX, CSV and JSON."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ TERMINAL_WIDTH = 100
 
 @dataclass(frozen=True)
 class Cell:
-    """What stands in one place of a table."""
+    """The content of one cell."""
 
     text: str = ""
     """Empty: unknown."""
     mark: str = ""
-    """A short sign behind it that a note explains; numbers stay aligned without it."""
+    """A short sign after the text that a note explains; it does not disturb the alignment of numbers."""
 
 
 @dataclass(frozen=True)
@@ -37,18 +37,18 @@ class Column:
 
     title: str
     is_label: bool = False
-    """Labels stand left and are repeated when a terminal table is cut into blocks; numbers stand right."""
+    """Labels are left-aligned and repeated when a terminal table is cut into blocks; numbers are right-aligned."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """One line of cells, as many as the table has columns."""
+    """One line with as many cells as the table has columns."""
 
     cells: tuple[Cell, ...]
     section: str = ""
-    """Rows of one section follow each other below its heading; empty: no heading."""
+    """Rows of the same section follow each other below its heading; empty: no heading."""
     opens_group: bool = False
-    """Printed with some space above."""
+    """Printed with some space above it."""
 
 
 @dataclass(frozen=True)
@@ -60,9 +60,9 @@ class Table:
     rows: tuple[Row, ...]
     notes: tuple[str, ...] = ()
     records: tuple[Mapping[str, Scalar], ...] = field(default=())
-    """The same for machines, one record a number or a row, all with the same keys: what CSV and JSON hold. Empty: the cells."""
+    """The data for CSV and JSON: one record per number or row, all with the same keys. Empty: the cells are used."""
     number: str = ""
-    """Of a numbered table; LaTeX numbers its tables itself."""
+    """Number of the table; LaTeX numbers tables itself."""
 
     def __post_init__(self) -> None:
         for row in self.rows:
@@ -75,21 +75,21 @@ class Table:
 
 
 def render(tables: Sequence[Table], table_format: str) -> str:
-    """Tables as text that ends in a line break.
+    """The tables as text; it ends in a line break.
 
     Args:
         tables: What to print, in this order.
         table_format: One of ``FORMATS``.
 
     Raises:
-        SettingsError: The format is not known.
+        SettingsError: The format is unknown.
     """
     check_format(table_format)
     return FORMATS[table_format](tables)
 
 
 def check_format(table_format: str) -> None:
-    """Refuse a format that is not known.
+    """Refuse an unknown format.
 
     Raises:
         SettingsError: Names what is allowed.
@@ -103,7 +103,7 @@ def _each(render_one: Callable[[Table], str]) -> Callable[[Sequence[Table]], str
 
 
 def _one_line(text: str) -> str:
-    """Without what would break a line or steer a terminal (names of systems are names of files)."""
+    """Remove what would break a line or control a terminal: names of systems are file names and may contain anything."""
     return one_line(" ".join(text.split()))
 
 
@@ -148,10 +148,10 @@ def _terminal_line(table: Table, block: list[int], cells: Sequence[Cell], widths
 
 
 def _blocks(table: Table) -> list[list[int]]:
-    """Columns side by side that fit the terminal; the labels open every block."""
+    """Groups of columns that fit the terminal side by side; each begins with the labels."""
     labels = [i for i, column in enumerate(table.columns) if column.is_label]
     widths = [sum(_widths(table, i)) for i in range(len(table.columns))]
-    room = TERMINAL_WIDTH + 1 - sum(widths[i] for i in labels)  # the last gap is not printed
+    room = TERMINAL_WIDTH + 1 - sum(widths[i] for i in labels)  # the gap after the last column is not printed
     blocks: list[list[int]] = [[]]
     used = 0
     for i in (i for i in range(len(table.columns)) if i not in labels):
@@ -164,7 +164,7 @@ def _blocks(table: Table) -> list[list[int]]:
 
 
 def _widths(table: Table, column: int) -> tuple[int, int, int]:
-    """Widest text, widest mark, and the gap to the next column."""
+    """The widest text, the widest mark, and the gap to the next column."""
     cells = [row.cells[column] for row in table.rows]
     texts = [table.columns[column].title, *(cell.text for cell in cells)]
     mark = max((_display_width(cell.mark) for cell in cells), default=0)
@@ -172,7 +172,7 @@ def _widths(table: Table, column: int) -> tuple[int, int, int]:
 
 
 def _display_width(text: str) -> int:
-    """Columns of a terminal that a text takes: East Asian letters take two, combining ones none."""
+    """How many columns of a terminal a text takes: East Asian letters take two, combining letters none."""
     return sum(0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
 
 
@@ -242,7 +242,7 @@ def _latex_line(cells: Any) -> str:
 
 def _latex_cell(cell: Cell) -> str:
     text = _latex_text(cell.text)
-    text = f"{{{text}}}" if text.startswith(("[", "*")) else text  # else \\ of the line above would take it as its argument
+    text = f"{{{text}}}" if text.startswith(("[", "*")) else text  # else the \\ of the line above would take it as an argument
     return text + (rf"\rlap{{\textsuperscript{{{_latex_text(cell.mark)}}}}}" if cell.mark else "")
 
 
@@ -253,7 +253,7 @@ def _latex_text(text: str) -> str:
 # --- CSV and JSON ---
 
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
-_NUMBERS = re.compile(r"[-+][\d.,\s%±()\[\]eE+-]*")  # with their intervals
+_NUMBERS = re.compile(r"[-+][\d.,\s%±()\[\]eE+-]*")  # with intervals
 
 
 def _records(table: Table) -> list[Mapping[str, Scalar]]:
@@ -275,7 +275,7 @@ def _csv(tables: Sequence[Table]) -> str:
 
 
 def _inert(value: Scalar) -> Scalar:
-    """A cell that no spreadsheet runs: text that would be a formula gets the apostrophe that marks text. Numbers stay.
+    """A cell that no spreadsheet executes: text that would be a formula gets an apostrophe, which marks text. Numbers stay.
 
     >>> [_inert(value) for value in ("=SUM(A1)", "-1.5 (0.2)", "- a dog", "@home", -2)]
     ["'=SUM(A1)", '-1.5 (0.2)', "'- a dog", "'@home", -2]
@@ -286,7 +286,7 @@ def _inert(value: Scalar) -> Scalar:
 
 def _json(tables: Sequence[Table]) -> str:
     document = [{"title": table.heading, "records": _records(table), "notes": list(table.notes)} for table in tables]
-    return json.dumps(document, ensure_ascii=False, indent=1, default=float) + "\n"  # only Decimal is no JSON type
+    return json.dumps(document, ensure_ascii=False, indent=1, default=float) + "\n"  # Decimal is the only type that JSON lacks
 
 
 FORMATS: dict[str, Callable[[Sequence[Table]], str]] = {

@@ -1,9 +1,9 @@
-"""FAISS' approximate indexes, kept as a file beside the features that they are built from.
+"""FAISS' approximate indexes. Each is kept as a file beside the features that it was built from.
 
     <kind>-<settings>.faiss    the index, with features in float16
-    <kind>-<settings>.json     what it was built from and with, its SHA-256, seconds
+    <kind>-<settings>.json     its features, its settings, its SHA-256, seconds of the build
 
-In memory while it is built: 2 E + 8 bytes a feature for ivf, 2 E + 8 m + 8 bytes for hnsw (E numbers a feature), and
+Memory during a build: 2 E + 8 bytes per feature for ivf, 2 E + 8 m + 8 bytes for hnsw (E numbers per feature), and
 ``sample`` x E x 4 bytes to train the cells. In a search, ivf's cells stay on disk, memory-mapped; hnsw's graph is in memory.
 """
 
@@ -35,10 +35,10 @@ _ADD_AT_ONCE = 65_536
 
 
 class Approximate:
-    """An ivf or hnsw index, read from its file; built first if that is missing, damaged or of other features.
+    """An ivf or hnsw index, read from its file. If that is missing, damaged or belongs to other features, it is built first.
 
     Args:
-        features: What is searched.
+        features: The features to search.
         settings: Kind of index.
     """
 
@@ -57,7 +57,7 @@ class Approximate:
             self._index = faiss.read_index(str(self.file), flags)
         except RuntimeError as error:
             raise MagicError(
-                f"{self.file}: FAISS cannot read it ({str(error).splitlines()[0][:120]}); delete it, it is built again"
+                f"{self.file}: FAISS cannot read it ({str(error).splitlines()[0][:120]}); delete it; it is then built again"
             ) from error
         if settings.kind == "ivf":
             self._index.nprobe = min(settings.nprobe, self._index.nlist)
@@ -72,18 +72,18 @@ class Approximate:
 def _refuse_read_only(file: Path, settings: IndexSettings) -> None:
     if not os.access(file.parent, os.W_OK | os.X_OK):
         raise MagicError(
-            f"{file}: is to be built, and its folder cannot be written; set {settings.setting}.kind=exact, or build it where the folder can be written"
+            f"{file}: must be built, but its folder cannot be written; set {settings.setting}.kind=exact, or build it where the folder can be written"
         )
 
 
 def index_file(features: Features, settings: IndexSettings) -> Path:
-    """Where the index of these settings lies."""
+    """The file of the index with these settings."""
     built_with = built_settings(features, settings)
     return features.folder / ("-".join([settings.kind, *(f"{name}{value}" for name, value in built_with.items())]) + ".faiss")
 
 
 def built_settings(features: Features, settings: IndexSettings) -> dict[str, Any]:
-    """The settings that the index is built with, those that follow from the number of features filled in."""
+    """The settings that the index is built with; those that depend on the number of features are filled in."""
     built_with = settings.built_with
     if settings.kind == "ivf":
         built_with["nlist"] = min(settings.nlist or max(1, round(4 * math.sqrt(features.rows))), features.rows)
@@ -91,7 +91,7 @@ def built_settings(features: Features, settings: IndexSettings) -> dict[str, Any
 
 
 def is_current(file: Path, features: Features, *, tell: bool = True) -> bool:
-    """Whether an index file is whole and belongs to the features; why not, if there is one, can be told on stderr."""
+    """Whether an index file is whole and belongs to the features; if it is not, ``tell`` prints the reason on stderr."""
     try:
         facts = parse_object(file.with_suffix(".json").read_text(encoding="utf-8"))
         if facts["features"] != features.digest:
@@ -110,9 +110,9 @@ def is_current(file: Path, features: Features, *, tell: bool = True) -> bool:
 
 
 def build(features: Features, settings: IndexSettings, file: Path) -> dict[str, Any]:
-    """Train on a sample, add all features block by block, write atomically; returns what the .json file says.
+    """Train on a sample, add all features block by block, write atomically; returns the content of the .json file.
 
-    One thread gives the same file every time; hnsw with several does not, because they race for the graph.
+    With one thread the file is the same every time. hnsw with several threads is not: they race for the graph.
     """
     began, built_with = time.perf_counter(), built_settings(features, settings)
     if settings.kind == "ivf":
@@ -124,7 +124,7 @@ def build(features: Features, settings: IndexSettings, file: Path) -> dict[str, 
             faiss.METRIC_INNER_PRODUCT,
         )
         index.by_residual = False  # the features themselves in float16
-        index.cp.min_points_per_centroid = 1  # FAISS would warn on stdout of small sets
+        index.cp.min_points_per_centroid = 1  # else FAISS warns on stdout about small sets
         index.cp.spherical = True
         index.train(sample(features, built_with["nlist"] * _SAMPLE_PER_CELL))
     else:
@@ -147,7 +147,7 @@ def build(features: Features, settings: IndexSettings, file: Path) -> dict[str, 
 
 
 def sample(features: Features, count: int) -> np.ndarray:
-    """(at most ``count``, E) float32 features, evenly drawn, the same ones each time."""
+    """(at most ``count``, E) float32 features at even distances; the same ones each time."""
     if count >= features.rows:
         numbers = np.arange(features.rows)
     else:

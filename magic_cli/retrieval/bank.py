@@ -1,6 +1,6 @@
-"""The images that an index is built from: folders, lists of files, webdataset shards; in one fixed order.
+"""The images that an index is built from: folders, lists of files, webdataset shards; in a fixed order.
 
-In memory: about 350 bytes an image file, 200 bytes an image in a shard; while a shard is looked through, 300 bytes each of its members.
+Memory: about 350 bytes per image file, 200 bytes per image in a shard, and 300 bytes per member of the shard that is being read.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ class BankImage(NamedTuple):
     place: str
     """Path of the file."""
     offset: int | None = None
-    """Where its bytes begin in a tar file; None: the file is the image."""
+    """Where its bytes begin in a tar file; None: the image is a file of its own."""
     size: int = 0
     fault: str | None = None
-    """Why it cannot be read, where the list of images tells."""
+    """Why it cannot be read, if that is known when the images are listed."""
 
     def location(self) -> dict[str, str | int]:
-        """What items.jsonl and failures.jsonl say of where it is."""
+        """The keys of items.jsonl and failures.jsonl that say where it is."""
         part = {} if self.offset is None else {"offset": self.offset, "size": self.size}
         return {"id": self.id, "image": self.place, **part}
 
@@ -55,7 +55,7 @@ class BankReader:
     """Reads images of a bank; can be sent to another process.
 
     Attributes:
-        reader: What is done with each.
+        reader: Reads each image.
     """
 
     reader: ImageReader
@@ -67,12 +67,12 @@ class BankReader:
 
 @dataclass
 class Bank:
-    """The images that words of the command line name.
+    """The images that the user named.
 
     Attributes:
-        images: In the order of the words and of their names.
-        digest: Changes with every name, size and time of change: so a bank that has changed is noticed without reading it.
-        notes: Notes for the user on files that are not among the images.
+        images: In the order of the words of the command line, and of their names within each.
+        digest: Changes with every name, size and modification time, so that a changed bank is noticed without reading it.
+        notes: Notes for the user about files that are left out.
     """
 
     images: list[BankImage] = field(default_factory=list)
@@ -81,10 +81,10 @@ class Bank:
 
 
 def list_images(words: Sequence[str], *, limit: int | None) -> Bank:
-    """Find the images; only the first ``limit`` of them, unless it is None.
+    """Find the images; only the first ``limit``, unless it is None.
 
     Raises:
-        MagicError: A word names nothing, a shard is damaged, two images have one id, or there are none.
+        MagicError: A word names nothing, a shard is damaged, two images have the same id, or there are no images.
     """
     bank = Bank()
     places = [(word, place) for word in words for place in _named(word)]
@@ -98,7 +98,7 @@ def list_images(words: Sequence[str], *, limit: int | None) -> Bank:
     for image in bank.images:
         if image.id in seen:
             raise MagicError(
-                f"{image.place}: the id {image.id!r} stands for two images; name each once, and build folders of the same name into indexes of their own"
+                f"{image.place}: the id {image.id!r} belongs to two images; name each image once, and build separate indexes for folders of the same name"
             )
         seen.add(image.id)
     bank.digest = _digest(bank.images)
@@ -155,5 +155,5 @@ def _state(place: str) -> str:
     try:
         found = Path(place).stat()
     except OSError:
-        return "missing"  # recorded among the failures when it is its turn
+        return "missing"  # becomes a failure when it is read
     return f"{found.st_size} {found.st_mtime_ns}"

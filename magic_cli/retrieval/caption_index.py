@@ -1,4 +1,4 @@
-"""An index of captions, built once for each model and set of captions: CLIPRe's, and a memory's."""
+"""An index of captions for CLIPRe and for memories, built once for each model and set of captions."""
 
 from __future__ import annotations
 
@@ -26,22 +26,22 @@ if TYPE_CHECKING:
     from magic_cli.image_features.viewers import Circumstances, Viewer
     from magic_cli.models.image_text.image_text_model import ImageTextModel
 
-_TEXTS_A_BATCH = 2048  # written at once; a kill loses no more
-_TEXTS_AT_ONCE = 256  # encoded at once, of similar length, so that little is padding
+_TEXTS_A_BATCH = 2048  # written together; a killed process loses at most so many
+_TEXTS_AT_ONCE = 256  # encoded together; they have similar lengths, so that there is little padding
 
 
 class CaptionIndex:
-    """Finds captions for image features. To be opened with a model before its first use.
+    """Finds captions for image features. Call ``open`` with a model before the first search.
 
     Args:
-        settings: Which captions, which index (``IndexSettings``, too).
+        settings: The captions and the index; also an ``IndexSettings``.
 
     Attributes:
-        captions: Its captions; the numbers of a search count them.
+        captions: The captions; a search returns their positions.
         search: Finds the nearest captions.
 
     Raises:
-        MagicError: The captions cannot be had.
+        MagicError: The captions cannot be read.
     """
 
     search: Search
@@ -51,11 +51,11 @@ class CaptionIndex:
         self.captions = load_captions(settings)
 
     def open(self, viewer: Viewer, where: Circumstances) -> dict[str, Any]:
-        """Open the index, which is built first if it is not there; returns what the manifest says of the captions.
+        """Open the index, and build it first if needed; returns what the manifest says about the captions.
 
         Args:
-            viewer: The image-text model whose features are looked up.
-            where: What it runs on.
+            viewer: The image-text model that made the image features.
+            where: What the model runs on.
         """
         settings, texts, facts = self._settings, self.captions.texts, viewer.facts
         digest = texts_digest(texts)
@@ -76,7 +76,7 @@ class CaptionIndex:
 def build_text_features(
     settings: CaptionSource, folder: Path, texts: Sequence[str], model: ImageTextModel, identity: Mapping[str, Any]
 ) -> None:
-    """Encode texts into a folder of features; what is done is not done again.
+    """Encode texts into a folder of features; continues where an earlier build stopped.
 
     Raises:
         MagicError: A text has no feature, or the folder belongs to something else.
@@ -107,9 +107,9 @@ def build_text_features(
 def encode_by_length(
     model: ImageTextModel, texts: Sequence[str], *, done: Callable[[int], None] = lambda count: None
 ) -> np.ndarray:
-    """(N, E) float32 features in the order of the texts; those of similar length are encoded together.
+    """(N, E) float32 features in the order of the texts; texts of similar length are encoded together.
 
-    ``done`` is told how many more are encoded.
+    ``done`` is called with the number of texts after each group.
     """
     order = sorted(range(len(texts)), key=lambda i: (len(texts[i]), i))
     rows: list[Any] = [None] * len(texts)

@@ -1,4 +1,4 @@
-"""The captions of an index, from any known format, and their images, as far as these are known."""
+"""The captions of an index, in any known format, and the images they belong to, as far as that is known."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ _OTHER_KEYS = ("raw", "sentence")  # as in Karpathy's sentences
 _HINT = "see docs/formats.md for the formats"
 
 Named = tuple[tuple[str, ...], str]
-"""A caption and its image's ``identities``; none: not known."""
+"""A caption and the ``identities`` of its image; these are empty if the image is not known."""
 
 
 @dataclass(frozen=True)
 class Captions:
-    """Captions in their order, each once.
+    """Captions in order, without duplicates.
 
     Attributes:
         texts: The captions, white space collapsed.
-        named: How many of the captions that were read say whose image they are.
-        read: How many were read.
-        of_image: Numbers of the captions that one image has and no other, by each of its ``identities``.
+        named: How many of the captions in the file name an image.
+        read: How many captions the file holds.
+        of_image: For each of an image's ``identities``, the positions of the captions that no other image has.
     """
 
     texts: list[str]
@@ -43,7 +43,7 @@ class Captions:
 
     @classmethod
     def of(cls, captions: Sequence[Named]) -> Captions:
-        """The captions that were read; of equal ones the first."""
+        """The captions without duplicates; the first of equal ones stays."""
         places: dict[str, int] = {}
         owners: list[tuple[str, ...]] = []
         for names, text in captions:
@@ -51,7 +51,7 @@ class Captions:
             if place == len(owners):
                 owners.append(names)
             elif owners[place] != names:
-                owners[place] = ()  # several images have it
+                owners[place] = ()  # it belongs to several images
         of_image: dict[str, list[int]] = {}
         for place, names in enumerate(owners):
             for name in names:
@@ -59,7 +59,7 @@ class Captions:
         return cls(list(places), sum(bool(names) for names, _ in captions), len(captions), of_image)
 
     def own(self, names: Iterable[str]) -> set[int]:
-        """Numbers of the captions that only the image with these ``identities`` has."""
+        """Positions of the captions that only the image with these ``identities`` has."""
         return {number for name in names for number in self.of_image.get(name, ())}
 
 
@@ -86,7 +86,7 @@ def texts_digest(texts: Sequence[str]) -> str:
 
 
 class _Reader:
-    """Reads a file of captions; what is wrong with it is told by the names of the settings."""
+    """Reads a file of captions; its errors name the user's settings."""
 
     def __init__(self, settings: CaptionSource) -> None:
         self._setting, self._split = settings.setting, settings.split
@@ -108,8 +108,7 @@ class _Reader:
         raise MagicError(f"{place}: neither Karpathy's nor COCO's format, nor a list of captions; {_HINT}")
 
     def _of_coco(self, document: Any, place: str) -> Iterator[Named]:
-        """Captions of a COCO captions file; where its images have splits, those of one split only, so that no test caption is
-        found."""
+        """Captions of a COCO captions file. If its images have splits, the other splits are left out, test captions above all."""
         images = {image.id: image for image in coco_images(document, place)}
         has_splits = self._check_split({image.split for image in images.values() if image.split})
         for number, texts in coco_captions(document, place):
@@ -126,10 +125,10 @@ class _Reader:
                 yield from ((names, text) for text in image.captions)
 
     def _check_split(self, known: set[str]) -> bool:
-        """Whether there are splits.
+        """Whether the images have splits.
 
         Raises:
-            SettingsError: There are, and the one that is asked for is none of them.
+            SettingsError: They have, and the chosen split is not among them.
         """
         if known and self._split not in known:
             raise SettingsError(f"{self._setting}.split must be one of {', '.join(sorted(known))}, got {self._split!r}")
@@ -137,7 +136,7 @@ class _Reader:
 
 
 def _of_records(records: Any, place: str) -> Iterator[Named]:
-    """Captions of a list of texts, or of objects that have a caption or several."""
+    """Captions from a list of texts, or of objects with one or several captions."""
     for number, record in enumerate(records if isinstance(records, list) else [records], start=1):
         where = f"{place} record {number}"
         _, texts = record_texts(record, where, otherwise=_OTHER_KEYS)

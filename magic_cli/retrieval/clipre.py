@@ -1,6 +1,6 @@
 """CLIPRe, the paper's retrieval baseline: the training caption that fits the image best, word for word.
 
-No language model takes part. The settings are the method; what uses models is in caption_index.py.
+It uses no language model. The class holds the settings and is the method; caption_index.py uses the models.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ class CaptionRetrieval(IndexSettings, WholeTexts):
 
     Attributes:
         captions, captions_file, split, limit, folder: As in ``CaptionSource``.
-        index: ``full``, or ``released-128``: the released loop never advanced, so that it knew the first 128 captions only.
-        top_m: So many best captions, with scores, are kept in predictions.jsonl, at least 1.
+        index: ``full``, or ``released-128``: only the first 128 captions, which the released code's broken loop never got past.
+        top_m: How many of the best captions are kept in predictions.jsonl, with their scores; at least 1.
     """
 
     setting: ClassVar[str] = "decoding"
@@ -66,7 +66,7 @@ class CaptionRetrieval(IndexSettings, WholeTexts):
             return {"captions": self._index.open(viewers.list[0], viewers.where)}
 
     def write(self, request: Request) -> list[Written]:
-        """The best caption of every image, and the ``top_m`` best with their cosines.
+        """The best caption for every image, and the ``top_m`` best with their cosines.
 
         Raises:
             MagicError: An approximate index finds nothing.

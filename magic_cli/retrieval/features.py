@@ -1,4 +1,4 @@
-"""Reads a complete folder of features (store.py) through memory maps: only what is looked at comes into memory."""
+"""Reads a complete folder of features (see store.py) through memory maps: only the rows in use come into memory."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ _SCAN_BYTES = 1 << 24
 
 
 class Features:
-    """N features (N, E) of length 1, and what each stands for.
+    """N features (N, E) of length 1, and the item that each belongs to.
 
     Args:
         folder: A complete folder of features.
-        setting: What the user calls it, for error messages.
-        check: Compare every file with its digest, which reads them once.
+        setting: The setting that names the folder, for error messages.
+        check: Compare every file with its digest; this reads each file once.
 
     Raises:
-        MagicError: It is not there, not complete, or a file is damaged.
+        MagicError: The folder does not exist, is not complete, or a file is damaged.
     """
 
     def __init__(self, folder: Path, setting: str, *, check: bool = True) -> None:
@@ -37,7 +37,7 @@ class Features:
         if manifest is None:
             raise MagicError(f"{setting}={folder}: there is no index; build it first")
         if manifest["status"] != "complete":
-            raise MagicError(f"{setting}={folder}: is not complete; start its build again, it goes on where it stopped")
+            raise MagicError(f"{setting}={folder}: is not complete; start its build again; it goes on where it stopped")
         self.manifest = manifest
         self.rows, self.dim = manifest["rows"], manifest["dim"] or 0
         self._dtype, self._shard_rows = DTYPES[manifest["identity"]["features"]], manifest["identity"]["shard_rows"]
@@ -48,7 +48,7 @@ class Features:
 
     @property
     def digest(self) -> str:
-        """SHA-256 over the digests of all its files: what an index that is built from it belongs to."""
+        """SHA-256 over the digests of all files. It ties an approximate index to its features."""
         return hashlib.sha256(json.dumps(self.manifest["files"], sort_keys=True).encode()).hexdigest()
 
     def _check(self, contents: bool) -> None:
@@ -71,13 +71,13 @@ class Features:
         raise MagicError(f"{file}: {problem}; delete {self.folder} and build it again")
 
     def blocks(self, rows: int = BLOCK_ROWS) -> Iterator[tuple[int, np.ndarray]]:
-        """All features in order as float32 blocks, each with the number of its first row."""
+        """All features in order, as float32 blocks, each with the number of its first row."""
         for number, shard in enumerate(self._shards):
             for start in range(0, len(shard), rows):
                 yield number * self._shard_rows + start, shard[start : start + rows].astype(np.float32)
 
     def take(self, numbers: np.ndarray) -> np.ndarray:
-        """Features (..., E), as they are stored, of rows ``numbers`` (...)."""
+        """The stored features (..., E) of the rows ``numbers`` (...)."""
         taken = np.empty((numbers.size, self.dim), self._dtype)
         shards, places = np.divmod(numbers.ravel(), self._shard_rows)
         for shard in np.unique(shards):
@@ -86,7 +86,7 @@ class Features:
         return taken.reshape(*numbers.shape, self.dim)
 
     def items(self, numbers: Sequence[int]) -> list[dict[str, Any]]:
-        """What rows stand for."""
+        """The items that rows belong to."""
         if self._starts is None:
             self._starts = line_starts(self.folder / ITEMS)
         found = []
@@ -116,7 +116,7 @@ class Features:
 
 
 def line_starts(file: Path) -> np.ndarray:
-    """Where each line of a file begins, in bytes: 8 bytes a line in memory, whatever the lines hold."""
+    """The position of each line's first byte. Takes 8 bytes of memory per line, however long the lines are."""
     parts, offset = [np.zeros(1, np.int64)], 0
     with file.open("rb") as stream:
         while block := stream.read(_SCAN_BYTES):

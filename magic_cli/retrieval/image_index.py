@@ -40,7 +40,7 @@ def load_model(settings: RetrieveImagesSettings, work: WorkCounter) -> tuple[Ima
 
 
 class ImageIndex:
-    """An index that is ready for queries.
+    """An index, ready for queries.
 
     Args:
         settings: Index, model, kind of search.
@@ -62,7 +62,7 @@ class ImageIndex:
         self._search = open_search(self.features, settings.search, threads=settings.run.threads)
 
     def query(self, texts: Sequence[str], top_k: int) -> tuple[list[list[dict[str, Any]]], dict[str, float]]:
-        """The best images of each text, best first, and the seconds that encoding and searching took.
+        """The best images for each text, best first, and the seconds of encoding and searching.
 
         Returns:
             Items with ``id``, ``image`` and ``score`` (the cosine), and for an image in a shard its offset and size.
@@ -84,7 +84,7 @@ class ImageIndex:
 
 
 def describe(index: ImageIndex, settings: RetrieveImagesSettings) -> Mapping[str, Any]:
-    """What the manifest of a query says of its index."""
+    """What the manifest of a query says about its index."""
     facts = index.features.manifest
     counts = {name: facts[name] for name in ("inputs", "rows", "failures", "dim")}
     return {"folder": str(Path(settings.index_folder).absolute()), "digest": index.features.digest, **counts}

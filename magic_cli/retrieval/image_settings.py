@@ -20,7 +20,7 @@ EMBEDDED, LINKS, NONE = "embedded", "links", "none"
 
 
 class RetrieveImagesAction(Enum):
-    """What is done."""
+    """What the command does."""
 
     build = "build"
     query = "query"
@@ -31,18 +31,18 @@ class RetrieveImagesSettings:
     """Everything ``magic retrieve-images`` needs.
 
     Attributes:
-        image_text_model: Who looks.
+        image_text_model: The model that encodes images and texts.
         action: ``build`` the index, or ``query`` it.
-        files: build: where the images are: folders, lists of image files, webdataset shards; query: files with the queries.
+        files: build: the images, as folders, lists of image files or webdataset shards; query: files with the queries.
         index: Folder of the index.
-        queries: Queries of the command line.
+        queries: Queries on the command line.
         titles: ``whole``, or ``released``: cut as the released code cuts titles.
-        top_k: Images a query, 1 to 1,000,000.
-        limit: Only the first so many images are built in, at least 1; null: all.
+        top_k: Images per query, 1 to 1,000,000.
+        limit: build: only the first so many images, at least 1; null: all.
         apply_exif_orientation: Turn photos upright that carry an EXIF orientation.
         output: Folder of a query's results; null: below ``runs/retrieve-images``.
         contact_sheet: Page of the results: ``embedded`` (thumbnails inside it), ``links`` (to the image files) or ``none``.
-        contact_sheet_queries: Only the first so many queries are on it, at least 1.
+        contact_sheet_queries: The page shows only the first so many queries, at least 1.
         search: Kind of index.
         run: What models run on.
     """
@@ -90,7 +90,7 @@ class RetrieveImagesSettings:
         return expanded(str(self.index))
 
     def output_folder(self, identity: Mapping[str, Any]) -> Path:
-        """Where a query's results go: ``output``, or a folder named after the index, with a hash of the query's identity."""
+        """The folder for a query's results: ``output``, or one named after the index, with a hash of the query's identity."""
         if self.output:
             return expanded(self.output)
         asked = self._asked() | {"question": identity}
@@ -103,5 +103,5 @@ class RetrieveImagesSettings:
         return asked
 
     def claim(self) -> tuple[str, str] | None:
-        """The output folder that was named, and what identifies who may use it; None if none was named."""
+        """The output folder that the user named and the identity of its query; None if no folder was named."""
         return (self.output, json.dumps(self._asked(), sort_keys=True, default=str)) if self.output else None

@@ -1,4 +1,4 @@
-"""The queries: titles or any other texts, from any known format."""
+"""The queries: titles or any other texts, in any known format."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _SEPARATOR = "<|endoftext|>"
 
 
 def load_queries(files: Sequence[str], texts: Sequence[str]) -> list[dict[str, str]]:
-    """Queries of files and of the command line, ``[{"id", "query"}]``; an id is the file's own, or the number of the query.
+    """Queries from files and the command line, as ``[{"id", "query"}]``. The id is the file's own, or the number of the query.
 
     Raises:
         MagicError: A file is missing or malformed, or there are no queries.
@@ -43,10 +43,10 @@ def load_queries(files: Sequence[str], texts: Sequence[str]) -> list[dict[str, s
 
 
 def released_title(title: str) -> str:
-    """A title as the released code looks for its images.
+    """The title that the released code really looks for.
 
-    It strips the separator from the prompt, title + " " + separator, as a set of letters: so the letters of "<|endoftext|>"
-    are eaten at the front of the title, too.
+    It removes the separator from the prompt (title + " " + separator) with ``strip``, which takes a set of letters. So it also
+    removes letters of "<|endoftext|>" from the front of the title.
 
     >>> released_title("the squirrel"), released_title("The end")
     ('he squirrel', 'The end')

@@ -1,4 +1,4 @@
-"""What identifies a query: its results are never written over those of another."""
+"""What identifies a query, so that its results are never written over those of another one."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ RESULTS, MANIFEST = "retrieved.jsonl", "manifest.json"
 
 
 def query_identity(settings: RetrieveImagesSettings, queries: Sequence[Mapping[str, str]], index_digest: str) -> dict[str, Any]:
-    """All that decides what is found, as the manifest keeps it; the image-text model is the index's own."""
+    """Everything that decides the result, as the manifest keeps it. The image-text model is that of the index."""
     return {
         "queries": hashlib.sha256(json.dumps(queries).encode()).hexdigest(),
         "titles": settings.titles,
@@ -28,10 +28,10 @@ def query_identity(settings: RetrieveImagesSettings, queries: Sequence[Mapping[s
 
 
 def refuse_other_results(folder: Path, identity: Mapping[str, Any]) -> None:
-    """Make sure that a folder holds no results but those of the same query, which are written anew.
+    """Make sure that a folder holds no results, or those of the same query, which are then replaced.
 
     Raises:
-        MagicError: It holds others, or what another command wrote.
+        MagicError: It holds results of another query, or files of another command.
     """
     results, manifest = folder / RESULTS, folder / MANIFEST
     try:
@@ -40,13 +40,13 @@ def refuse_other_results(folder: Path, identity: Mapping[str, Any]) -> None:
         before = None
     except (ValueError, RecursionError, KeyError, TypeError) as error:
         raise MagicError(
-            f"{manifest}: does not say what was asked, so it is of something else and would be overwritten; set --output to another folder"
+            f"{manifest}: does not describe a query, so it belongs to something else and would be overwritten; set --output to another folder"
         ) from error
     if not results.exists() or before == identity:
         return
     if before is None:
         raise MagicError(
-            f"{results}: is there, with no {MANIFEST} that says what it answers; set --output to another folder, or move it away"
+            f"{results}: exists, but no {MANIFEST} says which query it answers; set --output to another folder, or move it away"
         )
     changed = "; ".join(differences(before, identity))
     raise MagicError(f"{results}: answers another question ({changed}); set --output to another folder, or delete this file")

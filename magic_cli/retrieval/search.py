@@ -1,7 +1,7 @@
-"""The nearest features of a query: FAISS finds candidates, and their cosines, computed anew in one fixed way, decide.
+"""The nearest features to a query: FAISS finds candidates, whose exact cosines then decide.
 
-A product of matrices may give equal features scores that differ in the last bit, depending on where they stand. So
-candidates are ordered by cosines in float64, each summed alone: equal features tie, and ties go to the lower number.
+In a product of matrices, equal features may get scores that differ in the last bit, depending on their position. So the
+candidates are sorted by cosines in float64, each summed by itself. Equal features then tie, and the lower number comes first.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from magic_cli.retrieval.features import Features
 from magic_cli.retrieval.settings import IndexSettings
 from magic_cli.retrieval.store import to_unit_length
 
-_SPARE = 16  # extra candidates, because rounding may separate ties
+_SPARE = 16  # extra candidates, because rounding may separate features that tie
 _ROUNDING = 1e-5  # largest error of a float32 product of unit vectors
 _QUERIES_AT_ONCE = 256
 
 
 class Candidates(Protocol):
-    """Finds rows that are near a query, with scores that may be off by rounding."""
+    """Finds rows near a query; rounding may change the scores a little."""
 
     is_exact: bool
 
     def top(self, queries: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
-        """Scores (Q, count), best first, and row numbers, -1 where there are no more, of queries (Q, E) of length 1."""
+        """Scores (Q, count), best first, and row numbers (-1 where there are no more) for queries (Q, E) of length 1."""
 
 
 class InMemory:
@@ -44,7 +44,7 @@ class InMemory:
 
 
 class OnDisk:
-    """Every feature looked at, one block in memory at a time."""
+    """Reads every feature from disk, one block in memory at a time."""
 
     is_exact = True
 
@@ -63,10 +63,10 @@ class OnDisk:
 
 
 class Search:
-    """The best rows of any query.
+    """Finds the best rows for any query.
 
     Args:
-        features: What is searched; at least one row.
+        features: The features to search; at least one row.
         candidates: Finds candidates.
     """
 
@@ -74,11 +74,11 @@ class Search:
         self.features, self._candidates = features, candidates
 
     def best(self, queries: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
-        """The best rows of queries (Q, E) of whatever length.
+        """The best rows for queries (Q, E) of any length.
 
         Returns:
-            Cosines (Q, count) in float64, best first, and row numbers; fewer than ``count`` columns if there are fewer
-            rows. An approximate index that finds fewer has -inf and -1 at the end.
+            Cosines (Q, count) in float64, best first, and row numbers. There are fewer columns if there are fewer rows. Where an
+            approximate index finds too few rows, -inf and -1 fill the end.
         """
         count = min(count, self.features.rows)
         unit = to_unit_length(queries)
@@ -96,29 +96,29 @@ class Search:
         order = np.lexsort((numbers, -scores), axis=1)[:, :count]
         best, chosen = np.take_along_axis(scores, order, 1), np.take_along_axis(numbers, order, 1)
         if self._candidates.is_exact and look_at < self.features.rows:
-            # a row that was not looked at could still tie with the last one chosen: look further
+            # a row outside the candidates could still tie with the last chosen one: get more candidates
             unsure = np.flatnonzero(rough[:, -1] + _ROUNDING >= best[:, -1])
             if len(unsure):
                 best[unsure], chosen[unsure] = self._best(queries[unsure], count, look_at * 4)
         return best, chosen
 
     def _cosines(self, queries: np.ndarray, numbers: np.ndarray) -> np.ndarray:
-        """(Q, C) cosines of queries (Q, E) with rows ``numbers`` (Q, C); -inf where there is no row."""
+        """(Q, C) cosines of queries (Q, E) with the rows ``numbers`` (Q, C); -inf where there is no row."""
         scores = np.full(numbers.shape, -np.inf)
         for row, (query, chosen) in enumerate(zip(queries.astype(np.float64), numbers, strict=True)):
             found = chosen >= 0
             features = self.features.take(chosen[found]).astype(np.float64)
-            scores[row, found] = (features * query).sum(axis=1)  # not @: its result would depend on the other rows
+            scores[row, found] = (features * query).sum(axis=1)  # not @, whose result would depend on the other rows
         return scores
 
 
 def open_search(features: Features, settings: IndexSettings, *, threads: int | None) -> Search:
-    """The index of the settings over the features; an approximate one is built if it is not there.
+    """Open the index of these settings over the features; an approximate one is built first if needed.
 
     Args:
-        features: What is searched; at least one row.
+        features: The features to search; at least one row.
         settings: Kind of index.
-        threads: Threads of FAISS; None: it decides.
+        threads: Threads for FAISS; None: FAISS decides.
     """
     from magic_cli.retrieval.approximate import Approximate
 

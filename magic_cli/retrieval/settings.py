@@ -1,4 +1,4 @@
-"""How an index is searched. No torch, no FAISS: settings load fast."""
+"""How an index is searched. Imports neither torch nor FAISS, so that settings load fast."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ _MOST = 1_000_000
 
 @dataclass
 class IndexSettings:
-    """A kind of index and its settings; settings of other kinds have no effect.
+    """The kind of index and its settings; settings of the other kinds have no effect.
 
     Attributes:
         kind: ``exact`` looks at every feature; ``ivf`` at the ``nprobe`` nearest of ``nlist`` cells; ``hnsw`` follows a graph.
         nlist: Cells of ivf, 1 to 1,000,000; null: 4 times the square root of the number of features.
-        nprobe: Cells that a query looks into, 1 to 1,000,000.
-        m: Neighbours of a node of hnsw, 2 to 1024.
+        nprobe: Cells searched per query, 1 to 1,000,000.
+        m: Neighbours per node of hnsw, 2 to 1024.
         ef_construction: Candidates while the graph is built, 1 to 1,000,000.
-        ef: Candidates of a query, 1 to 1,000,000.
-        features: Type in which features are stored: float16 halves disk and memory.
-        memory_gib: The exact index keeps features in memory, as float32, if they need no more than this; else it reads them
+        ef: Candidates per query, 1 to 1,000,000.
+        features: Number type of the stored features: float16 halves disk and memory.
+        memory_gib: The exact index keeps the features in memory, as float32, if they fit into this size; else it reads them
             from disk block by block.
     """
 
     setting: ClassVar[str] = "search"
-    """What the user calls the group."""
+    """The name of this group of settings."""
 
     kind: str = "exact"
     nlist: int | None = None
@@ -55,7 +55,7 @@ class IndexSettings:
 
     @property
     def built_with(self) -> dict[str, Any]:
-        """The settings that shape the index file of this kind; a query's own are not among them."""
+        """The settings of this kind that shape the index file; those that matter only in a query are left out."""
         names = {"exact": (), "ivf": ("nlist",), "hnsw": ("m", "ef_construction")}[self.kind]
         return {name: getattr(self, name) for name in names}
 
@@ -67,7 +67,7 @@ class IndexSettings:
 
 
 def check_choice(name: str, value: str, known: tuple[str, ...]) -> None:
-    """Refuse a value that is none of the known ones.
+    """Refuse a value that is not among the known ones.
 
     Raises:
         SettingsError: One line with the setting, the value and what is allowed.
@@ -86,19 +86,19 @@ COCO = "coco"
 
 
 class CaptionSource(Protocol):
-    """Which captions an index is made of: settings of whatever looks captions up, beside ``IndexSettings``."""
+    """Which captions an index holds: settings of every method or guide that looks captions up, beside ``IndexSettings``."""
 
     @property
     def setting(self) -> str:
-        """What the user calls the group, as in ``decoding.captions_file``."""
+        """The name of the group of settings, as in ``decoding.captions_file``."""
 
     @property
     def label(self) -> str:
-        """How messages about the index begin."""
+        """The first words of messages about the index."""
 
     @property
     def captions(self) -> str:
-        """What runs and tables call the captions: ``coco`` for COCO's training captions, which need no file."""
+        """The name of the captions in runs and tables; ``coco``: COCO's training captions, which need no file."""
 
     @property
     def captions_file(self) -> str | None:
@@ -118,11 +118,11 @@ class CaptionSource(Protocol):
 
     @property
     def most(self) -> int | None:
-        """Only the first so many captions; None: all."""
+        """How many captions the method uses at most, counted from the first; None: all."""
 
 
 def check_captions(settings: CaptionSource) -> None:
-    """Refuse what cannot name captions.
+    """Refuse settings that name no captions.
 
     Raises:
         SettingsError: One line with the setting.
@@ -132,5 +132,5 @@ def check_captions(settings: CaptionSource) -> None:
         require("limit", settings.limit, at_least=1, limit=MOST_ITEMS, prefix=name)
     if settings.captions_file is None and settings.captions != COCO:
         raise SettingsError(
-            f"{name}.captions={settings.captions}: set {name}.captions_file to their file; only {COCO}'s training captions come along"
+            f"{name}.captions={settings.captions}: set {name}.captions_file to their file; only {COCO}'s training captions come with magic"
         )

@@ -1,10 +1,10 @@
-"""A folder of features, written batch by batch so that a killed build goes on where it stopped and ends byte for byte the same.
+"""A folder of features, written batch by batch. A killed build continues where it stopped and ends with the same bytes.
 
-manifest.json         what the features depend on; at the end counts and the SHA-256 of every file
-features-00000.bin    rows of E numbers each, scaled to length 1, little-endian; ``shard_rows`` rows a file
-items.jsonl           what each row stands for, one line a row
+manifest.json         what the features depend on; at the end also counts and the SHA-256 of every file
+features-00000.bin    rows of E numbers each, scaled to length 1, little-endian; ``shard_rows`` rows per file
+items.jsonl           the item of each row, one per line
 failures.jsonl        inputs that have no feature, with the reason
-progress.jsonl        how far a build has come, and the length of the files then; gone when it is complete
+progress.jsonl        how far the build has come, and the length of the files then; deleted at the end
 """
 
 from __future__ import annotations
@@ -34,26 +34,26 @@ _START = {"inputs": 0, "rows": 0, "dim": None, "failures": 0, "sizes": {ITEMS: 0
 
 
 def shard_file(folder: Path, number: int) -> Path:
-    """The file of rows ``number * shard_rows`` on."""
+    """The file that begins with row ``number * shard_rows``."""
     return folder / f"features-{number:05d}.bin"
 
 
 class FeatureWriter:
-    """Builds a folder of features; a context manager that holds the folder for this process, unless there is nothing left to do.
+    """Builds a folder of features. A context manager; it locks the folder for this process unless the build is complete.
 
     Args:
-        folder: The folder; made if it does not exist.
-        setting: What the user calls it, for error messages.
-        identity: All that the features depend on, as plain JSON values; a folder is only ever continued with the same.
+        folder: The folder; created if it does not exist.
+        setting: The setting that names the folder, for error messages.
+        identity: Everything that the features depend on, as plain JSON values. A folder is only continued with the same identity.
         dtype: ``float16`` or ``float32``.
-        shard_rows: Rows a file.
+        shard_rows: Rows per file.
 
     Attributes:
-        is_complete: Whether nothing is left to do.
-        inputs_done: Inputs, in their order, that are done.
+        is_complete: Whether the build is finished.
+        inputs_done: How many inputs are finished, counted from the first.
 
     Raises:
-        MagicError: The folder belongs to something else, cannot be written, or is damaged.
+        MagicError: The folder holds something else, cannot be written, or is damaged.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class FeatureWriter:
         self.is_complete = False
 
     def __enter__(self) -> FeatureWriter:
-        # first, and without a lock: nothing is left behind in a folder of other things, and a finished one is only read
+        # Before locking: nothing must be written into a folder of other things, and a finished one is only read.
         self.is_complete = self._is_complete(read_manifest(self.folder, self._setting))
         self._state = dict(_START)
         with contextlib.ExitStack() as stack:
@@ -73,12 +73,12 @@ class FeatureWriter:
                 self._begin(stack)
             self._stack = stack.pop_all()
         if self.is_complete:
-            with contextlib.suppress(OSError):  # what a kill left of the build; where nothing may be written it can stay
+            with contextlib.suppress(OSError):  # delete leftovers of a killed build; in a read-only folder they can stay
                 (self.folder / PROGRESS).unlink(missing_ok=True)
         return self
 
     def _begin(self, stack: contextlib.ExitStack) -> None:
-        """Hold the folder until the stack closes, and take up the build where it stopped, if another process has not finished it."""
+        """Lock the folder until the stack closes, and continue the build, unless another process has finished it meanwhile."""
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             stack.enter_context(hold(self.folder / ".lock", tell=self._tell_of_wait))
@@ -119,7 +119,7 @@ class FeatureWriter:
         print(f"magic: {self._place}: another process builds it; waiting", file=sys.stderr)
 
     def _recover(self) -> None:
-        """Take the files back to the last batch that was written whole."""
+        """Cut the files back to the last batch that was written completely."""
         batches = recover_lines(self.folder / PROGRESS, remedy=f"delete {self.folder} and start again")
         if batches:
             self._state = batches[-1]
@@ -146,13 +146,13 @@ class FeatureWriter:
     def add(
         self, features: np.ndarray, items: Sequence[dict[str, Any]], failures: Sequence[dict[str, Any]], *, inputs: int
     ) -> None:
-        """Append a batch; when this returns it survives any crash.
+        """Append a batch; after this returns, no crash can lose it.
 
         Args:
-            features: (N, E) of whatever length; none may be zero or not finite.
-            items: What each row stands for.
+            features: (N, E) of any length above zero; all numbers must be finite.
+            items: The item of each row.
             failures: Inputs of the batch that have no feature.
-            inputs: How many inputs the batch took.
+            inputs: How many inputs the batch used.
         """
         state = self._state
         if len(features):
@@ -178,7 +178,7 @@ class FeatureWriter:
             position += len(part)
 
     def finish(self) -> None:
-        """Mark the folder complete, with the digests of its files."""
+        """Mark the folder as complete, with the digests of its files."""
         for name in (ITEMS, FAILURES):
             (self.folder / name).touch()
         files = [*sorted(self.folder.glob("features-*.bin")), self.folder / ITEMS, self.folder / FAILURES]
@@ -191,7 +191,7 @@ class FeatureWriter:
 
 
 def read_manifest(folder: Path, setting: str) -> dict[str, Any] | None:
-    """The manifest of a folder of features; None if it has none. One that says complete has all that ``finish`` writes.
+    """The manifest of a folder of features; None if it has none. If it says complete, it has every key that ``finish`` writes.
 
     Raises:
         MagicError: It is damaged, or the folder holds other things.
@@ -213,7 +213,7 @@ def read_manifest(folder: Path, setting: str) -> dict[str, Any] | None:
 
 
 def _wrong_entry(manifest: Mapping[str, Any]) -> str | None:
-    """The first entry of a manifest that ``FeatureWriter`` cannot have written."""
+    """The first key of a manifest whose value ``FeatureWriter`` cannot have written."""
     identity, status = manifest["identity"], manifest["status"]
     if status not in ("building", "complete"):
         return "status"
@@ -238,7 +238,7 @@ def _wrong_entry(manifest: Mapping[str, Any]) -> str | None:
 
 
 def _is_state(state: Any) -> bool:
-    """Whether a line of progress.jsonl is as ``add`` writes it."""
+    """Whether a line of progress.jsonl has the form that ``add`` writes."""
     if not isinstance(state, dict) or state.keys() != _START.keys() or not isinstance(state["sizes"], dict):
         return False
     counts = [state["inputs"], state["rows"], state["failures"], *state["sizes"].values()]
@@ -255,7 +255,7 @@ def _refuse(folder: Path, setting: str, problem: str, remedy: str = f"{_ANOTHER}
 
 
 def to_unit_length(features: np.ndarray) -> np.ndarray:
-    """(N, E) float32 scaled to length 1, so that a product is a cosine."""
+    """(N, E) float32 scaled to length 1, so that a dot product is a cosine."""
     features = np.asarray(features, dtype=np.float32)
     return features / np.linalg.norm(features, axis=1, keepdims=True)
 

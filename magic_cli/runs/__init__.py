@@ -1,1 +1,1 @@
-"""Runs of commands that write texts: settings, names, folders, kinds of text, the loop over batches."""
+"""Runs of the commands that write texts: settings, names, folders, kinds of text, and the loop over batches."""

@@ -1,4 +1,4 @@
-"""`magic caption --images -`: paths come on stdin one by one, and each is answered before the next is read."""
+"""`magic caption --images -`: reads paths from stdin one by one and answers each before it reads the next."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from magic_cli.terminal.streams import print_line
 
 
 def answer_paths(settings: CaptionSettings) -> int:
-    """Caption each image that a line of stdin names; returns 0, or 3 if some could not be read.
+    """Caption each image that stdin names, one path per line; returns 0, or 3 if some images could not be read.
 
-    The models are loaded before the first line is read. Answers go to stdout at once, as ``path<TAB>caption``, reasons for
-    images without one to stderr. There is no run folder: what is answered is done.
+    The models are loaded before the first line is read. Each answer goes to stdout at once, as ``path<TAB>caption``. Where an
+    image gets no caption, the reason goes to stderr. There is no run folder, so nothing is resumed.
     """
     quiet_pillow()
     writer = BatchWriter(settings, CaptionTask(settings), Path())
@@ -39,7 +39,7 @@ def answer_paths(settings: CaptionSettings) -> int:
 
 
 def _lines() -> Iterator[str]:
-    """The lines of stdin as they come, empty ones left out; bytes that are no UTF-8 name files as they do elsewhere."""
+    """Yield the non-empty lines of stdin as they come. Bytes that are not UTF-8 give the same file names as elsewhere."""
     for line in iter(sys.stdin.buffer.readline, b""):
         if name := line.rstrip(b"\r\n"):
             yield os.fsdecode(name)
@@ -50,10 +50,10 @@ def _record(path: str) -> ImageRecord:
 
 
 class _Forgotten:
-    """Facts that no manifest keeps."""
+    """Facts about the models that are not kept, because there is no manifest."""
 
     def use_models(self, models: dict[str, Any]) -> None:
-        """There are no others to compare them with."""
+        """Ignore the models: there are no earlier ones to compare them with."""
 
     def record(self, **facts: Any) -> None:
-        """Nobody will ask."""
+        """Ignore the facts: nothing reads them later."""

@@ -1,4 +1,4 @@
-"""What is done with one batch of items, wherever it is done: images judged, texts written, faults noted; no run folder."""
+"""How one batch of items is written: check the images, write the texts, note the failures. Knows nothing of the run folder."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from magic_cli.runs.decoder import Decoder, Facts, Features
 from magic_cli.runs.kinds import Item, Unwritable, WritingTask
 
 Outcome = ReadImage | UnreadableImage | Unwritable | None
-"""What came of an item's image, or why there can be no text; None: it is written without an image."""
+"""The features of an item's image, or the reason why there can be no text. None: the text is written without an image."""
 FAULTS = (UnreadableImage, Unwritable)
 
 
@@ -25,9 +25,9 @@ class Batch:
     """Items that are written side by side.
 
     Attributes:
-        number: Its place in the run.
-        items: All of it, done or not: a run that goes on decodes the same batches as one that was never interrupted.
-        done: Ids of items whose texts there are already.
+        number: Its place in the run, from 0.
+        items: All items of the batch, finished or not, so that a resumed run decodes the same batches as an uninterrupted one.
+        done: Ids of the items that already have a text.
     """
 
     number: int
@@ -36,18 +36,18 @@ class Batch:
 
     @property
     def is_done(self) -> bool:
-        """Whether nothing is left to write."""
+        """Whether no item of the batch is left to write."""
         return all(item.id in self.done for item in self.items)
 
 
 @dataclass
 class BatchResult:
-    """What came of a batch.
+    """The result of one batch.
 
     Attributes:
-        number: The batch's.
+        number: The number of the batch.
         predictions: Lines of predictions.jsonl.
-        steps: Lines of trace.jsonl, of the same items.
+        steps: Lines of trace.jsonl, for the same items.
         failures: Lines of failures.jsonl.
     """
 
@@ -58,17 +58,17 @@ class BatchResult:
 
 
 class BatchWriter:
-    """Writes batches; the models are loaded when they are needed.
+    """Writes batches; loads the models when they are first needed.
 
     Args:
-        settings: Of the command.
-        task: What is written.
-        folder: Where files lie that belong to the texts, such as images that are drawn.
-        shelf: Where models stay that are loaded; None: they are this writer's alone.
+        settings: Settings of the command.
+        task: The kind of text.
+        folder: Folder for files that belong to the texts, such as drawn images.
+        shelf: Keeps loaded models for several writers; None: this writer keeps its own.
 
     Attributes:
-        work: Where work is counted.
-        reader: How image files are read for the models that are loaded.
+        work: Counts the work done.
+        reader: Reads image files the way the loaded models need them.
     """
 
     def __init__(self, settings: Any, task: WritingTask, folder: Path, shelf: Shelf | None = None) -> None:
@@ -79,14 +79,14 @@ class BatchWriter:
         self.decoder: Decoder | None = None
 
     def load(self, facts: Facts, first: Item) -> None:
-        """Load the models and make them ready.
+        """Load the models and prepare them.
 
         Args:
-            facts: Takes down what the manifest says of them.
-            first: The first item that a text is to be written for.
+            facts: Receives what the manifest says about the models.
+            first: The first item that needs a text.
 
         Raises:
-            MagicError: They cannot be had, or cannot do what is asked.
+            MagicError: The models cannot be loaded, or cannot do what the settings ask.
         """
         self.decoder = Decoder(self.settings, self.task, self.reader, self.work, self.shelf)
         self.decoder.load(facts, first)
@@ -108,30 +108,30 @@ class BatchWriter:
         return [path for item in batch.items for path in self.task.images(item)]
 
     def write(self, batch: Batch, images: Sequence[ReadImage | UnreadableImage]) -> BatchResult:
-        """Write what is not done of a batch.
+        """Write the unfinished items of a batch.
 
         Args:
             batch: The batch.
-            images: What came of ``images(batch)``, in their order.
+            images: The images (or errors) of ``images(batch)``, in the same order.
         """
         rest = iter(images)
         outcomes = [self.judge(item, [next(rest) for _ in self.task.images(item)]) for item in batch.items]
         return self.write_judged(batch, outcomes)
 
     def write_judged(self, batch: Batch, outcomes: Sequence[Outcome]) -> BatchResult:
-        """Write what is not done of a batch, of whose items ``judge`` has said what their images are."""
+        """Write the unfinished items of a batch, given the outcome of ``judge`` for each of its items."""
         result = BatchResult(batch.number)
         self._write(batch, outcomes, result)
         return result
 
     def judge(self, item: Item, images: Sequence[ReadImage | UnreadableImage]) -> Outcome:
-        """What comes of an item whose images are read."""
+        """The outcome for an item, given its images."""
         if images:
             return images[0]
-        return UnreadableImage("there is no image for it") if self.settings.decoding.needs_image else None
+        return UnreadableImage("it has no image") if self.settings.decoding.needs_image else None
 
     def failures(self, items: Sequence[Item], outcomes: Sequence[Any], done: Collection[str]) -> list[dict[str, Any]]:
-        """Lines of failures.jsonl for the items that turned out to have no readable image, or to be unwritable."""
+        """Lines of failures.jsonl for the items that have no readable image or cannot be written."""
         return [
             {
                 **self.task.describe(item),
@@ -143,7 +143,7 @@ class BatchWriter:
         ]
 
     def _write(self, batch: Batch, images: Sequence[Outcome], result: BatchResult) -> None:
-        """Write the texts of a batch into ``result``."""
+        """Write the texts of a batch and add them to ``result``."""
         images = [self.refused(item) or image for item, image in zip(batch.items, images, strict=True)]
         result.failures += self.failures(batch.items, images, batch.done)
         readable = [(item, image) for item, image in zip(batch.items, images, strict=True) if not isinstance(image, FAULTS)]
@@ -160,7 +160,7 @@ class BatchWriter:
             self._decode(*zip(*seen, strict=True), batch.done, result)
 
     def refused(self, item: Item) -> Unwritable | None:
-        """Why an item cannot be written about; None: it can."""
+        """The reason why no text can be written for an item; None: it can be written."""
         try:
             self.decoder.prompt(item)
         except Unwritable as reason:
@@ -175,7 +175,7 @@ class BatchWriter:
         done: Collection[str],
         result: BatchResult,
     ) -> None:
-        """Write one text for each item, of which a method that looks at images has ``features``."""
+        """Write one text for each item. ``features`` are those of the images, for methods that look at images."""
         open_ids = {item.id for item in items if item.id not in done}
 
         def trace(index: int, step: int, details: dict[str, Any]) -> None:
@@ -193,4 +193,4 @@ class BatchWriter:
         ]
 
     def traced(self, item: Item, line: dict[str, Any]) -> None:
-        """A step was taken that trace.jsonl will have: for whoever shows texts while they are written."""
+        """Called after each step that goes to trace.jsonl, so that a subclass can show a text while it is written."""

@@ -1,4 +1,4 @@
-"""Captions as runs write them: the prompt, the line of predictions.jsonl, the exports."""
+"""Captions as a kind of text: the prompt, the line of predictions.jsonl, and the exports."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class CaptionTask(WritingTask):
-    """One caption for every image of the dataset."""
+    """One caption for every image of the data set."""
 
     text, texts, unit = "caption", "captions", "image"
     changed = (
@@ -68,10 +68,10 @@ class CaptionTask(WritingTask):
         return {**self.describe(item), "image_sha256": digest, "caption": text, **details, **_known(item)}
 
     def still_holds(self, item: ImageRecord, prediction: Mapping[str, Any]) -> bool:
-        return True  # nothing but the image decides a caption
+        return True  # a caption depends on the image alone
 
     def refreshed(self, item: ImageRecord, prediction: dict[str, Any]) -> dict[str, Any]:
-        """The annotations may have other references now, or none."""
+        """The prediction with the references that the data set has now, if any."""
         kept = {key: value for key, value in prediction.items() if key not in _KNOWN}
         return {**kept, **self.describe(item), **_known(item)}
 
@@ -93,5 +93,5 @@ _KNOWN = ("split", "references")
 
 
 def _known(item: ImageRecord) -> dict[str, Any]:
-    """What the dataset knows of an image beside its file."""
+    """What the data set says about an image, apart from its file."""
     return dict(zip(_KNOWN, (item.split, list(item.references)), strict=True)) if item.references else {}

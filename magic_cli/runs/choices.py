@@ -1,4 +1,4 @@
-"""What the settings groups ``decoding`` and ``dataset`` choose from, by name, and the kinds of text that models recommend values for."""
+"""The choices of the settings groups ``decoding`` and ``dataset``, by name, and the kinds of text with recommended values."""
 
 from __future__ import annotations
 
@@ -45,5 +45,5 @@ TASKS = ("caption", "story", "interleave")
 
 
 def method_name(method: Method) -> str:
-    """The name under which the user chose a method."""
+    """The name by which the user chooses a method."""
     return next(name for name, method_class in DECODING_METHODS.items() if type(method) is method_class)

@@ -1,4 +1,4 @@
-"""settings.yaml of a run folder: what the texts there were made with."""
+"""settings.yaml of a run folder: the settings that produced its texts."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from magic_cli.provenance import differences
 
 
 class Claims:
-    """The settings as they stand in the file: they stay as they are while any texts of an earlier start are kept.
+    """The settings in settings.yaml. They do not change while texts of an earlier start are kept.
 
     Args:
-        file: settings.yaml.
-        settings: Of this start, as plain values.
+        file: The path of settings.yaml.
+        settings: The settings of this start, as plain values.
     """
 
     def __init__(self, file: Path, settings: dict[str, Any]) -> None:
@@ -26,34 +26,34 @@ class Claims:
         self._claimed: dict[str, Any] = {}
 
     def read(self) -> dict[str, Any] | None:
-        """The file as an earlier start left it; None if it is not there.
+        """The settings that an earlier start wrote; None if the file does not exist.
 
         Raises:
-            MagicError: It is damaged.
+            MagicError: The file is damaged.
         """
-        remedy = "delete it, it is written anew, or set another run.dir"
+        remedy = "delete it (it is written again), or set another run.dir"
         return read_settings(self._file, remedy=remedy) if self._file.exists() else None
 
     def begin(self, before: dict[str, Any] | None) -> None:
-        """Claim what an earlier start claimed (``read``), or, with None, the settings of this one."""
+        """Keep the settings of an earlier start (from ``read``); with None, write the settings of this start."""
         self._claimed = copy.deepcopy(self._settings) if before is None else before
         self._write()
 
     def otherwise(self) -> list[str]:
-        """What this start has otherwise than what is claimed, for the manifest."""
+        """The settings of this start that differ from those in the file, for the manifest."""
         return list(differences(self._claimed, json.loads(json.dumps(self._settings, default=str))))
 
     @property
     def has_trace(self) -> bool:
-        """Whether a trace is claimed."""
+        """Whether settings.yaml says that the texts have traces."""
         return bool(self._claimed.get("run", {}).get("trace"))
 
     def claim(self, ids: Collection[str], traces: Mapping[str, bool]) -> None:
-        """Claim a trace only if all of these items have one, and a whole one only if none leaves anything out.
+        """Record ``trace`` only if all of these items have one, and ``lazy=false`` only if no trace leaves numbers out.
 
         Args:
-            ids: Items.
-            traces: For each item with a trace, whether the trace leaves nothing out.
+            ids: Ids of the items.
+            traces: For each item with a trace, whether the trace is complete.
         """
         run = self._claimed.get("run")
         if not run or not ids:

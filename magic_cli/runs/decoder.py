@@ -1,4 +1,4 @@
-"""What a run decodes with: method, guides, models and rules, loaded once; and the texts of a batch."""
+"""What decodes the texts of a run: method, guides, models and rules, loaded once."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from magic_cli.models.language.lookahead import LookAhead
 
 Features = Sequence[Any]
-"""Of one image: (E,) by each image-text model."""
+"""Features of one image: (E,) for each image-text model."""
 
 _LAZY_ON_GPU = 16
 """Texts side by side from which a GPU leaves out, too, candidates that cannot win: with fewer, finding them takes longer than looking at
@@ -33,21 +33,21 @@ all (captions a second on an H200 with 1, 8, 64 and 256 texts: 12 % and 4 % fewe
 
 
 class Facts(Protocol):
-    """What is known of a run, for whoever asks later."""
+    """Receives facts about a run that must be remembered."""
 
     def use_models(self, models: dict[str, Any]) -> None:
-        """Take down the models; ``{setting: what its loader says of it}``.
+        """Record the models, as ``{setting: description by its loader}``.
 
         Raises:
-            MagicError: The run was begun with others.
+            MagicError: The run was begun with other models.
         """
 
     def record(self, **facts: Any) -> None:
-        """Take down facts such as the device."""
+        """Record facts such as the device."""
 
 
 def item_seed(seed: int, item: str, repeat: int) -> int:
-    """Seed of one item's generator, in [0, 2**63): depends on nothing but its arguments.
+    """The seed of one item's generator, in [0, 2**63). It depends on nothing but the arguments.
 
     >>> item_seed(0, "cat.jpg", 1) == item_seed(0, "cat.jpg", 1) != item_seed(0, "cat.jpg", 2)
     True
@@ -57,14 +57,14 @@ def item_seed(seed: int, item: str, repeat: int) -> int:
 
 
 class Decoder:
-    """The models of a run, and all that is set for decoding.
+    """The models of a run and everything that is set for decoding.
 
     Args:
-        settings: Of the command.
-        task: What is written.
-        reader: How image files are read.
-        work: Where work is counted.
-        shelf: Where models stay that are loaded; None: a new one.
+        settings: Settings of the command.
+        task: The kind of text.
+        reader: Reads image files.
+        work: Counts the work done.
+        shelf: Keeps loaded models; None: a new shelf.
     """
 
     def __init__(
@@ -72,19 +72,19 @@ class Decoder:
     ) -> None:
         self.settings, self.task, self.work, self.shelf = settings, task, work, shelf or Shelf()
         self._reader = reader
-        # before torch and the models: files may be missing
+        # before torch and the models are loaded: the caption files may be missing
         self.method = settings.decoding.load()
         self.guides = [guide.load() for guide in settings.chosen_guides.values()]
         self.language_model: HuggingFaceLanguageModel | None = None
         self._memory: StepMemory | None = None
-        self._met = 0  # remembered steps that are counted
+        self._met = 0  # remembered steps that have been counted
         self._way: LookAhead | None = None
 
     def load(self, run: Facts, first: Item) -> None:
-        """Load the models and make them ready; ``first`` is the first item that a text is to be written for.
+        """Load the models and prepare them; ``first`` is the first item that needs a text.
 
         Raises:
-            MagicError: They cannot be had, or cannot do what is asked.
+            MagicError: The models cannot be loaded, or cannot do what the settings ask.
         """
         import torch
 
@@ -120,15 +120,15 @@ class Decoder:
             self._prepare(run, where["device"])
 
     def _check(self, tokens: Any, item: Item) -> None:
-        """Refuse what the language model cannot do before its weights are read; ``tokens`` are its ``models.tokens.Tokens``."""
+        """Refuse what the language model (``tokens``: its ``models.tokens.Tokens``) cannot do, before its weights are read."""
         try:
             prompts = [self.task.prompt(tokens, item)]
-        except Unwritable:  # other items may do
+        except Unwritable:  # the other items may still be possible
             prompts = []
         self.method.check(tokens, prompts)
 
     def _prepare(self, run: Facts, device: Any) -> None:
-        """Make the language model and what looks at its texts ready to decode."""
+        """Prepare the language model, the guides and the rules for decoding."""
         from magic_cli.models.fast.compiling import require_compiler
 
         settings = self.settings
@@ -139,8 +139,8 @@ class Decoder:
                 viewer.model.compile_text()
         self.rules, stop = settings.rules.build(self.language_model)
         self.format = self.task.text_format(self.language_model, stop)
-        # in 16 bits, a step that is found again in another batch would often have another winner. On a GPU the batch would wait while
-        # each row follows its remembered steps
+        # In 16 bits, a remembered step would often choose another winner than the same step in another batch.
+        # On a GPU, the whole batch would wait while each row follows its remembered steps.
         self.exact = settings.run.dtype.value == "float32"
         if self.exact and settings.run.step_memory and device.type == "cpu":
             self._memory = StepMemory(settings.run.step_memory << 20)
@@ -155,19 +155,19 @@ class Decoder:
             run.record(incremental_text=self.viewers.list[0].model.text_tower is not None)
 
     def go_on(self, settings: Any, task: WritingTask) -> None:
-        """Decode with what is loaded for items of ``task``; ``settings`` are as before, but for seed, repeat and trace."""
+        """Continue with the loaded models for items of ``task``. ``settings`` may differ in seed, repeat and trace only."""
         self.settings, self.task = settings, task
         if self.language_model is not None:
-            self.language_model.way = self._way  # another decoder may have had the model in the meantime
+            self.language_model.way = self._way  # another decoder may have used the model in between
 
     @property
     def memory(self) -> StepMemory | None:
-        """Steps that are remembered; a trace is the same to the last digit, whatever interrupts its run, and would depend on them."""
+        """The memory of earlier steps. None with a trace, which must be the same to the last digit after an interruption."""
         return None if self.settings.run.trace else self._memory
 
     @property
     def lazy(self) -> bool:
-        """Whether candidates that can no longer win are not looked at; a trace leaves nothing out unless that is asked for."""
+        """Whether candidates that can no longer win are skipped. With a trace, only if the settings say so."""
         run = self.settings.run
         if run.lazy is not None:
             return run.lazy
@@ -176,24 +176,24 @@ class Decoder:
         )
 
     def prompt(self, item: Item) -> list[int]:
-        """Token ids that the item's text continues; none where nothing is written.
+        """Token ids before the item's text; none for methods that write no tokens.
 
         Raises:
-            Unwritable: The item cannot be written about.
+            Unwritable: No text can be written for this item.
         """
         return [] if self.language_model is None else self.task.prompt(self.language_model, item)
 
     def encode(self, images: Sequence[ReadImage | None]) -> list[Features | UnreadableImage]:
-        """Features of images by every model that looks at them, or why one has none."""
+        """The features of each image by every model that looks at it, or the reason why there are none."""
         return self.viewers.encode(images)
 
     def write(self, items: Sequence[Item], features: Sequence[Features], on_step: OnStep | None) -> list[dict[str, Any]]:
-        """One text for each item, as ``task.prediction`` takes it: ``text``, and how it came about.
+        """Write one text for each item; returns the details that ``task.prediction`` takes, with the text as ``text``.
 
         Args:
-            items: What is written about.
-            features: Of each item's image.
-            on_step: Called after each choice, for a trace.
+            items: The items.
+            features: The features of each item's image.
+            on_step: Called after each choice of a token, for a trace.
         """
         from magic_cli.decoding.generate import generate
 
@@ -242,16 +242,16 @@ class Decoder:
         generate(self.language_model, self.method, prompts, self._guides([item] * number, list(zip(*seen, strict=True))), options)
 
     def stream(self, item: Item, features: Features, on_step: OnStep) -> Iterator[None]:
-        """Write one text step by step; other decoders may have the models between two steps.
+        """Write one text step by step. Other decoders may use the models between two steps.
 
         Args:
-            item: What is written about.
-            features: Of its image.
-            on_step: Called after each choice.
+            item: The item.
+            features: The features of its image.
+            on_step: Called after each choice of a token.
         """
         from magic_cli.decoding.generate import stream
 
-        # now, not at the first step: another call may have other settings by then
+        # read now, not at the first step: another call may have changed the settings by then
         prompt, guides, options = self.prompt(item), self._guides([item], [features]), self._options([item], on_step)
 
         def steps() -> Iterator[None]:
@@ -262,7 +262,7 @@ class Decoder:
         return steps()
 
     def _guides(self, items: Sequence[Item], features: Sequence[Features]) -> list[Guide]:
-        """What steers the texts of a batch."""
+        """The guides that steer the texts of a batch."""
         import torch
 
         if not self.viewers.list:

@@ -1,12 +1,12 @@
-"""The run folder of a command that writes texts, written so that no crash loses or repeats an item.
+"""The run folder of a command that writes texts. No crash loses or repeats an item.
 
-settings.yaml       all settings, resolved, that the texts here were made with
+settings.yaml       all settings that produced the texts here, with defaults filled in
 manifest.json       versions, models, device, counts, seconds
-predictions.jsonl   one finished item a line, appended and synced batch by batch
-failures.jsonl      items that cannot be done, with the reason
+predictions.jsonl   one finished item per line, appended and synced batch by batch
+failures.jsonl      items that cannot be written, with the reason
 dropped.jsonl       predictions of items that are no longer asked for
-trace.jsonl         with run.trace=true, every step's candidates and scores
-coco_results.json, released_format.json, predictions.parquet, index.html   exports, written when all is done
+trace.jsonl         with run.trace=true, the candidates and scores of every step
+coco_results.json, released_format.json, predictions.parquet, index.html   exports, written at the end
 """
 
 from __future__ import annotations
@@ -48,20 +48,20 @@ _WITHOUT_TRACE = f"delete {TRACE}, the texts stay, or set another run.dir"
 
 
 class RunFolder:
-    """One run's folder, locked for this process; use as a context manager.
+    """The folder of one run, locked for this process; use it as a context manager.
 
     Args:
-        path: The folder; made if it does not exist.
+        path: The folder; created if it does not exist.
         settings: All settings as plain values, for settings.yaml.
-        identity: The settings that can change a result; a folder is only ever continued with the same.
-        planned: Items that the run is to do.
+        identity: The settings that can change a result. A folder is only continued with the same identity.
+        planned: The number of items in the run.
 
     Attributes:
-        traces: For each item with a trace, whether the trace leaves nothing out.
-        withdrawn: Files of an evaluation that were deleted, because they scored other texts than there are now.
+        traces: For each item with a trace, whether the trace is complete.
+        withdrawn: Result files of an evaluation that were deleted because the texts have changed since.
 
     Raises:
-        MagicError: Another process works in the folder, it belongs to other settings, or a file in it is damaged.
+        MagicError: Another process uses the folder, it belongs to other settings, or one of its files is damaged.
     """
 
     def __init__(self, path: Path, *, settings: dict[str, Any], identity: dict[str, Any], planned: int) -> None:
@@ -103,7 +103,7 @@ class RunFolder:
         if not file.exists():
             if (self.path / PREDICTIONS).exists():
                 raise MagicError(
-                    f"run.dir={self.path}: holds predictions but no manifest.json, so it is not known what they are; set another run.dir"
+                    f"run.dir={self.path}: holds predictions but no manifest.json, so it is unknown which settings made them; set another run.dir"
                 )
             return
         self.manifest = read_manifest(self.path, self._identity)
@@ -145,10 +145,10 @@ class RunFolder:
             self.traces[step["id"]] = self.traces.get(step["id"], True) and is_whole
 
     def use_models(self, models: dict[str, Any]) -> None:
-        """Record the models' revisions and file hashes.
+        """Record the revisions and file hashes of the models.
 
         Raises:
-            MagicError: The folder was begun with models of the same name and other content.
+            MagicError: The folder was begun with models of the same name but other content.
         """
         before = self.manifest.get("models")
         if before is not None:
@@ -157,7 +157,7 @@ class RunFolder:
         self.write_manifest()
 
     def check_model_files(self, files: dict[str, dict[str, str]]) -> None:
-        """Compare the files of local models, ``{model: {file: SHA-256}}``, with those the predictions here were made with.
+        """Compare the files of local models, ``{model: {file: SHA-256}}``, with those that wrote the predictions here.
 
         Raises:
             MagicError: They differ.
@@ -168,14 +168,14 @@ class RunFolder:
     def _refuse(self, changes: Iterator[str]) -> None:
         changed = "; ".join(changes)
         if changed and not self.predictions:
-            (self.path / DROPPED).unlink(missing_ok=True)  # of the other models
+            (self.path / DROPPED).unlink(missing_ok=True)  # written by the other models
         elif changed:
             raise MagicError(
                 f"run.dir={self.path}: was begun with other model files ({changed}); set another run.dir, or delete this folder"
             )
 
     def forget(self, ids: Collection[str]) -> None:
-        """Take predictions back, because what they describe has changed."""
+        """Delete predictions because their items have changed."""
         self._change()
         self.predictions.keep(self.predictions.without(set(ids)))
         self._read_traces()
@@ -191,7 +191,7 @@ class RunFolder:
         self.forget(ids)
 
     def dropped(self) -> dict[str, dict[str, Any]]:
-        """Predictions that were dropped, by id; of several the last."""
+        """The dropped predictions by id; if an id was dropped several times, the last one."""
         return {
             record["id"]: record
             for _, _, record in recovered_items(self.path / DROPPED, f"delete {DROPPED}, or set another run.dir")
@@ -210,7 +210,7 @@ class RunFolder:
             write_atomically(self.path / DROPPED, json_lines(kept))
 
     def replace(self, records: Sequence[dict[str, Any]]) -> None:
-        """Put predictions in the places of those of the same ids."""
+        """Replace the predictions that have the ids of these records."""
         self._change()
         self.predictions.replace({record["id"]: record for record in records})
 
@@ -233,11 +233,11 @@ class RunFolder:
             write_atomically(self.path / TRACE, json_lines(arranged_steps(steps, batches)))
 
     def record(self, **facts: Any) -> None:
-        """Note facts of this session (device, counts, seconds) in the manifest."""
+        """Write facts of this session (device, counts, seconds) into the manifest."""
         self.manifest["sessions"][-1] |= facts
 
     def add_predictions(self, records: Sequence[dict[str, Any]]) -> None:
-        """Append finished items; when this returns they survive any crash."""
+        """Append finished items. After this returns, no crash can lose them."""
         if not records:
             return
         self._change()
@@ -248,30 +248,30 @@ class RunFolder:
         self.predictions.append(records)
 
     def _change(self) -> None:
-        """Before the predictions change: delete what was made of those that there were."""
+        """Delete everything that was made from the predictions, because they are about to change."""
         if self._has_changed:
             return
         self._has_changed = True
         for name in EXPORTS:
             (self.path / name).unlink(missing_ok=True)
-        for folder in (self.path, *sorted(self.path.glob("image_*"))):  # stories for further images have scores of their own
+        for folder in (self.path, *sorted(self.path.glob("image_*"))):  # stories for further images have their own scores
             for name in (METRICS, PER_ITEM, COMPARISON):
                 if (file := folder / name).is_file():
                     file.unlink()
                     self.withdrawn.append(file.relative_to(self.path).as_posix())
 
     def add_failures(self, records: Sequence[dict[str, Any]]) -> None:
-        """Append items that cannot be done, with their ``reason``."""
+        """Append items that cannot be written, with the ``reason``."""
         append_lines(self.path / FAILURES, records)
         self.failures += records
 
     def add_trace(self, steps: Sequence[dict[str, Any]]) -> None:
-        """Append steps of items whose predictions follow."""
+        """Append the steps of items; their predictions follow."""
         append_lines(self.path / TRACE, steps)
         self._note_traces(steps)
 
     def finish(self, exports: dict[str, Any]) -> None:
-        """Mark the run complete and write its exports (file name -> JSON document, or text)."""
+        """Mark the run as complete and write its exports, ``{file name: JSON document, or text}``."""
         self._claims.claim(self.predictions, self.traces)
         for name, document in exports.items():
             write_document(self.path / name, document)
@@ -279,7 +279,7 @@ class RunFolder:
         self.manifest["status"] = "complete"
 
     def write_manifest(self) -> None:
-        """Write manifest.json as it stands."""
+        """Write the current manifest to manifest.json."""
         failed = [record for record in self.failures if not record.get("skipped")]
         self.manifest["counts"] = {
             "planned": self._planned,

@@ -1,4 +1,4 @@
-"""What identifies a run: those of its settings that can change a result."""
+"""What identifies a run: the settings that can change a result."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from magic_cli.runs.choices import method_name
 
 
 def as_plain(settings: Any) -> dict[str, Any]:
-    """Settings as dicts, lists and scalars, for YAML and JSON; ``decoding.method`` names the method, ``guides`` holds those that take part."""
+    """Settings as plain values, for YAML and JSON. ``decoding.method`` is the method's name, ``guides`` holds the active ones."""
     plain = _plain(asdict(settings)) | {"decoding": _plain_method(settings.decoding)}
     if "guides" in plain:
         plain["guides"] = {name: plain["guides"][name] for name in settings.chosen_guides}
@@ -21,7 +21,7 @@ def as_plain(settings: Any) -> dict[str, Any]:
 
 
 def _plain_method(method: DecodingMethod) -> dict[str, Any]:
-    """A method's settings with its name; the same for a method that is one of them."""
+    """A method's settings with its name, also for a method inside another one (as in rerank)."""
     inner = {name: _plain_method(value) for name, value in vars(method).items() if isinstance(value, DecodingMethod)}
     return {"method": method_name(method), **_plain(asdict(method)), **inner}
 
@@ -34,7 +34,7 @@ def _plain(value: Any) -> Any:
     return value.value if isinstance(value, Enum) else value
 
 
-# What cannot change a result, so that a run goes on after it is changed.
+# Settings that cannot change a result, so that a run can continue after they change.
 _WITHOUT_EFFECT = {
     "run": (
         "dir",
@@ -58,7 +58,7 @@ _WITHOUT_EFFECT = {
         "shard",
         "parquet",
     ),  # fmt: skip
-    "language_model": ("recommended",),  # already resolved into the settings that use it
+    "language_model": ("recommended",),  # these values already stand in the settings that use them
     "image_text_model": ("recommended",),
     "interleaved_model": ("recommended",),
     "page": ("kind", "items"),
@@ -66,7 +66,7 @@ _WITHOUT_EFFECT = {
 
 
 def settings_that_matter(settings: Any) -> dict[str, Any]:
-    """The settings that can change results: what identifies a run."""
+    """The settings that can change results; they identify a run."""
     plain = as_plain(settings)
     for group in _WITHOUT_EFFECT.keys() & plain.keys():
         for name in _WITHOUT_EFFECT[group]:
@@ -81,20 +81,20 @@ def settings_that_matter(settings: Any) -> dict[str, Any]:
         del plain["language_model"], plain["prompt"]
     for name in settings.decoding.without_effect:
         del plain["decoding"][name]
-    if settings.rules.is_default:  # runs of before there were rules go on
+    if settings.rules.is_default:  # keeps the hashes of runs from before there were rules
         del plain["rules"]
-    elif settings.rules.repetition_in_prompt:  # likewise
+    elif settings.rules.repetition_in_prompt:  # keeps hashes, too
         del plain["rules"]["repetition_in_prompt"]
-    plain["decoding"].pop("guides", None)  # told by the settings of those that take part
+    plain["decoding"].pop("guides", None)  # the key `guides` holds the active ones
     for name, guide in settings.chosen_guides.items():
         for setting in guide.without_effect:
             del plain["guides"][name][setting]
-    if not plain.get("guides"):  # likewise
+    if not plain.get("guides"):  # keeps hashes, too
         plain.pop("guides", None)
     return plain
 
 
 def settings_hash(settings: Any) -> str:
-    """Eight hexadecimal digits that name the settings which can change results."""
+    """Eight hexadecimal digits that stand for all settings that can change results."""
     text = json.dumps(settings_that_matter(settings), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:8]

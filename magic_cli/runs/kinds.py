@@ -1,4 +1,4 @@
-"""What captions and stories do differently: the contract between a command that writes texts and the run that carries it out."""
+"""What differs between captions and stories: the contract between a command and the run that carries it out."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Item(Protocol):
-    """One text that is to be written."""
+    """One text to write."""
 
     @property
     def id(self) -> str:
@@ -29,19 +29,19 @@ class Item(Protocol):
 
 
 class Unwritable(Exception):
-    """An item that no text can be written for, its image apart; the message is the reason."""
+    """No text can be written for an item, and the image is not the cause. The message is the reason."""
 
 
 class WritingTask:
-    """Base of the kinds of text."""
+    """Base class of the kinds of text."""
 
     text: ClassVar[str]
-    """What one text is called; its key in predictions.jsonl."""
+    """What one text is called; also its key in predictions.jsonl."""
     texts: ClassVar[str]
     unit: ClassVar[str]
-    """What there is one text for, of progress bars."""
+    """What gets one text each, such as "image"; for progress bars."""
     changed: ClassVar[tuple[str, str]]
-    """What stands behind 1 and behind more, as in "2 images have changed since they were captioned and are captioned again"."""
+    """Words after a count of 1 and of more, as in "2 images have changed since they were captioned and are captioned again"."""
     dropped: ClassVar[tuple[str, str]]
     """As in "2 images are no longer in the dataset"."""
     untraced: ClassVar[tuple[str, str]]
@@ -50,7 +50,7 @@ class WritingTask:
     """As in "2 images could not be read"."""
 
     def items(self) -> Sequence[Item]:
-        """What is to be written, in a fixed order.
+        """All items to write, in a fixed order.
 
         Raises:
             MagicError: Files are missing or malformed.
@@ -62,56 +62,56 @@ class WritingTask:
         return [] if item.path is None else [item.path]
 
     def facts(self, items: Sequence[Item]) -> dict[str, Any]:
-        """What the manifest says of the items, beside their number."""
+        """What the manifest says about the items, apart from their number."""
         raise NotImplementedError(f"{type(self).__name__}.facts")
 
     def notes(self) -> list[str]:
-        """What the user should know of the input before the run begins."""
+        """Notes about the input that the user should read before the run begins."""
         raise NotImplementedError(f"{type(self).__name__}.notes")
 
     def text_format(self, model: HuggingFaceLanguageModel, stop: StopTexts | None) -> TextFormat:
-        """When a text is settled, and what of it is returned; ``stop``: texts that end one."""
+        """When a text ends, and which part of it is returned; ``stop``: texts that end one."""
         raise NotImplementedError(f"{type(self).__name__}.text_format")
 
     def prompt(self, model: Tokens, item: Item) -> list[int]:
-        """Token ids that the text continues.
+        """Token ids before the text.
 
         Raises:
-            Unwritable: The item cannot be written about; the others can.
+            Unwritable: No text can be written for this item.
         """
         raise NotImplementedError(f"{type(self).__name__}.prompt")
 
     def image_names(self, item: Item) -> tuple[str, ...]:
-        """What tells the item's image from others (``data.image_names.identities``)."""
+        """The names that identify the item's image (``data.image_names.identities``)."""
         return () if item.path is None else identities(item.path.name)
 
     def describe(self, item: Item) -> dict[str, Any]:
-        """The item as failures.jsonl names it."""
+        """The item's keys in failures.jsonl."""
         raise NotImplementedError(f"{type(self).__name__}.describe")
 
     def prediction(self, item: Item, *, digest: str | None, text: str, **details: Any) -> dict[str, Any]:
-        """The item's line of predictions.jsonl; ``digest`` is the SHA-256 of its image, ``details`` how the text came about."""
+        """The item's line of predictions.jsonl; ``digest`` is the SHA-256 of its image, ``details`` say how the text was made."""
         raise NotImplementedError(f"{type(self).__name__}.prediction")
 
     def check(self, prediction: Mapping[str, Any]) -> str | None:
-        """What is wrong with a line that an earlier start wrote; None: nothing."""
+        """What is wrong with a line of an earlier start; None: nothing."""
         text = prediction.get(self.text)
         return None if isinstance(text, str) else f"the {self.text} must be a text, got {str(text)[:60]!r}"
 
     def still_holds(self, item: Item, prediction: Mapping[str, Any]) -> bool:
-        """Whether what an earlier start wrote is of this very item, its image apart."""
+        """Whether the text of an earlier start is still valid for this item, apart from its image."""
         raise NotImplementedError(f"{type(self).__name__}.still_holds")
 
     def refreshed(self, item: Item, prediction: dict[str, Any]) -> dict[str, Any]:
-        """What an earlier start wrote, with what is known of the item now; the text itself still holds."""
+        """The prediction of an earlier start, updated with the data that the item has now; the text stays."""
         return prediction
 
     def label(self, failure: Mapping[str, Any]) -> str:
-        """How the user knows the item of a line of failures.jsonl."""
+        """The name by which the user knows the item of a line of failures.jsonl."""
         raise NotImplementedError(f"{type(self).__name__}.label")
 
     def line(self, item: Item, prediction: Mapping[str, Any]) -> tuple[str, str]:
-        """What stdout shows: name of the item and its text."""
+        """What stdout shows: the name of the item and its text."""
         raise NotImplementedError(f"{type(self).__name__}.line")
 
     def texts_of(self, predictions: Mapping[str, Mapping[str, Any]]) -> Mapping[str, str]:
@@ -119,7 +119,7 @@ class WritingTask:
         return _Texts(predictions, self.text)
 
     def exports(self, items: Sequence[Item], predictions: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-        """Files for other tools and for people, written when all is done: ``{file name: JSON document, or text}``."""
+        """Files for other tools and for people, written at the end: ``{file name: JSON document, or text}``."""
         raise NotImplementedError(f"{type(self).__name__}.exports")
 
 

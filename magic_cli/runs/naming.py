@@ -1,4 +1,4 @@
-"""Which run folders a command's settings stand for: one, or with ``run.repeats`` one for each seeded run."""
+"""The run folders that a command's settings stand for: one, or with ``run.repeats`` one for each sampled run."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ def run_folder(settings: Any) -> Path:
 
 
 def each_repeat(settings: Any) -> list[Any]:
-    """The settings of every run: ``run.repeat`` counts up from its value, ``run.dir`` gets a folder ``repeat-N`` for each.
+    """The settings of every run: ``run.repeat`` counts up from its value, and ``run.dir`` gets a subfolder ``repeat-N`` for each.
 
-    Every run is the very one that ``run.repeat=N`` alone gives, so each resumes by itself. Commands that write no texts
-    have one.
+    Every run equals the one that ``run.repeat=N`` alone gives, so each is resumed on its own. Commands that write no texts
+    have a single run.
 
     Raises:
-        SettingsError: Several runs of a method that is not sampled, which would all be the same.
+        SettingsError: Several runs of a method that does not sample; they would all be the same.
     """
     run = getattr(settings, "run", None)
     if not isinstance(run, RunSettings) or run.repeats == 1:
@@ -48,13 +48,13 @@ def each_repeat(settings: Any) -> list[Any]:
 
 
 def refuse_shared_repeats(points: Sequence[Any]) -> None:
-    """Make sure that each seeded run belongs to one point of a sweep: another point would only do it again.
+    """Make sure that each sampled run belongs to one point of a sweep only; a second point would repeat the same work.
 
     Args:
-        points: Settings of every point.
+        points: The settings of every point.
 
     Raises:
-        SettingsError: Two points of other ``run.repeat`` or ``run.repeats`` stand for one run.
+        SettingsError: Two points with different ``run.repeat`` or ``run.repeats`` contain the same run.
     """
     owners: dict[tuple[str, int], tuple[int, int]] = {}
     for settings in points:
@@ -76,7 +76,7 @@ def _span(first: int, count: int) -> str:
 
 
 def sampled_methods() -> list[str]:
-    """Names of the methods that draw tokens whatever their settings are."""
+    """Names of the methods that sample tokens whatever their settings are."""
     from magic_cli.decoding.sampling import Sampling
 
     return [name for name, method in DECODING_METHODS.items() if issubclass(method, Sampling)]

@@ -1,4 +1,4 @@
-"""One run of a command that writes texts: its folder, what is taken over from an earlier start, and what is said at the end."""
+"""One run of a command that writes texts: opens the folder, takes over earlier texts, writes the rest, and reports at the end."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ DONE, SOME_FAILED = 0, 3
 def write_texts(settings: Any, task: WritingTask, writer: type[Writer] = Writer) -> int:
     """Write every text of a task into its run folder; returns 0, or 3 if some could not be written.
 
-    Texts go to stdout as ``name<TAB>text``, in the order of the task's items, those of an earlier start included.
+    Texts go to stdout as ``name<TAB>text``, in the order of the items, with those of an earlier start.
 
     Args:
-        settings: Of the command.
-        task: What is written.
-        writer: Who writes it.
+        settings: Settings of the command.
+        task: The kind of text.
+        writer: The class that writes the texts.
     """
     quiet_pillow()
     if settings.run.parquet:
@@ -60,7 +60,7 @@ def write_texts(settings: Any, task: WritingTask, writer: type[Writer] = Writer)
 
 
 def _check_unchanged(settings: Any, task: WritingTask, run: RunFolder, items: Sequence[Item]) -> None:
-    """Before a run goes on: its models must be the same, texts of items that have changed are taken back, the others brought up to date.
+    """Before a run continues: compare the models, take back texts of items that have changed, update the others.
 
     Raises:
         MagicError: A local model's files have changed.
@@ -90,11 +90,13 @@ def _check_texts(task: WritingTask, run: RunFolder) -> None:
     """Refuse lines of predictions.jsonl that this command cannot have written.
 
     Raises:
-        MagicError: Names the line.
+        MagicError: Names the file and the line.
     """
     for number, prediction in enumerate(run.predictions.values(), start=1):
         if problem := task.check(prediction):
-            raise MagicError(f"{run.path / PREDICTIONS} line {number}: {problem}; remove that line, its item is then done again")
+            raise MagicError(
+                f"{run.path / PREDICTIONS} line {number}: {problem}; remove that line; its item is then written again"
+            )
 
 
 def _drop(settings: Any, task: WritingTask, run: RunFolder, items: Sequence[Item]) -> None:
@@ -127,7 +129,7 @@ def _drop(settings: Any, task: WritingTask, run: RunFolder, items: Sequence[Item
 
 
 def _tell_of_traces(settings: Any, task: WritingTask, run: RunFolder) -> None:
-    """Say which traces that were asked for are not here, since their texts are."""
+    """Say which items have no trace although one was asked for, because their texts were written without it."""
     untraced = run.predictions.keys() - run.traces.keys()
     if untraced:
         _tell(f"{counted(len(untraced), *task.untraced)}; for {_theirs(untraced)}, set another run.dir")
@@ -184,7 +186,7 @@ def _tell(note: str) -> None:
 
 
 def _spent(task: WritingTask, new: int, seconds: float, loading: float) -> str:
-    """What this start did: how many texts, in what time, and how fast once the models were there."""
+    """What this start did: the number of texts, the time, and the speed without loading."""
     if not new:
         return "nothing new"
     pace = speed(new, seconds - loading, task.text)
@@ -192,15 +194,13 @@ def _spent(task: WritingTask, new: int, seconds: float, loading: float) -> str:
 
 
 def _report(task: WritingTask, run: RunFolder, spent: str) -> int:
-    """Tell what came out, on stderr; returns the exit status."""
+    """Report the result on stderr; returns the exit status."""
     failed = [failure for failure in run.failures if not failure.get("skipped")]
     for failure in failed:
         _tell(f"no {task.text} for {task.label(failure)}: {failure['reason']}")
     if run.withdrawn:
         are = "is" if len(run.withdrawn) == 1 else "are"
-        _tell(
-            f"{', '.join(run.withdrawn)} scored other {task.texts} than these and {are} deleted; run `magic evaluate {run.path}`"
-        )
+        _tell(f"{', '.join(run.withdrawn)} scored other {task.texts} and {are} deleted; run `magic evaluate {run.path}`")
     skipped = len(run.failures) - len(failed)
     parts = [counted(len(run.predictions), task.text, task.texts)]
     parts += [counted(len(failed), *task.failed)] if failed else []

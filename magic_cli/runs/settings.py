@@ -1,7 +1,7 @@
 """Typed settings of the commands that write texts.
 
-A decoding method and a dataset are their own settings: the dataclass that runs is the schema that Hydra checks, so a
-typo, a wrong type or a value out of range is refused before anything heavy loads.
+A decoding method and a data set are their own settings: Hydra checks the same dataclass that runs. A typo, a wrong type or a
+value out of range is refused before anything heavy loads.
 """
 
 from __future__ import annotations
@@ -39,23 +39,31 @@ class RunSettings(ReadingMachineSettings):
         batch_size: Texts that are written side by side, 1 to 65,536; ``auto``: as many as fit into memory, found by trial.
         dir: Run folder; null: ``runs/<command>/<dataset>-<method>-<hash of the settings>``.
         seed: Seed of the sampled methods, 0 to 2**63 - 1.
-        repeat: Which of several sampled runs this is, 1 to 1,000,000,000; each repeat draws anew.
-        repeats: How many sampled runs, 1 to 10,000, each in a folder of its own; they count up from ``repeat``.
-        objective: A measure, such as ``cider``: the run is evaluated by it when it is done, and a sweeper that searches
+        repeat: Number of this sampled run, 1 to 1,000,000,000; each repeat draws other tokens.
+        repeats: How many sampled runs, 1 to 10,000, each in its own folder; they count up from ``repeat``.
+        objective: A measure, such as ``cider``. The finished run is evaluated by it, and a sweeper that searches
             (``hydra/sweeper=optuna``) gets the value.
         shard: Only a part of the data set: ``2/8`` is the second of eight; ``magic merge-runs`` makes one run of all parts. Each part has
             a folder of its own, ``shard-2-of-8`` in ``dir`` where that is set.
         trace: Write every step's candidates and scores to trace.jsonl.
-        lazy: Look only at candidates that can still win (same tokens; a trace then has null for what was left out); null: where it
-            saves time, and without ``trace``: on the CPU, and on a GPU from batches of 16. It waits for a GPU a few times more a
-            token, which takes longer than the arithmetic that it saves in small batches.
-        step_memory: MiB for steps that are remembered from text to text (same tokens), 0 to 2**20: texts begin alike, and nearly all
-            that a step computes is the same for all images. Nothing is remembered in 16 bits, on a GPU and with ``trace``.
+        lazy: Skip candidates that can no longer win. The tokens are the same; a trace then has null for the numbers left out.
+            null: true where it saves time, and without ``trace``: on the CPU, and on a GPU from batches of 16. The CPU waits for
+            the GPU a few more times per token, which costs more than small batches save.
+        step_memory: MiB for remembered steps, 0 to 2**20. Texts with the same beginning share most of a step's work; the tokens
+            are the same. Unused in 16 bits, on a GPU and with ``trace``.
         compile: Run the models through torch.compile: slow to start, then faster.
+        workers: Processes that read images ahead of the decoder, 0 (the main process reads) to 256; null: depends on the number
+            of cores.
         report: When the run is done, write report.html into its folder, as ``magic report`` does.
         parquet: When the run is done, write predictions.parquet into its folder, too.
         cache_images: Keep image features on disk, and use those that an earlier run kept.
         image_cache: Folder of these features; null: ``magic/images`` below XDG_CACHE_HOME, or below ~/.cache.
+        devices: Number of processes of this machine that write batches side by side, 1 to 256, each on its own GPU, or without
+            GPUs on its share of the cores; null: this process alone.
+        engine: ``local``, or ``ray``: workers of a Ray cluster write the batches.
+        address: Address of the Ray cluster, as ``ray.init`` takes it, such as ``auto``; null: one is started on this machine.
+        actors: Number of Ray's workers, 1 to 10,000; null: one for each GPU of the cluster, or without GPUs one for as many
+            cores as ``threads`` says.
     """
 
     batch_size: int | str = 8
@@ -107,7 +115,7 @@ class RunSettings(ReadingMachineSettings):
 
 
 class RunOfTexts:
-    """What the settings of all commands that write texts can say; they have ``dataset``, ``decoding``, ``rules``, ``run`` and ``task``."""
+    """What the settings of all commands that write texts share: ``dataset``, ``decoding``, ``rules``, ``run`` and ``task``."""
 
     @property
     def is_sampled(self) -> bool:
@@ -116,14 +124,14 @@ class RunOfTexts:
 
     @property
     def models(self) -> dict[str, Any]:
-        """Where the models that may take part come from, as the manifest names them."""
+        """Where the models come from, by the names of the manifest."""
         raise NotImplementedError(f"{type(self).__name__}.models")
 
     def check_task(self, name: str) -> None:
-        """Refuse another task than the command's.
+        """Refuse a task other than the command's own.
 
         Raises:
-            SettingsError: It is another.
+            SettingsError: Another task was set.
         """
         if self.task != name:
             raise SettingsError(f"task={self.task} is fixed by the command; leave it out")
@@ -138,7 +146,7 @@ class RunOfTexts:
             raise SettingsError(f"run.batch_size={AUTO}: {where}; give a number")
 
     def check_rules(self) -> None:
-        """Refuse rules that the method cannot go by, or that leave a text no room.
+        """Refuse rules that the method cannot obey, or that leave no room for a text.
 
         Raises:
             SettingsError: One line that names the setting.
@@ -149,27 +157,27 @@ class RunOfTexts:
             )
         if self.rules.min_length and self.rules.min_length >= self.decoding.decoding_len:
             raise SettingsError(
-                f"rules.min_length must be below decoding.decoding_len={self.decoding.decoding_len}, got {self.rules.min_length}; lower it, or raise the latter"
+                f"rules.min_length must be below decoding.decoding_len={self.decoding.decoding_len}, got {self.rules.min_length}; lower it, or raise decoding.decoding_len"
             )
 
     @property
     def chosen_guides(self) -> dict[str, GuideSettings]:
-        """What steers beside the image, by name."""
+        """The guides that steer beside the image, by name."""
         return {}
 
     def notes(self) -> list[str]:
-        """What the user should know of settings that change nothing."""
+        """Notes for the user about settings that have no effect."""
         return []
 
     def room_fault(self, prompt_length: int) -> str | None:
-        """Why a text after so many tokens cannot get its minimum length; None: it can."""
+        """Why a text after a prompt of so many tokens cannot reach its minimum length; None: it can."""
         length = self.decoding.decoding_len
         room, least = length - prompt_length, self.rules.min_length
-        if room <= 0 or room >= least:  # a prompt that fills all is refused by itself
+        if room <= 0 or room >= least:  # a prompt that leaves no room at all has its own error
             return None
         return (
             f"rules.min_length={least}: the prompt has {counted(prompt_length, 'token')}, and decoding.decoding_len={length} counts them, which leaves room "
-            f"for {room}; lower it, or raise the latter"
+            f"for {room}; lower it, or raise decoding.decoding_len"
         )
 
     def claim(self) -> tuple[str, str] | None:
@@ -179,7 +187,7 @@ class RunOfTexts:
 
 @dataclass
 class WritingSettings(RunOfTexts):
-    """What ``magic caption`` and ``magic story`` need alike."""
+    """What ``magic caption`` and ``magic story`` share."""
 
     dataset: Any
     language_model: Any
@@ -190,7 +198,7 @@ class WritingSettings(RunOfTexts):
     guides: GuidesSettings = field(default_factory=GuidesSettings)
     prompt: str | None = None
     task: str = ""
-    """Picks the values that models recommend; fixed."""
+    """Picks the values that models recommend for this kind of text; cannot be changed."""
 
     @property
     def models(self) -> dict[str, Any]:
@@ -207,13 +215,13 @@ class WritingSettings(RunOfTexts):
 
 @dataclass
 class CaptionSettings(WritingSettings):
-    """Everything ``magic caption`` needs. ``prompt`` are words that open every caption, after the start token."""
+    """Everything ``magic caption`` needs. ``prompt`` opens every caption, after the start token."""
 
     task: str = "caption"
 
     @property
     def asks_stdin(self) -> bool:
-        """Whether lines of stdin name the images; there is no run folder then."""
+        """Whether stdin names the images; there is no run folder then."""
         return getattr(self.dataset, "root", None) == STDIN
 
     def __post_init__(self) -> None:
@@ -244,8 +252,8 @@ class CaptionSettings(WritingSettings):
 class StorySettings(WritingSettings):
     """Everything ``magic story`` needs.
 
-    ``prompt`` is what opens every story, with ``{title}`` where the title belongs; null: the title and the end-of-text token,
-    as the paper's story model was trained.
+    ``prompt`` opens every story, with ``{title}`` where the title belongs; null: the title and the end-of-text token,
+    which the paper's story model was trained with.
     """
 
     task: str = "story"

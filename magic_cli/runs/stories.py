@@ -1,4 +1,4 @@
-"""Stories as runs write them: title and image, the prompt, the line of predictions.jsonl, the exports."""
+"""Stories as a kind of text: title and image, the prompt, the line of predictions.jsonl, and the exports."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ if TYPE_CHECKING:
 
 
 class StoryTask(WritingTask):
-    """One story for every title by a method that looks at no image, one for each of its best images by one that does."""
+    """One story per title for methods that look at no image; otherwise one for each of the title's best images."""
 
     text, texts, unit = "story", "stories", "story"
     changed = (
-        "title or image has changed since its story was written, which is written again",
-        "titles or images have changed since stories were written for them, which are written again",
+        "title or image has changed since its story was written; the story is written again",
+        "titles or images have changed since their stories were written; the stories are written again",
     )
     dropped = (
-        "title or image is no longer asked for; its story is moved to",
-        "titles or images are no longer asked for; their stories are moved to",
+        "title or image is no longer in the data set; its story is moved to",
+        "titles or images are no longer in the data set; their stories are moved to",
     )
     untraced = ("story was written without trace earlier", "stories were written without trace earlier")
     failed = ("story could not be written", "stories could not be written")
@@ -82,7 +82,7 @@ class StoryTask(WritingTask):
         return item.title == prediction.get("title")
 
     def refreshed(self, item: StoryRecord, prediction: dict[str, Any]) -> dict[str, Any]:
-        """Stories by people may have been added to the titles, or changed; the image may have moved."""
+        """The prediction with the stories by people, and the image path, that the data has now."""
         kept = {**{key: value for key, value in prediction.items() if key != "reference"}, **self.describe(item)}
         return kept if item.reference is None else {**kept, "reference": item.reference}
 

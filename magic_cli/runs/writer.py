@@ -1,4 +1,4 @@
-"""The loop of a run that writes texts: batches go to an engine, what comes back goes into the run folder."""
+"""The loop of a run that writes texts: it sends batches to an engine and puts the results into the run folder."""
 
 from __future__ import annotations
 
@@ -20,27 +20,27 @@ from magic_cli.terminal.streams import print_line
 
 
 class Writer:
-    """The loop over batches; what a run decodes with is loaded if an item needs it.
+    """The loop over batches; loads the models only if an item needs them.
 
     Args:
-        settings: Of the command.
-        task: What is written.
-        run: Where it goes.
+        settings: Settings of the command.
+        task: The kind of text.
+        run: The run folder.
     """
 
     batch_writer: type[BatchWriter] = BatchWriter
-    """Who writes a batch."""
+    """The class that writes a batch."""
 
     def __init__(self, settings: Any, task: WritingTask, run: RunFolder) -> None:
         self.settings, self.task, self.run = settings, task, run
         self.loading_seconds = 0.0
-        """Wall time of loading the models, and of making sure that there is an image to write about."""
+        """Seconds of wall time for loading the models and finding the first readable image."""
 
     def write(self, items: Sequence[Item]) -> None:
-        """Write what is not done yet, batch by batch.
+        """Write all unfinished items, batch by batch.
 
-        Batches are cut from all items, done or not, so that a run that goes on decodes the same batches as one that
-        was never interrupted. What it remembers of earlier texts may differ, the tokens do not.
+        Batches are cut from all items, finished or not, so that a resumed run decodes the same batches as an uninterrupted one.
+        The memory of earlier steps may differ then; the tokens do not.
         """
         self.run.record(work={}, phase_seconds={})
         began = time.monotonic()
@@ -54,7 +54,7 @@ class Writer:
         self.run.arrange(Ids(batches))
 
     def make_batch_writer(self) -> BatchWriter:
-        """Who writes the batches; nothing is loaded yet."""
+        """Make the object that writes the batches; it has loaded nothing yet."""
         return self.batch_writer(self.settings, self.task, self.run.path)
 
     def open_engine(self, writer: BatchWriter, first: Item) -> AbstractContextManager[Engine]:
@@ -85,7 +85,7 @@ class Writer:
     def _first_to_write(self, items: Sequence[Item], writer: BatchWriter) -> Item | None:
         """The first item that a text is to be written for, as far as its images tell: models are loaded only if there is one.
 
-        Where there is none, the reasons are recorded, and nothing is left to do.
+        If there is none, the reasons are recorded and the run is done.
         """
         unwritable, reasons = [], []
         for item in (item for item in items if item.id not in self.run.predictions):
@@ -104,21 +104,21 @@ class Writer:
 
 
 class _Told:
-    """What stdout has been told: texts in the order of the items, as soon as all before them are there."""
+    """What stdout has shown: each text as soon as all texts before it are there, in the order of the items."""
 
     def __init__(self, writer: Writer, batches: BatchList, unfinished: set[int], bar: Progress) -> None:
         self._writer, self._batches, self._open, self._bar = writer, batches, unfinished, bar
         self._next = 0
 
     def finished(self, number: int) -> None:
-        """The batch of this number is done."""
+        """Note that batch ``number`` is done."""
         self._open.discard(number)
         while self._next < len(self._batches) and self._next not in self._open:
             self._tell(self._batches[self._next])
             self._next += 1
 
     def rest(self) -> None:
-        """No batch will come any more."""
+        """Show the rest: no further batch will come."""
         for batch in self._batches[self._next :]:
             self._tell(batch)
         self._next = len(self._batches)

@@ -1,1 +1,1 @@
-"""What goes to the terminal: guarded streams, progress, counts in messages."""
+"""Everything that reaches the terminal: guarded streams, progress, and numbers in messages."""

@@ -1,6 +1,6 @@
-"""How far a long command has come: a bar where stderr is a terminal, else a plain line now and then, as a log wants it.
+"""Progress of long work: a bar if stderr is a terminal, else a plain line now and then, as a log file needs it.
 
-The one way to show progress; it knows nothing of what is done.
+All commands show progress through this module. It knows nothing about the work itself.
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ from magic_cli.terminal.wording import duration, plural, speed
 
 _FIRST_SECONDS, _LONGEST_SECONDS = 15.0, 300.0
 _SHARE = 0.05
-"""Of the time so far, that passes between two lines: a long log has as many lines as one can read."""
+"""Share of the elapsed time between two lines, so that a long log stays short enough to read."""
 _BYTES = "B"
 LOADING = "loading"
-"""What is done while models are read."""
+"""The message while models are loaded."""
 
 
 def progress(total: int | None, what: str, unit: str, *, done: int = 0, leave: bool = True) -> Progress:
-    """Progress of one piece of work, to be used as a context manager.
+    """The progress of one piece of work; use it as a context manager.
 
     Args:
-        total: Units in all; None: not known.
-        what: What is done, such as ``captions``.
-        unit: What is counted, such as ``image``; ``B`` for bytes.
-        done: Units of an earlier start.
+        total: All units; None: not known.
+        what: The work, such as ``captions``.
+        unit: The name of one unit, such as ``image``; ``B`` for bytes.
+        done: Units finished by an earlier start.
         leave: The bar stays on the terminal at the end.
     """
     if sys.stderr is not None and sys.stderr.isatty():
@@ -36,25 +36,25 @@ def progress(total: int | None, what: str, unit: str, *, done: int = 0, leave: b
 
 
 class Progress:
-    """What progress is told. This one shows nothing, as processes other than the first do."""
+    """Receives progress. This class shows nothing; processes other than the first use it."""
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: Any, error: Any, traceback: Any) -> None:
-        """The end; after an error nothing more is said."""
+        """End the progress; after an error nothing more is printed."""
 
     def update(self, count: int = 1) -> None:
-        """So many units more are done."""
+        """Note that ``count`` more units are done."""
 
     def note(self, text: str) -> None:
-        """What stands behind the count from now on, such as the loss."""
+        """Set the text after the count, such as the loss."""
 
     def say(self) -> None:
-        """Where there is no bar: a line at once."""
+        """If there is no bar, print a line at once."""
 
     def paused(self) -> contextlib.AbstractContextManager[Any]:
-        """While something is written to stdout, which may be the same terminal."""
+        """A context for writing to stdout, which may be the same terminal."""
         return contextlib.nullcontext()
 
 
@@ -78,14 +78,14 @@ class _Bar(Progress):
 
 
 class _Lines(Progress):
-    """Lines come with the updates, none between them: no thread that a fork would tear apart."""
+    """Prints lines during updates only: a thread between them would not survive a fork."""
 
     def __init__(self, total: int | None, what: str, unit: str, done: int) -> None:
         self._total, self._what, self._unit, self._done = total, what, unit, done
         self._note = ""
         self._began = time.monotonic()
         self._last = self._last_but_one = (self._began, done)
-        """When there was a line, and how much was done then."""
+        """The time of a line, and how many units were done then."""
         self._is_silent = True
 
     def __exit__(self, kind: Any, error: Any, traceback: Any) -> None:
@@ -102,7 +102,7 @@ class _Lines(Progress):
         self._note = text
 
     def say(self) -> None:
-        now, (then, count) = time.monotonic(), self._last_but_one  # not the last: a speed should not jump
+        now, (then, count) = time.monotonic(), self._last_but_one  # not the last one, so that the speed does not jump
         new, seconds = self._done - count, max(now - then, 1e-9)
         details = [self._speed(new, seconds)] if new else []
         if new and self._total is not None:

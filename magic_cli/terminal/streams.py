@@ -1,9 +1,9 @@
-"""What reaches the terminal: text from outside cannot steer it, forge a line or vanish, and a stream that fails is one line.
+"""Guards stdout and stderr: text from outside cannot control the terminal, forge a line or hide. A failing stream gives one line.
 
-File names, captions, titles and settings may hold anything: escape sequences, line breaks, letters that turn the writing direction or are
-not seen. While a command runs, all that it and its libraries write to ``sys.stdout`` and ``sys.stderr`` passes the guards of this module,
-which show such letters as escapes, ``\\x1b`` or ``\\u202e``. Files keep the text as it is. Joiners (U+200C, U+200D), which Persian, Hindi
-and emoji are written with, are shown as they are.
+File names, captions, titles and settings may contain anything: escape sequences, line breaks, letters that change the writing
+direction or are invisible. While a command runs, everything that it and its libraries write to ``sys.stdout`` and ``sys.stderr``
+passes the guards of this module. They show such letters as escapes, ``\\x1b`` or ``\\u202e``. Files keep the text as it is.
+Joiners (U+200C, U+200D), which Persian, Hindi and emoji need, are shown as they are.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ _UNSAFE = (
     *range(0x20), *range(0x7F, 0xA0),  # control characters
     0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x2070),  # writing direction
     0x2028, 0x2029,  # line and paragraph separators
-    0x115F, 0x1160, 0x180E, 0x200B, *range(0x2060, 0x2066), 0x3164, 0xFEFF, 0xFFA0, *range(0xFFF9, 0xFFFC),  # letters that are not seen
-    *range(0xE0000, 0xE0080),  # tags: plain text that is not seen
-    *range(0xD800, 0xE000),  # bytes of a file name that are no UTF-8
+    0x115F, 0x1160, 0x180E, 0x200B, *range(0x2060, 0x2066), 0x3164, 0xFEFF, 0xFFA0, *range(0xFFF9, 0xFFFC),  # invisible letters
+    *range(0xE0000, 0xE0080),  # tags: invisible plain text
+    *range(0xD800, 0xE000),  # bytes of a file name that are not UTF-8
 )  # fmt: skip
-# JSON knows \u only, and writes control characters below 32 so itself: JSON on stdout stays JSON, with the same text in it
+# JSON has only \u escapes, and already writes control characters below 32 in this way: so JSON on stdout stays valid JSON
 _LINE = {
     number: f"\\x{number:02x}" if number < 0x20 else json.dumps(chr(number))[1:-1] if number > 0xFFFF else f"\\u{number:04x}"
     for number in _UNSAFE
@@ -34,11 +34,11 @@ _TEXT = {number: escape for number, escape in _LINE.items() if chr(number) not i
 _CURSOR = re.compile(r"(?:[\r\n]|\x1b\[A)*")
 """What tqdm writes to move between its bars, and nothing else."""
 _OWN = "magic: "
-"""How every line of ours on stderr begins."""
+"""The beginning of every line of magic on stderr."""
 
 
 def one_line(text: str) -> str:
-    """Text as part of a line: what would break the line or its columns is escaped, too.
+    """Text as part of a line: anything that would break the line or its columns is escaped, too.
 
     >>> print(one_line("a\\tb\\x1b[31m\\nmagic: done"))
     a\\x09b\\x1b[31m\\x0amagic: done
@@ -47,21 +47,21 @@ def one_line(text: str) -> str:
 
 
 def print_line(*columns: str) -> None:
-    """One line on stdout at once, its columns separated by tabs, whatever they hold."""
+    """Print one line on stdout at once, its columns separated by tabs, whatever they contain."""
     print("\t".join(map(one_line, columns)), flush=True)
 
 
 def guard_streams() -> None:
-    """Put the guards before ``sys.stdout`` and ``sys.stderr``, unless they stand there. A closed stream becomes the null device."""
+    """Put the guards in front of ``sys.stdout`` and ``sys.stderr``, once. A closed stream becomes the null device."""
     for number in range(3):
         try:
             os.fstat(number)
-        except OSError:  # else the next file that is opened would be taken for the stream
+        except OSError:  # the stream is closed: else the next opened file would get its number
             os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
     for name, guard in (("stdout", _Stdout), ("stderr", _Stderr)):
         stream = getattr(sys, name)
         if stream is None:
-            stream = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - open as long as the program runs
+            stream = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - stays open as long as the program runs
         if not isinstance(stream, _Guard):
             if hasattr(stream, "reconfigure"):  # a letter that the terminal's encoding lacks must not end the run
                 stream.reconfigure(errors="backslashreplace")
@@ -69,7 +69,7 @@ def guard_streams() -> None:
 
 
 def discard_output() -> None:
-    """Send what a stream without a reader still keeps back to nowhere."""
+    """Throw away what a stream still buffers after its reader has gone."""
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
@@ -84,7 +84,7 @@ def _to_nowhere(stream: Any) -> None:
 
 
 class _Guard:
-    """A text stream before another one: what is written passes ``_shown``."""
+    """A text stream in front of another one; everything written passes through ``_shown``."""
 
     def __init__(self, stream: Any) -> None:
         self._behind = stream
@@ -93,26 +93,26 @@ class _Guard:
         return getattr(self._behind, name)
 
     def write(self, text: str) -> int:
-        """Write, with escapes; returns the number of letters as they came."""
+        """Write with escapes; returns the number of letters before escaping."""
         self._try(self._behind.write, self._shown(text))
         return len(text)
 
     def writelines(self, lines: Iterable[str]) -> None:
-        """Write one after the other."""
+        """Write the lines one after the other."""
         for line in lines:
             self.write(line)
 
     def flush(self) -> None:
-        """Send what is kept back."""
+        """Write out the buffer."""
         self._try(self._behind.flush)
 
     def _try(self, action: Any, *arguments: str) -> None:
         try:
             action(*arguments)
         except BrokenPipeError:
-            raise  # the reader has gone: no fault
+            raise  # the reader has gone, which is not an error
         except OSError as error:
-            _to_nowhere(self._behind)  # what it keeps back must not fail again when Python ends
+            _to_nowhere(self._behind)  # the buffer must not fail again when Python ends
             self._failed(error)
 
     def _shown(self, text: str) -> str:
@@ -123,7 +123,7 @@ class _Guard:
 
 
 class _Stdout(_Guard):
-    """Results: who prints a name or a text as part of a line says so with ``one_line``."""
+    """The stream of results. Code that prints a name or a text as part of a line uses ``one_line``."""
 
     def _shown(self, text: str) -> str:
         return text.translate(_TEXT)
@@ -135,18 +135,18 @@ class _Stdout(_Guard):
 
 
 class _Stderr(_Guard):
-    """Notes, logs, warnings and progress. Each is written in one piece, so that its line breaks can be told from the end of the line."""
+    """Notes, logs, warnings and progress. Each is written in one piece, so that line breaks inside it can be recognised."""
 
     def _shown(self, text: str) -> str:
         if _CURSOR.fullmatch(text):
             return text
-        redraws = text.startswith("\r")  # tqdm draws its bar anew from the beginning of the line
+        redraws = text.startswith("\r")  # tqdm draws its bar again from the beginning of the line
         body = text.removeprefix("\r") if redraws else text
         ending = "\n" if body.endswith("\n") else ""
         body = body.removesuffix("\n")
-        # a line of a library's, or of a traceback, never begins where ours begin
+        # a line of a library or a traceback must never look like a line of magic
         shown = one_line(body) if body.startswith(_OWN) else body.translate(_TEXT).replace("\n", "\n  ")
         return "\r" * redraws + shown + ending
 
     def _failed(self, error: OSError) -> None:
-        """There is no place left to say it; the work goes on."""
+        """There is no stream left for a message; the work continues."""

@@ -1,15 +1,15 @@
-"""How messages count, and how they tell time and speed."""
+"""Numbers, times and speeds in messages."""
 
 from __future__ import annotations
 
 
 def counted(number: int, one: str, many: str | None = None) -> str:
-    """A number with its noun; words that change with the number may follow the noun.
+    """A number with its noun; other words that depend on the number may follow the noun.
 
     Args:
         number: How many, at least 0.
-        one: What stands behind 1.
-        many: What stands behind any other number; None: ``one`` with an s, or with ies for its y.
+        one: The words after 1.
+        many: The words after any other number; None: ``one`` with an s, or with ies for its y.
 
     >>> counted(1, "image"), counted(0, "image"), counted(2, "story")
     ('1 image', '0 images', '2 stories')
@@ -22,7 +22,7 @@ def counted(number: int, one: str, many: str | None = None) -> str:
 
 
 def plural(one: str) -> str:
-    """The noun behind any number but 1.
+    """The noun after any number but 1.
 
     >>> plural("image"), plural("story"), plural("batch")
     ('images', 'stories', 'batches')
@@ -33,7 +33,7 @@ def plural(one: str) -> str:
 
 
 def duration(seconds: float) -> str:
-    """A time as a user says it.
+    """A time in the words of a message.
 
     >>> duration(0.04), duration(5.4), duration(100), duration(7260)
     ('0.04 s', '5 s', '1 min 40 s', '2 h 1 min')
@@ -47,7 +47,7 @@ def duration(seconds: float) -> str:
 
 
 def speed(number: float, seconds: float, one: str) -> str:
-    """How fast a number of things were done: how many a second, or how long each took if that is more than a second.
+    """A speed: how many per second, or the time for each if that is more than a second.
 
     Args:
         number: How many, more than 0.

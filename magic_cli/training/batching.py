@@ -1,9 +1,9 @@
-"""Which samples form which update. This follows from the seed and the number of the update, so no state has to be kept.
+"""Deals samples to updates. The result depends only on the seed and the number of the update, so no state has to be kept.
 
-Samples run through one shuffled pass after the other; each update takes the next ones. With length grouping, an update's samples
-are sorted by length before they are cut into micro-batches: hardly any padding, and the update is the one that random
-micro-batches would give, since every token counts alike in its mean. (Sorting over many updates would save a little more, but
-updates of short texts alone, or of long ones, learn worse.)
+Samples run through one shuffled pass after another, and each update takes the next ones. With length grouping, the samples of
+one update are sorted by length before they are cut into micro-batches. That leaves hardly any padding, and the update equals
+that of random micro-batches, because every token has the same weight in the mean. (Sorting over many updates would save a
+little more, but updates of short texts alone, or of long ones alone, learn worse.)
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ class BatchPlan:
 
     Attributes:
         lengths: Tokens of each sample.
-        batch_size: Samples of an update.
-        parts: Micro-batches that they are cut into, at most ``batch_size``.
+        batch_size: Samples per update.
+        parts: Micro-batches per update, at most ``batch_size``.
         seed: Seed of all shuffling.
         by_length: Whether samples of similar length share a micro-batch.
     """
@@ -43,7 +43,7 @@ class BatchPlan:
     _pass: tuple[int, list[int]] | None = field(default=None, repr=False)
 
     def micro_batches(self, update: int) -> list[list[int]]:
-        """Indices of the samples of each micro-batch of an update, counted from 0."""
+        """Indices of the samples in each micro-batch of an update; updates count from 0."""
         samples = [self._sample(update * self.batch_size + i) for i in range(self.batch_size)]
         if self.by_length:
             samples.sort(key=lambda index: self.lengths[index])
@@ -61,8 +61,7 @@ class BatchPlan:
 
 
 def fewest_parts(lengths: Sequence[int], batch_size: int, at_least: int, seed: int) -> int:
-    """The fewest micro-batches, of those doubled from ``at_least``, with which padding stays well under a tenth; decided by
-    trying."""
+    """The fewest micro-batches (doubled from ``at_least``) that keep padding well below a tenth; found by trying."""
     parts = at_least
     while 2 * parts <= batch_size and _padding(BatchPlan(lengths, batch_size, parts, seed)) > _MOST_PADDING:
         parts *= 2
@@ -70,7 +69,7 @@ def fewest_parts(lengths: Sequence[int], batch_size: int, at_least: int, seed: i
 
 
 def plan_of(settings: TrainingSettings, lengths: Sequence[int]) -> BatchPlan:
-    """How samples of these lengths are dealt to updates; the released averaging is of random micro-batches, so it gets these."""
+    """The plan for samples of these lengths. The released averaging needs random micro-batches, so it gets these."""
     run = settings.run
     size = run.batch_size * run.accumulation
     if run.grouping is Grouping.none or settings.averaging is Averaging.micro_batches:
@@ -80,15 +79,15 @@ def plan_of(settings: TrainingSettings, lengths: Sequence[int]) -> BatchPlan:
 
 
 def _padding(plan: BatchPlan) -> float:
-    """Share of padding in the first updates."""
+    """The share of padding in the first updates."""
     batches = [[plan.lengths[i] - 1 for i in batch] for update in range(_TRIED_UPDATES) for batch in plan.micro_batches(update)]
     return 1 - sum(map(sum, batches)) / sum(len(batch) * max(batch) for batch in batches)
 
 
 def collate(rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor, Tensor]:
-    """Inputs (B, T), the tokens that follow (B, T), and lengths (B,) of rows of T + 1 tokens at most, padded on the right.
+    """Inputs (B, T), next tokens (B, T) and lengths (B,) of rows with at most T + 1 tokens, padded on the right.
 
-    Padding is token 0. It has no effect: attention is causal, and its label is ignored.
+    Padding is token 0. It has no effect: attention is causal, and padding has no label.
     """
     lengths = torch.tensor([len(row) - 1 for row in rows])
     width = int(lengths.max())

@@ -1,4 +1,4 @@
-"""Checkpoints that a crash cannot break: each is one file, complete when its name appears."""
+"""Checkpoints that a crash cannot break: each is one file, which gets its name only when it is complete."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ class Checkpoints:
     """The checkpoints of one run.
 
     Args:
-        folder: Where they lie; made if it does not exist.
-        keep: How many are kept, the newest ones.
+        folder: Folder of the checkpoints; created if it does not exist.
+        keep: How many of the newest are kept.
     """
 
     def __init__(self, folder: Path, keep: int) -> None:
         self.folder, self.keep = folder, keep
         folder.mkdir(parents=True, exist_ok=True)
         for leftover in folder.glob(".*.tmp"):
-            leftover.unlink(missing_ok=True)  # every process of a run looks
+            leftover.unlink(missing_ok=True)  # every process of a run does this
         self._remove_old()
 
     def save(self, step: int, state: dict[str, Any]) -> None:
-        """Write a checkpoint, then remove those that are too many."""
+        """Write a checkpoint, then delete the oldest ones beyond ``keep``."""
         _write(self.folder / f"step-{step:08d}.pt", state)
         self._remove_old()
 
@@ -50,20 +50,20 @@ class Checkpoints:
 
     @property
     def newest(self) -> Path:
-        """File of the newest checkpoint; there must be one."""
+        """The file of the newest checkpoint; there must be one."""
         return self._steps()[-1]
 
     @property
     def best(self) -> Path:
-        """File of the best model so far."""
+        """The file of the best model so far."""
         return self.folder / _BEST
 
     def save_best(self, state: dict[str, Any]) -> None:
-        """Keep the best model so far."""
+        """Store the best model so far."""
         _write(self.best, state)
 
     def load_best(self) -> dict[str, Any]:
-        """What ``save_best`` was given last."""
+        """The state that ``save_best`` stored last."""
         return _read(self.best)
 
     def _remove_old(self) -> None:
@@ -76,7 +76,7 @@ class Checkpoints:
 
 @contextlib.contextmanager
 def naming_full_disk() -> Iterator[None]:
-    """Raise the system's own error of a full disk; libraries wrap it in theirs."""
+    """Raise the system's own error for a full disk; libraries hide it in errors of their own."""
     try:
         yield
     except OSError:
@@ -109,15 +109,15 @@ def _read(file: Path) -> dict[str, Any]:
         raise
     except Exception as error:  # torch raises many kinds of errors for a damaged file
         raise MagicError(
-            f"{file}: the checkpoint is damaged ({type(error).__name__}); delete it, the one before is taken then"
+            f"{file}: the checkpoint is damaged ({type(error).__name__}); delete it; the one before is then used"
         ) from error
 
 
 def take_weights(model: nn.Module, weights: dict[str, Any], file: Path) -> None:
-    """Give a model the weights of a checkpoint.
+    """Load the weights of a checkpoint into a model.
 
     Raises:
-        MagicError: They belong to another model, or are NaN or infinite.
+        MagicError: They belong to another model, or are not finite.
     """
     try:
         model.load_state_dict(weights)
@@ -128,12 +128,12 @@ def take_weights(model: nn.Module, weights: dict[str, Any], file: Path) -> None:
             raise
     if faults:
         raise MagicError(
-            f"{file}: the checkpoint does not fit the model ({faults[0].text}); delete it, the one before is taken then"
+            f"{file}: the checkpoint does not fit the model ({faults[0].text}); delete it; the one before is then used"
         )
 
 
 def replace_files(source: Path, target: Path) -> None:
-    """Move every file of a folder into another, each one atomically, and remove the folder."""
+    """Move every file of a folder into another folder, each atomically, and delete the first folder."""
     for file in sorted(source.iterdir()):
         with file.open("rb") as stream:
             os.fsync(stream.fileno())

@@ -1,4 +1,4 @@
-"""The curve of a training run as a picture."""
+"""Plots the curve of a training run."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ TOKEN_LOSS, SIMILARITY = "loss of a token (nats)", ("token_similarity", "token s
 def plot_curve(
     lines: Sequence[dict[str, Any]], name: Path, *, loss: str = TOKEN_LOSS, beneath: tuple[str, str] = SIMILARITY
 ) -> list[Path]:
-    """Draw the lines of metrics.jsonl: loss of training and validation over steps, and another number of the validation beneath.
+    """Draw the lines of metrics.jsonl: losses of training and validation over steps, and below another validation number.
 
     Args:
-        lines: Of metrics.jsonl.
-        name: As ``plots.draw``.
-        loss: What the loss is called.
-        beneath: Name of the other number, and what it is called.
+        lines: The lines of metrics.jsonl.
+        name: As in ``plots.draw``.
+        loss: The label of the loss.
+        beneath: Key and label of the other number.
 
     Returns:
         The files.

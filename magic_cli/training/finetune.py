@@ -1,4 +1,4 @@
-"""One run from texts to the adapted model's folder."""
+"""One training run: from texts to the folder of the adapted model."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ _FEW_UPDATES, _SOME_UPDATES = 100, 500
 
 
 def finetune(settings: FinetuneSettings, training: list[str], measured: list[str]) -> dict[str, Any] | None:
-    """Carry out a run, or what is left of it.
+    """Do a run, or finish it.
 
     Args:
-        settings: Of the command.
+        settings: Settings of the command.
         training: Training texts.
         measured: Texts that choose the best checkpoint.
 
     Returns:
-        The report; None in processes other than the first, and where the run was complete already.
+        The report; None in processes other than the first, and if the run was already complete.
 
     Raises:
-        MagicError: The user must correct something.
+        MagicError: The user has to mend something.
     """
     folder = TrainingFolder(settings.run_folder, settings=as_plain(settings), identity=identity(settings))
     return in_session(settings, folder, lambda accelerator: _carry_out(settings, accelerator, folder, (training, measured)))
@@ -73,12 +73,12 @@ def _carry_out(
 
 
 def plan_notes(settings: FinetuneSettings, samples: Samples, measured: Samples, total: int) -> list[str]:
-    """What the run will do, and a note if there are few texts.
+    """What the run will do, and a warning if there are few texts.
 
     Args:
-        settings: Of the command.
+        settings: Settings of the command.
         samples: Training samples.
-        measured: Those that choose the checkpoint.
+        measured: Samples that choose the checkpoint.
         total: Updates of the whole run.
     """
     texts, per_update = len(samples.rows), settings.run.batch_size * settings.run.accumulation
@@ -101,7 +101,7 @@ def _counted(number: int, noun: str) -> str:
 
 
 def _digest(*texts: list[str]) -> str:
-    """SHA-256 of all texts: a run goes on only with the same."""
+    """SHA-256 of all texts: a run continues only with the same texts."""
     digest = hashlib.sha256()
     for text in chain.from_iterable([*part, ""] for part in texts):
         digest.update(f"{text}\n".encode(errors="surrogatepass"))
@@ -109,7 +109,7 @@ def _digest(*texts: list[str]) -> str:
 
 
 def _keep_tokenizer(tokenizer: Any, kept: Path) -> None:
-    """Keep the tokenizer of the first start: a run that goes on uses the same, and ends with the same files."""
+    """Store the tokenizer at the first start, so that a resumed run uses the same one and ends with the same files."""
     if (kept / TOKENIZER_FILE).is_file():
         return
     temporary = kept.with_name(f".{kept.name}.tmp")
@@ -131,7 +131,7 @@ def _encode(settings: FinetuneSettings, tokenizer: Any, texts: list[str]) -> Sam
 
 
 def _export(model: Any, kept: Path, folder: TrainingFolder) -> None:
-    """Put model and tokenizer into the run's folder, file by file."""
+    """Write model and tokenizer into the run folder, file by file."""
     temporary = folder.path / ".model.tmp"
     shutil.rmtree(temporary, ignore_errors=True)
     with naming_full_disk():
@@ -142,7 +142,7 @@ def _export(model: Any, kept: Path, folder: TrainingFolder) -> None:
 
 
 def _report(settings: FinetuneSettings, progress: dict[str, Any], samples: Samples, measured: Samples) -> dict[str, Any]:
-    """What a run did, and its results; no times, so that a resumed run writes the same bytes."""
+    """A summary of the run and its results; without times, so that a resumed run writes the same bytes."""
     return {
         "dataset": settings.dataset.name,
         "selected_on": settings.validate.select_on.value,

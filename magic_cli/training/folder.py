@@ -1,9 +1,9 @@
-"""The folder of a training run, which ends as the model's folder.
+"""The folder of a training run; at the end it is the folder of the model.
 
-settings.yaml, manifest.json   what was asked, and how it was done: versions, base model, sessions with their seconds
-metrics.jsonl                  loss and validation, step by step; no times, so that a resumed run writes the same bytes
+settings.yaml, manifest.json   the settings, and facts of the run: versions, base model, sessions with their seconds
+metrics.jsonl                  loss and validation, step by step; without times, so that a resumed run writes the same bytes
 checkpoints/                   the newest checkpoints, and the best model so far
-config.json, model.safetensors, tokenizer...   the result, in the end
+config.json, model.safetensors, tokenizer...   the model, written at the end
 report.json, curve.png, .svg   the results
 """
 
@@ -26,15 +26,15 @@ METRICS, REPORT, CURVE = "metrics.jsonl", "report.json", "curve"
 
 
 class TrainingFolder:
-    """One training run's folder, locked for this process; use as a context manager.
+    """The folder of one training run, locked for this process; use it as a context manager.
 
     Args:
-        path: The folder; made if it does not exist.
+        path: The folder; created if it does not exist.
         settings: All settings as plain values.
-        identity: Those that can change the weights; a folder is only ever continued with the same.
+        identity: The settings that can change the weights. A folder is only continued with the same identity.
 
     Raises:
-        MagicError: Another process works in the folder, or it belongs to other settings.
+        MagicError: Another process uses the folder, or it belongs to other settings.
     """
 
     def __init__(self, path: Path, *, settings: dict[str, Any], identity: dict[str, Any]) -> None:
@@ -70,16 +70,16 @@ class TrainingFolder:
         self._stack.close()
 
     def look(self) -> None:
-        """Read the manifest in a process that does not hold the folder."""
+        """Read the manifest in a process that has not locked the folder."""
         self.manifest = read_manifest(self.path, self.identity)
 
     @property
     def is_complete(self) -> bool:
-        """Whether the run has its result."""
+        """Whether the run is finished."""
         return self.manifest.get("status") == "complete"
 
     def use_source(self, source: dict[str, Any]) -> None:
-        """Record what training begins with: the base model's files, a digest of the texts.
+        """Record what the training starts from: files of the base model, a digest of the texts.
 
         Raises:
             MagicError: The run was begun with others.
@@ -102,7 +102,7 @@ class TrainingFolder:
         return file.stat().st_size if file.exists() else 0
 
     def cut_metrics(self, num_bytes: int) -> None:
-        """Take back the lines that were written after the checkpoint from which the run goes on."""
+        """Remove the lines written after the checkpoint from which the run continues."""
         if self.metrics_bytes < num_bytes:
             raise MagicError(f"{self.path / METRICS}: is shorter than at the last checkpoint; delete the folder and start again")
         if self.metrics_bytes:
@@ -113,8 +113,7 @@ class TrainingFolder:
         return read_json_lines(self.path / METRICS, remedy="delete the folder and start again")
 
     def finish(self, report: dict[str, Any], seconds: float) -> None:
-        """Write the report and mark the run complete; ``seconds`` of training, those of lost steps left out, go into the
-        manifest."""
+        """Write the report and mark the run as complete. ``seconds`` of training, without lost steps, go into the manifest."""
         self.manifest["training_seconds"] = round(seconds, 1)
         self.manifest["tokens_per_second"] = round(report["tokens"] / seconds, 1)
         write_atomically(self.path / REPORT, json.dumps(report, ensure_ascii=False, indent=1) + "\n")

@@ -1,4 +1,4 @@
-"""Adapting a language model to texts, as a task of the training loop."""
+"""The task of adapting a language model to texts, for the training loop."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ Rows = Sequence[Sequence[int]]
 
 
 class LanguageTask:
-    """Cross-entropy of texts and SimCTG's contrastive term (implements ``task.Task``).
+    """Cross-entropy of texts plus SimCTG's contrastive term (implements ``task.Task``).
 
     Args:
         model: The causal LM.
-        settings: Of the command.
+        settings: Settings of the command.
         samples: Training samples.
         measured: Samples that choose the best checkpoint.
     """
 
-    weights = (1.0, 1.0)
+    weights: Sequence[float] = (1.0, 1.0)
 
     def __init__(self, model: Any, settings: FinetuneSettings, samples: Samples, measured: Samples) -> None:
         self.settings, self.samples, self.measured = settings, samples, measured
@@ -43,13 +43,14 @@ class LanguageTask:
         return [{"params": list(self.module.model.parameters())}]
 
     def micro_batches(self, update: int) -> list[Rows]:
+        assert self._plan is not None  # there is no update without samples
         return [[self.samples.rows[i] for i in indices] for indices in self._plan.micro_batches(update)]
 
     def tensors(self, batch: Rows) -> list[Any]:
         return list(collate(batch))
 
     def counts(self, batch: Rows) -> tuple[int, int]:
-        """Predicted tokens, and what the contrastive sum is divided by."""
+        """The number of predicted tokens, and the divisor of the contrastive sum."""
         lengths = torch.tensor([len(row) - 1 for row in batch])
         return int(lengths.sum()), count_units(lengths, per_sequence=self.module.per_sequence)
 

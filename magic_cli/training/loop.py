@@ -1,4 +1,4 @@
-"""The training loop: updates, measurements and checkpoints, from wherever the run stopped to its end."""
+"""The training loop: updates, measurements and checkpoints, from the last checkpoint to the end."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ if TYPE_CHECKING:
 
 
 class Loop:
-    """One run's loop.
+    """The loop of one run.
 
-    Everything that a later step depends on is in a checkpoint or follows from the seed and the number of the step, so that a
-    run that was killed ends with the same bytes as one that was not.
+    Everything that a later step depends on is in a checkpoint, or follows from the seed and the number of the step. So a killed
+    run ends with the same bytes as an uninterrupted one.
 
     Args:
-        settings: Of the command.
-        folder: Of the run; None in processes other than the first, which write nothing.
-        updater: What is trained, and its optimizer.
+        settings: Settings of the command.
+        folder: The run folder; None in processes other than the first, which write nothing.
+        updater: The task and its optimizer.
     """
 
     def __init__(self, settings: TrainingSettings, folder: TrainingFolder | None, updater: Updater) -> None:
@@ -43,11 +43,11 @@ class Loop:
         }  # fmt: skip
 
     def run(self, checkpoints: Checkpoints) -> None:
-        """Do what is left of the run."""
+        """Do the rest of the run."""
         self._resume(checkpoints)
         progress, run = self.progress, self.settings.run
         began, seconds_before, tokens_before = time.monotonic(), progress["seconds"], progress["all_tokens"]
-        is_first = self.accelerator.is_main_process
+        is_first = self.folder is not None
         with show(self.updater.total, "training", "step", done=progress["step"]) if is_first else Progress() as bar:
             while progress["step"] < self.updater.total:
                 line = self._update()
@@ -59,15 +59,15 @@ class Loop:
                     bar.note(f"{self.task.note(line)}, {speed:.0f} tokens/s")
                 if step % self.settings.validate.every == 0 or is_last:
                     self._measure(checkpoints, is_last)
-                if (step % run.checkpoint_every == 0 or is_last) and is_first:
-                    self._save(checkpoints)
+                if (step % run.checkpoint_every == 0 or is_last) and self.folder is not None:
+                    self._save(checkpoints, self.folder)
 
     def _resume(self, checkpoints: Checkpoints) -> None:
         saved = checkpoints.load_newest()
         if saved is not None:
             self.progress = saved.pop("progress")
             self.updater.load(saved, checkpoints.newest)
-        if self.accelerator.is_main_process:
+        if self.folder is not None:
             self.folder.cut_metrics(saved["metrics_bytes"] if saved else 0)
             if saved is None:
                 self.progress["before"] = self.task.measure()
@@ -75,12 +75,12 @@ class Loop:
                     self._note({"step": 0, "validation": self.progress["before"]})
         self.accelerator.wait_for_everyone()
 
-    def _save(self, checkpoints: Checkpoints) -> None:
-        state = self.updater.state() | {"progress": self.progress, "metrics_bytes": self.folder.metrics_bytes}
+    def _save(self, checkpoints: Checkpoints, folder: TrainingFolder) -> None:
+        state = self.updater.state() | {"progress": self.progress, "metrics_bytes": folder.metrics_bytes}
         checkpoints.save(self.progress["step"], state)
 
     def _update(self) -> dict[str, Any] | None:
-        """One update; returns the line for metrics.jsonl where one is due."""
+        """Do one update; returns a line for metrics.jsonl if one is due."""
         progress = self.progress
         batches = self.task.micro_batches(progress["step"])
         counts, sizes = ([of(batch) for batch in batches] for of in (self.task.counts, self.task.size))
@@ -104,13 +104,13 @@ class Loop:
         return line
 
     def _note(self, line: dict[str, Any]) -> None:
-        if self.accelerator.is_main_process:
+        if self.folder is not None:
             self.folder.add_metrics(line)
             self.accelerator.log(_flat(line), step=line["step"])
 
     def _measure(self, checkpoints: Checkpoints, is_last: bool) -> None:
-        """Measure, and keep the model if it is the best so far."""
-        if self.accelerator.is_main_process:
+        """Measure the model, and store it if it is the best so far."""
+        if self.folder is not None:
             found = self.task.measure()
             if found:
                 _check_finite(found["loss"], self.progress["step"])
@@ -133,14 +133,14 @@ def _check_finite(loss: float, step: int) -> None:
 def train(
     task: Task, settings: TrainingSettings, accelerator: Accelerator, folder: TrainingFolder, *, name: str
 ) -> tuple[dict[str, Any], dict[str, float]] | None:
-    """Carry out what is left of a run; the task then has its best weights.
+    """Do the rest of a run; afterwards the task has its best weights.
 
     Args:
-        task: What is trained.
-        settings: Of the command.
-        accelerator: Of this process.
-        folder: Of the run.
-        name: What trackers call the project.
+        task: The task.
+        settings: Settings of the command.
+        accelerator: The accelerator of this process.
+        folder: The run folder.
+        name: The name of the project for trackers.
 
     Returns:
         ``Loop.progress`` and the best measurement; None in processes other than the first.
@@ -161,11 +161,11 @@ def train(
 
 
 def tell_spent(report: Mapping[str, Any], seconds: float) -> None:
-    """Say on stderr what a run took, over all its starts.
+    """Print on stderr the time of a run, over all its starts.
 
     Args:
-        report: Of the run.
-        seconds: Of training.
+        report: The report of the run.
+        seconds: Seconds of training.
     """
     steps, padding = report["steps"], report["padding"]
     spent = f"{counted(steps, 'step')} in {duration(seconds)}: {speed(steps, seconds, 'step')}, {padding:.1%} padding"
@@ -173,7 +173,7 @@ def tell_spent(report: Mapping[str, Any], seconds: float) -> None:
 
 
 def total_steps(settings: TrainingSettings, num_samples: int) -> int:
-    """Updates of the whole run."""
+    """The number of updates in the whole run."""
     if settings.optimizer.steps is not None:
         return settings.optimizer.steps
     per_update = settings.run.batch_size * settings.run.accumulation
@@ -181,6 +181,6 @@ def total_steps(settings: TrainingSettings, num_samples: int) -> int:
 
 
 def _flat(line: dict[str, Any]) -> dict[str, float]:
-    """A metrics line as trackers take it."""
+    """A line of metrics in the form for trackers."""
     measured = {f"validation_{name}": value for name, value in line.get("validation", {}).items()}
     return {name: value for name, value in line.items() if name not in ("step", "validation")} | measured

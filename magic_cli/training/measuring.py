@@ -1,4 +1,4 @@
-"""What adaptation should improve: the perplexity of unseen texts, and how similar a model makes the tokens of a text."""
+"""Measures what training should improve: the perplexity of unseen texts, and the similarity of tokens within a text."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _BATCH_TOKENS = 4096
 
 @torch.no_grad()
 def measure(objective: Objective, samples: Samples) -> dict[str, float]:
-    """Perplexity and isotropy of a model on samples; the model is left in the mode it was in.
+    """Perplexity and isotropy of a model on samples. The model stays in its mode (training or evaluation).
 
     Returns:
         ``loss``: mean negative log-likelihood of a token in nats, lower is better; ``perplexity_per_token``: its exponential;
-        ``perplexity_per_word``: the same for words parted by white space, the end token's share included, so that tokenizers can
-        be compared; ``token_similarity``: mean cosine of different tokens of a text, in [-1, 1], lower is more isotropic.
+        ``perplexity_per_word``: the same per word between white space, including the share of the end token, so that different
+        tokenizers compare; ``token_similarity``: mean cosine of different tokens of a text, in [-1, 1], lower is more isotropic.
     """
     model = objective.model
     was_training = model.training
@@ -49,7 +49,7 @@ def measure(objective: Objective, samples: Samples) -> dict[str, float]:
 
 
 def _batches(rows: list[list[int]]) -> list[list[list[int]]]:
-    """Rows, which come in order of length, in batches of about the same number of tokens."""
+    """Group rows, which are sorted by length, into batches of about the same number of tokens."""
     batches: list[list[list[int]]] = []
     for row in rows:
         if not batches or (len(batches[-1]) + 1) * len(row) > _BATCH_TOKENS:

@@ -1,4 +1,4 @@
-"""From texts to samples: token ids as the language model sees them in training."""
+"""Turns texts into samples: token ids as the language model reads them in training."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from magic_cli.errors import MagicError
 from magic_cli.terminal.progress import progress
 from magic_cli.terminal.wording import counted
 
-_CHUNK = 10_000  # texts that are tokenised at a time
+_CHUNK = 10_000  # texts that are tokenised together
 
 
 @dataclass(frozen=True)
@@ -19,10 +19,10 @@ class Samples:
     """Token ids of many texts.
 
     Attributes:
-        rows: Ids of each sample, start and end token included.
-        num_words: Words of all samples, as white space parts them.
-        num_dropped: Texts that were left out: of one token or less, from which nothing can be learnt.
-        num_cut: Texts that were longer than allowed.
+        rows: Ids of each sample, with start and end token.
+        num_words: Words of all samples, separated by white space.
+        num_dropped: Texts that were left out because they have one token or none, so that there is nothing to learn.
+        num_cut: Texts that were too long and were cut.
     """
 
     rows: list[list[int]]
@@ -32,27 +32,28 @@ class Samples:
 
     @property
     def num_targets(self) -> int:
-        """Tokens that are predicted: all but the first of each sample."""
+        """The number of predicted tokens: all but the first of each sample."""
         return sum(map(len, self.rows)) - len(self.rows)
 
 
 def encode(texts: Sequence[str], tokenizer: Any, *, form: TextForm, start_id: int | None, max_length: int) -> Samples:
-    """Samples of texts.
+    """Make samples from texts.
 
-    A caption becomes start token, at most ``max_length`` tokens, end token. A story, ``title<TAB>story``, becomes
-    ``title + ' ' + end + ' ' + story``, cut at ``max_length``, with nothing after it (as the released code has them).
+    A caption becomes start token, at most ``max_length`` tokens, end token. A story ``title<TAB>story`` becomes
+    ``title + ' ' + end + ' ' + story``, cut at ``max_length``, with nothing after it, as in the released code.
 
     Args:
         texts: The texts.
-        tokenizer: The model's.
-        form: What the texts are.
-        start_id: Token that opens a caption.
-        max_length: Most tokens of a text.
+        tokenizer: The model's tokenizer.
+        form: The form of the texts.
+        start_id: Token that begins a caption; None: there is none, as for stories.
+        max_length: The most tokens of a text.
 
     Raises:
         MagicError: No text has more than one token.
     """
     rows: list[list[int]] = []
+    opening = [] if start_id is None else [start_id]
     num_words = num_cut = 0
     with progress(len(texts), "tokenizing", "text", leave=False) as bar:
         for start in range(0, len(texts), _CHUNK):
@@ -64,7 +65,7 @@ def encode(texts: Sequence[str], tokenizer: Any, *, form: TextForm, start_id: in
                 ids = ids[:max_length]
                 num_cut += is_cut
                 num_words += len((tokenizer.decode(ids) if is_cut else text).replace(tokenizer.eos_token, " ").split())
-                rows.append(ids if form is TextForm.story else [start_id, *ids, tokenizer.eos_token_id])
+                rows.append(ids if form is TextForm.story else [*opening, *ids, tokenizer.eos_token_id])
             bar.update(len(chunk))
     if not rows:
         raise MagicError(

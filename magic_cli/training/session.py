@@ -1,4 +1,4 @@
-"""One training session: device, threads and processes, and the run's folder held for it."""
+"""One training session: sets device, threads and processes, and locks the run folder."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ _PRECISION = {"float32": "no", "bfloat16": "bf16", "float16": "fp16"}
 def in_session(
     settings: TrainingSettings, folder: TrainingFolder, carry_out: Callable[[Accelerator], dict[str, Any] | None]
 ) -> dict[str, Any] | None:
-    """Carry out a run, or what is left of it, in its folder.
+    """Do a run in its folder, or finish it.
 
     Args:
-        settings: Of the command.
-        folder: Of the run; held by the first process.
-        carry_out: Does it in every process; returns the report in the first.
+        settings: Settings of the command.
+        folder: The run folder; the first process locks it.
+        carry_out: Does the work in every process; returns the report in the first.
 
     Returns:
-        The report; None in processes other than the first, and where the run was complete already.
+        The report; None in processes other than the first, and if the run was already complete.
 
     Raises:
-        MagicError: The user must correct something.
+        MagicError: The user has to mend something.
     """
     check_plotting("the curve of the training")
     if settings.run.threads is not None:
@@ -53,10 +53,10 @@ def in_session(
 
 
 def make_accelerator(settings: TrainingSettings, project: Path = Path(".")) -> Accelerator:
-    """The accelerator of a run's device, precision and trackers; ``accelerate launch`` adds more processes.
+    """The accelerator for a run's device, precision and trackers; ``accelerate launch`` adds more processes.
 
     Raises:
-        SettingsError: A device or tracker is not there, or accumulation cannot be shared by the processes.
+        SettingsError: A device or tracker does not exist, or accumulation cannot be divided among the processes.
     """
     from accelerate import Accelerator
     from accelerate.state import AcceleratorState
@@ -69,7 +69,7 @@ def make_accelerator(settings: TrainingSettings, project: Path = Path(".")) -> A
             raise SettingsError(
                 f"run.trackers: {name!r} is not installed here (installed: {', '.join(known) or 'none'}); pip install {name}"
             )
-    AcceleratorState._reset_state(reset_partial_state=True)  # device and precision of an earlier point of a sweep
+    AcceleratorState._reset_state(reset_partial_state=True)  # forget device and precision of an earlier point of a sweep
     with _naming(device):
         accelerator = Accelerator(
             cpu=device.type == "cpu", mixed_precision=_PRECISION[settings.run.dtype.value], log_with=settings.run.trackers or None,
@@ -84,7 +84,7 @@ def make_accelerator(settings: TrainingSettings, project: Path = Path(".")) -> A
 
 @contextlib.contextmanager
 def _naming(device: torch.device) -> Iterator[None]:
-    """Tell ``accelerate`` which of several CUDA devices is meant, if one is."""
+    """Tell ``accelerate`` which CUDA device to use, if one is chosen."""
     if device.type != "cuda" or device.index is None:
         yield
         return

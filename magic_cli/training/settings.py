@@ -19,7 +19,7 @@ _MOST_TOKENS = 131_072
 
 
 class Normalisation(Enum):
-    """What the contrastive sum is divided by: pairs of the whole batch (released code), or sequence by sequence (paper)."""
+    """The divisor of the contrastive sum: pairs of the whole batch (released code), or sequence by sequence (paper)."""
 
     batch = "batch"
     sequence = "sequence"
@@ -34,7 +34,7 @@ class Shape(Enum):
 
 
 class Averaging(Enum):
-    """Means over accumulated micro-batches: every token counts alike, or every micro-batch (released code)."""
+    """Means over accumulated micro-batches: every token has the same weight, or every micro-batch (released code)."""
 
     tokens = "tokens"
     micro_batches = "micro_batches"
@@ -48,7 +48,7 @@ class Grouping(Enum):
 
 
 class Selection(Enum):
-    """Which texts choose the best checkpoint; ``test`` is for reproducing the released code only."""
+    """Which texts choose the best checkpoint. ``test`` is only for reproducing the released code."""
 
     validation = "validation"
     test = "test"
@@ -60,11 +60,11 @@ class FreshModel:
     """A GPT-2 with random weights instead of a trained model.
 
     Attributes:
-        layers: Transformer blocks, 1 to 1000; null: ``language_model`` is adapted, and the rest has no effect.
+        layers: Transformer blocks, 1 to 1000; null: ``language_model`` is adapted, and the other settings have no effect.
         width: Size of hidden states, a multiple of ``heads``, at most 65,536.
         heads: Attention heads, 1 to 1024.
         positions: Longest sequence, 4 to 131,072 tokens.
-        dropout: In [0, 1).
+        dropout: Dropout of all layers, in [0, 1).
         tokenizer: Folder of a tokenizer; null: a byte-level BPE is trained on the training texts.
         vocab_size: Tokens of the trained BPE, added tokens included, 260 to 1,000,000.
     """
@@ -95,12 +95,12 @@ class FreshModel:
 
 @dataclass
 class ObjectiveSettings:
-    """What is minimised: cross-entropy plus the contrastive term.
+    """The loss: cross-entropy plus the contrastive term.
 
     Attributes:
         margin: rho in [0, 1]; 0 leaves the contrastive term out.
-        normalisation: What the contrastive sum is divided by.
-        averaging: How micro-batches of one step are averaged.
+        normalisation: The divisor of the contrastive sum.
+        averaging: How the micro-batches of one step are averaged.
     """
 
     margin: float = 0.5
@@ -119,15 +119,15 @@ class OptimizerSettings:
         lr: Highest learning rate, 1e-12 to 10.
         beta1: Decay of the mean of gradients.
         beta2: Decay of the mean of squared gradients.
-        eps: Added to the root of the latter, 1e-15 to 1.
+        eps: AdamW's epsilon, 1e-15 to 1.
         weight_decay: Decoupled weight decay, 0 to 10.
         clip_norm: Longest gradient, 1e-6 to 1,000,000; null: not clipped.
         steps: Updates in all, 1 to 1,000,000,000; null: from ``epochs``.
-        epochs: Passes over the training texts, up to 100,000, where ``steps`` is null.
+        epochs: Passes over the training texts, up to 100,000, if ``steps`` is null.
         warmup: Share of the steps over which the learning rate rises, in [0, 1).
         shape: How it falls afterwards.
         floor: Share of ``lr`` that it falls to.
-        dropout: Of the model's layers, in [0, 1); null: the model's own.
+        dropout: Dropout of the model's layers, in [0, 1); null: the model's own.
     """
 
     lr: float = 2e-5
@@ -163,13 +163,13 @@ class OptimizerSettings:
             require("dropout", self.dropout, at_least=0, below=1, prefix="optimizer")
 
     def warmup_of(self, total: int) -> int:
-        """Steps over which the learning rate rises, of ``total``."""
+        """The number of steps, of ``total``, over which the learning rate rises."""
         return int(self.warmup * total)
 
 
 @dataclass
 class ValidateSettings:
-    """When the model is measured, and what for.
+    """When the model is measured, and what the result decides.
 
     Attributes:
         every: Steps between two measurements; the last step is always measured.
@@ -189,22 +189,22 @@ class ValidateSettings:
 
 @dataclass
 class TrainingRunSettings(MachineSettings):
-    """Where and how training is carried out.
+    """Where and how training runs.
 
     Attributes:
-        batch_size: Most sequences that one device works on at a time.
-        accumulation: Times as many make an update, over all devices together, at most 65,536.
-        parts: Micro-batches that an update is cut into, a multiple of ``accumulation``; null: as many as it takes to keep padding
-            under a tenth. Changes nothing but speed and rounding.
-        dtype: Type of activations; weights and updates are float32 always.
+        batch_size: The most sequences that one device works on at a time.
+        accumulation: So many micro-batches make one update, over all devices together, at most 65,536.
+        parts: Micro-batches per update, a multiple of ``accumulation``; null: as many as are needed to keep padding below a
+            tenth. Changes only speed and rounding.
+        dtype: Number type of activations; weights and updates are always float32.
         dir: Run folder, which becomes the model's folder; null: ``runs/finetune-lm/<dataset>-<hash of the settings>``.
-        seed: Of the order of texts, of dropout and of fresh weights.
-        max_length: Tokens of a text, beside start and end token, 2 to 131,072; longer texts are cut.
+        seed: Seed of the order of texts, of dropout and of fresh weights.
+        max_length: Tokens of a text without start and end token, 2 to 131,072; longer texts are cut.
         grouping: Which samples of an update share a micro-batch.
         checkpoint_every: Steps between two checkpoints.
-        keep: Checkpoints that are kept, the newest ones, at least 1.
+        keep: How many of the newest checkpoints are kept, at least 1.
         log_every: Steps between two lines of metrics.jsonl.
-        trackers: Trackers of ``accelerate`` that get the metrics too: tensorboard, wandb, ...
+        trackers: Trackers of ``accelerate`` that also get the metrics: tensorboard, wandb, ...
     """
 
     batch_size: int = 32
@@ -259,39 +259,39 @@ class FinetuneSettings:
 
     @property
     def averaging(self) -> Averaging:
-        """How micro-batches of one update are averaged."""
+        """How the micro-batches of one update are averaged."""
         return self.objective.averaging
 
     @property
     def run_folder(self) -> Path:
-        """``run.dir``, or a folder named after the dataset, with a hash of all settings that matter."""
+        """``run.dir``, or a folder named after the data set, with a hash of all settings that matter."""
         if self.run.dir:
             return expanded(self.run.dir, "run.dir")
         return named_run("finetune-lm", self.dataset.name, identity(self))
 
     def claim(self) -> tuple[str, str] | None:
-        """The run folder that was named, and what identifies the run that may use it; None if none was named."""
+        """The run folder that the user named and the identity of the run in it; None if no folder was named."""
         return (self.run.dir, json.dumps(identity(self), sort_keys=True)) if self.run.dir else None
 
 
 def as_plain(settings: Any) -> dict[str, Any]:
-    """Settings of a command as dicts, lists and scalars."""
+    """The settings of a command as dicts, lists and scalars."""
     return json.loads(json.dumps(asdict(settings), default=lambda choice: choice.value))
 
 
 WITHOUT_EFFECT = ("dir", "device", "threads", "checkpoint_every", "keep", "trackers")
-"""Settings of ``run`` that cannot change what is trained."""
+"""Settings of ``run`` that cannot change the weights."""
 
 
 def identity(settings: FinetuneSettings) -> dict[str, Any]:
-    """The settings that can change the weights: what identifies a run."""
+    """The settings that can change the weights; they identify a run."""
     return without(
         as_plain(settings), {"run": WITHOUT_EFFECT, "language_model": ("recommended", "look_ahead", "clean_up_spaces")}
     )
 
 
 def without(plain: dict[str, Any], names: Mapping[str, Sequence[str]]) -> dict[str, Any]:
-    """Plain settings without some of each group."""
+    """Plain settings without some names in each group."""
     return {
         group: {name: value for name, value in values.items() if name not in names[group]} if group in names else values
         for group, values in plain.items()
@@ -299,6 +299,6 @@ def without(plain: dict[str, Any], names: Mapping[str, Sequence[str]]) -> dict[s
 
 
 def named_run(command: str, name: str, identity: dict[str, Any]) -> Path:
-    """The folder of a run that was given none: ``runs/<command>/<name>-<hash of the settings that matter>``."""
+    """The folder of a run if the user named none: ``runs/<command>/<name>-<hash of the settings that matter>``."""
     digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:8]
     return Path("runs", command, f"{name}-{digest}")

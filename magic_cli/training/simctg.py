@@ -1,7 +1,7 @@
-"""SimCTG's training objective: maximum likelihood plus a contrastive term that spreads the tokens of a text apart.
+"""SimCTG's training objective: maximum likelihood plus a contrastive term that pushes the tokens of a text apart.
 
 Su et al. 2022, *A Contrastive Framework for Neural Text Generation* (arXiv 2202.06417), equations 1 to 3. Every function
-returns a sum, so that the mean over several micro-batches can be exact: sums are divided once, by what the whole batch counts.
+returns a sum, so that the mean over several micro-batches is exact: sums are divided once, by the counts of the whole batch.
 """
 
 from __future__ import annotations
@@ -10,15 +10,15 @@ import torch
 from torch import Tensor
 
 IGNORED = -100
-"""Label of padding."""
+"""The label of padding."""
 
 
 def token_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """Sum of the cross-entropy of real tokens in nats, a scalar; always in float32.
+    """Sum of the cross-entropy of real tokens in nats; a scalar, always computed in float32.
 
     Args:
         logits: Next-token scores, (N, V).
-        labels: The tokens that follow, (N,).
+        labels: The next tokens, (N,).
     """
     return torch.nn.functional.cross_entropy(logits.float(), labels, ignore_index=IGNORED, reduction="sum")
 
@@ -30,11 +30,11 @@ def contrastive_loss(hidden: Tensor, lengths: Tensor, *, margin: float, per_sequ
         hidden: Last-layer hidden states of right-padded sequences, (B, T, H).
         lengths: Real tokens of each sequence, (B,).
         margin: rho, in [-1, 1]; pairs whose cosine is below 1 - rho cost nothing.
-        per_sequence: Divide each sequence's sum by its number of pairs, as in the paper; otherwise pairs of all sequences
-            count alike, as in the released code. The caller divides by ``count_units``.
+        per_sequence: Divide each sequence's sum by its number of pairs, as in the paper; otherwise all pairs have the same
+            weight, as in the released code. The caller divides by ``count_units``.
     """
     unit = _unit_vectors(hidden)
-    with torch.autocast(hidden.device.type, enabled=False):  # products would be rounded to 8 bits
+    with torch.autocast(hidden.device.type, enabled=False):  # else products would be rounded to 8 bits
         cosine = unit @ unit.transpose(1, 2)  # (B, T, H) -> (B, T, T)
         excess = (cosine + (margin - 1)).clamp_min(0)  # s(h_i, h_i) = 1
         is_real = (torch.arange(hidden.shape[1], device=hidden.device) < lengths[:, None]).to(excess.dtype)  # (B, T)
@@ -51,12 +51,12 @@ def _unit_vectors(hidden: Tensor) -> Tensor:
 
 
 def num_pairs(lengths: Tensor) -> Tensor:
-    """Ordered pairs of different tokens of each sequence, (B,) -> (B,)."""
+    """The number of ordered pairs of different tokens in each sequence, (B,) -> (B,)."""
     return lengths * (lengths - 1)
 
 
 def count_units(lengths: Tensor, *, per_sequence: bool) -> int:
-    """What the contrastive sum is divided by: pairs of all sequences, or sequences that have a pair.
+    """The divisor of the contrastive sum: pairs of all sequences, or the number of sequences that have a pair.
 
     >>> count_units(torch.tensor([1, 2, 4]), per_sequence=False), count_units(torch.tensor([1, 2, 4]), per_sequence=True)
     (14, 2)
@@ -70,5 +70,5 @@ def token_similarity(hidden: Tensor, lengths: Tensor) -> Tensor:
     unit = _unit_vectors(hidden)
     is_real = (torch.arange(hidden.shape[1], device=hidden.device) < lengths[:, None])[..., None]
     unit = unit * is_real
-    total = unit.sum(1).square().sum(-1)  # |sum of unit vectors|^2 = all pairs, i = j included; (B, T, H) -> (B,)
+    total = unit.sum(1).square().sum(-1)  # |sum of unit vectors|^2 = all pairs, including i = j; (B, T, H) -> (B,)
     return (total - lengths) / num_pairs(lengths).clamp_min(1)

@@ -1,5 +1,4 @@
-"""The model that training starts from: a trained one with its tokenizer, or a fresh one. Special tokens are added as in the
-paper's models."""
+"""The model that training starts from: a trained one or a fresh one, with special tokens as in the paper's models."""
 
 from __future__ import annotations
 
@@ -25,17 +24,17 @@ PAD_TOKEN, END_TOKEN = "<-pad->", "<|endoftext|>"
 
 
 def begin(settings: FinetuneSettings, texts: Sequence[str], kept: Path) -> tuple[Any, Any, dict[str, Any]]:
-    """Model in float32, tokenizer, and where they come from, for the manifest.
+    """Model in float32, tokenizer, and their source for the manifest.
 
     Args:
-        settings: Of the command.
+        settings: Settings of the command.
         texts: Training texts, from which a fresh tokenizer learns.
-        kept: Where the tokenizer of an earlier start of this run lies, if there was one, and where this start's is kept.
+        kept: Folder of the tokenizer: an earlier start of this run may have stored one there, else this start does.
 
     Raises:
-        MagicError: They cannot be had, or do not fit the settings.
+        MagicError: They cannot be loaded, or do not fit the settings.
     """
-    torch.manual_seed(settings.run.seed)  # of fresh weights, and of the rows of added tokens
+    torch.manual_seed(settings.run.seed)  # for fresh weights, and the rows of added tokens
     if settings.fresh.layers is None:
         model, tokenizer, source = read_causal_model(settings.language_model, dtype=torch.float32, resizes=True)
         refuse_unfit(settings.language_model, model)
@@ -57,12 +56,12 @@ def begin(settings: FinetuneSettings, texts: Sequence[str], kept: Path) -> tuple
 
 
 def start_id(tokenizer: Any, start_token: str | None) -> int:
-    """Id of the token that opens a caption."""
+    """Id of the token that begins a caption."""
     return tokenizer.convert_tokens_to_ids(start_token or DEFAULT_START_TOKEN)
 
 
 def _add_tokens(tokenizer: Any, start_token: str | None) -> None:
-    """Start and pad token, in this order, as in the paper's models (GPT-2: 50257 and 50258)."""
+    """Add start and pad token in this order, as in the paper's models (GPT-2: 50257 and 50258)."""
     vocabulary = tokenizer.get_vocab()
     if start_token is not None and start_token not in vocabulary:
         raise SettingsError(
@@ -75,8 +74,8 @@ def _add_tokens(tokenizer: Any, start_token: str | None) -> None:
 
 
 def _tokenizer_of(fresh: FreshModel, texts: Sequence[str], kept: Path) -> Any:
-    """A given tokenizer, that of an earlier start, or a byte-level BPE of the texts; its end-of-text token is token 0."""
-    from transformers import AutoTokenizer, GPT2TokenizerFast
+    """A given tokenizer, that of an earlier start, or a byte-level BPE of the texts; its token 0 is end-of-text."""
+    from transformers import AutoTokenizer, GPT2TokenizerFast  # type: ignore[attr-defined]  # transformers makes this name at run time
 
     if fresh.tokenizer:
         folder = expanded(fresh.tokenizer)
@@ -89,7 +88,7 @@ def _tokenizer_of(fresh: FreshModel, texts: Sequence[str], kept: Path) -> Any:
     from tokenizers import ByteLevelBPETokenizer, Tokenizer
 
     bpe = ByteLevelBPETokenizer()
-    size = fresh.vocab_size - 2  # start and pad token are added
+    size = fresh.vocab_size - 2  # start and pad token are added later
     bpe.train_from_iterator(texts, vocab_size=size, min_frequency=2, special_tokens=[END_TOKEN], show_progress=False)
     return GPT2TokenizerFast(
         tokenizer_object=Tokenizer.from_str(bpe.to_str()), bos_token=END_TOKEN, eos_token=END_TOKEN, unk_token=END_TOKEN,
@@ -100,6 +99,7 @@ def _tokenizer_of(fresh: FreshModel, texts: Sequence[str], kept: Path) -> Any:
 def _fresh_model(fresh: FreshModel, tokenizer: Any) -> Any:
     from transformers import GPT2Config, GPT2LMHeadModel
 
+    assert fresh.layers is not None  # else the language model is adapted
     end = tokenizer.eos_token_id
     config = GPT2Config(
         vocab_size=len(tokenizer), n_positions=fresh.positions, n_embd=fresh.width, n_layer=fresh.layers, n_head=fresh.heads,
@@ -110,7 +110,7 @@ def _fresh_model(fresh: FreshModel, tokenizer: Any) -> Any:
 
 
 def _set_dropout(model: Any, dropout: float | None) -> None:
-    """Set every dropout of the model; those that are a number of an attention module too."""
+    """Set every dropout of the model, including those that are a plain number in an attention module."""
     if dropout is None:
         return
     for module in model.modules():
@@ -122,7 +122,7 @@ def _set_dropout(model: Any, dropout: float | None) -> None:
 
 def _check_positions(model: Any, settings: FinetuneSettings) -> None:
     limit = usable_positions(model)
-    needed = settings.run.max_length + (1 if settings.dataset.form is TextForm.caption else 0)  # the last token is only predicted
+    needed = settings.run.max_length + (1 if settings.dataset.form is TextForm.caption else 0)  # the last token is never an input
     if limit is not None and needed > limit:
         raise SettingsError(
             f"run.max_length must be at most {limit - needed + settings.run.max_length} with this model's {limit} positions, got {settings.run.max_length}"

@@ -1,4 +1,4 @@
-"""What is trained, as the loop sees it: updates, measurements and checkpoints are the same for every objective."""
+"""The task of a training run, as the loop sees it. Updates, measurements and checkpoints are the same for every task."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ if TYPE_CHECKING:
     from magic_cli.training.settings import Averaging, OptimizerSettings, TrainingRunSettings, ValidateSettings
 
 Batch = Sequence[Any]
-"""Samples of a micro-batch, in whatever form the task has them."""
+"""Samples of a micro-batch, in the task's own form."""
 
 
 class TrainingSettings(Protocol):
-    """What the loop reads of a command's settings."""
+    """The parts of a command's settings that the loop reads."""
 
     optimizer: OptimizerSettings
     validate: ValidateSettings
@@ -24,52 +24,54 @@ class TrainingSettings(Protocol):
 
     @property
     def averaging(self) -> Averaging:
-        """How micro-batches of one update are averaged."""
+        """How the micro-batches of one update are averaged."""
 
 
 class Task(Protocol):
-    """An objective of L losses, each a sum over what it counts, and the data for it."""
+    """An objective of L losses, each a sum with its own divisor, and the data for it."""
 
-    module: nn.Module
-    """Tensors of a micro-batch in, a tuple of L sums out; ``accelerate`` wraps it."""
     num_samples: int
-    """For training."""
+    """The training samples."""
     weights: Sequence[float]
-    """(L,) of each loss's mean in what is minimised."""
+    """(L,) the weight of each loss's mean in the total."""
+
+    @property
+    def module(self) -> nn.Module:
+        """Takes the tensors of a micro-batch, returns a tuple of L sums; ``accelerate`` wraps it."""
 
     def groups(self) -> list[dict[str, Any]]:
-        """Parameters that are trained, as the optimizer takes them; ``factor``, if there, multiplies their learning rate."""
+        """The trained parameters, in the form of the optimizer; an optional ``factor`` multiplies their learning rate."""
 
     def micro_batches(self, update: int) -> list[Batch]:
-        """The samples of an update counted from 0: a function of the seed and this number."""
+        """The samples of an update (counted from 0): a function of the seed and this number."""
 
     def tensors(self, batch: Batch) -> list[Any]:
-        """What the module takes; may draw random numbers."""
+        """The arguments of the module for a micro-batch; may draw random numbers."""
 
     def counts(self, batch: Batch) -> tuple[int, ...]:
-        """(L,) what the sums are divided by."""
+        """(L,) the divisors of the sums."""
 
     def size(self, batch: Batch) -> tuple[int, int]:
-        """Tokens of a micro-batch, and cells that they take with padding."""
+        """The tokens of a micro-batch, and the cells that they take with padding."""
 
     def line(self, sums: Sequence[float], counts: Sequence[int]) -> dict[str, float]:
-        """For metrics.jsonl: ``loss`` and whatever else tells how training goes."""
+        """A line for metrics.jsonl: ``loss`` and other numbers about the training."""
 
     def note(self, line: dict[str, float]) -> str:
         """The same in a few words, for the progress bar."""
 
     def measure(self) -> dict[str, float]:
-        """The validation samples' ``loss``, by which the best checkpoint is chosen, and whatever else belongs to it.
+        """The ``loss`` on the validation samples, which chooses the best checkpoint, and other numbers with it.
 
-        Empty if there are no such samples; the last checkpoint is then the one that counts.
+        Empty if there are no such samples; then the last checkpoint is the result.
         """
 
     def state(self) -> dict[str, Any]:
-        """Weights that training changes."""
+        """The weights that training changes."""
 
     def take(self, weights: dict[str, Any], file: Path) -> None:
-        """Go on from such weights, read from ``file``.
+        """Continue from these weights, which were read from ``file``.
 
         Raises:
-            MagicError: They are of another model, or no numbers.
+            MagicError: They belong to another model, or are not finite.
         """

@@ -1,4 +1,4 @@
-"""One update of the weights: micro-batches forward and backward, gradient clipped, AdamW, learning rate."""
+"""One update of the weights: micro-batches forward and backward, clipped gradient, AdamW, learning rate."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def rate_factor(step: int, total: int, settings: OptimizerSettings) -> float:
-    """Share of the highest learning rate at a step counted from 0, in [0, 1]; with warm-up the first step's is 0, as in transformers.
+    """Share of the highest learning rate at a step (from 0), in [0, 1]. With warm-up it is 0 at step 0, as in transformers.
 
     >>> [round(rate_factor(step, 10, OptimizerSettings(warmup=0.2)), 3) for step in (0, 1, 2, 6, 9)]
     [0.0, 0.5, 1.0, 0.5, 0.125]
@@ -39,11 +39,11 @@ def draw_seed(seed: int, step: int, part: int) -> int:
 
 
 class Updater:
-    """What is trained, optimizer and their device.
+    """The task, its optimizer and their device.
 
     Args:
-        task: What is trained.
-        settings: Of the command.
+        task: The task.
+        settings: Settings of the command.
         accelerator: Places model and data, and averages gradients over processes.
         total: Updates of the whole run.
     """
@@ -58,7 +58,7 @@ class Updater:
         self.wrapped, self.optimizer = accelerator.prepare(task.module.train(), optimizer)
 
     def update(self, step: int, micro_batches: Sequence[Batch]) -> tuple[Tensor, float]:
-        """One update with the micro-batches of all processes, of which this one takes its share.
+        """Do one update with the micro-batches of all processes; this process works on its share.
 
         Returns:
             Sums of the losses over all processes, (L,), and the learning rate.
@@ -91,7 +91,7 @@ class Updater:
         return torch.stack([loss.detach() for loss in losses])
 
     def _scales(self, micro_batches: Sequence[Batch]) -> list[tuple[float, ...]]:
-        """Factors of each micro-batch's L sums in the loss of the update."""
+        """The factors of each micro-batch's L sums in the loss of the update."""
         counts, weights = [self.task.counts(batch) for batch in micro_batches], self.task.weights
         if self.settings.averaging is Averaging.micro_batches:
             share = 1 / len(micro_batches)
@@ -100,7 +100,7 @@ class Updater:
         return [whole] * len(micro_batches)
 
     def state(self) -> dict[str, Any]:
-        """What goes on changing: weights, optimizer, and the loss scale of float16."""
+        """Everything that changes: weights, optimizer, and the loss scale of float16."""
         scaler = self.accelerator.scaler
         return {
             "model": self.task.state(),
@@ -109,10 +109,10 @@ class Updater:
         }
 
     def load(self, state: dict[str, Any], file: Path) -> None:
-        """Go on from a state, read from ``file``.
+        """Continue from a state that was read from ``file``.
 
         Raises:
-            MagicError: It is of another model, or its weights are no numbers.
+            MagicError: It belongs to another model, or its weights are not finite.
         """
         self.task.take(state["model"], file)
         self.optimizer.load_state_dict(state["optimizer"])

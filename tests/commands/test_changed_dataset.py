@@ -40,7 +40,7 @@ def test_removed_photo_leaves_the_run_and_is_back_when_it_is(trace, tiny_photos,
     assert main(words) == 0
     out, err = capsys.readouterr()
     assert f"2 images are no longer in the dataset; their captions are moved to out/dropped.jsonl, e.g. {names[0]}" in err
-    assert "metrics.json, per_item.jsonl scored other captions than these and are deleted; run `magic evaluate out`" in err
+    assert "metrics.json, per_item.jsonl scored other captions and are deleted; run `magic evaluate out`" in err
     assert "4 captions; nothing new; run folder: out" in err and [line.split("\t")[0] for line in out.splitlines()] == names[2:]
     found = held(tmp_path / "out")
     assert found.pop("counts") == 4 and all(ids == names[2:] for ids in found.values()) and len(found) == 3 + trace
@@ -160,7 +160,7 @@ def test_titles_and_images_that_went_leave_the_stories(tiny_photos, models, tmp_
     assert main(words) == 0
     err = capsys.readouterr().err
     assert (
-        "2 titles or images are no longer asked for; their stories are moved to out/dropped.jsonl, e.g. 1#3" in err
+        "2 titles or images are no longer in the data set; their stories are moved to out/dropped.jsonl, e.g. 1#3" in err
         and "2 stories; nothing new; run folder" in err
     )
     assert [record["id"] for record in lines(tmp_path / "out" / "predictions.jsonl")] == ["1#1", "1#2"]

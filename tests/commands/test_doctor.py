@@ -158,7 +158,7 @@ def test_doctor_knows_what_text_and_images_together_need(capsys, monkeypatch, tm
     assert rows["fid_torchvision_inception_v3"].startswith("missing")
     monkeypatch.setattr(doctor_interleaved, "installed_version", lambda name: None)
     extra = next(doctor_interleaved.interleaved_findings())
-    assert (extra.state, extra.remedy) == ("missing", "pip install 'magic[interleaved]'")
+    assert (extra.state, extra.remedy) == ("missing", "in the clone of magic: pip install '.[interleaved]'")
 
 
 def test_diffusion_folder_is_loaded_and_checked(interleaved_folder, tmp_path, capsys):

@@ -141,7 +141,7 @@ def test_systems_of_one_name_keep_their_own_results(files, capsys):
 def test_sweep_into_one_folder_is_refused(files, capsys):
     words = ["evaluate", "-m", "good.json", "--references", "refs.json", "--metrics", "cider", "metrics.cider.sigma=3,6"]
     assert main([*words, "--output", "out"]) == 2
-    assert "points of a sweep would write into this one folder" in capsys.readouterr().err
+    assert "points of the sweep would write into this folder" in capsys.readouterr().err
     assert main(words) == 0
     assert len(list((files / "runs" / "evaluate").iterdir())) == 2
 

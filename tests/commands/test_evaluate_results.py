@@ -162,7 +162,7 @@ def test_run_that_was_moved_is_scored_where_it_lies_now(files, capsys, run_folde
 @pytest.mark.parametrize("systems", ["ru*/one", "run/one", "run/../run/one/"])
 def test_points_of_a_sweep_do_not_share_a_run_folder(files, capsys, run_folder, systems):
     run_folder("run/one")
-    assert "the points of a sweep would write into this one folder" in refused(
+    assert "all points of the sweep would write into this folder" in refused(
         capsys, "-m", systems, "--metrics", "repetition", "bootstrap.seed=1,2"
     )
 
@@ -175,8 +175,9 @@ def test_points_of_a_sweep_over_how_a_file_is_scored_have_folders_of_their_own(f
 def test_clip_score_of_a_run_is_by_its_own_model_unless_one_is_chosen(files, capsys, run_folder, tiny_clip_folder, tiny_photos):
     run_folder("mine")
     out = evaluate(capsys, "mine", "--metrics", "clip_score", "bootstrap.samples=0").out
-    assert f"CLIPScore is by {tiny_clip_folder}, which mine was made with; another judge: --image-text-model NAME." in " ".join(
-        out.split()
+    assert (
+        f"CLIPScore uses {tiny_clip_folder}, the image-text model of mine; for another one, give --image-text-model NAME."
+        in " ".join(out.split())
     )
     found = document(files / "mine")
     assert found["image_text_model"]["of_run"] == "mine" and found["tools"]["clip_score"]["image_text_model"]["source"] == str(
@@ -206,17 +207,17 @@ def test_model_of_a_run_that_is_gone_or_has_changed_scores_nothing(files, capsys
     run_folder("gone", model=files / "nowhere")
     run_folder("changed", digests={"model.safetensors": "0" * 64})
     for name, part in (
-        ("gone", "nowhere, is not there any more"),
+        ("gone", "nowhere, no longer exists"),
         ("changed", "are not those that changed was made with; choose one with --image-text-model"),
     ):
         out = " ".join(evaluate(capsys, name, "--metrics", "clip_score,repetition", status=3).out.split())
         assert (
-            part in out and "rep-2" in out and "CLIPScore is by" not in out and document(files / name)["image_text_model"] is None
+            part in out and "rep-2" in out and "CLIPScore uses" not in out and document(files / name)["image_text_model"] is None
         )
     both = evaluate(capsys, "gone", "changed", "--metrics", "clip_score,repetition", status=3)
     assert (
         "the runs were made with different image-text models (gone: " in both.err
-        and "so CLIPScore is by openai/clip-vit-base-patch32" in both.err
+        and "so CLIPScore uses openai/clip-vit-base-patch32" in both.err
     )
 
 

@@ -167,7 +167,7 @@ def test_every_format_holds_means_agreement_and_pairs(table_format, opening, cap
             "output=magic.jsonl/x: cannot be written (Not a directory)",
         ),
         (["make", "kind=pairs", "magic.jsonl"], "kind=pairs compares two systems, got 1"),
-        (["make", "kind=pairs", "magic.jsonl", "nucleus.jsonl"], "magic.jsonl: is no run folder"),
+        (["make", "kind=pairs", "magic.jsonl", "nucleus.jsonl"], "magic.jsonl: is not a run folder"),
         (["make", "kind=pairs", "a", "b", "--human"], "human=true: belongs to kind=stories"),
         (["score"], "no answers to score"),
         (["score", "a.json"], "key is not set; --key FILE"),

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.commands.interleaving import files, stories, words  # noqa: F401  fixtures
 from tests.commands.test_crash import start, wait, wait_for_lines
-from tests.commands.test_interleave import files, stories, words  # noqa: F401  fixtures
 
 KILLS = int(os.environ.get("MAGIC_TEST_KILLS", "10"))
 

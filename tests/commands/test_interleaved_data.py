@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from magic_cli.cli.main import main
-from tests.commands.test_interleave import predictions, words  # noqa: F401  a fixture
+from tests.commands.interleaving import predictions, words  # noqa: F401  a fixture
 from tests.files import lines
 from tests.interleaved_files import TURNS, cc3m_table, mmdialog, vist_official, vist_released
 

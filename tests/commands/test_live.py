@@ -69,5 +69,7 @@ def test_missing_gradio_is_said_in_one_line_and_nothing_is_left(tmp_path, monkey
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     monkeypatch.setitem(sys.modules, "gradio", None)
     assert main(["live", "--port", "0"]) == 2
-    assert "magic live needs Gradio (" in (err := capsys.readouterr().err) and err.endswith("pip install 'magic[live]'\n")
+    assert "magic live needs Gradio (" in (err := capsys.readouterr().err) and err.endswith(
+        "in the clone of magic: pip install '.[live]'\n"
+    )
     assert list(tmp_path.iterdir()) == []

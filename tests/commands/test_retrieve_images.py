@@ -159,7 +159,7 @@ def test_results_of_another_question_are_not_overwritten(photos, model, tmp_path
     assert len(list((tmp_path / "runs" / "retrieve-images").iterdir())) == 2, "each question in a folder of its own"
     (tmp_path / "found" / "manifest.json").rename("manifest.json")
     capsys.readouterr()
-    assert "found/retrieved.jsonl: is there, with no manifest.json that says what it answers" in refused()
+    assert "found/retrieved.jsonl: exists, but no manifest.json says which query it answers" in refused()
     results.unlink()
     assert main([*words, "--output", "found"]) == 0 and results.read_bytes() == before
 
@@ -169,7 +169,7 @@ def test_results_are_not_written_over_an_index(photos, model, tmp_path, capsys):
     before = files(tmp_path / "bank")
     assert main(["retrieve-images", "query", "--query", "x", *model, "--output", "bank"]) == 2
     assert (
-        "bank/manifest.json: does not say what was asked, so it is of something else and would be overwritten; set --output"
+        "bank/manifest.json: does not describe a query, so it belongs to something else and would be overwritten; set --output"
         in capsys.readouterr().err
     )
     assert files(tmp_path / "bank") == before

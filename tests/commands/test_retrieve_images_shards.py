@@ -70,7 +70,7 @@ def test_damaged_shard_is_one_line(change, photos, model, tmp_path, capsys):
     file = shard(tmp_path / "a.tar", photos)
     file.write_bytes(change(file.read_bytes()))
     assert main(["retrieve-images", "build", "a.tar", *model]) == 2
-    assert "a.tar: is no whole tar file" in capsys.readouterr().err
+    assert "a.tar: is not a complete tar file" in capsys.readouterr().err
 
 
 def test_links_of_a_packed_folder_are_read_or_listed(photos, model, tmp_path, capsys):

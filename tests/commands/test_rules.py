@@ -73,7 +73,7 @@ def test_rules_are_part_of_a_run_only_when_they_are_set(tmp_path, capsys):
     [
         (
             ["rules.min_length=16"],
-            "rules.min_length must be below decoding.decoding_len=16, got 16; lower it, or raise the latter",
+            "rules.min_length must be below decoding.decoding_len=16, got 16; lower it, or raise decoding.decoding_len",
         ),
         (["rules.repetition_penalty=0"], "rules.repetition_penalty must be greater than 0, got 0.0"),
         (
@@ -82,10 +82,10 @@ def test_rules_are_part_of_a_run_only_when_they_are_set(tmp_path, capsys):
         ),
         (
             ["--prompt", "A photo of a", "rules.min_length=15"],
-            "rules.min_length=15: the prompt has 5 tokens, and decoding.decoding_len=16 counts them, which leaves room for 11; lower it, or raise the latter",
+            "rules.min_length=15: the prompt has 5 tokens, and decoding.decoding_len=16 counts them, which leaves room for 11; lower it, or raise decoding.decoding_len",
         ),
         (["rules.forbidden_words=cat"], "rules.forbidden_words must be a list, got 'cat'; write rules.forbidden_words=[...]"),
-        (["rules=null"], "rules=null: a settings group must be one of its options; to leave it as it is, leave it out"),
+        (["rules=null"], "rules=null: a settings group must be one of its options; for the default, leave it out"),
         (
             ["decoding=clipre", "rules.min_length=2"],
             "rules: decoding=clipre finds whole captions and writes no tokens; leave rules out",

@@ -131,7 +131,7 @@ def test_changed_title_is_written_about_again(titles, models, capsys):
     assert main(words) == 0
     titles.write_text(titles.read_text().replace("The dog", "The cat"))
     assert main(words) == 0
-    assert "1 title or image has changed since its story was written, which is written again, 2" in capsys.readouterr().err
+    assert "1 title or image has changed since its story was written; the story is written again, 2" in capsys.readouterr().err
     assert sorted((p["id"], p["title"]) for p in lines("out/predictions.jsonl")) == [
         ("1", "A red bus"),
         ("2", "The cat"),
@@ -186,8 +186,8 @@ def test_titles_without_image_and_unreadable_images_are_failures_of_their_own(ti
     err = capsys.readouterr().err
     failures = {f["id"]: f["reason"] for f in lines("out/failures.jsonl")}
     assert failures.keys() == {"2#1", "4#1", "5#1"}
-    assert failures["4#1"] == "there is no image for it" and "decoding.decoding_len=40 counts them" in failures["5#1"]
-    assert "no story for 'Nobody looked' (id 4#1): there is no image for it" in err
+    assert failures["4#1"] == "it has no image" and "decoding.decoding_len=40 counts them" in failures["5#1"]
+    assert "no story for 'Nobody looked' (id 4#1): it has no image" in err
     assert [p["id"] for p in lines("out/predictions.jsonl")] == ["1#1", "1#2", "1#3", "2#2", "3#1", "3#2", "3#3"]
 
 
@@ -252,7 +252,7 @@ def test_title_may_open_with_a_bracket_and_its_file_be_packed(pack, tmp_path):
     [
         ("A\tb\nC\td\te\n", "line 2: has 2 tabs"),
         ("A\tb\n\n \tno title\n", "line 3: the title is empty"),
-        ('{"title": "a", "id": 1}\n{"title": "b", "id": "1"}\n', "record 2: the id '1' stands twice"),
+        ('{"title": "a", "id": 1}\n{"title": "b", "id": "1"}\n', "record 2: the id '1' appears twice"),
         ('{"title": "a"}\n{"titel": "b"}\n', "record 2: no title"),
         ('[{"title": "a", "story": 3}]', "record 1: story must be a text, got 3"),
         ("", "no titles found"),

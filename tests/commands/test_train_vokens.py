@@ -107,6 +107,7 @@ def test_killed_run_ends_with_the_same_bytes(words, tmp_path, capsys):
         ("mls", ["--vokens", "photos"], "interleaved_model.vokens=photos: has no vokens.json"),
         ("uas", ["adapter.kind=lora"], "adapter.kind=lora: stage one trains no adapter"),
         ("uas", ["objective.drop=1.5"], "objective.drop must be in [0, 1], got 1.5"),
+        ("uas", ["optimizer.dropout=0.1"], "optimizer.dropout=0.1: belongs to magic finetune-lm; leave it out"),
         (
             "uas",
             ["interleaved_model.mapper.heads=3"],
@@ -133,7 +134,7 @@ def test_fault_is_one_line_and_status_2(words, stage, more, line, capsys):
 def test_missing_extra_is_one_line(words, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "peft", None)
     assert main(words("uas", "captions.jsonl", "out")) == 2
-    assert "pip install 'magic[interleaved]'" in capsys.readouterr().err.splitlines()[-1]
+    assert "in the clone of magic: pip install '.[interleaved]'" in capsys.readouterr().err.splitlines()[-1]
 
 
 def test_run_does_not_go_on_with_other_items(words, tmp_path, capsys):

@@ -178,7 +178,8 @@ def test_every_setting_of_training_vokens_has_its_default_in_the_config():
     shown = yaml.safe_load((CONFIGS / "train_vokens.yaml").read_text())
     for group in ("dataset", "adapter", "objective", "optimizer", "validate", "run"):
         values = asdict(getattr(settings, group))
-        assert set(shown[group]) == set(values), group
+        refused = {"dropout"} if group == "optimizer" else set()  # belongs to finetune-lm
+        assert set(shown[group]) == set(values) - refused, group
         assert values == asdict(type(getattr(settings, group))()), group
 
 

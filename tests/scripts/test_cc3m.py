@@ -121,7 +121,7 @@ def test_shards_are_unpacked_once(tmp_path):
 
 def test_damaged_or_foreign_shard_is_one_line(tmp_path):
     (tmp_path / "a.tar").write_bytes(b"no tar at all" * 99)
-    with pytest.raises(MagicError, match=r"dataset.captions=.*a.tar: is no whole tar file"):
+    with pytest.raises(MagicError, match=r"dataset.captions=.*a.tar: is not a complete tar file"):
         Cc3mDataset("cc3m", captions=str(tmp_path / "a.tar")).load()
     assert not (tmp_path / "unpacked" / "a").exists()
     with tarfile.open(tmp_path / "b.tar", "w") as tar:
@@ -136,7 +136,7 @@ def test_damaged_or_foreign_shard_is_one_line(tmp_path):
     [
         (
             "a dog\thttp://x/a.jpg\n",
-            "line 1: its header must be caption<TAB>image_path.*bring its images with scripts/prepare_conceptual_captions.py",
+            "line 1: its header must be caption<TAB>image_path.*download its images with scripts/prepare_conceptual_captions.py",
         ),
         ("caption,image_path\n", "line 1: its header must be caption<TAB>image_path"),
         ("caption\timage_path\na\tb\tc\n", "line 2: has 3 columns"),

@@ -68,6 +68,7 @@ CHECKED_LATER = {
     ("TextSource", "held_out"), ("TextDataset", "held_out"),  # a share, or any whole number of texts
     ("TrainingRunSettings", "parts"), ("VokenRunSettings", "parts"),  # bound to the batch size
     ("VokenItems", "held_out"),  # a share, or any whole number of items
+    ("VokenOptimizerSettings", "dropout"),  # any value is refused
     ("EvaluateSettings", "image_ranks"), ("ReportSettings", "image_ranks"),  # compared with those of the stories
 }  # fmt: skip
 HUGE = {int: (10**12, 2**63), float: (1e39, float("inf"), float("nan"))}

@@ -132,7 +132,7 @@ def test_scripts_that_are_named_exist_and_take_the_flags():
     for script, flags in named.items():
         source = (ROOT / "scripts" / script).read_text()
         shared = [ROOT / "scripts" / f"{name}.py" for name in re.findall(r"^from (\w+) import", source, re.MULTILINE)]
-        shared += [ROOT / "magic_cli" / "cli" / "command_table.py"] if "COMMANDS" in source else []  # takes a command's flags
+        shared += sorted((ROOT / "magic_cli" / "cli" / "table").glob("*.py")) if "COMMANDS" in source else []  # a command's flags
         source += "".join(file.read_text() for file in shared if file.exists())
         assert [flag for flag in flags if not re.search(rf"\b{flag[2:].replace('-', '[-_]')}\b", source)] == [], script
 

@@ -68,7 +68,6 @@ def composed():
     """Composes a command's configs from settings, groups named as a user types them; ``checked`` also converts them."""
     from hydra import compose, initialize_config_dir
 
-    from magic_cli.cli.hydra_app import _settings_class
     from magic_cli.configuration import composing
 
     composing.register()
@@ -78,7 +77,7 @@ def composed():
             renamed = COMMANDS[name].renamed
             words = ["=".join([renamed.get(key, key), value]) for key, _, value in (word.partition("=") for word in words)]
             config = compose(name.replace("-", "_"), words)
-            return composing.to_settings(config, _settings_class(COMMANDS[name])) if checked else config
+            return composing.to_settings(config, COMMANDS[name].load_settings_class()) if checked else config
 
         yield composed
 

@@ -1,1 +1,1 @@
-"""What makes decoding fast or stable, around the loop and not in it: laziness, remembered steps, ties, checks for NaN."""
+"""Shortcuts and safeguards around the loop: skipped candidates, remembered steps, ties, checks for NaN."""

@@ -1,4 +1,4 @@
-"""From a choice to tokens on the host: NaN is refused, steps are remembered, and near ties are computed again for one row alone."""
+"""From a choice to tokens on the host: refuses NaN, remembers steps, and computes near ties again for one row alone."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def decide(batch: Batch, step: Step, choice: Choice) -> tuple[list[int], bool]:
-    """The next token of every row, and whether any of them differs from the one that was chosen at first.
+    """The next token of every row, and whether any of them differs from the first choice.
 
     Raises:
         MagicError: A model computes NaN.
@@ -43,12 +43,12 @@ def read(choice: Choice, steering: Steering | None, state: LanguageModelState | 
     """The chosen tokens on the host, and the rows whose choice is close. One transfer brings both, and whether a model gave NaN.
 
     Args:
-        choice: What was chosen.
-        steering: The guides that took part.
-        state: The language model's state that it was chosen from; None: it was remembered.
+        choice: The choice.
+        steering: The guides.
+        state: The language model's state behind the choice; None: the step was remembered.
 
     Raises:
-        MagicError: One did.
+        MagicError: A model gave NaN.
     """
     found, num_rows = choice.candidates, len(choice.tokens)
     close = torch.zeros_like(choice.tokens) if found is None or found.close is None else found.close
@@ -62,7 +62,7 @@ def read(choice: Choice, steering: Steering | None, state: LanguageModelState | 
 
 
 def _faulty(found: Candidates | None, steering: Steering | None, state: LanguageModelState | None) -> dict[str, Tensor]:
-    """Whether a model gave NaN in a step, () bool each, by the settings group that names it."""
+    """Whether a model gave NaN in a step, () bool each, by the settings group of the model."""
     flags = {}
     if state is not None:
         flag = state.logits.isnan().any()
@@ -86,7 +86,7 @@ def _remember(memory: StepMemory, batch: Batch, choice: Choice, *, alone: bool =
 
 
 def _decide_alone(batch: Batch, index: int) -> Choice:
-    """The choice for one row when it is computed by itself, with nothing left out and nothing remembered."""
+    """The choice for one row computed alone, without shortcuts."""
     alone = Batch.alone(batch.method, batch.request, batch.rows[index])
     step = alone.step()
     choice = batch.method.begin(1).step(step)

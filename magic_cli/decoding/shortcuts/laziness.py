@@ -1,4 +1,4 @@
-"""Candidates that can no longer win are not looked at: the same tokens with less work."""
+"""Skips candidates that can no longer win: the same tokens with less work."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ _BOUND_SLACK = 1e-5
 
 
 def can_win(known: Tensor, forbidden: Tensor | None, *, alpha: float, lazy: bool = True) -> Tensor:
-    """Which candidates can still have the best score, whatever their penalties turn out to be.
+    """Which candidates can still have the best score, whatever their penalties will be.
 
-    A penalty is a cosine, in [-1, 1]: the best that a candidate can reach is ``known + alpha``, and the best of all reaches at least
-    the largest ``known - alpha``. This is exact for any sum of guides; a margin allows for rounding.
+    A penalty is a cosine, in [-1, 1]. So a candidate reaches at most ``known + alpha``, and the best one at least the largest
+    ``known - alpha``. This is exact for any sum of guides; a margin allows for rounding.
 
     Args:
         known: (R, K) ``(1 - alpha) p + sum of beta_i f_i``.
@@ -36,17 +36,17 @@ def can_win(known: Tensor, forbidden: Tensor | None, *, alpha: float, lazy: bool
 
 
 def sole(possible: Tensor) -> Tensor:
-    """(R, K) bool: the only candidate of a row that can win; the language model need not look at it."""
+    """(R, K) bool: the only candidate of a row that can win; the language model need not compute it."""
     return possible & (possible.sum(dim=1, keepdim=True) == 1)
 
 
 def wanted(ids: Tensor, possible: Tensor, is_last: Callable[[int, int], bool] | None) -> Tensor:
-    """(R, K) bool: candidates whose hidden states are needed: for their penalty, or because the text goes on from them.
+    """(R, K) bool: candidates whose hidden states are needed, for their penalty or because the text continues from them.
 
     Args:
         ids: (R, K) the candidates.
         possible: (R, K) bool: those that can win.
-        is_last: ``is_last(row, token)``: whether no token follows this one; None: one may always do.
+        is_last: ``is_last(row, token)``: whether no token follows this one; None: a token may always follow.
     """
     if is_last is None:
         return possible

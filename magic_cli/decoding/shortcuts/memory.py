@@ -1,7 +1,7 @@
-"""Steps remembered from one text to the next. Except for the image, all numbers of a step depend on the text so far alone.
+"""Steps remembered from one text to the next. Apart from the image, all numbers of a step depend on the text so far alone.
 
-Captions of one language model begin alike: of the 52,110 steps (words) of the paper's captions of the 4,982 COCO test images,
-61 % have a beginning that an earlier caption had.
+Captions by one language model often begin alike: of the 52,110 steps (words) in the paper's captions of the 4,982 COCO test
+images, 61 % have a beginning that an earlier caption had.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 _FAVOURED = 0.8
-"""The share of the room that is kept for steps that were met at least twice. Of the steps of the paper's COCO captions, half are
-found again in room for 1,380 steps (123 MiB); without this share it would be 46 %."""
+"""The share of the memory for steps that were used at least twice. For the paper's COCO captions, half of the steps are found
+with room for 1,380 steps (123 MiB); without this share it would be 46 %."""
 
 _OVERHEAD = 2048
-"""About how many bytes a step takes beside its numbers."""
+"""About how many bytes a step takes apart from its numbers."""
 
 
 @dataclass(frozen=True)
 class KnownStep:
-    """All numbers of a step that do not depend on the image: of R rows, with R as the first dimension of all tensors, or of one
-    row without it."""
+    """All numbers of a step that do not depend on the image: for R rows (the first dimension of all tensors), or for one row
+    without that dimension."""
 
     ids: Tensor
     """(R, K) the candidates."""
@@ -40,19 +40,19 @@ class KnownStep:
     forbidden: Tensor | None = None
     """(R, K) bool: candidates that may not come next; None: all may."""
     alone: bool = False
-    """Whether it was computed for one row by itself, with nothing left out."""
+    """Whether it was computed for one row alone, without shortcuts."""
 
     @classmethod
     def of(cls, found: Candidates) -> KnownStep:
-        """Of candidates that were scored."""
+        """The numbers of scored candidates."""
         return cls(found.ids, found.confidence, found.features, found.penalty, found.forbidden)
 
     def row(self, index: int, *, alone: bool = False) -> KnownStep:
-        """A copy of one row's."""
+        """A copy of one row's numbers."""
         return replace(self._with_each(lambda tensor: tensor[index].clone()), alone=alone)
 
     def as_candidates(self) -> Candidates:
-        """One row's as the candidates of a step of R = 1 rows."""
+        """One row's numbers as the candidates of a step with R = 1 rows."""
         rows = self._with_each(lambda tensor: tensor[None])
         return Candidates(rows.ids, rows.confidence, forbidden=rows.forbidden, features=rows.features, penalty=rows.penalty)
 
@@ -86,10 +86,10 @@ class StepMemory:
     """The steps of one method with one pair of models. They are found again by the tokens before them.
 
     Args:
-        limit: Bytes that may be kept. The step that was not met for the longest time is dropped first; steps that were met once go before others.
+        limit: The most bytes. The step that was unused for the longest time is dropped first; steps used once go before others.
 
     Attributes:
-        met: Number of steps that were taken from here.
+        met: How many steps were found in the memory.
     """
 
     def __init__(self, limit: int) -> None:
@@ -102,7 +102,7 @@ class StepMemory:
         return len(self._once) + len(self._again)
 
     def get(self, prompt: Sequence[int], generated: Sequence[int]) -> KnownStep | None:
-        """What is known of the step after these tokens."""
+        """The known step after these tokens; None: it is not known."""
         key = _key(prompt, generated)
         found = self._once.pop(key, None)
         if found is not None:

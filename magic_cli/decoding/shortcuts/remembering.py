@@ -63,7 +63,7 @@ def _follow(method: DecodingMethod, request: Request, memory: StepMemory, row: R
         step = RememberedStep(
             model=request.model,
             state=None,  # type: ignore[arg-type]  # whoever asks for it, or for the logits, has the step computed
-            logits=None,  # type: ignore[arg-type]
+            logits=None,  # type: ignore[arg-type]  # as above
             prompts=[prompt.ids],
             generated=[row.generated],
             remaining=[remaining(method, request, row)],

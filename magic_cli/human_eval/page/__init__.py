@@ -1,4 +1,4 @@
-"""A form as one HTML file that needs nothing else: photos, style and script are in it, and it may load nothing."""
+"""A form as a single HTML file. Photos, style and script are inside, and it loads nothing else."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def photo_uri(path: Path, *, side: int) -> str:
 
 
 def picture_uri(path: Path, *, side: int) -> str:
-    """As ``photo_uri``, without loss where the picture is small, as drawn ones may be."""
+    """As ``photo_uri``, but small pictures, as drawn ones may be, are kept without loss."""
     return _shown(lambda: image_uri(path, side=side), path, "item")
 
 
@@ -42,8 +42,8 @@ def page(form: Form, study: str) -> str:
     """The HTML file of a form.
 
     Args:
-        form: What it shows.
-        study: Id of all forms that belong together.
+        form: The form.
+        study: Id shared by all forms of the study.
     """
     folder, showing = Path(__file__).parent, _SHOWING[form.kind]
     template, style, script = ((folder / f"form.{kind}").read_text(encoding="utf-8") for kind in ("html", "css", "js"))

@@ -1,4 +1,4 @@
-"""What a form of pairs shows: what was given, two answers side by side, and questions about both."""
+"""A form of pairs: the prompt, two answers side by side, and questions about both."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ _MEANINGS = {PREFERS_A: "A is better", TIE: "Both are alike", PREFERS_B: "B is b
 
 
 def shown_in(form: Form) -> list[str]:
-    """What some card shows, which some questions need."""
+    """What at least one card shows; some questions need it."""
     return list(dict.fromkeys(kind for card in form.cards for kind in card.keyed()["shown"]))
 
 
 def instructions(form: Form) -> str:
-    """What the annotator is to do, before the questions are explained."""
+    """The instructions before the questions are explained."""
     pairs = "one pair" if len(form.cards) == 1 else f"{len(form.cards)} pairs"
     return (
-        f"<p>You will see {pairs} of answers, A and B, to the same texts and pictures. An answer is a text, a picture, or both, and may go on in "
+        f"<p>You will see {pairs} of answers, A and B, to the same texts and pictures. An answer is a text, a picture, or both, and may have "
         "several steps. For each question say which answer is better, or that both are alike. A and B mean nothing and change from pair to "
         "pair.</p>"
     )

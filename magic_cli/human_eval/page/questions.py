@@ -1,4 +1,4 @@
-"""Questions as HTML: one fieldset each, with a radio button for every choice."""
+"""Questions as HTML: a fieldset for each, with a radio button for every choice."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ def question(name: str, aspect: Aspect, choices: Mapping[int, str], *, meanings:
     """One question.
 
     Args:
-        name: As answers call it.
-        aspect: What is asked.
-        choices: What each button shows, by the number that it stands for.
-        meanings: What the buttons say to those who cannot see them, where that is not what they show.
-        ends: Words before and behind the buttons; empty: none.
+        name: The name in the answers.
+        aspect: The question.
+        choices: The text of each button, by its number.
+        meanings: Other words for screen readers, by number.
+        ends: Words before and after the buttons; empty: none.
     """
     buttons = "".join(
         f'<label><input type="radio" name="{name}" value="{value}" autocomplete="off" aria-label="{as_html(meanings.get(value, text))}">'

@@ -1,4 +1,4 @@
-"""What a form of stories shows: a title, its photo, and each system's story with its own questions."""
+"""A form of stories: a title, its photo, and each system's story with its own questions."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ _MEANINGS = {STORIES.lowest: f"{STORIES.lowest}, the worst", STORIES.highest: f"
 
 
 def shown_in(form: Form) -> list[str]:
-    """What some card shows, which some questions need."""
-    return [PHOTO] if any(card.photo for card in form.cards) else []
+    """What at least one card shows; some questions need it."""
+    return [PHOTO] if any(isinstance(card, StoryCard) and card.photo for card in form.cards) else []
 
 
 def instructions(form: Form) -> str:
-    """What the annotator is to do, before the questions are explained."""
+    """The instructions before the questions are explained."""
     cards = "one title" if len(form.cards) == 1 else f"{len(form.cards)} titles"
     return (
         f"<p>You will see {cards} with several stories each, some beside a photo. Read each story and answer every question with a number from "

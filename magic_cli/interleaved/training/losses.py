@@ -1,6 +1,6 @@
-"""The objective: text, noise of the latents, and closeness to the text encoder, each as a sum over what it counts.
+"""The three losses: of the text, of the noise in latents, and of the distance to the text encoder; each is a sum.
 
-MiniGPT-5 (arXiv 2310.02239): the total is ``a L_text + b L_LDM + c L_CAP`` of their means; the released code has 0.01, 1 and 0.1.
+MiniGPT-5 (arXiv 2310.02239): the total is ``a L_text + b L_LDM + c L_CAP`` of the means; the released code uses 0.01, 1 and 0.1.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ from magic_cli.training.simctg import IGNORED, token_loss
 
 @dataclass
 class VokenBatch:
-    """A micro-batch of N sequences of T places, M pictures that they read and I that they answer with.
+    """A micro-batch of N sequences of length T, with M images that they read and I images that they answer with.
 
     Attributes:
-        ids: (N, T) token ids, right-padded with 0; the image slot's id where a vector stands.
-        labels: (N, T) what is to be written in each place; ``IGNORED`` where nothing is learnt.
-        lengths: (N,) places of each sequence.
-        read: (M, 3, S, S) pixels of the pictures that are read, in the order of their places.
-        drawn: (I, 3, S', S') pixels in [-1, 1] of the pictures that are drawn.
-        rows: (I,) which sequences these answer.
-        captions: Of these pictures; None where there is none.
+        ids: (N, T) token ids, right-padded with 0; the id of the image slot where an image vector stands.
+        labels: (N, T) the token to learn at each position; ``IGNORED`` where nothing is learnt.
+        lengths: (N,) the length of each sequence.
+        read: (M, 3, S, S) pixels of the images that are read, in order of position.
+        drawn: (I, 3, S', S') pixels in [-1, 1] of the images that are drawn.
+        rows: (I,) the sequence that each drawn image belongs to.
+        captions: The captions of the drawn images; None for images without one.
     """
 
     ids: Tensor
@@ -46,15 +46,15 @@ class VokenBatch:
     captions: list[str | None]
 
     def to(self, device: torch.device) -> VokenBatch:
-        """The same on a device."""
+        """The same batch on a device."""
         moved = {name: value.to(device) for name, value in vars(self).items() if isinstance(value, Tensor)}
         return VokenBatch(**moved, captions=self.captions)
 
 
 def label_mask(labels: Tensor, ids: VokenIds, mask: LabelMask) -> Tensor:
-    """Labels (N, T) of which the vokens in the middle are not learnt, since what matters is where they begin.
+    """Labels (N, T) without the vokens in the middle, because only their beginning must be learnt.
 
-    ``released``: the first and the last voken are learnt, which the released code's slice leaves so; ``first_only``: the first.
+    ``released``: the first and the last voken are learnt, because of a slice in the released code; ``first_only``: the first.
     """
     last = ids.vokens[-1] if mask is LabelMask.first_only else ids.vokens[-1] - 1
     hidden = (labels > ids.vokens[0]) & (labels <= last)
@@ -62,7 +62,7 @@ def label_mask(labels: Tensor, ids: VokenIds, mask: LabelMask) -> Tensor:
 
 
 def min_snr_weights(snr: Tensor, most: float) -> Tensor:
-    """Weights (B,) of the noise losses at times of these signal-to-noise ratios: min(SNR, most) / SNR (arXiv 2303.09556)."""
+    """Weights (B,) of the noise losses at these signal-to-noise ratios: min(SNR, most) / SNR (arXiv 2303.09556)."""
     return snr.clamp(max=most) / snr
 
 
@@ -71,10 +71,10 @@ class LossOptions:
     """How losses are computed.
 
     Attributes:
-        drop: Share of the pictures whose vokens are blanked, for classifier-free guidance.
-        min_snr: Highest ratio that weighs in full; None: all weigh alike.
+        drop: Share of the images whose vokens are blanked, for classifier-free guidance.
+        min_snr: Ratios above it get less weight; None: all have equal weight.
         label_mask: Which vokens are learnt as text.
-        with_captions: Whether the mapper is pulled towards the text encoder.
+        with_captions: Whether the distance to the text encoder is a loss.
     """
 
     drop: float
@@ -84,17 +84,17 @@ class LossOptions:
 
 
 class VokenObjective(nn.Module):
-    """Sums of the three losses of a micro-batch.
+    """The sums of the three losses over a micro-batch.
 
     Args:
-        language_model: A Hugging Face causal LM, frozen; with the adapter in it, if there is one.
-        rows: The new tokens' rows.
-        reader: Who looks.
-        mapper: From voken states to conditions.
-        drawing: Who draws; gradients pass through it.
+        language_model: A frozen Hugging Face causal LM, with its adapter inside, if there is one.
+        rows: The rows of the new tokens.
+        reader: The vision encoder.
+        mapper: Maps voken states to conditions.
+        drawing: The diffusion model; gradients pass through it.
         options: How losses are computed.
-        adapter: Of the language model; None: it has none.
-        texts: The diffusion model's own text encoder, where captions are used.
+        adapter: The adapter of the language model; None: there is none.
+        texts: The diffusion model's own text encoder, if captions are used.
     """
 
     def __init__(
@@ -104,18 +104,18 @@ class VokenObjective(nn.Module):
         super().__init__()
         self.language_model, self.reader, self.drawing = parts
         self.rows, self.mapper, self.options, self.adapter, self.texts = rows, mapper, options, adapter, texts
-        self._body = (find_body(self.language_model.eval()),)  # in a tuple, so that it is no part of this module beside the model
+        self._body = (find_body(self.language_model.eval()),)  # a tuple hides it from torch, which must not register it twice
         self.frozen = (self.reader, self.drawing, *(() if texts is None else (texts,)))
 
     def train(self, mode: bool = True) -> VokenObjective:
-        """Only what is trained is ever in training mode; the language model's adapter may have dropout."""
+        """Set the mode of the trained parts only; the adapter of the language model may have dropout."""
         super().train(mode)
         for part in self.frozen:
             part.eval()
         return self
 
     def forward(self, batch: VokenBatch) -> tuple[Tensor, Tensor, Tensor]:
-        """Sums of cross-entropy over learnt tokens, of the noise loss over pictures, and of the distance to the text encoder over them."""
+        """Sums of the cross-entropy over learnt tokens, the noise loss over images, and their distance to the text encoder."""
         hidden = self.states(batch)
         labels = label_mask(batch.labels, self.rows.ids, self.options.label_mask)
         targets = labels[:, 1:]
@@ -123,7 +123,7 @@ class VokenObjective(nn.Module):
         likelihood = token_loss(self.rows.logits(hidden[:, :-1][is_learnt]), targets[is_learnt])
         if not len(batch.rows):
             nothing = likelihood.new_zeros(())
-            if torch.distributed.is_initialized():  # processes share gradients of all weights, and wait for those that have none
+            if torch.distributed.is_initialized():  # processes exchange gradients of all weights and would wait for missing ones
                 nothing = nothing + 0 * sum(weight.sum() for weight in self.mapper.parameters() if weight.requires_grad)
             return likelihood, nothing, nothing
         features = self.features(hidden, batch)
@@ -137,7 +137,7 @@ class VokenObjective(nn.Module):
         )
 
     def states(self, batch: VokenBatch) -> Tensor:
-        """Last-layer hidden states (N, T, H)."""
+        """Hidden states (N, T, H) of the last layer."""
         embedded = self.rows.embed(batch.ids)
         places = (batch.ids == self.rows.ids.slot).nonzero(as_tuple=True)
         if len(batch.read):
@@ -153,12 +153,12 @@ class VokenObjective(nn.Module):
         return self._body[0](inputs_embeds=embedded, attention_mask=mask.long(), use_cache=False, **options).last_hidden_state
 
     def features(self, hidden: Tensor, batch: VokenBatch) -> Tensor:
-        """States (I, n, H) that predict the vokens of the sequences with a picture."""
+        """States (I, n, H) that predict the vokens of the sequences with an image."""
         is_first = batch.labels[batch.rows] == self.rows.ids.vokens[0]
         return voken_features(hidden[batch.rows], is_first, len(self.rows.ids.vokens))
 
     def noise_loss(self, conditions: Tensor, drawn: Tensor) -> Tensor:
-        """(I,) weighted mean squared error of the noise that is seen in noised latents, at random times."""
+        """(I,) weighted mean squared error of the predicted noise, at random times."""
         from diffusers.training_utils import compute_snr
 
         with torch.no_grad():
@@ -175,9 +175,9 @@ class VokenObjective(nn.Module):
         )
 
     def caption_loss(self, conditions: Tensor, captions: Sequence[str | None], keep: Sequence[bool]) -> Tensor:
-        """Sum over pictures of the mean squared distance to what the text encoder says of their captions; 0 if one has none.
+        """Sum over images of the mean squared distance to the text encoder's conditions for their captions; 0 if one is missing.
 
-        Where the vokens are blanked, it is the distance to the empty text.
+        If the vokens are blanked, the distance to the conditions of the empty text counts.
         """
         if self.texts is None or not self.options.with_captions or any(caption is None for caption in captions):
             return conditions.new_zeros(())

@@ -1,4 +1,4 @@
-"""One run from items to the trained vokens' folder."""
+"""One training run: from items to a folder of trained vokens."""
 
 from __future__ import annotations
 
@@ -36,18 +36,18 @@ Items = Sequence[InterleavedItem]
 
 
 def train_vokens(settings: TrainVokensSettings, training: Items, measured: Items) -> dict[str, Any] | None:
-    """Carry out a run, or what is left of it.
+    """Do a run, or finish it.
 
     Args:
-        settings: Of the command.
+        settings: Settings of the command.
         training: Training items.
         measured: Items that choose the best checkpoint.
 
     Returns:
-        The report; None in processes other than the first, and where the run was complete already.
+        The report; None in processes other than the first, and if the run was already complete.
 
     Raises:
-        MagicError: Something is the user's to mend.
+        MagicError: The user has to mend something.
     """
     if not measured and settings.validate.select_on is Selection.validation:
         raise SettingsError(
@@ -61,7 +61,7 @@ def _carry_out(
     settings: TrainVokensSettings, accelerator: Accelerator, folder: TrainingFolder, items: tuple[Items, Items]
 ) -> dict[str, Any] | None:
     is_first = accelerator.is_main_process
-    torch.manual_seed(settings.run.seed)  # of a fresh adapter
+    torch.manual_seed(settings.run.seed)  # for a fresh adapter
     parts = read_parts(settings.interleaved_model, dtype=getattr(torch, settings.run.dtype.value), seed=settings.run.seed)
     if is_first:
         folder.use_source({**parts.source, "items_sha256": _digest(*items)})
@@ -111,11 +111,11 @@ def make_task(settings: TrainVokensSettings, parts: Parts, items: tuple[Items, I
 
 
 def _adapter(settings: TrainVokensSettings, parts: Parts, before: Adapter | None) -> Adapter | None:
-    """The adapter that is trained: that of an earlier stage two, or a fresh one."""
+    """The adapter to train: that of an earlier stage two, or a fresh one."""
     if before is not None:
         if before.settings != settings.adapter:
             raise SettingsError(
-                "adapter: the vokens that are gone on from have an adapter of other settings; set the same (see their vokens.json)"
+                "adapter: the vokens of the earlier stage have an adapter with other settings; set the same (see their vokens.json)"
             )
         return before
     return None if settings.adapter.kind is AdapterKind.none else Adapter(parts.language_model, settings.adapter)
@@ -139,7 +139,7 @@ def _objective(settings: TrainVokensSettings, parts: Parts, rows: NewRows, adapt
 
 
 def _export(settings: TrainVokensSettings, task: VokenTask) -> TrainedVokens:
-    """All new parts, trained in this stage or before, so that one folder is enough to go on from."""
+    """All trained parts, of this stage and earlier ones, so that this folder alone is enough to continue from."""
     module = task.module
     adapter = settings.adapter if module.adapter is not None else type(settings.adapter)(kind=AdapterKind.none)
     return TrainedVokens(
@@ -168,7 +168,7 @@ def _plan_notes(settings: TrainVokensSettings, task: VokenTask, total: int) -> l
 
 
 def _report(settings: TrainVokensSettings, done: dict[str, Any], task: VokenTask) -> dict[str, Any]:
-    """What a run was, and what came of it; no times, so that a resumed run writes the same bytes."""
+    """A summary of the run and its result; without times, so that a resumed run writes the same bytes."""
     return {
         "stage": settings.stage.value,
         "dataset": settings.dataset.name,
@@ -188,7 +188,7 @@ def _report(settings: TrainVokensSettings, done: dict[str, Any], task: VokenTask
 
 
 def _digest(*items: Items) -> str:
-    """SHA-256 of all items and their pictures' names and sizes: a run goes on only with the same."""
+    """SHA-256 of all items and the names and sizes of their images: a run continues only with the same items."""
     digest = hashlib.sha256()
     for part in items:
         for item in part:

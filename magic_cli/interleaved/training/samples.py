@@ -1,4 +1,4 @@
-"""From items to samples: token ids of prompt and answer, and the files of their pictures."""
+"""Turns items into samples: token ids of prompt and answer, and the files of their images."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ from magic_cli.interleaved.vokens import IMAGE_SLOT, VokenIds, refuse_reserved, 
 from magic_cli.training.simctg import IGNORED
 
 END = "###"
-"""What ends an answer."""
+"""The end of an answer."""
 
 
 @dataclass(frozen=True)
 class VokenSample:
-    """One step of an item, with the true past before it.
+    """One step of an item, after the true answers to the steps before it.
 
     Attributes:
-        ids: Token ids of prompt and answer, the begin-of-text token first; as many image slots as image vectors.
-        num_prompt: How many of them are the prompt's.
-        read: Pictures of the prompt, in their order.
-        drawn: Picture of the answer; None: it is text alone.
-        caption: What the latter shows; None: nobody says.
+        ids: Token ids of prompt and answer, beginning with the begin-of-text token; one image slot per image vector.
+        num_prompt: How many of the ids belong to the prompt.
+        read: The images of the prompt, in order.
+        drawn: The image of the answer; None: the answer is text alone.
+        caption: The caption of that image; None: not known.
     """
 
     ids: tuple[int, ...]
@@ -44,7 +44,7 @@ class VokenSample:
 
 
 def answer_text(target: Sequence[Part], num_vokens: int) -> str:
-    """An answer as it is learnt: its texts, then the vokens if there is a picture, then the end.
+    """The text of an answer for training: its texts, then the vokens if there is an image, then the end.
 
     >>> answer_text([Part(text="A dog.")], 2)
     'A dog. ###'
@@ -57,14 +57,14 @@ def answer_text(target: Sequence[Part], num_vokens: int) -> str:
 
 
 class Encoder:
-    """Makes samples of items.
+    """Makes samples from items.
 
     Args:
-        tokenizer: The language model's, with the vokens.
-        ids: Of the vokens.
+        tokenizer: The language model's tokenizer, with the vokens.
+        ids: Ids of the vokens.
         prompt: How parts become a prompt.
-        num_vectors: Vectors of a picture that is read (q).
-        max_length: Most tokens of a sample.
+        num_vectors: Vectors per image that is read (q).
+        max_length: The most tokens of a sample.
     """
 
     def __init__(self, tokenizer: Any, ids: VokenIds, prompt: PromptSettings, *, num_vectors: int, max_length: int) -> None:
@@ -72,10 +72,10 @@ class Encoder:
         self.num_vectors, self.max_length = num_vectors, max_length
 
     def samples(self, items: Sequence[InterleavedItem], setting: str) -> tuple[list[VokenSample], int]:
-        """A sample of each step that has an answer, and how many were left out since they are too long.
+        """A sample for each step that has an answer, and the number of samples left out because they are too long.
 
         Raises:
-            MagicError: There is none, a text holds a voken, or a step's past is not wholly known.
+            MagicError: There are none, a text contains a voken, or an earlier answer is missing.
         """
         made = [sample for item in items for sample in self._steps(item)]
         kept = [sample for sample in made if len(sample.ids) <= self.max_length]
@@ -108,7 +108,7 @@ class Encoder:
         prompt, whole = (self.tokenizer(text, add_special_tokens=False)["input_ids"] for text in (source, f"{source} {answer}"))
         if (
             whole[: len(prompt)] != prompt
-        ):  # the answer's first letters merged into the prompt's last token, which generation cannot do
+        ):  # the beginning of the answer merged into the last token of the prompt, which cannot happen in generation
             whole = [*prompt, *self.tokenizer(answer, add_special_tokens=False)["input_ids"]]
         begin = [] if self.tokenizer.bos_token_id is None else [self.tokenizer.bos_token_id]
         spread = [[i] * (self.num_vectors if i == self.ids.slot else 1) for i in whole]
@@ -121,11 +121,11 @@ class Encoder:
 
 
 class Collator:
-    """Makes micro-batches of samples: reads their pictures, mirrors some.
+    """Makes micro-batches from samples: reads their images and mirrors some of them.
 
     Args:
-        reader: Prepares the pictures that are read.
-        drawing: Prepares the pictures that are drawn.
+        reader: Prepares the images that are read.
+        drawing: Prepares the images that are drawn.
     """
 
     def __init__(self, reader: QFormerReader, drawing: Drawing) -> None:
@@ -133,10 +133,10 @@ class Collator:
         self._sides = (reader.side, drawing.side)
 
     def __call__(self, samples: Sequence[VokenSample], *, flip: bool) -> VokenBatch:
-        """The micro-batch; ``flip``: each picture is mirrored or not by torch's random numbers.
+        """Make the micro-batch; with ``flip``, torch's random numbers decide for each image whether it is mirrored.
 
         Raises:
-            MagicError: A picture cannot be read.
+            MagicError: An image cannot be read.
         """
         width = max(len(sample.ids) for sample in samples)
         ids, labels = torch.zeros(len(samples), width, dtype=torch.long), torch.full((len(samples), width), IGNORED)
@@ -154,7 +154,7 @@ class Collator:
 
 
 def _pixels(files: Sequence[Path], prepare: Callable[[Any], np.ndarray], side: int, flip: bool) -> torch.Tensor:
-    """(M, 3, S, S) prepared pictures."""
+    """(M, 3, S, S) prepared images."""
     if not files:
         return torch.zeros(0, 3, side, side)
     pixels = torch.from_numpy(np.stack([prepare(_opened(file)) for file in files]))

@@ -1,4 +1,4 @@
-"""Settings of ``magic train-vokens``. No torch: settings load fast."""
+"""Settings of ``magic train-vokens``. Does not import torch, so that settings load fast."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ from magic_cli.training.settings import (
 
 
 class Stage(Enum):
-    """Stage one aligns the vokens with pictures (UAS); stage two learns from texts and pictures in turn (MLS)."""
+    """Stage one aligns the vokens with images (UAS); stage two learns from texts and images in turn (MLS)."""
 
     uas = "uas"
     mls = "mls"
 
 
 class LabelMask(Enum):
-    """Which vokens are learnt as text: the first and the last (released code), or the first only (as was meant)."""
+    """Which vokens are learnt as text: the first and the last (released code), or only the first (as was intended)."""
 
     released = "released"
     first_only = "first_only"
@@ -42,14 +42,14 @@ class LabelMask(Enum):
 
 @dataclass
 class VokenItems:
-    """Training items: texts and pictures in turn, with their answers (docs/interleaved.md).
+    """Training items: texts and images in turn, with their answers (docs/interleaved.md).
 
     Attributes:
-        name: What runs call them.
+        name: The name in runs.
         path: File of the training items.
-        validation: File of the items that choose the best checkpoint; null: ``held_out`` of the training items.
-        root: Folder of the pictures; null: that of each file.
-        held_out: Share (below 1) or number (from 1) of the training items that are kept for validation.
+        validation: File of the items that choose the best checkpoint; null: ``held_out`` of the training items do.
+        root: Folder of the images; null: the folder of each file.
+        held_out: Share (below 1) or number (from 1) of the training items to hold out for validation.
         limit: Only the first so many training items, at least 1; null: all.
     """
 
@@ -68,10 +68,10 @@ class VokenItems:
             require("limit", self.limit, at_least=1, limit=MOST_ITEMS, prefix="dataset")
 
     def training_and_validation(self) -> tuple[list[InterleavedItem], list[InterleavedItem]]:
-        """The items that train and those that measure; the latter are spread evenly over the file.
+        """The training items and the validation items; the latter are spread evenly over the file.
 
         Raises:
-            MagicError: A file is not there or malformed, or nothing is left to train on.
+            MagicError: A file is missing or malformed, or nothing is left to train on.
         """
         if self.path is None:
             raise SettingsError("dataset.path: no training items; give --items FILE (JSON lines, see docs/interleaved.md)")
@@ -93,18 +93,18 @@ class VokenItems:
 
 @dataclass
 class VokenObjectiveSettings:
-    """What is minimised: a L_text + b L_LDM + c L_CAP.
+    """The loss: a L_text + b L_LDM + c L_CAP.
 
     Attributes:
-        text_weight: a, of the cross-entropy of the answers, 0 to 1000.
-        image_weight: b, of the noise loss, 0 to 1000.
-        caption_weight: c, of the distance to the diffusion model's text encoder, 0 to 1000; counts in micro-batches whose pictures
-            all have captions.
-        min_snr: Highest signal-to-noise ratio that weighs in full, 0.001 to 1,000,000; null: all times weigh alike (as in the paper).
-        drop: Share of the pictures whose vokens are blanked, for classifier-free guidance, in [0, 1].
+        text_weight: a, weight of the cross-entropy of the answers, 0 to 1000.
+        image_weight: b, weight of the noise loss, 0 to 1000.
+        caption_weight: c, weight of the distance to the diffusion model's text encoder, 0 to 1000; used in micro-batches in which
+            all images have captions.
+        min_snr: Signal-to-noise ratios above it get less weight, 0.001 to 1,000,000; null: all weigh the same (as in the paper).
+        drop: Share of the images whose vokens are blanked, for classifier-free guidance, in [0, 1].
         label_mask: Which vokens are learnt as text.
-        averaging: How micro-batches of one update are averaged.
-        flip: Whether pictures are mirrored at random.
+        averaging: How the micro-batches of one update are averaged.
+        flip: Whether images are mirrored at random.
     """
 
     text_weight: float = 0.01
@@ -129,15 +129,16 @@ class VokenObjectiveSettings:
 
 @dataclass
 class VokenOptimizerSettings(OptimizerSettings):
-    """AdamW and its schedule, with the released values.
+    """AdamW and its schedule; the defaults are those of the released code.
 
     Attributes:
-        eps: Added to the root of the mean of squared gradients, 1e-15 to 1.
-        weight_decay: Decoupled weight decay of what is trained, 0 to 10.
+        eps: AdamW's epsilon, 1e-15 to 1.
+        weight_decay: Decoupled weight decay, 0 to 10.
         clip_norm: Longest gradient, 1e-6 to 1,000,000; null: not clipped.
-        epochs: Passes over the training items, up to 100,000, where ``steps`` is null.
-        warmup_steps: Steps over which the learning rate rises, 0 to 1,000,000,000; null: the share ``warmup`` of all.
-        mapper_factor: Times ``lr`` that the mapper learns with, 1e-6 to 1,000,000; stage one has 10.
+        epochs: Passes over the training items, up to 100,000, if ``steps`` is null.
+        warmup_steps: Steps over which the learning rate rises, 0 to 1,000,000,000; null: the share ``warmup`` of all steps.
+        mapper_factor: The mapper's learning rate as a multiple of ``lr``, 1e-6 to 1,000,000; 10 in stage one.
+        dropout: Always null: only the adapter has dropout (``adapter.dropout``).
     """
 
     eps: float = 1e-8
@@ -149,6 +150,10 @@ class VokenOptimizerSettings(OptimizerSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.dropout is not None:
+            raise SettingsError(
+                f"optimizer.dropout={self.dropout}: belongs to magic finetune-lm; leave it out, or set adapter.dropout (stage=mls)"
+            )
         if self.warmup_steps is not None:
             require("warmup_steps", self.warmup_steps, at_least=0, limit=MOST_ITEMS, prefix="optimizer")
         require("mapper_factor", self.mapper_factor, above=0, floor=1e-6, limit=1_000_000, prefix="optimizer")
@@ -159,12 +164,12 @@ class VokenOptimizerSettings(OptimizerSettings):
 
 @dataclass
 class VokenRunSettings(TrainingRunSettings):
-    """Where and how training is carried out; one device works on two items at a time, as released.
+    """Where and how training runs; by default one device works on two items at a time, as in the released code.
 
     Attributes:
-        batch_size: Most items that one device works on at a time.
-        accumulation: Times as many make an update, over all devices together.
-        max_length: Tokens of an item, 8 to 131,072, image vectors counted; longer ones are left out.
+        batch_size: The most items that one device works on at a time.
+        accumulation: So many micro-batches make one update, over all devices together.
+        max_length: The most tokens of an item, image vectors included, 8 to 131,072; longer items are left out.
     """
 
     batch_size: int = 2
@@ -183,9 +188,9 @@ class TrainVokensSettings:
 
     Attributes:
         stage: Which stage.
-        interleaved_model: Who writes, looks and draws; its vokens are what stage two goes on from.
-        prompt: How parts become what the model reads (a form of ``magic interleave``).
-        one_stage: Train everything at once, without a stage one before.
+        interleaved_model: The models; stage two continues from its vokens.
+        prompt: How parts become what the model reads (a prompt form of ``magic interleave``).
+        one_stage: Train everything at once, without a stage one.
     """
 
     stage: Stage
@@ -216,12 +221,12 @@ class TrainVokensSettings:
 
     @property
     def averaging(self) -> Averaging:
-        """How micro-batches of one update are averaged."""
+        """How the micro-batches of one update are averaged."""
         return self.objective.averaging
 
     @property
     def trains_all_of_mapper(self) -> bool:
-        """Whether the linear layers and queries are trained, too, beside the transformer."""
+        """Whether the mapper's linear layers and queries are trained, too, and not only its transformer."""
         return self.stage is Stage.uas or self.one_stage
 
     @property
@@ -232,10 +237,10 @@ class TrainVokensSettings:
         return named_run("train-vokens", f"{self.stage.value}-{self.dataset.name}", identity(self))
 
     def claim(self) -> tuple[str, str] | None:
-        """The run folder that was named, and what identifies the run that may use it; None if none was named."""
+        """The run folder that the user named and the identity of the run in it; None if no folder was named."""
         return (self.run.dir, json.dumps(identity(self), sort_keys=True)) if self.run.dir else None
 
 
 def identity(settings: TrainVokensSettings) -> dict[str, Any]:
-    """The settings that can change the weights: what identifies a run."""
+    """The settings that can change the weights; they identify a run."""
     return without(as_plain(settings), {"run": WITHOUT_EFFECT})

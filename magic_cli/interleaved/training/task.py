@@ -1,4 +1,4 @@
-"""Training of the vokens, as a task of the training loop."""
+"""The training of the vokens, as a task of the training loop."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class VokenTask:
 
     Args:
         objective: Losses and models.
-        settings: Of the command.
+        settings: Settings of the command.
         collate: Makes micro-batches.
         samples: Training samples.
         measured: Samples that choose the best checkpoint.
@@ -50,7 +50,7 @@ class VokenTask:
         self._free = self._freed()
 
     def _freed(self) -> dict[str, Tensor]:
-        """What is trained, by its name in vokens.safetensors; all else is frozen."""
+        """The trained parameters, by their names in vokens.safetensors; everything else is frozen."""
         module, is_whole = self.module, self.settings.trains_all_of_mapper
         adapted = module.adapter.parameters() if module.adapter is not None else {}
         module.requires_grad_(False)
@@ -75,7 +75,7 @@ class VokenTask:
         return [self.collate(batch, flip=self.settings.objective.flip)]
 
     def counts(self, batch: Sequence[VokenSample]) -> tuple[int, int, int]:
-        """Tokens that are learnt, pictures, and pictures with captions: none unless all have one."""
+        """Numbers of learnt tokens, of images, and of images with captions (0 unless all have one)."""
         labels = self._labels(batch)
         pictures = [sample for sample in batch if sample.drawn is not None]
         captioned = len(pictures) if self._uses_captions and all(sample.caption is not None for sample in pictures) else 0
@@ -107,7 +107,7 @@ class VokenTask:
 
     @torch.no_grad()
     def measure(self) -> dict[str, float]:
-        """The losses of the validation samples, always with the same noise, nothing blanked or mirrored."""
+        """The losses on the validation samples, always with the same noise, without blanking or mirroring."""
         if not self.measured:
             return {}
         was_training = self.module.training
@@ -137,7 +137,7 @@ class VokenTask:
             require_names(self._free, weights)
         except ModelFault as fault:
             raise MagicError(
-                f"{file}: the checkpoint does not fit the model ({fault.faults[0].text}); delete it, the one before is taken then"
+                f"{file}: the checkpoint does not fit the model ({fault.faults[0].text}); delete it; the one before is then used"
             ) from None
         for name, weight in self._free.items():
             weight.copy_(weights[name])

@@ -1,4 +1,4 @@
-"""Modules that compute what a library's compute, with fewer passes over memory. They take the library's places at load."""
+"""Modules that compute the same as a library's, in fewer passes over memory. They replace the library's when a model loads."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ class PackedLinear(nn.Module):
     weights 0.67 of its time.
 
     Args:
-        layer: What it takes the place of.
-        keep: Whether the plain weights stay beside the packed ones: because another layer uses them, too, or for the sake of
-            single rows, which take four fifths of the time with them.
+        layer: The layer that it replaces.
+        keep: Whether the plain weights stay in memory too: another layer may use them, and a single row takes four fifths of
+            the time with them.
         activation: Computed in the same pass.
     """
 

@@ -1,4 +1,4 @@
-"""Attention over growing texts: to what the texts of a row share, and to each text's own tail.
+"""Attention over growing texts: over the tokens that all texts of a row share, and over the tail of each text.
 
 Shapes: B rows, U distinct texts, N new tokens, Q of them that ask, S shared tokens, D width, d = D / heads; G groups of texts, each
 with up to A askers and W tail tokens.
@@ -16,8 +16,8 @@ from torch import Tensor
 from magic_cli.models.image_text.text_plan import Ints, TextPlan
 
 _GROUP = 12
-"""Texts of a row that go through attention as one sequence. Its cost grows with the square of a sequence's length, what a sequence
-costs beside with their number: for 45 candidates on a Xeon, 12 takes two thirds of the time of 45 and nine tenths of that of 8 or 16."""
+"""Texts of a row that go through attention as one sequence. Longer sequences cost more attention (it grows with the square of the
+length); more sequences cost more overhead. On a Xeon with 45 candidates, 12 takes 2/3 of the time of 45, and 0.9 of that of 8 or 16."""
 
 
 class TreeAttention:

@@ -69,20 +69,20 @@ def is_plain_head(
 
 
 def takes_positions(body: nn.Module) -> bool:
-    """Whether a body wants to be told the positions of its tokens."""
+    """Whether a body takes the positions of its tokens as an argument."""
     forward = body.model.forward if isinstance(body, WholeModel) else body.forward
     return "position_ids" in inspect.signature(forward).parameters
 
 
 @torch.no_grad()
 def find_body(model: PreTrainedModel) -> nn.Module:
-    """What gives a causal LM's last hidden states: a part of it, or, if none does, the whole.
+    """The module that gives a causal LM's last hidden states: a part of it, or the whole model if no part does.
 
     Args:
         model: A Hugging Face causal LM in eval mode.
 
     Raises:
-        ModelFault: It has no output head, or nothing of it gives hidden states.
+        ModelFault: It has no output head, or no module in it gives hidden states.
     """
     head = model.get_output_embeddings()
     if getattr(head, "weight", None) is None:

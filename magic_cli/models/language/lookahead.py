@@ -86,7 +86,7 @@ class LookAhead:
         self._starts: OrderedDict[tuple[int, ...], State] = OrderedDict()
 
     def start(self, prompts: Sequence[Prompt]) -> State:
-        """What ``prefill`` gives, of a single text remembered for a while: all captions of a run begin alike."""
+        """Like ``prefill``, but remembers the states of single texts: all captions of a run begin with the same text."""
         if len(prompts) > 1 or prompts[0].vectors:
             return self.prefill(prompts)
         key = tuple(prompts[0].ids)
@@ -95,7 +95,7 @@ class LookAhead:
             if len(self._starts) > _REMEMBERED_STARTS:
                 self._starts.popitem(last=False)
         self._starts.move_to_end(key)
-        return copy.copy(self._starts[key])  # the tensors and the cache of a state never change, it goes over to others
+        return copy.copy(self._starts[key])  # a state's tensors and cache are never changed in place
 
     def prefill(self, prompts: Sequence[Prompt]) -> State:
         """Read B prompts, left-padded to the longest."""

@@ -1,4 +1,4 @@
-"""How many tokens a model reads: what its config says, less what its position embedding keeps for padding."""
+"""How many tokens a model reads: its config's limit, less the positions that are kept for padding."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 from torch import nn
 
 _MOST_TOKENS = 512
-"""What BERT has positions for: of encoders that name no limit."""
+"""For encoders whose config names no limit: the number of BERT's positions."""
 
 
 def most_positions(config: Any) -> int | None:

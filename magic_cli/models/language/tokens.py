@@ -1,4 +1,4 @@
-"""What a language model's tokenizer and configs say without its weights: prompts, texts of token ids, and which tokens are no text."""
+"""What a language model's tokenizer and configs say, without its weights: prompts, texts of token ids, tokens that are not text."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _SPACE = "Ġ"
 DEFAULT_START_TOKEN = "<-start_of_text->"
 
 _CONTROL = re.compile(r"<\|.*\|>|<-.*->")
-"""Form of tokens that steer a model, whatever a tokenizer says of them: some add ``<|im_end|>`` as if it were a word."""
+"""Form of tokens that steer a model. The tokenizer is not asked: some add ``<|im_end|>`` as if it were a word."""
 _MARKUP = re.compile(r"<.+>|\[.+\]")
-"""Wider: form of what a config may call an end. Configs hold defaults, too, that name a word of another vocabulary."""
+"""Form of tokens that a config may name as an end. A config's default id can be a plain word of this vocabulary."""
 
 # The replacements that tokenizers made by default (clean_up_tokenization_spaces) when the published models were
 # run; today's byte-level tokenizers ignore that switch, so the same replacements are made here, in the same order.

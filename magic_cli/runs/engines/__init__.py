@@ -1,1 +1,1 @@
-"""Where the batches of a run are written: in this process, in others of this machine, or on a cluster."""
+"""Where the batches of a run are written: in this process, in several processes, or on a cluster."""

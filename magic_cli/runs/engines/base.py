@@ -14,13 +14,13 @@ class Record(Facts, Protocol):
 
 
 class Engine(Protocol):
-    """Writes batches, in whatever order; use as a context manager."""
+    """Writes batches in any order; use it as a context manager."""
 
     def __enter__(self) -> Self:
         """Load the models."""
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
-        """End whatever was started."""
+        """Stop everything that was started."""
 
     def get_ready(self) -> None:
         """Wait until the models are there, with one worker at least: ``Record`` knows of them then."""
@@ -34,7 +34,7 @@ class Engine(Protocol):
         """
 
     def results(self, batches: Sequence[Batch]) -> Iterator[BatchResult]:
-        """Of every batch exactly one result, as soon as it is there."""
+        """Yield exactly one result for each batch, as soon as it is ready."""
 
     def work(self) -> tuple[dict[str, int], dict[str, float]]:
         """Counts and seconds of the work done, as in ``WorkCounter``."""

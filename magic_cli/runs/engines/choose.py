@@ -1,4 +1,4 @@
-"""Which engine a run has, opened and closed."""
+"""Chooses the engine of a run, opens it and closes it."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ def open_engine(writer: BatchWriter, first: Item, run: Record) -> Iterator[Engin
     """The engine that ``run.engine`` and ``run.devices`` name, with its models loaded.
 
     Args:
-        writer: Writes batches; nothing is loaded yet.
-        first: The first item that a text is to be written for.
-        run: Is told of the models, and at the end of the work done.
+        writer: Writes batches; has loaded nothing yet.
+        first: The first item that needs a text.
+        run: Receives facts about the models, and at the end the counts of the work done.
 
     Raises:
-        MagicError: The engine cannot start, or the models are others than the run was begun with.
+        MagicError: The engine cannot start, or the run was begun with other models.
     """
     options = writer.settings.run
     if options.engine is EngineName.ray:

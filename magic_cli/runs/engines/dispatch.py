@@ -1,4 +1,4 @@
-"""Who writes which batch where several workers write side by side, any of which may die at any time."""
+"""Decides which of several workers writes which batch. Any worker may die at any time."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from magic_cli.runs.batches import Batch, BatchResult
 AT_ONCE = 2
 """Batches that a worker is given: the images of one are read while another is written."""
 _LOSSES = 2
-"""So often is a batch lost with its worker before its items are written one by one."""
+"""After so many lost workers, the items of a batch are written one by one."""
 _ALONE = 3
-"""So many workers must die over an item that was all they had before it is a failure."""
+"""After so many dead workers that held nothing else, an item counts as a failure."""
 
 
 @dataclass
 class Piece:
-    """What a worker is given: a batch, or one item of a batch that was lost.
+    """One order for a worker: a batch, or a single item of a batch that was lost.
 
     Attributes:
-        batch: What is to be written.
-        lost: Workers that died while they had it.
-        is_alone: It is one item, and whoever has it has nothing else.
+        batch: The batch to write.
+        lost: How many workers have died while they held it.
+        is_alone: True if it is a single item. A worker that holds it gets nothing else.
     """
 
     batch: Batch
@@ -32,13 +32,13 @@ class Piece:
 
 
 class Dispatcher:
-    """Hands out batches, takes results, and does again what was lost.
+    """Hands out batches, collects results, and hands out again what was lost.
 
-    An item counts as poisonous only if it ends three workers that had nothing else to do. What was merely in flight when
-    a worker died is written by another.
+    An item is given up only after it ended three workers that held nothing else. Whatever else a dead worker held goes to
+    another worker.
 
     Args:
-        batches: What is to be written.
+        batches: The batches to write.
     """
 
     def __init__(self, batches: Sequence[Batch]) -> None:
@@ -50,15 +50,15 @@ class Dispatcher:
 
     @property
     def size(self) -> int:
-        """Pieces that are not finished."""
+        """The number of unfinished pieces."""
         return len(self._waiting) + len(self._alone) + sum(map(len, self._held.values()))
 
     def held(self, worker: str) -> list[Piece]:
-        """What a worker has; of one batch at most one piece."""
+        """The pieces that a worker holds; at most one piece of each batch."""
         return self._held.setdefault(worker, [])
 
     def give(self, worker: str) -> Piece | None:
-        """The next piece for a worker; None: it has enough, or there is nothing."""
+        """The next piece for a worker; None: the worker holds enough, or nothing is left."""
         held = self.held(worker)
         if self._alone:
             piece = None if held else self._alone.popleft()
@@ -71,16 +71,16 @@ class Dispatcher:
         return piece
 
     def take(self, worker: str, piece: Piece, result: BatchResult) -> BatchResult | None:
-        """What a worker has finished; returns the batch's result when all of it is there."""
+        """Accept what a worker has finished; returns the result of the batch if the batch is now complete."""
         self._held[worker].remove(piece)
         return self._gather(piece, result)
 
     def lose(self, worker: str, fail: Callable[[Batch], BatchResult]) -> list[BatchResult]:
-        """A worker has died; returns the results of batches that are complete now, since their last item is a failure.
+        """Handle the death of a worker; returns the results of batches that are complete now because their last item failed.
 
         Args:
-            worker: Which.
-            fail: Makes the result of a batch whose only item ends its workers.
+            worker: The name of the worker.
+            fail: Makes the result of a batch whose only item kills its workers.
         """
         complete = []
         for piece in self._held.pop(worker, []):
@@ -96,7 +96,7 @@ class Dispatcher:
         return [result for result in complete if result is not None]
 
     def give_back(self, worker: str) -> None:
-        """A worker has gone for reasons that cannot lie in what it had, such as the end of its machine."""
+        """Take back the work of a worker that ended for a reason outside its work, such as a machine that went away."""
         for piece in reversed(self._held.pop(worker, [])):
             (self._alone if piece.is_alone else self._waiting).appendleft(piece)
 

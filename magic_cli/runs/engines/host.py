@@ -1,4 +1,4 @@
-"""What a worker does in a process of its own: batches are written one after the other, images of the next are read meanwhile."""
+"""What a worker does in its own process: it writes one batch after the other and reads the images of the next one meanwhile."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from magic_cli.runs.kinds import Item, WritingTask
 
 @dataclass(frozen=True)
 class Order:
-    """What a worker needs to begin; can be sent to another process or machine.
+    """Everything that a worker needs to begin. It can be sent to another process or machine.
 
     Attributes:
-        writer: Who writes batches.
-        settings: Of the command.
-        task: What is written.
-        folder: Of the run.
-        first: The first item that a text is to be written for.
-        directory: Where relative paths begin.
-        size_wish: For a worker that is to find the size of batches; None: it is known.
+        writer: The class that writes batches.
+        settings: Settings of the command.
+        task: The kind of text.
+        folder: The run folder.
+        first: The first item that needs a text.
+        directory: The folder that relative paths start from.
+        size_wish: For a worker that must find the batch size; None: it is known.
     """
 
     writer: type[BatchWriter]
@@ -41,15 +41,15 @@ class Order:
 
     @classmethod
     def of(cls, writer: BatchWriter, first: Item) -> Order:
-        """What others need to do as ``writer`` does."""
+        """The order for workers that do the same as ``writer``."""
         return cls(type(writer), writer.settings, writer.task, writer.folder.absolute(), first, Path.cwd())
 
 
 @dataclass
 class Ready:
-    """What a worker has loaded, taken down as ``runs.decoder.Facts``: the manifest's ``models``, and ``facts`` of how it decodes.
+    """What a worker has loaded, as ``runs.decoder.Facts``: the manifest's ``models``, and ``facts`` about decoding.
 
-    ``batch_size``: what it found, if it was asked.
+    ``batch_size``: what the worker found, if it was asked.
     """
 
     models: dict[str, Any] = field(default_factory=dict)
@@ -65,12 +65,12 @@ class Ready:
 
 @dataclass(frozen=True)
 class Refusal:
-    """A fault that is the user's to mend, as one line; sent as it is, since exceptions travel badly."""
+    """An error that the user can mend, as one line. It is sent as text because exceptions do not pickle reliably."""
 
     message: str
 
     def unless(self) -> None:
-        """Raise it here.
+        """Raise the error in this process.
 
         Raises:
             MagicError: Always.
@@ -80,7 +80,7 @@ class Refusal:
 
 @dataclass(frozen=True)
 class Delivery:
-    """A batch's result, with all the work that its worker has done so far."""
+    """The result of a batch, with the counts of all work that the worker has done so far."""
 
     result: BatchResult
     counts: dict[str, int]
@@ -88,10 +88,10 @@ class Delivery:
 
 
 class Host:
-    """Writes batches for a run that another process keeps.
+    """Writes batches for a run that another process manages.
 
     Args:
-        order: What it is to do.
+        order: What to write, and how.
     """
 
     def __init__(self, order: Order) -> None:
@@ -105,18 +105,18 @@ class Host:
         self._lock = threading.Lock()
 
     def load(self) -> Ready | Refusal:
-        """Load the models and make them ready."""
+        """Load the models and prepare them."""
         ready = Ready()
         try:
             self._writer.load(ready, self._order.first)
             if self._order.size_wish is not None:
                 ready.batch_size = self._writer.choose_batch_size(self._order.size_wish, self._order.first)
             return ready
-        except Exception as error:  # told where the run is kept
+        except Exception as error:  # reported by the process that manages the run
             return self._refusal(error)
 
     def expect(self, batch: Batch) -> None:
-        """Begin to read the images of a batch, unless that was begun; returns at once. May be called from another thread."""
+        """Start to read the images of a batch, unless that has begun; returns at once. May be called from another thread."""
         reader, name = self._writer.reader, _name(batch)
         with self._lock:
             if name in self._begun:
@@ -137,7 +137,7 @@ class Host:
         return Delivery(result, dict(work.counts), dict(work.seconds))
 
     def _refusal(self, error: Exception) -> Refusal:
-        """What ends the run: only the death of a process is another's to make good."""
+        """The message that ends the run. Other workers can only make up for the death of a process, not for an error."""
         run = self._order.settings.run
         if isinstance(error, MagicError):
             return Refusal(str(error))

@@ -1,4 +1,4 @@
-"""Batches written one after the other in this process, images read ahead."""
+"""Writes batches one after the other in this process, and reads images ahead."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class LocalEngine:
-    """This process does everything, but for reading images."""
+    """Does all work in this process, except reading images."""
 
     def __init__(self, writer: BatchWriter, first: Item, run: Record) -> None:
         self._writer, self._first, self._run = writer, first, run
@@ -25,7 +25,7 @@ class LocalEngine:
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
-        """There is nothing to end."""
+        """Nothing has to be stopped."""
 
     def get_ready(self) -> None:
         """It is, since it was entered."""

@@ -1,4 +1,4 @@
-"""What all engines with several workers share: batches go out and come back, workers that die are replaced."""
+"""What all engines with several workers share: they send batches, receive results, and replace workers that die."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ if TYPE_CHECKING:
     from magic_cli.runs.engines.base import Record
 
 _DEAD_AT_START, _DEAD_LATER = 3, 30
-"""So many workers in a row may die before one is ready: more, and none will live. The second, where some have been ready before."""
-POISON = "it ended the worker that had nothing else to do, three times; look at the file with care, then start again"
+"""The run ends when so many workers in a row die before one is ready; the second number holds once some have been ready."""
+POISON = "it ended three workers that held nothing else; check the file, then start again"
 
 
 class Death:
-    """The end of a worker.
+    """The death of a worker.
 
     Attributes:
-        reason: As the user is told.
-        is_machine: Its machine is gone: nothing that it had can be the reason.
+        reason: The reason, as the user reads it.
+        is_machine: The whole machine is gone, so the worker's batches cannot be the cause.
     """
 
     def __init__(self, reason: str, *, is_machine: bool = False) -> None:
@@ -39,16 +39,16 @@ class Death:
 
 
 class WorkerPool:
-    """Base of engines with several workers.
+    """Base class of engines with several workers.
 
     Args:
-        writer: Knows the run; loads nothing here.
-        first: The first item that a text is to be written for.
-        run: Is told of the models.
+        writer: Knows the run; loads nothing in this process.
+        first: The first item that needs a text.
+        run: Receives facts about the models.
     """
 
     setting: str
-    """Which setting asked for workers, for messages."""
+    """The setting that asked for several workers; used in messages."""
 
     def __init__(self, writer: BatchWriter, first: Item, run: Record) -> None:
         self.order = Order.of(writer, first)
@@ -63,15 +63,15 @@ class WorkerPool:
         self._number = 0
 
     def start(self, name: str) -> None:
-        """Start a worker; what it has loaded comes with ``events``."""
+        """Start a worker; ``events`` yields what it has loaded."""
         raise NotImplementedError(f"{type(self).__name__}.start")
 
     def send(self, name: str, batch: Batch) -> None:
-        """Give a worker a batch."""
+        """Send a batch to a worker."""
         raise NotImplementedError(f"{type(self).__name__}.send")
 
     def events(self) -> Iterator[tuple[str, Ready | Delivery | Refusal | Death]]:
-        """What has happened since the last call; waits if nothing has."""
+        """Yield what has happened since the last call; waits if nothing has."""
         raise NotImplementedError(f"{type(self).__name__}.events")
 
     def wanted(self) -> int:
@@ -138,7 +138,7 @@ class WorkerPool:
         return dict(counts), dict(seconds)
 
     def _welcome(self, name: str, ready: Ready) -> None:
-        """A worker is ready: its models must be those of the others."""
+        """Accept a worker that is ready, if its models are those of the others."""
         self._dead_at_start = 0
         self._ready.add(name)
         self._batch_size = ready.batch_size or self._batch_size
@@ -147,7 +147,9 @@ class WorkerPool:
             self.run.use_models(ready.models)
             self.run.record(**ready.facts)
         elif changed := "; ".join(differences(*({k: only_read(v) for k, v in m.items()} for m in (self._models, ready.models)))):
-            raise MagicError(f"{self.setting}: a worker has other model files than the others ({changed}); give all the same")
+            raise MagicError(
+                f"{self.setting}: a worker has other model files than the others ({changed}); use the same files everywhere"
+            )
 
     def _accept(self, name: str, delivery: Delivery, dispatcher: Dispatcher) -> BatchResult | None:
         self._done[name] = delivery
@@ -157,7 +159,7 @@ class WorkerPool:
     def _bury(self, name: str, death: Death, dispatcher: Dispatcher) -> list[BatchResult]:
         if name in self._ready:
             self._ready.discard(name)
-            print(f"magic: {name} ended ({death.reason}); what it had is written by another", file=sys.stderr)
+            print(f"magic: {name} ended ({death.reason}); another worker writes its batches", file=sys.stderr)
         else:
             self._dead_at_start += 1
             if self._dead_at_start >= (_DEAD_AT_START if self._models is None else _DEAD_LATER):

@@ -1,4 +1,4 @@
-"""run.devices: processes of this machine that write batches side by side, each on a GPU of its own or on its share of the cores."""
+"""run.devices: several processes of this machine write batches side by side, each on its own GPU or on its share of the cores."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from magic_cli.runs.engines.pool import Death, WorkerPool
 
 
 class ProcessEngine(WorkerPool):
-    """One process for each device, spawned: what CUDA holds cannot be forked."""
+    """One process for each device. Processes are spawned, because CUDA cannot be used after a fork."""
 
     setting = "run.devices"
 
@@ -47,18 +47,18 @@ class ProcessEngine(WorkerPool):
         ours, theirs = self._context.Pipe()
         device = min(set(range(self.wanted())) - set(self._devices.values()))
         process = self._context.Process(target=_serve, args=(theirs, self.order, device), name=name, daemon=True)
-        before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for us, also while it is still importing
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # workers ignore Ctrl-C from the start: it is for the main process
         try:
             process.start()
         finally:
             signal.signal(signal.SIGINT, before)
-        theirs.close()  # so that its end is noticed
+        theirs.close()  # so that the main process notices when the worker ends
         self._workers[name], self._devices[name] = (process, ours), device
 
     def send(self, name: str, batch: Batch) -> None:
         try:
             self._workers[name][1].send(batch)
-        except OSError:  # it is dead, as `events` will say
+        except OSError:  # the worker is dead; `events` will report it
             return
 
     def events(self) -> Iterator[tuple[str, Ready | Delivery | Refusal | Death]]:
@@ -87,7 +87,7 @@ class ProcessEngine(WorkerPool):
 
 
 def _serve(pipe: Connection, order: Order, number: int) -> None:
-    """The life of a worker: models first, then batches as they come."""
+    """The body of a worker process: load the models, then write batches as they come."""
     threading.Thread(target=end_with_parent, daemon=True).start()
     host = Host(replace(order, settings=_own_share(order.settings, number)))
     pipe.send(host.load())
@@ -98,7 +98,7 @@ def _serve(pipe: Connection, order: Order, number: int) -> None:
 
 
 def _receive(pipe: Connection, host: Host, inbox: SimpleQueue[Batch | None]) -> None:
-    """Take batches as they come: were they left in the pipe, both ends could wait for room in it for ever."""
+    """Take batches from the pipe at once. If they stayed there, both ends could block for ever on a full pipe."""
     try:
         while True:
             batch = pipe.recv()
@@ -109,7 +109,7 @@ def _receive(pipe: Connection, host: Host, inbox: SimpleQueue[Batch | None]) -> 
 
 
 def _own_share(settings: Any, number: int) -> Any:
-    """The settings with the device and the threads of one process of several."""
+    """The settings for one of several processes: its device and its share of the threads."""
     import torch
 
     own = copy.deepcopy(settings)

@@ -1,7 +1,7 @@
-"""run.engine=ray: batches are written by actors of a Ray cluster; this process keeps the run folder.
+"""run.engine=ray: actors of a Ray cluster write the batches; this process manages the run folder.
 
-Ray starts the actors, places them and tells of their deaths. It keeps no record of a job: what is done stands in the run
-folder, and the same command goes on after the death of this process.
+Ray starts the actors, places them, and reports their deaths. All state is in the run folder, so the same command continues
+after the death of this process.
 """
 
 from __future__ import annotations
@@ -12,18 +12,18 @@ import sys
 from collections.abc import Iterator
 from typing import Any, Self
 
-from magic_cli.errors import MagicError
+from magic_cli.errors import MagicError, install_extra
 from magic_cli.runs.batches import Batch, BatchWriter
 from magic_cli.runs.engines.host import Delivery, Host, Ready, Refusal
 from magic_cli.runs.engines.pool import Death, WorkerPool
 
 _SECONDS = 1.0
-"""That ``events`` waits before the number of workers is looked at again: nodes come and go."""
-_INSTALL = "run.engine=ray needs the package ray; pip install 'magic[ray]'"
+"""Seconds that ``events`` waits before it looks at the number of workers again: nodes come and go."""
+_INSTALL = f"run.engine=ray needs the package ray; {install_extra('ray')}"
 
 
 class RayEngine(WorkerPool):
-    """One actor for each GPU of the cluster, or for so many cores as run.threads says."""
+    """One actor for each GPU of the cluster, or, without GPUs, one for as many cores as run.threads says."""
 
     setting = "run.engine=ray"
 
@@ -33,7 +33,7 @@ class RayEngine(WorkerPool):
         self._pending: dict[Any, str] = {}
 
     def __enter__(self) -> Self:
-        # Ray's own meter of usage asks the network; a run of ours never does
+        # Ray's usage statistics would access the network; a run of ours never does that
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         try:
             import ray
@@ -71,7 +71,7 @@ class RayEngine(WorkerPool):
         cores = [int(node["Resources"].get("CPU", 0)) for node in self._ray.nodes() if node["Alive"]]
         if max(cores, default=0) < self._threads:
             raise MagicError(
-                f"run.threads={self._threads}: no node of the cluster has so many cores (the largest has {max(cores, default=0)}); lower it"
+                f"run.threads={self._threads}: no node of the cluster has that many cores (the largest has {max(cores, default=0)}); lower it"
             )
         return sum(number // self._threads for number in cores)
 
@@ -104,12 +104,12 @@ class RayEngine(WorkerPool):
                 yield name, self._ray.get(reference)
             except self._ray.exceptions.RayTaskError as error:
                 raise MagicError(f"run.engine=ray: a worker failed ({_reason(error)})") from error
-            except self._ray.exceptions.RayError as error:  # of its actor, its machine, or the result on its way
+            except self._ray.exceptions.RayError as error:  # of the actor, its machine, or the transfer of its result
                 self._forget(name)
                 yield name, Death(_reason(error), is_machine=self._is_of_machine(error))
 
     def _is_of_machine(self, error: Exception) -> bool:
-        """Whether an actor's machine is gone, so that nothing that it had can be the reason."""
+        """Whether an actor's whole machine is gone, so that its batches cannot be the cause."""
         kinds = (self._ray.exceptions.NodeDiedError, self._ray.exceptions.ObjectLostError)
         return isinstance(error, kinds) or "node has died" in str(error) or "node was terminated" in str(error)
 
@@ -119,7 +119,7 @@ class RayEngine(WorkerPool):
 
 
 class _Actor:
-    """A ``Host`` as an actor: images are read in one thread, batches written in another."""
+    """A ``Host`` as a Ray actor: one thread reads images, another writes batches."""
 
     def __init__(self, order: Any, threads: int) -> None:
         order.settings.run.threads = order.settings.run.threads or threads

@@ -203,7 +203,7 @@ def test_broken_image_stops_all_before_anything_is_written_or_is_skipped(caption
         (lambda c, f: c.stream(f, "beam"), r"decoding=beam: chooses a whole text at its end and cannot be streamed"),
         (lambda c, f: c.stream("none.jpg"), r"no caption for none\.jpg: no such file"),
         (lambda c, f: c.stream([f, f]), r"stream: give one image, or a title"),
-        (lambda c, f: c.story("A day"), r"images: decoding=magic looks at one for each title"),
+        (lambda c, f: c.story("A day"), r"images: decoding=magic needs an image for each title"),
         (lambda c, f: c.story(["a", "b", "c"], [f, f]), r"one for each of the 3 titles, or one for all, got 2"),
         (lambda c, f: c.story(" ", f), r"titles: the title is empty"),
         (lambda c, f: magic_cli.load("embeded"), r"language_model=embeded is unknown; did you mean embedded\?"),

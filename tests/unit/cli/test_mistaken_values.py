@@ -17,7 +17,7 @@ CAPTION = COMMANDS["caption"]
 def test_text_that_is_no_utf8_is_one_line(words, text, capsys):
     assert main([*words, text]) == 2
     err = capsys.readouterr().err
-    assert err.count("\n") == 1 and "no UTF-8" in err and "\\udc" in err
+    assert err.count("\n") == 1 and "not UTF-8" in err and "\\udc" in err
 
 
 def test_file_name_that_is_no_utf8_is_taken():

@@ -87,7 +87,7 @@ def test_coco_captions_belong_to_their_image_however_its_id_is_written(tmp_path)
         (
             [image, {"id": 3, "file_name": "d.jpg"}],
             {"image_id": 3, "caption": "a"},
-            "image 2: the id '3' stands for both c.jpg and d.jpg",
+            "image 2: the id '3' belongs to both c.jpg and d.jpg",
         ),
     ]:
         with pytest.raises(MagicError, match=part) as caught:
@@ -134,7 +134,7 @@ def test_repeated_id_is_refused(karpathy):
     document = json.loads((karpathy / "dataset_coco.json").read_text())
     document["images"] = [document["images"][0]] * 2
     (karpathy / "dataset_coco.json").write_text(json.dumps(document))
-    with pytest.raises(MagicError, match="the id '42' stands for both"):
+    with pytest.raises(MagicError, match="the id '42' belongs to both"):
         KarpathyDataset(name="coco", annotations=str(karpathy / "dataset_coco.json"), root=str(karpathy)).load()
 
 

@@ -69,8 +69,8 @@ def test_linked_folders_are_followed_once_and_never_in_a_circle(root, tmp_path):
 @pytest.mark.parametrize(
     ("name", "target", "why"),
     [
-        ("gone.jpg", "none.jpg", "a link to none.jpg, which is not there"),
-        ("coco", "/mnt/none", "a link to /mnt/none, which is not there"),
+        ("gone.jpg", "none.jpg", "a link to none.jpg, which does not exist"),
+        ("coco", "/mnt/none", "a link to /mnt/none, which does not exist"),
         ("loop.jpg", "loop.jpg", "a link that leads back to itself"),
         ("zero.png", "/dev/zero", "a device, not an image file"),
     ],

@@ -91,7 +91,7 @@ def test_slip_is_one_line_that_names_its_place(tmp_path, record, told):
 
 
 def test_repeated_id_is_refused(tmp_path):
-    with pytest.raises(MagicError, match="record 2: the id '1' stands twice"):
+    with pytest.raises(MagicError, match="record 2: the id '1' appears twice"):
         read(tmp_path, {"parts": [{"text": "a"}]}, {"id": 1, "parts": [{"text": "a"}]})
 
 

@@ -74,7 +74,7 @@ def test_every_reader_refuses_what_json_fails_at_when_it_is_in_a_document_or_a_l
         ('["' + "[" * 300 + '",\n ' + "7" * 4301 + "]", "line 2: a whole number has more than 4300 digits (column 2)"),
         ("", "line 1: is empty"),
         (" \n", "line 2: is empty"),
-        ('{"a": 1, "a": 2}', "the key 'a' stands twice in one object; remove one"),
+        ('{"a": 1, "a": 2}', "the key 'a' appears twice in one object; remove one"),
         ("[1,\n tru", "line 2: not valid JSON (Expecting value, column 2)"),
         (b'["\xff"]', "not UTF-8 (invalid start byte at byte 2)"),
         ("\0\0\0", "line 1: not valid JSON (Expecting value, column 1)"),
@@ -199,10 +199,10 @@ def test_encoding_that_a_file_names_is_read(tmp_path, encoding):
         (b"image,caption\na.jpg,a \0dog\n", "t.csv line 2: holds a NUL byte"),
         (
             b"PK\x03\x04\x14\0\x06\0\x08\0",
-            "t.csv: is no text but a zip archive or an Excel workbook: unpack it, or export it as CSV",
+            "t.csv: is not text but a zip archive or an Excel workbook: unpack it, or export it as CSV",
         ),
-        (b"BZh91AY&SY\xff\xff", "t.csv: is no text but a bzip2 archive"),
-        (b"\xff\xd8\xff\xe0\0\x10JFIF", "t.csv: is no text but an image"),
+        (b"BZh91AY&SY\xff\xff", "t.csv: is not text but a bzip2 archive"),
+        (b"\xff\xd8\xff\xe0\0\x10JFIF", "t.csv: is not text but an image"),
         (b"\x1f\x8bnot gzip", "t.csv: cannot be read, its gzip data is damaged"),
     ],
 )

@@ -31,11 +31,11 @@ PLAIN = [
 FAULTS = [
     (str(["a", "b"]), "got 2 of them"),
     ("['a dog'\n 'a cat']", "no comma between two texts"),
-    ("[None]", "is null|is none"),
-    ("[{'score': 0.5}]", "(must be one text|is none)"),
+    ("[None]", "is null|is not one"),
+    ("[{'score': 0.5}]", "(must be one text|is not one)"),
     ("[np.str_('a dog')]", "looks like a printed list"),
     ("array(['a dog'], dtype=object)", "looks like a printed list"),
-    ("['a dog', ...]", "is none|got 2 of them"),
+    ("['a dog', ...]", "is not one|got 2 of them"),
     ("[" * 5000 + "'a'" + "]" * 5000, "looks like a printed list"),
 ]
 

@@ -147,7 +147,7 @@ def test_elements_of_a_turn_count_wherever_they_stand_unless_released(tmp_path):
             '{"conversation_id": 1, "conversation": [{"turn": [{"__SOUND__": "a"}]}]}',
             "line 1 turn 0: each of its elements must be",
         ),
-        (dialogue_line(3, [("a", None), ("b", None)]) * 2, "line 2: the conversation_id '3' stands twice"),
+        (dialogue_line(3, [("a", None), ("b", None)]) * 2, "line 2: the conversation_id '3' appears twice"),
     ],
 )
 def test_damaged_files_are_refused_in_one_line(tmp_path, text, told):

@@ -51,7 +51,7 @@ def test_captions_are_read_when_the_form_is_known(tmp_path, name):
 @pytest.mark.parametrize(
     ("document", "parts"),
     [
-        ([{"id": 1, "caption": "a"}, {"id": "1", "caption": "b"}], ("record 2", "'1' stands twice")),
+        ([{"id": 1, "caption": "a"}, {"id": "1", "caption": "b"}], ("record 2", "'1' appears twice")),
         ([{"id": 1, "caption": "a"}, {"id": 2}], ("record 2", "id '2'", "no caption")),
         ([{"id": 1, "caption": "a"}, {"id": 2, "caption": None}], ("record 2", "id '2'", "the caption is null")),
         ([{"id": 1, "caption": 3}], ("record 1", "got 3")),
@@ -68,7 +68,7 @@ def test_captions_are_read_when_the_form_is_known(tmp_path, name):
         ([], ("holds no captions",)),
         ({"x": 1}, ("unknown form",)),
         (3, ("holds int",)),
-        ('{"a": "x", "a": "y"}', ("'a' stands twice",)),
+        ('{"a": "x", "a": "y"}', ("'a' appears twice",)),
         ("", ("empty",)),
         ('[{"id": 1,', ("line 1", "not valid JSON")),
         ("hello\n", ("neither JSON nor a table", "'hello'")),

@@ -95,7 +95,7 @@ def test_split_keeps_its_images_and_names_the_others(tmp_path):
     [
         ([{"id": 1, "references": []}], "must be a text or a list of texts"),
         ([{"id": 1, "references": ["a", None]}], "every entry must be a text"),
-        ([{"id": 1, "references": ["a"]}, {"id": 1, "references": ["b"]}], "stands twice"),
+        ([{"id": 1, "references": ["a"]}, {"id": 1, "references": ["b"]}], "appears twice"),
         ([{"id": 1}], "no references"),
         ({"annotations": [{"image_id": 1}]}, "needs image_id and caption"),
         ({"annotations": []}, "holds no references"),
@@ -104,7 +104,7 @@ def test_split_keeps_its_images_and_names_the_others(tmp_path):
                 "annotations": [{"image_id": 1, "caption": "a"}],
                 "images": [{"id": 1, "file_name": "a"}, {"id": 1.0, "file_name": "b"}],
             },
-            "image 2: the id '1' stands for both a and b",
+            "image 2: the id '1' belongs to both a and b",
         ),
         (
             {"annotations": [{"image_id": 1.5, "caption": "a"}]},

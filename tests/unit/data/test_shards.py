@@ -139,11 +139,9 @@ def test_archives_one_behind_the_other_are_all_read(tmp_path):
     path = joined(tmp_path, ("cat.jpg", CAT), ("sub/dog.jpg", DOG), ("link.jpg", LINK, "cat.jpg"))
     assert found(path) == {"cat.jpg": CAT, "sub/dog.jpg": DOG, "link.jpg": CAT}
     path.write_bytes(path.read_bytes() + bytes(512) + b"more that is no archive" * 50)
-    with pytest.raises(MagicError, match="s.tar: is no whole tar file"):
+    with pytest.raises(MagicError, match="s.tar: is not a complete tar file"):
         read_shard(str(path))
-    with pytest.raises(
-        MagicError, match="of several archives one behind the other, two hold ./cat.jpg, so unpack each by itself"
-    ):
+    with pytest.raises(MagicError, match="two of the archives in it hold ./cat.jpg; unpack each archive by itself"):
         read_shard(str(joined(tmp_path, ("cat.jpg", CAT), ("./cat.jpg", DOG))))
 
 
@@ -167,7 +165,7 @@ def pack(path):
     [
         (pack, r"s.tar: is packed with gzip.*unpack it to a plain .tar"),
         (lambda path: path.rename(path.with_name("s.tar.gz")), r"s.tar.gz: images in a packed archive.*plain .tar"),
-        (lambda path: path.write_bytes(path.read_bytes()[:1200]), "is no whole tar file"),
+        (lambda path: path.write_bytes(path.read_bytes()[:1200]), "is not a complete tar file"),
         (lambda path: (path.unlink(), os.mkfifo(path)), "s.tar: is a named pipe, not a tar file"),
     ],
 )

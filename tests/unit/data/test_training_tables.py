@@ -56,18 +56,18 @@ def test_only_texts_are_trained_on_when_a_file_has_columns(tmp_path, name):
             "neither JSON nor a table of captions (first line 'sentence'); name the columns in a header line",
         ),
         ("a.csv", "image,label\n1.jpg,dog\n", "record 1: has no text under caption"),
-        ("a.csv", "id,caption,text\n1,a,b\n", "record 1: has caption and text, and it is not known which is the text"),
+        ("a.csv", "id,caption,text\n1,a,b\n", "record 1: has caption and text, and it is unclear which one is the text"),
         ("a.csv", 'image,caption\n1,"A dog\n2,A cat\n', "line 2: the quotes do not match"),
-        ("a.csv", "image,captions\n1,\"['a', {[]: 1}]\"\n", "line 2: looks like a printed list of captions but is none"),
+        ("a.csv", "image,captions\n1,\"['a', {[]: 1}]\"\n", "line 2: looks like a printed list of captions but is not one"),
         ("a.tsv", "1\tA dog\t0.5\n", "line 1: has 3 cells for the 2 columns id, caption"),
         ("a.tsv", "1\thttp://a/b.jpg\n", "record 1: holds an address, not a text"),
         (
             "a.txt",
             "filename,description\na.jpg,A dog\nb.jpg,A cat\n",
-            "its lines are columns parted by ',', the first of image files; name the columns in a header line",
+            "its lines are columns separated by ',', and the first column holds image files; name the columns in a header line",
         ),
-        ("a.txt", "a.jpg,A dog\nb.jpg,A cat\n", "its lines are columns parted by ','"),
-        ("a.txt", "a.jpg#0|A dog\n", "its lines are columns parted by '|'"),
+        ("a.txt", "a.jpg,A dog\nb.jpg,A cat\n", "its lines are columns separated by ','"),
+        ("a.txt", "a.jpg#0|A dog\n", "its lines are columns separated by '|'"),
         (
             "a.txt",
             "The Cake\tAnna baked.\nA Day\tIt rained.\n",
@@ -139,7 +139,7 @@ def test_run_folders_are_texts(tmp_path):
     assert of_stories.read(of_stories.train) == ["The Cake\tAnna baked 1.", "The Cake\tAnna baked 2."]
     for form, folder, part in (
         (TextForm.story, run, "is a run of captions"),
-        (TextForm.caption, tmp_path, "is a folder, and no run folder"),
+        (TextForm.caption, tmp_path, "is a folder without predictions.jsonl"),
     ):
         with pytest.raises(MagicError, match=part):
             TextDataset(form=form, train=[source("text", folder)], held_out=1).training_and_validation()

@@ -196,7 +196,7 @@ def test_texts_are_read_as_captions_are(tmp_path, record, texts):
         ({"caption": "x", "references": 5}, "record 1, references: must be a text or a list of texts, got '5'"),
         (
             {"caption": "['a' 'b']"},
-            "record 1, caption: looks like a printed list of texts but is none (no comma between two texts)",
+            "record 1, caption: looks like a printed list of texts but is not one (no comma between two texts)",
         ),
     ],
 )

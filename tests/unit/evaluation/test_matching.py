@@ -273,6 +273,6 @@ def test_references_without_a_word_and_captions_of_an_empty_cell_are_told(tmp_pa
     found, coverage = matched(tmp_path, predictions, references)
     assert coverage.notes == (
         "1 item has no reference with a word, e.g. id 'a.jpg'",
-        "2 captions are 'nan', as programs write where there is none, and scored as that word",
-        "1 reference is 'nan', as programs write where there is none, and scored as that word",
+        "2 captions are 'nan', which programs write for a missing caption; it is scored as that word",
+        "1 reference is 'nan', which programs write for a missing caption; it is scored as that word",
     )

@@ -159,7 +159,7 @@ def test_people_s_stories_are_a_system_with_the_same_titles_and_images(tmp_path)
     }
     captions = tmp_path / "captions.json"
     captions.write_text(json.dumps({"1": "a cat"}))
-    with pytest.raises(SettingsError, match="human=true: no system brings stories"):
+    with pytest.raises(SettingsError, match="human=true: no system holds stories"):
         story_systems([read_system(captions)], settings(human=True))
 
 

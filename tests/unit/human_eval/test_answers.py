@@ -70,7 +70,7 @@ def set_answer(value):
         (set_answer("3"), "got '3'"),
         (set_answer(True), "got True"),
         (set_answer(None), "got None"),
-        (change(kind="something"), "is no file of answers"),
+        (change(kind="something"), "is not a file of answers"),
         (change(study="0" * 16), "belongs to another study"),
         (change(form="0" * 16), "is damaged .*not in the key"),
         (change(annotator=2), "is damaged .*not in the key"),

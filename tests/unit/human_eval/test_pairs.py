@@ -158,9 +158,9 @@ def test_items_of_one_run_alone_and_without_any_answer_are_left_out(tmp_path):
     [
         (["a"], "kind=pairs compares two systems, got 1"),
         (["a", "b", "a"], "kind=pairs compares two systems, got 3"),
-        (["a", "nothing"], "nothing: is no run folder"),
+        (["a", "nothing"], "nothing: is not a run folder"),
         (["a", "sub/a"], "2 systems are called 'a'"),
-        (["a", "told"], "were told different things"),
+        (["a", "told"], "have different prompts"),
         (["a", "later"], "no item was answered by both"),
         (["a", "captions"], "holds no answers to the steps"),
     ],

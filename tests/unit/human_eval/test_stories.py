@@ -80,7 +80,7 @@ def test_titles_that_stand_twice_are_left_out_when_there_are_no_ids(tmp_path):
         ([record(1, story="")], "record 1: story must be a text that is not empty"),
         ([{"id": "1", "story": "S."}], "record 1: title must be a text"),
         ([record(1) | {"id": 1.5}], "id must be a text or a whole number, got '1.5'"),
-        ([record(1), record(1)], "the id '1' stands 2 times"),
+        ([record(1), record(1)], "the id '1' appears 2 times"),
         ([record(1) | {"title": "Another"}], "id '1' has different titles"),
         ([record(9)], "no title has a story of every system"),
     ],
@@ -99,7 +99,7 @@ def test_unfit_stories_are_refused_with_file_and_record(records, message, tmp_pa
         (["a.jsonl"], ["b/a.jsonl"], False, "write NAME=FILE"),
         (["a.jsonl"], [], True, "no file holds a person's story"),
         (["nothing.jsonl", "a.jsonl"], [], False, "nothing.jsonl: no such file"),
-        (["b", "a.jsonl"], [], False, "b: no predictions.jsonl in this folder"),
+        (["b", "a.jsonl"], [], False, "b: is not a run folder, since it has no predictions.jsonl"),
     ],
 )
 def test_unfit_choice_of_systems_is_refused(files, named, human, message, tmp_path, monkeypatch):

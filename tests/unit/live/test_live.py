@@ -116,7 +116,7 @@ def test_photos_that_cannot_be_captioned_are_refused_in_one_line(photo, tmp_path
         return str(error.value)
 
     check_photo(photo, max_megabytes=1, max_megapixels=50)
-    assert refusal("notes.txt", b"a text") == "notes.txt is no image; drop a photo: JPEG, PNG, WebP, GIF, BMP or TIFF"
+    assert refusal("notes.txt", b"a text") == "notes.txt is not an image; drop a photo: JPEG, PNG, WebP, GIF, BMP or TIFF"
     assert refusal("cut.jpg", photo.read_bytes()[:300]).startswith("cut.jpg is damaged (")
     assert refusal("sea.png", huge_png(10_000, 10_000)).startswith("sea.png has 100 megapixels, and this page takes at most 50; ")
     assert refusal("space.png", huge_png(100_000, 100_000)).startswith("space.png has too many megapixels")

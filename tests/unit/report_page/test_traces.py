@@ -78,7 +78,7 @@ def test_beams_and_whole_texts_have_their_own_form(file):
 )
 def test_damaged_step_is_one_line_with_its_place(file, damage):
     write_lines(file, [step("b", 0, 3, p=[1, 0, 0]), step("a", 0, 3, p=[1, 0, 0]) | damage])
-    with pytest.raises(MagicError, match=r"trace.jsonl line 2: is no trace of magic \(.*delete trace.jsonl"):
+    with pytest.raises(MagicError, match=r"trace.jsonl line 2: is not a trace of magic \(.*delete trace.jsonl"):
         read_traces(file, ITEMS, limit=9)
 
 

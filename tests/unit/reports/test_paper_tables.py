@@ -120,7 +120,7 @@ def test_one_released_run_is_compared_with_that_run():
     measured = {"coco/top_k": [document("coco/top_k_result_run_1.json.gz", bleu_1=33.85, spice=1.7524)]}
     assert cell(measured, "coco/top_k", "bleu_1")["expected"] == "33.85"
     assert cell(measured, "coco/top_k", "spice")["difference"] == "0.000"
-    assert any("run 1 only, compared with what is known of the authors' run 1" in note for note in notes(measured))
+    assert any("run 1 only, compared with the known numbers of the authors' run 1" in note for note in notes(measured))
     assert all(check.agrees for check in check_against_paper(measured))
     second = {"coco/top_k": [document("coco/top_k_result_run_2.json", bleu_1=33.6, spice=1.721)]}
     assert cell(second, "coco/top_k", "bleu_1")["expected"] is None
@@ -148,7 +148,7 @@ def test_reason_for_a_metric_of_no_column_is_not_told():
 @pytest.mark.parametrize(
     ("measured", "message"),
     [
-        ({"coco/magic": [document("a"), document("b")]}, r"coco/magic: is no sampled method, but has 2 systems \(a, b\)"),
+        ({"coco/magic": [document("a"), document("b")]}, r"coco/magic: is not a sampled method, but has 2 systems \(a, b\)"),
         ({"coco/top_k": [document("a"), document("a")]}, "a: is the same run of coco/top_k"),
         (
             {"coco/top_k": [document("a", run=run_facts([1], 1, seed=0)), document("b", run=run_facts([2], 1, seed=0))]},

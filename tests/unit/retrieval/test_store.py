@@ -120,7 +120,7 @@ def test_finished_index_in_a_read_only_folder_is_used_and_nothing_else_is_built_
             write(folder / "index", np.eye(4), identity={"kind": "other"})
         settings = IndexSettings(kind="ivf", nlist=2)
         with pytest.raises(
-            MagicError, match=r"ivf-nlist2\.faiss: is to be built, and its folder cannot be written; set search\.kind=exact, or"
+            MagicError, match=r"ivf-nlist2\.faiss: must be built, but its folder cannot be written; set search\.kind=exact, or"
         ):
             open_search(Features(folder / "index", "index"), settings, threads=1)
 

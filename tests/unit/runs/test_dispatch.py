@@ -117,7 +117,7 @@ def test_only_what_kills_alone_is_a_failure(seed, capsys):
     results = list(pool.results(batches_of(20, 4)))
     assert {record["id"] for result in results for record in result.failures} == {"item-5", "item-13"}
     assert sum(len(result.predictions) for result in results) == 18
-    assert "what it had is written by another" in capsys.readouterr().err
+    assert "another worker writes its batches" in capsys.readouterr().err
 
 
 def test_machine_that_is_lost_accuses_no_item():

@@ -168,7 +168,5 @@ def test_working_folder_that_is_gone_is_one_line(words, tmp_path):
         assert answer.returncode == 0 and answer.stdout.startswith("magic ") and not answer.stderr
     else:
         assert (
-            answer.returncode == 2
-            and answer.stderr.count("\n") == 1
-            and "the working folder is not there any more" in answer.stderr
+            answer.returncode == 2 and answer.stderr.count("\n") == 1 and "the working folder no longer exists" in answer.stderr
         )

@@ -127,7 +127,7 @@ class SpiceCache:
     def _start_anew(self, problem: sqlite3.DatabaseError) -> None:
         if isinstance(problem, sqlite3.OperationalError):
             raise problem  # the disk fails, not the file
-        log.warning("SPICE: its cache %s is damaged (%s); it is made anew", self.folder, problem)
+        log.warning("SPICE: its cache %s is damaged (%s); a new one is made", self.folder, problem)
         self.close()
         for file in (self._parses, self._index):  # without the index nothing vouches for the parses
             file.unlink(missing_ok=True)

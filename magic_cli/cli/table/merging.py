@@ -1,4 +1,4 @@
-"""The command that puts parts of a run together; part of ``command_table``."""
+"""The command that puts parts of a run together."""
 
 from __future__ import annotations
 

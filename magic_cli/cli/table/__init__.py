@@ -1,0 +1,1 @@
+"""What the command line knows about each command, by purpose: all that ``--help`` needs."""
