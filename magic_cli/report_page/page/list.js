@@ -1,6 +1,6 @@
   // --- the list of items: searched, filtered, sorted, and drawn as far as one looks ---
 
-  const DRAWN_AT_ONCE = 24;
+  const DRAWN_AT_ONCE = 24; // fills rows of one, two and three cards; in a list of its own, so that more cards below cost those above nothing
   const found = { places: items.map((_, place) => place), drawn: 0, quantity: null };
 
   const texts = items.map((item) => [
@@ -22,7 +22,7 @@
     byId("more").addEventListener("click", () => {
       const next = found.drawn;
       drawMore();
-      byId("list").children[next]?.querySelector("a").focus();
+      byId("list").querySelectorAll(".card")[next]?.querySelector("a").focus();
     });
   }
 
@@ -61,7 +61,7 @@
 
   function drawMore() {
     const next = found.places.slice(found.drawn, found.drawn + DRAWN_AT_ONCE);
-    byId("list").append(...next.map(card));
+    if (next.length) byId("list").append(make("ol", { class: "cards", start: found.drawn + 1 }, next.map(card)));
     found.drawn += next.length;
     byId("more").hidden = found.drawn >= found.places.length;
     end.disconnect();
