@@ -20,6 +20,7 @@ from magic_cli.data.records import ImageRecord
 from magic_cli.data.shard_index import Shard, open_shard
 from magic_cli.data.shard_links import sample_key
 from magic_cli.data.stored_images import ParquetCell, RemoteImage, ShardMember
+from magic_cli.data.unread_captions import UnreadCaptions
 from magic_cli.errors import MagicError, SettingsError
 from magic_cli.terminal.progress import progress
 
@@ -60,10 +61,11 @@ class Rows:
     Args:
         place: The file.
         state: As ``addresses.state_of``, of before it was looked through.
+        unread: Captions in it that cannot be read.
     """
 
-    def __init__(self, place: str, state: str | None) -> None:
-        self.place, self.state = place, state
+    def __init__(self, place: str, state: str | None, unread: UnreadCaptions) -> None:
+        self.place, self.state, self.unread = place, state, unread
 
     def __len__(self) -> int:
         raise NotImplementedError(f"{type(self).__name__}.__len__")
@@ -93,6 +95,9 @@ class PackedDataset(Dataset):
 
     def read(self) -> Sequence[ImageRecord]:
         return PackedRecords(self._rows)
+
+    def notes(self) -> list[str]:
+        return [note for rows in self._rows for note in rows.unread.notes(rows.place)]
 
     def states(self) -> dict[str, str]:
         return {rows.place: rows.state for rows in self._rows if rows.state is not None}
@@ -156,7 +161,8 @@ class ShardDataset(PackedDataset):
 
     def notes(self) -> list[str]:
         shards = [rows.shard for rows in self._rows]
-        return [f"{shard.place}: hidden images are left out: {named(shard.hidden)}" for shard in shards if shard.hidden]
+        hidden = [f"{shard.place}: hidden images are left out: {named(shard.hidden)}" for shard in shards if shard.hidden]
+        return [*hidden, *super().notes()]
 
     def hint(self) -> str:
         return "set dataset.files to webdataset shards: a .tar file, a pattern ('data/*.tar'), a folder, or an address (s3://...)"
@@ -175,7 +181,7 @@ def _refuse_two_images(shard: Shard, rows: Sequence[int]) -> None:
 
 class _ShardRows(Rows):
     def __init__(self, shard: Shard, rows: Sequence[int]) -> None:
-        super().__init__(shard.place, shard.state)
+        super().__init__(shard.place, shard.state, shard.unread)
         self.shard, self._rows = shard, rows
         self._stem = PurePosixPath(shard.place).stem
 
@@ -222,21 +228,26 @@ class ParquetDataset(PackedDataset):
             table.kind(column, f"dataset.{name}")
         if kind == "texts":
             columns["path"] = self.image
-        values = self._columns(table, columns) if columns else {}
-        return _TableRows(self, (place, state), table.num_rows, values)
+        unread = UnreadCaptions()
+        values = self._columns(table, columns, unread) if columns else {}
+        if unread.count and not any(values["caption"]):
+            raise SettingsError(
+                f"dataset.caption={self.caption}: {place} has no caption there ({unread.first}); name another column, or null"
+            )
+        return _TableRows(self, Rows(place, state, unread), table.num_rows, values)
 
-    def _columns(self, table: Table, columns: dict[str, str]) -> dict[str, list[Any]]:
-        """What is kept of each row."""
+    def _columns(self, table: Table, columns: dict[str, str], unread: UnreadCaptions) -> dict[str, list[Any]]:
+        """What is kept of each row; captions that cannot be read are counted."""
         kept: dict[str, list[Any]] = {name: [] for name in columns}
         wanted = list(dict.fromkeys(columns.values()))
         for row, values in enumerate(table.values(wanted)):
             found = dict(zip(wanted, values, strict=True))
             for name, column in columns.items():
-                value, place = found[column], f"{table.place} row {row}: {column}"
+                value, place = found[column], f"row {row}: {column}"
                 if name == "id":
                     value = item_id(value, place)
                 elif name == "caption":
-                    value = several_texts(value, place) if value is not None and value != [] else ()
+                    value = _caption(value, place, unread)
                 kept[name].append(value)
         return kept
 
@@ -244,10 +255,20 @@ class ParquetDataset(PackedDataset):
         return "set dataset.files to Parquet files: one, a pattern ('data/*.parquet'), a folder, or an address (s3://...)"
 
 
+def _caption(value: Any, place: str, unread: UnreadCaptions) -> tuple[str, ...]:
+    if value is None or value == []:
+        return ()
+    try:
+        return several_texts(value, place)
+    except MagicError as error:
+        unread.add(error)
+        return ()
+
+
 class _TableRows(Rows):
-    def __init__(self, dataset: ParquetDataset, file: tuple[str, str | None], count: int, values: dict[str, list[Any]]) -> None:
-        super().__init__(*file)
-        place, _ = file
+    def __init__(self, dataset: ParquetDataset, file: Rows, count: int, values: dict[str, list[Any]]) -> None:
+        super().__init__(file.place, file.state, file.unread)
+        place = file.place
         self._column, self._count, self._values = dataset.image, count, values
         self._stem = PurePosixPath(place).stem
         self._root = dataset.root if dataset.root is not None else place.rpartition("/")[0]
