@@ -39,6 +39,11 @@ def is_address(place: str) -> bool:
     return "://" in place and not place.startswith(_LOCAL)
 
 
+def local(place: str) -> str:
+    """A place without the ``file://`` that paths of this machine may begin with."""
+    return place.removeprefix(_LOCAL)
+
+
 def places(word: str, suffix: str, *, setting: str, hint: str) -> list[str]:
     """The files that a path, a pattern, a folder or an address names, sorted.
 
@@ -51,7 +56,7 @@ def places(word: str, suffix: str, *, setting: str, hint: str) -> list[str]:
     Raises:
         MagicError: It names nothing, or cannot be looked at.
     """
-    word = word.removeprefix(_LOCAL)
+    word = local(word)
     found = _remote_places(word, suffix, setting) if is_address(word) else _local_places(word, suffix, setting)
     if not found:
         place = "" if is_address(word) else str(expanded(word, setting).absolute())

@@ -10,11 +10,12 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any, overload
 
-from magic_cli.data.addresses import is_address, places, reason, state_of
+from magic_cli.data.addresses import is_address, local, places, reason, state_of
 from magic_cli.data.datasets import Dataset
 from magic_cli.data.image_folders import named
 from magic_cli.data.images import StoredImage
 from magic_cli.data.parquet import Table, require_pyarrow
+from magic_cli.data.paths import expanded
 from magic_cli.data.record_fields import item_id, several_texts
 from magic_cli.data.records import ImageRecord
 from magic_cli.data.shard_index import Shard, open_shard
@@ -202,8 +203,9 @@ class ParquetDataset(PackedDataset):
 
     Attributes:
         files: A file, a pattern, a folder, or an address of one, such as ``s3://bucket/images/*.parquet``.
-        image: Column of the images: their bytes, ``{bytes, path}`` as Hugging Face's datasets have it, or paths or addresses.
-        root: Folder that relative paths start from; null: that of the Parquet file.
+        image: Column of the images: their bytes, ``{bytes, path}`` as Hugging Face's datasets have it (the path counts where there are
+            no bytes), or paths or addresses.
+        root: Folder that relative paths start from, or its address; null: that of the Parquet file.
         caption: Column of an image's captions, a text or a list of texts, which are its references; null: there is none.
         id: Column of ids, each of which stands once in all files; null: there is none.
     """
@@ -234,7 +236,20 @@ class ParquetDataset(PackedDataset):
             raise SettingsError(
                 f"dataset.caption={self.caption}: {place} has no caption there ({unread.first}); name another column, or null"
             )
+        if kind == "images" and (paths := table.image_paths(self.image)):
+            values["path"] = paths
         return _TableRows(self, Rows(place, state, unread), table.num_rows, values)
+
+    def folder_of(self, place: str) -> str:
+        """What the relative paths in a file start from: an absolute path, or an address.
+
+        Raises:
+            SettingsError: ``root`` begins with the folder of a user who does not exist.
+        """
+        if self.root is None:
+            return place.rpartition("/")[0]
+        root = local(self.root)
+        return root.rstrip("/") if is_address(root) else str(expanded(root, "dataset.root").absolute())
 
     def _columns(self, table: Table, columns: dict[str, str], unread: UnreadCaptions) -> dict[str, list[Any]]:
         """What is kept of each row; captions that cannot be read are counted."""
@@ -271,7 +286,7 @@ class _TableRows(Rows):
         place = file.place
         self._column, self._count, self._values = dataset.image, count, values
         self._stem = PurePosixPath(place).stem
-        self._root = dataset.root if dataset.root is not None else place.rpartition("/")[0]
+        self._root = dataset.folder_of(place)
 
     def __len__(self) -> int:
         return self._count
@@ -285,9 +300,10 @@ class _TableRows(Rows):
         )
 
     def _image(self, row: int) -> Path | StoredImage:
-        if "path" not in self._values:
+        path = self._value("path", row)
+        if path is None:
             return ParquetCell(self.place, self._column, row)
-        path = self._value("path", row) or ""
+        path = local(path)
         if not is_address(path) and not path.startswith("/"):
             path = f"{self._root}/{path}"
         return RemoteImage(path) if is_address(path) else Path(path)

@@ -196,6 +196,36 @@ def test_parquet_of_hugging_face_and_of_paths_are_read(photos, tiny_photos, tmp_
     assert [row.image_name for row in rows] == [first.name, second.name, "away.jpg"] and rows[0].path == first
 
 
+def test_hugging_face_rows_without_bytes_are_read_from_their_paths(photos, tiny_photos, tmp_path):
+    [first, second, *_] = sorted(tiny_photos.iterdir())
+    held, empty = [{"bytes": data, "path": "in-the-file.jpg"} for data in photos[2:4]], {"bytes": None, "path": None}
+    structs = [*held, {"bytes": None, "path": first.name}, empty, {"bytes": None, "path": str(second)}, None]
+    for name, options in {"counted": {}, "uncounted": {"write_statistics": False}}.items():
+        (tmp_path / f"{name}.parquet").write_bytes(table_bytes({"image": structs}, row_group_size=2, **options))
+        rows = ParquetDataset("parquet", files=str(tmp_path / f"{name}.parquet"), root=str(tiny_photos)).load()
+        assert [row.path for row in rows][2::2] == [first, second]
+        assert [row.path.read_bytes() for row in (*rows[:3], rows[4])] == [*photos[2:4], photos[0], photos[1]]
+        for row in (rows[3], rows[5]):
+            with pytest.raises(UnreadableImage, match="there is no image in this row"):
+                row.path.read_bytes()
+
+
+@pytest.mark.parametrize("root", ["~/photos", "photos", "file://{home}/photos", "{home}/photos/"])
+def test_paths_of_rows_are_absolute_however_the_root_is_written(root, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "a.jpg").write_bytes(b"a")
+    (tmp_path / "p.parquet").write_bytes(table_bytes({"file": ["a.jpg", f"file://{tmp_path}/photos/a.jpg", None]}))
+    dataset = ParquetDataset("parquet", files="p.parquet", image="file", root=root.format(home=tmp_path))
+    rows = dataset.load()
+    assert [row.path for row in rows][:2] == [tmp_path / "photos" / "a.jpg"] * 2
+    with pytest.raises(UnreadableImage, match="there is no image in this row"):
+        rows[2].path.read_bytes()
+    remote = ParquetDataset("parquet", files="p.parquet", image="file", root="memory://bucket/")
+    assert str(remote.load()[0].path) == "memory://bucket/a.jpg"
+
+
 @pytest.mark.parametrize(
     ("columns", "settings", "problem"),
     [
