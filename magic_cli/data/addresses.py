@@ -15,6 +15,7 @@ from magic_cli.data.paths import expanded, named_paths, other_kind
 from magic_cli.errors import MagicError
 
 _LOCAL = "file://"
+_WEB = ("http://", "https://")
 _STATE_KEYS = (
     "mtime",
     "created",
@@ -42,6 +43,19 @@ def is_address(place: str) -> bool:
 def local(place: str) -> str:
     """A place without the ``file://`` that paths of this machine may begin with."""
     return place.removeprefix(_LOCAL)
+
+
+def name_of(place: str) -> str:
+    """The file name at the end of a place, without the query of a web address.
+
+    >>> [name_of(place) for place in ("https://host/a.tar?signature=b/c", "s3://bucket/b.tar", "/data/c?.tar")]
+    ['a.tar', 'b.tar', 'c?.tar']
+    """
+    return _without_query(place).rpartition("/")[2]
+
+
+def _without_query(place: str) -> str:
+    return place.partition("?")[0] if place.startswith(_WEB) else place
 
 
 def places(word: str, suffix: str, *, setting: str, hint: str) -> list[str]:
@@ -76,15 +90,22 @@ def _local_places(word: str, suffix: str, setting: str) -> list[str]:
 def _remote_places(word: str, suffix: str, setting: str) -> list[str]:
     system, path = _file_system(word, setting)
     try:
-        if glob.has_magic(path):
+        if _is_pattern(word, path):
             found = system.glob(path)
-        elif system.isdir(path):
+        elif not (word.startswith(_WEB) and name_of(word).endswith(suffix)) and system.isdir(path):  # the web would send the file
             found = system.glob(f"{path.rstrip('/')}/*{suffix}")
         else:
             found = [path] if system.exists(path) else []
         return sorted(system.unstrip_protocol(one) for one in found)
     except Exception as error:  # each file system has errors of its own
         raise MagicError(f"{setting}={word}: cannot be looked at ({_said(error)}); check address, network and access") from error
+
+
+def _is_pattern(word: str, path: str) -> bool:
+    """Whether a path of a file system is a pattern; in a web address ``?`` begins a query, and ``[`` may be of the host."""
+    if not word.startswith(_WEB):
+        return glob.has_magic(path)
+    return any(sign in _without_query(word).split("/", 3)[-1] for sign in "*[")
 
 
 def _file_system(place: str, setting: str = "") -> tuple[Any, str]:

@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any, overload
 
-from magic_cli.data.addresses import is_address, local, places, reason, state_of
+from magic_cli.data.addresses import is_address, local, name_of, places, reason, state_of
 from magic_cli.data.datasets import Dataset
 from magic_cli.data.image_folders import named
 from magic_cli.data.images import StoredImage
@@ -184,7 +184,7 @@ class _ShardRows(Rows):
     def __init__(self, shard: Shard, rows: Sequence[int]) -> None:
         super().__init__(shard.place, shard.state, shard.unread)
         self.shard, self._rows = shard, rows
-        self._stem = PurePosixPath(shard.place).stem
+        self._stem = PurePosixPath(name_of(shard.place)).stem
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -285,7 +285,7 @@ class _TableRows(Rows):
         super().__init__(file.place, file.state, file.unread)
         place = file.place
         self._column, self._count, self._values = dataset.image, count, values
-        self._stem = PurePosixPath(place).stem
+        self._stem = PurePosixPath(name_of(place)).stem
         self._root = dataset.folder_of(place)
 
     def __len__(self) -> int:

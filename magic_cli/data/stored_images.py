@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from magic_cli.data.addresses import is_address, read_place, reason
+from magic_cli.data.addresses import is_address, name_of, read_place, reason
 from magic_cli.data.images import StoredImage, UnreadableImage
 from magic_cli.data.parquet import cell_bytes
 from magic_cli.data.shard_index import Shard, open_shard
 from magic_cli.errors import MagicError
 
-_PART = re.compile(r"(.+?\.tar)/(.+)|(.+?\.(?:parquet|pq))/([^/]+)/(\d+)", re.IGNORECASE | re.DOTALL)
+_PART = re.compile(r"(.+?\.tar(?:\?[^/]*)?)/(.+)|(.+?\.(?:parquet|pq)(?:\?[^/]*)?)/([^/]+)/(\d+)", re.IGNORECASE | re.DOTALL)
 _SHARDS_AT_ONCE = 16
 
 
@@ -111,7 +111,7 @@ class RemoteImage(StoredImage):
 
     @property
     def name(self) -> str:
-        return self.address.rpartition("/")[2]
+        return name_of(self.address)
 
     @property
     def container(self) -> str:
