@@ -6,8 +6,11 @@ A place is a text: the absolute path of a local file, or an address. Nothing is 
 from __future__ import annotations
 
 import glob
+import io
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -136,8 +139,46 @@ def open_place(place: str) -> BinaryIO:
             raise OSError(f"is a {kind}, not a file")
         return open(place, "rb")
     system, path = _file_system(place)
+    with _as_os_errors():
+        return _RemoteStream(system.open(path, "rb"))
+
+
+class _RemoteStream(io.RawIOBase):
+    """A file behind an address, open for reading: whatever goes wrong is an OSError.
+
+    Args:
+        stream: The file system's own.
+    """
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        with _as_os_errors():
+            return self._stream.read(size)
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        with _as_os_errors():
+            return self._stream.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._stream.tell()
+
+    def close(self) -> None:
+        self._stream.close()
+        super().close()
+
+
+@contextmanager
+def _as_os_errors() -> Iterator[None]:
     try:
-        return system.open(path, "rb")
+        yield
     except OSError:
         raise
     except Exception as error:  # each file system has errors of its own
@@ -156,12 +197,8 @@ def read_place(place: str, offset: int = 0, size: int | None = None) -> bytes:
             stream.seek(offset)
             return stream.read() if size is None else stream.read(size)
     system, path = _file_system(place)
-    try:
+    with _as_os_errors():
         return system.cat_file(path, start=offset, end=None if size is None else offset + size)
-    except OSError:
-        raise
-    except Exception as error:  # each file system has errors of its own
-        raise OSError(_said(error)) from error
 
 
 def size_of(place: str) -> int:
@@ -189,12 +226,8 @@ def state_of(place: str) -> str | None:
 
 def _info(place: str) -> dict[str, Any]:
     system, path = _file_system(place)
-    try:
+    with _as_os_errors():
         return system.info(path)
-    except OSError:
-        raise
-    except Exception as error:  # each file system has errors of its own
-        raise OSError(_said(error)) from error
 
 
 def reason(error: OSError) -> str:

@@ -182,10 +182,16 @@ class _Cursor:
             raise MagicError(f"the file has {self._table.num_rows} rows now")
         if (group := self._table.group_of(row)) != self._group or row < self._first:
             self._group, self._pieces = group, self._table.cells(self._column, group)
-            self._first, self._cells = next(self._pieces)
+            self._go_on()
         while row >= self._first + len(self._cells):
-            self._first, self._cells = next(self._pieces)
+            self._go_on()
         return self._cells[row - self._first].as_py()
+
+    def _go_on(self) -> None:
+        piece = next(self._pieces, None)
+        if piece is None:
+            raise MagicError(f"row group {self._group} ends before its last row; the file is damaged")
+        self._first, self._cells = piece
 
 
 class _Cursors:

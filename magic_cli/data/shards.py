@@ -182,6 +182,10 @@ def _next_archive(archive: tarfile.TarFile, stream: BinaryIO) -> int | None:
 
 
 def _packed_with(shard: str) -> str | None:
-    with open_place(shard) as stream:
-        start = stream.read(max(map(len, _PACKED)))
+    """What a file that is no tar file is packed with, as far as can be told; None: nothing that is known."""
+    try:
+        with open_place(shard) as stream:
+            start = stream.read(max(map(len, _PACKED)))
+    except OSError:  # the error that led here is told instead
+        return None
     return next((name for magic, name in _PACKED.items() if start.startswith(magic)), None)

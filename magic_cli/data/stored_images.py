@@ -57,8 +57,10 @@ class ShardMember(StoredImage):
         if self.fault is not None:
             raise UnreadableImage(self.fault)
         data = _read(self.shard, self.offset, self.size)
-        if len(data) < self.size:
-            raise UnreadableImage("the shard is cut off")
+        if len(data) != self.size:
+            raise UnreadableImage(
+                f"{len(data)} bytes came instead of {self.size}; the shard is cut off, or parts of it cannot be asked for"
+            )
         return data
 
 

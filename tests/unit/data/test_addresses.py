@@ -8,8 +8,12 @@ import pytest
 from fsspec.spec import AbstractBufferedFile, AbstractFileSystem
 
 from magic_cli.data.addresses import places
+from magic_cli.data.images import UnreadableImage
 from magic_cli.data.packed_datasets import ShardDataset
+from magic_cli.data.parquet import Table
+from magic_cli.data.shards import read_shard
 from magic_cli.data.stored_images import image_at
+from magic_cli.errors import MagicError
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 
@@ -89,3 +93,21 @@ def test_query_of_an_address_is_no_pattern_and_no_part_of_ids(web):
     assert photo.name == "photo.jpg" and photo.read_bytes() == b"dog"
     web.files = {f"https://host/b/{number}.tar": b"" for number in "01"}
     assert places("https://host/b/*.tar", ".tar", setting="x", hint="y") == list(web.files)
+
+
+@pytest.mark.parametrize("fault", [RuntimeError("connection\nreset"), KeyError("Credentials")])
+def test_fault_of_the_network_is_one_line(fault, web):
+    web.files = {"https://host/a.tar": shard([("1.jpg", b"cat")]), "https://host/a.parquet": b"PAR1" * 9}
+    web.fault = fault
+    for read, place in ((read_shard, "https://host/a.tar"), (Table, "https://host/a.parquet")):
+        with pytest.raises(MagicError, match=f"{place}: cannot be read .*(reset|Credentials)") as error:
+            read(place)
+        assert "\n" not in str(error.value)
+
+
+def test_shard_whose_parts_cannot_be_asked_for_is_a_reason(web):
+    web.files = {"https://host/a.tar": shard([("1.jpg", b"cat")])}
+    [record] = ShardDataset("shards", files="https://host/a.tar").load()
+    web.ignores_ends = True
+    with pytest.raises(UnreadableImage, match="9728 bytes came instead of 3"):
+        record.path.read_bytes()

@@ -176,6 +176,14 @@ def test_rows_of_parquet_files_are_images_in_any_order(photos, tmp_path):
     assert [record.id for record in named][2:4] == ["k02", "k10"]
 
 
+def test_row_group_that_ends_early_is_a_reason(photos, tmp_path, monkeypatch):
+    (tmp_path / "a.parquet").write_bytes(table_bytes({"image": photos[:2]}))
+    rows = ParquetDataset("parquet", files=str(tmp_path)).load()
+    monkeypatch.setattr("magic_cli.data.parquet.Table.cells", lambda self, column, group: iter(()))
+    with pytest.raises(UnreadableImage, match="row group 0 ends before its last row"):
+        rows[0].path.read_bytes()
+
+
 def test_parquet_of_hugging_face_and_of_paths_are_read(photos, tiny_photos, tmp_path):
     [first, second, *_] = sorted(tiny_photos.iterdir())
     structs = [{"bytes": photos[0], "path": "a.jpg"}, {"bytes": None, "path": None}]
