@@ -111,3 +111,15 @@ def test_shard_whose_parts_cannot_be_asked_for_is_a_reason(web):
     web.ignores_ends = True
     with pytest.raises(UnreadableImage, match="9728 bytes came instead of 3"):
         record.path.read_bytes()
+
+
+def test_large_images_are_skipped_when_a_shard_is_looked_through(web):
+    web.files = {
+        "https://host/a.tar": shard([("1.jpg", bytes(6 << 20)), ("1.txt", b"cat"), ("2.jpg", bytes(6 << 20)), ("2.txt", b"dog")])
+    }
+    found = read_shard("https://host/a.tar", caption_key="caption")
+    assert found.captions == {"1": ("cat",), "2": ("dog",)}
+    assert sum(web.sent) < 4 << 20 and len(web.sent) <= 4
+    web.files = {"https://host/b.tar": shard([(f"{number}.jpg", bytes(20_000)) for number in range(200)])}
+    web.sent.clear()
+    assert len(read_shard("https://host/b.tar").images) == 200 and len(web.sent) <= 5
