@@ -100,6 +100,9 @@ class PackedDataset(Dataset):
     def notes(self) -> list[str]:
         return [note for rows in self._rows for note in rows.unread.notes(rows.place)]
 
+    def remedy_of_ids(self) -> str:
+        return "ids begin with the file's name without its folder: rename one of the files, or caption each folder in a run of its own"
+
     def states(self) -> dict[str, str]:
         return {rows.place: rows.state for rows in self._rows if rows.state is not None}
 
@@ -239,6 +242,11 @@ class ParquetDataset(PackedDataset):
         if kind == "images" and (paths := table.image_paths(self.image)):
             values["path"] = paths
         return _TableRows(self, Rows(place, state, unread), table.num_rows, values)
+
+    def remedy_of_ids(self) -> str:
+        if self.id is None:
+            return super().remedy_of_ids()
+        return f"name a column whose values differ, or leave dataset.id={self.id} out"
 
     def folder_of(self, place: str) -> str:
         """What the relative paths in a file start from: an absolute path, or an address.

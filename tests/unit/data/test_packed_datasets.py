@@ -241,7 +241,11 @@ def test_paths_of_rows_are_absolute_however_the_root_is_written(root, tmp_path, 
         ({"image": [1]}, {}, "is of the type int64; name one of bytes"),
         ({"image": [b"x"]}, {"caption": "text"}, "dataset.caption=text: .*has no such column; it has image"),
         ({"image": [b"x"], "text": [1]}, {"caption": "text"}, "row 0: text: must be a text"),
-        ({"image": [b"x", b"y"], "n": ["a", "a"]}, {"id": "n"}, "the id 'a' stands for both"),
+        (
+            {"image": [b"x", b"y"], "n": ["a", "a"]},
+            {"id": "n"},
+            "the id 'a' stands for both.*; name a column whose values differ, or leave dataset.id=n",
+        ),
         (b"PAR1", {}, "is no whole Parquet file"),
         (None, {}, "no such file"),
     ],
@@ -252,6 +256,18 @@ def test_parquet_that_cannot_be_used_is_one_line(columns, settings, problem, tmp
     with pytest.raises(MagicError, match=problem) as error:
         ParquetDataset("parquet", files=str(tmp_path / "a.parquet"), **settings).load()
     assert "\n" not in str(error.value)
+
+
+def test_files_of_one_name_whose_images_get_one_id_are_refused_with_a_remedy(photos, tmp_path):
+    for folder in "ab":
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "0.tar").write_bytes(shard([("1.jpg", photos[0])]))
+        (tmp_path / folder / "0.parquet").write_bytes(table_bytes({"image": photos[:1]}))
+    for dataset in (ShardDataset("s", files=f"{tmp_path}/*/*.tar"), ParquetDataset("p", files=f"{tmp_path}/*/*.parquet")):
+        with pytest.raises(MagicError, match="stands for both .*; ids begin with .*: rename one of the files, or caption each"):
+            dataset.load()
+    (tmp_path / "b" / "0.tar").write_bytes(shard([("2.jpg", photos[0])]))
+    assert len(ShardDataset("s", files=f"{tmp_path}/*/*.tar").load()) == 2, "keys that differ are enough"
 
 
 def test_files_must_be_named(tmp_path):
