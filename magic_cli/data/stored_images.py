@@ -135,11 +135,7 @@ def _read(place: str, offset: int = 0, size: int | None = None) -> bytes:
 
 
 def image_at(text: str) -> Path | StoredImage:
-    """The image that run folders, or a list of images, call by this name; whether it is there is seen when it is read.
-
-    Raises:
-        MagicError: It is said to lie in a shard, and that is damaged.
-    """
+    """The image that run folders, or a list of images, call by this name; whether it can be read is seen when it is read."""
     if (part := _PART.fullmatch(text)) and (is_address(text) or not os.path.exists(text)):
         shard, member, file, column, row = part.groups()
         if file is not None:
@@ -150,7 +146,10 @@ def image_at(text: str) -> Path | StoredImage:
 
 
 def _member(shard: str, member: str) -> ShardMember:
-    contents = _known_shard(shard)
+    try:
+        contents = _known_shard(shard)
+    except MagicError as error:  # of this shard's images only
+        return ShardMember(shard, member, 0, 0, str(error))
     row = contents.rows.get(member)
     if row is None:
         return ShardMember(shard, member, 0, 0, "the shard has no such image any more")

@@ -75,6 +75,14 @@ def test_what_is_known_of_shards_is_kept_until_they_change(shards, photos, tmp_p
     assert {Path(place).stem for place, state in changed.states().items() if states[place] == state} == {"00000"}
 
 
+@pytest.mark.parametrize("place", ["{folder}/cut.tar", "nosuch://bucket/a.tar"])
+def test_image_of_a_shard_that_cannot_be_read_is_one_unreadable_image(place, tmp_path):
+    (tmp_path / "cut.tar").write_bytes(b"cut")
+    place = place.format(folder=tmp_path)
+    with pytest.raises(UnreadableImage, match=f"{place}: "):
+        image_at(f"{place}/1.jpg").read_bytes()
+
+
 def test_shards_can_be_sent_to_another_process_without_their_records(shards):
     records = shards.load()
     assert len(pickle.dumps(shards)) < 500
