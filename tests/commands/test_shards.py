@@ -106,7 +106,7 @@ def test_what_makes_no_whole_is_one_line(parts, captions, capsys):
         return line
 
     one, two, three = parts
-    assert "1 of 3 parts missing (part is 2); write it with run.shard=2/3" in refused(one, three)
+    assert "part 2 of 3 is missing; write it with run.shard=2/3" in refused(one, three)
     shutil.copytree(two, "again")
     assert "big/shard-2-of-3 and again are both part 2" in refused(*parts, "again")
     assert "nowhere names no folder" in refused(one, "nowhere")
@@ -151,3 +151,18 @@ def test_slurm_launcher_writes_the_parts_as_jobs(captions, capsys):
     assert main([*captions, "-m", "run.dir=big", "run.shard=1/2,2/2", *launcher]) == 3
     assert main(["merge-runs", "big/*", "--output", "merged"]) == 0
     assert files_of("merged") == files_of("whole")
+
+
+def test_folder_of_a_part_is_continued_as_that_part_only(parts, captions, capsys):
+    before = files_of(parts[1])
+    shutil.copytree(parts[1], "moved/shard-1-of-3")
+    for more in (["run.dir=big/shard-2-of-3"], ["run.dir=moved", "run.shard=1/3"]):
+        capsys.readouterr()
+        assert main([*captions, *more]) == 2
+        [line] = capsys.readouterr().err.splitlines()
+        assert "holds part 2 of 3 of a data set, and" in line
+    assert files_of(parts[1]) == before and main(["merge-runs", *parts, "--output", "merged"]) == 0
+    edit_manifest(parts[1], lambda manifest: (manifest.pop("shard"), manifest.update(status="running")))
+    Path(parts[1], "predictions.jsonl").unlink()
+    assert main([*captions, "run.dir=big", "run.shard=2/3"]) == 3, "a start that was killed before it said which part"
+    assert files_of(parts[1]) == before
