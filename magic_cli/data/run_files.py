@@ -81,6 +81,7 @@ _MANIFEST: Mapping[str, Form] = {
     ),
     "models": _OBJECTS,
     "stories_by_rank": _COUNTS,
+    "image_files": _OBJECT,
     "steps": ("a whole number", lambda value: type(value) is int),
     "shard": ("an object with part, parts, items and ids_sha256, or absent", _is_shard),
     "batch_size": ("an object with what run.batch_size=auto found, or absent", _is_batch_size),

@@ -17,7 +17,7 @@ from magic_cli.files import JsonList, recover_lines, recovered_items
 from magic_cli.reports.exports import released_stories
 from magic_cli.reports.interleaved import interleaved_page
 from magic_cli.runs.folder import PAGE, PARQUET
-from magic_cli.runs.parts import Part
+from magic_cli.runs.parts import WRITE_AGAIN, Part
 
 REMEDY = "start the command of this part again"
 _LISTS = ("coco_results.json", "released_format.json")
@@ -94,6 +94,9 @@ def _method(file: Path) -> str:
 
 def _stories(folder: Path, method: str) -> dict[str, Any]:
     predictions = recover_lines(folder / PREDICTIONS)
+    for number, line in enumerate(predictions, start=1):
+        if not all(isinstance(line.get(key), str) for key in ("id", "title_id", "title", "story")):
+            raise MagicError(f"{folder / PREDICTIONS} line {number}: is no story with id, title_id and title; {WRITE_AGAIN}")
     records = [
         StoryRecord(
             id=line["id"],

@@ -16,6 +16,7 @@ from magic_cli.data.run_files import FAILURES, PREDICTIONS, REPORT, SETTINGS, TR
 from magic_cli.errors import MagicError
 from magic_cli.files import locked, replacing, write_atomically, write_document
 from magic_cli.provenance import provenance
+from magic_cli.runs.folder import EXPORTS
 from magic_cli.runs.merged_exports import REMEDY, check_exports, merged_exports, writes_parquet
 from magic_cli.runs.parts import WRITE_AGAIN, Part
 
@@ -42,6 +43,8 @@ def merge(parts: Sequence[Part], output: str) -> dict[str, int]:
         _check_items(parts)
         manifest = _manifest(parts)
         write_atomically(folder / "manifest.json", _json(manifest | {"status": "merging"}))
+        for name in (TRACE, *EXPORTS):  # of a merge that was killed, and may have had other parts
+            (folder / name).unlink(missing_ok=True)
         for name in (PREDICTIONS, FAILURES, *([TRACE] if _have_trace(parts) else [])):
             _join(name, parts, folder)
         _copy_pictures(parts, folder)
@@ -117,11 +120,16 @@ def _manifest(parts: Sequence[Part]) -> dict[str, Any]:
     merged = {key: value for key, value in parts[0].manifest.items() if key not in _OF_PARTS} | provenance()
     merged["models"] = next((part.manifest["models"] for part in parts if part.manifest.get("models")), {})
     for key in ("counts", "stories_by_rank"):
-        if key in merged:
+        if any(key in part.manifest for part in parts):  # a part without items has no ranks
             total: Counter[str] = Counter()
             for part in parts:
                 total.update(part.manifest.get(key, {}))
             merged[key] = dict(total)
+    if "image_files" in merged:  # only files that were the same for all parts need not be looked at again
+        states = [part.manifest.get("image_files", {}) for part in parts]
+        merged["image_files"] = {
+            place: state for place, state in states[0].items() if all(other.get(place) == state for other in states)
+        }
     if "steps" in merged:
         merged["steps"] = sum(part.manifest.get("steps", 0) for part in parts)
     merged["sessions"] = [session for part in parts for session in part.manifest["sessions"]]

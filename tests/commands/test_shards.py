@@ -73,7 +73,7 @@ def test_stories_for_images_of_one_title_may_stand_in_two_parts(models, tiny_pho
     story += ["dataset.images_per_title=4", "prompt=null"]
     assert main([*story, "run.dir=whole"]) == 0
     assert len(lines("whole/predictions.jsonl")) == 6
-    assert main([*story, "-m", "run.dir=big", "run.shard=1/3,2/3,3/3"]) == 0
+    assert main([*story, "-m", "run.dir=big", f"run.shard={','.join(f'{number}/7' for number in range(1, 8))}"]) == 0
     assert main(["merge-runs", "big/*", "--output", "merged"]) == 0
     assert files_of("merged") == files_of("whole")
     facts = [json.loads(Path(folder, "manifest.json").read_text())["stories_by_rank"] for folder in ("merged", "whole")]
@@ -239,3 +239,6 @@ def test_traces_and_sizes_of_batches_of_parts(captions, capsys):
     assert "magic: trace.jsonl is left out: big/shard-2-of-2 has none" in capsys.readouterr().err
     assert not Path("merged/trace.jsonl").exists() and "trace: false" in Path("merged/settings.yaml").read_text()
     assert "trace: true" in Path("traced/settings.yaml").read_text()
+    edit_manifest("traced", lambda manifest: manifest.update(status="merging"))
+    assert main(["merge-runs", *both, "--output", "traced"]) == 0
+    assert not Path("traced/trace.jsonl").exists(), "a merge that was killed leaves nothing behind"
