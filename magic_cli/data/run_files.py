@@ -44,6 +44,21 @@ def _is_score(value: Any) -> bool:
     return isinstance(value, dict) and all(test(value[key]) for key, test in _SCORE.items() if key in value)
 
 
+def _is_shard(value: Any) -> bool:
+    if not isinstance(value, dict) or not all(type(value.get(key)) is int for key in ("part", "parts", "items")):
+        return False
+    return 1 <= value["part"] <= value["parts"] and value["items"] >= 0 and isinstance(value.get("ids_sha256"), str)
+
+
+def _is_batch_size(value: Any) -> bool:
+    if not isinstance(value, dict) or type(value.get("chosen")) is not int or value["chosen"] < 1:
+        return False
+    needed = value.get("bytes_needed")
+    if not isinstance(needed, dict) or not all(size.isdecimal() and type(number) is int for size, number in needed.items()):
+        return False
+    return not needed or type(value.get("bytes_allowed")) is int
+
+
 _TEXT: Form = ("a text", lambda value: isinstance(value, str))
 _OBJECT: Form = ("an object", _is_object)
 _OBJECTS: Form = ("objects by name", _all(_is_object))
@@ -66,6 +81,10 @@ _MANIFEST: Mapping[str, Form] = {
     ),
     "models": _OBJECTS,
     "stories_by_rank": _COUNTS,
+    "image_files": _OBJECT,
+    "steps": ("a whole number", lambda value: type(value) is int),
+    "shard": ("an object with part, parts, items and ids_sha256, or absent", _is_shard),
+    "batch_size": ("an object with what run.batch_size=auto found, or absent", _is_batch_size),
 }
 _SCORES: Mapping[str, Form] = {
     "n": ("a whole number", lambda value: type(value) is int),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from magic_cli.metrics.base import Corpus, Measure, Metric
 from magic_cli.metrics.encoders import EncoderMetric
 from magic_cli.metrics.image_text import FeatureMetric
 from magic_cli.metrics.settings import MEASURES, METRICS, MetricsSettings
+from magic_cli.models.settings import MachineSettings
 from magic_cli.models.sources import locate
 
 
@@ -119,8 +121,10 @@ def _require_references(key: str, corpus: Corpus) -> None:
 
 
 def _scoring(settings: Any) -> ScoringSettings:
-    metric, _ = find_measure(settings.run.objective)
-    return ScoringSettings(image_text_model=settings.image_text_model, metrics=MetricsSettings(names=[metric]), run=settings.run)
+    (metric, _), run = find_measure(settings.run.objective), settings.run
+    if not isinstance(run.batch_size, int):  # `auto` is found by writing texts, and says nothing of the models that score
+        run = replace(run, batch_size=MachineSettings.batch_size)
+    return ScoringSettings(image_text_model=settings.image_text_model, metrics=MetricsSettings(names=[metric]), run=run)
 
 
 def objective(folders: Sequence[Path], settings: Any) -> float:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import platform
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from magic_cli.errors import MagicError
 
@@ -25,6 +26,9 @@ _GROUPS = {  # of a container: (its limit, what is used of it), in the second an
 class MemoryMeter(Protocol):
     """Measures on one device."""
 
+    def place(self) -> dict[str, Any]:
+        """What the memory belongs to: ``name``, and ``bytes_in_all``."""
+
     def available(self) -> int:
         """Bytes that nobody uses now."""
 
@@ -37,6 +41,12 @@ class CudaMemory:
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
+
+    def place(self) -> dict[str, Any]:
+        import torch
+
+        facts = torch.cuda.get_device_properties(self._device)
+        return {"name": facts.name, "bytes_in_all": facts.total_memory}
 
     def available(self) -> int:
         import torch
@@ -72,6 +82,10 @@ class MachineMemory:
     def __init__(self) -> None:
         if not can_measure():
             raise MagicError("run.batch_size=auto: the memory of a CPU can be measured on Linux only; give a number")
+
+    def place(self) -> dict[str, Any]:
+        limits = [int(most) for limit in _GROUPS if limit.exists() and (most := limit.read_text().strip()).isdigit()]
+        return {"name": platform.machine(), "bytes_in_all": min([_figure(_MACHINE, "MemTotal"), *limits])}
 
     def available(self) -> int:
         room = [_figure(_MACHINE, "MemAvailable")]

@@ -1,9 +1,13 @@
-"""run.batch_size=auto: how many texts fit into memory side by side, found by trial. What is written does not depend on it."""
+"""run.batch_size=auto: how many texts fit into memory side by side, found by trial.
+
+In float32, MAGIC, contrastive and greedy search write the same whatever it is. In 16 bits, and with other methods, rounding may differ with
+the texts that stand beside one another, and with it a token.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -28,12 +32,14 @@ class SizeWish:
     Attributes:
         most: There are no more texts for a batch.
         neighbours: Workers that share the machine's memory, or the device's, this one included.
-        known: What an earlier start found; it holds on the same device.
+        known: What an earlier start found; it holds where all else is as it was.
+        options: Settings that change how much memory a text takes, and that a run may change from start to start.
     """
 
     most: int
     neighbours: int = 1
     known: Mapping[str, Any] | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
 
 
 def choose_batch_size(wish: SizeWish, device: torch.device, trial: Callable[[int], object]) -> dict[str, Any]:
@@ -45,19 +51,22 @@ def choose_batch_size(wish: SizeWish, device: torch.device, trial: Callable[[int
         trial: Writes so many texts of full length, side by side.
 
     Returns:
-        ``chosen``, ``device``, ``bytes_needed`` for each number of texts that was tried, and, if any was, ``bytes_allowed``.
+        ``chosen``, ``device``, ``bytes_needed`` for each number of texts that was tried, and, if any was, ``bytes_allowed`` and all
+        that the number holds for: the memory's ``name`` and ``bytes_in_all``, and the wish.
 
     Raises:
         MagicError: The system does not say how much memory a process takes.
     """
     from magic_cli.models.memory import CudaMemory, MachineMemory
 
-    if wish.known is not None and wish.known["device"] == str(device):
-        return dict(wish.known)
     if wish.most == 1:
         return {"chosen": 1, "device": str(device), "bytes_needed": {}}
     kind = "cuda" if device.type == "cuda" else "cpu"
     meter: MemoryMeter = CudaMemory(device) if kind == "cuda" else MachineMemory()
+    most = min(MOST[kind], wish.most)
+    holds_for = {"device": str(device), **meter.place(), "neighbours": wish.neighbours, "most": most, **wish.options}
+    if wish.known is not None and all(wish.known.get(name) == value for name, value in holds_for.items()):
+        return dict(wish.known)
     meter.peak(lambda: trial(1))  # what is built at the first use belongs to the models
     allowed = int(meter.available() * _SHARE[kind] / wish.neighbours)
     needed: dict[int, int] = {}
@@ -68,10 +77,10 @@ def choose_batch_size(wish: SizeWish, device: torch.device, trial: Callable[[int
             needed[size] = bytes_needed
         return bytes_needed is not None and bytes_needed <= allowed
 
-    chosen = largest_batch(fits, needed, allowed, min(MOST[kind], wish.most), is_cheap=kind == "cuda")
+    chosen = largest_batch(fits, needed, allowed, most, is_cheap=kind == "cuda")
     return {
         "chosen": chosen,
-        "device": str(device),
+        **holds_for,
         "bytes_allowed": allowed,
         "bytes_needed": {str(size): needed[size] for size in sorted(needed)},
     }

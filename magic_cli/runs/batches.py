@@ -57,6 +57,10 @@ class BatchResult:
     failures: list[dict[str, Any]] = field(default_factory=list)
 
 
+_MEMORY_OPTIONS = ("trace", "lazy", "step_memory", "compile")
+"""Settings of the group ``run`` that change the memory of a text, and do not identify a run."""
+
+
 class BatchWriter:
     """Writes batches; loads the models when they are first needed.
 
@@ -96,6 +100,7 @@ class BatchWriter:
         """How many texts are written side by side, and why, as ``choose_batch_size`` says it; the models are loaded."""
         if not self.decoder.method.writes_side_by_side:
             wish = replace(wish, most=1)
+        wish = replace(wish, options={name: getattr(self.settings.run, name) for name in _MEMORY_OPTIONS})
         counts, seconds = self.work.counts.copy(), self.work.seconds.copy()
         found = choose_batch_size(wish, self.decoder.viewers.where.device, lambda number: self.decoder.try_texts(first, number))
         for kept, before in ((self.work.counts, counts), (self.work.seconds, seconds)):

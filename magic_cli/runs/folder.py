@@ -36,6 +36,7 @@ from magic_cli.provenance import differences, provenance, read_manifest
 from magic_cli.runs.arranging import are_arranged, arranged_failures, arranged_ids, arranged_steps
 from magic_cli.runs.claims import Claims
 from magic_cli.runs.predictions import Predictions, follows
+from magic_cli.runs.shards import refuse_other_part
 
 PAGE = "index.html"
 DROPPED = "dropped.jsonl"
@@ -72,6 +73,7 @@ class RunFolder:
         self.traces: dict[str, bool] = {}
         self.withdrawn: list[str] = []
         self._identity, self._planned = identity, planned
+        self._shard = settings.get("run", {}).get("shard")
         self._claims = Claims(path / SETTINGS, settings)
         self._has_changed = self._was_complete = False
         self._started = time.time()
@@ -82,6 +84,8 @@ class RunFolder:
             self._read_manifest()
             stack.callback(self.predictions.close)
             self.predictions.read()
+            if self.predictions or "shard" in self.manifest:  # a start that was killed early has not said which part it writes
+                refuse_other_part(self.path, self.manifest.get("shard"), self._shard)
             self._read_traces()
             before = self._claims.read() if self.predictions else None
             write_atomically(self.path / FAILURES, "")  # each start tries failed items again

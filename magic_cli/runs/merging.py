@@ -2,31 +2,28 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from magic_cli.data.json_files import read_json
+from magic_cli.data.json_text import JSONFault, parse_object
 from magic_cli.data.paths import expanded
-from magic_cli.data.run_files import FAILURES, PREDICTIONS, SETTINGS, TRACE, read_manifest
-from magic_cli.data.stories import StoryRecord
+from magic_cli.data.run_files import FAILURES, PREDICTIONS, REPORT, SETTINGS, TRACE, read_manifest
 from magic_cli.errors import MagicError
-from magic_cli.files import locked, recover_lines, replacing, write_atomically, write_document
+from magic_cli.files import locked, replacing, write_atomically, write_document
 from magic_cli.provenance import provenance
-from magic_cli.reports.exports import released_stories
-from magic_cli.reports.interleaved import interleaved_page
-from magic_cli.runs.folder import PAGE
-from magic_cli.runs.parts import Part
+from magic_cli.runs.folder import EXPORTS
+from magic_cli.runs.merged_exports import REMEDY, check_exports, merged_exports, writes_parquet
+from magic_cli.runs.parts import WRITE_AGAIN, Part
 
-_LISTS = ("coco_results.json", "released_format.json")
 _PICTURES = "images"
 """Folder of the images that a run drew."""
 _OF_PARTS = ("shard", "batch_size")
-"""What only the manifest of a part says."""
-_REMEDY = "start the command of this part again"
+"""What only the manifest of a part says; ``merged`` keeps the sizes of batches."""
 
 
 def merge(parts: Sequence[Part], output: str) -> dict[str, int]:
@@ -37,21 +34,75 @@ def merge(parts: Sequence[Part], output: str) -> dict[str, int]:
         output: The folder.
 
     Raises:
-        MagicError: The folder holds a run already, or a file of a part is damaged.
+        MagicError: The folder holds a run already, a file of a part is damaged or missing, or an item stands in two parts.
     """
     folder = expanded(output, "output")
     with locked(folder, setting="output"):
         _refuse_other_run(folder)
+        check_exports(parts)
+        _check_items(parts)
         manifest = _manifest(parts)
         write_atomically(folder / "manifest.json", _json(manifest | {"status": "merging"}))
-        for name in (PREDICTIONS, FAILURES, *([TRACE] if all(part.has_trace for part in parts) else [])):
+        for name in (TRACE, *EXPORTS):  # of a merge that was killed, and may have had other parts
+            (folder / name).unlink(missing_ok=True)
+        for name in (PREDICTIONS, FAILURES, *([TRACE] if _have_trace(parts) else [])):
             _join(name, parts, folder)
         _copy_pictures(parts, folder)
-        for name, document in _exports(parts, folder):
+        for name, document in merged_exports(parts, folder):
             write_document(folder / name, document)
-        write_atomically(folder / SETTINGS, _settings(parts[0]))
+        write_atomically(folder / SETTINGS, _settings(parts))
         write_atomically(folder / "manifest.json", _json(manifest))
     return manifest["counts"]
+
+
+def left_out(parts: Sequence[Part]) -> list[str]:
+    """Lines about what some parts have and their merged folder does not."""
+    without = [part.folder for part in parts if not part.has_trace]
+    notes = []
+    if without and any((part.folder / TRACE).is_file() for part in parts):
+        notes.append(f"{TRACE} is left out: {without[0]} has none")
+    if any((part.folder / REPORT).is_file() for part in parts):
+        notes.append(f"{REPORT} of each part is left out; `magic report` makes one of the merged folder")
+    return notes
+
+
+def _have_trace(parts: Sequence[Part]) -> bool:
+    return all(part.has_trace for part in parts) and any((part.folder / TRACE).is_file() for part in parts)
+
+
+def _check_items(parts: Sequence[Part]) -> None:
+    """Make sure that each item stands in one line of one part, with the images that were drawn for it.
+
+    Raises:
+        MagicError: Names the file and the line.
+    """
+    seen: dict[str, Path] = {}
+    for part in parts:
+        for file in (part.folder / PREDICTIONS, part.folder / FAILURES):
+            _checked_lines(file, part)
+            with file.open("rb") if file.exists() else io.BytesIO() as stream:
+                for number, line in enumerate(stream, start=1):
+                    place = f"{file} line {number}"
+                    item = _item(line, place, part)
+                    if item in seen:
+                        raise MagicError(f"{place}: the id {item!r} stands in {seen[item]}, too; {WRITE_AGAIN}")
+                    seen[item] = file
+
+
+def _item(line: bytes, place: str, part: Part) -> str:
+    """The id of a line, whose images are there."""
+    try:
+        record = parse_object(line)
+    except JSONFault as fault:
+        raise MagicError(f"{place}: {fault.problem}; {WRITE_AGAIN}") from None
+    if not isinstance(record.get("id"), str):
+        raise MagicError(f"{place}: has no id that is a text; {WRITE_AGAIN}")
+    steps = record.get("steps")
+    for step in steps if isinstance(steps, list) else ():
+        image = step.get("image") if isinstance(step, dict) else None
+        if isinstance(image, str) and not (part.folder / image).is_file():
+            raise MagicError(f"{place}: its image {part.folder / image} is missing; {REMEDY}")
+    return record["id"]
 
 
 def _refuse_other_run(folder: Path) -> None:
@@ -69,37 +120,43 @@ def _manifest(parts: Sequence[Part]) -> dict[str, Any]:
     merged = {key: value for key, value in parts[0].manifest.items() if key not in _OF_PARTS} | provenance()
     merged["models"] = next((part.manifest["models"] for part in parts if part.manifest.get("models")), {})
     for key in ("counts", "stories_by_rank"):
-        if key in merged:
+        if any(key in part.manifest for part in parts):  # a part without items has no ranks
             total: Counter[str] = Counter()
             for part in parts:
                 total.update(part.manifest.get(key, {}))
             merged[key] = dict(total)
+    if "image_files" in merged:  # only files that were the same for all parts need not be looked at again
+        states = [part.manifest.get("image_files", {}) for part in parts]
+        merged["image_files"] = {
+            place: state for place, state in states[0].items() if all(other.get(place) == state for other in states)
+        }
     if "steps" in merged:
-        merged["steps"] = sum(part.manifest["steps"] for part in parts)
+        merged["steps"] = sum(part.manifest.get("steps", 0) for part in parts)
     merged["sessions"] = [session for part in parts for session in part.manifest["sessions"]]
-    return merged | {"merged": {"parts": [str(part.folder) for part in parts]}}
+    sizes = {str(part.folder): part.manifest["batch_size"] for part in parts if "batch_size" in part.manifest}
+    found = {"batch_size": sizes} if sizes else {}
+    return merged | {"merged": {"parts": [str(part.folder) for part in parts], **found}}
 
 
 def _join(name: str, parts: Sequence[Part], folder: Path) -> None:
     """One file of all parts, piece by piece, however large it is."""
-    lines = 0
     with replacing(folder / name) as whole:
         for part in parts:
             if (file := part.folder / name).exists():
                 with file.open("rb") as stream:
                     shutil.copyfileobj(stream, whole)
-                lines += _checked_lines(file, part)
 
 
-def _checked_lines(file: Path, part: Part) -> int:
-    """Lines of a file of texts, which must be as many as the part has said."""
-    with file.open("rb") as stream:
-        lines = sum(chunk.count(b"\n") for chunk in iter(lambda: stream.read(1 << 20), b""))
+def _checked_lines(file: Path, part: Part) -> None:
+    """Require as many lines of texts, or of failures, as the part has said."""
+    lines = 0
+    if file.exists():
+        with file.open("rb") as stream:
+            lines = sum(chunk.count(b"\n") for chunk in iter(lambda: stream.read(1 << 20), b""))
     counts = part.manifest["counts"]
-    wanted = {PREDICTIONS: counts["predictions"], FAILURES: counts["failures"] + counts.get("skipped", 0)}.get(file.name, lines)
+    wanted = counts["predictions"] if file.name == PREDICTIONS else counts["failures"] + counts.get("skipped", 0)
     if lines != wanted:
-        raise MagicError(f"{file}: has {lines:,} lines, and manifest.json says {wanted:,}; {_REMEDY}")
-    return lines
+        raise MagicError(f"{file}: has {lines:,} lines, and manifest.json says {wanted:,}; {REMEDY}")
 
 
 def _copy_pictures(parts: Sequence[Part], folder: Path) -> None:
@@ -109,46 +166,15 @@ def _copy_pictures(parts: Sequence[Part], folder: Path) -> None:
             shutil.copy2(file, folder / _PICTURES / file.name)
 
 
-def _exports(parts: Sequence[Part], folder: Path) -> Iterator[tuple[str, Any]]:
-    """The files for other tools and for people: (name, document)."""
-    for name in _LISTS:
-        documents = [_read(part.folder / name) for part in parts if (part.folder / name).is_file()]
-        if documents and all(isinstance(document, list) for document in documents):
-            yield name, [entry for document in documents for entry in document]
-        elif documents:  # stories for several images of a title may stand in two parts
-            yield name, _stories(folder, documents[0]["decoding_method"])
-    page = parts[0].settings.get("page", {})
-    if page.get("kind", "none") != "none":
-        records = recover_lines(folder / PREDICTIONS)
-        shown, embedded = records[: page["items"]], page["kind"] == "embedded"
-        yield PAGE, interleaved_page(shown, folder, total=len(records), embedded=embedded)
-
-
-def _read(file: Path) -> Any:
-    return read_json(file, setting="runs", hint=_REMEDY)
-
-
-def _stories(folder: Path, method: str) -> dict[str, Any]:
-    predictions = recover_lines(folder / PREDICTIONS)
-    records = [
-        StoryRecord(
-            id=line["id"],
-            title_id=line["title_id"],
-            title=line["title"],
-            path=Path(line["image"]) if "image" in line else None,
-            rank=line.get("rank"),
-            reference=line.get("reference"),
-        )
-        for line in predictions
-    ]
-    return released_stories(records, {line["id"]: line["story"] for line in predictions}, method=method)
-
-
-def _settings(part: Part) -> str:
+def _settings(parts: Sequence[Part]) -> str:
+    """Those of the first part, with what is true of the whole."""
     import yaml
 
-    run = {key: value for key, value in part.settings.get("run", {}).items() if key != "shard"}
-    return yaml.safe_dump({**part.settings, "run": {**run, "shard": None}}, sort_keys=False, allow_unicode=True)
+    settings = parts[0].settings
+    run = {**settings.get("run", {}), "shard": None, "parquet": writes_parquet(parts)}
+    if not _have_trace(parts):
+        run["trace"] = False
+    return yaml.safe_dump({**settings, "run": run}, sort_keys=False, allow_unicode=True)
 
 
 def _json(manifest: dict[str, Any]) -> str:

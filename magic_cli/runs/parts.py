@@ -12,9 +12,10 @@ from magic_cli.data.run_files import SETTINGS, TRACE, read_manifest, read_settin
 from magic_cli.errors import MagicError
 from magic_cli.models.sources import only_read
 from magic_cli.provenance import differences
+from magic_cli.runs.shards import Shard
 from magic_cli.terminal.wording import counted
 
-_REMEDY = "write this part again in a new folder"
+WRITE_AGAIN = "write this part again in a new folder"
 _SHOWN = 5
 
 
@@ -58,10 +59,8 @@ def read_parts(words: Sequence[str]) -> list[Part]:
     missing = sorted(set(range(1, count + 1)) - {part.number for part in parts})
     if missing:
         named = ", ".join(map(str, missing[:_SHOWN])) + (", ..." if len(missing) > _SHOWN else "")
-        kind = "part is" if len(missing) == 1 else "parts are"
-        raise MagicError(
-            f"runs: {len(missing)} of {counted(count, 'part')} missing ({kind} {named}); write it with run.shard={missing[0]}/{count}, or name its folder"
-        )
+        which = f"part {named} of {count} is" if len(missing) == 1 else f"parts {named} of {count} are"
+        raise MagicError(f"runs: {which} missing; write it with run.shard={missing[0]}/{count}, or name its folder")
     return parts
 
 
@@ -76,19 +75,33 @@ def _read(folder: Path) -> Part:
     file = folder / "manifest.json"
     if not file.is_file():
         raise MagicError(f"runs: {folder} is no run folder (it has no manifest.json); leave it out, or correct the path")
-    manifest = read_manifest(file, remedy=_REMEDY, needs=("identity", "status", "counts", "sessions"))
+    manifest = read_manifest(file, remedy=WRITE_AGAIN, needs=("identity", "status", "counts", "sessions"))
     shard = manifest.get("shard")
     if shard is None:
         raise MagicError(f"runs: {folder} is no part of a run, but a whole one; parts are written with run.shard=i/n")
-    if not isinstance(shard, dict) or not all(type(shard.get(key)) is int for key in ("part", "parts", "items")):
-        raise MagicError(f"{file}: shard must say which part this is, got {str(shard)[:60]!r}; {_REMEDY}")
-    counts, name = manifest["counts"], f"{shard['part']}/{shard['parts']}"
-    done = counts.get("predictions", 0) + counts.get("failures", 0) + counts.get("skipped", 0)
-    if manifest["status"] != "complete":
+    counts, part = manifest["counts"], Shard(shard["part"], shard["parts"])
+    for key in ("planned", "predictions", "failures"):
+        if key not in counts:
+            raise MagicError(f"{file}: counts has no {key}; {WRITE_AGAIN}")
+    done, name = counts["predictions"] + counts["failures"] + counts.get("skipped", 0), f"{part.number}/{part.count}"
+    if manifest["status"] != "complete" or done != counts["planned"]:
         raise MagicError(
-            f"runs: {folder} is not finished: {done:,} of {counts.get('planned', 0):,} items are done; start its command with run.shard={name} again"
+            f"runs: {folder} is not finished: {done:,} of {counts['planned']:,} items are done; start its command with run.shard={name} again"
         )
-    return Part(folder, manifest, read_settings(folder / SETTINGS, remedy=_REMEDY))
+    if counts["planned"] != (items := len(part.cut(range(shard["items"])))):
+        raise MagicError(
+            f"runs: {folder} holds {counted(counts['planned'], 'item')}, but part {part.number} of {part.count} has {items:,}; {WRITE_AGAIN}"
+        )
+    return Part(folder, manifest, _settings(folder / SETTINGS))
+
+
+def _settings(file: Path) -> dict[str, Any]:
+    """What settings.yaml says, with a group ``page`` that a page can be made by, if there is one."""
+    settings = read_settings(file, remedy=WRITE_AGAIN)
+    page = settings.get("page", {})
+    if not isinstance(page, dict) or (page and not (isinstance(page.get("kind"), str) and type(page.get("items")) is int)):
+        raise MagicError(f"{file}: page must have kind and items, got {str(page)[:60]!r}; {WRITE_AGAIN}")
+    return settings
 
 
 def _require_same(one: Part, other: Part) -> None:

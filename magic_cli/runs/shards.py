@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
-from magic_cli.errors import SettingsError
+from magic_cli.errors import MagicError, SettingsError
 
 MOST_SHARDS = 100_000
 _SHARD = re.compile(r"([0-9]{1,9})/([0-9]{1,9})")
@@ -74,3 +75,23 @@ class Shard:
         """
         digest = hashlib.sha256(json.dumps(list(ids)).encode()).hexdigest()
         return {"part": self.number, "parts": self.count, "items": len(ids), "ids_sha256": digest}
+
+
+def refuse_other_part(folder: Path, before: Mapping[str, Any] | None, shard: str | None) -> None:
+    """Leave a folder to the part of the data set that it was begun with.
+
+    Args:
+        folder: The run folder.
+        before: What its manifest says of the part; None: all of the data set.
+        shard: What ``run.shard`` says now.
+
+    Raises:
+        MagicError: It is another part, or not all of the data set.
+    """
+    now = None if shard is None else Shard.of(shard)
+    held = None if before is None else Shard(before["part"], before["parts"])
+    if now == held:
+        return
+    what = "all of a data set" if held is None else f"part {held.number} of {held.count} of a data set"
+    asked = "all of it" if now is None else f"part {now.number} of {now.count}"
+    raise MagicError(f"run.dir={folder}: holds {what}, and {asked} is asked for; set another run.dir")

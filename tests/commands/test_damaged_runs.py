@@ -151,7 +151,7 @@ def test_prediction_without_digest_or_title_is_done_again(damaged, capsys):
 @pytest.mark.parametrize("content", [second_line(b"{"), second_line(b'{"step": 1}')])
 def test_damaged_trace(content, damaged, capsys):
     said = refused(damaged("caption", "trace.jsonl", content), "trace.jsonl", capsys)
-    assert "line 2: " in said and "; delete trace.jsonl (the texts stay), or set another run.dir" in said
+    assert "line 2: " in said and "; delete trace.jsonl, the texts stay, or set another run.dir" in said
 
 
 @pytest.mark.parametrize("content", [b"", b"run: 5\n", b"!!python/object:os.system {}"])

@@ -88,4 +88,20 @@ def test_run_whose_missing_photo_gets_no_caption_is_measured(models, capsys):
         main([*ANNOTATED, "dataset.annotations=all.json", *models, "run.workers=0", "run.objective=clip_score", "run.dir=out"])
         == 3
     )
+    assert (
+        main(
+            [
+                *ANNOTATED,
+                "dataset.annotations=all.json",
+                *models,
+                "run.workers=0",
+                "run.objective=clip_score",
+                "run.dir=auto",
+                "run.batch_size=auto",
+            ]
+        )
+        == 3
+    )
+    scores = [json.loads(Path(folder, "metrics.json").read_text())["metrics"]["clip_score"] for folder in ("out", "auto")]
+    assert scores[0] == scores[1]
     assert {"rep_2", "clip_score"} < json.loads(Path("out/metrics.json").read_text())["metrics"].keys()

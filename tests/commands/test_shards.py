@@ -73,7 +73,7 @@ def test_stories_for_images_of_one_title_may_stand_in_two_parts(models, tiny_pho
     story += ["dataset.images_per_title=4", "prompt=null"]
     assert main([*story, "run.dir=whole"]) == 0
     assert len(lines("whole/predictions.jsonl")) == 6
-    assert main([*story, "-m", "run.dir=big", "run.shard=1/3,2/3,3/3"]) == 0
+    assert main([*story, "-m", "run.dir=big", f"run.shard={','.join(f'{number}/7' for number in range(1, 8))}"]) == 0
     assert main(["merge-runs", "big/*", "--output", "merged"]) == 0
     assert files_of("merged") == files_of("whole")
     facts = [json.loads(Path(folder, "manifest.json").read_text())["stories_by_rank"] for folder in ("merged", "whole")]
@@ -106,7 +106,7 @@ def test_what_makes_no_whole_is_one_line(parts, captions, capsys):
         return line
 
     one, two, three = parts
-    assert "1 of 3 parts missing (part is 2); write it with run.shard=2/3" in refused(one, three)
+    assert "part 2 of 3 is missing; write it with run.shard=2/3" in refused(one, three)
     shutil.copytree(two, "again")
     assert "big/shard-2-of-3 and again are both part 2" in refused(*parts, "again")
     assert "nowhere names no folder" in refused(one, "nowhere")
@@ -151,3 +151,94 @@ def test_slurm_launcher_writes_the_parts_as_jobs(captions, capsys):
     assert main([*captions, "-m", "run.dir=big", "run.shard=1/2,2/2", *launcher]) == 3
     assert main(["merge-runs", "big/*", "--output", "merged"]) == 0
     assert files_of("merged") == files_of("whole")
+
+
+def test_folder_of_a_part_is_continued_as_that_part_only(parts, captions, capsys):
+    before = files_of(parts[1])
+    shutil.copytree(parts[1], "moved/shard-1-of-3")
+    for more in (["run.dir=big/shard-2-of-3"], ["run.dir=moved", "run.shard=1/3"]):
+        capsys.readouterr()
+        assert main([*captions, *more]) == 2
+        [line] = capsys.readouterr().err.splitlines()
+        assert "holds part 2 of 3 of a data set, and" in line
+    assert files_of(parts[1]) == before and main(["merge-runs", *parts, "--output", "merged"]) == 0
+    edit_manifest(parts[1], lambda manifest: (manifest.pop("shard"), manifest.update(status="running")))
+    Path(parts[1], "predictions.jsonl").unlink()
+    assert main([*captions, "run.dir=big", "run.shard=2/3"]) == 3, "a start that was killed before it said which part"
+    assert files_of(parts[1]) == before
+
+
+def refused(parts, capsys) -> str:
+    capsys.readouterr()
+    assert main(["merge-runs", *parts, "--output", "merged"]) == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert not Path("merged/predictions.jsonl").exists()
+    return line
+
+
+def test_what_a_part_has_lost_is_one_line(parts, capsys):
+    two = Path(parts[1])
+    for name, message in {
+        "coco_results.json": "shard-2-of-3 has no coco_results.json, and big/shard-1-of-3 has one",
+        "released_format.json": "shard-2-of-3 has no released_format.json",
+        "predictions.jsonl": "predictions.jsonl: has 0 lines, and manifest.json says 1",
+        "failures.jsonl": "failures.jsonl: has 0 lines, and manifest.json says 1",
+    }.items():
+        kept = (two / name).read_bytes()
+        (two / name).unlink()
+        assert message in refused(parts, capsys)
+        (two / name).write_bytes(kept)
+    Path(two, "coco_results.json").write_text("[]\n")
+    assert main(["merge-runs", *parts, "--output", "other"]) == 2
+    assert "coco_results.json: holds 0 entries, and manifest.json says 1" in capsys.readouterr().err
+
+
+def test_item_in_two_parts_is_one_line(parts, capsys):
+    first = Path(parts[0], "predictions.jsonl").read_text().splitlines(keepends=True)
+    Path(parts[2], "predictions.jsonl").write_text(
+        "".join([first[0], *Path(parts[2], "predictions.jsonl").read_text().splitlines(keepends=True)[1:]])
+    )
+    assert (
+        f"predictions.jsonl line 1: the id {json.loads(first[0])['id']!r} stands in big/shard-1-of-3/predictions.jsonl"
+        in refused(parts, capsys)
+    )
+    Path(parts[2], "predictions.jsonl").write_text(
+        "{\n" * json.loads(Path(parts[2], "manifest.json").read_text())["counts"]["predictions"]
+    )
+    assert "shard-3-of-3/predictions.jsonl line 1: " in refused(parts, capsys)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda manifest: manifest.update(shard={"part": 2}), "shard must be an object with part, parts, items"),
+        (lambda manifest: manifest.update(batch_size={"device": "cpu"}), "batch_size must be an object with what"),
+        (lambda manifest: manifest["counts"].pop("failures"), "counts has no failures"),
+        (lambda manifest: manifest["counts"].update(planned=7, predictions=6), "holds 7 items, but part 2 of 3 has 2"),
+    ],
+)
+def test_manifest_that_was_edited_is_one_line(change, message, parts, capsys):
+    edit_manifest(parts[1], change)
+    assert message in refused(parts, capsys)
+
+
+def test_traces_and_sizes_of_batches_of_parts(captions, capsys):
+    assert (
+        main([*captions, "-m", "run.dir=big", "run.shard=1/2,2/2", "run.trace=true", "run.batch_size=auto", "run.parquet=true"])
+        == 3
+    )
+    assert main([*captions, "run.dir=whole", "run.parquet=true"]) == 3
+    both = ["big/shard-1-of-2", "big/shard-2-of-2"]
+    assert main(["merge-runs", *both, "--output", "traced"]) == 0
+    sizes = json.loads(Path("traced/manifest.json").read_text())["merged"]["batch_size"]
+    assert {folder: facts["chosen"] for folder, facts in sizes.items()} == {both[0]: 3, both[1]: 4}
+    assert Path("traced/predictions.parquet").read_bytes() == Path("whole/predictions.parquet").read_bytes()
+    Path(both[1], "trace.jsonl").unlink()
+    capsys.readouterr()
+    assert main(["merge-runs", *both, "--output", "merged"]) == 0
+    assert "magic: trace.jsonl is left out: big/shard-2-of-2 has none" in capsys.readouterr().err
+    assert not Path("merged/trace.jsonl").exists() and "trace: false" in Path("merged/settings.yaml").read_text()
+    assert "trace: true" in Path("traced/settings.yaml").read_text()
+    edit_manifest("traced", lambda manifest: manifest.update(status="merging"))
+    assert main(["merge-runs", *both, "--output", "traced"]) == 0
+    assert not Path("traced/trace.jsonl").exists(), "a merge that was killed leaves nothing behind"

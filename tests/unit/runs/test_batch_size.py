@@ -1,4 +1,7 @@
-"""run.batch_size=auto: the largest batch that fits is found, and changes nothing that is written."""
+"""run.batch_size=auto: the largest batch that fits is found."""
+
+import json
+from dataclasses import replace
 
 import pytest
 
@@ -92,15 +95,23 @@ def test_batch_is_chosen_by_what_trials_take(device):
     assert {"2", "8"} <= found["bytes_needed"].keys()
 
 
-def test_number_of_an_earlier_start_holds_on_its_device_only():
+def test_number_of_an_earlier_start_holds_where_all_else_is_as_it_was():
     import torch
 
-    known = {"chosen": 7, "device": "cpu", "bytes_needed": {}}
-    tried = []
-    assert choose_batch_size(SizeWish(100, known=known), torch.device("cpu"), tried.append) == known
-    assert tried == []
-    assert choose_batch_size(SizeWish(3, known=known | {"device": "cuda"}), torch.device("cpu"), tried.append)["chosen"] == 3
+    cpu, tried = torch.device("cpu"), []
+    wish = SizeWish(3, neighbours=2, options={"trace": False})
+    known = choose_batch_size(wish, cpu, tried.append)
+    assert known["chosen"] == 3 and tried == [1, 2, 3]
+    assert choose_batch_size(replace(wish, known=json.loads(json.dumps(known))), cpu, tried.append) == known
     assert tried == [1, 2, 3]
+    others = {"device": "cuda", "name": "H100", "bytes_in_all": 1, "neighbours": 1, "most": 2, "trace": True}
+    for name, value in others.items():
+        tried.clear()
+        choose_batch_size(replace(wish, known=known | {name: value}), cpu, tried.append)
+        assert tried == [1, 2, 3], name
+    tried.clear()
+    of_earlier_release = {"chosen": 7, "device": "cpu", "bytes_needed": {}}
+    assert choose_batch_size(replace(wish, known=of_earlier_release), cpu, tried.append)["chosen"] == 3 and tried
 
 
 @pytest.mark.parametrize("value", ["hot", "", "8", 0, 65_537])
