@@ -66,7 +66,7 @@ def test_damaged_line_in_the_middle_is_named(tmp_path):
 def test_repeated_id_is_named(tmp_path):
     (tmp_path / "predictions.jsonl").write_text('{"id": "a"}\n{"id": "a"}\n')
     (tmp_path / "manifest.json").write_text(json.dumps({"identity": SETTINGS}))
-    with pytest.raises(MagicError, match="line 2: the id 'a' appears twice"), open_run(tmp_path):
+    with pytest.raises(MagicError, match="line 2: the id 'a' stands here twice"), open_run(tmp_path):
         pass
 
 
