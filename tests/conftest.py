@@ -50,13 +50,23 @@ _THIS_MACHINE = ("127.0.0.1", "::1", "localhost")
 
 @pytest.fixture(autouse=True)
 def no_network(monkeypatch):
-    """Sockets answer as on a machine without network; those between processes of this machine still work."""
-    connect, look_up = socket.socket.connect, socket.getaddrinfo
+    """Sockets answer as on a machine without network; those between processes of this machine still work.
+
+    The end of each test also checks that it has not called ``monkeypatch.undo()``: that takes back what fixtures have set, such as
+    this block and the folder that the test works in, and the rest of the test would write into the checkout.
+    """
+    connect, connect_ex, look_up = socket.socket.connect, socket.socket.connect_ex, socket.getaddrinfo
+
+    def is_near(sock, address):
+        return sock.family == socket.AF_UNIX or address[0] in _THIS_MACHINE
 
     def refuse(self, address):
-        if self.family == socket.AF_UNIX or address[0] in _THIS_MACHINE:
+        if is_near(self, address):
             return connect(self, address)
         raise OSError(101, "Network is unreachable (blocked by tests/conftest.py)")
+
+    def refuse_with_number(self, address):
+        return connect_ex(self, address) if is_near(self, address) else 101
 
     def no_name(host, *args, **kwargs):
         if host in _THIS_MACHINE:
@@ -64,8 +74,10 @@ def no_network(monkeypatch):
         raise socket.gaierror(-3, f"no name resolution in tests (blocked by tests/conftest.py): {host}")
 
     monkeypatch.setattr(socket.socket, "connect", refuse)
-    monkeypatch.setattr(socket.socket, "connect_ex", refuse)
+    monkeypatch.setattr(socket.socket, "connect_ex", refuse_with_number)
     monkeypatch.setattr(socket, "getaddrinfo", no_name)
+    yield
+    assert socket.getaddrinfo is no_name, "monkeypatch.undo() also undoes what fixtures set; use `with monkeypatch.context() as patch:`"
 
 
 @pytest.fixture(scope="module", params=["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])

@@ -17,7 +17,7 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -191,7 +191,7 @@ class ImageStream:
 
     Args:
         reader: Reads each file.
-        paths: The files.
+        paths: The files. Each is asked for when it is to be read, in this process, and not kept.
         workers: Number of reading processes; 0: this process reads, and nothing is read ahead.
         ahead: Images read before they are needed, at least 1; up to ``workers`` - 1 more may be in progress.
 
@@ -199,13 +199,18 @@ class ImageStream:
         MagicError: At the end of the context: a process could not be started, or was killed from outside.
     """
 
-    def __init__(self, reader: ImageReader, paths: Sequence[Path | StoredImage], *, workers: int, ahead: int) -> None:
+    def __init__(self, reader: ImageReader, paths: Iterable[Path | StoredImage], *, workers: int, ahead: int) -> None:
         self._reader, self._paths, self._ahead = reader, paths, ahead
         # a launcher of sweeps may run this code in a process that must not have children
         self._workers = 0 if multiprocessing.current_process().daemon else workers
 
     def __enter__(self) -> ImageStream:
-        self._items = self._start() if self._workers and self._paths else map(self._reader.read, self._paths)
+        paths = iter(self._paths)
+        if not self._workers:
+            self._items = map(self._reader.read, paths)
+        else:
+            first = list(itertools.islice(paths, 1))  # without one, no process need be started
+            self._items = self._start(itertools.chain(first, paths)) if first else iter(())
         return self
 
     def take(self, count: int) -> list[ReadImage | UnreadableImage]:
@@ -221,17 +226,19 @@ class ImageStream:
                 "memory ran out, lower run.workers or run.batch_size (run.workers=0: the main process reads), then start again"
             ) from error
 
-    def _start(self) -> Iterator[ReadImage | UnreadableImage]:
+    def _start(self, paths: Iterator[Path | StoredImage]) -> Iterator[ReadImage | UnreadableImage]:
         from torch.utils.data import DataLoader
 
         # the tokenizers library would print a long warning about the fork; no tokenizer runs in these processes
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch's warning about more processes than cores
-            files: Any = _Files(self._reader, self._paths)  # a Dataset in all but the base class, which would need torch
+            files: Any = _Files(self._reader)  # a Dataset in all but the base class, which would need torch
+            order: Any = paths
             loader: Any = DataLoader(
                 files,
                 batch_size=None,
+                sampler=order,  # a file is its own number: processes need no list of all
                 num_workers=self._workers,
                 prefetch_factor=math.ceil(self._ahead / self._workers),
                 collate_fn=_as_it_is,
@@ -260,16 +267,13 @@ def is_worker_death(error: BaseException | None) -> bool:
 
 
 class _Files:
-    """The files in the form that DataLoader needs."""
+    """The files in the form that DataLoader needs; what it takes for the number of one is its path."""
 
-    def __init__(self, reader: ImageReader, paths: Sequence[Path | StoredImage]) -> None:
-        self._reader, self._paths = reader, paths
+    def __init__(self, reader: ImageReader) -> None:
+        self._reader = reader
 
-    def __len__(self) -> int:
-        return len(self._paths)
-
-    def __getitem__(self, number: int) -> ReadImage | UnreadableImage:
-        return self._reader.read(self._paths[number])
+    def __getitem__(self, path: Path | StoredImage) -> ReadImage | UnreadableImage:
+        return self._reader.read(path)
 
 
 def _as_it_is(item: Any) -> Any:

@@ -17,6 +17,7 @@ from magic_cli.retrieval.features import Features
 from magic_cli.retrieval.image_settings import RetrieveImagesSettings
 from magic_cli.retrieval.search import open_search
 from magic_cli.retrieval.store import FeatureWriter
+from magic_cli.runs.batch_list import BatchList
 from magic_cli.runs.batches import FAULTS, Batch, BatchResult, BatchWriter
 from magic_cli.runs.engines.base import Engine
 from magic_cli.runs.engines.choose import open_engine
@@ -115,7 +116,7 @@ def _fill(store: FeatureWriter, images: Sequence[BankImage], engine: Engine, siz
     What comes before its turn waits in memory: the rows of the files are in the order of the images.
     """
     done = store.inputs_done
-    batches = [Batch(number, tuple(images[start : start + size])) for number, start in enumerate(range(done, len(images), size))]
+    batches = BatchList(images[done:], size, ())
     waiting: dict[int, BatchResult] = {}
     turn = 0
     with progress(len(images), "index", "image", done=done) as bar:

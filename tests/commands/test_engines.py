@@ -91,9 +91,9 @@ def kill_an_actor(driver: int) -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        (["run.actors=2"], "run.actors=2 works only with run.engine=ray"),
-        (["run.address=auto"], "run.address=auto works only with run.engine=ray"),
-        (["run.engine=ray", "run.devices=2"], "run.devices=2 counts processes of this machine"),
+        (["run.actors=2"], "run.actors=2: belongs to run.engine=ray"),
+        (["run.address=auto"], "run.address=auto: belongs to run.engine=ray"),
+        (["run.engine=ray", "run.devices=2"], "run.devices=2: are processes of this machine"),
         (["run.devices=0"], "run.devices"),
     ],
 )

@@ -34,7 +34,11 @@ class Engine(Protocol):
         """
 
     def results(self, batches: Sequence[Batch]) -> Iterator[BatchResult]:
-        """Yield exactly one result for each batch, as soon as it is ready."""
+        """Yield exactly one result for each batch, as soon as it is ready.
+
+        Args:
+            batches: None has more items than the first. They are asked for when it is their turn, and not kept.
+        """
 
     def work(self) -> tuple[dict[str, int], dict[str, float]]:
         """Counts and seconds of the work done, as in ``WorkCounter``."""

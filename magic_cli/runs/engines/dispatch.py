@@ -38,11 +38,13 @@ class Dispatcher:
     another worker.
 
     Args:
-        batches: The batches to write.
+        batches: The batches to write. Each is asked for once, when it is its turn: in memory are only those that workers hold or lost.
     """
 
     def __init__(self, batches: Sequence[Batch]) -> None:
-        self._waiting = deque(Piece(batch) for batch in batches)
+        self._batches = batches
+        self._next = 0
+        self._again: deque[Piece] = deque()
         self._alone: deque[Piece] = deque()
         self._held: dict[str, list[Piece]] = {}
         self._parts: dict[int, BatchResult] = {}
@@ -51,7 +53,8 @@ class Dispatcher:
     @property
     def size(self) -> int:
         """The number of unfinished pieces."""
-        return len(self._waiting) + len(self._alone) + sum(map(len, self._held.values()))
+        fresh = len(self._batches) - self._next
+        return fresh + len(self._again) + len(self._alone) + sum(map(len, self._held.values()))
 
     def held(self, worker: str) -> list[Piece]:
         """The pieces that a worker holds; at most one piece of each batch."""
@@ -62,10 +65,10 @@ class Dispatcher:
         held = self.held(worker)
         if self._alone:
             piece = None if held else self._alone.popleft()
-        elif len(held) >= AT_ONCE or any(piece.is_alone for piece in held) or not self._waiting:
+        elif len(held) >= AT_ONCE or any(piece.is_alone for piece in held):
             piece = None
         else:
-            piece = self._waiting.popleft()
+            piece = self._again.popleft() if self._again else self._fresh()
         if piece is not None:
             held.append(piece)
         return piece
@@ -92,13 +95,20 @@ class Dispatcher:
             elif lost.lost >= _LOSSES:
                 self._split(piece.batch)
             else:
-                self._waiting.appendleft(lost)
+                self._again.appendleft(lost)
         return [result for result in complete if result is not None]
 
     def give_back(self, worker: str) -> None:
         """Take back the work of a worker that ended for a reason outside its work, such as a machine that went away."""
         for piece in reversed(self._held.pop(worker, [])):
-            (self._alone if piece.is_alone else self._waiting).appendleft(piece)
+            (self._alone if piece.is_alone else self._again).appendleft(piece)
+
+    def _fresh(self) -> Piece | None:
+        """The next batch that nobody has held; None: all have been given."""
+        if self._next == len(self._batches):
+            return None
+        self._next += 1
+        return Piece(self._batches[self._next - 1])
 
     def _split(self, batch: Batch) -> None:
         items = [item for item in batch.items if item.id not in batch.done]
@@ -115,4 +125,7 @@ class Dispatcher:
         whole.steps += result.steps
         whole.failures += result.failures
         self._open_parts[number] -= 1
-        return whole if self._open_parts[number] == 0 else None
+        if self._open_parts[number]:
+            return None
+        del self._open_parts[number], self._parts[number]
+        return whole

@@ -35,9 +35,9 @@ class LocalEngine:
 
     def results(self, batches: Sequence[Batch]) -> Iterator[BatchResult]:
         writer = self._writer
-        paths = [path for batch in batches for path in writer.images(batch)]
+        paths = (path for batch in batches for path in writer.images(batch))
         workers = choose_workers(writer.settings.run.workers) if len(batches) > 1 else 0
-        ahead = BATCHES_AHEAD * max((len(batch.items) for batch in batches), default=1)
+        ahead = BATCHES_AHEAD * (len(batches[0].items) if batches else 1)
         with ImageStream(writer.reader, paths, workers=workers, ahead=ahead) as stream:
             for batch in batches:
                 with writer.work.phase("waiting_for_images"):

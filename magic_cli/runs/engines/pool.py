@@ -54,7 +54,7 @@ class WorkerPool:
         self.order = Order.of(writer, first)
         self.run = run
         self._writer = writer
-        self._done: dict[str, Delivery] = {}
+        self._done: dict[str, tuple[dict[str, int], dict[str, float]]] = {}
         self._models: dict | None = None
         self._batch_size: dict[str, Any] = {}
         self._dead_at_start = 0
@@ -132,9 +132,9 @@ class WorkerPool:
     def work(self) -> tuple[dict[str, int], dict[str, float]]:
         counts: Counter[str] = Counter()
         seconds: Counter[str] = Counter()
-        for delivery in self._done.values():
-            counts.update(delivery.counts)
-            seconds.update(delivery.seconds)
+        for of_worker, its_seconds in self._done.values():
+            counts.update(of_worker)
+            seconds.update(its_seconds)
         return dict(counts), dict(seconds)
 
     def _welcome(self, name: str, ready: Ready) -> None:
@@ -152,7 +152,7 @@ class WorkerPool:
             )
 
     def _accept(self, name: str, delivery: Delivery, dispatcher: Dispatcher) -> BatchResult | None:
-        self._done[name] = delivery
+        self._done[name] = (delivery.counts, delivery.seconds)
         piece = next(piece for piece in dispatcher.held(name) if piece.batch.number == delivery.result.number)
         return dispatcher.take(name, piece, delivery.result)
 

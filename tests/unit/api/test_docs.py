@@ -63,9 +63,8 @@ def test_notebook_runs_and_draws_a_trace(monkeypatch):
 
 
 @pytest.mark.long
-def test_notebook_runs_in_a_kernel(tmp_path, monkeypatch):
+def test_notebook_runs_in_a_kernel(tmp_path):
     nbclient = pytest.importorskip("nbclient")
-    monkeypatch.undo()  # a kernel is another process, with which one talks by sockets
     notebook, cells = code_cells()
     nbclient.NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(NOTEBOOK.parent)}}).execute()
     assert any("image/png" in output.get("data", {}) for cell in cells for output in cell.outputs)

@@ -62,14 +62,13 @@ def test_what_is_known_of_shards_is_kept_until_they_change(shards, photos, tmp_p
         raise AssertionError("read again")
 
     expected, states = list(shards.load()), shards.states()
-    monkeypatch.setattr("magic_cli.data.shard_index.read_shard", refuse)
-    again = ShardDataset("shards", files=str(tmp_path))
-    assert list(again.load()) == expected and again.states() == states
-    monkeypatch.undo()
+    with monkeypatch.context() as patch:
+        patch.setattr("magic_cli.data.shard_index.read_shard", refuse)
+        again = ShardDataset("shards", files=str(tmp_path))
+        assert list(again.load()) == expected and again.states() == states
     [kept, *_] = (tmp_path / "cache" / "magic" / "shards").iterdir()
     kept.write_bytes(kept.read_bytes()[:50])
     (tmp_path / "00001.tar").write_bytes(shard([("new.jpg", photos[4])]))
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     changed = ShardDataset("shards", files=str(tmp_path))
     assert [record.id for record in changed.load()] == ["00000/a/1", "00000/a/2", "00000/3", "00001/new"]
     assert {Path(place).stem for place, state in changed.states().items() if states[place] == state} == {"00000"}

@@ -230,3 +230,25 @@ def test_read_image_is_small_when_sent(paths, clip):
 
     image = ImageReader(looks=(Look(clip.prepare_image),)).read(paths[0])
     assert isinstance(image, ReadImage) and len(pickle.dumps(image)) < 3 * 32 * 32 * 4 + 500
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_paths_are_asked_for_only_as_far_as_images_are_read_ahead(workers, paths):
+    asked = []
+
+    def endless():
+        while True:
+            for path in paths:
+                asked.append(path)
+                yield path
+
+    with ImageStream(ImageReader(), endless(), workers=workers, ahead=8) as images:
+        for turn in range(1, 4):
+            assert len(images.take(4)) == 4
+            assert len(asked) <= 4 * turn + (8 + workers if workers else 0)
+
+
+def test_stream_without_images_starts_no_process(monkeypatch):
+    monkeypatch.setattr(ImageStream, "_start", lambda *args: pytest.fail("a process is started"))
+    with ImageStream(ImageReader(), iter(()), workers=2, ahead=2) as images:
+        assert images.take(0) == images.take(3) == []
