@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from magic_cli.data.datasets import PhotoFiles, PhotoFolder
+from magic_cli.data.images import StoredImage
 from magic_cli.data.paths import expanded
 from magic_cli.errors import MagicError
 
@@ -35,7 +36,7 @@ class Picture:
     """
 
     id: str
-    source: Path | PillowImage
+    source: Path | StoredImage | PillowImage
     name: str = ""
 
     @property

@@ -13,12 +13,13 @@ from magic_cli.terminal.wording import counted
 
 def run(settings: MergeSettings) -> int:
     """Check all parts, then put them together. Returns 0."""
+    output, _ = settings.claim()
     parts = read_parts(settings.runs)
-    counts = merge(parts, settings.output)
+    counts = merge(parts, output)
     for note in left_out(parts):
         print(f"magic: {note}", file=sys.stderr)
     failed = counts["failures"] + counts.get("skipped", 0)
     without = f", {counted(failed, 'item')} without" if failed else ""
     print(f"magic: {counted(len(parts), 'part')}, {counted(counts['predictions'], 'text')}{without}", file=sys.stderr)
-    print_line(settings.output)
+    print_line(output)
     return 0

@@ -6,8 +6,11 @@ A place is a text: the absolute path of a local file, or an address. Nothing is 
 from __future__ import annotations
 
 import glob
+import io
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -15,6 +18,10 @@ from magic_cli.data.paths import expanded, named_paths, other_kind
 from magic_cli.errors import MagicError
 
 _LOCAL = "file://"
+_WEB = ("http://", "https://")
+_AHEAD = 1 << 20
+"""Bytes that are fetched beyond what is asked for, about what a store sends in the time of a round trip: whoever goes through a shard
+skips larger images, and needs no request of its own for each smaller one."""
 _STATE_KEYS = (
     "mtime",
     "created",
@@ -39,6 +46,24 @@ def is_address(place: str) -> bool:
     return "://" in place and not place.startswith(_LOCAL)
 
 
+def local(place: str) -> str:
+    """A place without the ``file://`` that paths of this machine may begin with."""
+    return place.removeprefix(_LOCAL)
+
+
+def name_of(place: str) -> str:
+    """The file name at the end of a place, without the query of a web address.
+
+    >>> [name_of(place) for place in ("https://host/a.tar?signature=b/c", "s3://bucket/b.tar", "/data/c?.tar")]
+    ['a.tar', 'b.tar', 'c?.tar']
+    """
+    return _without_query(place).rpartition("/")[2]
+
+
+def _without_query(place: str) -> str:
+    return place.partition("?")[0] if place.startswith(_WEB) else place
+
+
 def places(word: str, suffix: str, *, setting: str, hint: str) -> list[str]:
     """The files that a path, a pattern, a folder or an address names, sorted.
 
@@ -51,7 +76,7 @@ def places(word: str, suffix: str, *, setting: str, hint: str) -> list[str]:
     Raises:
         MagicError: It names nothing, or cannot be looked at.
     """
-    word = word.removeprefix(_LOCAL)
+    word = local(word)
     found = _remote_places(word, suffix, setting) if is_address(word) else _local_places(word, suffix, setting)
     if not found:
         place = "" if is_address(word) else str(expanded(word, setting).absolute())
@@ -71,15 +96,22 @@ def _local_places(word: str, suffix: str, setting: str) -> list[str]:
 def _remote_places(word: str, suffix: str, setting: str) -> list[str]:
     system, path = _file_system(word, setting)
     try:
-        if glob.has_magic(path):
+        if _is_pattern(word, path):
             found = system.glob(path)
-        elif system.isdir(path):
+        elif not (word.startswith(_WEB) and name_of(word).endswith(suffix)) and system.isdir(path):  # the web would send the file
             found = system.glob(f"{path.rstrip('/')}/*{suffix}")
         else:
             found = [path] if system.exists(path) else []
         return sorted(system.unstrip_protocol(one) for one in found)
     except Exception as error:  # each file system has errors of its own
         raise MagicError(f"{setting}={word}: cannot be looked at ({_said(error)}); check address, network and access") from error
+
+
+def _is_pattern(word: str, path: str) -> bool:
+    """Whether a path of a file system is a pattern; in a web address ``?`` begins a query, and ``[`` may be of the host."""
+    if not word.startswith(_WEB):
+        return glob.has_magic(path)
+    return any(sign in _without_query(word).split("/", 3)[-1] for sign in "*[")
 
 
 def _file_system(place: str, setting: str = "") -> tuple[Any, str]:
@@ -110,8 +142,46 @@ def open_place(place: str) -> BinaryIO:
             raise OSError(f"is a {kind}, not a file")
         return open(place, "rb")
     system, path = _file_system(place)
+    with _as_os_errors():
+        return _RemoteStream(system.open(path, "rb", block_size=_AHEAD))
+
+
+class _RemoteStream(io.RawIOBase):
+    """A file behind an address, open for reading: whatever goes wrong is an OSError.
+
+    Args:
+        stream: The file system's own.
+    """
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        with _as_os_errors():
+            return self._stream.read(size)
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        with _as_os_errors():
+            return self._stream.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._stream.tell()
+
+    def close(self) -> None:
+        self._stream.close()
+        super().close()
+
+
+@contextmanager
+def _as_os_errors() -> Iterator[None]:
     try:
-        return system.open(path, "rb")
+        yield
     except OSError:
         raise
     except Exception as error:  # each file system has errors of its own
@@ -130,12 +200,8 @@ def read_place(place: str, offset: int = 0, size: int | None = None) -> bytes:
             stream.seek(offset)
             return stream.read() if size is None else stream.read(size)
     system, path = _file_system(place)
-    try:
+    with _as_os_errors():
         return system.cat_file(path, start=offset, end=None if size is None else offset + size)
-    except OSError:
-        raise
-    except Exception as error:  # each file system has errors of its own
-        raise OSError(_said(error)) from error
 
 
 def size_of(place: str) -> int:
@@ -163,12 +229,8 @@ def state_of(place: str) -> str | None:
 
 def _info(place: str) -> dict[str, Any]:
     system, path = _file_system(place)
-    try:
+    with _as_os_errors():
         return system.info(path)
-    except OSError:
-        raise
-    except Exception as error:  # each file system has errors of its own
-        raise OSError(_said(error)) from error
 
 
 def reason(error: OSError) -> str:

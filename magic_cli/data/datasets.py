@@ -35,7 +35,7 @@ class Dataset(DatasetSettings):
             MagicError: Files are missing or malformed; names the setting and where it looked.
         """
         records = self.read()
-        check_unique(records, f"dataset={self.name}")
+        check_unique(records, f"dataset={self.name}", self.remedy_of_ids())
         if not records:
             raise MagicError(f"dataset={self.name}: {'; '.join(['no images found', *self.notes(), self.hint()])}")
         records = records if self.limit is None else records[: self.limit]
@@ -51,6 +51,10 @@ class Dataset(DatasetSettings):
     def notes(self) -> list[str]:
         """Notes for the user about files that are left out."""
         return []
+
+    def remedy_of_ids(self) -> str:
+        """What the user can do if two images have one id."""
+        return "ids must differ"
 
     def hint(self) -> str:
         """What the user can do if no image is found."""

@@ -10,16 +10,18 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any, overload
 
-from magic_cli.data.addresses import is_address, places, reason, state_of
+from magic_cli.data.addresses import is_address, local, name_of, places, reason, state_of
 from magic_cli.data.datasets import Dataset
 from magic_cli.data.image_folders import named
 from magic_cli.data.images import StoredImage
 from magic_cli.data.parquet import Table, require_pyarrow
+from magic_cli.data.paths import expanded
 from magic_cli.data.record_fields import item_id, several_texts
 from magic_cli.data.records import ImageRecord
 from magic_cli.data.shard_index import Shard, open_shard
 from magic_cli.data.shard_links import sample_key
 from magic_cli.data.stored_images import ParquetCell, RemoteImage, ShardMember
+from magic_cli.data.unread_captions import UnreadCaptions
 from magic_cli.errors import MagicError, SettingsError
 from magic_cli.terminal.progress import progress
 
@@ -60,10 +62,11 @@ class Rows:
     Args:
         place: The file.
         state: As ``addresses.state_of``, of before it was looked through.
+        unread: Captions in it that cannot be read.
     """
 
-    def __init__(self, place: str, state: str | None) -> None:
-        self.place, self.state = place, state
+    def __init__(self, place: str, state: str | None, unread: UnreadCaptions) -> None:
+        self.place, self.state, self.unread = place, state, unread
 
     def __len__(self) -> int:
         raise NotImplementedError(f"{type(self).__name__}.__len__")
@@ -93,6 +96,12 @@ class PackedDataset(Dataset):
 
     def read(self) -> Sequence[ImageRecord]:
         return PackedRecords(self._rows)
+
+    def notes(self) -> list[str]:
+        return [note for rows in self._rows for note in rows.unread.notes(rows.place)]
+
+    def remedy_of_ids(self) -> str:
+        return "ids begin with the file's name without its folder: rename one of the files, or caption each folder in a run of its own"
 
     def states(self) -> dict[str, str]:
         return {rows.place: rows.state for rows in self._rows if rows.state is not None}
@@ -156,7 +165,8 @@ class ShardDataset(PackedDataset):
 
     def notes(self) -> list[str]:
         shards = [rows.shard for rows in self._rows]
-        return [f"{shard.place}: hidden images are left out: {named(shard.hidden)}" for shard in shards if shard.hidden]
+        hidden = [f"{shard.place}: hidden images are left out: {named(shard.hidden)}" for shard in shards if shard.hidden]
+        return [*hidden, *super().notes()]
 
     def hint(self) -> str:
         return "set dataset.files to webdataset shards: a .tar file, a pattern ('data/*.tar'), a folder, or an address (s3://...)"
@@ -175,9 +185,9 @@ def _refuse_two_images(shard: Shard, rows: Sequence[int]) -> None:
 
 class _ShardRows(Rows):
     def __init__(self, shard: Shard, rows: Sequence[int]) -> None:
-        super().__init__(shard.place, shard.state)
+        super().__init__(shard.place, shard.state, shard.unread)
         self.shard, self._rows = shard, rows
-        self._stem = PurePosixPath(shard.place).stem
+        self._stem = PurePosixPath(name_of(shard.place)).stem
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -196,8 +206,9 @@ class ParquetDataset(PackedDataset):
 
     Attributes:
         files: A file, a pattern, a folder, or an address of one, such as ``s3://bucket/images/*.parquet``.
-        image: Column of the images: their bytes, ``{bytes, path}`` as Hugging Face's datasets have it, or paths or addresses.
-        root: Folder that relative paths start from; null: that of the Parquet file.
+        image: Column of the images: their bytes, ``{bytes, path}`` as Hugging Face's datasets have it (the path counts where there are
+            no bytes), or paths or addresses.
+        root: Folder that relative paths start from, or its address; null: that of the Parquet file.
         caption: Column of an image's captions, a text or a list of texts, which are its references; null: there is none.
         id: Column of ids, each of which stands once in all files; null: there is none.
     """
@@ -222,21 +233,44 @@ class ParquetDataset(PackedDataset):
             table.kind(column, f"dataset.{name}")
         if kind == "texts":
             columns["path"] = self.image
-        values = self._columns(table, columns) if columns else {}
-        return _TableRows(self, (place, state), table.num_rows, values)
+        unread = UnreadCaptions()
+        values = self._columns(table, columns, unread) if columns else {}
+        if unread.count and not any(values["caption"]):
+            raise SettingsError(
+                f"dataset.caption={self.caption}: {place} has no caption there ({unread.first}); name another column, or null"
+            )
+        if kind == "images" and (paths := table.image_paths(self.image)):
+            values["path"] = paths
+        return _TableRows(self, Rows(place, state, unread), table.num_rows, values)
 
-    def _columns(self, table: Table, columns: dict[str, str]) -> dict[str, list[Any]]:
-        """What is kept of each row."""
+    def remedy_of_ids(self) -> str:
+        if self.id is None:
+            return super().remedy_of_ids()
+        return f"name a column whose values differ, or leave dataset.id={self.id} out"
+
+    def folder_of(self, place: str) -> str:
+        """What the relative paths in a file start from: an absolute path, or an address.
+
+        Raises:
+            SettingsError: ``root`` begins with the folder of a user who does not exist.
+        """
+        if self.root is None:
+            return place.rpartition("/")[0]
+        root = local(self.root)
+        return root.rstrip("/") if is_address(root) else str(expanded(root, "dataset.root").absolute())
+
+    def _columns(self, table: Table, columns: dict[str, str], unread: UnreadCaptions) -> dict[str, list[Any]]:
+        """What is kept of each row; captions that cannot be read are counted."""
         kept: dict[str, list[Any]] = {name: [] for name in columns}
         wanted = list(dict.fromkeys(columns.values()))
         for row, values in enumerate(table.values(wanted)):
             found = dict(zip(wanted, values, strict=True))
             for name, column in columns.items():
-                value, place = found[column], f"{table.place} row {row}: {column}"
+                value, place = found[column], f"row {row}: {column}"
                 if name == "id":
                     value = item_id(value, place)
                 elif name == "caption":
-                    value = several_texts(value, place) if value is not None and value != [] else ()
+                    value = _caption(value, place, unread)
                 kept[name].append(value)
         return kept
 
@@ -244,13 +278,23 @@ class ParquetDataset(PackedDataset):
         return "set dataset.files to Parquet files: one, a pattern ('data/*.parquet'), a folder, or an address (s3://...)"
 
 
+def _caption(value: Any, place: str, unread: UnreadCaptions) -> tuple[str, ...]:
+    if value is None or value == []:
+        return ()
+    try:
+        return several_texts(value, place)
+    except MagicError as error:
+        unread.add(error)
+        return ()
+
+
 class _TableRows(Rows):
-    def __init__(self, dataset: ParquetDataset, file: tuple[str, str | None], count: int, values: dict[str, list[Any]]) -> None:
-        super().__init__(*file)
-        place, _ = file
+    def __init__(self, dataset: ParquetDataset, file: Rows, count: int, values: dict[str, list[Any]]) -> None:
+        super().__init__(file.place, file.state, file.unread)
+        place = file.place
         self._column, self._count, self._values = dataset.image, count, values
-        self._stem = PurePosixPath(place).stem
-        self._root = dataset.root if dataset.root is not None else place.rpartition("/")[0]
+        self._stem = PurePosixPath(name_of(place)).stem
+        self._root = dataset.folder_of(place)
 
     def __len__(self) -> int:
         return self._count
@@ -264,9 +308,10 @@ class _TableRows(Rows):
         )
 
     def _image(self, row: int) -> Path | StoredImage:
-        if "path" not in self._values:
+        path = self._value("path", row)
+        if path is None:
             return ParquetCell(self.place, self._column, row)
-        path = self._value("path", row) or ""
+        path = local(path)
         if not is_address(path) and not path.startswith("/"):
             path = f"{self._root}/{path}"
         return RemoteImage(path) if is_address(path) else Path(path)

@@ -6,7 +6,7 @@ import os
 import threading
 from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from magic_cli.data.addresses import open_place, reason
@@ -94,8 +94,49 @@ class Table:
         Raises:
             MagicError: The file is damaged.
         """
-        for batch in self._batches(columns, range(len(self._starts) - 1), _TEXT_ROWS):
+        for batch in self._batches(columns, self._groups, _TEXT_ROWS):
             yield from zip(*(column.to_pylist() for column in batch.columns), strict=True)
+
+    def image_paths(self, column: str) -> list[str | None]:
+        """Of a column of ``{bytes, path}``: the paths of rows without bytes; empty if there are none.
+
+        Raises:
+            MagicError: The file is damaged.
+        """
+        struct = self._file.schema_arrow.field(column).type
+        if struct.get_field_index("path") < 0 or not any(has_nulls := list(map(self._may_lack_bytes(column), self._groups))):
+            return []
+        found: list[str | None] = []
+        for group in self._groups:
+            if not has_nulls[group]:
+                found += [None] * (self._starts[group + 1] - self._starts[group])
+                continue
+            paths = (
+                path for batch in self._batches([f"{column}.path"], range(group, group + 1), _TEXT_ROWS) for path in _part(batch)
+            )
+            held = (
+                data
+                for batch in self._batches([f"{column}.bytes"], range(group, group + 1), _ROWS)
+                for data in _part(batch).is_valid()
+            )
+            found += [None if data.as_py() else path.as_py() for path, data in zip(paths, held, strict=True)]
+        return found if any(found) else []
+
+    @property
+    def _groups(self) -> range:
+        return range(len(self._starts) - 1)
+
+    def _may_lack_bytes(self, column: str) -> Callable[[int], bool]:
+        """Whether a row group may have rows without bytes; what the file itself counts spares reading them."""
+        metadata = self._file.metadata
+        names = [metadata.schema.column(i).path for i in range(len(metadata.schema))]
+        number = names.index(f"{column}.bytes")
+
+        def may_lack(group: int) -> bool:
+            counts = metadata.row_group(group).column(number).statistics
+            return counts is None or not counts.has_null_count or counts.null_count > 0
+
+        return may_lack
 
     def group_of(self, row: int) -> int:
         """In which row group a row is."""
@@ -122,6 +163,11 @@ class Table:
             raise MagicError(f"{self.place}: is damaged ({problem}); download it again, or leave it out") from error
 
 
+def _part(batch: Any) -> Any:
+    """The only part of the only column, a struct; null where the struct is."""
+    return batch.column(0).flatten()[0]
+
+
 class _Cursor:
     """Goes through a column from row to row: what is asked for mostly lies behind what was asked for before."""
 
@@ -136,10 +182,16 @@ class _Cursor:
             raise MagicError(f"the file has {self._table.num_rows} rows now")
         if (group := self._table.group_of(row)) != self._group or row < self._first:
             self._group, self._pieces = group, self._table.cells(self._column, group)
-            self._first, self._cells = next(self._pieces)
+            self._go_on()
         while row >= self._first + len(self._cells):
-            self._first, self._cells = next(self._pieces)
+            self._go_on()
         return self._cells[row - self._first].as_py()
+
+    def _go_on(self) -> None:
+        piece = next(self._pieces, None)
+        if piece is None:
+            raise MagicError(f"row group {self._group} ends before its last row; the file is damaged")
+        self._first, self._cells = piece
 
 
 class _Cursors:

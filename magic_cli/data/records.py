@@ -25,8 +25,13 @@ class ImageRecord:
     """The id for COCO's result format; ``id`` unless the data set has another."""
 
 
-def check_unique(records: Sequence[ImageRecord], source: str) -> None:
+def check_unique(records: Sequence[ImageRecord], source: str, remedy: str) -> None:
     """Refuse two records with the same id, because their captions could not be told apart.
+
+    Args:
+        records: All of a data set.
+        source: The setting that names it.
+        remedy: What the user can do.
 
     Raises:
         MagicError: Names the first repeated id.
@@ -35,5 +40,5 @@ def check_unique(records: Sequence[ImageRecord], source: str) -> None:
     for record in records:
         if record.id in seen:
             first = next(other for other in records if other.id == record.id)
-            raise MagicError(f"{source}: the id {record.id!r} stands for both {first.path} and {record.path}; ids must differ")
+            raise MagicError(f"{source}: the id {record.id!r} stands for both {first.path} and {record.path}; {remedy}")
         seen.add(record.id)

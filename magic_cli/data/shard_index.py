@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 from array import array
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,9 +19,10 @@ from magic_cli.data.addresses import reason, state_of
 from magic_cli.data.json_text import JSONFault, parse_object
 from magic_cli.data.paths import user_cache
 from magic_cli.data.shards import Contents, read_shard
+from magic_cli.data.unread_captions import UnreadCaptions
 from magic_cli.errors import MagicError
 
-_FORMAT = 1
+_FORMAT = 2
 """Raised whenever what is kept, or how it is found, changes."""
 
 
@@ -37,6 +38,7 @@ class Shard:
         faults: Why an image cannot be read, by its row.
         hidden: Names of hidden images, which are left out.
         captions: Of each image; empty: none were asked for.
+        unread: Captions that could not be read.
     """
 
     place: str
@@ -47,6 +49,7 @@ class Shard:
     faults: dict[int, str]
     hidden: list[str]
     captions: list[tuple[str, ...]]
+    unread: UnreadCaptions
 
     @cached_property
     def rows(self) -> dict[str, int]:
@@ -90,6 +93,7 @@ def _made(place: str, state: str | None, contents: Contents, *, are_captions_wan
         faults={row: image.fault for row, image in enumerate(images) if image.fault is not None},
         hidden=contents.hidden,
         captions=[captions.get(image.key, ()) for image in images] if are_captions_wanted else [],
+        unread=contents.unread,
     )
 
 
@@ -108,6 +112,7 @@ def _kept(file: Path, place: str, state: str) -> Shard | None:
             faults={int(row): fault for row, fault in found["faults"].items()},
             hidden=found["hidden"],
             captions=[tuple(texts) for texts in found["captions"]],
+            unread=UnreadCaptions(**found["unread"]),
         )
     except (OSError, JSONFault, KeyError, TypeError, ValueError):  # not there, or damaged: it is made anew
         return None
@@ -117,7 +122,7 @@ def _keep(file: Path, shard: Shard) -> None:
     """A folder that cannot be written costs the next start time, and nothing else."""
     document = {
         "place": shard.place, "state": shard.state, "names": shard.names, "offsets": list(shard.offsets), "sizes": list(shard.sizes),
-        "faults": shard.faults, "hidden": shard.hidden, "captions": shard.captions,
+        "faults": shard.faults, "hidden": shard.hidden, "captions": shard.captions, "unread": asdict(shard.unread),
     }  # fmt: skip
     temporary = file.with_name(f"{file.stem}.{os.getpid()}.tmp")
     try:

@@ -19,6 +19,7 @@ from magic_cli.data.paths import other_kind
 from magic_cli.data.record_fields import several_texts
 from magic_cli.data.shard_links import FILE, FOLDER, HARD_LINK, LINK, Links, Member, ShardImage, member_path, sample_key
 from magic_cli.data.text_files import decoded
+from magic_cli.data.unread_captions import UnreadCaptions
 from magic_cli.errors import MagicError
 
 _KINDS = {tarfile.DIRTYPE: FOLDER, tarfile.LNKTYPE: HARD_LINK, tarfile.SYMTYPE: LINK} | dict.fromkeys(tarfile.REGULAR_TYPES, FILE)
@@ -40,11 +41,13 @@ class Contents(NamedTuple):
         images: In the shard's order.
         hidden: Names of hidden images, which are left out.
         captions: Of the samples that have some, by their key.
+        unread: Captions that are no text; their samples have none.
     """
 
     images: list[ShardImage]
     hidden: list[str]
     captions: dict[str, tuple[str, ...]]
+    unread: UnreadCaptions
 
 
 def read_shard(shard: str, *, caption_key: str | None = None) -> Contents:
@@ -55,7 +58,7 @@ def read_shard(shard: str, *, caption_key: str | None = None) -> Contents:
         caption_key: Captions are read, too: of a sample's ``.txt``, or else of its ``.json`` what stands under this key; None: none are.
 
     Raises:
-        MagicError: It is no plain tar file, cut off or damaged, or cannot be read; or a caption is no text.
+        MagicError: It is no plain tar file, cut off or damaged, or cannot be read.
     """
     texts: dict[str, dict[str, bytes]] = {}
     try:
@@ -71,18 +74,28 @@ def read_shard(shard: str, *, caption_key: str | None = None) -> Contents:
     except OSError as error:
         raise MagicError(f"{shard}: cannot be read ({reason(error)}); mend its permissions, or leave it out") from error
     images, hidden = _images(members)
-    return Contents(images, hidden, {key: _captions(found, f"{shard}: {key}", caption_key) for key, found in texts.items()})
+    captions, unread = {}, UnreadCaptions()
+    for key, found in texts.items():
+        try:
+            captions[key] = _captions(found, key, caption_key)
+        except MagicError as error:
+            unread.add(error)
+    return Contents(images, hidden, captions, unread)
 
 
 def _captions(found: dict[str, bytes], place: str, key: str) -> tuple[str, ...]:
-    """The captions of a sample: its text, or what its JSON holds under a key; empty: it holds nothing there."""
+    """The captions of a sample: its text, or what its JSON holds under a key; empty: it holds nothing there.
+
+    Raises:
+        MagicError: It is no text.
+    """
     if (text := found.get(".txt")) is not None:
         text = " ".join(decoded(text, f"{place}.txt").split())
         return (text,) if text else ()
     try:
         record = parse_json(found[".json"])
     except JSONFault as fault:
-        raise MagicError(f"{place}.json: {fault.problem}; mend it, or leave captions out with dataset.caption_key=null") from None
+        raise MagicError(f"{place}.json: {fault.problem}") from None
     value = record.get(key) if isinstance(record, dict) else None
     return () if value is None else several_texts(value, f"{place}.json, {key}")
 
@@ -169,6 +182,10 @@ def _next_archive(archive: tarfile.TarFile, stream: BinaryIO) -> int | None:
 
 
 def _packed_with(shard: str) -> str | None:
-    with open_place(shard) as stream:
-        start = stream.read(max(map(len, _PACKED)))
+    """What a file that is no tar file is packed with, as far as can be told; None: nothing that is known."""
+    try:
+        with open_place(shard) as stream:
+            start = stream.read(max(map(len, _PACKED)))
+    except OSError:  # the error that led here is told instead
+        return None
     return next((name for magic, name in _PACKED.items() if start.startswith(magic)), None)

@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from magic_cli.data.addresses import is_address, read_place, reason
+from magic_cli.data.addresses import is_address, name_of, read_place, reason
 from magic_cli.data.images import StoredImage, UnreadableImage
 from magic_cli.data.parquet import cell_bytes
 from magic_cli.data.shard_index import Shard, open_shard
 from magic_cli.errors import MagicError
 
-_PART = re.compile(r"(.+?\.tar)/(.+)|(.+?\.(?:parquet|pq))/([^/]+)/(\d+)", re.IGNORECASE | re.DOTALL)
+_PART = re.compile(r"(.+?\.tar(?:\?[^/]*)?)/(.+)|(.+?\.(?:parquet|pq)(?:\?[^/]*)?)/([^/]+)/(\d+)", re.IGNORECASE | re.DOTALL)
 _SHARDS_AT_ONCE = 16
 
 
@@ -57,8 +57,10 @@ class ShardMember(StoredImage):
         if self.fault is not None:
             raise UnreadableImage(self.fault)
         data = _read(self.shard, self.offset, self.size)
-        if len(data) < self.size:
-            raise UnreadableImage("the shard is cut off")
+        if len(data) != self.size:
+            raise UnreadableImage(
+                f"{len(data)} bytes came instead of {self.size}; the shard is cut off, or parts of it cannot be asked for"
+            )
         return data
 
 
@@ -111,7 +113,7 @@ class RemoteImage(StoredImage):
 
     @property
     def name(self) -> str:
-        return self.address.rpartition("/")[2]
+        return name_of(self.address)
 
     @property
     def container(self) -> str:
@@ -133,11 +135,7 @@ def _read(place: str, offset: int = 0, size: int | None = None) -> bytes:
 
 
 def image_at(text: str) -> Path | StoredImage:
-    """The image that run folders, or a list of images, call by this name; whether it is there is seen when it is read.
-
-    Raises:
-        MagicError: It is said to lie in a shard, and that is damaged.
-    """
+    """The image that run folders, or a list of images, call by this name; whether it can be read is seen when it is read."""
     if (part := _PART.fullmatch(text)) and (is_address(text) or not os.path.exists(text)):
         shard, member, file, column, row = part.groups()
         if file is not None:
@@ -148,7 +146,10 @@ def image_at(text: str) -> Path | StoredImage:
 
 
 def _member(shard: str, member: str) -> ShardMember:
-    contents = _known_shard(shard)
+    try:
+        contents = _known_shard(shard)
+    except MagicError as error:  # of this shard's images only
+        return ShardMember(shard, member, 0, 0, str(error))
     row = contents.rows.get(member)
     if row is None:
         return ShardMember(shard, member, 0, 0, "the shard has no such image any more")

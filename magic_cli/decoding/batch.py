@@ -129,19 +129,19 @@ class Batch:
     def _advance(self, choice: Choice, keep: list[int], num_rows: int) -> LanguageModelState:
         """Append the chosen tokens and drop finished rows, in the cheaper order."""
         model, state = self.request.model, self.state
-        # a list that goes to a GPU waits for all that it does, so it goes only if rows have ended
-        chosen = slice(None) if len(keep) == num_rows else torch.tensor(keep, device=choice.tokens.device)
+        # a list that goes to a GPU waits for all its work, so it goes only if rows have ended
+        chosen = None if len(keep) == num_rows else torch.tensor(keep, device=choice.tokens.device)
         if (
             choice.candidates is not None and choice.candidates.penalty is not None
         ):  # the tokens are already computed as candidates
             model.commit(state, choice.place)
-            return state if len(keep) == num_rows else model.select(state, chosen)
-        if choice.parents is not None:
-            state = model.select(state, choice.parents[chosen])
-        elif len(keep) < num_rows:
-            state = model.select(state, chosen)
-        model.peek(state, choice.tokens[chosen, None])
-        model.commit(state, choice.tokens.new_zeros(len(keep)))
+            return state if chosen is None else model.select(state, chosen)
+        rows = chosen if choice.parents is None else choice.parents if chosen is None else choice.parents[chosen]
+        if rows is not None:
+            state = model.select(state, rows)
+        tokens = choice.tokens if chosen is None else choice.tokens[chosen]
+        model.peek(state, tokens[:, None])
+        model.commit(state, torch.zeros_like(tokens))
         return state
 
     def _read(self) -> LanguageModelState:

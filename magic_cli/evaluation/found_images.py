@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -62,7 +61,7 @@ def images_of_captions(
             and (other := _contradicted(names, file.relative_to(folder.root).as_posix()))
         ):
             others.append(other)
-    if folder is not None and folder.unread and any(file is not None and not os.path.exists(file) for file in found):
+    if folder is not None and folder.unread and any(isinstance(file, Path) and not file.exists() for file in found):
         raise SettingsError(
             f"images={folder.root}: cannot read {', '.join(folder.unread)}; mend the permissions, or name another folder"
         )

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -79,7 +80,10 @@ class ImageTextMetric(FeatureMetric):
         files = dict.fromkeys(file for file in corpus.images if file is not None)
         missing = [file for file in files if not is_there(file)]
         if missing and folder:
-            names = [str(file.relative_to(folder)) if file.is_relative_to(folder) else str(file) for file in missing]
+            names = [
+                str(file.relative_to(folder)) if isinstance(file, Path) and file.is_relative_to(folder) else str(file)
+                for file in missing
+            ]
             raise MetricUnavailable(
                 f"{self.name} needs the images: {len(missing)} of the {len(files)} images of {corpus.name} are not below {folder} "
                 f"({_listed(names)}); {remedy}"

@@ -48,11 +48,11 @@ class ImageTextFeatures:
         self._load, self._batch_size = load, batch_size
         self._model: Encoder | None = None
         self._failure: MagicError | None = None
-        self._images: dict[Path, np.ndarray] = {}
+        self._images: dict[Path | StoredImage, np.ndarray] = {}
         self._texts: dict[str, np.ndarray] = {}
         self._lock = threading.Lock()
 
-    def of_images(self, files: Sequence[Path], *, kills: int) -> np.ndarray:
+    def of_images(self, files: Sequence[Path | StoredImage], *, kills: int) -> np.ndarray:
         """(N, E) float32, not normalised.
 
         Args:
@@ -71,7 +71,7 @@ class ImageTextFeatures:
         with self._lock:
             return remember(self._texts, texts, self._encode_texts, _TEXTS_AT_ONCE, unit="text", kills=kills)
 
-    def _encode_images(self, files: Sequence[Path]) -> Tensor:
+    def _encode_images(self, files: Sequence[Path | StoredImage]) -> Tensor:
         model = self._encoder()
         return model.encode_images(open_all(files))
 
@@ -135,7 +135,7 @@ def remember(
     return np.stack([known[thing] for thing in things])
 
 
-def open_all(files: Sequence[Path]) -> list[Image]:
+def open_all(files: Sequence[Path | StoredImage]) -> list[Image]:
     """The images of files, read side by side.
 
     Raises:

@@ -13,6 +13,7 @@ from urllib.parse import quote
 from magic_cli.data.addresses import state_of
 from magic_cli.data.images import StoredImage, UnreadableImage, thumbnail
 from magic_cli.data.paths import make_output
+from magic_cli.errors import MagicError
 from magic_cli.files import write_atomically
 from magic_cli.report_page.settings import EMBEDDED_AT_MOST, Pictures
 from magic_cli.terminal.progress import progress
@@ -85,18 +86,23 @@ class PictureList:
     def _linked(self, file: Path | StoredImage) -> str:
         """Its address beside the page; one that was made of the very same file stays."""
         try:
-            made_of = f"{file}\0{self._version(file)}\0{self._side}"
-        except (OSError, ValueError) as error:
+            version = self._version(file)
+        except (OSError, ValueError, MagicError) as error:
             raise UnreadableImage(getattr(error, "strerror", None) or str(error)) from error
+        data = None
+        if version is None:  # only the image itself tells
+            data = self._thumbnail(file)[1]
+            version = hashlib.sha256(data).hexdigest()
+        made_of = f"{file}\0{version}\0{self._side}"
         target = self.folder / f"{hashlib.sha256(made_of.encode(errors='surrogateescape')).hexdigest()[:24]}.img"
         if not target.exists():
-            write_atomically(target, self._thumbnail(file)[1])
+            write_atomically(target, self._thumbnail(file)[1] if data is None else data)
         return quote(f"{self.folder.name}/{target.name}", errors="surrogateescape")
 
-    def _version(self, file: Path | StoredImage) -> str:
-        """Changes when the image may have."""
+    def _version(self, file: Path | StoredImage) -> str | None:
+        """Changes when the image may have; None: that cannot be told."""
         if isinstance(file, StoredImage):
-            return str(state_of(file.container))
+            return state_of(file.container)
         facts = file.stat()
         return f"{facts.st_mtime_ns}\0{facts.st_size}"
 

@@ -29,4 +29,4 @@ class MergeSettings:
 
     def claim(self) -> tuple[str, str]:
         """The folder that this would write, and what is written there."""
-        return self.output, repr(self.runs)
+        return str(self.output), repr(self.runs)

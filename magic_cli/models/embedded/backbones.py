@@ -11,7 +11,7 @@ import importlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from magic_cli.errors import MagicError
+from magic_cli.models.embedded.fused_photos import FusedNetwork
 from magic_cli.models.faults import refuse
 from magic_cli.models.sources import EMBEDDED_PACKAGES
 from magic_cli.models.weights import number_faults, read_pretrained, strict_faults
@@ -62,10 +63,20 @@ class PhotoBackbone:
         self.prepare = PreparePhoto(tuple(sizes))
         self.device, self.dtype = torch.device("cpu"), torch.float32
 
+    @property
+    def network(self) -> Any:
+        """EfficientNet-Lite0; set it anew after its weights have changed."""
+        return self._network
+
+    @network.setter
+    def network(self, network: Any) -> None:
+        self._network = network
+        self._fused: FusedNetwork | None = None
+
     def to(self, device: torch.device | str, dtype: torch.dtype) -> Self:
         """Move the network; ``features`` still returns float32."""
         self.device, self.dtype = torch.device(device), dtype
-        self.network.to(self.device, dtype)
+        self.network = self.network.to(self.device, dtype)
         return self
 
     def save(self, file: Path) -> None:
@@ -99,17 +110,22 @@ class PhotoBackbone:
     @torch.inference_mode()
     def pooled(self, pixels: Tensor) -> Tensor:
         """Mean over space of four mid-level blocks and of the last convolution: (B, 3, S, S) -> (B, F)."""
-        network = self.network
-        hidden = pixels.to(self.device, self.dtype).contiguous(memory_format=torch.channels_last)
+        if self._fused is None:
+            self._fused = FusedNetwork.of(self.network)
+        pixels = pixels.to(self.device, self.dtype).contiguous(memory_format=torch.channels_last)
+        levels = self._levels(pixels) if self._fused is None else self._fused(pixels, POOLED_BLOCKS)
+        # (B, C, S', S') -> (B, C); float first: a bfloat16 sum over 196 places loses digits
+        return torch.cat([level.float().mean((2, 3)) for level in levels], dim=1)
+
+    def _levels(self, hidden: Tensor) -> list[Tensor]:
+        """What ``pooled`` means over space, by the network's own passes."""
+        network, kept = self.network, []
         hidden = network._swish(network._bn0(network._conv_stem(hidden)))
-        kept = []
         for depth, block in enumerate(network._blocks):
             hidden = block(hidden)
             if depth in POOLED_BLOCKS:
                 kept.append(hidden)
-        kept.append(network._swish(network._bn1(network._conv_head(hidden))))
-        # (B, C, S', S') -> (B, C); float first: a bfloat16 sum over 196 places loses digits
-        return torch.cat([level.float().mean((2, 3)) for level in kept], dim=1)
+        return [*kept, network._swish(network._bn1(network._conv_head(hidden)))]
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from torch.nn import functional
 
 from magic_cli.data.json_files import read_json_object
 from magic_cli.errors import MagicError
+from magic_cli.models.embedded.clip_text import ClipText
 from magic_cli.models.faults import refuse
 from magic_cli.models.image_text.causal_text import CausalTextTower
 from magic_cli.models.image_text.huggingface_clip import read_text_tower
@@ -39,7 +40,7 @@ class TextTower:
     """Texts -> the embedding that is compared with photos.
 
     Attributes:
-        network: A ``CLIPTextModelWithProjection``.
+        network: A ``ClipText``, or the ``CLIPTextModelWithProjection`` of transformers.
         tokenizer: Of lower-cased text.
         length: The longest text in tokens, start and end included: half of the positions, because training puts unfinished
             versions of a text behind it.
@@ -60,7 +61,7 @@ class TextTower:
         Raises:
             MagicError: A file or weights are missing, weights are no numbers, or it was distilled from others.
         """
-        from transformers import AutoTokenizer, CLIPTextModelWithProjection
+        from transformers import AutoTokenizer
 
         remedy = "make it anew with scripts/distil_embedded_text_tower.py"
         for name in _FILES:
@@ -70,7 +71,7 @@ class TextTower:
             raise MagicError(f"{folder}: distilled from other heads than {heads}; delete it, or {remedy}")
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         where = {"pretrained_model_name_or_path": folder}
-        network, _, faults = read_pretrained(CLIPTextModelWithProjection, where, dtype=torch.float32, local_files_only=True)
+        network, _, faults = read_pretrained(ClipText, where, dtype=torch.float32)
         refuse([*faults, *beyond_faults(tokenizer, num_embeddings(network))])
         return cls(network.eval().requires_grad_(False), tokenizer)
 

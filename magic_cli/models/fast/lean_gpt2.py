@@ -14,7 +14,7 @@ class LeanGPT2:
     ``probe.py`` compares the result with the library's, as for every way of looking ahead.
 
     Args:
-        body: Hugging Face's ``GPT2Model`` in eval mode, without cross-attention.
+        body: Hugging Face's ``GPT2Model`` in eval mode, without cross-attention; or one with parts of the same names.
     """
 
     def __init__(self, body: Any) -> None:
@@ -23,12 +23,13 @@ class LeanGPT2:
     @classmethod
     def of(cls, body: Any) -> LeanGPT2 | None:
         """None if that is another model than plain GPT-2."""
-        from transformers import GPT2Model
-
-        config = body.config
-        if type(body) is not GPT2Model or body.training or config.add_cross_attention or config._attn_implementation != "sdpa":
+        if getattr(body, "is_lean_gpt2", False):
+            return cls(body)
+        # by name: the import takes seconds, and without it there is no such body
+        if (type(body).__module__, type(body).__name__) != ("transformers.models.gpt2.modeling_gpt2", "GPT2Model"):
             return None
-        return cls(body)
+        config = body.config
+        return None if body.training or config.add_cross_attention or config._attn_implementation != "sdpa" else cls(body)
 
     def __call__(self, ids: Tensor, mask: Tensor, positions: Tensor, cache: Any) -> Tensor:
         """Last-layer hidden states (B, Q, H).
@@ -39,8 +40,11 @@ class LeanGPT2:
             positions: (B, Q).
             cache: ``DynamicCache`` of the T tokens before; takes up these.
         """
+        return self.states(self.body.wte(ids) + self.body.wpe(positions), mask, cache)
+
+    def states(self, x: Tensor, mask: Tensor, cache: Any) -> Tensor:
+        """The same of embedded tokens (B, Q, H), their positions included."""
         body = self.body
-        x = body.wte(ids) + body.wpe(positions)
         for number, block in enumerate(body.h):
             attention = block.attn
             query, key, value = (self._heads(part, attention) for part in attention.c_attn(block.ln_1(x)).chunk(3, dim=-1))

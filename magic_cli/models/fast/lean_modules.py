@@ -93,15 +93,16 @@ def make_lean(model: nn.Module) -> None:
 
 def use_lean_activations(model: nn.Module) -> None:
     """Replace, in place, CLIP's and GPT-2's activations, which their libraries put together from many operations."""
-    from transformers.activations import GELUActivation, NewGELUActivation, QuickGELUActivation
 
     def lean(layer: Any) -> nn.Module | None:
-        of_clip = type(layer).__name__ == "QuickGELU" and type(layer).__module__ in ("clip.model", "open_clip.transformer")
-        if of_clip or type(layer) is QuickGELUActivation:
-            return QuickGelu()
-        if type(layer) is GELUActivation and layer.act is nn.functional.gelu:
-            return nn.GELU()
-        return nn.GELU(approximate="tanh") if type(layer) is NewGELUActivation else None
+        match type(layer).__module__, type(layer).__name__:  # by name: to import the libraries takes seconds
+            case ("clip.model" | "open_clip.transformer", "QuickGELU") | ("transformers.activations", "QuickGELUActivation"):
+                return QuickGelu()
+            case ("transformers.activations", "GELUActivation") if layer.act is nn.functional.gelu:
+                return nn.GELU()
+            case ("transformers.activations", "NewGELUActivation"):
+                return nn.GELU(approximate="tanh")
+        return None
 
     _replace(model, lean)
 

@@ -38,7 +38,10 @@ class HuggingFaceClip(ImageTextModel):
         self.model, self.tokenizer, self.image_processor = model.eval(), tokenizer, image_processor
         self.network = model
         self.prepare_image = ProcessImage(image_processor)
-        self.reads_words_apart = type(tokenizer).__name__ in ("CLIPTokenizer", "CLIPTokenizerFast")
+        added = getattr(tokenizer, "added_tokens_decoder", {}).values()
+        self.reads_words_apart = type(tokenizer).__name__ in ("CLIPTokenizer", "CLIPTokenizerFast") and not any(
+            " " in str(token) for token in added
+        )
         self.adopt_tower(self.read_tower(), dtype=model.dtype)
 
     def embed_images(self, prepared: Sequence[np.ndarray]) -> Tensor:

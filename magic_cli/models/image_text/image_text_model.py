@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from magic_cli.models.image_text.causal_text import CausalTextTower, IncrementalTexts
-from magic_cli.models.image_text.word_tokens import WordTokens
+from magic_cli.models.image_text.word_tokens import WordTokens, word_tokens
 from magic_cli.models.weights import Fit
 from magic_cli.models.work_counter import WorkCounter
 
@@ -52,7 +52,7 @@ class ImageTextModel:
     fit = Fit()
     is_compiled = False
     reads_words_apart = False
-    """Whether its tokenizer never looks across a space."""
+    """Whether its tokenizer is of a kind that never looks across a space."""
     text_tower: CausalTextTower | None = None
     _read_growing: WordTokens | None = None
     prepare_image: Callable[[Image], Any]
@@ -116,7 +116,7 @@ class ImageTextModel:
             return
         if error <= _TOLERANCE.get(dtype, 1e-4):
             self.text_tower = tower
-            self._read_growing = WordTokens(self.tokenize, tower.context_length) if self.reads_words_apart else None
+            self._read_growing = word_tokens(self.tokenize, tower.context_length) if self.reads_words_apart else None
         else:
             log.info("incremental text tower differs by %.1e from %s; taking the plain path", error, type(self).__name__)
 

@@ -32,7 +32,7 @@ class OpenClip(ImageTextModel):
         self.model, self.prepare_image, self.tokenizer = model.eval(), TransformImage(preprocess), tokenizer
         self.network = model
         self.dtype = model.logit_scale.dtype
-        self.reads_words_apart = type(tokenizer).__name__ == "SimpleTokenizer"
+        self.reads_words_apart = type(tokenizer).__name__ == "SimpleTokenizer" and tokenizer.reduction_fn is None
         self.adopt_tower(self._tower(), dtype=self.dtype)
 
     @property

@@ -9,6 +9,26 @@ from collections.abc import Callable, Sequence
 from itertools import chain
 
 _MOST_PIECES = 1 << 16
+_PROBE = [
+    "",
+    "a",
+    "two dogs",
+    "two dogs, running over grass.",
+    "the sky isn't BLUE - it's 3 o'clock 1999",
+    "a  b",
+    " a ",
+    "word " * 400,
+    "longword" * 100,
+]
+
+
+def word_tokens(tokenize: Callable[[Sequence[str]], list[list[int]]], length: int) -> WordTokens | None:
+    """A ``WordTokens``, if it reads a few odd texts as ``tokenize`` does; None: the tokenizer is of another kind than it seems."""
+    whole = tokenize(_PROBE)
+    if len(whole[0]) != 2:
+        return None
+    by_word = WordTokens(tokenize, length)
+    return by_word if by_word(_PROBE) == whole else None
 
 
 class WordTokens:

@@ -131,11 +131,13 @@ class Tokens:
     def _texts(self, sequences: list[list[int]]) -> list[str]:
         """As the tokenizer decodes them. Of a byte-level tokenizer the tokens' own texts are joined, which is much quicker."""
         plain = self._plain_texts
-        texts = [None if None in (parts := [plain.get(i) for i in ids]) else "".join(parts) for ids in sequences]
-        others = [ids for ids, text in zip(sequences, texts, strict=True) if text is None]
+        texts = ["".join([plain.get(i, "") for i in ids]) for ids in sequences]
+        others = [place for place, ids in enumerate(sequences) if not all(i in plain for i in ids)]
         if others:
-            decoded = iter(self.tokenizer.batch_decode(others, skip_special_tokens=False, clean_up_tokenization_spaces=False))
-            texts = [next(decoded) if text is None else text for text in texts]
+            ids_of_others = [sequences[place] for place in others]
+            decoded = self.tokenizer.batch_decode(ids_of_others, skip_special_tokens=False, clean_up_tokenization_spaces=False)
+            for place, text in zip(others, decoded, strict=True):
+                texts[place] = text
         return texts
 
     @cached_property
@@ -148,7 +150,7 @@ class Tokens:
         return {
             i: token.replace(_SPACE, " ")
             for token, i in self.tokenizer.get_vocab().items()
-            if i not in added and (bare := token.replace(_SPACE, "")).isascii() and bare.isprintable()
+            if i not in added and " " not in token and (bare := token.replace(_SPACE, "")).isascii() and bare.isprintable()
         }
 
 

@@ -74,7 +74,10 @@ def test_file_name_that_is_no_utf8_is_taken():
         (["bench", "k=1"], "did you mean captions.k, growth.k or stories.k?"),
         (["finetune-lm", "lr=1"], "did you mean optimizer.lr?"),
         (["caption", "metrics=stories"], "magic caption has no metrics=... to choose; it has decoding, "),
-        (["caption", "dataset=titels"], "dataset=titels is unknown; allowed: coco, coco_captions, files, flickr30k, photos\n"),
+        (
+            ["caption", "dataset=titels"],
+            "dataset=titels is unknown; allowed: coco, coco_captions, files, flickr30k, parquet, photos, shards\n",
+        ),
     ],
     ids=lambda value: " ".join(value)[:60] if isinstance(value, list) else "",
 )

@@ -134,7 +134,7 @@ def test_repeated_id_is_refused(karpathy):
     document = json.loads((karpathy / "dataset_coco.json").read_text())
     document["images"] = [document["images"][0]] * 2
     (karpathy / "dataset_coco.json").write_text(json.dumps(document))
-    with pytest.raises(MagicError, match="the id '42' belongs to both"):
+    with pytest.raises(MagicError, match="the id '42' stands for both"):
         KarpathyDataset(name="coco", annotations=str(karpathy / "dataset_coco.json"), root=str(karpathy)).load()
 
 

@@ -75,6 +75,14 @@ def test_what_is_known_of_shards_is_kept_until_they_change(shards, photos, tmp_p
     assert {Path(place).stem for place, state in changed.states().items() if states[place] == state} == {"00000"}
 
 
+@pytest.mark.parametrize("place", ["{folder}/cut.tar", "nosuch://bucket/a.tar"])
+def test_image_of_a_shard_that_cannot_be_read_is_one_unreadable_image(place, tmp_path):
+    (tmp_path / "cut.tar").write_bytes(b"cut")
+    place = place.format(folder=tmp_path)
+    with pytest.raises(UnreadableImage, match=f"{place}: "):
+        image_at(f"{place}/1.jpg").read_bytes()
+
+
 def test_shards_can_be_sent_to_another_process_without_their_records(shards):
     records = shards.load()
     assert len(pickle.dumps(shards)) < 500
@@ -86,11 +94,8 @@ def test_shards_can_be_sent_to_another_process_without_their_records(shards):
     [
         ([("1.jpg", b"x"), ("1.png", b"y")], {}, "the key '1' has two images, 1.jpg and 1.png; say which"),
         ([("1.txt", b"a dog")], {}, "no images found"),
-        ([("1.jpg", b"x"), ("1.json", b"{")], {}, "1.json: not valid JSON"),
-        ([("1.jpg", b"x"), ("1.json", b'{"caption": 7}')], {}, "1.json, caption: must be a text or a list"),
-        ([("1.jpg", b"x"), ("1.txt", b"\xff\xfe\xff")], {}, "1.txt"),
         (None, {}, "no such file"),
-        (b"cut", {}, "is no whole tar file"),
+        (b"cut", {}, "is not a complete tar file"),
     ],
 )
 def test_shard_that_cannot_be_used_is_one_line(members, settings, problem, tmp_path):
@@ -99,6 +104,32 @@ def test_shard_that_cannot_be_used_is_one_line(members, settings, problem, tmp_p
     with pytest.raises(MagicError, match=problem) as error:
         ShardDataset("shards", files=str(tmp_path / "a.tar"), **settings).load()
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "problem"),
+    [
+        ("1.txt", "ein Käfer".encode("latin-1"), "1.txt"),
+        ("1.json", b'{"caption": "a b', "1.json: not valid JSON"),
+        ("1.json", b'{"caption": 7}', "1.json, caption: must be a text or a list"),
+    ],
+)
+def test_caption_that_cannot_be_read_is_left_out_and_told(name, data, problem, photos, tmp_path):
+    members = [("1.jpg", photos[0]), (name, data), ("2.jpg", photos[1]), ("2.txt", b"two cats")]
+    (tmp_path / "a.tar").write_bytes(shard(members))
+    for _ in ("looked through", "from the cache"):
+        dataset = ShardDataset("shards", files=str(tmp_path / "a.tar"))
+        assert [record.references for record in dataset.load()] == [(), ("two cats",)]
+        [note] = dataset.notes()
+        assert note.startswith(f"{tmp_path}/a.tar: 1 image whose caption cannot be read has no references; the first: {problem}")
+
+
+def test_caption_of_a_row_that_cannot_be_read_is_left_out_and_told(photos, tmp_path):
+    (tmp_path / "a.parquet").write_bytes(table_bytes({"image": photos[:3], "texts": [["a"], ["b", None], [None]]}))
+    dataset = ParquetDataset("parquet", files=str(tmp_path), caption="texts")
+    assert [record.references for record in dataset.load()] == [("a",), (), ()]
+    [note] = dataset.notes()
+    assert "a.parquet: 2 images whose captions cannot be read have no references; the first: row 1: texts: every entry" in note
 
 
 def test_extension_says_which_image_of_a_key_is_meant(photos, tmp_path):
@@ -153,6 +184,14 @@ def test_rows_of_parquet_files_are_images_in_any_order(photos, tmp_path):
     assert [record.id for record in named][2:4] == ["k02", "k10"]
 
 
+def test_row_group_that_ends_early_is_a_reason(photos, tmp_path, monkeypatch):
+    (tmp_path / "a.parquet").write_bytes(table_bytes({"image": photos[:2]}))
+    rows = ParquetDataset("parquet", files=str(tmp_path)).load()
+    monkeypatch.setattr("magic_cli.data.parquet.Table.cells", lambda self, column, group: iter(()))
+    with pytest.raises(UnreadableImage, match="row group 0 ends before its last row"):
+        rows[0].path.read_bytes()
+
+
 def test_parquet_of_hugging_face_and_of_paths_are_read(photos, tiny_photos, tmp_path):
     [first, second, *_] = sorted(tiny_photos.iterdir())
     structs = [{"bytes": photos[0], "path": "a.jpg"}, {"bytes": None, "path": None}]
@@ -173,6 +212,36 @@ def test_parquet_of_hugging_face_and_of_paths_are_read(photos, tiny_photos, tmp_
     assert [row.image_name for row in rows] == [first.name, second.name, "away.jpg"] and rows[0].path == first
 
 
+def test_hugging_face_rows_without_bytes_are_read_from_their_paths(photos, tiny_photos, tmp_path):
+    [first, second, *_] = sorted(tiny_photos.iterdir())
+    held, empty = [{"bytes": data, "path": "in-the-file.jpg"} for data in photos[2:4]], {"bytes": None, "path": None}
+    structs = [*held, {"bytes": None, "path": first.name}, empty, {"bytes": None, "path": str(second)}, None]
+    for name, options in {"counted": {}, "uncounted": {"write_statistics": False}}.items():
+        (tmp_path / f"{name}.parquet").write_bytes(table_bytes({"image": structs}, row_group_size=2, **options))
+        rows = ParquetDataset("parquet", files=str(tmp_path / f"{name}.parquet"), root=str(tiny_photos)).load()
+        assert [row.path for row in rows][2::2] == [first, second]
+        assert [row.path.read_bytes() for row in (*rows[:3], rows[4])] == [*photos[2:4], photos[0], photos[1]]
+        for row in (rows[3], rows[5]):
+            with pytest.raises(UnreadableImage, match="there is no image in this row"):
+                row.path.read_bytes()
+
+
+@pytest.mark.parametrize("root", ["~/photos", "photos", "file://{home}/photos", "{home}/photos/"])
+def test_paths_of_rows_are_absolute_however_the_root_is_written(root, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "a.jpg").write_bytes(b"a")
+    (tmp_path / "p.parquet").write_bytes(table_bytes({"file": ["a.jpg", f"file://{tmp_path}/photos/a.jpg", None]}))
+    dataset = ParquetDataset("parquet", files="p.parquet", image="file", root=root.format(home=tmp_path))
+    rows = dataset.load()
+    assert [row.path for row in rows][:2] == [tmp_path / "photos" / "a.jpg"] * 2
+    with pytest.raises(UnreadableImage, match="there is no image in this row"):
+        rows[2].path.read_bytes()
+    remote = ParquetDataset("parquet", files="p.parquet", image="file", root="memory://bucket/")
+    assert str(remote.load()[0].path) == "memory://bucket/a.jpg"
+
+
 @pytest.mark.parametrize(
     ("columns", "settings", "problem"),
     [
@@ -180,7 +249,11 @@ def test_parquet_of_hugging_face_and_of_paths_are_read(photos, tiny_photos, tmp_
         ({"image": [1]}, {}, "is of the type int64; name one of bytes"),
         ({"image": [b"x"]}, {"caption": "text"}, "dataset.caption=text: .*has no such column; it has image"),
         ({"image": [b"x"], "text": [1]}, {"caption": "text"}, "row 0: text: must be a text"),
-        ({"image": [b"x", b"y"], "n": ["a", "a"]}, {"id": "n"}, "the id 'a' stands for both"),
+        (
+            {"image": [b"x", b"y"], "n": ["a", "a"]},
+            {"id": "n"},
+            "the id 'a' stands for both.*; name a column whose values differ, or leave dataset.id=n",
+        ),
         (b"PAR1", {}, "is no whole Parquet file"),
         (None, {}, "no such file"),
     ],
@@ -191,6 +264,18 @@ def test_parquet_that_cannot_be_used_is_one_line(columns, settings, problem, tmp
     with pytest.raises(MagicError, match=problem) as error:
         ParquetDataset("parquet", files=str(tmp_path / "a.parquet"), **settings).load()
     assert "\n" not in str(error.value)
+
+
+def test_files_of_one_name_whose_images_get_one_id_are_refused_with_a_remedy(photos, tmp_path):
+    for folder in "ab":
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "0.tar").write_bytes(shard([("1.jpg", photos[0])]))
+        (tmp_path / folder / "0.parquet").write_bytes(table_bytes({"image": photos[:1]}))
+    for dataset in (ShardDataset("s", files=f"{tmp_path}/*/*.tar"), ParquetDataset("p", files=f"{tmp_path}/*/*.parquet")):
+        with pytest.raises(MagicError, match="stands for both .*; ids begin with .*: rename one of the files, or caption each"):
+            dataset.load()
+    (tmp_path / "b" / "0.tar").write_bytes(shard([("2.jpg", photos[0])]))
+    assert len(ShardDataset("s", files=f"{tmp_path}/*/*.tar").load()) == 2, "keys that differ are enough"
 
 
 def test_files_must_be_named(tmp_path):

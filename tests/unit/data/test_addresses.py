@@ -1,0 +1,125 @@
+"""Files behind addresses: what names them, what is read of them, and what becomes of faults of the network."""
+
+import io
+import sys
+import tarfile
+
+import pytest
+from fsspec.spec import AbstractBufferedFile, AbstractFileSystem
+
+from magic_cli.data.addresses import places
+from magic_cli.data.images import UnreadableImage
+from magic_cli.data.packed_datasets import ShardDataset
+from magic_cli.data.parquet import Table
+from magic_cli.data.shards import read_shard
+from magic_cli.data.stored_images import image_at
+from magic_cli.errors import MagicError
+
+pytestmark = pytest.mark.usefixtures("own_cache")
+
+
+class Web(AbstractFileSystem):
+    """Files behind https, by their whole address."""
+
+    protocol = "https"
+    cachable = False
+    files: dict[str, bytes] = {}
+    fault: Exception | None = None
+    sent: list[int] = []
+    ignores_ends = False
+
+    @classmethod
+    def _strip_protocol(cls, path):
+        return path
+
+    def unstrip_protocol(self, name):
+        return name
+
+    def info(self, path, **kwargs):
+        if path not in self.files:
+            raise FileNotFoundError(path)
+        return {"name": path, "size": len(self.files[path]), "type": "file", "ETag": str(hash(self.files[path]))}
+
+    def isdir(self, path):
+        raise AssertionError("the web would send the whole file")
+
+    def glob(self, path, **kwargs):
+        return [name for name in self.files if name.startswith(path.partition("*")[0])]
+
+    def _open(self, path, mode="rb", **options):
+        options.pop("autocommit", None)
+        return WebFile(self, path, mode, **options)
+
+    def cat_file(self, path, start=None, end=None, **kwargs):
+        return self.files[path][start:] if self.ignores_ends else self.files[path][start:end]
+
+
+class WebFile(AbstractBufferedFile):
+    def _fetch_range(self, start, end):
+        if self.fs.fault is not None:
+            raise self.fs.fault
+        data = self.fs.files[self.path][start:end]
+        self.fs.sent.append(len(data))
+        return data
+
+
+@pytest.fixture
+def web(monkeypatch):
+    for name, value in {"files": {}, "fault": None, "sent": [], "ignores_ends": False}.items():
+        monkeypatch.setattr(Web, name, value)
+    monkeypatch.setitem(sys.modules["fsspec.registry"]._registry, "https", Web)
+    return Web
+
+
+def shard(members):
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w") as archive:
+        for name, data in members:
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            archive.addfile(info, io.BytesIO(data))
+    return stream.getvalue()
+
+
+SIGNED = "https://host/b/00000.tar?part=1&signature=a%2Fb"
+
+
+def test_query_of_an_address_is_no_pattern_and_no_part_of_ids(web):
+    web.files = {SIGNED: shard([("1.jpg", b"cat")]), "https://host/b/photo.jpg?v=2": b"dog"}
+    [record] = ShardDataset("shards", files=SIGNED).load()
+    assert record.id == "00000/1" and record.path.read_bytes() == b"cat"
+    assert image_at(str(record.path)) == record.path
+    photo = image_at("https://host/b/photo.jpg?v=2")
+    assert photo.name == "photo.jpg" and photo.read_bytes() == b"dog"
+    web.files = {f"https://host/b/{number}.tar": b"" for number in "01"}
+    assert places("https://host/b/*.tar", ".tar", setting="x", hint="y") == list(web.files)
+
+
+@pytest.mark.parametrize("fault", [RuntimeError("connection\nreset"), KeyError("Credentials")])
+def test_fault_of_the_network_is_one_line(fault, web):
+    web.files = {"https://host/a.tar": shard([("1.jpg", b"cat")]), "https://host/a.parquet": b"PAR1" * 9}
+    web.fault = fault
+    for read, place in ((read_shard, "https://host/a.tar"), (Table, "https://host/a.parquet")):
+        with pytest.raises(MagicError, match=f"{place}: cannot be read .*(reset|Credentials)") as error:
+            read(place)
+        assert "\n" not in str(error.value)
+
+
+def test_shard_whose_parts_cannot_be_asked_for_is_a_reason(web):
+    web.files = {"https://host/a.tar": shard([("1.jpg", b"cat")])}
+    [record] = ShardDataset("shards", files="https://host/a.tar").load()
+    web.ignores_ends = True
+    with pytest.raises(UnreadableImage, match="9728 bytes came instead of 3"):
+        record.path.read_bytes()
+
+
+def test_large_images_are_skipped_when_a_shard_is_looked_through(web):
+    web.files = {
+        "https://host/a.tar": shard([("1.jpg", bytes(6 << 20)), ("1.txt", b"cat"), ("2.jpg", bytes(6 << 20)), ("2.txt", b"dog")])
+    }
+    found = read_shard("https://host/a.tar", caption_key="caption")
+    assert found.captions == {"1": ("cat",), "2": ("dog",)}
+    assert sum(web.sent) < 4 << 20 and len(web.sent) <= 4
+    web.files = {"https://host/b.tar": shard([(f"{number}.jpg", bytes(20_000)) for number in range(200)])}
+    web.sent.clear()
+    assert len(read_shard("https://host/b.tar").images) == 200 and len(web.sent) <= 5
