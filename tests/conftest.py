@@ -77,7 +77,9 @@ def no_network(monkeypatch):
     monkeypatch.setattr(socket.socket, "connect_ex", refuse_with_number)
     monkeypatch.setattr(socket, "getaddrinfo", no_name)
     yield
-    assert socket.getaddrinfo is no_name, "monkeypatch.undo() also undoes what fixtures set; use `with monkeypatch.context() as patch:`"
+    assert socket.getaddrinfo is no_name, (
+        "monkeypatch.undo() also undoes what fixtures set; use `with monkeypatch.context() as patch:`"
+    )
 
 
 @pytest.fixture(scope="module", params=["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
