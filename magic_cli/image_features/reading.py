@@ -206,11 +206,8 @@ class ImageStream:
 
     def __enter__(self) -> ImageStream:
         paths = iter(self._paths)
-        if not self._workers:
-            self._items = map(self._reader.read, paths)
-        else:
-            first = list(itertools.islice(paths, 1))  # without one, no process need be started
-            self._items = self._start(itertools.chain(first, paths)) if first else iter(())
+        first = list(itertools.islice(paths, 1)) if self._workers else []  # without one, no process need be started
+        self._items = self._start(itertools.chain(first, paths)) if first else map(self._reader.read, paths)
         return self
 
     def take(self, count: int) -> list[ReadImage | UnreadableImage]:
