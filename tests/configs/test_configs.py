@@ -235,7 +235,8 @@ def test_every_setting_of_image_retrieval_has_its_default_in_the_config():
     assert asdict(settings) == defaults
     for group in (shown, shown["search"], shown["run"]):
         group.pop("defaults", None)
-    shown["run"]["dtype"] = defaults["run"]["dtype"]
+    assert (shown["run"]["dtype"], shown["run"]["engine"]) == ("float32", "local")
+    shown["run"] |= {name: defaults["run"][name] for name in ("dtype", "engine")}
     assert (shown.pop("action"), shown.pop("files"), shown.pop("index")) == ("???", [], None)
     assert shown == {name: value for name, value in defaults.items() if name in shown}
     assert defaults.keys() - shown.keys() == {"image_text_model", "action", "files", "index"}

@@ -30,8 +30,10 @@ class Attention(nn.Module):
         self.q_proj, self.k_proj, self.v_proj, self.out_proj = (nn.Linear(width, width) for _ in range(4))
 
     def forward(self, x: Tensor) -> Tensor:
-        parts = (part(x).unflatten(2, (self.num_heads, -1)).transpose(1, 2) for part in (self.q_proj, self.k_proj, self.v_proj))
-        attended = nn.functional.scaled_dot_product_attention(*parts, is_causal=True)
+        query, key, value = (
+            part(x).unflatten(2, (self.num_heads, -1)).transpose(1, 2) for part in (self.q_proj, self.k_proj, self.v_proj)
+        )
+        attended = nn.functional.scaled_dot_product_attention(query, key, value, is_causal=True)
         return self.out_proj(attended.transpose(1, 2).flatten(2))
 
 
@@ -60,23 +62,42 @@ class Layer(nn.Module):
         return x + self.mlp(self.layer_norm2(x))
 
 
+class Embeddings(nn.Module):
+    """Token ids (N, T) to embeddings of tokens and places (N, T, H)."""
+
+    def __init__(self, config: Any) -> None:
+        super().__init__()
+        self.token_embedding = nn.Embedding(config.vocab_size, config.hidden_size)
+        self.position_embedding = nn.Embedding(config.max_position_embeddings, config.hidden_size)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        return self.token_embedding(ids) + self.position_embedding.weight[: ids.shape[1]]
+
+
+class Encoder(nn.Module):
+    """All layers, (N, T, H) to (N, T, H)."""
+
+    def __init__(self, config: Any) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(Layer(config) for _ in range(config.num_hidden_layers))
+
+    def forward(self, x: Tensor) -> Tensor:
+        for layer in self.layers:
+            x = layer(x)
+        return x
+
+
 class TextModel(nn.Module):
     """Token ids (N, T) to normalised states (N, T, H)."""
 
     def __init__(self, config: Any) -> None:
         super().__init__()
         self.config = config
-        self.embeddings, self.encoder = nn.Module(), nn.Module()
-        self.embeddings.token_embedding = nn.Embedding(config.vocab_size, config.hidden_size)
-        self.embeddings.position_embedding = nn.Embedding(config.max_position_embeddings, config.hidden_size)
-        self.encoder.layers = nn.ModuleList(Layer(config) for _ in range(config.num_hidden_layers))
+        self.embeddings, self.encoder = Embeddings(config), Encoder(config)
         self.final_layer_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
 
     def forward(self, ids: Tensor) -> Tensor:
-        x = self.embeddings.token_embedding(ids) + self.embeddings.position_embedding.weight[: ids.shape[1]]
-        for layer in self.encoder.layers:
-            x = layer(x)
-        return self.final_layer_norm(x)
+        return self.final_layer_norm(self.encoder(self.embeddings(ids)))
 
 
 class ClipText(OwnNetwork):
