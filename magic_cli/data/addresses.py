@@ -210,7 +210,10 @@ def size_of(place: str) -> int:
     Raises:
         OSError: As ``read_place``.
     """
-    return os.stat(place).st_size if not is_address(place) else _info(place)["size"]
+    size = os.stat(place).st_size if not is_address(place) else _info(place)["size"]
+    if size is None:
+        raise OSError("its server does not tell its size; copy the file to this machine")
+    return size
 
 
 def state_of(place: str) -> str | None:

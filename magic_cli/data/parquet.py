@@ -81,12 +81,17 @@ class Table:
         if column not in schema.names:
             raise MagicError(f"{setting}={column}: {self.place} has no such column; it has {', '.join(schema.names)}")
         kind = schema.field(column).type
-        if types.is_struct(kind) and kind.get_field_index("bytes") >= 0:
-            return "images"
-        if types.is_binary(kind) or types.is_large_binary(kind) or types.is_binary_view(kind):
-            return "bytes"
-        is_text = types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind)
-        return "texts" if is_text else str(kind)
+
+        def is_bytes(kind: Any) -> bool:
+            return types.is_binary(kind) or types.is_large_binary(kind) or types.is_binary_view(kind)
+
+        def is_text(kind: Any) -> bool:
+            return types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind)
+
+        if types.is_struct(kind) and kind.get_field_index("bytes") >= 0 and is_bytes(kind.field("bytes").type):
+            if kind.get_field_index("path") < 0 or is_text(kind.field("path").type):
+                return "images"
+        return "bytes" if is_bytes(kind) else "texts" if is_text(kind) else str(kind)
 
     def values(self, columns: Sequence[str]) -> Iterator[tuple[Any, ...]]:
         """The values of some columns, row by row. Parts of structs are named as ``image.path``.

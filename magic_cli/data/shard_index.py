@@ -6,6 +6,7 @@ files may be deleted at any time.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -130,4 +131,5 @@ def _keep(file: Path, shard: Shard) -> None:
         temporary.write_text(json.dumps(document), encoding="utf-8")
         temporary.replace(file)
     except OSError:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # of a folder that cannot be entered
+            temporary.unlink(missing_ok=True)

@@ -117,7 +117,7 @@ class InterleaveSettings(RunOfTexts):
     def __post_init__(self) -> None:
         self.check_task("interleave")
         if not isinstance(self.dataset, InterleavedDataset):
-            raise SettingsError(f"dataset={self.dataset.name} holds no texts and images in turn; give --part or --items")
+            raise SettingsError(f"dataset={self.dataset.name} does not hold texts and images in turn; give --part or --items")
         self.require_number("images are drawn here, too, of which no trial says what they take")
         if not self.decoding.needs_language_model or isinstance(self.decoding, ZeroCapSettings):
             raise SettingsError(

@@ -113,6 +113,9 @@ def _refuse_other_run(folder: Path) -> None:
             return
     if file.exists() or (folder / PREDICTIONS).exists():
         raise MagicError(f"output={folder}: holds a run already; set output to another folder, or delete this one")
+    for name in (FAILURES, SETTINGS, TRACE, *EXPORTS):  # somebody's own, which a merge would overwrite or delete
+        if (folder / name).exists():
+            raise MagicError(f"output={folder}: holds another {name}; set output to another folder, or move that file")
 
 
 def _manifest(parts: Sequence[Part]) -> dict[str, Any]:

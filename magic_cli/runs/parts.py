@@ -49,8 +49,8 @@ def read_parts(words: Sequence[str]) -> list[Part]:
     """
     folders = dict.fromkeys(folder for word in words for folder in _named(word))
     parts = sorted((_read(folder) for folder in folders), key=lambda part: part.number)
-    first = parts[0]
-    for part in parts[1:]:
+    first = next((part for part in parts if part.manifest.get("models")), parts[0])  # one without a readable image loads none
+    for part in parts:
         _require_same(first, part)
     for part, other in zip(parts, parts[1:], strict=False):
         if part.number == other.number:

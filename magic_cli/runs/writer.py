@@ -80,7 +80,7 @@ class Writer:
         if engine is not None:
             self.run.manifest["batch_size"] = known = engine.batch_size(num_items, known)
             print(f"magic: {told(known)}", file=sys.stderr)
-        return known["chosen"] if known else num_items
+        return known["chosen"] if known else max(1, num_items)  # an empty part has no items
 
     def _first_to_write(self, items: Sequence[Item], writer: BatchWriter) -> Item | None:
         """The first item that a text is to be written for, as far as its images tell: models are loaded only if there is one.

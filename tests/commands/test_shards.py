@@ -242,3 +242,18 @@ def test_traces_and_sizes_of_batches_of_parts(captions, capsys):
     edit_manifest("traced", lambda manifest: manifest.update(status="merging"))
     assert main(["merge-runs", *both, "--output", "traced"]) == 0
     assert not Path("traced/trace.jsonl").exists(), "a merge that was killed leaves nothing behind"
+
+
+def test_own_files_of_the_output_folder_are_kept(parts, capsys):
+    Path("mine").mkdir()
+    Path("mine/report.html").write_text("mine")
+    capsys.readouterr()
+    assert main(["merge-runs", *parts, "--output", "mine"]) == 2
+    assert "holds another report.html; set output to another folder" in capsys.readouterr().err
+    assert Path("mine/report.html").read_text() == "mine" and not Path("mine/predictions.jsonl").exists()
+
+
+def test_empty_part_needs_no_batch_size(captions, capsys):
+    own = [word for word in captions if not word.startswith("run.batch_size")]
+    assert main([*own, "run.dir=big", "run.shard=1/9", "run.batch_size=auto"]) == 0
+    assert json.loads(Path("big/shard-1-of-9/manifest.json").read_text())["status"] == "complete"

@@ -104,7 +104,9 @@ def _causal(x: Tensor, before: int, real: Tensor | None) -> Tensor:
     new = x.shape[1]
     seen = torch.ones(new, before + new, dtype=torch.bool, device=x.device).tril(before)[None, None]
     if real is not None:
-        seen = seen & real.bool()[:, None, None]
+        # padding sees itself: where a whole row is masked, float16 overflows to NaN, which would reach the real tokens
+        itself = torch.eye(before + new, dtype=torch.bool, device=x.device)[before:][None, None]
+        seen = seen & real.bool()[:, None, None] | itself
     return torch.zeros(seen.shape, dtype=x.dtype, device=x.device).masked_fill_(~seen, torch.finfo(x.dtype).min)
 
 
@@ -127,11 +129,12 @@ class GPT2(OwnNetwork):
         return GPT2Config.from_pretrained(folder)
 
     @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path: Path, **options: Any) -> tuple[Self, dict[str, Any]]:
+    def from_pretrained(cls, pretrained_model_name_or_path: Path | None, **options: Any) -> tuple[Self, dict[str, Any]]:
         from transformers import GenerationConfig
 
         network, loading = super().from_pretrained(pretrained_model_name_or_path, **options)
-        network.generation_config = GenerationConfig.from_pretrained(pretrained_model_name_or_path)
+        if pretrained_model_name_or_path is not None:
+            network.generation_config = GenerationConfig.from_pretrained(pretrained_model_name_or_path)
         return network, loading
 
     def adapt(self, stored: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -40,19 +40,30 @@ class OwnNetwork(nn.Module):
 
     @classmethod
     def from_pretrained(
-        cls, pretrained_model_name_or_path: Path, *, dtype: torch.dtype, **_options: Any
+        cls,
+        pretrained_model_name_or_path: Path | None,
+        *,
+        dtype: torch.dtype,
+        config: Any = None,
+        state_dict: Mapping[str, Tensor] | None = None,
+        **_options: Any,
     ) -> tuple[Self, dict[str, Any]]:
         """The network, and which weights were missing, left over or of another shape, as transformers tells with ``output_loading_info``.
 
         Args:
-            pretrained_model_name_or_path: A local folder.
+            pretrained_model_name_or_path: A local folder; None: ``config`` and ``state_dict`` are given instead.
             dtype: Type of the weights.
+            config: Of transformers.
+            state_dict: The weights, by the names that they have here.
         """
-        folder = Path(pretrained_model_name_or_path)
         with torch.random.fork_rng(devices=[]):  # not on the meta device, whose random numbers import torch._dynamo
-            network = cls(cls.read_config(folder))
+            network = cls(
+                config if pretrained_model_name_or_path is None else cls.read_config(Path(pretrained_model_name_or_path))
+            )
         needed = network.state_dict()
-        stored = network.adapt(load_file(folder / "model.safetensors"))
+        stored = dict(state_dict or {})
+        if pretrained_model_name_or_path is not None:
+            stored = network.adapt(load_file(Path(pretrained_model_name_or_path) / "model.safetensors"))
         fitting = {
             name: tensor.to(dtype) for name, tensor in stored.items() if name in needed and tensor.shape == needed[name].shape
         }
@@ -68,6 +79,10 @@ class OwnNetwork(nn.Module):
             },
         }
         return network.eval().requires_grad_(False), loading
+
+    def can_generate(self) -> bool:
+        """As of transformers: whether there is a generation config."""
+        return False
 
     def adapt(self, stored: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The weights of a file as they lie here."""

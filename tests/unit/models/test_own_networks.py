@@ -142,3 +142,15 @@ def test_a_caption_of_the_shipped_models_imports_nothing_heavy(tmp_path):
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[0].startswith(photo.name)
     assert done.stdout.splitlines()[-1].split() == ["imported:"]
+
+
+def test_tower_whose_weights_have_a_known_prefix_is_read(tmp_path):
+    for file in TOWER.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    weights = load_file(TOWER / "model.safetensors")
+    save_file(
+        {f"module.{name}": tensor for name, tensor in weights.items()}, tmp_path / "model.safetensors", metadata={"format": "pt"}
+    )
+    own, fit, faults = read(ClipText, tmp_path)
+    assert not faults and "module." in str(fit.notes())
+    assert torch.equal(own(IDS).text_embeds, read(ClipText)[0](IDS).text_embeds)

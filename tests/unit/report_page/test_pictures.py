@@ -65,12 +65,12 @@ def test_image_behind_an_address_is_shown_as_it_is_now_or_not_at_all(photos, mon
     system.pipe("/page/a.jpg", (photos / "a.jpg").read_bytes())
     first, missing = listed.make()
     assert "src" in first and missing["name"] == "b.jpg" and "cannot be reached" in missing["fault"]
-    monkeypatch.setattr(type(system), "info", lambda self, path: {"name": path, "size": 1})  # it does not tell versions apart
-    one = listed.make()[0]
-    system.pipe("/page/a.jpg", (photos / "b.jpg").read_bytes())
-    two = listed.make()[0]
+    with monkeypatch.context() as patch:
+        patch.setattr(type(system), "info", lambda self, path: {"name": path, "size": 1})  # it does not tell versions apart
+        one = listed.make()[0]
+        system.pipe("/page/a.jpg", (photos / "b.jpg").read_bytes())
+        two = listed.make()[0]
     assert [Image.open(photos / made["src"]).size for made in (one, two)] == [(100, 50), (50, 100)]
-    monkeypatch.undo()
     system.rm("/page", recursive=True)
 
 
