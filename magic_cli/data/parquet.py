@@ -10,9 +10,8 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from magic_cli.data.addresses import open_place, reason
-from magic_cli.errors import MagicError
+from magic_cli.errors import MagicError, install_extra
 
-INSTALL = "pip install 'magic[parquet]'"
 _ROWS = 32
 """Of images that are in memory at once."""
 _TEXT_ROWS = 4096
@@ -33,7 +32,7 @@ def require_pyarrow(setting: str) -> None:
     try:
         import pyarrow.parquet  # noqa: F401
     except ImportError as error:
-        raise MagicError(f"{setting}: Parquet files need the package pyarrow; {INSTALL}") from error
+        raise MagicError(f"{setting}: Parquet files need the package pyarrow; {install_extra('parquet')}") from error
 
 
 class Table:
