@@ -96,12 +96,10 @@ class _MatchedRows:
 
 
 @dataclass
-class ScaledGuide:
-    """Another guide, whose score counts in full for some prompts and less for others."""
+class _OfAnother:
+    """Base of guides that change another one."""
 
     guide: Guide
-    factors: Tensor
-    """(B,) in [0, 1]."""
 
     @property
     def weight(self) -> float:
@@ -114,6 +112,14 @@ class ScaledGuide:
     @property
     def group(self) -> str:
         return self.guide.group
+
+
+@dataclass
+class ScaledGuide(_OfAnother):
+    """Another guide, whose score counts in full for some prompts and less for others."""
+
+    factors: Tensor
+    """(B,) in [0, 1]."""
 
     def open(self, prompt_of_row: Tensor) -> _ScaledRows:
         return _ScaledRows(self.guide.open(prompt_of_row), self.factors[prompt_of_row.to(self.factors.device)])
@@ -137,10 +143,9 @@ class _ScaledRows:
 
 
 @dataclass
-class WordsGuide:
+class WordsGuide(_OfAnother):
     """Another guide that also brings words: tokens of its texts are candidates beside the likeliest ones."""
 
-    guide: Guide
     texts: Sequence[Sequence[str]]
     """Of each of B prompts; any number."""
     most: int
@@ -150,18 +155,6 @@ class WordsGuide:
 
     def __post_init__(self) -> None:
         self._masks: dict[int, Tensor] = {}  # of each prompt; a text is tokenized once, however often its rows are opened
-
-    @property
-    def weight(self) -> float:
-        return self.guide.weight
-
-    @property
-    def scorer(self) -> ImageTextScorer:
-        return self.guide.scorer
-
-    @property
-    def group(self) -> str:
-        return self.guide.group
 
     def open(self, prompt_of_row: Tensor) -> _RowsWithWords:
         return _RowsWithWords(self, prompt_of_row)

@@ -1,8 +1,6 @@
 """Files behind addresses: what names them, what is read of them, and what becomes of faults of the network."""
 
-import io
 import sys
-import tarfile
 
 import pytest
 from fsspec.spec import AbstractBufferedFile, AbstractFileSystem
@@ -14,6 +12,7 @@ from magic_cli.data.parquet import Table
 from magic_cli.data.shards import read_shard
 from magic_cli.data.stored_images import image_at
 from magic_cli.errors import MagicError
+from tests.unit.data.test_packed_datasets import shard
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 
@@ -69,16 +68,6 @@ def web(monkeypatch):
         monkeypatch.setattr(Web, name, value)
     monkeypatch.setitem(sys.modules["fsspec.registry"]._registry, "https", Web)
     return Web
-
-
-def shard(members):
-    stream = io.BytesIO()
-    with tarfile.open(fileobj=stream, mode="w") as archive:
-        for name, data in members:
-            info = tarfile.TarInfo(name)
-            info.size = len(data)
-            archive.addfile(info, io.BytesIO(data))
-    return stream.getvalue()
 
 
 SIGNED = "https://host/b/00000.tar?part=1&signature=a%2Fb"
