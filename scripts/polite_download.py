@@ -85,10 +85,10 @@ class Downloader:
                     for key, url in itertools.islice(files, self._limits.window - self._open):
                         self._open += 1
                         self._queue(_Job(key, url))
+                    if not self._open:
+                        return  # asked only after new files were taken: all that were open may have ended at once
                     self._start(pool)
                     yield from self._collect()
-                    if not self._open:
-                        return
             finally:
                 pool.shutdown(wait=False, cancel_futures=True)
 

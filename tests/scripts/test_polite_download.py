@@ -47,10 +47,11 @@ def download(urls, handle=lambda key, data: None, **limits):
     return dict(Downloader(Limits("test", **limits), handle).run(enumerate(urls)))
 
 
-def test_everything_comes_back_once_whatever_the_window(hosts):
+@pytest.mark.parametrize("window", [1, 7, 100])
+def test_everything_comes_back_once_whatever_the_window(hosts, window):
     urls = [f"http://h{i % 5}/{i}" for i in range(60)]
     handled = []
-    found = download(urls, lambda key, data: handled.append((key, data)), window=7)
+    found = download(urls, lambda key, data: handled.append((key, data)), window=window)
     assert found == dict.fromkeys(range(60)) and sorted(handled) == [(i, b"data") for i in range(60)]
     assert sum(hosts.asked.values()) == 60
 
