@@ -7,6 +7,7 @@ folders can be compared byte for byte.
 import json
 import shutil
 import sys
+import tarfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,9 +77,24 @@ COMMANDS = {
     "caption, no trace": Command((*_CAPTION, "--images", f"{INPUTS}/photos", "run.workers=0"), 60),
     "caption, photos changed": Command(_OWN_PHOTOS, 120, (_take_photos, _OWN_PHOTOS, _change_photos)),
     "caption, photos back": Command(_OWN_PHOTOS, 60, (_take_photos, _OWN_PHOTOS, _change_photos, _OWN_PHOTOS, _take_photos)),
+    "caption by CLIPRe, run.devices=2": Command(
+        ("caption", "--images", f"{INPUTS}/photos", "--decoding", "clipre", *_CLIP, "decoding.captions=mine", "run.batch_size=4",
+         f"decoding.captions_file={INPUTS}/captions.txt", "decoding.folder=index", "run.dir=run", "run.devices=2"), 15,
+    ),
     "caption by CLIPRe": Command(
         ("caption", "--images", f"{INPUTS}/photos", "--decoding", "clipre", *_CLIP, "decoding.captions=mine", "run.batch_size=4",
          f"decoding.captions_file={INPUTS}/captions.txt", "decoding.folder=index", "run.dir=run", "run.workers=0"), 80,
+    ),
+    "caption, batch_size=auto": Command(
+        (*_CAPTION[:-2], "run.batch_size=auto", "run.dir=run", "--images", f"{INPUTS}/photos", "run.trace=true", "run.workers=0"), 30
+    ),
+    "caption from shards": Command((*_CAPTION, "--dataset", "shards", f"dataset.files={INPUTS}/shards/*.tar", "run.workers=1"), 30),
+    "caption from Parquet to Parquet": Command(
+        (*_CAPTION, "--dataset", "parquet", f"dataset.files={INPUTS}/photos.parquet", "run.parquet=true", "run.workers=0"), 30, package="pyarrow"
+    ),
+    "merge-runs": Command(
+        ("merge-runs", "parts/shard-1-of-2", "parts/shard-2-of-2", "--output", "run"), 40,
+        before=tuple((*_CAPTION[:-1], "run.dir=parts", f"run.shard={part}/2", "run.trace=true", "--images", f"{INPUTS}/photos") for part in (1, 2)),
     ),
     "story": Command(
         ("story", "--titles", f"{INPUTS}/titles.txt", "--retrieved", f"{INPUTS}/retrieved.jsonl", *_MODELS, "prompt=null", "decoding.alpha=0.1",
@@ -125,6 +141,8 @@ def build_inputs(folder: Path) -> None:
     tiny_models.build_language_model_folder(folder / "language_model")
     tiny_models.build_clip_folder(folder / "clip")
     photos = _photos(folder / "photos", tiny_models.build_photos(folder / "six"))
+    _write_shard(folder / "shards" / "0.tar", photos[:9], folder / "photos")
+    _write_shard(folder / "shards" / "1.tar", photos[9:], folder / "photos")
     (folder / "texts.txt").write_text("".join(f"{caption}\n" for caption in tiny_models.CAPTIONS))
     (folder / "captions.txt").write_text("".join(f"{text} {i}\n" for i in range(20) for text in tiny_models.CAPTIONS))
     (folder / "titles.txt").write_text("".join(f"Title {i % 6}\tStory {i}.\n" for i in range(10)))
@@ -154,6 +172,20 @@ def build_interleaved(folder: Path) -> None:
     build_interleaved_folders(folder / "interleaved")
 
 
+def build_parquet(folder: Path) -> None:
+    """The photos as a column of a file, which needs pyarrow."""
+    import pyarrow
+    from pyarrow import parquet
+
+    photos = sorted((folder / "photos").iterdir())
+    table = pyarrow.table({"image": [photo.read_bytes() for photo in photos], "key": [photo.name for photo in photos]})
+    parquet.write_table(table, folder / "photos.parquet", row_group_size=5)
+
+
+BUILDERS: dict[str, Callable[[Path], None]] = {"diffusers": build_interleaved, "pyarrow": build_parquet}
+"""What is made, too, for commands that need these packages."""
+
+
 def _photos(folder: Path, six: Path) -> list[str]:
     """Eighteen photos, of which six differ, and one that cannot be read; returns their names."""
     folder.mkdir()
@@ -163,6 +195,13 @@ def _photos(folder: Path, six: Path) -> list[str]:
             (folder / f"{i}-{photo.name}").write_bytes(photo.read_bytes() + bytes(i))
     (folder / "1-broken.jpg").write_text("no picture")
     return sorted(photo.name for photo in folder.iterdir())
+
+
+def _write_shard(file: Path, names: Sequence[str], photos: Path) -> None:
+    file.parent.mkdir(exist_ok=True)
+    with tarfile.open(file, "w") as archive:
+        for name in names:
+            archive.add(photos / name, name)
 
 
 def _write_coco(file: Path, photos: Sequence[str], captions: Sequence[str]) -> None:

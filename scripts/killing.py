@@ -91,10 +91,14 @@ def adopt_orphans() -> None:
 
 def load(modules: Sequence[str]) -> None:
     """Import modules here, so that no forked process has to; the process must still have one thread then, or forks could hang."""
+    for package in _WITH_THREADS:  # whoever imports one of them fails, and is imported by those who need it
+        sys.modules[package] = None
     for name in modules:
         if name not in sys.modules and name.partition(".")[0] not in _WITH_THREADS:
             with contextlib.suppress(Exception):  # some cannot be imported alone; who needs them does it
                 importlib.import_module(name)
+    for package in _WITH_THREADS:
+        del sys.modules[package]
     gc.collect()
     gc.freeze()
     if (threads := len(os.listdir("/proc/self/task"))) > 1:

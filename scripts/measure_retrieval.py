@@ -74,7 +74,8 @@ def of_captions(args: argparse.Namespace) -> tuple[Features, np.ndarray]:
     """Features of COCO's first training captions, and of photos as queries."""
     matcher, settings = EmbeddedImageTextModel.load(), CaptionRetrieval(limit=args.count or 100_000)
     texts, folder = load_captions(settings).texts, args.folder / f"captions-{args.count or 100_000}"
-    build_text_features(settings, folder, texts, matcher, {"kind": "texts", "texts": texts_digest(texts)})
+    encode = lambda pieces: (encode_by_length(matcher, piece) for piece in pieces)
+    build_text_features(settings, folder, texts, encode, {"kind": "texts", "texts": texts_digest(texts)})
     photos = find_images(args.photos).paths
     photos = random.Random(0).sample(photos, min(args.queries, len(photos)))
     queries = [matcher.encode_images([open_image(photo)]) for photo in photos]

@@ -55,7 +55,7 @@ def _content(file: Path) -> Any:
     if file.suffix == ".jsonl":
         return file.read_bytes().splitlines(keepends=True)
     if file.suffix == ".json" and clocks:
-        return {name: value for name, value in json.loads(file.read_bytes()).items() if name not in clocks}
+        return {name: _chosen(name, value) for name, value in json.loads(file.read_bytes()).items() if name not in clocks}
     if file.suffix == ".sqlite":
         with closing(sqlite3.connect(file)) as database:
             tables = [name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
@@ -66,6 +66,11 @@ def _content(file: Path) -> Any:
         with ZipFile(file) as checkpoint:
             return {name: checkpoint.read(name) for name in checkpoint.namelist() if "/data/" in name}
     return file.read_bytes()
+
+
+def _chosen(name: str, value: Any) -> Any:
+    """Of the size that ``run.batch_size=auto`` found, without the bytes that it measured, which differ from start to start."""
+    return value["chosen"] if name == "batch_size" and isinstance(value, dict) else value
 
 
 def compare(expected: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, Difference]:

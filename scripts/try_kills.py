@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from kill_tallies import COMPARED, Tallies, Tally
-from killed_commands import COMMANDS, build_inputs, build_interleaved
+from killed_commands import BUILDERS, COMMANDS, build_inputs
 from killing import Ending, Hung, adopt_orphans, draw, load, start, wait_until_gone
 from same_files import compare, contents
 
@@ -180,8 +180,8 @@ def kill_all(trials: list[Trial], kills: int, tallies: Tallies) -> None:
     """Kill the commands in turn, until there are so many kills of them."""
     began, names, inputs = time.monotonic(), [trial.name for trial in trials], trials[0].work / "inputs"
     shutil.rmtree(inputs, ignore_errors=True)
-    needs_interleaved = any(trial.command.package == "diffusers" for trial in trials)
-    make_inputs(inputs, [build_inputs, *([build_interleaved] if needs_interleaved else [])])
+    needed = {trial.command.package for trial in trials}
+    make_inputs(inputs, [build_inputs, *(build for package, build in BUILDERS.items() if package in needed)])
     for trial in trials:
         trial.begin()
     while (left := kills - tallies.total(names)[0]) > 0:

@@ -16,7 +16,9 @@ import time
 from pathlib import Path
 
 SAME = ("model.safetensors", "metrics.jsonl", "report.json", "checkpoints/best.pt")
-TEXTS = ["dataset=bundled_coco", "--language-model", "embedded"]
+TEXTS = ["dataset=bundled_coco", "--language-model", "embedded", "dataset.limit=2000", "validate.limit=200"]
+"""The model that ships, and more texts than it sees: of all, most of the time would go into splitting 409,110 into tokens and measuring on
+5,003 held out, anew at each start."""
 
 
 def command(processes: int, words: list[str], folder: Path) -> list[str]:
@@ -69,7 +71,7 @@ def main() -> int:
     parser.add_argument("--steps", type=int, default=20, help="updates of each run")
     parser.add_argument("--most", type=float, default=1e-6, help="largest difference of two losses")
     parser.add_argument(
-        "settings", nargs="*", help="of magic finetune-lm; default: the embedded language model on COCO's captions"
+        "settings", nargs="*", help="of magic finetune-lm; default: the embedded language model on 2,000 of COCO's captions"
     )
     arguments = parser.parse_args()
     every = max(1, arguments.steps // 4)

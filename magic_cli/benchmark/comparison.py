@@ -66,7 +66,8 @@ def compare(workload: Workload, search: SearchSettings, settings: BenchSettings,
         "peak_samples": peaks,
         "released": baseline.summary() | _arithmetic(baseline, bare_baseline, released_flops, peak),
         "core": [
-            {"batch_size": way[0], "step_memory": way[1], "speedup": baseline.seconds_per_text / side.seconds_per_text}
+            {"batch_size": way[0], "step_memory": way[1], "lazy": workload.is_lazy(way[0])}
+            | {"speedup": baseline.seconds_per_text / side.seconds_per_text}
             | side.summary()
             | _arithmetic(side, bare_core[way], written[way][1].flops / texts, peak)
             for way, side in core.items()

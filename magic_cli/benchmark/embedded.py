@@ -60,7 +60,7 @@ def measure_embedded(settings: BenchSettings, step: Step) -> dict[str, Any]:
         "photos": len(photos),
         "texts": settings.texts,
         "seconds_per_image": image_seconds,
-        "core": [{"batch_size": size, **side.summary()} for size, side in sides.items()],
+        "core": [{"batch_size": size, "lazy": workload.is_lazy(size), **side.summary()} for size, side in sides.items()],
         "examples": workload.texts(written)[:3],
     }
 

@@ -40,6 +40,7 @@ def measure_growth(settings: BenchSettings, step: Step) -> dict[str, Any]:
         "k": search.k,
         "tokens": search.decoding_len - 1,
         "batch": batch,
+        "lazy": {str(size): workload.is_lazy(size) for size in sorted({batch, *growth.batch})},
         "axes": {axis: [{axis: value, **side.summary()} for value, side in points.items()] for axis, points in axes.items()},
     }
 

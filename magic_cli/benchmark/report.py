@@ -63,9 +63,7 @@ def build_tables(sections: Mapping[str, Any]) -> list[Table]:
 def _comparison(title: str, section: Mapping[str, Any], language_model: str) -> Iterator[Table]:
     """The core and the released algorithm: a table of speed, then a table of work."""
     sides = [("released algorithm, 1", {**section["released"], "speedup": 1.0})]
-    sides += [
-        (f"magic, batch {core['batch_size']}{', remembering' if core['step_memory'] else ''}", core) for core in section["core"]
-    ]
+    sides += [(f"magic, batch {_batch(core)}{', remembering' if core['step_memory'] else ''}", core) for core in section["core"]]
     search, same = section["search"], "yes" if section["same_in_all_ways"] else "no"
     yield _table(
         f"{title}: k {search['k']}, alpha {search['alpha']:g}, beta {search['beta']:g}, {search['decoding_len']} tokens in all",
@@ -100,7 +98,7 @@ def _embedded(section: Mapping[str, Any]) -> Iterator[Table]:
         "Embedded models on real photos, float32",
         ["batch", "captions a second", "seconds a caption", *_PHASES.values()],
         [
-            [str(core["batch_size"]), _fixed(core["texts_per_second"], 2), _fixed(core["seconds_per_text"], 3), *_seconds(core)]
+            [_batch(core), _fixed(core["texts_per_second"], 2), _fixed(core["seconds_per_text"], 3), *_seconds(core)]
             for core in section["core"]
         ],
         f"{counted(section['photos'], 'photo')} for {counted(section['texts'], 'caption')}; their features take {section['seconds_per_image']:.3f} s "
@@ -122,7 +120,7 @@ def _variants(section: Mapping[str, Any]) -> Iterator[Table]:
             ]
             for row in section["rows"]
         ],
-        f"Natural text, batch {section['batch_size']}, {counted(section['texts'], 'caption')}. Compiling is not timed.",
+        f"Natural text, batch {_batch(section)}, {counted(section['texts'], 'caption')}. Compiling is not timed.",
     )
 
 
@@ -133,7 +131,18 @@ def _growth(section: Mapping[str, Any]) -> Iterator[Table]:
             f"Seconds a caption against {axis} ({others}; natural text without end-of-text)",
             [axis, "seconds a caption", *_COUNTS.values()],
             [[str(point[axis]), _fixed(point["seconds_per_text"], 3), *_work(point)] for point in points],
+            *_whole_batches(section),
         )
+
+
+def _batch(section: Mapping[str, Any]) -> str:
+    """How many texts, and the setting that goes with it, where it is not the usual one."""
+    return f"{section['batch_size']}{'' if section['lazy'] else ' (run.lazy=false)'}"
+
+
+def _whole_batches(section: Mapping[str, Any]) -> Iterator[str]:
+    if sizes := [size for size, lazy in section["lazy"].items() if not lazy]:
+        yield f"Batches of {', '.join(sizes)} look at all candidates (run.lazy=false), as runs do on this device."
 
 
 def _memory(section: Mapping[str, Any]) -> Iterator[Table]:

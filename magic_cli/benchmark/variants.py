@@ -33,6 +33,7 @@ def measure_variants(settings: BenchSettings, step: Step) -> dict[str, Any]:
     plain = sides["float32"].seconds_per_text
     return {
         "batch_size": batch,
+        "lazy": workloads["float32"].is_lazy(batch),
         "texts": settings.texts,
         "rows": [
             {

@@ -16,7 +16,7 @@ from magic_cli.benchmark.settings import BenchSettings
 from magic_cli.data.bundled_coco import load_bundled_coco_captions
 from magic_cli.decoding.generate import generate
 from magic_cli.decoding.magic import MagicSearch
-from magic_cli.decoding.request import Options
+from magic_cli.decoding.request import Options, is_lazy
 from magic_cli.decoding.shortcuts.memory import StepMemory
 from magic_cli.decoding.text import CaptionFormat, StoryFormat, TextFormat, story_prompt
 from magic_cli.models.fast.lean_modules import make_lean, packed
@@ -66,12 +66,17 @@ class Workload:
     def decode(
         self, batch_size: int, *, until_settled: bool = True, number: int | None = None, step_memory: int = 0
     ) -> list[list[int]]:
-        """Generated token ids of the first ``number`` texts (default: all), in batches of ``batch_size``.
+        """Generated token ids of the first ``number`` texts (default: all), in batches of ``batch_size``, as a run writes them.
 
         ``step_memory``: MiB for steps of earlier texts; 0: none.
         """
         memory, is_exact = StepMemory(step_memory << 20) if step_memory else None, self.model.network.model.dtype == torch.float32
-        options = Options(memory=memory, settle_ties=is_exact, text_format=self.text_format if until_settled else None)
+        options = Options(
+            memory=memory,
+            settle_ties=is_exact,
+            text_format=self.text_format if until_settled else None,
+            lazy=self.is_lazy(batch_size),
+        )
         ids: list[list[int]] = []
         end = len(self.prompts) if number is None else number
         for start in range(0, end, batch_size):
@@ -81,6 +86,10 @@ class Workload:
         if memory is not None:
             self.work.add("steps_remembered", memory.met)
         return ids
+
+    def is_lazy(self, batch_size: int) -> bool:
+        """Whether candidates that cannot win are skipped in such batches, as a run does unless ``run.lazy`` says otherwise."""
+        return is_lazy(self.images.device.type, batch_size)
 
     def decode_released(self, index: int, *, lean: bool = True) -> list[int]:
         """All token ids that the released algorithm generates for one text.

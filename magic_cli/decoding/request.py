@@ -23,6 +23,25 @@ OnStep = Callable[[int, int, dict[str, Any]], None]
 """``on_step(prompt index, step index, details)``: called after each choice, for traces."""
 
 
+_LAZY_ON_GPU = 16
+
+
+def is_lazy(device: str, texts: int) -> bool:
+    """Whether candidates that can no longer win are better skipped (``Options.lazy``).
+
+    On a GPU from 16 texts side by side: with fewer, finding them takes longer than looking at all (captions a second on an H200 with 1, 8,
+    64 and 256 texts: 12 % and 4 % fewer, 24 % and 39 % more).
+
+    Args:
+        device: Kind of device, such as ``cpu``.
+        texts: Written side by side.
+
+    >>> is_lazy("cpu", 1), is_lazy("cuda", 8), is_lazy("cuda", 64)
+    (True, False, True)
+    """
+    return device == "cpu" or texts >= _LAZY_ON_GPU
+
+
 @dataclass(frozen=True)
 class Options:
     """How texts are written.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,8 +26,28 @@ if TYPE_CHECKING:
     from magic_cli.image_features.viewers import Circumstances, Viewer
     from magic_cli.models.image_text.image_text_model import ImageTextModel
 
-_TEXTS_A_BATCH = 2048  # written together; a killed process loses at most so many
+_TEXTS_A_PIECE = 2048  # written together; a killed process loses at most so many
 _TEXTS_AT_ONCE = 256  # encoded together; they have similar lengths, so that there is little padding
+
+
+class Pieces(Sequence[Sequence[str]]):
+    """Texts in the pieces that are encoded and written one by one."""
+
+    def __init__(self, texts: Sequence[str]) -> None:
+        self._texts = texts
+
+    def __len__(self) -> int:
+        return -(-len(self._texts) // _TEXTS_A_PIECE)
+
+    def __getitem__(self, place: Any) -> Any:
+        if isinstance(place, slice):
+            return [self[number] for number in range(len(self))[place]]
+        start = range(len(self))[place] * _TEXTS_A_PIECE
+        return self._texts[start : start + _TEXTS_A_PIECE]
+
+
+Encode = Callable[[Pieces], Iterable[np.ndarray]]
+"""Gives the features (N, E) of each piece, in their order."""
 
 
 class CaptionIndex:
@@ -57,16 +77,36 @@ class CaptionIndex:
             viewer: The image-text model that made the image features.
             where: What the model runs on.
         """
-        settings, texts, facts = self._settings, self.captions.texts, viewer.facts
-        digest = texts_digest(texts)
-        circumstances = {"device": where.device.type, "dtype": str(where.dtype), "texts": digest}
-        folder = user_cache("captions") / Path(cache_name(facts, **circumstances, features=settings.features)).stem
+        settings, texts = self._settings, self.captions.texts
+        folder = self.build(
+            viewer.facts,
+            {"device": where.device.type, "dtype": str(where.dtype)},
+            lambda pieces: (encode_by_length(viewer.model, piece) for piece in pieces),
+        )
+        self.search = open_search(Features(folder, f"{settings.setting}.folder"), settings, threads=where.threads)
+        return {"name": settings.captions, "count": len(texts), "sha256": texts_digest(texts)}
+
+    def build(self, model: Mapping[str, Any], where: Mapping[str, str], encode: Encode) -> Path:
+        """Build the index, unless it is there; returns its folder.
+
+        Args:
+            model: The description of the image-text model.
+            where: The kind of ``device`` that it runs on, and its ``dtype``.
+            encode: Encodes the captions that are not in the index yet.
+
+        Raises:
+            MagicError: A caption has no feature, or the folder belongs to something else.
+        """
+        settings, texts = self._settings, self.captions.texts
+        circumstances = {**where, "texts": texts_digest(texts)}
         if settings.folder:
             folder = expanded(settings.folder, f"{settings.setting}.folder")
-        identity = {"kind": "texts", "model": {**facts, "logit_scale": None}, **circumstances}
-        build_text_features(settings, folder, texts, viewer.model, identity)
-        self.search = open_search(Features(folder, f"{settings.setting}.folder"), settings, threads=where.threads)
-        return {"name": settings.captions, "count": len(texts), "sha256": digest}
+        else:
+            folder = user_cache("captions") / Path(cache_name(model, **circumstances, features=settings.features)).stem
+        build_text_features(
+            settings, folder, texts, encode, {"kind": "texts", "model": {**model, "logit_scale": None}, **circumstances}
+        )
+        return folder
 
     def best(self, features: Tensor, count: int) -> tuple[np.ndarray, np.ndarray]:
         """Cosines (B, count) and numbers of the best captions for features (B, E), as ``Search.best``."""
@@ -74,9 +114,16 @@ class CaptionIndex:
 
 
 def build_text_features(
-    settings: CaptionSource, folder: Path, texts: Sequence[str], model: ImageTextModel, identity: Mapping[str, Any]
+    settings: CaptionSource, folder: Path, texts: Sequence[str], encode: Encode, identity: Mapping[str, Any]
 ) -> None:
     """Encode texts into a folder of features; continues where an earlier build stopped.
+
+    Args:
+        settings: The captions.
+        folder: Where the features are kept.
+        texts: All texts.
+        encode: Encodes those that have no feature yet, in pieces that do not depend on where an earlier build stopped.
+        identity: All that the features depend on.
 
     Raises:
         MagicError: A text has no feature, or the folder belongs to something else.
@@ -90,9 +137,8 @@ def build_text_features(
             f"magic: {settings.label}: encoding {counted(rest, 'caption')}, once; the index is kept in {folder}", file=sys.stderr
         )
         with progress(len(texts), "index", "text", done=done) as bar:
-            for start in range(done, len(texts), _TEXTS_A_BATCH):
-                batch = texts[start : start + _TEXTS_A_BATCH]
-                features = encode_by_length(model, batch)
+            pieces = Pieces(texts[done:])
+            for batch, features in zip(pieces, encode(pieces), strict=True):
                 lengths = np.linalg.norm(features, axis=1)
                 if not (np.isfinite(lengths) & (lengths > 0)).all():
                     odd = batch[int(np.argmin(np.isfinite(lengths) & (lengths > 0)))]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from magic_cli.errors import MOST_ITEMS, SettingsError, nearest, require
 
@@ -85,6 +85,7 @@ COCO = "coco"
 """The name of the captions that come with pycocoevalcap."""
 
 
+@runtime_checkable
 class CaptionSource(Protocol):
     """Which captions an index holds: settings of every method or guide that looks captions up, beside ``IndexSettings``."""
 

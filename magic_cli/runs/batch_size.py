@@ -68,7 +68,8 @@ def choose_batch_size(wish: SizeWish, device: torch.device, trial: Callable[[int
     if wish.known is not None and all(wish.known.get(name) == value for name, value in holds_for.items()):
         return dict(wish.known)
     meter.peak(lambda: trial(1))  # what is built at the first use belongs to the models
-    allowed = int(meter.available() * _SHARE[kind] / wish.neighbours)
+    each = meter.own() if wish.neighbours > 1 else 0
+    allowed = room_for_each(int(meter.available() * _SHARE[kind]), each, wish.neighbours)
     needed: dict[int, int] = {}
 
     def fits(size: int) -> bool:
@@ -84,6 +85,22 @@ def choose_batch_size(wish: SizeWish, device: torch.device, trial: Callable[[int
         "bytes_allowed": allowed,
         "bytes_needed": {str(size): needed[size] for size in sorted(needed)},
     }
+
+
+def room_for_each(free: int, each: int, neighbours: int) -> int:
+    """Bytes that each of several workers may take for its texts, as the first one of them reckons when only its models are loaded.
+
+    Args:
+        free: Bytes that may be taken yet, by all of them.
+        each: Bytes that a worker takes for its models.
+        neighbours: Workers, this one included.
+
+    >>> room_for_each(900, 100, 4)  # three load their models yet
+    150
+    >>> room_for_each(900, 100, 1)
+    900
+    """
+    return max(0, free - (neighbours - 1) * each) // neighbours
 
 
 def largest_batch(fits: Callable[[int], bool], needed: Mapping[int, int], allowed: int, most: int, *, is_cheap: bool) -> int:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from magic_cli.data.images import UnreadableImage
 from magic_cli.decoding.guides import Guide
+from magic_cli.decoding.request import is_lazy
 from magic_cli.decoding.shortcuts.memory import StepMemory
 from magic_cli.guides.base import Images
 from magic_cli.image_features.cache import cache_folder
@@ -26,10 +27,6 @@ if TYPE_CHECKING:
 
 Features = Sequence[Any]
 """Features of one image: (E,) for each image-text model."""
-
-_LAZY_ON_GPU = 16
-"""Texts side by side from which a GPU leaves out, too, candidates that cannot win: with fewer, finding them takes longer than looking at
-all (captions a second on an H200 with 1, 8, 64 and 256 texts: 12 % and 4 % fewer, 24 % and 39 % more)."""
 
 
 class Facts(Protocol):
@@ -171,9 +168,7 @@ class Decoder:
         run = self.settings.run
         if run.lazy is not None:
             return run.lazy
-        return not run.trace and (
-            self.viewers.where.device.type == "cpu" or run.batch_size == AUTO or run.batch_size >= _LAZY_ON_GPU
-        )
+        return not run.trace and (run.batch_size == AUTO or is_lazy(self.viewers.where.device.type, run.batch_size))
 
     def prompt(self, item: Item) -> list[int]:
         """Token ids before the item's text; none for methods that write no tokens.

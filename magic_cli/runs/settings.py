@@ -17,6 +17,7 @@ from magic_cli.errors import MOST_ITEMS, MOST_SEED, SettingsError, require
 from magic_cli.guides.base import GuideSettings
 from magic_cli.guides.settings import GuidesSettings
 from magic_cli.models.settings import MOST_MIB, ModelSource, ReadingMachineSettings
+from magic_cli.retrieval.settings import CaptionSource
 from magic_cli.runs.batch_size import AUTO
 from magic_cli.runs.choices import method_name
 from magic_cli.runs.identity import settings_hash
@@ -208,6 +209,11 @@ class WritingSettings(RunOfTexts):
     @property
     def chosen_guides(self) -> dict[str, GuideSettings]:
         return self.guides.chosen(self.decoding)
+
+    @property
+    def caption_sources(self) -> list[CaptionSource]:
+        """The method and guides that look captions up in an index."""
+        return [one for one in (self.decoding, *self.chosen_guides.values()) if isinstance(one, CaptionSource)]
 
     def notes(self) -> list[str]:
         return self.guides.notes(self.decoding.guides)

@@ -13,6 +13,7 @@ import torch
 
 from magic_cli.cli.main import main
 from tests.commands.test_crash import start, wait, wait_for_lines
+from tests.commands.test_engines import NEEDS_RAY
 from tests.files import lines
 from tests.tiny_models import CAPTIONS
 
@@ -221,3 +222,29 @@ def test_killed_run_goes_on_and_ends_byte_identical(words, tmp_path):
         for file in (tmp_path / "index0").glob("[a-z]*"):
             assert (tmp_path / f"index{number}" / file.name).read_bytes() == file.read_bytes()
     assert killed, "some kills hit the index in the making"
+
+
+def index_files(folder):
+    return {file.name: file.read_bytes() for file in folder.glob("[a-z]*")}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "engine", [["run.devices=2"], pytest.param(["run.engine=ray", "run.actors=2"], marks=[NEEDS_RAY, pytest.mark.long])]
+)
+def test_index_of_several_workers_has_the_bytes_of_one_whoever_is_killed(engine, words, tmp_path):
+    (tmp_path / "captions.txt").write_text("\n".join(f"{caption} {number}" for number in range(300) for caption in CAPTIONS))
+    words = [*words[:-1], "run.batch_size=2"]
+    assert wait(start([*words, "run.dir=one", "decoding.folder=index-one"])) == 0
+    several = [*words, "run.dir=several", "decoding.folder=index-several", *engine]
+    pid = start(several)
+    wait_for_lines(tmp_path / "index-several" / "progress.jsonl", 1, pid)
+    os.killpg(pid, signal.SIGKILL)
+    wait(pid)
+    assert not (tmp_path / "several" / "predictions.jsonl").exists()
+    assert wait(start(several)) == 0, (tmp_path / "output.txt").read_text()
+    assert index_files(tmp_path / "index-several") == index_files(tmp_path / "index-one")
+    for name in ("predictions.jsonl", "coco_results.json"):
+        assert (tmp_path / "several" / name).read_bytes() == (tmp_path / "one" / name).read_bytes()
+    session = json.loads((tmp_path / "several" / "manifest.json").read_text())["sessions"][-1]
+    assert session["work"]["texts_encoded"] >= 300 * len(CAPTIONS) - 2 * 2048, "all but what an earlier start encoded"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from magic_cli.models.settings import EngineName
 from magic_cli.runs.batches import BatchWriter
 from magic_cli.runs.engines.base import Engine
+from magic_cli.runs.engines.pool import WorkerPool
 from magic_cli.runs.kinds import Item
 
 if TYPE_CHECKING:
@@ -36,6 +37,10 @@ def open_engine(writer: BatchWriter, first: Item, run: Record) -> Iterator[Engin
         from magic_cli.runs.engines.local import LocalEngine as chosen
     with chosen(writer, first, run) as engine:
         try:
+            if isinstance(engine, WorkerPool):
+                from magic_cli.runs.caption_bank import build_caption_indexes
+
+                build_caption_indexes(engine)
             yield engine
         finally:
             counts, seconds = engine.work()

@@ -12,6 +12,8 @@ from typing import Any
 
 from magic_cli.data.images import quiet_pillow
 from magic_cli.errors import MagicError, out_of_memory
+from magic_cli.models.shelf import Shelf
+from magic_cli.models.work_counter import WorkCounter
 from magic_cli.runs.batch_size import SizeWish
 from magic_cli.runs.batches import Batch, BatchResult, BatchWriter
 from magic_cli.runs.kinds import Item, WritingTask
@@ -88,29 +90,29 @@ class Delivery:
 
 
 class Host:
-    """Writes batches for a run that another process manages.
+    """Writes batches for a run that another process manages. Its models stay loaded from one order to the next."""
 
-    Args:
-        order: What to write, and how.
-    """
-
-    def __init__(self, order: Order) -> None:
-        os.chdir(order.directory)
+    def __init__(self) -> None:
         quiet_pillow()
-        self._order = order
-        self._writer = order.writer(order.settings, order.task, order.folder)
+        self._order: Order
+        self._writer: BatchWriter
+        self._shelf, self._work = Shelf(), WorkCounter()
         self._readers = ThreadPoolExecutor(1, "images")
         self._images: dict[tuple[int, str], Future] = {}
         self._begun: set[tuple[int, str]] = set()
         self._lock = threading.Lock()
 
-    def load(self) -> Ready | Refusal:
-        """Load the models and prepare them."""
-        ready = Ready()
+    def load(self, order: Order) -> Ready | Refusal:
+        """Load the models for an order and prepare them; all batches that come are of this order, until the next."""
+        os.chdir(order.directory)
+        self._order, ready = order, Ready()
+        self._writer = order.writer(order.settings, order.task, order.folder)
+        self._writer.shelf, self._writer.work = self._shelf, self._work
+        self._begun.clear()
         try:
-            self._writer.load(ready, self._order.first)
-            if self._order.size_wish is not None:
-                ready.batch_size = self._writer.choose_batch_size(self._order.size_wish, self._order.first)
+            self._writer.load(ready, order.first)
+            if order.size_wish is not None:
+                ready.batch_size = self._writer.choose_batch_size(order.size_wish, order.first)
             return ready
         except Exception as error:  # reported by the process that manages the run
             return self._refusal(error)

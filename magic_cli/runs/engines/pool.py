@@ -58,13 +58,22 @@ class WorkerPool:
         self._models: dict | None = None
         self._batch_size: dict[str, Any] = {}
         self._dead_at_start = 0
-        self._ready: set[str] = set()
         self._alive: set[str] = set()
+        self._at_work: set[str] = set()
+        """Those that have the order."""
+        self._ready: set[str] = set()
+        """Those of them that have loaded what it takes."""
+        self._idle: set[str] = set()
+        """Those that are done with an earlier order."""
         self._number = 0
 
     def start(self, name: str) -> None:
         """Start a worker; ``events`` yields what it has loaded."""
         raise NotImplementedError(f"{type(self).__name__}.start")
+
+    def turn(self, name: str) -> None:
+        """Give a worker that is done with an earlier order the present one; ``events`` yields what it has loaded."""
+        raise NotImplementedError(f"{type(self).__name__}.turn")
 
     def send(self, name: str, batch: Batch) -> None:
         """Send a batch to a worker."""
@@ -91,9 +100,20 @@ class WorkerPool:
     def get_ready(self) -> None:
         nothing = Dispatcher([])
         while not self._ready:
-            if not self._alive:
-                self._start_another()
+            if not self._at_work and (self._idle or not self._alive):
+                self._employ_another()
             list(self._handle_events(nothing))
+
+    def turn_to(self, order: Order, run: Record) -> None:
+        """From now on have another order carried out, by the same workers. No batch may be under way.
+
+        Args:
+            order: What is to be done.
+            run: Receives facts about its models.
+        """
+        self.order, self.run, self._models = order, run, None
+        self._idle |= self._ready
+        self._ready, self._at_work = set(), set()
 
     def batch_size(self, num_items: int, known: Mapping[str, Any] | None) -> dict[str, Any]:
         most = math.ceil(num_items / (self.wanted() * AT_ONCE))  # so that all have something to do
@@ -105,22 +125,32 @@ class WorkerPool:
     def results(self, batches: Sequence[Batch]) -> Iterator[BatchResult]:
         dispatcher = Dispatcher(batches)
         while dispatcher.size:
-            while len(self._alive) < min(self.wanted(), dispatcher.size):
-                self._start_another()
+            most = min(self.wanted(), dispatcher.size)
+            while len(self._at_work) < most and (self._idle or len(self._alive) < most):
+                self._employ_another()
             for name in sorted(self._ready):
                 while (piece := dispatcher.give(name)) is not None:
                     self.send(name, piece.batch)
             yield from self._handle_events(dispatcher)
 
-    def _start_another(self) -> None:
-        self._number += 1
-        self._alive.add(name := f"worker-{self._number}")
-        self.start(name)
+    def _employ_another(self) -> None:
+        """Give the order to one that is idle, or to a new one."""
+        if self._idle:
+            self._idle.remove(name := min(self._idle))
+            self._at_work.add(name)
+            self.turn(name)
+        else:
+            self._number += 1
+            name = f"worker-{self._number}"
+            self._alive.add(name)
+            self._at_work.add(name)
+            self.start(name)
 
     def _handle_events(self, dispatcher: Dispatcher) -> Iterator[BatchResult]:
         for name, event in self.events():
             if isinstance(event, Death):
                 self._alive.discard(name)
+                self._at_work.discard(name)
                 yield from self._bury(name, event, dispatcher)
             elif isinstance(event, Refusal):
                 event.unless()
@@ -140,6 +170,9 @@ class WorkerPool:
     def _welcome(self, name: str, ready: Ready) -> None:
         """Accept a worker that is ready, if its models are those of the others."""
         self._dead_at_start = 0
+        if name not in self._at_work:  # it began with an earlier order
+            self._idle.add(name)
+            return
         self._ready.add(name)
         self._batch_size = ready.batch_size or self._batch_size
         if self._models is None:
@@ -157,8 +190,9 @@ class WorkerPool:
         return dispatcher.take(name, piece, delivery.result)
 
     def _bury(self, name: str, death: Death, dispatcher: Dispatcher) -> list[BatchResult]:
-        if name in self._ready:
+        if name in self._ready | self._idle:
             self._ready.discard(name)
+            self._idle.discard(name)
             print(f"magic: {name} ended ({death.reason}); another worker writes its batches", file=sys.stderr)
         else:
             self._dead_at_start += 1

@@ -55,7 +55,10 @@ class ProcessEngine(WorkerPool):
         theirs.close()  # so that the main process notices when the worker ends
         self._workers[name], self._devices[name] = (process, ours), device
 
-    def send(self, name: str, batch: Batch) -> None:
+    def turn(self, name: str) -> None:
+        self.send(name, self.order)
+
+    def send(self, name: str, batch: Batch | Order) -> None:
         try:
             self._workers[name][1].send(batch)
         except OSError:  # the worker is dead; `events` will report it
@@ -87,23 +90,26 @@ class ProcessEngine(WorkerPool):
 
 
 def _serve(pipe: Connection, order: Order, number: int) -> None:
-    """The body of a worker process: load the models, then write batches as they come."""
+    """The body of a worker process: load the models, then write batches as they come, and load again when another order comes."""
     threading.Thread(target=end_with_parent, daemon=True).start()
-    host = Host(replace(order, settings=_own_share(order.settings, number)))
-    pipe.send(host.load())
-    inbox: SimpleQueue[Batch | None] = SimpleQueue()
+    host, inbox = Host(), SimpleQueue()
+    inbox.put(order)
     threading.Thread(target=_receive, args=(pipe, host, inbox), daemon=True).start()
-    while (batch := inbox.get()) is not None:
-        pipe.send(host.write(batch))
+    while (found := inbox.get()) is not None:
+        if isinstance(found, Order):
+            pipe.send(host.load(replace(found, settings=_own_share(found.settings, number))))
+        else:
+            pipe.send(host.write(found))
 
 
-def _receive(pipe: Connection, host: Host, inbox: SimpleQueue[Batch | None]) -> None:
+def _receive(pipe: Connection, host: Host, inbox: SimpleQueue[Batch | Order | None]) -> None:
     """Take batches from the pipe at once. If they stayed there, both ends could block for ever on a full pipe."""
     try:
         while True:
-            batch = pipe.recv()
-            host.expect(batch)
-            inbox.put(batch)
+            found = pipe.recv()
+            if isinstance(found, Batch):
+                host.expect(found)
+            inbox.put(found)
     except (EOFError, OSError):  # the main process has closed its end
         inbox.put(None)
 

@@ -88,8 +88,11 @@ class RayEngine(WorkerPool):
     def start(self, name: str) -> None:
         share = {"num_gpus": 1, "num_cpus": 0} if self._has_gpus else {"num_cpus": self._threads}
         remote = self._ray.remote(**share, max_restarts=0, concurrency_groups={"reading": 1})(_Actor)
-        self._actors[name] = actor = remote.remote(self.order, self._threads)
-        self._pending[actor.load.remote()] = name
+        self._actors[name] = remote.remote(self._threads)
+        self.turn(name)
+
+    def turn(self, name: str) -> None:
+        self._pending[self._actors[name].load.remote(self.order)] = name
 
     def send(self, name: str, batch: Batch) -> None:
         actor = self._actors[name]
@@ -121,12 +124,12 @@ class RayEngine(WorkerPool):
 class _Actor:
     """A ``Host`` as a Ray actor: one thread reads images, another writes batches."""
 
-    def __init__(self, order: Any, threads: int) -> None:
-        order.settings.run.threads = order.settings.run.threads or threads
-        self._host = Host(order)
+    def __init__(self, threads: int) -> None:
+        self._host, self._threads = Host(), threads
 
-    def load(self) -> Any:
-        return self._host.load()
+    def load(self, order: Any) -> Any:
+        order.settings.run.threads = order.settings.run.threads or self._threads
+        return self._host.load(order)
 
     def expect(self, batch: Any) -> None:
         self._host.expect(batch)

@@ -5,8 +5,11 @@ from dataclasses import dataclass
 import pytest
 
 from magic_cli.benchmark.comparison import compare, steps_of_comparison
+from magic_cli.benchmark.report import build_tables
 from magic_cli.benchmark.settings import BenchSettings, SearchSettings
 from magic_cli.benchmark.workloads import Workload
+from magic_cli.decoding.request import is_lazy
+from magic_cli.reports.tables import render
 
 SEARCH = SearchSettings(k=6, alpha=0.1, beta=2.0, decoding_len=12)
 
@@ -62,3 +65,26 @@ def test_texts_end_early_only_when_settled(workload):
     for short, whole in zip(settled, endless, strict=False):
         assert whole[: len(short)] == short
         assert len(short) == 11 or short[-1] == end
+
+
+def test_core_leaves_candidates_out_where_a_run_does_and_says_so(workload, settings):
+    section = compare(workload, SEARCH, settings, lambda *note: None)
+    assert all(core["lazy"] for core in section["core"])
+
+    class OnGPU(Workload):
+        def is_lazy(self, batch_size):
+            return is_lazy("cuda", batch_size)
+
+    there = OnGPU(**{name: value for name, value in vars(workload).items() if name != "packed_text_model"})
+
+    def positions(side):
+        before = workload.work.counts["lm_positions"]
+        side.decode(4)
+        return workload.work.counts["lm_positions"] - before
+
+    assert there.decode(4) == workload.decode(4)
+    assert positions(there) > positions(workload), "four are too few to be lazy there"
+    section = compare(there, SEARCH, settings, lambda *note: None)
+    assert not any(core["lazy"] for core in section["core"])
+    table = render(build_tables({"captions": {"natural": section}}), "markdown")
+    assert "magic, batch 4 (run.lazy=false)" in table and "magic, batch 4 |" not in table

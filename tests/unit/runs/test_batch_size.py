@@ -95,6 +95,46 @@ def test_batch_is_chosen_by_what_trials_take(device):
     assert {"2", "8"} <= found["bytes_needed"].keys()
 
 
+class Card:
+    """Memory of 1,000 bytes that several workers share, each with models of 100 bytes; a text takes 10."""
+
+    def __init__(self, of_others=0):
+        self.free, self.taken = 1000 - 100 - of_others, {}
+
+    def place(self):
+        return {"name": "card", "bytes_in_all": 1000}
+
+    def available(self):
+        return self.free
+
+    def own(self):
+        return 100
+
+    def peak(self, work):
+        return 10 * work()
+
+
+@pytest.mark.parametrize("of_others", [0, 250, 800])
+@pytest.mark.parametrize("neighbours", [1, 2, 4, 8])
+def test_models_that_neighbours_load_later_find_room(neighbours, of_others, monkeypatch):
+    import torch
+
+    monkeypatch.setattr("magic_cli.models.memory.MachineMemory", lambda: Card(of_others))
+    found = choose_batch_size(SizeWish(10_000, neighbours=neighbours), torch.device("cpu"), lambda number: number)
+    room = 1000 - of_others - neighbours * 100
+    assert found["chosen"] == 1 or neighbours * found["chosen"] * 10 <= room
+    assert found["bytes_allowed"] == max(0, (900 - of_others) // 2 - (neighbours - 1) * 100) // neighbours
+
+
+def test_memory_of_a_process_of_its_own_grows_with_its_models(device):
+    import torch
+
+    meter = CudaMemory(torch.device("cuda")) if device == "cuda" else MachineMemory()
+    before = meter.own()
+    models = torch.ones(256 * MIB, dtype=torch.uint8, device=device)
+    assert 250 * MIB <= meter.own() - before <= 260 * MIB and len(models)
+
+
 def test_number_of_an_earlier_start_holds_where_all_else_is_as_it_was():
     import torch
 

@@ -65,6 +65,9 @@ class Pool(WorkerPool):
     def start(self, name):
         self.queues[name] = deque([None])
 
+    def turn(self, name):
+        self.queues[name].append(None)
+
     def send(self, name, batch):
         self.queues[name].append(batch)
 
@@ -111,6 +114,26 @@ def test_first_worker_that_is_ready_finds_the_size_of_batches_for_all(stillborn)
     assert sorted(result.number for result in pool.results(batches_of(40, 7))) == list(range(6))
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_workers_go_from_one_order_to_the_next_whoever_dies(seed):
+    pool = Pool(workers=3, deaths=0.15, machines=0.1, seed=seed)
+    started = []
+    start, pool.start = pool.start, lambda name: (started.append(name), start(name))
+    for number in range(3):
+        run = Run()
+        pool.turn_to(replace(pool.order, directory=Path(str(number))), run)
+        if number != 1:
+            pool.get_ready()
+            assert run.models and len(pool._ready) == 1, "one has the order, and the others wait"
+        assert sorted(result.number for result in pool.results(batches_of(12 * number, 2))) == list(range(6 * number))
+        assert len(pool._alive) <= 3 and pool._idle.isdisjoint(pool._at_work)
+    pool = Pool(workers=2, seed=seed)
+    for _ in range(3):
+        pool.turn_to(pool.order, Run())
+        list(pool.results(batches_of(20, 2)))
+    assert pool._number == 2, "nobody who lives is replaced"
+
+
 @pytest.mark.parametrize("seed", range(10))
 def test_only_what_kills_alone_is_a_failure(seed, capsys):
     pool = Pool(workers=2, poison=["item-5", "item-13"], seed=seed)
@@ -139,6 +162,7 @@ def test_item_that_is_run_alone_has_its_worker_for_itself():
 
 def test_worker_with_other_models_is_refused():
     pool = Pool(workers=1)
+    pool._at_work = {"worker-1", "worker-2"}
     pool._welcome("worker-1", Ready({"language_model": {"files": {"a": "1"}}}, {}))
     with pytest.raises(MagicError, match="other model files"):
         pool._welcome("worker-2", Ready({"language_model": {"files": {"a": "2"}}}, {}))

@@ -1,0 +1,107 @@
+"""Builds the indexes of captions that a run needs with all its workers: pieces go to them, this process keeps the files.
+
+A single process needs none of this: it encodes the captions itself when it loads its models.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from magic_cli.errors import MagicError
+from magic_cli.retrieval.caption_index import CaptionIndex, Pieces, encode_by_length
+from magic_cli.runs.batch_list import BatchList
+from magic_cli.runs.batches import Batch, BatchResult, BatchWriter
+from magic_cli.runs.decoder import Facts
+from magic_cli.runs.engines.host import Ready
+from magic_cli.runs.engines.pool import WorkerPool
+from magic_cli.runs.settings import WritingSettings
+
+_MODEL = "image_text_model"
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Captions that are encoded by one worker, as one item: a worker that is lost never leaves them to several."""
+
+    id: str
+    texts: Sequence[str]
+
+
+class _Items(Sequence[Piece]):
+    """The pieces as items, made when they are asked for."""
+
+    def __init__(self, pieces: Pieces) -> None:
+        self._pieces = pieces
+
+    def __len__(self) -> int:
+        return len(self._pieces)
+
+    def __getitem__(self, place: Any) -> Any:
+        if isinstance(place, slice):
+            return [self[number] for number in range(len(self))[place]]
+        return Piece(str(place), self._pieces[place])
+
+
+class CaptionEncodingWriter(BatchWriter):
+    """Encodes a piece; what it writes of it are its rows of features."""
+
+    def load(self, facts: Facts, first: Any) -> None:
+        import torch
+
+        from magic_cli.models.loading import resolve_device
+
+        run = self.settings.run
+        if run.threads is not None:
+            torch.set_num_threads(run.threads)
+        where = {"device": resolve_device(run.device), "dtype": getattr(torch, run.dtype.value)}
+        self._model, of_model = self.shelf.image_text_model(self.settings.image_text_model, **where, work=self.work)
+        facts.use_models({_MODEL: of_model})
+        facts.record(device=where["device"].type, dtype=str(where["dtype"]))
+
+    def images(self, batch: Batch) -> list[Path]:
+        return []
+
+    def write(self, batch: Batch, images: Sequence[Any]) -> BatchResult:
+        [piece] = batch.items
+        with self.work.phase("index"):
+            return BatchResult(batch.number, predictions=[{"features": encode_by_length(self._model, piece.texts)}])
+
+    def failures(self, items: Sequence[Any], outcomes: Sequence[Any], done: Collection[str]) -> list[dict[str, Any]]:
+        return [{"reason": str(reason)} for reason in outcomes]
+
+
+def build_caption_indexes(engine: WorkerPool) -> None:
+    """Encode the captions that the run's method and guides look up; the workers then find them encoded.
+
+    Raises:
+        MagicError: The captions, the model or a folder cannot be used, or captions end each worker that encodes them.
+    """
+    order, run = engine.order, engine.run
+    sources = order.settings.caption_sources if isinstance(order.settings, WritingSettings) else []
+    for source in sources:
+        found, index = Ready(), CaptionIndex(source)
+        engine.turn_to(replace(order, writer=CaptionEncodingWriter), found)
+        engine.get_ready()
+        index.build(found.models[_MODEL], found.facts, lambda pieces, of=source.setting: _encoded(engine, pieces, of))
+    if sources:
+        engine.turn_to(order, run)
+
+
+def _encoded(engine: WorkerPool, pieces: Pieces, setting: str) -> Iterator[np.ndarray]:
+    """The features of each piece; what comes before its turn waits in memory."""
+    waiting: dict[int, np.ndarray] = {}
+    turn = 0
+    for result in engine.results(BatchList(_Items(pieces), 1, ())):
+        if result.failures:
+            raise MagicError(
+                f"{setting}.captions: captions {pieces[result.number][0][:60]!r} and on: {result.failures[0]['reason']}"
+            )
+        waiting[result.number] = result.predictions[0]["features"]
+        while turn in waiting:
+            yield waiting.pop(turn)
+            turn += 1
