@@ -6,10 +6,9 @@ import os
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, overload
 
-from magic_cli.api.images import Image, Images, is_one, pictures
+from magic_cli.api.images import Image, Images, file_of, is_one, pictures
 from magic_cli.api.items import caption_item, story_items
 from magic_cli.api.models import LoadedModels
 from magic_cli.api.results import Caption, Step, Story, StreamedStep, step_of
@@ -201,7 +200,9 @@ class Captioner:
         writer = self._writer(found, sources, on_error)
         writer.write(items)
         steps = _steps(writer)
-        stories = [Story(title=item.title, image=_file(sources.get(item.id)), **_told(writer, item.id, steps)) for item in items]
+        stories = [
+            Story(title=item.title, image=file_of(sources.get(item.id)), **_told(writer, item.id, steps)) for item in items
+        ]
         return stories[0] if isinstance(titles, str) else stories
 
     def stream(
@@ -257,11 +258,6 @@ class Captioner:
             raise SettingsError(f"on_error must be 'raise' or 'skip', got {on_error!r}")
         task = CaptionTask(settings) if settings.task == "caption" else StoryTask(settings)
         return MemoryWriter(settings, task, sources, self._models, raises=on_error == "raise")
-
-
-def _file(source: Any) -> str | None:
-    """The file of an image; None: it is in memory, or there is no image."""
-    return str(source) if isinstance(source, Path) else None
 
 
 def _steps(writer: MemoryWriter) -> dict[str, list[Step]]:

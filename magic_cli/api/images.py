@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from magic_cli.data.datasets import PhotoFiles, PhotoFolder
 from magic_cli.data.images import StoredImage
-from magic_cli.data.paths import expanded
+from magic_cli.data.named_images import typed_image
 from magic_cli.errors import MagicError
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image as PillowImage
 
 Image: TypeAlias = "str | os.PathLike[str] | PillowImage | np.ndarray"
-"""A file, a Pillow image, or an array (H, W) or (H, W, 3 or 4): uint8, or floats from 0 to 1."""
+"""A file or an address, a Pillow image, or an array (H, W) or (H, W, 3 or 4): uint8, or floats from 0 to 1."""
 Images: TypeAlias = "Image | Iterable[Image] | Mapping[str, Image]"
 """One or several images. A folder stands for all images below it; a mapping gives each image a name."""
 
@@ -41,8 +41,13 @@ class Picture:
 
     @property
     def file(self) -> str | None:
-        """The file as text; None: the image is in memory."""
-        return str(self.source) if isinstance(self.source, Path) else None
+        """The file or address as text; None: the image is in memory."""
+        return file_of(self.source)
+
+
+def file_of(source: Any) -> str | None:
+    """The file or address of an image; None: it is in memory, or there is no image."""
+    return str(source) if isinstance(source, Path | StoredImage) else None
 
 
 def is_one(images: Any) -> bool:
@@ -86,7 +91,7 @@ def pictures(images: Images) -> list[Picture]:
 def _picture(image: Any, names: Mapping[str, str] | str, number: int = 0) -> Picture:
     """One image; ``names`` maps files to names, or is its name."""
     if isinstance(image, str | os.PathLike):
-        path = expanded(os.fspath(image), "images")
+        path = typed_image(os.fspath(image), "images")
         return Picture(names if isinstance(names, str) else names[str(path)], path, path.name)
     kept = image if _is_pillow(image) else from_array(image)
     file = Path(str(getattr(image, "filename", "") or "")).name

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from magic_cli.api.images import Picture, is_one, pictures
+from magic_cli.data.images import StoredImage
 from magic_cli.data.records import ImageRecord
 from magic_cli.data.stories import StoryRecord, clean_title
 from magic_cli.errors import SettingsError
@@ -16,7 +17,12 @@ from magic_cli.runs.choices import method_name
 
 def caption_item(picture: Picture) -> ImageRecord:
     """The item for a caption."""
-    return ImageRecord(id=picture.id, path=Path(picture.file or picture.id), image_name=picture.name)
+    return ImageRecord(id=picture.id, path=_path(picture) or Path(picture.id), image_name=picture.name)
+
+
+def _path(picture: Picture) -> Path | StoredImage | None:
+    """The file or address of an image; None: it is in memory."""
+    return picture.source if isinstance(picture.source, Path | StoredImage) else None
 
 
 def story_items(titles: Sequence[str], images: Any, settings: Any) -> tuple[list[StoryRecord], dict[str, Any]]:
@@ -54,7 +60,7 @@ def story_items(titles: Sequence[str], images: Any, settings: Any) -> tuple[list
         if picture is None:
             items.append(StoryRecord(title_id, title_id, title))
         else:
-            path = Path(picture.file) if picture.file else Path(picture.name) if picture.name else None
+            path = _path(picture) or (Path(picture.name) if picture.name else None)
             items.append(StoryRecord(f"{title_id}#1", title_id, title, path=path, rank=1))
             sources[items[-1].id] = picture.source
     return items, sources

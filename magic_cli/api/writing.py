@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from magic_cli.data.images import UnreadableImage
+from magic_cli.data.images import StoredImage, UnreadableImage
 from magic_cli.errors import MagicError, SettingsError
 from magic_cli.image_features.reading import ReadImage
 from magic_cli.runs.batches import FAULTS, Batch, BatchResult, BatchWriter, Outcome
@@ -150,7 +150,7 @@ class MemoryWriter:
         source = self._sources.get(item.id)
         if source is None:
             return []
-        if isinstance(source, Path):
+        if isinstance(source, Path | StoredImage):
             return [self._writer.reader.read(source)]
         try:
             return [self._writer.reader.read_picture(source)]

@@ -1,24 +1,25 @@
-"""Files of this machine and, by addresses such as ``s3://bucket/00000.tar``, of whatever fsspec reaches.
+"""Reads files of this machine and, by addresses such as ``s3://bucket/00000.tar``, of whatever fsspec reaches.
 
-A place is a text: the absolute path of a local file, or an address. Nothing is kept open, so that any process can read any place.
+Nothing is kept open, so that any process can read any place.
 """
 
 from __future__ import annotations
 
-import glob
 import io
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from magic_cli.data.paths import expanded, named_paths, other_kind
+from magic_cli.data.paths import other_kind
+from magic_cli.data.place_names import WEB, is_address
 from magic_cli.errors import MagicError
 
-_LOCAL = "file://"
-_WEB = ("http://", "https://")
+_SILENCE = 60.0
+"""Seconds that a server of the web may send nothing. The other file systems have limits of their own."""
 _AHEAD = 1 << 20
 """Bytes that are fetched beyond what is asked for, about what a store sends in the time of a round trip: whoever goes through a shard
 skips larger images, and needs no request of its own for each smaller one."""
@@ -37,96 +38,71 @@ _STATE_KEYS = (
 """Under which file systems tell versions of a file apart."""
 
 
-def is_address(place: str) -> bool:
-    """Whether a text is an address and no path of this machine.
-
-    >>> [is_address(text) for text in ("s3://bucket/a.tar", "/data/a.tar", "file:///data/a.tar")]
-    [True, False, False]
-    """
-    return "://" in place and not place.startswith(_LOCAL)
+def named_place(word: str, setting: str) -> str:
+    """A place in error messages, with the setting that names it, if one does."""
+    return f"{setting}={word}" if setting else word
 
 
-def local(place: str) -> str:
-    """A place without the ``file://`` that paths of this machine may begin with."""
-    return place.removeprefix(_LOCAL)
-
-
-def name_of(place: str) -> str:
-    """The file name at the end of a place, without the query of a web address.
-
-    >>> [name_of(place) for place in ("https://host/a.tar?signature=b/c", "s3://bucket/b.tar", "/data/c?.tar")]
-    ['a.tar', 'b.tar', 'c?.tar']
-    """
-    return _without_query(place).rpartition("/")[2]
-
-
-def _without_query(place: str) -> str:
-    return place.partition("?")[0] if place.startswith(_WEB) else place
-
-
-def places(word: str, suffix: str, *, setting: str, hint: str) -> list[str]:
-    """The files that a path, a pattern, a folder or an address names, sorted.
+def require_file_systems(addresses: Iterable[str], *, setting: str) -> None:
+    """Refuse addresses of kinds that nothing here can read, before any is read; the network is not asked.
 
     Args:
-        word: As the user typed it.
-        suffix: Of the files of a folder that count, such as ``.tar``.
-        setting: What the user calls it.
-        hint: What to do if there is none.
+        addresses: Of images.
+        setting: What the user calls them.
 
     Raises:
-        MagicError: It names nothing, or cannot be looked at.
+        MagicError: Names the first such address, and the package that is missing.
     """
-    word = local(word)
-    found = _remote_places(word, suffix, setting) if is_address(word) else _local_places(word, suffix, setting)
-    if not found:
-        place = "" if is_address(word) else str(expanded(word, setting).absolute())
-        problem = f"holds no {suffix} file" if os.path.isdir(place) else f"no such file{place and f' (looked at {place})'}"
-        raise MagicError(f"{setting}={word}: {problem}; {hint}")
-    return found
+    from fsspec.core import get_filesystem_class
+
+    seen: set[str] = set()
+    for address in addresses:
+        for link in address.split("::"):
+            kind = link.partition("://")[0]
+            if kind not in seen and "/" not in kind:
+                seen.add(kind)
+                with _knowing(named_place(address, setting)):
+                    get_filesystem_class(kind)
 
 
-def _local_places(word: str, suffix: str, setting: str) -> list[str]:
-    found = []
-    for path in named_paths(word, setting=setting):
-        path = path.absolute()
-        found += sorted(path.glob(f"*{suffix}")) if path.is_dir() else [path]
-    return [str(path) for path in found]
+def file_system(place: str, setting: str = "") -> tuple[Any, str]:
+    """The file system of fsspec behind an address, and the path there.
 
-
-def _remote_places(word: str, suffix: str, setting: str) -> list[str]:
-    system, path = _file_system(word, setting)
-    try:
-        if _is_pattern(word, path):
-            found = system.glob(path)
-        elif not (word.startswith(_WEB) and name_of(word).endswith(suffix)) and system.isdir(path):  # the web would send the file
-            found = system.glob(f"{path.rstrip('/')}/*{suffix}")
-        else:
-            found = [path] if system.exists(path) else []
-        return sorted(system.unstrip_protocol(one) for one in found)
-    except Exception as error:  # each file system has errors of its own
-        raise MagicError(f"{setting}={word}: cannot be looked at ({_said(error)}); check address, network and access") from error
-
-
-def _is_pattern(word: str, path: str) -> bool:
-    """Whether a path of a file system is a pattern; in a web address ``?`` begins a query, and ``[`` may be of the host."""
-    if not word.startswith(_WEB):
-        return glob.has_magic(path)
-    return any(sign in _without_query(word).split("/", 3)[-1] for sign in "*[")
-
-
-def _file_system(place: str, setting: str = "") -> tuple[Any, str]:
+    Raises:
+        MagicError: It is not known here.
+    """
     from fsspec.core import url_to_fs
 
-    named = f"{setting}={place}" if setting else place
+    with _knowing(named_place(place, setting)):
+        return url_to_fs(place, **_limits(place))
+
+
+def _limits(place: str) -> dict[str, Any]:
+    """How long to wait for a server of the web, unless the user's configuration of fsspec says it."""
+    from fsspec.config import conf
+
+    is_set = any("client_kwargs" in conf.get(kind, {}) for kind in ("http", "https"))
+    if not place.startswith(WEB) or is_set or find_spec("aiohttp") is None:  # without it, fsspec says what to install
+        return {}
+    from aiohttp import ClientTimeout
+
+    return {"client_kwargs": {"timeout": ClientTimeout(total=None, sock_connect=_SILENCE, sock_read=_SILENCE)}}
+
+
+@contextmanager
+def _knowing(named: str) -> Iterator[None]:
     try:
-        return url_to_fs(place)
+        yield
     except ImportError as error:
-        raise MagicError(f"{named}: needs a package that is not installed ({_said(error)}); pip install it") from error
+        raise MagicError(f"{named}: needs a package that is not installed ({told(error)}); pip install it") from error
     except Exception as error:  # each file system has errors of its own
-        raise MagicError(f"{named}: cannot be reached ({_said(error)}); correct the address") from error
+        raise MagicError(f"{named}: cannot be reached ({told(error)}); correct the address") from error
 
 
-def _said(error: Exception) -> str:
+def told(error: Exception) -> str:
+    """What a file system's own error says, for a message of one line."""
+    if isinstance(error, TimeoutError):
+        return "no answer in time"
     return (" ".join(str(error).split()) or type(error).__name__)[:200]
 
 
@@ -141,7 +117,7 @@ def open_place(place: str) -> BinaryIO:
         if (kind := other_kind(Path(place))) is not None:
             raise OSError(f"is a {kind}, not a file")
         return open(place, "rb")
-    system, path = _file_system(place)
+    system, path = file_system(place)
     with _as_os_errors():
         return _RemoteStream(system.open(path, "rb", block_size=_AHEAD))
 
@@ -185,7 +161,7 @@ def _as_os_errors() -> Iterator[None]:
     except OSError:
         raise
     except Exception as error:  # each file system has errors of its own
-        raise OSError(_said(error)) from error
+        raise OSError(told(error)) from error
 
 
 def read_place(place: str, offset: int = 0, size: int | None = None) -> bytes:
@@ -199,8 +175,10 @@ def read_place(place: str, offset: int = 0, size: int | None = None) -> bytes:
         with open(place, "rb") as stream:
             stream.seek(offset)
             return stream.read() if size is None else stream.read(size)
-    system, path = _file_system(place)
+    system, path = file_system(place)
     with _as_os_errors():
+        if size is None and not offset:
+            return system.cat_file(path)
         return system.cat_file(path, start=offset, end=None if size is None else offset + size)
 
 
@@ -230,12 +208,24 @@ def state_of(place: str) -> str | None:
     return json.dumps({"size": info.get("size"), **known}, sort_keys=True) if known else None
 
 
+def known_state(place: str) -> str | None:
+    """As ``state_of``, for a file that the user names.
+
+    Raises:
+        MagicError: It cannot be read.
+    """
+    try:
+        return state_of(place)
+    except OSError as error:
+        raise MagicError(f"{place}: cannot be read ({reason(error)}); mend its permissions, or leave it out") from error
+
+
 def _info(place: str) -> dict[str, Any]:
-    system, path = _file_system(place)
+    system, path = file_system(place)
     with _as_os_errors():
         return system.info(path)
 
 
 def reason(error: OSError) -> str:
     """Why a place cannot be read, for a message."""
-    return error.strerror or _said(error)
+    return error.strerror or told(error)

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from magic_cli.data.images import StoredImage
+from magic_cli.data.named_images import image_at
 from magic_cli.errors import MagicError
 
 
@@ -19,7 +21,7 @@ class Answer:
     image: Path | None = None
     """None: no image was drawn."""
     true_text: str | None = None
-    true_image: Path | None = None
+    true_image: Path | StoredImage | None = None
     description: str | None = None
     """A description of the true image."""
     digest: str | None = None
@@ -60,7 +62,7 @@ def _answer(step: Any, folder: Path, place: str) -> Answer:
         text=step["text"],
         image=folder / step["image"] if step.get("image") else None,
         true_text=" ".join(texts) or None,
-        true_image=Path(image) if image else None,
+        true_image=image_at(image) if image else None,
         description=caption or " ".join(texts) or None,
         digest=step.get("image_sha256"),
     )

@@ -19,8 +19,11 @@ from magic_cli.data.dataset_settings import DatasetSettings
 from magic_cli.data.image_folders import ImageFolder, find_images
 from magic_cli.data.images import IMAGE_SUFFIXES, StoredImage
 from magic_cli.data.json_files import read_json
+from magic_cli.data.named_images import ImageRoot, typed_image
 from magic_cli.data.paths import expanded, other_kind
+from magic_cli.data.place_names import is_address, local, name_of
 from magic_cli.data.records import ImageRecord, check_unique
+from magic_cli.data.remote_folders import RemoteFolder, find_remote_images
 from magic_cli.errors import MagicError, SettingsError
 
 
@@ -66,7 +69,7 @@ class PhotoFiles(Dataset):
     """A list of image files.
 
     Attributes:
-        paths: The files.
+        paths: The files, or their addresses.
     """
 
     paths: list[str] = field(default_factory=list)
@@ -79,9 +82,9 @@ class PhotoFiles(Dataset):
             )
 
     def read(self) -> list[ImageRecord]:
-        paths = list(dict.fromkeys(expanded(path, "dataset.paths") for path in self.paths))
+        paths = list(dict.fromkeys(typed_image(path, "dataset.paths") for path in self.paths))
         for path in paths:
-            if os.path.isdir(path):
+            if not path.name if isinstance(path, StoredImage) else os.path.isdir(path):
                 raise SettingsError(f"dataset.paths: {path} is a folder; for all photos in it, type --images {path}")
         counts = Counter(path.name for path in paths)
         return [
@@ -97,7 +100,7 @@ class PhotoFolder(Dataset):
     """All images below a folder, in the order of their paths.
 
     Attributes:
-        root: The folder.
+        root: The folder, or its address.
     """
 
     root: str | None = None
@@ -108,14 +111,19 @@ class PhotoFolder(Dataset):
             raise SettingsError("dataset.root must name a folder of photos (or use --images FOLDER)")
 
     def read(self) -> list[ImageRecord]:
-        names = [path.relative_to(self._found.root).as_posix() for path in self._found.paths]
-        return [ImageRecord(id=name, path=path, image_name=name) for name, path in zip(names, self._found.paths, strict=True)]
+        found = self._found
+        if isinstance(found, RemoteFolder):
+            return [ImageRecord(id=name, path=found.image(name), image_name=name) for name in found.names]
+        names = [path.relative_to(found.root).as_posix() for path in found.paths]
+        return [ImageRecord(id=name, path=path, image_name=name) for name, path in zip(names, found.paths, strict=True)]
 
     def notes(self) -> list[str]:
         return self._found.notes()
 
     @cached_property
-    def _found(self) -> ImageFolder:
+    def _found(self) -> ImageFolder | RemoteFolder:
+        if is_address(self.root):
+            return find_remote_images(self.root, setting="dataset.root", hint=self.hint())
         root = existing_folder(self.root, self.hint())
         try:
             return find_images(root)
@@ -125,7 +133,8 @@ class PhotoFolder(Dataset):
             ) from error
 
     def hint(self) -> str:
-        if Path(self.root).suffix.lower() in IMAGE_SUFFIXES and os.path.isfile(expanded(self.root, "dataset.root")):
+        is_there = is_address(self.root) or os.path.isfile(expanded(local(self.root), "dataset.root"))
+        if Path(name_of(self.root)).suffix.lower() in IMAGE_SUFFIXES and is_there:
             return f"for one photo, type --image {self.root}"
         return f"set dataset.root to a folder with image files ({', '.join(sorted(IMAGE_SUFFIXES))})"
 
@@ -135,8 +144,8 @@ class AnnotatedDataset(Dataset):
     """Images with captions in a JSON file.
 
     Attributes:
-        annotations: The JSON file.
-        root: Folder of the images.
+        annotations: The JSON file, or its address.
+        root: Folder of the images, or its address.
         split: Only images of this split; null: all.
     """
 
@@ -151,8 +160,8 @@ class AnnotatedDataset(Dataset):
                 raise SettingsError(f"dataset.{setting} is not set; {self.hint()}")
 
     def read(self) -> list[ImageRecord]:
-        document = read_json(Path(self.annotations), setting="dataset.annotations", hint=self.hint())
-        root = existing_folder(self.root, self.hint())
+        document = read_json(self.annotations, setting="dataset.annotations", hint=self.hint())
+        root = existing_root(self.root, self.hint())
         records = self.parse(document, root)
         splits = sorted({str(record.split) for record in records})
         if self.split is not None:
@@ -166,7 +175,7 @@ class AnnotatedDataset(Dataset):
         """The file, for error messages."""
         return f"dataset.annotations={self.annotations}"
 
-    def parse(self, document: Any, root: Path) -> list[ImageRecord]:
+    def parse(self, document: Any, root: ImageRoot) -> list[ImageRecord]:
         """The records of the whole document."""
         raise NotImplementedError(f"{type(self).__name__}.parse")
 
@@ -178,14 +187,14 @@ class AnnotatedDataset(Dataset):
 class KarpathyDataset(AnnotatedDataset):
     """COCO or Flickr30k with Karpathy's splits (``dataset_coco.json``, ``dataset_flickr30k.json``)."""
 
-    def parse(self, document: Any, root: Path) -> list[ImageRecord]:
+    def parse(self, document: Any, root: ImageRoot) -> list[ImageRecord]:
         images = list(karpathy_images(document, self.place(), needs=("filename",)))
         subfolders = {_subfolder(image) for image in images}
-        folders = {name: root / name if (root / name).is_dir() else root for name in subfolders}
+        folders = {name: root.folder(name) for name in subfolders}
         return [
             ImageRecord(
                 id=image.id,
-                path=folders[_subfolder(image)] / image.file_name,
+                path=folders[_subfolder(image)].image(image.file_name),
                 image_name=image.file_name,
                 split=image.split,
                 references=image.captions,
@@ -205,7 +214,7 @@ class KarpathyDataset(AnnotatedDataset):
 class CocoCaptionsDataset(AnnotatedDataset):
     """A COCO-format captions JSON with a folder of images; images may carry a ``split``."""
 
-    def parse(self, document: Any, root: Path) -> list[ImageRecord]:
+    def parse(self, document: Any, root: ImageRoot) -> list[ImageRecord]:
         images = [image for image in coco_images(document, self.place()) if image.record]
         unnamed = [image.id for image in images if not image.file_name]
         if unnamed:
@@ -213,7 +222,7 @@ class CocoCaptionsDataset(AnnotatedDataset):
         return [
             ImageRecord(
                 id=image.id,
-                path=root / image.file_name,
+                path=root.image(image.file_name),
                 image_name=image.file_name,
                 split=image.split,
                 references=image.captions,
@@ -229,13 +238,22 @@ def _subfolder(image: AnnotatedImage) -> str:
     return folder if isinstance(folder, str) else ""
 
 
+def existing_root(place: str, hint: str) -> ImageRoot:
+    """A folder that exists, or an address, which is not asked.
+
+    Raises:
+        MagicError: It does not exist, or nothing here reads addresses of this kind.
+    """
+    return ImageRoot.typed(place, "dataset.root") if is_address(place) else ImageRoot(existing_folder(place, hint))
+
+
 def existing_folder(folder: str, hint: str) -> Path:
     """The folder as a path, ``~`` expanded.
 
     Raises:
         MagicError: It does not exist.
     """
-    path = expanded(folder, "dataset.root")
+    path = expanded(local(folder), "dataset.root")
     try:
         kind = other_kind(path)
     except PermissionError as error:

@@ -37,20 +37,26 @@ class ImageFolder:
 
     def notes(self) -> list[str]:
         """Notes for the user about everything that is left out."""
-        notes = []
-        if self.others:
-            listed = ", ".join(f"{count} {suffix}" for suffix, count in sorted(self.others.items()))
-            notes.append(
-                f"{self.root}: {counted(self.others.total(), 'file of another kind is', 'files of other kinds are')} left out ({listed})"
-            )
-        if self.hidden:
-            notes.append(f"{self.root}: hidden images and folders are left out: {named(self._below(self.hidden))}")
+        notes = notes_of_others(str(self.root), self.others, self._below(self.hidden))
         if self.not_followed:
             notes.append(f"{self.root}: links to folders that hold it are not followed: {named(self._below(self.not_followed))}")
         return notes
 
     def _below(self, paths: list[Path]) -> list[str]:
         return [path.relative_to(self.root).as_posix() for path in paths]
+
+
+def notes_of_others(root: str, others: Counter[str], hidden: list[str]) -> list[str]:
+    """Notes for the user about files of other kinds, counted by suffix, and about hidden images and folders."""
+    notes = []
+    if others:
+        listed = ", ".join(f"{count} {suffix}" for suffix, count in sorted(others.items()))
+        notes.append(
+            f"{root}: {counted(others.total(), 'file of another kind is', 'files of other kinds are')} left out ({listed})"
+        )
+    if hidden:
+        notes.append(f"{root}: hidden images and folders are left out: {named(hidden)}")
+    return notes
 
 
 def named(files: list[str]) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 from magic_cli.data.image_folders import find_images
 from magic_cli.data.image_names import NamedImages
 from magic_cli.data.paths import expanded
+from magic_cli.data.place_names import is_address
 from magic_cli.errors import SettingsError
 
 
@@ -30,6 +31,10 @@ class ImageLookup:
         Raises:
             SettingsError: The folder does not exist.
         """
+        if is_address(folder):
+            raise SettingsError(
+                f"images={folder}: a folder is searched on this machine only; leave --images out where the files name their images by addresses"
+            )
         self.root = expanded(folder, "images")
         self.unread: list[str] = []
         if os.path.isfile(self.root):

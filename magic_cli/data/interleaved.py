@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from magic_cli.data.images import StoredImage
 from magic_cli.data.json_files import read_records, whole_characters
-from magic_cli.data.paths import expanded
+from magic_cli.data.named_images import ImageRoot
 from magic_cli.errors import MagicError
 
 HINT = (
@@ -24,8 +25,8 @@ class Part:
     """A text or an image."""
 
     text: str | None = None
-    image: Path | None = None
-    """The image file. A part has either a text or an image."""
+    image: Path | StoredImage | None = None
+    """The image. A part has either a text or an image."""
     once: bool = False
     """True: only its own step contains it; later steps do not see it."""
     caption: str | None = None
@@ -102,25 +103,25 @@ def read_interleaved(path: Path, *, setting: str, images: str | None = None) -> 
     Args:
         path: JSON lines, or a JSON list; ``.gz`` is unpacked.
         setting: The setting that names the file.
-        images: Folder of the images in the records; None: the folder of the file.
+        images: Folder of the images in the records, or its address; None: the folder of the file.
 
     Raises:
         MagicError: The file has another form, or an id appears twice; names the record.
     """
     document = read_records(path, setting=setting, hint=HINT)
     rows = document if isinstance(document, list) else [document]
-    folder = expanded(images) if images else path.parent
+    root = ImageRoot.typed(images, "dataset.root") if images else ImageRoot(path.parent)
     items: dict[str, InterleavedItem] = {}
     for number, row in enumerate(rows, start=1):
         place = f"{setting}={path} record {number}"
-        item = _item(row, place, number, folder)
+        item = _item(row, place, number, root)
         if item.id in items:
             raise MagicError(f"{place}: the id {item.id!r} appears twice; ids must differ")
         items[item.id] = item
     return list(items.values())
 
 
-def _item(row: Any, place: str, number: int, folder: Path) -> InterleavedItem:
+def _item(row: Any, place: str, number: int, root: ImageRoot) -> InterleavedItem:
     if not isinstance(row, Mapping) or ("parts" in row) == ("steps" in row):
         raise MagicError(f"{place}: needs either parts or steps; {HINT}")
     item = row.get("id", number)
@@ -130,26 +131,26 @@ def _item(row: Any, place: str, number: int, folder: Path) -> InterleavedItem:
     if not isinstance(steps, list) or not steps:
         raise MagicError(f"{place}: steps must be a list that is not empty, got {str(steps)[:60]!r}")
     several = "steps" in row
-    past = tuple(_parts(row.get("history", []), f"{place} history", folder))
+    past = tuple(_parts(row.get("history", []), f"{place} history", root))
     return InterleavedItem(
         whole_characters(str(item)),
         tuple(
-            _step(step, f"{place} step {count}" if several else place, folder, may_be_empty=count > 1 or bool(past))
+            _step(step, f"{place} step {count}" if several else place, root, may_be_empty=count > 1 or bool(past))
             for count, step in enumerate(steps, start=1)
         ),
         past,
     )
 
 
-def _step(row: Any, place: str, folder: Path, *, may_be_empty: bool) -> Step:
+def _step(row: Any, place: str, root: ImageRoot, *, may_be_empty: bool) -> Step:
     if not isinstance(row, Mapping):
         raise MagicError(f'{place}: must be {{"parts": [...], "target"?: [...]}}, got {str(row)[:60]!r}')
-    parts = tuple(_parts(row.get("parts", []), f"{place} parts", folder))
+    parts = tuple(_parts(row.get("parts", []), f"{place} parts", root))
     if not parts and not may_be_empty:
         raise MagicError(f"{place}: has no parts, and nothing comes before it; {_PART}")
     if row.get("target") is None:
         return Step(parts)
-    target = tuple(_parts(row["target"], f"{place} target", folder))
+    target = tuple(_parts(row["target"], f"{place} target", root))
     if sum(part.image is not None for part in target) > 1:
         raise MagicError(f"{place}: its target has several images; a step answers with one at most, write a step for each")
     if any(part.once for part in target):
@@ -159,7 +160,7 @@ def _step(row: Any, place: str, folder: Path, *, may_be_empty: bool) -> Step:
     return Step(parts, target)
 
 
-def _parts(rows: Any, place: str, folder: Path) -> Iterator[Part]:
+def _parts(rows: Any, place: str, root: ImageRoot) -> Iterator[Part]:
     if not isinstance(rows, list):
         raise MagicError(f"{place}: must be a list, got {str(rows)[:60]!r}; {_PART}")
     for number, row in enumerate(rows, start=1):
@@ -172,9 +173,9 @@ def _parts(rows: Any, place: str, folder: Path) -> Iterator[Part]:
         for key in row.keys() - {"once"}:
             if not isinstance(row[key], str) or not row[key].strip():
                 raise MagicError(f"{where}: its {key} must be a text that is not empty, got {str(row[key])[:60]!r}")
-        yield part_of(kind, row[kind], folder, once=row.get("once", False), caption=row.get("caption"))
+        yield _part(kind, row[kind], root, once=row.get("once", False), caption=row.get("caption"))
 
 
-def part_of(kind: str, value: str, folder: Path, **more: Any) -> Part:
-    """A part of the given kind; images lie in ``folder`` unless their path is absolute."""
-    return Part(text=whole_characters(value), **more) if kind == "text" else Part(image=folder / value, **more)
+def _part(kind: str, value: str, root: ImageRoot, **more: Any) -> Part:
+    """A part of the given kind; images lie in ``root`` unless their path is absolute, or an address."""
+    return Part(text=whole_characters(value), **more) if kind == "text" else Part(image=root.image(value), **more)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 
 from magic_cli.data.dataset_settings import DatasetSettings
-from magic_cli.data.interleaved import HINT, InterleavedItem, Part, Step, part_of, read_interleaved
+from magic_cli.data.interleaved import HINT, InterleavedItem, Part, Step, read_interleaved
+from magic_cli.data.json_files import whole_characters
+from magic_cli.data.named_images import typed_image
 from magic_cli.data.paths import expanded
 from magic_cli.errors import MagicError, SettingsError, require
 
@@ -59,7 +60,7 @@ class PartList(InterleavedDataset):
     """One item from the command line.
 
     Attributes:
-        parts: Its texts and images (``image:FILE``) in order; ``text:`` before a text that begins like an image.
+        parts: Its texts and images (``image:FILE``, or an address) in order; ``text:`` before a text that begins like an image.
         num_steps: Steps of the story, 1 to 1000; the prompt of all but the first is ``again``.
         again: The prompt of each later step; the steps after it do not see it.
     """
@@ -93,7 +94,7 @@ class ItemFile(InterleavedDataset):
 
     Attributes:
         items: JSON lines of items or stories.
-        root: Folder of the images in the records; null: the folder of the file.
+        root: Folder of the images in the records, or its address; null: the folder of the file.
     """
 
     items: str | None = None
@@ -110,5 +111,5 @@ class ItemFile(InterleavedDataset):
 
 def _part(word: str) -> Part:
     if word.startswith(IMAGE):
-        return part_of("image", str(expanded(word.removeprefix(IMAGE))), Path())
-    return part_of("text", word.removeprefix(TEXT), Path())
+        return Part(image=typed_image(word.removeprefix(IMAGE), "dataset.parts"))
+    return Part(whole_characters(word.removeprefix(TEXT)))

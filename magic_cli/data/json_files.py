@@ -26,8 +26,8 @@ _FIRST = re.compile(r"\s*(\S)")
 _AGAIN = "download or export it again"
 
 
-def read_json(path: Path, *, setting: str, hint: str) -> Any:
-    """Parse a JSON file that the user names; ``.gz`` is unpacked.
+def read_json(path: Path | str, *, setting: str, hint: str) -> Any:
+    """Parse a JSON file that the user names, by its path or address; ``.gz`` is unpacked.
 
     Raises:
         MagicError: The file is missing, unreadable, not JSON, or repeats a key; names the setting, the place and the remedy.

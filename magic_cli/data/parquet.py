@@ -84,13 +84,19 @@ class Table:
         def is_bytes(kind: Any) -> bool:
             return types.is_binary(kind) or types.is_large_binary(kind) or types.is_binary_view(kind)
 
-        def is_text(kind: Any) -> bool:
-            return types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind)
-
         if types.is_struct(kind) and kind.get_field_index("bytes") >= 0 and is_bytes(kind.field("bytes").type):
-            if kind.get_field_index("path") < 0 or is_text(kind.field("path").type):
+            if kind.get_field_index("path") < 0 or _is_text(kind.field("path").type):
                 return "images"
-        return "bytes" if is_bytes(kind) else "texts" if is_text(kind) else str(kind)
+        return "bytes" if is_bytes(kind) else "texts" if _is_text(kind) else str(kind)
+
+    def may_hold_texts(self, column: str) -> bool:
+        """Whether the type of a column allows texts, lists of texts, or lists of objects with texts; also where all is null."""
+        from pyarrow import types
+
+        kind = self._file.schema_arrow.field(column).type
+        if types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind) or types.is_dictionary(kind):
+            kind = kind.value_type
+        return _is_text(kind) or types.is_struct(kind) or types.is_null(kind)
 
     def values(self, columns: Sequence[str]) -> Iterator[tuple[Any, ...]]:
         """The values of some columns, row by row. Parts of structs are named as ``image.path``.
@@ -165,6 +171,12 @@ class Table:
         except (pyarrow.ArrowException, OSError) as error:
             problem = " ".join(str(error).split())[:160]
             raise MagicError(f"{self.place}: is damaged ({problem}); download it again, or leave it out") from error
+
+
+def _is_text(kind: Any) -> bool:
+    from pyarrow import types
+
+    return types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind)
 
 
 def _part(batch: Any) -> Any:

@@ -16,14 +16,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from magic_cli.data.addresses import reason, state_of
+from magic_cli.data.addresses import known_state
 from magic_cli.data.json_text import JSONFault, parse_object
 from magic_cli.data.paths import user_cache
 from magic_cli.data.shards import Contents, read_shard
 from magic_cli.data.unread_captions import UnreadCaptions
-from magic_cli.errors import MagicError
 
-_FORMAT = 2
+_FORMAT = 3
 """Raised whenever what is kept, or how it is found, changes."""
 
 
@@ -68,10 +67,7 @@ def open_shard(place: str, *, caption_key: str | None = None) -> Shard:
     Raises:
         MagicError: As ``shards.read_shard``.
     """
-    try:
-        state = state_of(place)
-    except OSError as error:
-        raise MagicError(f"{place}: cannot be read ({reason(error)}); mend its permissions, or leave it out") from error
+    state = known_state(place)
     name = hashlib.sha256(f"{_FORMAT} {caption_key!r} {place}".encode(errors="surrogatepass")).hexdigest()[:32]
     file = user_cache("shards") / f"{name}.json"
     kept = None if state is None else _kept(file, place, state)

@@ -7,15 +7,16 @@ reason.
 from __future__ import annotations
 
 import tarfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, NamedTuple
 
-from magic_cli.data.addresses import is_address, open_place, reason, size_of
+from magic_cli.data.addresses import open_place, reason, size_of
 from magic_cli.data.image_folders import is_hidden, is_of_macos
 from magic_cli.data.images import IMAGE_SUFFIXES
 from magic_cli.data.json_text import JSONFault, parse_json
 from magic_cli.data.paths import other_kind
+from magic_cli.data.place_names import is_address
 from magic_cli.data.record_fields import several_texts
 from magic_cli.data.shard_links import FILE, FOLDER, HARD_LINK, LINK, Links, Member, ShardImage, member_path, sample_key
 from magic_cli.data.text_files import decoded
@@ -29,8 +30,11 @@ _ODD = {
     tarfile.BLKTYPE: "a device",
 }  # other kinds of members, as reasons name them
 _TEXTS = (".txt", ".json")
+"""Suffixes of members that may hold captions; the first that a sample has counts."""
 _LONGEST_TEXT = 1 << 20
 """Most bytes of a member that holds captions."""
+_Texts = dict[str, dict[str, bytes | None]]
+"""What members hold that may be captions, by key and suffix; None: more than captions have."""
 _PACKED = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"\x28\xb5\x2f\xfd": "zstd", b"\x04\x22\x4d\x18": "lz4"}
 
 
@@ -60,7 +64,7 @@ def read_shard(shard: str, *, caption_key: str | None = None) -> Contents:
     Raises:
         MagicError: It is no plain tar file, cut off or damaged, or cannot be read.
     """
-    texts: dict[str, dict[str, bytes]] = {}
+    texts: _Texts = {}
     try:
         if not is_address(shard) and (kind := other_kind(Path(shard))) is not None:
             raise MagicError(f"{shard}: is a {kind}, not a tar file; name the file")
@@ -75,7 +79,10 @@ def read_shard(shard: str, *, caption_key: str | None = None) -> Contents:
         raise MagicError(f"{shard}: cannot be read ({reason(error)}); mend its permissions, or leave it out") from error
     images, hidden = _images(members)
     captions, unread = {}, UnreadCaptions()
+    keys = {image.key for image in images} if texts else set()
     for key, found in texts.items():
+        if key not in keys:
+            continue
         try:
             captions[key] = _captions(found, key, caption_key)
         except MagicError as error:
@@ -83,17 +90,21 @@ def read_shard(shard: str, *, caption_key: str | None = None) -> Contents:
     return Contents(images, hidden, captions, unread)
 
 
-def _captions(found: dict[str, bytes], place: str, key: str) -> tuple[str, ...]:
+def _captions(found: Mapping[str, bytes | None], place: str, key: str) -> tuple[str, ...]:
     """The captions of a sample: its text, or what its JSON holds under a key; empty: it holds nothing there.
 
     Raises:
-        MagicError: It is no text.
+        MagicError: It is no text, or longer than captions are.
     """
-    if (text := found.get(".txt")) is not None:
-        text = " ".join(decoded(text, f"{place}.txt").split())
+    suffix = next(suffix for suffix in _TEXTS if suffix in found)
+    data = found[suffix]
+    if data is None:
+        raise MagicError(f"{place}{suffix}: has more than {_LONGEST_TEXT >> 20} MiB")
+    if suffix == ".txt":
+        text = " ".join(decoded(data, f"{place}.txt").split())
         return (text,) if text else ()
     try:
-        record = parse_json(found[".json"])
+        record = parse_json(data)
     except JSONFault as fault:
         raise MagicError(f"{place}.json: {fault.problem}") from None
     value = record.get(key) if isinstance(record, dict) else None
@@ -116,12 +127,12 @@ def _images(members: Sequence[Member]) -> tuple[list[ShardImage], list[str]]:
     return images, hidden
 
 
-def _members(shard: str, texts: dict[str, dict[str, bytes]] | None) -> Iterator[Member]:
+def _members(shard: str, texts: _Texts | None) -> Iterator[Member]:
     """The members of a tar file, and of those that ``cat`` has put behind it; of one that ``tar -r`` has added anew, all of them.
 
     Args:
         shard: Its place.
-        texts: Gets what members hold that may be captions, by key and suffix; None: it is not read.
+        texts: Gets what members hold that may be captions; None: it is not read.
     """
     end, start = size_of(shard), 0
     earlier: set[str] = set()
@@ -137,20 +148,20 @@ def _members(shard: str, texts: dict[str, dict[str, bytes]] | None) -> Iterator[
                         found.add(member_path(one.name))
                         if member_path(one.name) in earlier:
                             raise tarfile.ReadError(f"two of the archives in it hold {one.name}; unpack each archive by itself")
-                    if texts is not None and one.kind == FILE and one.size <= _LONGEST_TEXT:
+                    if texts is not None and one.kind == FILE:
                         _note_text(one, stream, texts)
                     yield one
                 start = _next_archive(archive, stream)
             earlier |= found
 
 
-def _note_text(member: Member, stream: BinaryIO, texts: dict[str, dict[str, bytes]]) -> None:
+def _note_text(member: Member, stream: BinaryIO, texts: _Texts) -> None:
     """Read a member that may hold captions: the only dot of its name stands before its suffix."""
     key = sample_key(member.name)
     suffix = member.name.removeprefix("./").removeprefix(key).lower()
     if suffix in _TEXTS:
         stream.seek(member.offset)
-        texts.setdefault(key, {})[suffix] = stream.read(member.size)
+        texts.setdefault(key, {})[suffix] = stream.read(member.size) if member.size <= _LONGEST_TEXT else None
 
 
 def _member(member: tarfile.TarInfo, end: int) -> Member:

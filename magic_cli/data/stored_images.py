@@ -1,25 +1,15 @@
-"""Images that lie inside tar and Parquet files, or behind an address; and how a run folder's name of one leads back to it.
-
-Their names there: ``/data/00012.tar/000120001.jpg`` for a member of a shard, ``/data/part-0.parquet/image/17`` for a row of a column,
-an address as it stands for the rest.
-"""
+"""Images that lie inside tar and Parquet files, or behind an address."""
 
 from __future__ import annotations
 
 import os
-import re
 from dataclasses import dataclass
-from functools import lru_cache
-from pathlib import Path
 
-from magic_cli.data.addresses import is_address, name_of, read_place, reason
+from magic_cli.data.addresses import read_place, reason
 from magic_cli.data.images import StoredImage, UnreadableImage
 from magic_cli.data.parquet import cell_bytes
-from magic_cli.data.shard_index import Shard, open_shard
+from magic_cli.data.place_names import is_address, name_of
 from magic_cli.errors import MagicError
-
-_PART = re.compile(r"(.+?\.tar(?:\?[^/]*)?)/(.+)|(.+?\.(?:parquet|pq)(?:\?[^/]*)?)/([^/]+)/(\d+)", re.IGNORECASE | re.DOTALL)
-_SHARDS_AT_ONCE = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,30 +122,3 @@ def _read(place: str, offset: int = 0, size: int | None = None) -> bytes:
         raise UnreadableImage(f"cannot be read ({reason(error)})") from error
     except MagicError as error:
         raise UnreadableImage(str(error)) from error
-
-
-def image_at(text: str) -> Path | StoredImage:
-    """The image that run folders, or a list of images, call by this name; whether it can be read is seen when it is read."""
-    if (part := _PART.fullmatch(text)) and (is_address(text) or not os.path.exists(text)):
-        shard, member, file, column, row = part.groups()
-        if file is not None:
-            return ParquetCell(file, column, int(row))
-        if is_address(shard) or os.path.isfile(shard):
-            return _member(shard, member)
-    return RemoteImage(text) if is_address(text) else Path(text)
-
-
-def _member(shard: str, member: str) -> ShardMember:
-    try:
-        contents = _known_shard(shard)
-    except MagicError as error:  # of this shard's images only
-        return ShardMember(shard, member, 0, 0, str(error))
-    row = contents.rows.get(member)
-    if row is None:
-        return ShardMember(shard, member, 0, 0, "the shard has no such image any more")
-    return ShardMember(shard, member, contents.offsets[row], contents.sizes[row], contents.faults.get(row))
-
-
-@lru_cache(_SHARDS_AT_ONCE)
-def _known_shard(shard: str) -> Shard:
-    return open_shard(shard)

@@ -8,8 +8,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from magic_cli.data.images import StoredImage
 from magic_cli.data.json_files import holds_json, parse_records, read_records
-from magic_cli.data.paths import expanded
+from magic_cli.data.named_images import ImageRoot
 from magic_cli.data.text_files import read_text, text_lines
 from magic_cli.data.text_tables import is_named_csv, is_story_header, titled_rows
 from magic_cli.errors import MagicError
@@ -30,13 +31,13 @@ class StoryRecord:
     """Unique in its run: the title's id, with ``#<rank>`` if stories are written for several images of the title."""
     title_id: str
     title: str
-    path: Path | None = None
+    path: Path | StoredImage | None = None
     """The image that the story should fit; None: there is none, or the method does not look at one."""
     rank: int | None = None
     """Rank of the image among the title's images, 1 for the best; None: no image."""
     reference: str | None = None
     """The story that a person wrote for the title; None: not known."""
-    images: tuple[Path, ...] = field(default=())
+    images: tuple[Path | StoredImage, ...] = field(default=())
     """All images of the title, the best first."""
 
 
@@ -58,9 +59,9 @@ def read_titles(path: Path, *, images: str | None = None) -> list[StoryRecord]:
         document = titled_rows(text, f"dataset.titles={path}", ("title",))
     if document is not None:
         rows = document if isinstance(document, list) else [document]
-        folder = expanded(images) if images else path.parent
+        root = ImageRoot.typed(images, "dataset.root") if images else ImageRoot(path.parent)
         records = [
-            _of_json(row, f"dataset.titles={path} record {number}", number, folder) for number, row in enumerate(rows, start=1)
+            _of_json(row, f"dataset.titles={path} record {number}", number, root) for number, row in enumerate(rows, start=1)
         ]
     else:
         lines = [(number, line) for number, line in text_lines(text) if number > 1 or not is_story_header(line)]
@@ -81,7 +82,7 @@ def _of_line(line: str, place: str, number: int) -> StoryRecord:
     return StoryRecord(str(number), str(number), clean_title(cells[0], place), reference=story or None)
 
 
-def _of_json(row: Any, place: str, number: int, folder: Path) -> StoryRecord:
+def _of_json(row: Any, place: str, number: int, root: ImageRoot) -> StoryRecord:
     if not isinstance(row, Mapping) or not isinstance(row.get("title"), str):
         raise MagicError(f"{place}: no title; {_TITLES_HINT}")
     item, story, image = row.get("id", number), row.get("story"), row.get("image")
@@ -90,7 +91,7 @@ def _of_json(row: Any, place: str, number: int, folder: Path) -> StoryRecord:
     for key, value in (("story", story), ("image", image)):
         if value is not None and not isinstance(value, str):
             raise MagicError(f"{place}: {key} must be a text, got {str(value)[:60]}")
-    paths = (folder / image,) if image else ()
+    paths = (root.image(image),) if image else ()
     return StoryRecord(str(item), str(item), clean_title(row["title"], place), reference=story or None, images=paths)
 
 
@@ -106,7 +107,7 @@ def clean_title(title: str, place: str) -> str:
     return cleaned
 
 
-def read_retrieved(path: Path, *, setting: str) -> dict[str, tuple[Path, ...]]:
+def read_retrieved(path: Path, *, setting: str) -> dict[str, tuple[Path | StoredImage, ...]]:
     """The images for each query, the best first; white space in queries is cleaned as in ``clean_title``.
 
     Raises:
@@ -114,12 +115,13 @@ def read_retrieved(path: Path, *, setting: str) -> dict[str, tuple[Path, ...]]:
     """
     document = read_records(path, setting=setting, hint=_RETRIEVED_HINT)
     records = document if isinstance(document, list) else [document]
-    found: dict[str, tuple[Path, ...]] = {}
+    found: dict[str, tuple[Path | StoredImage, ...]] = {}
+    root = ImageRoot(path.parent)
     for number, record in enumerate(records, start=1):
         place = f"{setting}={path} record {number}"
         try:
-            query, images = record["query"], tuple(path.parent / entry["image"] for entry in record["images"])
-        except (KeyError, TypeError) as error:
+            query, images = record["query"], tuple(root.image(entry["image"]) for entry in record["images"])
+        except (KeyError, TypeError, AttributeError) as error:
             raise MagicError(f"{place}: not as expected ({error!r}); {_RETRIEVED_HINT}") from error
         if isinstance(query, bool) or not isinstance(query, str | int):
             raise MagicError(f"{place}: query must be a text, got {str(query)[:60]!r}; {_RETRIEVED_HINT}")
@@ -131,7 +133,7 @@ def read_retrieved(path: Path, *, setting: str) -> dict[str, tuple[Path, ...]]:
     return found
 
 
-def with_images(records: Sequence[StoryRecord], retrieved: Mapping[str, tuple[Path, ...]]) -> list[StoryRecord]:
+def with_images(records: Sequence[StoryRecord], retrieved: Mapping[str, tuple[Path | StoredImage, ...]]) -> list[StoryRecord]:
     """The titles with the images of the query equal to them; titles without such a query keep their own."""
     return [replace(record, images=retrieved.get(record.title, record.images)) for record in records]
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from magic_cli.data.dataset_settings import DatasetSettings
-from magic_cli.data.images import UnreadableImage, require_file
+from magic_cli.data.images import UnreadableImage, is_there, require_file
+from magic_cli.data.named_images import typed_image
 from magic_cli.data.paths import expanded
 from magic_cli.data.stories import StoryRecord, clean_title, for_each_image, read_retrieved, read_titles, with_images
 from magic_cli.errors import MOST_ITEMS, MagicError, SettingsError, require
@@ -53,7 +54,7 @@ class StoryDataset(DatasetSettings):
             )
         records = for_each_image(records, self.images_per_title)
         known = [record.path for record in records if record.path is not None]
-        if not any(map(os.path.exists, known)):
+        if not any(map(is_there, known)):
             example = f"none of {counted(len(known), 'image')} exists, e.g. {known[0]}" if known else "none of them has an image"
             raise MagicError(
                 f"dataset={self.name}: of {counted(len(records), 'title', 'titles and images')}, {example}; {self.hint()}"
@@ -75,7 +76,7 @@ class TitleList(StoryDataset):
 
     Attributes:
         title: The titles.
-        image: One image for all titles, instead of retrieved ones.
+        image: One image for all titles, or its address, instead of retrieved ones.
     """
 
     title: list[str] = field(default_factory=list)
@@ -93,8 +94,8 @@ class TitleList(StoryDataset):
             clean_title(title, f"dataset.title={title!r}")
 
     def load(self, *, needs_image: bool) -> list[StoryRecord]:
-        image = expanded(self.image, "dataset.image") if self.image else None
-        if needs_image and image:
+        image = typed_image(self.image, "dataset.image") if self.image else None
+        if needs_image and isinstance(image, Path):
             try:
                 require_file(image)
             except UnreadableImage as reason:
@@ -103,7 +104,7 @@ class TitleList(StoryDataset):
 
     def read(self) -> list[StoryRecord]:
         titles = dict.fromkeys(clean_title(title, "dataset.title") for title in self.title)
-        images = (expanded(self.image, "dataset.image"),) if self.image else ()
+        images = (typed_image(self.image, "dataset.image"),) if self.image else ()
         return [StoryRecord(title, title, title, images=images) for title in titles]
 
     def hint(self) -> str:
@@ -116,7 +117,7 @@ class TitleFile(StoryDataset):
 
     Attributes:
         titles: ROCStories' ``title<TAB>story``, or JSON records ``{"title", "story"?, "id"?, "image"?}``.
-        root: Folder of the images in the records; null: the folder of the file.
+        root: Folder of the images in the records, or its address; null: the folder of the file.
     """
 
     titles: str | None = None

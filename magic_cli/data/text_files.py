@@ -14,7 +14,9 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
+from magic_cli.data.addresses import read_place, reason, require_file_systems
 from magic_cli.data.paths import expanded
+from magic_cli.data.place_names import is_address, local, name_of
 from magic_cli.errors import MagicError
 
 LARGEST_FILE = 4 << 30
@@ -39,11 +41,11 @@ _OPEN_PIPES = ("/dev/fd/", "/dev/stdin", "/proc/self/fd/")
 _HIGH_BYTES = re.compile(rb"[\x80-\xff]+")
 
 
-def read_text(path: Path, *, setting: str, hint: str) -> str:
+def read_text(path: Path | str, *, setting: str, hint: str) -> str:
     """The text of a file; ``.gz`` is unpacked.
 
     Args:
-        path: The file.
+        path: The file; a text may be an address.
         setting: The setting that names the file, for error messages; "": the message begins with the path.
         hint: The remedy if the file does not exist or cannot be read.
 
@@ -74,24 +76,44 @@ def text_lines(text: str) -> Iterator[tuple[int, str]]:
         start, number = end + 1, number + 1
 
 
-def named(setting: str, path: Path) -> str:
+def named(setting: str, path: Path | str) -> str:
     """A file's name in error messages."""
     return f"{setting}={path}" if setting else str(path)
 
 
-def read_bytes(path: Path, *, setting: str, hint: str) -> bytes:
-    """The bytes of a regular file, or of a pipe that the shell has opened (``<(...)``); gzip is unpacked.
+def read_bytes(path: Path | str, *, setting: str, hint: str) -> bytes:
+    """The bytes of a regular file, of a pipe that the shell has opened (``<(...)``), or behind an address; gzip is unpacked.
 
     Raises:
         MagicError: It is missing, a folder, a device, too large, damaged, or not readable.
     """
     place = named(setting, path)
+    if isinstance(path, str) and is_address(path):
+        return _away(path, place, hint)
+    path = Path(local(path)) if isinstance(path, str) else path
     with _faults(path, place, hint):
         path = expanded(path)
         _refuse_endless(path, place, hint)
         with path.open("rb") as stream:
             data = _limited(stream, place)
-        return _limited(gzip.GzipFile(fileobj=io.BytesIO(data)), place) if data.startswith(_GZIP) else data
+        return _unpacked(data, place) if data.startswith(_GZIP) else data
+
+
+def _away(address: str, place: str, hint: str) -> bytes:
+    require_file_systems([address], setting=place.removesuffix(address).removesuffix("="))
+    try:
+        data = read_place(address)
+    except FileNotFoundError:
+        raise MagicError(f"{place}: no such file; {hint}") from None
+    except OSError as error:
+        raise MagicError(f"{place}: cannot be read ({reason(error)}); check address, network and access") from error
+    with _faults(Path(name_of(address)), place, hint):
+        return _unpacked(data, place)
+
+
+def _unpacked(data: bytes, place: str) -> bytes:
+    stream = io.BytesIO(data)
+    return _limited(gzip.GzipFile(fileobj=stream) if data.startswith(_GZIP) else stream, place)
 
 
 def byte_lines(path: Path, *, setting: str, hint: str) -> Iterator[bytes]:

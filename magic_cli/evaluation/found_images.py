@@ -9,8 +9,8 @@ from typing import NamedTuple
 from magic_cli.data.image_lookup import ImageLookup
 from magic_cli.data.image_names import aliases, contradicted
 from magic_cli.data.images import StoredImage
+from magic_cli.data.named_images import image_at
 from magic_cli.data.references import ReferenceSet
-from magic_cli.data.stored_images import image_at
 from magic_cli.data.system import Item, System
 from magic_cli.errors import SettingsError
 from magic_cli.evaluation.matching import note_of_others

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from magic_cli.data.answers import Answer, answers_of
+from magic_cli.data.images import StoredImage
+from magic_cli.data.named_images import image_at
 from magic_cli.data.run_files import PREDICTIONS
 from magic_cli.errors import MagicError, SettingsError
 from magic_cli.human_eval.aspects import IMAGE, TEXT, Kind
@@ -24,12 +26,12 @@ Shown = tuple[str, str]
 class Told:
     """What both systems read at one point: texts and image files in order."""
 
-    parts: tuple[str | Path, ...]
+    parts: tuple[str | Path | StoredImage, ...]
 
     @property
     def words(self) -> tuple[str | None, ...]:
         """The part that must be the same for both systems; image files may lie in different places."""
-        return tuple(None if isinstance(part, Path) else part for part in self.parts)
+        return tuple(part if isinstance(part, str) else None for part in self.parts)
 
 
 @dataclass(frozen=True)
@@ -124,7 +126,7 @@ def match_pair(systems: Sequence[PairSystem]) -> tuple[list[PairItem], int]:
 
 
 def make_pair_forms(
-    items: Sequence[PairItem], systems: tuple[str, str], uri: Callable[[Path], str], *, annotators: int, seed: int
+    items: Sequence[PairItem], systems: tuple[str, str], uri: Callable[[Path | StoredImage], str], *, annotators: int, seed: int
 ) -> list[Form]:
     """One form for each annotator, with all items in a random order.
 
@@ -155,12 +157,12 @@ def make_pair_forms(
 
 
 def _shown_item(
-    item: PairItem, uri: Callable[[Path], str]
+    item: PairItem, uri: Callable[[Path | StoredImage], str]
 ) -> tuple[tuple[Shown, ...], list[tuple[Shown, ...]], dict[str, list[tuple[Shown, ...]]]]:
     """The content of an item's card: the history, each step's prompt, and each system's answers."""
 
-    def shown(parts: Sequence[str | Path]) -> tuple[Shown, ...]:
-        return tuple((IMAGE, uri(part)) if isinstance(part, Path) else (TEXT, part) for part in parts)
+    def shown(parts: Sequence[str | Path | StoredImage]) -> tuple[Shown, ...]:
+        return tuple((TEXT, part) if isinstance(part, str) else (IMAGE, uri(part)) for part in parts)
 
     answers = {
         name: [shown([*([one.text] if one.text else []), *([one.image] if one.image else [])]) for one in some]
@@ -188,4 +190,4 @@ def _told(parts: Any, place: str) -> Told:
         isinstance(part, Mapping) and isinstance(part.get("text", part.get("image")), str) for part in parts
     ):
         raise MagicError(f"{place}: parts must be a list of texts and images, got {str(parts)[:60]!r}; {_HINT}")
-    return Told(tuple(part["text"] if "text" in part else Path(part["image"]) for part in parts))
+    return Told(tuple(part["text"] if "text" in part else image_at(part["image"]) for part in parts))

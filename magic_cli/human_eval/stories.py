@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from magic_cli.data.images import StoredImage, digest_of
 from magic_cli.data.json_files import read_records
+from magic_cli.data.named_images import image_at
 from magic_cli.data.predictions import records_of, system_name
 from magic_cli.data.record_fields import first_key, item_id
 from magic_cli.data.story_files import is_story_file, read_story_file
@@ -109,7 +111,7 @@ def match(systems: Sequence[StorySystem]) -> tuple[list[Item], int]:
     return items, len(set().union(*({_key(s, by_id) for s in system.stories} for system in systems))) - len(shared)
 
 
-def find_photo(item: Item, *, images: Path | None, may_lack: bool) -> Path | None:
+def find_photo(item: Item, *, images: Path | None, may_lack: bool) -> Path | StoredImage | None:
     """The photo beside which all stories of a title are judged. Systems that look at no image name none.
 
     Args:
@@ -120,10 +122,11 @@ def find_photo(item: Item, *, images: Path | None, may_lack: bool) -> Path | Non
     Raises:
         MagicError: The photo does not exist, or the files name different photos.
     """
-    found: dict[Path, Path] = {}
+    found: dict[Path | StoredImage, Path] = {}
     for source, name in item.images:
-        places = [images / name, images / Path(name).name] if images else [Path(name), _folder(source) / name]
-        photo = next((place for place in places if place.is_file()), None)
+        image = image_at(name)
+        places = [images / name, images / image.name] if images else [image, _folder(source) / name]
+        photo = next((place for place in places if _is_photo(place)), None)
         if photo is not None:
             found.setdefault(photo.resolve(), source)
         elif not may_lack:
@@ -131,12 +134,16 @@ def find_photo(item: Item, *, images: Path | None, may_lack: bool) -> Path | Non
             raise MagicError(
                 f"{source}, id {item.id!r}: no photo {name} (looked at {looked}); name its folder with --images, or set missing_photos=without"
             )
-    if len(found) > 1 and len({photo.read_bytes() for photo in found}) > 1:
+    if len(found) > 1 and len(set(map(digest_of, found))) > 1:
         named = "; ".join(f"{source}: {photo}" for photo, source in found.items())
         raise MagicError(
             f"id {item.id!r}: the systems' photos differ ({named}); all stories of a title are judged beside one photo"
         )
     return next(iter(found), None)
+
+
+def _is_photo(place: Path | StoredImage) -> bool:
+    return place.exists() if isinstance(place, StoredImage) else place.is_file()
 
 
 def _key(story: Story, by_id: bool) -> str:

@@ -8,11 +8,12 @@ from enum import Enum
 from pathlib import Path
 from string import Formatter
 
+from magic_cli.data.images import StoredImage
 from magic_cli.data.interleaved import InterleavedItem, Part
 from magic_cli.errors import SettingsError
 
-Piece = str | Path
-"""A piece of text, or the file of an image."""
+Piece = str | Path | StoredImage
+"""A piece of text, or an image."""
 
 _SLOT = "\0"
 _FIELDS = ("system", "history", "parts")

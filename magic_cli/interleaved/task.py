@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from magic_cli.data.images import StoredImage, digest_of
 from magic_cli.data.interleaved import InterleavedItem, Part, Step
 from magic_cli.interleaved.prompts import step_prompt
 from magic_cli.interleaved.run_settings import DrawFrom, History, InterleaveSettings, PageKind
-from magic_cli.models.sources import sha256
 from magic_cli.reports.interleaved import interleaved_page
 from magic_cli.runs.folder import PAGE
 from magic_cli.runs.kinds import Unwritable, WritingTask
@@ -47,15 +47,15 @@ class InterleavedTask(WritingTask):
     def notes(self) -> list[str]:
         return []
 
-    def images(self, item: InterleavedItem) -> list[Path]:
+    def images(self, item: InterleavedItem) -> list[Path | StoredImage]:
         """The images in its prompts that exist before the item is written."""
         if not self.looks_at_images:
             return []
-        found: dict[Path, None] = {}
+        found: dict[Path | StoredImage, None] = {}
         for number in range(len(item.steps)):
             answers = [self.settled(item, place) for place in range(number)]
             pieces = step_prompt(item, number, answers, self.settings.context, self.settings.prompt)
-            found |= dict.fromkeys(piece for piece in pieces if isinstance(piece, Path))
+            found |= dict.fromkeys(piece for piece in pieces if not isinstance(piece, str))
         return list(found)
 
     @property
@@ -92,7 +92,7 @@ class InterleavedTask(WritingTask):
         item: InterleavedItem,
         answers: Sequence[Answer],
         pictures: Sequence[tuple[str, str] | None],
-        digests: Mapping[Path, str],
+        digests: Mapping[Path | StoredImage, str],
     ) -> dict[str, Any]:
         """An item's line of predictions.jsonl.
 
@@ -163,17 +163,17 @@ class InterleavedTask(WritingTask):
 _KNOWN = ("parts", "target")
 
 
-def _known(step: Step, digests: Mapping[Path, str]) -> dict[str, Any]:
+def _known(step: Step, digests: Mapping[Path | StoredImage, str]) -> dict[str, Any]:
     """A step as in its file, with the SHA-256 of the images that were read."""
     target = {} if step.target is None else {"target": _records(step.target, digests)}
     return {"parts": _records(step.parts, digests), **target}
 
 
-def _records(parts: Sequence[Part], digests: Mapping[Path, str]) -> list[dict[str, Any]]:
+def _records(parts: Sequence[Part], digests: Mapping[Path | StoredImage, str]) -> list[dict[str, Any]]:
     return [part.as_record() | ({"sha256": digests[part.image]} if part.image in digests else {}) for part in parts]
 
 
-def _digests(parts: Sequence[Part], records: Any) -> dict[Path, str]:
+def _digests(parts: Sequence[Part], records: Any) -> dict[Path | StoredImage, str]:
     """SHA-256 of the images that were read, taken from records."""
     pairs = zip(parts, records or (), strict=False)
     return {part.image: record["sha256"] for part, record in pairs if part.image is not None and "sha256" in record}
@@ -191,8 +191,7 @@ def _are_the_same(parts: Sequence[Part], records: Any) -> bool:
             "image" not in record
             or part.once != record.get("once", False)
             or "sha256" in record
-            and part.image.is_file()
-            and sha256(part.image) != record["sha256"]
+            and digest_of(part.image) not in (None, record["sha256"])
         ):
             return False
     return True

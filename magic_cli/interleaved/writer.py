@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from magic_cli.data.images import UnreadableImage
+from magic_cli.data.images import StoredImage, UnreadableImage
 from magic_cli.data.interleaved import InterleavedItem, Part
 from magic_cli.errors import MagicError, SettingsError
 from magic_cli.image_features.reading import Look, ReadImage
@@ -40,9 +40,9 @@ class Story:
     """One item while it is written."""
 
     item: InterleavedItem
-    digests: dict[Path, str]
+    digests: dict[Path | StoredImage, str]
     """SHA-256 of the images that were read for it."""
-    seen: dict[Path, Seen]
+    seen: dict[Path | StoredImage, Seen]
     """The representations of each image in its prompts."""
     answers: list[Answer] = field(default_factory=list)
     pictures: list[tuple[str, str] | None] = field(default_factory=list)
@@ -225,7 +225,7 @@ class InterleavedBatchWriter(BatchWriter):
         pieces = step_prompt(story.item, number, answers, self.settings.context, self.settings.prompt)
         self._refuse_reserved(pieces)
         text = "".join(piece if isinstance(piece, str) else self.model.slot_text for piece in pieces)
-        images = [story.seen[piece] for piece in pieces if isinstance(piece, Path)]
+        images = [story.seen[piece] for piece in pieces if not isinstance(piece, str)]
         if self.settings.decoding.needs_image and not images:
             raise Unwritable(
                 f"decoding={method_name(self.settings.decoding)} looks at the last image before the answer, and there is none"

@@ -9,6 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from magic_cli.data.answers import Answer
+from magic_cli.data.images import StoredImage
 from magic_cli.metrics.base import Corpus, Measure, Metric, MetricUnavailable, Scores
 from magic_cli.metrics.text import says_something
 
@@ -79,7 +80,7 @@ def _texts(answers: Sequence[Answer]) -> Iterator[tuple[str, str]]:
             yield clean_text(answer.text), true
 
 
-def image_pairs(corpus: Corpus) -> list[tuple[int, Path, Path]]:
+def image_pairs(corpus: Corpus) -> list[tuple[int, Path, Path | StoredImage]]:
     """For each step with both images: the row of its item, the drawn image, the true image."""
     return [
         (row, answer.image, answer.true_image)

@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from magic_cli.data.images import StoredImage
 from magic_cli.metrics.answers import AnswerMetric, image_pairs, mean_of_items
 from magic_cli.metrics.base import Corpus, Measure, MetricUnavailable, Scores
 from magic_cli.metrics.image_networks import ImageNetworkMetric, WeightsFile
@@ -28,7 +29,7 @@ MOST_CELLS = 50_000_000
 """Of the table that says which system's items a resample holds."""
 _INFINITE = float("inf")
 
-Features = Callable[[Sequence[Path]], np.ndarray]
+Features = Callable[[Sequence[Path | StoredImage]], np.ndarray]
 """From image files to (N, E) features."""
 
 

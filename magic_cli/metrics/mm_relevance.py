@@ -14,12 +14,13 @@ from typing import Any, ClassVar
 import numpy as np
 
 from magic_cli.data.answers import Answer
+from magic_cli.data.images import StoredImage
 from magic_cli.metrics.answers import AnswerMetric, clean_text, mean_of_items
 from magic_cli.metrics.base import Corpus, Measure, Scores
 from magic_cli.metrics.image_text import FeatureMetric
 from magic_cli.metrics.java.process import num_kills
 
-Element = str | Path
+Element = str | Path | StoredImage
 """A text, or an image."""
 Pair = tuple[Element | None, Element | None]
 """An element of an answer and the true one beside it; None: there is none."""
@@ -56,12 +57,12 @@ class MmRelevance(AnswerMetric, FeatureMetric):
             both = [pair for item in groups for group in item for pair in group if None not in pair]
             elements = list(dict.fromkeys(element for pair in both for element in pair))
             texts = [element for element in elements if isinstance(element, str)]
-            images = [element for element in elements if isinstance(element, Path)]
+            images = [element for element in elements if not isinstance(element, str)]
             rows = [
                 *(features.of_texts(texts, kills=kills) if texts else ()),
                 *(features.of_images(images, kills=kills) if images else ()),
             ]
-            known: list[str | Path] = [*texts, *images]
+            known: list[Element] = [*texts, *images]
             vectors = {element: _unit(row) for element, row in zip(known, rows, strict=True)}
             values = [[_value(group, vectors) for group in item] for item in groups]
             results.append([mean_of_items(self.measures[0], values)])
@@ -113,7 +114,7 @@ class MmRelevanceMmDialog(MmRelevance):
         return {"variant": "MMDialog's owners: element with element by position, one F1 a response", "logit_scale": 100}
 
 
-def _elements(text: str | None, image: Path | None) -> list[Element | None]:
+def _elements(text: str | None, image: Path | StoredImage | None) -> list[Element | None]:
     return [element for element in (clean_text(text), image) if element]
 
 

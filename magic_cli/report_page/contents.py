@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from magic_cli.data.json_files import read_growing_lines
+from magic_cli.data.named_images import image_at
 from magic_cli.data.run_files import PREDICTIONS, TRACE
 from magic_cli.evaluation.corpora import Prepared
 from magic_cli.report_page.pictures import PictureList
@@ -90,7 +90,7 @@ def _add_steps(
     def shown(parts: Any) -> list[dict[str, Any]]:
         parts = [part for part in parts if isinstance(part, dict)] if isinstance(parts, list) else []
         return [
-            {"image": pictures.number(Path(part["image"]))}
+            {"image": pictures.number(image_at(part["image"]))}
             if isinstance(part.get("image"), str)
             else {"text": str(part.get("text", ""))}
             for part in parts

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from magic_cli.data.json_files import read_growing_lines
+from magic_cli.data.named_images import ImageRoot
 from magic_cli.data.run_files import read_manifest
 from magic_cli.data.system import System
 from magic_cli.errors import MagicError, SettingsError
@@ -60,7 +61,7 @@ def _found(image: dict[str, Any], folder: Path, pictures: PictureList) -> dict[s
     score = image["score"]
     if isinstance(score, bool) or not isinstance(score, int | float):
         raise TypeError(f"score {score!r}")
-    return {"image": pictures.number(folder / image["image"]), "id": str(image["id"]), "score": score}
+    return {"image": pictures.number(ImageRoot(folder).image(image["image"])), "id": str(image["id"]), "score": score}
 
 
 def _system(folder: Path) -> System:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from magic_cli.data.named_images import ImageRoot
 from magic_cli.pages.html import as_html
 from magic_cli.pages.pictures import picture
 from magic_cli.pages.plain import plain_page
@@ -37,5 +38,5 @@ def _section(result: Mapping[str, Any], folder: Path, embedded: bool) -> str:
 
 def _figure(image: Mapping[str, Any], folder: Path, embedded: bool) -> str:
     caption = f"<figcaption>{as_html(image['id'])}<br>{image['score']:.3f}</figcaption>"
-    shown = picture(folder / image["image"], folder, embedded=embedded)  # an absolute path stays as it is
+    shown = picture(ImageRoot(folder).image(image["image"]), folder, embedded=embedded)
     return f"<figure>{shown}{caption}</figure>"

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from magic_cli.data.named_images import image_at
 from magic_cli.pages.html import as_html
 from magic_cli.pages.pictures import picture
 from magic_cli.pages.plain import plain_page
@@ -54,6 +55,6 @@ def _parts(parts: Sequence[Mapping[str, Any]], folder: Path, embedded: bool) -> 
 
 def _part(part: Mapping[str, Any], folder: Path, embedded: bool) -> str:
     if "image" in part:
-        return f"<figure>{picture(Path(part['image']), folder, embedded=embedded)}</figure>"
+        return f"<figure>{picture(image_at(part['image']), folder, embedded=embedded)}</figure>"
     once = ' class="once"' if part.get("once") else ""
     return f"<p{once}>{as_html(part['text'])}</p>"

@@ -1,4 +1,4 @@
-"""The images that an index is built from: folders, lists of files, webdataset shards; in a fixed order.
+"""The images that an index is built from: folders, lists of files, webdataset shards, here or behind addresses; in a fixed order.
 
 Memory: about 350 bytes per image file, 200 bytes per image in a shard, and 300 bytes per member of the shard that is being read.
 """
@@ -6,22 +6,30 @@ Memory: about 350 bytes per image file, 200 bytes per image in a shard, and 300 
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
+from magic_cli.data.addresses import state_of
 from magic_cli.data.image_folders import find_images, named
-from magic_cli.data.images import IMAGE_SUFFIXES, UnreadableImage
+from magic_cli.data.images import IMAGE_SUFFIXES, StoredImage, UnreadableImage
+from magic_cli.data.listing import matches
+from magic_cli.data.named_images import ImageRoot, typed_image
 from magic_cli.data.paths import expanded, named_paths
+from magic_cli.data.place_names import folder_of, is_address, local, name_of, path_of
+from magic_cli.data.remote_folders import find_remote_images
 from magic_cli.data.shard_index import open_shard
-from magic_cli.data.stored_images import ShardMember
+from magic_cli.data.stored_images import RemoteImage, ShardMember
 from magic_cli.data.text_files import read_text_lines
 from magic_cli.errors import MagicError
 from magic_cli.image_features.reading import ImageReader, ReadImage
 
 _ARCHIVES = re.compile(r"\.(tar\.\w+|tgz|tbz2?|txz|tzst|zip|7z|rar)$", re.IGNORECASE)
+_LISTS = (".txt", ".lst", ".list")
+"""Suffixes of lists behind addresses, where nothing else tells them from folders."""
 _HINT = "name a folder of images, a list of image files, or webdataset shards (*.tar)"
 
 
@@ -30,7 +38,7 @@ class BankImage(NamedTuple):
 
     id: str
     place: str
-    """Path of the file."""
+    """Path or address of the file."""
     offset: int | None = None
     """Where its bytes begin in a tar file; None: the image is a file of its own."""
     size: int = 0
@@ -43,10 +51,10 @@ class BankImage(NamedTuple):
         return {"id": self.id, "image": self.place, **part}
 
     @property
-    def file(self) -> Path | ShardMember:
+    def file(self) -> Path | StoredImage:
         """The image, for ``ImageReader.read``."""
         if self.offset is None and self.fault is None:
-            return Path(self.place)
+            return RemoteImage(self.place) if is_address(self.place) else Path(self.place)
         return ShardMember(self.place, self.id, self.offset or 0, self.size, self.fault)
 
 
@@ -71,7 +79,8 @@ class Bank:
 
     Attributes:
         images: In the order of the words of the command line, and of their names within each.
-        digest: Changes with every name, size and modification time, so that a changed bank is noticed without reading it.
+        digest: Changes with every name, and with size and modification time of the files, so that a changed bank is noticed without
+            reading it. Single images behind addresses are not asked for theirs.
         notes: Notes for the user about files that are left out.
     """
 
@@ -87,9 +96,9 @@ def list_images(words: Sequence[str], *, limit: int | None) -> Bank:
         MagicError: A word names nothing, a shard is damaged, two images have the same id, or there are no images.
     """
     bank = Bank()
-    places = [(word, place) for word in words for place in _named(word)]
+    places = [(word, place) for word in words for place in _named(local(word))]
     for word, place in places:
-        bank.images += _images_of(word, place.absolute(), bank.notes, alone=len(places) == 1)
+        bank.images += _images_of(word, place, bank.notes, alone=len(places) == 1)
     bank.images = bank.images[:limit]
     if not bank.images:
         told = "; ".join([f"no images found ({', '.join(sorted(IMAGE_SUFFIXES))})", *bank.notes, _HINT])
@@ -105,55 +114,72 @@ def list_images(words: Sequence[str], *, limit: int | None) -> Bank:
     return bank
 
 
-def _named(word: str) -> list[Path]:
+def _named(word: str) -> list[str]:
+    """The places that a word names: one, or those that fit a pattern."""
+    if is_address(word):
+        return matches(word, hint=_HINT)
     places = named_paths(word)
     if not places:
         raise MagicError(f"{word}: no such file or folder (looked at {expanded(word).absolute()}); {_HINT}")
-    return places
+    return [str(place.absolute()) for place in places]
 
 
-def _images_of(word: str, place: Path, notes: list[str], *, alone: bool) -> Iterator[BankImage]:
-    if place.is_dir():
-        try:
-            found = find_images(place)
-        except OSError as error:
-            raise MagicError(
-                f"{word}: cannot be read ({error.strerror}); mend its permissions, or name another folder"
-            ) from error
-        prefix = "" if alone else f"{place.name}/"
-        yield from (BankImage(prefix + file.relative_to(place).as_posix(), str(file)) for file in found.paths)
-        notes += found.notes()
-    elif place.suffix.lower() in IMAGE_SUFFIXES:
-        yield BankImage(place.name, str(place))
-    elif place.suffix == ".tar":
-        shard = open_shard(str(place))
-        for row, name in enumerate(shard.names):
-            fault = shard.faults.get(row)
-            where = (None, 0) if fault else (shard.offsets[row], shard.sizes[row])
-            yield BankImage(f"{place.stem}/{name}", str(place), *where, fault)
-        if shard.hidden:
-            notes.append(f"{place}: hidden images are left out: {named(shard.hidden)}")
-    elif _ARCHIVES.search(place.name):
+def _images_of(word: str, place: str, notes: list[str], *, alone: bool) -> Iterator[BankImage]:
+    name = PurePosixPath(name_of(place))
+    if os.path.isdir(place):
+        yield from _of_folder(word, Path(place), notes, prefix="" if alone else f"{name}/")
+    elif name.suffix.lower() in IMAGE_SUFFIXES:
+        yield BankImage(name.name, place)
+    elif name.suffix == ".tar":
+        yield from _of_shard(place, name.stem, notes)
+    elif _ARCHIVES.search(name.name):
         raise MagicError(
             f"{word}: images in a packed archive cannot be found one by one; unpack it to a folder, or to a plain .tar"
         )
+    elif is_address(place) and name.suffix not in _LISTS:
+        away = find_remote_images(place, setting="", hint=_HINT)
+        prefix = "" if alone else f"{PurePosixPath(path_of(place)).name}/"
+        yield from (BankImage(prefix + inner, away.image(inner).address) for inner in away.names)
+        notes += away.notes()
     else:
+        root = ImageRoot(folder_of(place))
         for line in read_text_lines(place, setting="files", hint=_HINT):
-            yield BankImage(line.strip(), str(place.parent / expanded(line.strip())))
+            image = typed_image(line.strip(), "")
+            yield BankImage(line.strip(), str(image if isinstance(image, StoredImage) else root.image(str(image))))
+
+
+def _of_shard(place: str, stem: str, notes: list[str]) -> Iterator[BankImage]:
+    shard = open_shard(place)
+    for row, name in enumerate(shard.names):
+        fault = shard.faults.get(row)
+        where = (None, 0) if fault else (shard.offsets[row], shard.sizes[row])
+        yield BankImage(f"{stem}/{name}", place, *where, fault)
+    if shard.hidden:
+        notes.append(f"{place}: hidden images are left out: {named(shard.hidden)}")
+
+
+def _of_folder(word: str, place: Path, notes: list[str], *, prefix: str) -> Iterator[BankImage]:
+    try:
+        found = find_images(place)
+    except OSError as error:
+        raise MagicError(f"{word}: cannot be read ({error.strerror}); mend its permissions, or name another folder") from error
+    yield from (BankImage(prefix + file.relative_to(place).as_posix(), str(file)) for file in found.paths)
+    notes += found.notes()
 
 
 def _digest(images: Sequence[BankImage]) -> str:
     digest, state, last = hashlib.sha256(), "", None
     for image in images:
-        if image.offset is None or image.place != last:
-            state, last = _state(image.place), image.place
+        if image.place != last:
+            state, last = _state(image), image.place
         digest.update(f"{image.id}\0{image.offset}\0{image.size}\0{state}\n".encode(errors="surrogatepass"))
     return digest.hexdigest()
 
 
-def _state(place: str) -> str:
+def _state(image: BankImage) -> str:
+    if isinstance(image.file, RemoteImage):
+        return "not asked"  # a request for each of them would take as long as to read them
     try:
-        found = Path(place).stat()
+        return state_of(image.place) or "not known"
     except OSError:
         return "missing"  # becomes a failure when it is read
-    return f"{found.st_size} {found.st_mtime_ns}"

@@ -1,4 +1,4 @@
-"""`magic caption --images -`: reads paths from stdin one by one and answers each before it reads the next."""
+"""`magic caption --images -`: reads paths or addresses from stdin one by one and answers each before it reads the next."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from magic_cli.data.images import quiet_pillow
+from magic_cli.data.place_names import is_address, local
 from magic_cli.data.records import ImageRecord
+from magic_cli.data.stored_images import RemoteImage
 from magic_cli.runs.batches import Batch, BatchWriter
 from magic_cli.runs.captions import CaptionTask
 from magic_cli.runs.run import DONE, SOME_FAILED
@@ -46,7 +48,8 @@ def _lines() -> Iterator[str]:
 
 
 def _record(path: str) -> ImageRecord:
-    return ImageRecord(id=path, path=Path(path), image_name=Path(path).name)
+    image = RemoteImage(path) if is_address(path) else Path(local(path))
+    return ImageRecord(id=path, path=image, image_name=image.name)
 
 
 class _Forgotten:

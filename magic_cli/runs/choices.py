@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from magic_cli.data.datasets import CocoCaptionsDataset, Dataset, KarpathyDataset, PhotoFiles, PhotoFolder
-from magic_cli.data.packed_datasets import ParquetDataset, ShardDataset
+from magic_cli.data.parquet_dataset import ParquetDataset
+from magic_cli.data.shard_dataset import ShardDataset
 from magic_cli.data.story_datasets import StoryDataset, TitleFile, TitleList
 from magic_cli.decoding.beam import BeamSearch
 from magic_cli.decoding.magic import ContrastiveSearch, MagicBeam, MagicSearch

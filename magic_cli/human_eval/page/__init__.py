@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from string import Template
 
-from magic_cli.data.images import UnreadableImage, image_uri, jpeg_uri
+from magic_cli.data.images import StoredImage, UnreadableImage, image_uri, jpeg_uri
 from magic_cli.errors import MagicError
 from magic_cli.human_eval.aspects import Kind
 from magic_cli.human_eval.forms import Form
@@ -17,7 +17,7 @@ _JPEG_QUALITY = 85
 _SHOWING = {Kind.stories: stories, Kind.pairs: pairs}
 
 
-def photo_uri(path: Path, *, side: int) -> str:
+def photo_uri(path: Path | StoredImage, *, side: int) -> str:
     """A photo as a data URI: upright, at most ``side`` pixels long, without its name and metadata.
 
     Raises:
@@ -26,12 +26,12 @@ def photo_uri(path: Path, *, side: int) -> str:
     return _shown(lambda: jpeg_uri(path, side=side, quality=_JPEG_QUALITY), path, "title")
 
 
-def picture_uri(path: Path, *, side: int) -> str:
+def picture_uri(path: Path | StoredImage, *, side: int) -> str:
     """As ``photo_uri``, but small pictures, as drawn ones may be, are kept without loss."""
     return _shown(lambda: image_uri(path, side=side), path, "item")
 
 
-def _shown(uri: Callable[[], str], path: Path, unit: str) -> str:
+def _shown(uri: Callable[[], str], path: Path | StoredImage, unit: str) -> str:
     try:
         return uri()
     except UnreadableImage as error:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from magic_cli.data.images import UnreadableImage, open_image
+from magic_cli.data.images import StoredImage, UnreadableImage, open_image
 from magic_cli.data.interleaved import InterleavedItem, Part
 from magic_cli.errors import MagicError
 from magic_cli.interleaved.drawing import Drawing
@@ -38,8 +38,8 @@ class VokenSample:
 
     ids: tuple[int, ...]
     num_prompt: int
-    read: tuple[Path, ...]
-    drawn: Path | None
+    read: tuple[Path | StoredImage, ...]
+    drawn: Path | StoredImage | None
     caption: str | None
 
 
@@ -98,7 +98,7 @@ class Encoder:
                 ) from None
             yield self._sample(step_prompt(item, number, truth, Context.both, self.prompt), step.target)
 
-    def _sample(self, pieces: Sequence[str | Path], target: Sequence[Part]) -> VokenSample:
+    def _sample(self, pieces: Sequence[str | Path | StoredImage], target: Sequence[Part]) -> VokenSample:
         number = len(self.ids.vokens)
         refuse_reserved(
             [piece for piece in pieces if isinstance(piece, str)] + [part.text for part in target if part.text], number
@@ -115,7 +115,7 @@ class Encoder:
         num_prompt = len(begin) + sum(map(len, spread[: len(prompt)]))
         picture = next((part for part in target if part.image is not None), None)
         return VokenSample(
-            (*begin, *(i for group in spread for i in group)), num_prompt, tuple(piece for piece in pieces if isinstance(piece, Path)),
+            (*begin, *(i for group in spread for i in group)), num_prompt, tuple(piece for piece in pieces if not isinstance(piece, str)),
             picture.image if picture else None, picture.caption if picture else None,
         )  # fmt: skip
 
@@ -153,7 +153,7 @@ class Collator:
         )  # fmt: skip
 
 
-def _pixels(files: Sequence[Path], prepare: Callable[[Any], np.ndarray], side: int, flip: bool) -> torch.Tensor:
+def _pixels(files: Sequence[Path | StoredImage], prepare: Callable[[Any], np.ndarray], side: int, flip: bool) -> torch.Tensor:
     """(M, 3, S, S) prepared images."""
     if not files:
         return torch.zeros(0, 3, side, side)
@@ -164,7 +164,7 @@ def _pixels(files: Sequence[Path], prepare: Callable[[Any], np.ndarray], side: i
     return torch.where(is_mirrored[:, None, None, None], pixels.flip(-1), pixels)
 
 
-def _opened(file: Path) -> Any:
+def _opened(file: Path | StoredImage) -> Any:
     try:
         return open_image(file)
     except UnreadableImage as error:

@@ -5,14 +5,15 @@ import sys
 import pytest
 from fsspec.spec import AbstractBufferedFile, AbstractFileSystem
 
-from magic_cli.data.addresses import places
 from magic_cli.data.images import UnreadableImage
-from magic_cli.data.packed_datasets import ShardDataset
+from magic_cli.data.listing import places
+from magic_cli.data.named_images import image_at
 from magic_cli.data.parquet import Table
+from magic_cli.data.parquet_dataset import ParquetDataset
+from magic_cli.data.shard_dataset import ShardDataset
 from magic_cli.data.shards import read_shard
-from magic_cli.data.stored_images import image_at
 from magic_cli.errors import MagicError
-from tests.unit.data.test_packed_datasets import shard
+from tests.unit.data.test_packed_datasets import shard, table_bytes
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 
@@ -80,8 +81,22 @@ def test_query_of_an_address_is_no_pattern_and_no_part_of_ids(web):
     assert image_at(str(record.path)) == record.path
     photo = image_at("https://host/b/photo.jpg?v=2")
     assert photo.name == "photo.jpg" and photo.read_bytes() == b"dog"
+    web.files = {"https://host/b/0.tar?key=a%2Fb": shard([("1.jpg", b"cat")])}
+    [record] = ShardDataset("shards", files="https://host/b/0.tar?key=a/b").load()
+    assert record.id == "0/1" and image_at(str(record.path)).read_bytes() == b"cat"
     web.files = {f"https://host/b/{number}.tar": b"" for number in "01"}
     assert places("https://host/b/*.tar", ".tar", setting="x", hint="y") == list(web.files)
+
+
+def test_paths_in_a_table_start_from_its_folder_without_its_query(web):
+    web.files = {
+        "https://host/b/0.parquet?key=c%2Fd": table_bytes({"file": ["a/1.jpg"]}),
+        "https://host/b/a/1.jpg": b"cat",
+        "https://host/p/a/1.jpg?key=2": b"dog",
+    }
+    for root, data in ((None, b"cat"), ("https://host/p/?key=2", b"dog")):
+        [row] = ParquetDataset("parquet", files="https://host/b/0.parquet?key=c/d", image="file", root=root).load()
+        assert row.path.read_bytes() == data and row.image_name == "1.jpg"
 
 
 @pytest.mark.parametrize("fault", [RuntimeError("connection\nreset"), KeyError("Credentials")])

@@ -12,8 +12,9 @@ import pytest
 from pyarrow import parquet
 
 from magic_cli.data.images import UnreadableImage, digest_of, open_image
-from magic_cli.data.packed_datasets import ParquetDataset, ShardDataset
-from magic_cli.data.stored_images import image_at
+from magic_cli.data.named_images import image_at
+from magic_cli.data.parquet_dataset import ParquetDataset
+from magic_cli.data.shard_dataset import ShardDataset
 from magic_cli.errors import MagicError, SettingsError
 
 pytestmark = pytest.mark.usefixtures("own_cache")
@@ -111,10 +112,12 @@ def test_shard_that_cannot_be_used_is_one_line(members, settings, problem, tmp_p
         ("1.txt", "ein Käfer".encode("latin-1"), "1.txt"),
         ("1.json", b'{"caption": "a b', "1.json: not valid JSON"),
         ("1.json", b'{"caption": 7}', "1.json, caption: must be a text or a list"),
+        ("1.txt", b"cat " * (1 << 18) + b"!", "1.txt: has more than 1 MiB"),
+        ("1.json", b" " * (1 << 20) + b"{}", "1.json: has more than 1 MiB"),
     ],
 )
 def test_caption_that_cannot_be_read_is_left_out_and_told(name, data, problem, photos, tmp_path):
-    members = [("1.jpg", photos[0]), (name, data), ("2.jpg", photos[1]), ("2.txt", b"two cats")]
+    members = [("1.jpg", photos[0]), (name, data), ("2.jpg", photos[1]), ("2.txt", b"two cats"), ("README.txt", b"\xff")]
     (tmp_path / "a.tar").write_bytes(shard(members))
     for _ in ("looked through", "from the cache"):
         dataset = ShardDataset("shards", files=str(tmp_path / "a.tar"))
@@ -129,6 +132,13 @@ def test_caption_of_a_row_that_cannot_be_read_is_left_out_and_told(photos, tmp_p
     assert [record.references for record in dataset.load()] == [("a",), (), ()]
     [note] = dataset.notes()
     assert "a.parquet: 2 images whose captions cannot be read have no references; the first: row 1: texts: every entry" in note
+
+
+def test_only_row_of_a_file_may_have_a_caption_that_cannot_be_read(photos, tmp_path):
+    for number, caption in enumerate(([None], ["a"])):
+        (tmp_path / f"{number}.parquet").write_bytes(table_bytes({"image": photos[:1], "texts": [caption]}))
+    dataset = ParquetDataset("parquet", files=str(tmp_path), caption="texts")
+    assert [record.references for record in dataset.load()] == [(), ("a",)] and len(dataset.notes()) == 1
 
 
 def test_extension_says_which_image_of_a_key_is_meant(photos, tmp_path):
@@ -247,7 +257,7 @@ def test_paths_of_rows_are_absolute_however_the_root_is_written(root, tmp_path, 
         ({"picture": [b"x"]}, {}, "dataset.image=image: .*has no such column; it has picture"),
         ({"image": [1]}, {}, "is of the type int64; name one of bytes"),
         ({"image": [b"x"]}, {"caption": "text"}, "dataset.caption=text: .*has no such column; it has image"),
-        ({"image": [b"x"], "text": [1]}, {"caption": "text"}, "row 0: text: must be a text"),
+        ({"image": [b"x"], "text": [1]}, {"caption": "text"}, "dataset.caption=text: .*is of the type int64; name one of texts"),
         (
             {"image": [b"x", b"y"], "n": ["a", "a"]},
             {"id": "n"},
