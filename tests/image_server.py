@@ -1,16 +1,21 @@
-"""A local HTTP server with hosts of all manners: prints its port, and logs one JSON line a request to the file it is given."""
+"""A local HTTP server with hosts of all manners: prints its port, and logs one JSON line a request to the file it is given.
+
+It answers so many requests at once; later ones wait until the file ``LOG.go`` is there.
+"""
 
 import io
 import json
+import math
 import sys
 import threading
 import time
 from collections import Counter
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 from PIL import Image
 
-LOG, PAUSE = (sys.argv[1], float(sys.argv[2])) if __name__ == "__main__" else ("", 0.0)
+LOG, PAUSE, AT_ONCE = (sys.argv[1], float(sys.argv[2]), float(sys.argv[3])) if __name__ == "__main__" else ("", 0.0, math.inf)
 lock = threading.Lock()
 seen, active = Counter(), Counter()
 
@@ -27,6 +32,7 @@ class Handler(BaseHTTPRequestHandler):
         with lock:
             seen[self.path] += 1
             active[host] += 1
+            number = seen.total()
             line = {
                 "path": self.path,
                 "host": host,
@@ -36,6 +42,8 @@ class Handler(BaseHTTPRequestHandler):
             }
             with open(LOG, "a") as stream:
                 stream.write(json.dumps(line) + "\n")
+        while number > AT_ONCE and not Path(f"{LOG}.go").exists():
+            time.sleep(0.01)
         try:
             getattr(self, f"answer_{self.path.split('/')[1]}")(int(self.path.rpartition("/")[2] or 0))
         except (BrokenPipeError, ConnectionResetError):

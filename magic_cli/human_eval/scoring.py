@@ -94,8 +94,9 @@ def _pairs(ratings: Ratings, means: np.ndarray, i: int, bootstrap: BootstrapSett
 def _difference(aspect: Aspect, first: np.ndarray, second: np.ndarray, bootstrap: BootstrapSettings) -> dict[str, Any]:
     both = ~np.isnan(first) & ~np.isnan(second)
     resampler = bootstrap.resampler(int(both.sum()))
-    scores = [_scores(aspect, first[both])], [_scores(aspect, second[both])]
-    [found] = [None] if resampler is None else resampler.comparisons(*scores, bootstrap.confidence)
+    found = None
+    if resampler is not None:  # else there may be no title at all, which has no mean
+        [found] = resampler.comparisons([_scores(aspect, first[both])], [_scores(aspect, second[both])], bootstrap.confidence)
     if found is None:
         difference = float((first - second)[both].mean()) if both.any() else None
         return {"difference": difference, "low": None, "high": None, "p_value": None}

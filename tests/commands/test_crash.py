@@ -39,10 +39,10 @@ def load_libraries() -> None:
         getattr(transformers, name)
 
 
-def start(words, *, apart=False) -> int:
+def start(words, *, apart=False, prepare=None) -> int:
     """Run ``magic`` in a forked process, so that starting costs no import, and a group of its own; returns its pid.
 
-    ``apart``: in a fresh process, since what CUDA holds cannot be forked.
+    ``apart``: in a fresh process, since what CUDA holds cannot be forked. ``prepare`` is called in the forked process first.
     """
     if apart:
         return subprocess.Popen([sys.executable, "-m", "magic_cli", *words], start_new_session=True).pid
@@ -58,11 +58,32 @@ def start(words, *, apart=False) -> int:
         os.dup2(output.fileno(), 2)
         sys.stdout = sys.stderr = output  # pytest's would hold it back
         tqdm.set_lock(threading.RLock())  # tqdm's own is shared with pytest: who is killed while holding it would stop us all
+        if prepare is not None:
+            prepare()
         status = main(words)
     except BaseException:
         traceback.print_exc()
     finally:
         os._exit(status)  # whatever happens, the child must not return into pytest
+
+
+def halt_at(owner, name, is_here):
+    """For ``start``: a call of the method ``name`` for which ``is_here(*its arguments)`` waits until the process is killed.
+
+    However busy the machine is, the process does not come to its end before the kill.
+    """
+
+    def prepare():
+        whole = getattr(owner, name)
+
+        def halting(*args, **kwargs):
+            if is_here(*args):
+                time.sleep(300)
+            return whole(*args, **kwargs)
+
+        setattr(owner, name, halting)
+
+    return prepare
 
 
 def wait_for_lines(file: Path, count: int, pid: int) -> None:
@@ -190,8 +211,9 @@ def name(pid) -> str:
 
 
 def wait_until_gone(group):
-    """Wait until no process of the group is left."""
-    for _ in range(300):
+    """Wait until no process of the group is left; the limit is for one that never ends, not for a slow machine."""
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
         try:
             os.killpg(group, 0)
         except ProcessLookupError:

@@ -8,8 +8,9 @@ import time
 import pytest
 import torch
 
+from magic_cli.training.checkpoints import Checkpoints
 from tests.commands.finetuning import SAME, SMALL, adapt, elsewhere  # noqa: F401  fixtures
-from tests.commands.test_crash import is_running, start, wait
+from tests.commands.test_crash import halt_at, is_running, start, wait
 
 
 @pytest.mark.slow
@@ -26,9 +27,11 @@ def test_killed_run_ends_with_the_same_bytes(adapt, tmp_path, tiny_language_mode
         "--output",
         "killed",
     ]
-    for checkpoint in ("step-00000005.pt", "step-00000015.pt"):
-        pid, deadline = start(words, apart=device != "cpu"), time.monotonic() + 120
-        while not (tmp_path / "killed" / "checkpoints" / checkpoint).exists() and is_running(pid) and time.monotonic() < deadline:
+    for step in (5, 15):
+        halt = halt_at(Checkpoints, "save", lambda self, at, state, last=step + 5: at >= last)
+        pid, deadline = start(words, apart=device != "cpu", prepare=halt), time.monotonic() + 120
+        checkpoint = tmp_path / "killed" / "checkpoints" / f"step-{step:08d}.pt"
+        while not checkpoint.exists() and is_running(pid) and time.monotonic() < deadline:
             time.sleep(0.002)
         os.kill(pid, signal.SIGKILL)
         assert wait(pid) == -signal.SIGKILL

@@ -1,6 +1,7 @@
 """Sweeps: launchers that use other processes, searches by optuna, and a sweep that is killed and goes on."""
 
 import contextlib
+import itertools
 import json
 import os
 import signal
@@ -10,8 +11,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+import magic_cli.commands.caption
 from magic_cli.cli.main import main
-from tests.commands.test_crash import start, wait
+from tests.commands.test_crash import halt_at, start, wait
 
 
 @pytest.fixture
@@ -122,9 +124,10 @@ def test_sweep_that_is_killed_goes_on_and_ends_like_an_undisturbed_one(words, tm
     monkeypatch.chdir(undisturbed)
     assert wait(start(sweep)) == 0
     monkeypatch.chdir(tmp_path)
-    pid = start(sweep)
+    points = itertools.count(1)
+    pid = start(sweep, prepare=halt_at(magic_cli.commands.caption, "run", lambda settings: next(points) == 4))
     folder = tmp_path / "runs" / "caption"
-    while not (folder.exists() and len(list(folder.glob("*/predictions.jsonl"))) == 2):
+    while not (folder.exists() and len(list(folder.glob("*/predictions.jsonl"))) >= 2):
         time.sleep(0.001)
     os.kill(pid, signal.SIGKILL)
     assert wait(pid) == -signal.SIGKILL

@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+import math
 import os
 import signal
 import subprocess
@@ -17,20 +18,23 @@ import webdataset
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[2]
-QUICK = ["--delay", "0", "--timeout", "1", "--max-bytes", "200000", "--workers", "8", "--per-host", "8"]
+QUICK = ["--delay", "0", "--timeout", "20", "--max-bytes", "200000", "--workers", "8", "--per-host", "8"]
 
 
 @contextlib.contextmanager
-def serving(log: Path, pause: float = 0.0):
-    """The server's port."""
-    server = subprocess.Popen(
-        [sys.executable, str(ROOT / "tests" / "image_server.py"), str(log), str(pause)], stdout=subprocess.PIPE, text=True
-    )
+def serving(log: Path, pause: float = 0.0, at_once: float = math.inf):
+    """The server's port; requests after the first ``at_once`` wait for ``go(log)``."""
+    words = [str(ROOT / "tests" / "image_server.py"), str(log), str(pause), str(at_once)]
+    server = subprocess.Popen([sys.executable, *words], stdout=subprocess.PIPE, text=True)
     try:
         yield int(server.stdout.readline())
     finally:
         server.kill()
         server.wait()
+
+
+def go(log: Path) -> None:
+    Path(f"{log}.go").touch()
 
 
 @pytest.fixture
@@ -147,7 +151,7 @@ def test_hosts_are_asked_one_at_a_time_with_a_pause(tmp_path, log):
 
 
 def test_killed_run_goes_on_and_ends_with_the_same_bytes(tmp_path, log):
-    with serving(log, pause=0.03) as port:
+    with serving(log, pause=0.03, at_once=60 + 57) as port:  # a killed run cannot come to its end before the kill
         urls = [f"http://127.0.0.1:{port}/{'dead' if i % 7 == 3 else 'image'}/{i}" for i in range(60)]
         tsv = write(tmp_path / "t.tsv", urls)
         words = [*QUICK, "--rows-per-shard", "25", "--per-host", "2"]
@@ -161,6 +165,7 @@ def test_killed_run_goes_on_and_ends_with_the_same_bytes(tmp_path, log):
             process.wait()
         before = len(logged(log))
         assert 40 <= before < 60
+        go(log)
         assert bring(tsv, tmp_path / "killed", *words).returncode == 0
     assert shards(tmp_path / "killed") == shards(tmp_path / "whole")
     asked = Counter(request["path"] for request in logged(log))
@@ -198,12 +203,13 @@ def test_temporary_failures_are_tried_again_when_asked(tmp_path, log):
 
 
 def test_folder_is_only_continued_with_the_same_file_and_by_one_process(tmp_path, log):
-    with serving(log, pause=1.0) as port:
+    with serving(log, at_once=0) as port:
         tsv = write(tmp_path / "t.tsv", [f"http://127.0.0.1:{port}/image/1"])
         process = subprocess.Popen(command(tsv, tmp_path / "out", "--delay", "0"), env=environment())
         while not log.exists():
             time.sleep(0.02)
         second = bring(tsv, tmp_path / "out", *QUICK)
+        go(log)
         assert process.wait() == 0
     assert second.returncode == 2 and "another process is working" in second.stderr
     answer = bring(tsv, tmp_path / "out", "--side", "64")

@@ -4,9 +4,12 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 
+import psutil
 import pytest
 
+from magic_cli.benchmark import machine
 from magic_cli.benchmark.machine import Disturbance
 from magic_cli.benchmark.measure import Side, measure_in_turn
 from magic_cli.models.work_counter import WorkCounter
@@ -20,45 +23,63 @@ def test_sides_take_turns_and_know_the_repeat():
     assert steps == [None, "repeat 1 of 3", None, "repeat 2 of 3", None, "repeat 3 of 3"]
 
 
-def test_summary_holds_medians_a_text_and_the_work_of_each_run():
-    work, pauses = WorkCounter(), iter([0.0, 0.2, 0.02])
+@dataclass
+class Clock:
+    """In place of the module ``time``: a clock, and seconds of the processor, that go as they are told."""
+
+    now: float = 0.0
+    own: float = 0.0
+
+    def perf_counter(self):
+        return self.now
+
+    def process_time(self):
+        return self.own
+
+
+def test_summary_holds_medians_a_text_and_the_work_of_each_run(monkeypatch):
+    work, pauses, clock = WorkCounter(), iter([0.0, 0.2, 0.02]), Clock()
+    for module in ("magic_cli.benchmark.measure", "magic_cli.models.work_counter"):
+        monkeypatch.setattr(f"{module}.time", clock)
 
     def run(repeat):
         work.add("lm_positions", 10)
+        clock.now += 0.001
         with work.phase("language_model"):
-            time.sleep(next(pauses))
+            clock.now += next(pauses)
 
     side = Side(run, texts=2, work=work)
     measure_in_turn([side], 3, lambda note: None)
     summary = side.summary()
-    assert 0.01 <= summary["seconds_per_text"] < 0.05  # neither the mean nor the largest
+    assert summary["seconds_per_text"] == pytest.approx(0.0105)  # neither the mean nor the largest
     assert summary["texts_per_second"] == pytest.approx(1 / summary["seconds_per_text"])
     assert summary["work_per_text"] == {
         "lm_positions": 5,
         **dict.fromkeys(("head_rows", "texts_encoded", "text_tokens", "steps_remembered"), 0),
     }
     phases = summary["phase_seconds_per_text"]
-    assert phases["language_model"] == pytest.approx(summary["seconds_per_text"], abs=2e-3)
+    assert phases["language_model"] == pytest.approx(0.01)
     assert sum(phases.values()) == pytest.approx(summary["seconds_per_text"])
     assert [sample["counts"]["lm_positions"] for sample in summary["samples"]] == [10, 10, 10]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the kernel's counters are Linux's")
-def test_another_program_is_noticed_and_our_own_work_is_not():
-    def work_hard(seconds):
-        end = time.perf_counter() + seconds
-        while time.perf_counter() < end:
-            sum(range(1000))
-
-    def share(block):
+def test_another_program_is_noticed_and_our_own_work_is_not(tmp_path, monkeypatch):
+    with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as other:
+        program = psutil.Process(other.pid)
         with Disturbance() as disturbance:
-            block()
-        return disturbance.share
-
-    own = min(share(lambda: work_hard(0.3)) for _ in range(3))  # whatever else runs on this machine
-    code = "import time\nend = time.time() + 20\nwhile time.time() < end: pass"
-    with subprocess.Popen([sys.executable, "-c", code]) as other:
-        time.sleep(0.3)
-        disturbed = share(lambda: time.sleep(0.5))
+            began, before = time.perf_counter(), program.cpu_times()
+            while (used := sum(program.cpu_times()[:2]) - sum(before[:2])) < 0.2:
+                time.sleep(0.02)
+            wall = time.perf_counter() - began
         other.kill()
-    assert disturbed > own + 0.1 / os.cpu_count()
+    assert disturbance.share > 0.5 * used / (wall * os.cpu_count())  # the kernel counts in steps of 10 ms
+
+    ticks = os.sysconf("SC_CLK_TCK")
+    monkeypatch.setattr(machine, "_PROC", tmp_path)
+    monkeypatch.setattr(machine, "time", clock := Clock())
+    (tmp_path / "stat").write_text("cpu 0 0 0 0 0 0 0 0 0 0\n")
+    with Disturbance() as disturbance:
+        clock.now, clock.own = 4.0, 1.5
+        (tmp_path / "stat").write_text(f"cpu {2 * ticks} 0 {1 * ticks} {5 * ticks} 0 0 0 0 0 0\n")
+    assert disturbance.share == pytest.approx((2 + 1 - 1.5) / (4 * os.cpu_count()))

@@ -10,6 +10,8 @@ from magic_cli.human_eval.scoring import score
 from magic_cli.metrics.statistics import holm
 from magic_cli.reports.human_eval import human_eval_tables
 
+pytestmark = pytest.mark.filterwarnings("error")  # such as the mean of no answers
+
 BOOTSTRAP = BootstrapSettings(samples=2000)
 
 

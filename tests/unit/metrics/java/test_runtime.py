@@ -16,6 +16,7 @@ import magic_cli
 from magic_cli.metrics.base import MetricUnavailable
 from magic_cli.metrics.java import runtime as java
 from magic_cli.metrics.java import search as java_search
+from magic_cli.metrics.java.process import ChildProcess
 from magic_cli.metrics.java.runtime import JavaFailed, JavaProcess, JavaProgram, find_java, kill_all, run_java
 from tests.unit.metrics.java_fakes import children_of, is_running, make_java, wait_for_child, wait_until
 
@@ -128,9 +129,13 @@ def test_error_stream_is_drained_when_program_writes_much_of_it(tmp_path):
         ("os.kill(os.getpid(), 9)", r"Program: Java was killed \(SIGKILL\)"),
     ],
 )
-def test_run_is_a_clear_error_when_program_misbehaves(tmp_path, body, message):
+def test_run_is_a_clear_error_when_program_misbehaves(tmp_path, monkeypatch, body, message):
+    timeout, finish = seconds_for(message), ChildProcess.finish
+    if "did not end" in message:  # time to begin and to close its output, then one second
+        monkeypatch.setattr(ChildProcess, "finish", lambda self, seconds: finish(self, 1))
+        timeout = 60
     with pytest.raises(JavaFailed, match=message):
-        run_java(find_java(make_java(tmp_path / "jdk", body)), PROGRAM, timeout=seconds_for(message))
+        run_java(find_java(make_java(tmp_path / "jdk", body)), PROGRAM, timeout=timeout)
     wait_until(lambda: not [item for item in Path("/proc").glob("[0-9]*") if command_line(item.name) == "sleep\x0061.25\x00"])
 
 
@@ -243,7 +248,7 @@ def command_line(process: int | str) -> str:
 
 def test_program_is_loaded_by_the_launcher_only_when_it_exists():
     with pytest.raises(JavaFailed, match="magic.Launcher: cannot load No: .*ClassNotFoundException"):
-        run_java(find_java(), JavaProgram("none", "No", ()), timeout=20)
+        run_java(find_java(), JavaProgram("none", "No", ()), timeout=60)
 
 
 def test_missing_or_damaged_tool_is_named(tmp_path, monkeypatch):
