@@ -7,6 +7,7 @@ To add a data set: one class with ``load``, one line in ``runs/choices.py``, one
 from __future__ import annotations
 
 import os
+import shlex
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -22,6 +23,13 @@ from magic_cli.data.json_files import read_json
 from magic_cli.data.paths import expanded, other_kind
 from magic_cli.data.records import ImageRecord, check_unique
 from magic_cli.errors import MagicError, SettingsError
+
+_PACKED = {".tar": "shards", ".parquet": "parquet"}
+"""Files that hold many images, and the data set that reads them."""
+
+
+def _for_packed(suffix: str, place: str) -> str:
+    return f"for the images in {suffix} files, type --dataset {_PACKED[suffix]} {shlex.quote(f'dataset.files={place}')}"
 
 
 @dataclass
@@ -83,6 +91,8 @@ class PhotoFiles(Dataset):
         for path in paths:
             if os.path.isdir(path):
                 raise SettingsError(f"dataset.paths: {path} is a folder; for all photos in it, type --images {path}")
+            if path.suffix.lower() in _PACKED:
+                raise SettingsError(f"dataset.paths: {path} is not an image; {_for_packed(path.suffix.lower(), str(path))}")
         counts = Counter(path.name for path in paths)
         return [
             ImageRecord(id=path.name if counts[path.name] == 1 else str(path), path=path, image_name=path.name) for path in paths
@@ -125,8 +135,15 @@ class PhotoFolder(Dataset):
             ) from error
 
     def hint(self) -> str:
-        if Path(self.root).suffix.lower() in IMAGE_SUFFIXES and os.path.isfile(expanded(self.root, "dataset.root")):
-            return f"for one photo, type --image {self.root}"
+        if os.path.isfile(expanded(self.root, "dataset.root")):
+            suffix = Path(self.root).suffix.lower()
+            if suffix in IMAGE_SUFFIXES:
+                return f"for one photo, type --image {self.root}"
+            packed = {suffix} & _PACKED.keys()
+        else:  # known if the folder was looked through
+            packed = _PACKED.keys() & (self._found.others if "_found" in vars(self) else ())
+        if packed:
+            return _for_packed(min(packed), self.root)
         return f"set dataset.root to a folder with image files ({', '.join(sorted(IMAGE_SUFFIXES))})"
 
 
