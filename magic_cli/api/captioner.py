@@ -15,12 +15,15 @@ from magic_cli.api.results import Caption, Step, Story, StreamedStep, step_of
 from magic_cli.api.settings import loading_overrides, settings_for, writing_overrides
 from magic_cli.api.streaming import streamed
 from magic_cli.api.writing import MemoryWriter
+from magic_cli.configuration.overrides import override
 from magic_cli.errors import SettingsError
 from magic_cli.runs.captions import CaptionTask
 from magic_cli.runs.choices import method_name
 from magic_cli.runs.stories import StoryTask
 
 if TYPE_CHECKING:
+    import torch
+
     from magic_cli.data.records import ImageRecord
     from magic_cli.data.stories import StoryRecord
 
@@ -34,7 +37,7 @@ def load(
     language_model: str | os.PathLike[str] = "embedded",
     image_text_model: str | os.PathLike[str] = "embedded",
     *,
-    device: str | None = None,
+    device: str | torch.device | None = None,
     settings: Mapping[str, Any] | None = None,
 ) -> Captioner:
     """Load the two models: one writes, the other compares texts with the image.
@@ -44,14 +47,14 @@ def load(
             hub id.
         image_text_model: A name (``embedded``, ``clip_vit_b32``, ``siglip``; see ``configs/image_text_model/``), a folder, a weights
             file of OpenAI, or a hub id.
-        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``; None: ``auto``.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``, or a device of torch; None: ``auto``.
         settings: Other settings by full name, such as ``{"run.dtype": "bfloat16"}``; calls may override them.
 
     Raises:
         MagicError: A model cannot be loaded, or a setting is wrong.
     """
-    wanted = {**(settings or {}), **({} if device is None else {"run.device": device})}
-    return Captioner(loading_overrides(language_model, image_text_model, wanted))
+    overrides = loading_overrides(language_model, image_text_model, settings or {})
+    return Captioner([*overrides, *([] if device is None else [override("run.device", str(device))])])
 
 
 class Captioner:
@@ -195,6 +198,8 @@ class Captioner:
             MagicError: As in ``caption``; or the number of images differs from the number of titles.
         """
         found = self._settings("story", _ONE_TITLE, writing_overrides(method, seed, trace, settings))
+        if not isinstance(titles, Iterable):
+            raise SettingsError(f"titles: give a title, or a list of them, got {type(titles).__name__}")
         several = [titles] if isinstance(titles, str) else list(titles)
         items, sources = story_items(several, images, found)
         writer = self._writer(found, sources, on_error)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -23,6 +24,8 @@ Images: TypeAlias = "Image | Iterable[Image] | Mapping[str, Image]"
 """One or several images. A folder stands for all images below it; a mapping gives each image a name."""
 
 _KINDS = "an image is a file, an image of Pillow, or an array (height, width) or (height, width, 3)"
+
+_RAW = (bytes, bytearray, memoryview, io.IOBase)
 
 
 @dataclass(frozen=True)
@@ -76,12 +79,12 @@ def pictures(images: Images) -> list[Picture]:
         if not given:
             raise MagicError(_NONE)
         return [_picture(image, str(name)) for name, image in images.items()]
-    if not (is_one(images) or isinstance(images, Iterable)):
-        raise MagicError(f"images: {_KINDS}, got {type(images).__name__}")
+    if isinstance(images, _RAW) or not (is_one(images) or isinstance(images, Iterable)):
+        raise _no_image(images)
     several = [images] if is_one(images) else list(cast("Iterable[Image]", images))
     if not several:
         raise MagicError(_NONE)
-    files = {os.fspath(image) for image in several if isinstance(image, str | os.PathLike)}
+    files = {os.fspath(image) for image in several if isinstance(image, str | os.PathLike)} - {""}
     records = PhotoFiles(name="files", paths=sorted(files)).read() if files else []
     names = {str(record.path): record.id for record in records}
     found = [_picture(image, names, number) for number, image in enumerate(several, start=1)]
@@ -91,6 +94,8 @@ def pictures(images: Images) -> list[Picture]:
 def _picture(image: Any, names: Mapping[str, str] | str, number: int = 0) -> Picture:
     """One image; ``names`` maps files to names, or is its name."""
     if isinstance(image, str | os.PathLike):
+        if not os.fspath(image):
+            raise MagicError("images: '' is the name of no file; give its path")
         path = typed_image(os.fspath(image), "images")
         return Picture(names if isinstance(names, str) else names[str(path)], path, path.name)
     kept = image if _is_pillow(image) else from_array(image)
@@ -130,18 +135,23 @@ def from_array(array: Any) -> PillowImage:
         pixels = np.asarray(array)
     except Exception as error:  # each library raises its own errors, for instance for tensors on a GPU
         raise MagicError(f"images: {type(array).__name__} cannot be read as an array ({error})") from error
+    if pixels.ndim == 0 or pixels.dtype.kind in "OSU":
+        raise _no_image(array)
     is_colour = pixels.ndim == 3 and pixels.shape[-1] in (1, 3, 4)
     if not (pixels.ndim == 2 or is_colour) or 0 in pixels.shape:
-        raise MagicError(f"images: {_KINDS}, got {_said(array, pixels)}")
+        raise MagicError(f"images: {_KINDS}, got {_said(pixels)}")
     if pixels.dtype.kind == "f" and pixels.min() >= 0 and pixels.max() <= 1:
         pixels = (pixels * 255).round().astype(np.uint8)
     if pixels.dtype != np.uint8:
-        raise MagicError(f"images: an array must hold uint8, or floats from 0 to 1, got {_said(array, pixels)}")
+        raise MagicError(f"images: an array must hold uint8, or floats from 0 to 1, got {_said(pixels)}")
     return Image.fromarray(pixels[..., 0] if is_colour and pixels.shape[-1] == 1 else pixels)
 
 
-def _said(given: Any, pixels: Any) -> str:
-    if pixels.dtype == object:
-        return type(given).__name__
+def _no_image(given: Any) -> MagicError:
+    remedy = "; open the bytes of a file with PIL.Image.open" if isinstance(given, _RAW) else ""
+    return MagicError(f"images: {_KINDS}, got {type(given).__name__}{remedy}")
+
+
+def _said(pixels: Any) -> str:
     numbers = f" from {pixels.min():g} to {pixels.max():g}" if pixels.size and pixels.dtype.kind in "fiu" else ""
     return f"shape {pixels.shape} of {pixels.dtype}{numbers}"

@@ -223,14 +223,24 @@ def _references(given: Any, system: System, settings: Any) -> ReferenceSet:
     if isinstance(given, str | os.PathLike):
         return read_references(Path(given), split=settings.split)
     if not isinstance(given, Mapping):
+        if not isinstance(given, Iterable):
+            raise SettingsError(f"references: give a file, a dict of texts, or lists of them, got {type(given).__name__}")
         texts = list(given)
         if len(texts) != len(system.items):
             raise SettingsError(
                 f"references: there must be some for each of the {len(system.items)} predictions, got {len(texts)}; or give a dict by id"
             )
         given = {item.id: one for item, one in zip(system.items, texts, strict=True)}
-    records = [{"id": item, "references": [texts] if isinstance(texts, str) else list(texts)} for item, texts in given.items()]
+    records = [{"id": item, "references": _listed(texts, item)} for item, texts in given.items()]
     return references_of(records, Path("references"), split=settings.split)
+
+
+def _listed(texts: Any, item: Any) -> list[Any]:
+    if isinstance(texts, str):
+        return [texts]
+    if not isinstance(texts, Iterable):
+        raise SettingsError(f"references: those of {item!r} must be a text or a list of texts, got {type(texts).__name__}")
+    return list(texts)
 
 
 def _named_apart(evaluations: Sequence[Evaluation]) -> list[Evaluation]:

@@ -18,7 +18,10 @@ from magic_cli.runs.settings import CaptionSettings, StorySettings
 _CLASSES = {"caption": CaptionSettings, "story": StorySettings, "evaluate": EvaluateSettings}
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 _OF_LOADING = ("language_model", "image_text_model", "run.device", "run.dtype", "run.threads", "run.compile")
-_OF_RUNS = ("run.dir", "run.repeats", "run.objective", "run.workers", "dataset")
+_OF_RUNS = (
+    "run.dir", "run.repeats", "run.objective", "run.workers", "run.report", "run.parquet",
+    "run.devices", "run.engine", "run.actors", "run.address", "dataset",
+)  # fmt: skip
 _OF_FILES = ("systems", "references", "compare", "output", "format")
 _OF_IMAGES = ("dataset.apply_exif_orientation", "dataset.skip_greyscale")
 _OUTSIDE_DECODING = ("prompt",)
@@ -85,6 +88,8 @@ def scoring_overrides(metrics: str | Sequence[str] | None, settings: Mapping[str
     Raises:
         SettingsError: A setting is an argument here, or belongs to the command line.
     """
+    if not isinstance(metrics, str | Sequence | None):
+        raise SettingsError(f"metrics must be names such as 'bleu' or ['bleu', 'cider'], got {metrics!r}")
     names = metrics.split(",") if isinstance(metrics, str) else metrics
     chosen = [] if names is None else [override("metrics.names", list(names))]
     return [*chosen, *(override(name, value) for name, value in _checked(settings, _OF_FILES).items())]
@@ -99,6 +104,8 @@ def _checked(settings: Mapping[str, Any], refused: Sequence[str]) -> Mapping[str
     if not isinstance(settings, Mapping):
         raise SettingsError(f"settings must be a dict of full names, as in {{'decoding.beta': 1.0}}, got {settings!r}")
     for name in settings:
+        if not isinstance(name, str):
+            raise SettingsError(f"settings: names must be texts, as in {{'decoding.beta': 1.0}}, got {name!r}")
         group = next((one for one in refused if name == one or f"{name}.".startswith(f"{one}.")), None)
         if group is None or name in _OF_IMAGES:
             continue

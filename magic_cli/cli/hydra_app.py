@@ -39,6 +39,11 @@ _BASIC = "hydra._internal.core_plugins.basic_"
 _SWEEPS = Path("runs", ".sweeps")
 _REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST)
 """Errors of the system at a place that a command may not write or read."""
+_FULL = {
+    errno.ENOSPC: ("the disk is full", "free some space"),
+    errno.EDQUOT: ("the disk is full", "free some space"),
+    errno.EFBIG: ("a file would be larger than this shell or disk allows", "raise the limit (ulimit -f), or name another disk"),
+}
 
 
 def run(command: Command, flags: list[str], overrides: list[str]) -> int:
@@ -138,9 +143,10 @@ def _run_command(command: Command, settings: Any) -> int:
             raise MagicError(
                 f"{error.filename}: cannot be used ({error.strerror}); mend its permissions, or name another place"
             ) from error
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno not in _FULL:
             raise
-        raise MagicError(f"the disk is full ({error.strerror}); free some space; then {command.when_repeated}") from error
+        what, remedy = _FULL[error.errno]
+        raise MagicError(f"{what} ({error.strerror}); {remedy}; then {command.when_repeated}") from error
     except RuntimeError as error:
         if type(error).__name__ != "OutOfMemoryError":  # torch's; this module does not import torch
             raise

@@ -140,7 +140,7 @@ def translate(words: Sequence[str], command: Command) -> tuple[list[str], list[s
     Raises:
         SettingsError: A flag is unknown or lacks its value, or a word has no meaning.
     """
-    from magic_cli.cli.mistaken_values import check_override  # not needed for help
+    from magic_cli.cli.mistaken_values import check_override, meant_word  # not needed for help
 
     flags: list[str] = []
     overrides: list[str] = []
@@ -172,7 +172,7 @@ def translate(words: Sequence[str], command: Command) -> tuple[list[str], list[s
             given.append(name)
             if flag.is_list:
                 lists.setdefault(flag.setting, []).extend(
-                    [value] if flag.is_path or flag.metavar == "TEXT" or "=" in value else value.split(",")
+                    [value] if flag.is_path or flag.metavar == "TEXT" or "=" in value else map(str.strip, value.split(","))
                 )
             else:
                 overrides.append(f"{flag.setting}={_flag_value(flag, value, is_sweep)}")
@@ -186,8 +186,7 @@ def translate(words: Sequence[str], command: Command) -> tuple[list[str], list[s
             key = command.renamed.get(name, name)
             overrides.append(_quote_override(f"{key}={value}" if has_value else word, command, is_sweep))
         else:
-            hint = f"--image {word}" if Path(word).suffix else f"--dataset {word}"
-            raise SettingsError(f"unexpected {word!r}; settings are written name=value, images as in `{hint}`")
+            raise SettingsError(f"unexpected {word!r}; {meant_word(word, command)}")
     if command.action is not None:
         overrides.insert(0, _take_action(command, command.action, stray, overrides))
     if command.words is not None and stray:

@@ -8,13 +8,12 @@ import shlex
 from pathlib import Path
 
 from magic_cli.cli.command import Command, Flag
+from magic_cli.configuration import composing
 from magic_cli.configuration.files import find_config_dir, groups
+from magic_cli.configuration.overrides import refuse_other_bytes
 from magic_cli.data.images import IMAGE_SUFFIXES
 from magic_cli.errors import SettingsError
 
-_READ_BY_MODELS = ("prompt", "title", "parts", "again", "template", "system", "queries", "start_token", "end_token")
-"""Settings that hold texts. Those that name files may hold any bytes."""
-_NO_UTF8 = re.compile("[\ud800-\udfff]")
 _HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+")
 _SUFFIX = re.compile(r"\.[A-Za-z]\w*")
 _KINDS = {"folder": "a folder", "file": "a file", "image": "an image", "hub": "another model of the hub"}
@@ -33,11 +32,23 @@ def check_override(override: str, command: Command, *, has_own_configs: bool) ->
         SettingsError: One line with the remedy.
     """
     key, _, value = override.partition("=")
-    if key.rpartition(".")[2] in _READ_BY_MODELS and _NO_UTF8.search(value):
-        raise SettingsError(f"{key}={value}: some of its bytes are not UTF-8; type it in a terminal with UTF-8 as its encoding")
+    refuse_other_bytes(key, value)
     flag = next((flag for flag in command.flags.values() if flag.instead and flag.setting == key), None)
     if flag is not None and not has_own_configs:
         _check_option(key, value.strip("'\""), command, flag)
+
+
+def meant_word(word: str, command: Command) -> str:
+    """A hint for a word that is neither a flag nor ``name=value``: a setting without value, a folder, an image, a data set."""
+    if word in composing.settings_of(command.load_settings_class()):
+        return f"give it a value: {word}=..."
+    flag = "--images" if os.path.isdir(word) else "--image" if Path(word).suffix else "--dataset"
+    meant = (
+        f", {'a data set' if flag == '--dataset' else 'images'} as in `{flag} {shlex.quote(word)}`"
+        if flag in command.flags
+        else ""
+    )
+    return f"settings are written name=value{meant}"
 
 
 def _check_option(key: str, value: str, command: Command, flag: Flag) -> None:

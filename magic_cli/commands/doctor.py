@@ -202,7 +202,7 @@ def _models() -> Iterator[Finding]:
             elif name == SMOLLM2:
                 yield _smollm2(topic)
             elif config.get("family") == "openai_clip":
-                file = Path.home() / ".cache" / "clip" / f"{name.replace('/', '-')}.pt"
+                file = Path(os.path.expanduser("~/.cache/clip")) / f"{name.replace('/', '-')}.pt"
                 yield fetched(
                     topic, file.is_file(), f"{name}: {'cached' if file.is_file() else 'not cached'}", f"{group}.path=FILE"
                 )

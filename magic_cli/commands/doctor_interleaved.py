@@ -53,7 +53,9 @@ def _parts() -> Iterator[Finding]:
 
 
 def _networks() -> Iterator[Finding]:
-    home = Path(os.environ.get("TORCH_HOME") or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "torch")
+    home = Path(
+        os.environ.get("TORCH_HOME") or Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")) / "torch"
+    )
     for kind, (metric, name) in _NETWORKS.items():
         file = home / "hub" / "checkpoints" / name
         setting = f"metrics.{metric}.weights"

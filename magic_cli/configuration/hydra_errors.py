@@ -25,6 +25,13 @@ def no_option(overrides: list[str]) -> SettingsError:
     )
 
 
+def too_large(error: Exception, overrides: list[str]) -> SettingsError:
+    """The error for a number that Python cannot compute with."""
+    key = re.search(r"full_key: (\S+)", str(error))
+    longest = max(overrides, key=len, default="").partition("=")[0]
+    return SettingsError(f"{key[1] if key else longest} is too large a number; write a smaller one")
+
+
 def unreadable_settings(error: Exception, directories: list[str]) -> MagicError:
     """The error for a settings file of the user that is not YAML, not UTF-8, or nested too deep."""
     place = ", ".join(directories) or str(find_config_dir())
@@ -59,14 +66,17 @@ def _one_line(error: Exception, root: Exception, overrides: list[str], command: 
         return (
             f"{root.override}: cannot be read; quote texts with special characters, and the whole word for the shell: {example}"
         )
-    if match := re.search(r"Could not find '([^']+)/([^'/]+)'", message):
+    if match := re.search(r"Could not find '([^']+)/([^'/]*)'", message):
         group, option = match.groups()
         group, _, folder = group.partition("/") if group.startswith("experiment/") else (group, "", "")
         option = f"{folder}/{option}" if folder else option
         known = _accepted(group, command) or re.findall(r"^\t(\S+)$", message, re.MULTILINE)
         return f"{_TYPED.get(group, group)}={option} is unknown; {nearest(option, known)}"
     if "is not in struct" in str(root) or re.search(r"Key '.*' not in", str(root)):
-        quoted = re.search(r"'([^']+)'", message)
+        chosen, full = (re.search(pattern, message) for pattern in (r"In 'experiment/([^']+)'", r"full_key: (\S+)"))
+        if chosen and _is_of_other_command(chosen[1], command):
+            return f"experiment={chosen[1]} belongs to another command: it sets {full[1] if full else 'something'}, which this one does not have"
+        quoted = full or re.search(r"'([^']+)'", message)
         name = key or (quoted[1] if quoted else message)
         name = next((typed for typed in given if typed == name or typed.startswith(f"{name}.")), name)
         return f"unknown setting {name}; {meant(name, _names(root), _siblings(root))}"
@@ -85,19 +95,25 @@ def _one_line(error: Exception, root: Exception, overrides: list[str], command: 
         return f"{match[1]}: several values need -m (a sweep); if the comma belongs to the value, write name='\"a,b\"'"
     if match := re.search(r"Multiple values for ([\w/]+)", message):
         return f"+{match[1]}=... is already chosen; write {match[1]}=... without +"
+    if "does not support deletion" in str(root):
+        return f"~{key}: a setting cannot be taken away; leave this word out, and it has its default"
     if match := re.search(r"missing mandatory value: (\w+)", message):
+        if match[1] not in _groups():
+            return f"{key or match[1]} is not set; give it a value"
         return f"{match[1]} is not set; name one of its options: {', '.join(_accepted(match[1], command)) or 'see --help'}"
     first = str(root).splitlines()[0]
     if match := re.match(r"Value '(.*)' of type '\w+' could not be converted to (\w+)", first):
         value, wanted = match.groups()
         return f"{key} must be {_KINDS.get(wanted, wanted)}, got {value!r}"
+    if match := re.match(r"Value '(.*)' is not a valid bool", first):
+        return f"{key} must be true or false, got {match[1]!r}"
     if match := re.match(r"Value '(.*)' of type '\w+' is incompatible with type hint 'Union\[int, str\]'", first):
         return f"{key} must be a whole number or a word, got {match[1]!r}"
     if match := re.match(r"Invalid value '(.*)', expected one of \[(.*)\]", first):
         return f"{key}: {nearest(match[1], match[2].split(', '))}, got {match[1]!r}"
     if "is not a ListConfig" in first or "Cannot merge DictConfig with ListConfig" in first:
         return f"{key} must be a list, got {given.get(str(key), '')!r}; write {key}=[...]"
-    if "is not Optional" in first:
+    if "is not Optional" in first or "NoneType is not a subclass of" in first:
         return f"{key} must not be null"
     if key and key in given:
         return f"{key}={given[key]}: {first}"
@@ -112,6 +128,12 @@ _KINDS = {"Integer": "a whole number", "Float": "a number", "Boolean": "true or 
 def _accepted(name: str, command: str) -> list[str]:
     """The options of a settings group that a command accepts."""
     return [option for group in groups(command) if group.name == name for option in group.options]
+
+
+def _is_of_other_command(experiment: str, command: str) -> bool:
+    return (
+        experiment not in _accepted("experiment", command) and (find_config_dir() / "experiment" / f"{experiment}.yaml").is_file()
+    )
 
 
 def _groups() -> list[str]:

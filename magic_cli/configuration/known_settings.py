@@ -56,11 +56,15 @@ def meant(typed: str, known: Iterable[str], siblings: Iterable[str]) -> str:
     'did you mean alpha? (alpha, k)'
     >>> meant("decoding.temperature", ["decoding.k", "guides.memory.temperature"], ["k"])
     'allowed: k'
+    >>> meant("dataset.root", ["dataset.files", "run.report"], ["files"])
+    'allowed: files'
     """
     known, siblings, parts = list(known), list(siblings), typed.split(".")
     endings = [".".join(parts[start:]) for start in range(len(parts))]
     if not difflib.get_close_matches(parts[-1], siblings, n=1):  # the typing mistake is in an earlier part
-        endings += difflib.get_close_matches(parts[-1], [name.rpartition(".")[2] for name in known], n=1)
+        # in a group that exists the last part may be mistyped, too, but another group is not meant
+        near = [name for name in known if len(parts) > 1 and name.startswith(f"{parts[0]}.")] or known
+        endings += difflib.get_close_matches(parts[-1], [name.rpartition(".")[2] for name in near], n=1)
     for ending in endings:
         found = sorted(name for name in known if f".{name}".endswith(f".{ending}"))
         if "." not in ending and len(parts) > 1 and any(name.startswith(f"{parts[0]}.") for name in known):

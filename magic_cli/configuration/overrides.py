@@ -10,8 +10,13 @@ from collections.abc import Mapping, Sequence
 from enum import Enum
 from typing import Any
 
+from magic_cli.data.json_text import HALF_CHARACTER
 from magic_cli.errors import SettingsError
 
+_READ_BY_MODELS = (
+    "prompt", "title", "parts", "again", "template", "system", "queries", "start_token", "end_token", "forbidden_words", "stop_texts",
+)  # fmt: skip
+"""Settings that hold texts. Those that name files may hold any bytes."""
 _PLAIN = re.compile(r"[\w.+-]+")
 
 
@@ -50,6 +55,16 @@ def _with_quotes(text: str) -> str:
     return quote(text) if '"' in text or "\\" in text or "${" in text else f'"{text}"'
 
 
+def refuse_other_bytes(name: str, value: str) -> None:
+    """Refuse a text for models that holds bytes, or half characters, which UTF-8 does not have.
+
+    Raises:
+        SettingsError: It does.
+    """
+    if name.rpartition(".")[2] in _READ_BY_MODELS and HALF_CHARACTER.search(value):
+        raise SettingsError(f"{name}={value}: some of its bytes are not UTF-8; type it in a terminal with UTF-8 as its encoding")
+
+
 def override(name: str, value: Any) -> str:
     """A Python value as ``name=value``.
 
@@ -59,7 +74,9 @@ def override(name: str, value: Any) -> str:
     Raises:
         SettingsError: A setting cannot have such a value.
     """
-    return f"{name}={_word(name, value)}"
+    word = _word(name, value)
+    refuse_other_bytes(name, word)
+    return f"{name}={word}"
 
 
 def _word(name: str, value: Any) -> str:

@@ -15,7 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from magic_cli.configuration import composing
 from magic_cli.configuration.files import find_config_dir
-from magic_cli.configuration.hydra_errors import explain, no_option, unreadable_settings
+from magic_cli.configuration.hydra_errors import explain, no_option, too_large, unreadable_settings
 
 
 def settings_from(command: str, settings_class: type, overrides: Sequence[str]) -> Any:
@@ -68,5 +68,9 @@ def compose(
         return hydra.compose(config_name, list(overrides), return_hydra_config=with_hydra)
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise unreadable_settings(error, list(own_folders)) from error
-    except ValueError as error:  # Hydra's error for group=null
+    except OverflowError as error:
+        raise too_large(error, list(overrides)) from error
+    except ValueError as error:  # Hydra's error for group=null, or Python's for a number of thousands of digits
+        if "integer string conversion" in str(error):
+            raise too_large(error, list(overrides)) from error
         raise no_option(list(overrides)) from error

@@ -7,6 +7,7 @@ To add a data set: one class with ``load``, one line in ``runs/choices.py``, one
 from __future__ import annotations
 
 import os
+import shlex
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -25,6 +26,13 @@ from magic_cli.data.place_names import is_address, local, name_of
 from magic_cli.data.records import ImageRecord, check_unique
 from magic_cli.data.remote_folders import RemoteFolder, find_remote_images
 from magic_cli.errors import MagicError, SettingsError
+
+_PACKED = {".tar": "shards", ".parquet": "parquet"}
+"""Files that hold many images, and the data set that reads them."""
+
+
+def _for_packed(suffix: str, place: str) -> str:
+    return f"for the images in {suffix} files, type --dataset {_PACKED[suffix]} {shlex.quote(f'dataset.files={place}')}"
 
 
 @dataclass
@@ -86,6 +94,8 @@ class PhotoFiles(Dataset):
         for path in paths:
             if not path.name if isinstance(path, StoredImage) else os.path.isdir(path):
                 raise SettingsError(f"dataset.paths: {path} is a folder; for all photos in it, type --images {path}")
+            if (suffix := Path(path.name).suffix.lower()) in _PACKED:
+                raise SettingsError(f"dataset.paths: {path} is not an image; {_for_packed(suffix, str(path))}")
         counts = Counter(path.name for path in paths)
         return [
             ImageRecord(id=path.name if counts[path.name] == 1 else str(path), path=path, image_name=path.name) for path in paths
@@ -133,9 +143,13 @@ class PhotoFolder(Dataset):
             ) from error
 
     def hint(self) -> str:
+        suffix = Path(name_of(self.root)).suffix.lower()
         is_there = is_address(self.root) or os.path.isfile(expanded(local(self.root), "dataset.root"))
-        if Path(name_of(self.root)).suffix.lower() in IMAGE_SUFFIXES and is_there:
+        if is_there and suffix in IMAGE_SUFFIXES:
             return f"for one photo, type --image {self.root}"
+        others = self._found.others if "_found" in vars(self) else {}  # known if the folder was looked through
+        if packed := _PACKED.keys() & {*others, *([suffix] if is_there else [])}:
+            return _for_packed(min(packed), self.root)
         return f"set dataset.root to a folder with image files ({', '.join(sorted(IMAGE_SUFFIXES))})"
 
 

@@ -105,8 +105,9 @@ def open_image(
         near: Pixels that each side must keep: a large JPEG is read at a half, a quarter or an eighth of its size, which is faster.
 
     Returns:
-        An 8-bit RGB image, fully loaded. Deeper greyscale is scaled to 8 bits; transparency is dropped, as CLIP's own
         An 8-bit RGB image, fully loaded. Deeper greyscale is scaled to 8 bits. Transparency is dropped, as in CLIP's own
+        preprocessing.
+
     Raises:
         UnreadableImage: With the reason: missing, no regular file, not an image, damaged, or too large to be safe.
     """
@@ -120,6 +121,8 @@ def open_image(
         with nullcontext(path) if isinstance(path, Image.Image) else Image.open(path) as image:
             if skip_greyscale and image.mode in ("1", "L", "I", "F", "I;16"):
                 raise SkippedImage("greyscale, and dataset.skip_greyscale=true")
+            if not all(image.size):  # a Pillow image in memory may be so
+                raise UnreadableImage(f"{image.width} x {image.height} pixels: there are none")
             if max(image.size) > _LONGEST_SIDES * min(image.size):
                 # models scale the short side to a few hundred pixels: the long one would take all memory
                 raise UnreadableImage(f"{image.width} x {image.height} pixels: more than {_LONGEST_SIDES} times as long as wide")

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from magic_cli.data.json_text import JSONFault, parse_json, parse_object
+from magic_cli.data.json_text import HALF_CHARACTER, JSONFault, parse_json, parse_object
 from magic_cli.data.text_files import byte_lines, named, read_bytes, read_text, text_lines
 from magic_cli.data.text_tables import parse_table
 from magic_cli.errors import MagicError
@@ -21,7 +21,6 @@ LONGEST_LINE = 32 << 20
 MOST_VALUES = 50_000_000
 """Most brackets and commas of a JSON file; each may cost 100 bytes of memory. Karpathy's COCO file has about 12 million."""
 
-_HALF = re.compile("[\ud800-\udfff]")
 _FIRST = re.compile(r"\s*(\S)")
 _AGAIN = "download or export it again"
 
@@ -101,6 +100,9 @@ def _refuse_crowded(text: str, place: str) -> None:
         raise MagicError(f"{place}: holds more than {MOST_VALUES // 1_000_000} million values; split it")
 
 
+_UNREADABLE = "check the path and its permissions"
+
+
 class GrowingLines:
     """A file of one JSON object a line that another process may be writing, or died writing; the file is left as it is.
 
@@ -110,7 +112,7 @@ class GrowingLines:
     Args:
         path: The file.
         setting: What the user calls it, for error messages.
-        hint: What to do if it is damaged.
+        hint: What to do if a line is damaged.
 
     Attributes:
         unfinished: Once all have been read, how many unfinished lines at the end were left out: 0 or 1.
@@ -122,7 +124,7 @@ class GrowingLines:
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         self.unfinished, place = 0, named(self._setting, self._path)
-        for number, line in enumerate(byte_lines(self._path, setting=self._setting, hint=self._hint), start=1):
+        for number, line in enumerate(byte_lines(self._path, setting=self._setting, hint=_UNREADABLE), start=1):
             if not line.strip():
                 continue
             if len(line) > LONGEST_LINE:
@@ -164,7 +166,7 @@ def whole_characters(text: str) -> str:
     >>> whole_characters("a \\ud83d dog") == "a \\ufffd dog"
     True
     """
-    return _HALF.sub("\ufffd", text)
+    return HALF_CHARACTER.sub("\ufffd", text)
 
 
 def _document(text: str, place: str, remedy: str) -> Any:

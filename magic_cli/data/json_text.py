@@ -10,6 +10,8 @@ from typing import Any
 DEEPEST = 100
 """Deepest nesting of lists and objects: code that prints or writes a value needs as many nested calls."""
 
+HALF_CHARACTER = re.compile("[\ud800-\udfff]")
+"""What JSON can write and UTF-8 does not have; Python also puts it for bytes of file names that are not UTF-8."""
 _BREAK = "\n"
 _PARTS = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|[\[{]|[\]}]|\d+', re.DOTALL)
 

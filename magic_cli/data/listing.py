@@ -29,7 +29,9 @@ def places(word: str, suffix: str, *, setting: str, hint: str) -> list[str]:
     found = _remote_places(word, suffix, setting, hint) if is_address(word) else _local_places(word, suffix, setting)
     if not found:
         place = "" if is_address(word) else str(expanded(word, setting).absolute())
-        problem = f"holds no {suffix} file" if os.path.isdir(place) else f"no such file{place and f' (looked at {place})'}"
+        problem = f"no such file{place and f' (looked at {place})'}"
+        if os.path.isdir(place):
+            problem = f"holds no {suffix} file" if os.access(place, os.R_OK) else "cannot be read (mend its permissions)"
         raise MagicError(f"{named_place(word, setting)}: {problem}; {hint}")
     return found
 

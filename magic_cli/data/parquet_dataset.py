@@ -77,7 +77,7 @@ class ParquetDataset(PackedDataset):
             for name, column in columns.items():
                 value, place = found[column], f"row {row}: {column}"
                 if name == "id":
-                    value = item_id(value, place)
+                    value = item_id(value, f"dataset.id={column}: {table.place} row {row}")
                 elif name == "caption":
                     value = _caption(value, place, unread)
                 kept[name].append(value)

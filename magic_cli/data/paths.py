@@ -18,9 +18,24 @@ _KINDS = {
 }
 
 
+_NO_HOME = "this user has no home folder (as in some containers); set HOME to a folder"
+
+
+def cache_home() -> Path:
+    """The folder of all that programs of this user keep between runs: XDG_CACHE_HOME or ~/.cache.
+
+    Raises:
+        MagicError: The user has no home.
+    """
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache").absolute()
+    except RuntimeError:
+        raise MagicError(f"~/.cache: {_NO_HOME}") from None
+
+
 def user_cache(name: str) -> Path:
-    """The folder of this user's files of one kind, kept between runs: ``magic/<name>`` below XDG_CACHE_HOME or ~/.cache."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache").absolute() / "magic" / name
+    """The folder of this user's files of one kind, kept between runs: ``magic/<name>`` in ``cache_home``."""
+    return cache_home() / "magic" / name
 
 
 def expanded(path: str | Path, setting: str = "") -> Path:
@@ -31,13 +46,15 @@ def expanded(path: str | Path, setting: str = "") -> Path:
         setting: The setting that holds it, for the error message; "": it is a plain word of the command line.
 
     Raises:
-        SettingsError: No user has this name.
+        SettingsError: No user has this name, or this user has no home.
     """
     try:
         return Path(path).expanduser()
     except RuntimeError:
         user = Path(path).parts[0]
         place = f"{setting}={path}" if setting else str(path)
+        if user == "~":
+            raise SettingsError(f"{place}: {_NO_HOME}") from None
         raise SettingsError(
             f"{place}: there is no user {user[1:]!r} whose folder {user} could be; write ./{path} for a file of this name"
         ) from None

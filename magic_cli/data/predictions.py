@@ -92,7 +92,9 @@ def system_of(
 
 def _references(record: Mapping[str, Any], place: str, item: str) -> tuple[str, ...]:
     key = first_key(record, REFERENCE_KEYS)
-    return several_texts(record[key], f"{place} (id {item!r}), {key}") if key else ()
+    if key is None or record[key] == []:  # a released file of images without references
+        return ()
+    return several_texts(record[key], f"{place} (id {item!r}), {key}")
 
 
 def _story(record: Mapping[str, Any], place: str, item: str) -> dict[str, Any]:

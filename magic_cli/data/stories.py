@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from magic_cli.data.images import StoredImage
-from magic_cli.data.json_files import holds_json, parse_records, read_records
+from magic_cli.data.json_files import holds_json, parse_records, read_records, whole_characters
 from magic_cli.data.named_images import ImageRoot
 from magic_cli.data.text_files import read_text, text_lines
 from magic_cli.data.text_tables import is_named_csv, is_story_header, titled_rows
@@ -101,7 +101,7 @@ def clean_title(title: str, place: str) -> str:
     Raises:
         MagicError: The title is empty.
     """
-    cleaned = " ".join(title.split())
+    cleaned = " ".join(whole_characters(title).split())
     if not cleaned:
         raise MagicError(f"{place}: the title is empty; write one, or leave it out")
     return cleaned
@@ -125,7 +125,7 @@ def read_retrieved(path: Path, *, setting: str) -> dict[str, tuple[Path | Stored
             raise MagicError(f"{place}: not as expected ({error!r}); {_RETRIEVED_HINT}") from error
         if isinstance(query, bool) or not isinstance(query, str | int):
             raise MagicError(f"{place}: query must be a text, got {str(query)[:60]!r}; {_RETRIEVED_HINT}")
-        query = " ".join(str(query).split())
+        query = " ".join(whole_characters(str(query)).split())
         if found.setdefault(query, images) != images:
             raise MagicError(
                 f"{place}: the query {query!r} has other images than before; run `magic retrieve-images query` again"

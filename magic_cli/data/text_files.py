@@ -32,7 +32,7 @@ _KINDS = (
     (b"BZh", "a bzip2 archive: unpack it"),
     (b"\xfd7zXZ", "an xz archive: unpack it"),
     (b"\x28\xb5\x2f\xfd", "a zstd archive: unpack it"),
-    (b"PAR1", "a Parquet file: export it as CSV or JSON lines"),
+    (b"PAR1", "a Parquet file: export it as CSV or JSON lines, or name the run folder if it belongs to a run"),
     (b"%PDF", "a PDF: export its text"),
     (b"\x89PNG", "an image"),
     (b"\xff\xd8\xff", "an image"),

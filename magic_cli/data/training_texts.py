@@ -14,6 +14,7 @@ from pathlib import Path
 from magic_cli.data.json_files import whole_characters
 from magic_cli.data.training_files import HINT, Groups, SourceKind, TextForm, flatten, read_groups
 from magic_cli.errors import MOST_ITEMS, MOST_SEED, MagicError, SettingsError, require
+from magic_cli.terminal.wording import counted
 
 
 @dataclass
@@ -83,9 +84,14 @@ class TextDataset:
             raise SettingsError(
                 "dataset.held_out must be greater than 0 where dataset.validation is empty: validation texts are needed"
             )
-        for source in (*self.train, *self.validation, *self.test):
-            if source.kind is not SourceKind.bundled_coco and not (source.path or self.path):
-                raise SettingsError("dataset.path is not set; " + HINT)
+        sources = (*self.train, *self.validation, *self.test)
+        reads_path = any(source.kind is not SourceKind.bundled_coco and not source.path for source in sources)
+        if reads_path and not self.path:
+            raise SettingsError("dataset.path is not set; " + HINT)
+        if self.path and not reads_path:
+            raise SettingsError(
+                f"dataset.path={self.path}: dataset={self.name} does not read it; leave out --texts, or leave out --dataset"
+            )
         self._refuse_trained("validation", self.validation, "set dataset.validation=[] and dataset.held_out")
 
     def training_and_validation(self) -> tuple[list[str], list[str]]:
@@ -103,9 +109,11 @@ class TextDataset:
             held_out += taken
         validation = flatten(held_out) + self.read(self.validation)
         if not training or not validation:
-            kind = "validation" if training else "training"
+            kind, taken = "validation" if training else "training", flatten(held_out)
+            place = f"{self.path}: " if self.path else ""
             raise MagicError(
-                f"dataset={self.name}: no {kind} texts; check dataset.train, dataset.validation and dataset.held_out"
+                f"dataset={self.name}: no {kind} texts ({place}{counted(len(training) + len(taken), 'text')}, {len(taken)} of them held out to "
+                "measure on); give more texts, or check dataset.train, dataset.validation and dataset.held_out"
             )
         return training[: self.limit], validation
 

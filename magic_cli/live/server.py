@@ -100,8 +100,10 @@ def _listen(settings: LiveSettings) -> socket.socket:
             (settings.host, settings.port), family=socket.AF_INET6 if ":" in settings.host else socket.AF_INET
         )
     except OSError as error:
+        is_unknown_host = isinstance(error, socket.gaierror)  # its numbers are not those of other errors
+        reason = error.strerror if is_unknown_host or not error.errno else os.strerror(error.errno)
         raise MagicError(
-            f"host={settings.host} port={settings.port}: cannot be had ({os.strerror(error.errno) if error.errno else error}); set port=0 for a free one, or another host"
+            f"host={settings.host} port={settings.port}: cannot be had ({reason or error}); set port=0 for a free one, or another host"
         ) from error
 
 

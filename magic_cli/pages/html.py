@@ -6,12 +6,12 @@ import base64
 import hashlib
 import html
 import json
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-_HALF = re.compile("[\ud800-\udfff]")
+from magic_cli.data.json_text import HALF_CHARACTER
+
 THEME = (Path(__file__).parent / "theme.css").read_text(encoding="utf-8").rstrip()
 """Colours, light and dark, and the basic style of all pages."""
 
@@ -70,5 +70,7 @@ def data_block(name: str, data: Any) -> str:
     '<script type="application/json" id="items">{"a":"\\\\u003c/script>"}</script>'
     """
     text = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
-    whole = _HALF.sub(lambda half: f"\\u{ord(half[0]):04x}", text)  # half characters, as in odd file names, are not UTF-8
+    whole = HALF_CHARACTER.sub(
+        lambda half: f"\\u{ord(half[0]):04x}", text
+    )  # half characters, as in odd file names, are not UTF-8
     return f'<script type="application/json" id="{name}">{whole}</script>'

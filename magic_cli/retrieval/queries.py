@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from magic_cli.data.json_files import holds_json, parse_records
+from magic_cli.data.json_files import holds_json, parse_records, whole_characters
 from magic_cli.data.paths import expanded, named_paths
 from magic_cli.data.record_fields import first_key, item_id, one_text
 from magic_cli.data.story_files import is_story_file
@@ -30,10 +31,12 @@ def load_queries(files: Sequence[str], texts: Sequence[str]) -> list[dict[str, s
     for word in files:
         paths = named_paths(word, setting="files")
         if not paths:
-            raise MagicError(f"{word}: no such file (looked at {expanded(word).absolute()}); {_HINT}")
+            raise MagicError(
+                f"{word}: no such file (looked at {expanded(word).absolute()}); for a text, type --query {shlex.quote(word)}; a file has {_HINT}"
+            )
         for path in paths:
             found += _of_file(path, first=len(found) + 1)
-    queries = [{**entry, "query": " ".join(entry["query"].split())} for entry in found]
+    queries = [{**entry, "query": " ".join(whole_characters(entry["query"]).split())} for entry in found]
     for entry in queries:
         if not entry["query"]:
             raise MagicError(f"query {entry['id']} is empty; remove it")

@@ -205,7 +205,7 @@ def read_manifest(folder: Path, setting: str) -> dict[str, Any] | None:
         return _refuse(folder, setting, f"its {MANIFEST} is damaged ({error})")
     if not isinstance(manifest, dict):
         return _refuse(folder, setting, f"its {MANIFEST} is damaged (it holds no object)")
-    if not {"status", "identity"} <= manifest.keys():
+    if not {"status", "identity"} <= manifest.keys() or "sessions" in manifest:  # a run of another command has sessions
         return _refuse(folder, setting, "holds no features, but something else", _ANOTHER)
     if wrong := _wrong_entry(manifest):
         return _refuse(folder, setting, f"its {MANIFEST} is damaged ({wrong} is {str(manifest.get(wrong))[:60]!r})")

@@ -75,10 +75,12 @@ def _read(folder: Path) -> Part:
     file = folder / "manifest.json"
     if not file.is_file():
         raise MagicError(f"runs: {folder} is no run folder (it has no manifest.json); leave it out, or correct the path")
-    manifest = read_manifest(file, remedy=WRITE_AGAIN, needs=("identity", "status", "counts", "sessions"))
+    manifest = read_manifest(file, remedy=WRITE_AGAIN)
     shard = manifest.get("shard")
     if shard is None:
-        raise MagicError(f"runs: {folder} is no part of a run, but a whole one; parts are written with run.shard=i/n")
+        whole = ", but a whole one" if "counts" in manifest else ""  # else the folder of another command
+        raise MagicError(f"runs: {folder} is no part of a run{whole}; parts are written with run.shard=i/n")
+    manifest = read_manifest(file, remedy=WRITE_AGAIN, needs=("identity", "status", "counts", "sessions"))
     counts, part = manifest["counts"], Shard(shard["part"], shard["parts"])
     for key in ("planned", "predictions", "failures"):
         if key not in counts:

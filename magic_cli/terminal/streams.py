@@ -58,6 +58,8 @@ def guard_streams() -> None:
             os.fstat(number)
         except OSError:  # the stream is closed: else the next opened file would get its number
             os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
+    if sys.stdin is None:
+        sys.stdin = open(os.devnull, encoding="utf-8")  # noqa: SIM115 - stays open as long as the program runs
     for name, guard in (("stdout", _Stdout), ("stderr", _Stderr)):
         stream = getattr(sys, name)
         if stream is None:

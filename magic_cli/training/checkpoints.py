@@ -82,10 +82,10 @@ def naming_full_disk() -> Iterator[None]:
     except OSError:
         raise
     except Exception as error:
-        full = os.strerror(errno.ENOSPC)
-        chain = [error, error.__cause__, error.__context__]
-        if any(full in str(link) for link in chain):
-            raise OSError(errno.ENOSPC, full) from error
+        chain = [str(link) for link in (error, error.__cause__, error.__context__)]
+        for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            if any(os.strerror(number) in text for text in chain):
+                raise OSError(number, os.strerror(number)) from error
         raise
 
 

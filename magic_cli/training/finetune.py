@@ -115,7 +115,8 @@ def _keep_tokenizer(tokenizer: Any, kept: Path) -> None:
     temporary = kept.with_name(f".{kept.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     shutil.rmtree(kept, ignore_errors=True)
-    tokenizer.save_pretrained(temporary)
+    with naming_full_disk():
+        tokenizer.save_pretrained(temporary)
     temporary.replace(kept)
 
 

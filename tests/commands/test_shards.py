@@ -257,3 +257,10 @@ def test_empty_part_needs_no_batch_size(captions, capsys):
     own = [word for word in captions if not word.startswith("run.batch_size")]
     assert main([*own, "run.dir=big", "run.shard=1/9", "run.batch_size=auto"]) == 0
     assert json.loads(Path("big/shard-1-of-9/manifest.json").read_text())["status"] == "complete"
+
+
+def test_folder_of_another_command_is_no_part(capsys, tmp_path):
+    (tmp_path / "index").mkdir()
+    (tmp_path / "index" / "manifest.json").write_text('{"status": "complete", "identity": {"format": 1}}')
+    assert main(["merge-runs", "index", "--output", "merged"]) == 2
+    assert capsys.readouterr().err == "magic: runs: index is no part of a run; parts are written with run.shard=i/n\n"

@@ -59,7 +59,7 @@ LAYERS = {
     "data": ("errors", "terminal.progress", "terminal.wording", "decoding.text"),
     "image_features": ("models", "data.images", "data.paths", "errors"),
     "metrics": ("data.answers", "data.images", "data.paths", "models.settings", "errors", "files", "terminal", *READERS),
-    "pages": ("data.images", "errors"),
+    "pages": ("data.images", "data.json_text", "errors"),
     "reports": ("data", "pages", "errors", "terminal"),
     "evaluation": ("data", "metrics", "models", "reports", "errors", "files", "provenance", "terminal"),
     "report_page": ("data", "evaluation", "metrics", "pages", "errors", "files", "terminal"),

@@ -116,7 +116,14 @@ def test_only_a_command_that_resumes_says_so_when_it_is_stopped(words, said, cap
     assert capsys.readouterr().err == said
 
 
-@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), OutOfMemoryError("CUDA out of memory")])
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, "No space left on device"),
+        OSError(errno.EFBIG, "File too large"),
+        OutOfMemoryError("CUDA out of memory"),
+    ],
+)
 @pytest.mark.parametrize(
     ("words", "then"),
     [(["caption", "--image", "a.jpg"], "goes on where it stopped"), (["evaluate", "a.json"], "starts from the beginning")],

@@ -1,6 +1,8 @@
 """What is found below a folder: every photo, and everything that may hide one."""
 
 import os
+import re
+import shlex
 import socket
 
 import pytest
@@ -119,8 +121,20 @@ def test_hidden_images_are_left_out_and_told_but_for_those_of_macos(root):
 
 def test_folder_without_images_says_what_it_holds(tmp_path):
     (tmp_path / "00000.tar").touch()
-    with pytest.raises(MagicError, match=r"no images found; .*: 1 file of another kind is left out \(1 .tar\); set dataset.root"):
+    with pytest.raises(
+        MagicError, match=r"no images found; .*: 1 file of another kind is left out \(1 .tar\); for the images in .tar"
+    ):
         PhotoFolder(name="photos", root=str(tmp_path)).load()
+
+
+@pytest.mark.parametrize(("name", "dataset"), [("a b.tar", "shards"), ("A.PARQUET", "parquet")])
+def test_file_that_holds_images_says_which_data_set_reads_it(name, dataset, tmp_path):
+    file = tmp_path / name
+    file.touch()
+    remedy = re.escape(f"type --dataset {dataset} {shlex.quote(f'dataset.files={file}')}") + "$"
+    for images in (PhotoFolder(name="photos", root=str(file)), PhotoFiles(name="files", paths=[str(file)])):
+        with pytest.raises(MagicError, match=remedy):
+            images.load()
 
 
 def test_file_for_a_folder_and_folder_for_a_file_say_what_to_type(root):

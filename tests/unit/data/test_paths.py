@@ -9,7 +9,7 @@ import magic_cli
 from magic_cli.data.datasets import PhotoFiles, PhotoFolder
 from magic_cli.data.image_lookup import ImageLookup
 from magic_cli.data.interleaved_datasets import ItemFile
-from magic_cli.data.paths import expanded, named_paths
+from magic_cli.data.paths import expanded, named_paths, user_cache
 from magic_cli.data.predictions import read_system
 from magic_cli.errors import MagicError
 from magic_cli.evaluation.corpora import build_corpus, find_systems
@@ -58,3 +58,11 @@ def test_name_that_is_too_long_names_nothing(tmp_path):
         read_system(tmp_path / "preds.json"), None, images=images, drop_unmatched=False, needs_references=False
     )
     assert corpus.images == (tmp_path / name,)
+
+
+def test_user_without_a_home_is_one_line(monkeypatch):
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr("os.path.expanduser", str)  # what it gives a user who has none
+    for ask in (lambda: user_cache("images"), lambda: expanded("~/photos", "dataset.root")):
+        with pytest.raises(MagicError, match="this user has no home folder .*; set HOME to a folder$"):
+            ask()

@@ -143,6 +143,12 @@ def test_splits_are_kept_where_the_file_says_them(tmp_path):
     assert by_id(read_system(written(tmp_path, "plain.jsonl", FORMS["plain.jsonl"])), "split") == {}
 
 
+def test_released_file_of_images_without_references_is_read(tmp_path):
+    rows = [{"split": "test", "image_name": "a.jpg", "captions": [], "prediction": "a dog"}]
+    [item] = read_system(written(tmp_path, "released.json", rows)).items
+    assert (item.text, item.references) == ("a dog", ())
+
+
 def test_file_of_one_line_is_parsed_once(tmp_path, monkeypatch):
     path = written(tmp_path, "coco.json", {"annotations": [{"image_id": 1, "caption": "a"}]})
     parsed, loads = [], json.loads

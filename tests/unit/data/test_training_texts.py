@@ -143,7 +143,8 @@ def test_impossible_sources_are_refused(options, part):
         ("karpathy", KARPATHY | {"images": KARPATHY["images"][:1]}, "no images of split 'val'; it has train"),
         ("stories", "a title without a story\n", "line 1: must be title, tab, story"),
         ("text", "", "no training texts"),
-        ("text", " \n\n", "no training texts"),
+        ("text", " \n\n", "no training texts (0 texts, 0 of them held out to measure on); give more texts"),
+        ("text", "a dog\n", "no training texts (1 text, 1 of them held out to measure on); give more texts"),
     ],
 )
 def test_damaged_file_is_one_line(tmp_path, kind, content, part):
@@ -151,6 +152,11 @@ def test_damaged_file_is_one_line(tmp_path, kind, content, part):
     split = {"split": "val"} if kind == "karpathy" else {}
     with pytest.raises(MagicError, match=re.escape(part)):
         TextDataset(train=[source(kind, file, **split)], held_out=1).training_and_validation()
+
+
+def test_file_that_the_data_set_does_not_read_is_refused():
+    with pytest.raises(SettingsError, match="dataset.path=my.txt: dataset=bundled_coco does not read it; leave out --texts"):
+        TextDataset(name="bundled_coco", path="my.txt", train=[TextSource(kind=SourceKind.bundled_coco)], held_out=1)
 
 
 def test_json_line_without_a_text_names_its_record(tmp_path):

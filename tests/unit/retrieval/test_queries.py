@@ -29,6 +29,16 @@ def test_queries_of_every_format_are_read(name, text, tmp_path):
     assert load_queries([str(tmp_path / name)], []) == [{"id": "1", "query": "A day out"}, {"id": "2", "query": "The end"}]
 
 
+def test_half_a_character_is_replaced_as_tokenizers_refuse_it(tmp_path):
+    (tmp_path / "q.jsonl").write_text('{"query": "a \\ud83d dog"}\n')
+    assert load_queries([str(tmp_path / "q.jsonl")], []) == [{"id": "1", "query": "a \ufffd dog"}]
+
+
+def test_text_in_the_place_of_a_file_says_what_to_type():
+    with pytest.raises(MagicError, match="a dog: no such file .*; for a text, type --query 'a dog'; "):
+        load_queries(["a dog"], [])
+
+
 def test_line_that_opens_with_a_bracket_is_no_json(tmp_path):
     (tmp_path / "titles.txt").write_text("[Untitled]\tIt was.\n")
     assert load_queries([str(tmp_path / "titles.txt")], []) == [{"id": "1", "query": "[Untitled]"}]

@@ -170,3 +170,12 @@ def test_working_folder_that_is_gone_is_one_line(words, tmp_path):
         assert (
             answer.returncode == 2 and answer.stderr.count("\n") == 1 and "the working folder no longer exists" in answer.stderr
         )
+
+
+def test_closed_stdin_is_empty(monkeypatch):
+    monkeypatch.setattr(sys, "stdin", None)
+    for name in ("stdout", "stderr"):
+        monkeypatch.setattr(sys, name, getattr(sys, name))  # the guards go when the test ends
+    terminal.guard_streams()
+    assert sys.stdin.buffer.readline() == b""
+    sys.stdin.close()

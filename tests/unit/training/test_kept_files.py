@@ -1,7 +1,10 @@
 """What a training run keeps, when a kill comes between two of its files."""
 
+import errno
+
 import pytest
 
+from magic_cli.training import finetune
 from magic_cli.training import folder as training_folder
 from magic_cli.training.checkpoints import Checkpoints
 from magic_cli.training.folder import TrainingFolder
@@ -35,3 +38,16 @@ def test_checkpoints_that_are_too_many_go_when_a_run_goes_on(tmp_path):
         before.save(step, {})
     Checkpoints(tmp_path, keep=2)
     assert sorted(file.name for file in tmp_path.iterdir()) == ["step-00000002.pt", "step-00000003.pt"]
+
+
+@pytest.mark.parametrize(
+    ("said", "number"), [("No space left on device (os error 28)", errno.ENOSPC), ("File too large (os error 27)", errno.EFBIG)]
+)
+def test_full_disk_that_the_tokenizer_hides_is_the_error_of_the_system(said, number, tmp_path):
+    class Tokenizer:
+        def save_pretrained(self, folder):
+            raise Exception(said)
+
+    with pytest.raises(OSError, match=said.partition(" (")[0]) as caught:
+        finetune._keep_tokenizer(Tokenizer(), tmp_path / "tokenizer")
+    assert caught.value.errno == number
