@@ -129,7 +129,7 @@ def _images_of(word: str, place: Path, notes: list[str], *, alone: bool) -> Iter
         shard = open_shard(str(place))
         for row, name in enumerate(shard.names):
             fault = shard.faults.get(row)
-            where = (None, 0) if fault else (shard.offsets[row], shard.sizes[row])
+            where: tuple[int | None, int] = (None, 0) if fault else (shard.offsets[row], shard.sizes[row])
             yield BankImage(f"{place.stem}/{name}", str(place), *where, fault)
         if shard.hidden:
             notes.append(f"{place}: hidden images are left out: {named(shard.hidden)}")

@@ -18,7 +18,6 @@ from magic_cli.retrieval.search import Search, open_search
 from magic_cli.retrieval.settings import CaptionSource
 from magic_cli.retrieval.store import FeatureWriter
 from magic_cli.terminal.progress import progress
-from magic_cli.terminal.wording import counted
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -34,7 +33,7 @@ class CaptionIndex:
     """Finds captions for image features. Call ``open`` with a model before the first search.
 
     Args:
-        settings: The captions and the index; also an ``IndexSettings``.
+        settings: The captions and the kind of index.
 
     Attributes:
         captions: The captions; a search returns their positions.
@@ -60,12 +59,12 @@ class CaptionIndex:
         settings, texts, facts = self._settings, self.captions.texts, viewer.facts
         digest = texts_digest(texts)
         circumstances = {"device": where.device.type, "dtype": str(where.dtype), "texts": digest}
-        folder = user_cache("captions") / Path(cache_name(facts, **circumstances, features=settings.features)).stem
+        folder = user_cache("captions") / Path(cache_name(facts, **circumstances, features=settings.index_settings.features)).stem
         if settings.folder:
             folder = expanded(settings.folder, f"{settings.setting}.folder")
         identity = {"kind": "texts", "model": {**facts, "logit_scale": None}, **circumstances}
         build_text_features(settings, folder, texts, viewer.model, identity)
-        self.search = open_search(Features(folder, f"{settings.setting}.folder"), settings, threads=where.threads)
+        self.search = open_search(Features(folder, f"{settings.setting}.folder"), settings.index_settings, threads=where.threads)
         return {"name": settings.captions, "count": len(texts), "sha256": digest}
 
     def best(self, features: Tensor, count: int) -> tuple[np.ndarray, np.ndarray]:
@@ -81,14 +80,12 @@ def build_text_features(
     Raises:
         MagicError: A text has no feature, or the folder belongs to something else.
     """
-    with FeatureWriter(folder, f"{settings.setting}.folder", identity, dtype=settings.features) as store:
+    with FeatureWriter(folder, f"{settings.setting}.folder", identity, dtype=settings.index_settings.features) as store:
         if store.is_complete:
             return
         done = store.inputs_done
         rest = f"{len(texts) - done:,} of {len(texts):,}" if done else f"{len(texts):,}"
-        print(
-            f"magic: {settings.label}: encoding {counted(rest, 'caption')}, once; the index is kept in {folder}", file=sys.stderr
-        )
+        print(f"magic: {settings.label}: encoding {rest} captions, once; the index is kept in {folder}", file=sys.stderr)
         with progress(len(texts), "index", "text", done=done) as bar:
             for start in range(done, len(texts), _TEXTS_A_BATCH):
                 batch = texts[start : start + _TEXTS_A_BATCH]
