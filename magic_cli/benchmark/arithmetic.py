@@ -179,7 +179,11 @@ PEAK_SIZES = {"cpu": (1024, 2048), "cuda": (4096, 8192)}
 
 
 def matrix_product_peak(
-    *, dtype: torch.dtype = torch.float32, device: str = "cpu", sizes: Sequence[int] | None = None, seconds: float = 0.5
+    *,
+    dtype: torch.dtype = torch.float32,
+    device: torch.device | str = "cpu",
+    sizes: Sequence[int] | None = None,
+    seconds: float = 0.5,
 ) -> float:
     """GFLOP/s of the fastest product of two square matrices, with torch's current number of threads.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 import torch
@@ -22,7 +23,7 @@ Step = Callable[..., Any]
 def steps_of_comparison(settings: BenchSettings) -> int:
     """How often ``compare`` calls ``step``."""
     ways = len(_ways(settings))
-    return ways + settings.checked_texts + settings.repeats * (3 + 2 * ways)
+    return ways + settings.num_checked + settings.num_repeats * (3 + 2 * ways)
 
 
 def _ways(settings: BenchSettings) -> list[tuple[int, int]]:
@@ -41,18 +42,19 @@ def compare(workload: Workload, search: SearchSettings, settings: BenchSettings,
     Returns:
         A section of bench.json.
     """
-    checked, texts = settings.checked_texts, settings.texts
-    write = {way: lambda size=way[0], memory=way[1]: workload.decode(size, step_memory=memory) for way in _ways(settings)}
+    checked, texts = settings.num_checked, settings.texts
+    write = {way: partial(workload.decode, way[0], step_memory=way[1]) for way in _ways(settings)}
     written = {way: _count(workload, decode, step) for way, decode in write.items()}
-    released = [_count(workload, lambda index=index: workload.decode_released(index), step) for index in range(checked)]
+    released = [_count(workload, partial(workload.decode_released, index), step) for index in range(checked)]
 
     baseline = Side(lambda repeat: workload.decode_released(repeat % checked), 1, workload.released_work)
-    core = {way: Side(lambda _, decode=decode: decode(), texts, workload.work) for way, decode in write.items()}
+    core = {way: workload.side(way[0], step_memory=way[1]) for way in write}
     bare_baseline = _bare([products for _, products in released], 1)
     bare_core = {way: _bare([products], texts) for way, (_, products) in written.items()}
-    dtype, device, peaks = getattr(torch, settings.run.dtype.value), workload.model.network.device, []
+    dtype, device = getattr(torch, settings.run.dtype.value), workload.model.network.device
+    peaks: list[float] = []
     large_product = Side(lambda _: peaks.append(matrix_product_peak(dtype=dtype, device=device)), 1)
-    measure_in_turn([large_product, baseline, *core.values(), bare_baseline, *bare_core.values()], settings.repeats, step)
+    measure_in_turn([large_product, baseline, *core.values(), bare_baseline, *bare_core.values()], settings.num_repeats, step)
 
     peak = max(peaks)
     first, _ = next(iter(written.values()))

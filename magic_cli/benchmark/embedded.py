@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from magic_cli.benchmark.comparison import Step
-from magic_cli.benchmark.measure import Side, measure_in_turn
-from magic_cli.benchmark.models import embedded_language_model
+from magic_cli.benchmark.measure import measure_in_turn
+from magic_cli.benchmark.models import embedded_language_model, moved
 from magic_cli.benchmark.settings import BenchSettings
 from magic_cli.benchmark.workloads import Workload, prepared
 from magic_cli.data.image_folders import find_images
@@ -30,7 +30,7 @@ _SAMPLE_PHOTOS = Path(__file__).resolve().parents[2] / "data" / "photos"
 
 def steps_of_embedded(settings: BenchSettings) -> int:
     """How often ``measure_embedded`` calls ``step``."""
-    return 2 + settings.repeats * len(settings.batch_sizes)
+    return 2 + settings.num_repeats * len(settings.batch_sizes)
 
 
 def measure_embedded(settings: BenchSettings, step: Step) -> dict[str, Any]:
@@ -42,7 +42,7 @@ def measure_embedded(settings: BenchSettings, step: Step) -> dict[str, Any]:
     files = photo_files(settings.photos)
     work, device = WorkCounter(), resolve_device(settings.run.device)
     network, tokenizer = embedded_language_model()
-    model = HuggingFaceLanguageModel(network.to(device), tokenizer, work=work)
+    model = HuggingFaceLanguageModel(moved(network, device), tokenizer, work=work)
     scorer = EmbeddedImageTextModel.load(device=device, work=work)
     photos = [_opened(file) for file in files[: settings.texts]]
     start = time.perf_counter()
@@ -54,8 +54,8 @@ def measure_embedded(settings: BenchSettings, step: Step) -> dict[str, Any]:
     workload = prepared(Workload(model, scorer, images, prompts, settings.captions.method(), CaptionFormat(model), work))
     written = workload.decode(settings.batch_sizes[-1])  # warm-up
     step()
-    sides = {size: Side(lambda _, size=size: workload.decode(size), settings.texts, work) for size in settings.batch_sizes}
-    measure_in_turn(list(sides.values()), settings.repeats, step)
+    sides = {size: workload.side(size) for size in settings.batch_sizes}
+    measure_in_turn(list(sides.values()), settings.num_repeats, step)
     return {
         "photos": len(photos),
         "texts": settings.texts,

@@ -17,7 +17,7 @@ REPEATS = 3
 def steps_of_growth(settings: BenchSettings) -> int:
     """How often ``measure_growth`` calls ``step``."""
     points = len(settings.growth.k) + len(settings.growth.tokens) + len(settings.growth.batch)
-    return 1 + points * min(settings.repeats, REPEATS)
+    return 1 + points * min(settings.num_repeats, REPEATS)
 
 
 def measure_growth(settings: BenchSettings, step: Step) -> dict[str, Any]:
@@ -28,14 +28,14 @@ def measure_growth(settings: BenchSettings, step: Step) -> dict[str, Any]:
     workload.prepare(decoding_len=max(*growth.tokens, search.decoding_len) + 1, num_candidates=most)
     workload.decode(batch, until_settled=False, number=batch)  # warm-up
     step()
-    method = workload.method
+    method = search.method()
     axes = {
         "k": {k: _side(replace(workload, method=replace(method, k=k)), batch) for k in growth.k},
         "tokens": {n: _side(replace(workload, method=replace(method, decoding_len=n + 1)), batch) for n in growth.tokens},
         "batch": {size: _side(workload, size) for size in growth.batch},
     }
     sides = [side for points in axes.values() for side in points.values()]
-    measure_in_turn(sides, min(settings.repeats, REPEATS), step)
+    measure_in_turn(sides, min(settings.num_repeats, REPEATS), step)
     return {
         "k": search.k,
         "tokens": search.decoding_len - 1,

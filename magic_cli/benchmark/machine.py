@@ -67,9 +67,10 @@ class Disturbance:
         return self
 
     def __exit__(self, *error: object) -> None:
-        if self._start is None:
+        end = self._now()
+        if self._start is None or end is None:
             return
-        busy, own, wall = (after - before for after, before in zip(self._now(), self._start, strict=True))
+        busy, own, wall = (after - before for after, before in zip(end, self._start, strict=True))
         self.share = max(0.0, busy - own) / max(wall * (os.cpu_count() or 1), 1e-9)
 
     @staticmethod

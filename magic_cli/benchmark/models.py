@@ -13,7 +13,7 @@ There are three language models and two image-text models. All cost as much arit
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -25,6 +25,7 @@ from transformers import (
     CLIPModel,
     GPT2Config,
     GPT2LMHeadModel,
+    PreTrainedModel,
 )
 
 from magic_cli.benchmark.vocabulary import GPT2_END_ID, clip_tokenizer, gpt2_sized_tokenizer
@@ -34,6 +35,7 @@ from magic_cli.models.loading import quiet_libraries
 from magic_cli.models.sources import EMBEDDED_FOLDER
 from magic_cli.models.work_counter import WorkCounter
 
+N = TypeVar("N", bound=PreTrainedModel)
 VOCABULARY_SIZE = 50259
 PROJECTION = 512
 
@@ -50,7 +52,7 @@ def random_language_model(*, seed: int = 0, dtype: torch.dtype = torch.float32) 
     """GPT-2 small with random weights, and a tokenizer of the same size."""
     with _seeded(seed):
         network = GPT2LMHeadModel(paper_config())
-    return network.to(dtype).eval(), gpt2_sized_tokenizer()
+    return moved(network, dtype).eval(), gpt2_sized_tokenizer()
 
 
 def embedded_language_model(*, dtype: torch.dtype = torch.float32) -> tuple[GPT2LMHeadModel, Any]:
@@ -65,14 +67,14 @@ def widened_language_model(*, seed: int = 0, dtype: torch.dtype = torch.float32)
     small, tokenizer = embedded_language_model()
     with _seeded(seed):
         network = widen(small, paper_config())
-    return network.to(dtype).eval(), tokenizer
+    return moved(network, dtype).eval(), tokenizer
 
 
 def endless_language_model(*, seed: int = 0, dtype: torch.dtype = torch.float32) -> tuple[GPT2LMHeadModel, Any]:
     """``widened_language_model`` without end-of-text: it writes sentence after sentence, for stories and long texts."""
     network, tokenizer = widened_language_model(seed=seed)
     forbid(network, tokenizer.eos_token_id)
-    return network.to(dtype), tokenizer
+    return moved(network, dtype), tokenizer
 
 
 def random_clip(
@@ -91,7 +93,12 @@ def random_clip(
     with torch.no_grad():
         for layer in model.text_model.encoder.layers:
             layer.self_attn.q_proj.weight *= CLIP_SHARPNESS
-    return HuggingFaceClip(model.to(device, dtype), tokenizer, CLIPImageProcessorPil(), logit_scale=100.0, work=work)
+    return HuggingFaceClip(moved(model, device, dtype), tokenizer, CLIPImageProcessorPil(), logit_scale=100.0, work=work)
+
+
+def moved(network: N, *places: torch.device | torch.dtype | str) -> N:
+    """The network, after ``network.to(*places)``."""
+    return network.to(*places)  # type: ignore[arg-type]  # transformers wraps the method in one without self
 
 
 def random_images(number: int, *, seed: int = 0, width: int = PROJECTION) -> Tensor:

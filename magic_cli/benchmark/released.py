@@ -64,7 +64,8 @@ class ReleasedSearch:
         """
         from transformers import DynamicCache
 
-        cache, generated = DynamicCache(), []
+        cache = DynamicCache()
+        generated: list[int] = []
         logits, history = self._read(torch.tensor([list(prompt)], device=self.network.device), cache)  # (1, V), (1, T, H)
         for _ in range(method.decoding_len - len(prompt)):
             candidates = logits[0].topk(method.k).indices

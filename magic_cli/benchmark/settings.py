@@ -181,6 +181,18 @@ class BenchSettings:
         self.stories.check("stories")
         self.zerocap.check(self.texts)
 
+    @property
+    def num_repeats(self) -> int:
+        """``repeats``, chosen if none was given."""
+        assert self.repeats is not None  # __post_init__ chose it
+        return self.repeats
+
+    @property
+    def num_checked(self) -> int:
+        """``checked_texts``, chosen if none was given."""
+        assert self.checked_texts is not None  # as above
+        return self.checked_texts
+
     def claim(self) -> tuple[str, str] | None:
         """The folder that the user named, and all settings; None if no folder was named."""
         return (self.output, repr(asdict(self))) if self.output else None

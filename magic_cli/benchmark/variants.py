@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from magic_cli.benchmark.comparison import Step
-from magic_cli.benchmark.measure import Side, measure_in_turn
+from magic_cli.benchmark.measure import measure_in_turn
 from magic_cli.benchmark.settings import BenchSettings
 from magic_cli.benchmark.workloads import Workload, build_captions
 from magic_cli.models.fast.compiling import require_compiler
@@ -14,7 +14,7 @@ from magic_cli.models.fast.compiling import require_compiler
 
 def steps_of_variants(settings: BenchSettings) -> int:
     """How often ``measure_variants`` calls ``step``."""
-    return (settings.repeats + 1) * (len(settings.variants) + 1)
+    return (settings.num_repeats + 1) * (len(settings.variants) + 1)
 
 
 def measure_variants(settings: BenchSettings, step: Step) -> dict[str, Any]:
@@ -26,10 +26,8 @@ def measure_variants(settings: BenchSettings, step: Step) -> dict[str, Any]:
     for name, workload in workloads.items():  # warm-up
         written[name] = workload.texts(workload.decode(batch))
         step()
-    sides = {
-        name: Side(lambda _, w=workload: w.decode(batch), settings.texts, workload.work) for name, workload in workloads.items()
-    }
-    measure_in_turn(list(sides.values()), settings.repeats, step)
+    sides = {name: workload.side(batch) for name, workload in workloads.items()}
+    measure_in_turn(list(sides.values()), settings.num_repeats, step)
     plain = sides["float32"].seconds_per_text
     return {
         "batch_size": batch,

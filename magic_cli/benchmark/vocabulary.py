@@ -28,7 +28,8 @@ def clip_vocabulary() -> tuple[dict[str, int], list[tuple[str, str]]]:
         raise MagicError("CLIP's vocabulary comes with the package clip-anytorch; pip install clip-anytorch==2.6.0")
     file = Path(spec.submodule_search_locations[0]) / "bpe_simple_vocab_16e6.txt.gz"
     lines = gzip.decompress(file.read_bytes()).decode("utf-8").split("\n")
-    merges = [tuple(line.split()) for line in lines[1 : _CLIP_MERGES + 1]]
+    pairs = [line.split() for line in lines[1 : _CLIP_MERGES + 1]]
+    merges = [(first, second) for first, second in pairs]
     printable = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
     others = [byte for byte in range(256) if byte not in printable]
     letters = [chr(byte) for byte in printable] + [chr(256 + i) for i in range(len(others))]
@@ -41,7 +42,7 @@ def clip_tokenizer() -> Any:
     from transformers import CLIPTokenizer
 
     vocabulary, merges = clip_vocabulary()
-    return CLIPTokenizer(vocab=dict(vocabulary), merges=list(merges), model_max_length=77)
+    return CLIPTokenizer(vocab=dict(vocabulary), merges=list(merges), model_max_length=77)  # type: ignore[arg-type]  # pairs are taken, too
 
 
 def gpt2_sized_tokenizer() -> Any:

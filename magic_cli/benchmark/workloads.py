@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from magic_cli.benchmark import models
+from magic_cli.benchmark.measure import Side
 from magic_cli.benchmark.released import ReleasedSearch, clip_text_encoder
 from magic_cli.benchmark.settings import BenchSettings
 from magic_cli.data.bundled_coco import load_bundled_coco_captions
@@ -19,7 +20,9 @@ from magic_cli.decoding.magic import MagicSearch
 from magic_cli.decoding.request import Options, is_lazy
 from magic_cli.decoding.shortcuts.memory import StepMemory
 from magic_cli.decoding.text import CaptionFormat, StoryFormat, TextFormat, story_prompt
+from magic_cli.decoding.zerocap.method import ZeroCap
 from magic_cli.models.fast.lean_modules import make_lean, packed
+from magic_cli.models.image_text.huggingface_clip import HuggingFaceClip
 from magic_cli.models.image_text.image_text_model import ImageTextModel
 from magic_cli.models.language.language_model import HuggingFaceLanguageModel
 from magic_cli.models.loading import resolve_device
@@ -48,20 +51,26 @@ class Workload:
     scorer: ImageTextModel
     images: Tensor
     prompts: list[list[int]]
-    method: MagicSearch
+    method: MagicSearch | ZeroCap
     text_format: TextFormat
     work: WorkCounter
     released_work: WorkCounter = field(default_factory=WorkCounter)
 
+    @property
+    def clip(self) -> HuggingFaceClip:
+        """The image-text model, which must be CLIP for the released algorithm."""
+        assert isinstance(self.scorer, HuggingFaceClip)
+        return self.scorer
+
     @cached_property
     def packed_text_model(self) -> torch.nn.Module:
         """CLIP's text tower with packed weights, the fastest form that the library offers, for the released algorithm."""
-        return packed(self.scorer.model.text_model)
+        return packed(self.clip.model.text_model)
 
     @property
     def networks(self) -> list[torch.nn.Module]:
         """The modules that hold the weights."""
-        return [self.model.network.model, self.scorer.model, self.packed_text_model]
+        return [self.model.network.model, self.clip.model, self.packed_text_model]
 
     def decode(
         self, batch_size: int, *, until_settled: bool = True, number: int | None = None, step_memory: int = 0
@@ -91,14 +100,18 @@ class Workload:
         """Whether candidates that cannot win are skipped in such batches, as a run does unless ``run.lazy`` says otherwise."""
         return is_lazy(self.images.device.type, batch_size)
 
+    def side(self, batch_size: int, *, step_memory: int = 0) -> Side:
+        """All texts in batches, as a side to time."""
+        return Side(lambda _: self.decode(batch_size, step_memory=step_memory), len(self.prompts), self.work)
+
     def decode_released(self, index: int, *, lean: bool = True) -> list[int]:
         """All token ids that the released algorithm generates for one text.
 
         ``lean``: pack CLIP's weights, which takes memory that the algorithm itself does not need.
         """
-        network, clip, work = self.model.network.model, self.scorer.model, self.released_work
+        network, clip, work = self.model.network.model, self.clip.model, self.released_work
         text_model = self.packed_text_model if lean else clip.text_model
-        encode = clip_text_encoder(text_model, clip.text_projection, self.scorer.tokenizer, work)
+        encode = clip_text_encoder(text_model, clip.text_projection, self.clip.tokenizer, work)
         search = ReleasedSearch(network, self.model.tokenizer, encode, logit_scale=self.scorer.logit_scale, work=work)
         return search.generate(self.prompts[index], self.images[index], self.method)
 
@@ -117,7 +130,7 @@ def build_captions(settings: BenchSettings, language_model: str, *, dtype: str |
     """Captions by a language model of the paper's shape (``natural`` or ``random``) and random CLIP."""
     model, scorer, work = _models(settings, _NETWORKS[language_model], dtype)
     images = models.random_images(settings.texts, seed=settings.seed).to(scorer.model.device)
-    prompts = [[model.start_id]] * settings.texts
+    prompts = [model.encode_prompt(None)] * settings.texts
     return prepared(Workload(model, scorer, images, prompts, settings.captions.method(), CaptionFormat(model), work))
 
 
@@ -138,7 +151,9 @@ def build_endless(settings: BenchSettings, number: int) -> Workload:
     model, scorer, work = _models(settings, models.endless_language_model, None)
     images = models.random_images(number, seed=settings.seed).to(scorer.model.device)
     return prepared(
-        Workload(model, scorer, images, [[model.start_id]] * number, settings.captions.method(), CaptionFormat(model), work)
+        Workload(
+            model, scorer, images, [model.encode_prompt(None)] * number, settings.captions.method(), CaptionFormat(model), work
+        )
     )
 
 
@@ -156,7 +171,7 @@ def titles(number: int) -> list[str]:
 
 def _models(
     settings: BenchSettings, build: Any, dtype: str | None
-) -> tuple[HuggingFaceLanguageModel, ImageTextModel, WorkCounter]:
+) -> tuple[HuggingFaceLanguageModel, HuggingFaceClip, WorkCounter]:
     work, device = WorkCounter(), resolve_device(settings.run.device)
     torch_dtype = getattr(torch, dtype or settings.run.dtype.value)
     network, tokenizer = build(seed=settings.seed, dtype=torch_dtype)

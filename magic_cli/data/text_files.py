@@ -55,7 +55,7 @@ def read_text(path: Path | str, *, setting: str, hint: str) -> str:
     return decoded(read_bytes(path, setting=setting, hint=hint), named(setting, path))
 
 
-def read_text_lines(path: Path, *, setting: str, hint: str) -> list[str]:
+def read_text_lines(path: str | Path, *, setting: str, hint: str) -> list[str]:
     """The non-blank lines of a text file; ``.gz`` is unpacked.
 
     Raises:

@@ -8,7 +8,7 @@ Shape letters, used throughout the project:
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -27,6 +27,10 @@ class LanguageModelState(Protocol):
     """(B, T) bool: False where a row is left-padded."""
 
 
+State = TypeVar("State", bound=LanguageModelState)
+"""The kind of state that a model makes; it reads only its own."""
+
+
 class Vocabulary(Protocol):
     """What is known about a language model without its weights."""
 
@@ -35,12 +39,14 @@ class Vocabulary(Protocol):
     """The most tokens that it can read; None: no limit is known."""
     start_id: int | None
     """Token at the beginning of a caption, not part of the text; None: the model has none."""
-    begin_id: int
-    """Token that separated texts in training."""
     end_ids: frozenset[int]
     """Tokens that end a text, at least one."""
     special_ids: frozenset[int]
     """Tokens that never appear in a text: start, ends and all others that only control the model."""
+
+    @property
+    def begin_id(self) -> int:
+        """Token that separated texts in training."""
 
     def encode(self, text: str) -> list[int]:
         """Token ids of ``text``; special tokens written in it are recognised, none is added."""
@@ -52,29 +58,29 @@ class Vocabulary(Protocol):
         """The text of each token on its own, including special tokens."""
 
 
-class LanguageModel(Vocabulary, Protocol):
+class LanguageModel(Vocabulary, Protocol[State]):
     """A causal language model that can look one token ahead without committing to it."""
 
-    def prefill(self, prompts: Sequence[Prompt]) -> LanguageModelState:
+    def prefill(self, prompts: Sequence[Prompt]) -> State:
         """Read B prompts (each at least one token long, lengths may differ).
 
         Raises:
             MagicError: A prompt has vectors, and the model takes none.
         """
 
-    def peek(self, state: LanguageModelState, ids: Tensor, wanted: Tensor | None = None) -> Tensor:
+    def peek(self, state: State, ids: Tensor, wanted: Tensor | None = None) -> Tensor:
         """Hidden states (B, K, H) that the tokens ``ids`` (B, K) would have as next token; commits to none.
 
         With ``wanted`` (B, K) bool only those are computed; the others are NaN.
         """
 
-    def commit(self, state: LanguageModelState, choice: Tensor) -> None:
+    def commit(self, state: State, choice: Tensor) -> None:
         """Append, in place, the candidate ``choice`` (B,) of the last peek; ``state.logits`` become its logits.
 
         If a row's choice was not in ``wanted``, its state is invalid, and the row must be dropped next (``select``).
         """
 
-    def select(self, state: LanguageModelState, rows: Tensor) -> LanguageModelState:
+    def select(self, state: State, rows: Tensor) -> State:
         """The state of ``rows`` (R,), in that order, repetitions allowed."""
 
 

@@ -99,12 +99,14 @@ def _add_steps(
     for record in records:
         if record.get("id") not in numbers or record["id"] not in answers:
             continue
-        item, steps = items[numbers[record["id"]]], []
+        item = items[numbers[record["id"]]]
+        steps: list[dict[str, Any]] = []
         for number, (step, answer) in enumerate(zip(record["steps"], answers[record["id"]], strict=True), start=1):
             wrote = [{"text": answer.text}] if answer.text else []
             drew = [{"image": pictures.number(answer.image)}] if answer.image else []
-            steps.append({"told": shown(step.get("parts")), "answer": wrote + drew, "truth": shown(step.get("target"))})
-            steps[-1]["scores"] = scores.get(f"{record['id']}#{number}")
+            told, truth = shown(step.get("parts")), shown(step.get("target"))
+            of_step = scores.get(f"{record['id']}#{number}")
+            steps.append({"told": told, "answer": [*wrote, *drew], "truth": truth, "scores": of_step})
         item.setdefault("steps", {})[place] = steps
         item.setdefault("history", shown(record.get("history")))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ def retrieved_contents(folders: Sequence[Path], pictures: PictureList) -> Page:
         MagicError: A file is damaged.
     """
     systems = [_system(folder) for folder in folders]
-    systems = [{"system": system, "name": name} for system, name in zip(systems, distinct_names(systems), strict=True)]
+    systems = [replace(system, name=name) for system, name in zip(systems, distinct_names(systems), strict=True)]
     items: dict[str, dict[str, Any]] = {}
     for place, folder in enumerate(folders):
         for number, record in enumerate(read_growing_lines(folder / RETRIEVED, setting="systems", hint=_REMEDY)[0], start=1):
@@ -50,7 +51,7 @@ def retrieved_contents(folders: Sequence[Path], pictures: PictureList) -> Page:
         "noun": ["query", "queries"],
         "measures": [cosine],
         "comparison": {"reason": "Retrieved images are not tested."},
-        "systems": [_described(one, place, listed) for place, one in enumerate(systems)],
+        "systems": [_described(system, place, listed) for place, system in enumerate(systems)],
         "items": listed,
         "traces": [{} for _ in systems],
         "tokens": [{} for _ in systems],
@@ -69,13 +70,13 @@ def _system(folder: Path) -> System:
     return System(folder.resolve().name, folder, (), manifest=manifest)
 
 
-def _described(one: dict[str, Any], place: int, items: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def _described(system: System, place: int, items: Sequence[dict[str, Any]]) -> dict[str, Any]:
     own = [item for item in items if place in item["found"]]
     best = [item["scores"][place][0] for item in own if item["scores"][place][0] is not None]
     return {
-        "name": one["name"], "source": str(one["system"].source), "overall": [[sum(best) / len(best) if best else None, None, None]],
+        "name": system.name, "source": str(system.source), "overall": [[sum(best) / len(best) if best else None, None, None]],
         "n": len(own), "missing": len(items) - len(own), "dropped": 0, "empty": len(own) - len(best), "notes": [], "not_run": {},
-        "weights": None, **run_facts(one["system"]),
+        "weights": None, **run_facts(system),
     }  # fmt: skip
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -59,14 +59,14 @@ def _failures(folder: Path) -> list[dict[str, Any]]:
 def _work(manifest: Mapping[str, Any]) -> dict[str, Any]:
     """Seconds, work and counts, summed over all starts."""
     sessions = manifest.get("sessions", [])
-    work: Counter[str] = Counter()
-    phases: Counter[str] = Counter()
+    work: dict[str, float] = defaultdict(int)
+    phases: dict[str, float] = defaultdict(int)
     for session in sessions:
-        for counter, name in ((work, "work"), (phases, "phase_seconds")):
+        for total, name in ((work, "work"), (phases, "phase_seconds")):
             found = session.get(name)
             for key, value in found.items() if isinstance(found, dict) else ():
                 if isinstance(value, int | float):
-                    counter[str(key)] += value
+                    total[str(key)] += value
     machines = dict.fromkeys(
         f"{one['device']}, {counted(one['threads'], 'thread')}" for one in sessions if "device" in one and "threads" in one
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 from magic_cli.data.system import System
 from magic_cli.errors import SettingsError
@@ -17,18 +17,19 @@ from magic_cli.evaluation.settings import ScoringSettings
 from magic_cli.evaluation.stories import nobody_has_chosen
 from magic_cli.metrics.answers import clean_text
 
+S = TypeVar("S", bound=ScoringSettings)
 _NEITHER_GOOD_NOR_BAD = ("mean_length",)
 _OF_CAPTIONS, _OF_ANSWERS, _OF_ANY = ("bleu", "rouge_l", "cider"), ("bleu_words", "rouge_f"), ("repetition",)
 
 
-def with_quick_metrics(settings: ScoringSettings, systems: Sequence[System]) -> ScoringSettings:
+def with_quick_metrics(settings: S, systems: Sequence[System]) -> S:
     """The settings with fast metrics, unless the user has chosen some; a page also shows scores from earlier evaluations."""
     if not nobody_has_chosen(settings):
         return settings
     items = [item for system in systems for item in system.items]
     if any(system.writes_answers for system in systems):
         has_truth = all(any(clean_text(answer.true_text) for item in s.items for answer in item.answers) for s in systems)
-        names = _OF_ANSWERS if has_truth else _OF_ANY
+        names: tuple[str, ...] = _OF_ANSWERS if has_truth else _OF_ANY
     elif any(system.writes_stories for system in systems):
         names = _OF_ANY
     else:

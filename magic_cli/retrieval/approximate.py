@@ -53,12 +53,7 @@ class Approximate:
                     print(f"magic: building {self.file.name} over {counted(features.rows, 'feature')}", file=sys.stderr)
                     build(features, settings, self.file)
         flags = faiss.IO_FLAG_MMAP if settings.kind == "ivf" else 0
-        try:
-            self._index = faiss.read_index(str(self.file), flags)
-        except RuntimeError as error:
-            raise MagicError(
-                f"{self.file}: FAISS cannot read it ({str(error).splitlines()[0][:120]}); delete it; it is then built again"
-            ) from error
+        self._index = _read(self.file, flags)
         if settings.kind == "ivf":
             self._index.nprobe = min(settings.nprobe, self._index.nlist)
         else:
@@ -67,6 +62,16 @@ class Approximate:
     def top(self, queries: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
         """As ``search.Candidates``."""
         return self._index.search(queries, count)
+
+
+def _read(file: Path, flags: int) -> Any:
+    """The index, of the kind that was written."""
+    try:
+        return faiss.read_index(str(file), flags)
+    except RuntimeError as error:
+        raise MagicError(
+            f"{file}: FAISS cannot read it ({str(error).splitlines()[0][:120]}); delete it; it is then built again"
+        ) from error
 
 
 def _refuse_read_only(file: Path, settings: IndexSettings) -> None:
@@ -115,6 +120,7 @@ def build(features: Features, settings: IndexSettings, file: Path) -> dict[str, 
     With one thread the file is the same every time. hnsw with several threads is not: they race for the graph.
     """
     began, built_with = time.perf_counter(), built_settings(features, settings)
+    index: Any
     if settings.kind == "ivf":
         index = faiss.IndexIVFScalarQuantizer(
             faiss.IndexFlatIP(features.dim),
@@ -128,7 +134,8 @@ def build(features: Features, settings: IndexSettings, file: Path) -> dict[str, 
         index.cp.spherical = True
         index.train(sample(features, built_with["nlist"] * _SAMPLE_PER_CELL))
     else:
-        index = faiss.IndexHNSWSQ(features.dim, faiss.ScalarQuantizer.QT_fp16, built_with["m"], faiss.METRIC_INNER_PRODUCT)
+        number_type: Any = faiss.ScalarQuantizer.QT_fp16  # a plain number, which FAISS' own annotations do not know
+        index = faiss.IndexHNSWSQ(features.dim, number_type, built_with["m"], faiss.METRIC_INNER_PRODUCT)
         index.hnsw.efConstruction = built_with["ef_construction"]
         index.train(sample(features, 1))
     with progress(features.rows, settings.kind, "feature", leave=False) as bar:

@@ -152,7 +152,7 @@ def _of_shard(place: str, stem: str, notes: list[str]) -> Iterator[BankImage]:
     shard = open_shard(place)
     for row, name in enumerate(shard.names):
         fault = shard.faults.get(row)
-        where = (None, 0) if fault else (shard.offsets[row], shard.sizes[row])
+        where: tuple[int | None, int] = (None, 0) if fault else (shard.offsets[row], shard.sizes[row])
         yield BankImage(f"{stem}/{name}", place, *where, fault)
     if shard.hidden:
         notes.append(f"{place}: hidden images are left out: {named(shard.hidden)}")

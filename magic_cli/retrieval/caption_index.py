@@ -18,7 +18,6 @@ from magic_cli.retrieval.search import Search, open_search
 from magic_cli.retrieval.settings import CaptionSource
 from magic_cli.retrieval.store import FeatureWriter
 from magic_cli.terminal.progress import progress
-from magic_cli.terminal.wording import counted
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -54,7 +53,7 @@ class CaptionIndex:
     """Finds captions for image features. Call ``open`` with a model before the first search.
 
     Args:
-        settings: The captions and the index; also an ``IndexSettings``.
+        settings: The captions and the kind of index.
 
     Attributes:
         captions: The captions; a search returns their positions.
@@ -83,7 +82,7 @@ class CaptionIndex:
             {"device": where.device.type, "dtype": str(where.dtype)},
             lambda pieces: (encode_by_length(viewer.model, piece) for piece in pieces),
         )
-        self.search = open_search(Features(folder, f"{settings.setting}.folder"), settings, threads=where.threads)
+        self.search = open_search(Features(folder, f"{settings.setting}.folder"), settings.index_settings, threads=where.threads)
         return {"name": settings.captions, "count": len(texts), "sha256": texts_digest(texts)}
 
     def build(self, model: Mapping[str, Any], where: Mapping[str, str], encode: Encode) -> Path:
@@ -102,7 +101,9 @@ class CaptionIndex:
         if settings.folder:
             folder = expanded(settings.folder, f"{settings.setting}.folder")
         else:
-            folder = user_cache("captions") / Path(cache_name(model, **circumstances, features=settings.features)).stem
+            folder = (
+                user_cache("captions") / Path(cache_name(model, **circumstances, features=settings.index_settings.features)).stem
+            )
         build_text_features(
             settings, folder, texts, encode, {"kind": "texts", "model": {**model, "logit_scale": None}, **circumstances}
         )
@@ -128,14 +129,12 @@ def build_text_features(
     Raises:
         MagicError: A text has no feature, or the folder belongs to something else.
     """
-    with FeatureWriter(folder, f"{settings.setting}.folder", identity, dtype=settings.features) as store:
+    with FeatureWriter(folder, f"{settings.setting}.folder", identity, dtype=settings.index_settings.features) as store:
         if store.is_complete:
             return
         done = store.inputs_done
         rest = f"{len(texts) - done:,} of {len(texts):,}" if done else f"{len(texts):,}"
-        print(
-            f"magic: {settings.label}: encoding {counted(rest, 'caption')}, once; the index is kept in {folder}", file=sys.stderr
-        )
+        print(f"magic: {settings.label}: encoding {rest} captions, once; the index is kept in {folder}", file=sys.stderr)
         with progress(len(texts), "index", "text", done=done) as bar:
             pieces = Pieces(texts[done:])
             for batch, features in zip(pieces, encode(pieces), strict=True):

@@ -70,7 +70,9 @@ def load_captions(settings: CaptionSource) -> Captions:
         MagicError: The file is missing, damaged, or holds no captions.
     """
     if settings.captions_file is None:
-        every = (((f"coco:{image}",), text) for image, texts in load_bundled_coco_captions().items() for text in texts)
+        every: Iterator[Named] = (
+            ((f"coco:{image}",), text) for image, texts in load_bundled_coco_captions().items() for text in texts
+        )
     else:
         every = _Reader(settings).read(Path(settings.captions_file))
     cleaned = ((names, " ".join(whole_characters(caption).split())) for names, caption in every)
@@ -118,7 +120,7 @@ class _Reader:
 
     def _of_karpathy(self, document: Any, place: str) -> Iterator[Named]:
         images = list(karpathy_images(document, place, needs=["split"]))
-        self._check_split({image.split for image in images})
+        self._check_split({image.split for image in images if image.split})
         for image in images:
             if image.split == self._split:
                 names = identities(image.file_name, image.record.get("cocoid"))

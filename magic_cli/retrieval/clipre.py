@@ -6,12 +6,15 @@ It uses no language model. The class holds the settings and is the method; capti
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from magic_cli.decoding.method import WholeTexts
 from magic_cli.decoding.request import Request, Written
 from magic_cli.errors import MagicError, require
 from magic_cli.retrieval.settings import COCO, IndexSettings, check_captions, check_choice
+
+if TYPE_CHECKING:
+    from magic_cli.retrieval.caption_index import CaptionIndex
 
 RELEASED, FULL = "released-128", "full"
 _RELEASED_CAPTIONS = 128
@@ -44,6 +47,7 @@ class CaptionRetrieval(IndexSettings, WholeTexts):
     folder: str | None = None
 
     def __post_init__(self) -> None:
+        self._index: CaptionIndex  # set by ``load``
         super().__post_init__()
         check_choice("decoding.index", self.index, (FULL, RELEASED))
         require("top_m", self.top_m, at_least=1, limit=1_000_000, prefix="decoding")

@@ -85,7 +85,7 @@ class Features:
             taken[chosen] = self._shards[shard][places[chosen]]
         return taken.reshape(*numbers.shape, self.dim)
 
-    def items(self, numbers: Sequence[int]) -> list[dict[str, Any]]:
+    def items(self, numbers: Sequence[int] | np.ndarray) -> list[dict[str, Any]]:
         """The items that rows belong to."""
         if self._starts is None:
             self._starts = line_starts(self.folder / ITEMS)

@@ -54,15 +54,20 @@ class IndexSettings:
         check("memory_gib", self.memory_gib, at_least=0, at_most=2**20)
 
     @property
+    def index_settings(self) -> IndexSettings:
+        """These settings, for whoever knows them as something else, too (``CaptionSource``)."""
+        return self
+
+    @property
     def built_with(self) -> dict[str, Any]:
         """The settings of this kind that shape the index file; those that matter only in a query are left out."""
-        names = {"exact": (), "ivf": ("nlist",), "hnsw": ("m", "ef_construction")}[self.kind]
+        names: tuple[str, ...] = {"exact": (), "ivf": ("nlist",), "hnsw": ("m", "ef_construction")}[self.kind]
         return {name: getattr(self, name) for name in names}
 
     @property
     def found_with(self) -> dict[str, Any]:
         """The settings of this kind that decide what a query finds."""
-        names = {"exact": (), "ivf": ("nprobe",), "hnsw": ("ef",)}[self.kind]
+        names: tuple[str, ...] = {"exact": (), "ivf": ("nprobe",), "hnsw": ("ef",)}[self.kind]
         return self.built_with | {name: getattr(self, name) for name in names}
 
 
@@ -96,6 +101,10 @@ class CaptionSource(Protocol):
     @property
     def label(self) -> str:
         """The first words of messages about the index."""
+
+    @property
+    def index_settings(self) -> IndexSettings:
+        """The kind of index."""
 
     @property
     def captions(self) -> str:

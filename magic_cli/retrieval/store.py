@@ -15,7 +15,7 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -27,10 +27,10 @@ from magic_cli.provenance import differences
 
 MANIFEST, ITEMS, FAILURES, PROGRESS = "manifest.json", "items.jsonl", "failures.jsonl", "progress.jsonl"
 SHARD_ROWS = 100_000
-DTYPES = {"float16": np.dtype("<f2"), "float32": np.dtype("<f4")}
+DTYPES: dict[str, np.dtype] = {"float16": np.dtype("<f2"), "float32": np.dtype("<f4")}
 _ANOTHER = "set another folder"
 _FORMAT = 1  # raised whenever the files change
-_START = {"inputs": 0, "rows": 0, "dim": None, "failures": 0, "sizes": {ITEMS: 0, FAILURES: 0}}
+_START: dict[str, Any] = {"inputs": 0, "rows": 0, "dim": None, "failures": 0, "sizes": {ITEMS: 0, FAILURES: 0}}
 
 
 def shard_file(folder: Path, number: int) -> Path:
@@ -200,15 +200,17 @@ def read_manifest(folder: Path, setting: str) -> dict[str, Any] | None:
         manifest = parse_json((folder / MANIFEST).read_bytes())
     except FileNotFoundError:
         others = [path.name for path in folder.glob("*") if not path.name.startswith(".")] if folder.is_dir() else []
-        return _refuse(folder, setting, f"is not empty and has no {MANIFEST} (but {min(others)})", _ANOTHER) if others else None
+        if others:
+            _refuse(folder, setting, f"is not empty and has no {MANIFEST} (but {min(others)})", _ANOTHER)
+        return None
     except ValueError as error:
-        return _refuse(folder, setting, f"its {MANIFEST} is damaged ({error})")
+        _refuse(folder, setting, f"its {MANIFEST} is damaged ({error})")
     if not isinstance(manifest, dict):
-        return _refuse(folder, setting, f"its {MANIFEST} is damaged (it holds no object)")
+        _refuse(folder, setting, f"its {MANIFEST} is damaged (it holds no object)")
     if not {"status", "identity"} <= manifest.keys() or "sessions" in manifest:  # a run of another command has sessions
-        return _refuse(folder, setting, "holds no features, but something else", _ANOTHER)
+        _refuse(folder, setting, "holds no features, but something else", _ANOTHER)
     if wrong := _wrong_entry(manifest):
-        return _refuse(folder, setting, f"its {MANIFEST} is damaged ({wrong} is {str(manifest.get(wrong))[:60]!r})")
+        _refuse(folder, setting, f"its {MANIFEST} is damaged ({wrong} is {str(manifest.get(wrong))[:60]!r})")
     return manifest
 
 
@@ -250,7 +252,7 @@ def _is_count(value: Any, least: int) -> bool:
     return type(value) is int and value >= least
 
 
-def _refuse(folder: Path, setting: str, problem: str, remedy: str = f"{_ANOTHER}, or delete this one") -> None:
+def _refuse(folder: Path, setting: str, problem: str, remedy: str = f"{_ANOTHER}, or delete this one") -> NoReturn:
     raise MagicError(f"{setting}={folder}: {problem}; {remedy}")
 
 

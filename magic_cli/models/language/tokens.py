@@ -79,7 +79,9 @@ class Tokens:
             {self.end_id, *_named_ends(tokenizer, (config, config.get_text_config()), generation_config, control)}
         )
         self.start_id = self._find_start(start_token, vocabulary)
-        self.special_ids = control | self.end_ids | ({self.start_id} - {None})
+        self.special_ids = frozenset(control | self.end_ids)
+        if self.start_id is not None:
+            self.special_ids |= {self.start_id}
         self._clean_up = clean_up_spaces
 
     def _find_start(self, start_token: str | None, vocabulary: dict[str, int]) -> int | None:
