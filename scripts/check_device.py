@@ -28,6 +28,8 @@ WAYS = {
     "batch_size=auto": ["run.batch_size=auto"],
 }
 MAY_DIFFER = ("bfloat16",)
+HELD_OUT = 64
+"""Texts to measure on, beside those of the epoch."""
 SAME = ("model.safetensors", "metrics.jsonl", "report.json")
 
 
@@ -69,10 +71,10 @@ class Check:
 
     def finetune(self, texts: Path, batch: int) -> Iterator[str]:
         """One epoch of the embedded language model, undisturbed and killed after its first checkpoint."""
-        count = len(texts.read_text().splitlines())
+        count = len(texts.read_text().splitlines()) - HELD_OUT
         steps = count // batch
         words = [
-            "finetune-lm", "--texts", texts, "--language-model", "embedded", "dataset.held_out=0", "optimizer.dropout=0.1", f"optimizer.steps={steps}",
+            "finetune-lm", "--texts", texts, "--language-model", "embedded", f"dataset.held_out={HELD_OUT}", "optimizer.dropout=0.1", f"optimizer.steps={steps}",
             f"run.batch_size={batch}", "run.accumulation=1", f"validate.every={steps}", f"run.checkpoint_every={max(1, steps // 4)}", "--output",
         ]  # fmt: skip
         whole, killed = self.output / "whole", self.output / "killed"
@@ -166,7 +168,7 @@ def main() -> int:
         sys.exit(f"--parts: no part {unknown[0]!r}; there are {', '.join(PARTS)}")
     tables = {
         "captions": lambda: check.captions(arguments.photos, arguments.ways.split(",")),
-        "finetune": lambda: check.finetune(write_texts(output / "texts.txt", arguments.texts), arguments.batch_size),
+        "finetune": lambda: check.finetune(write_texts(output / "texts.txt", arguments.texts + HELD_OUT), arguments.batch_size),
         "interleave": check.interleave,
     }
     for part in parts:

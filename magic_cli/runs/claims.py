@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -58,9 +58,7 @@ class Claims:
         run = self._claimed.get("run")
         if not run or not ids:
             return
-        now = {"trace": all(item in traces for item in ids)}
-        if now["trace"] and not all(traces[item] for item in ids):
-            now["lazy"] = True
+        now = true_of_traces(ids, traces)
         if any(run.get(name) != value for name, value in now.items()):
             run |= now
             self._write()
@@ -69,3 +67,22 @@ class Claims:
         import yaml
 
         write_atomically(self._file, yaml.safe_dump(self._claimed, sort_keys=False, allow_unicode=True))
+
+
+def note_traces(traces: dict[str, bool], steps: Iterable[Mapping[str, Any]]) -> None:
+    """Add lines of trace.jsonl to ``traces``: for each item with a trace, whether it leaves no numbers out."""
+    for step in steps:
+        is_whole = not any(isinstance(values, list) and None in values for values in step.values())
+        traces[step["id"]] = traces.get(step["id"], True) and is_whole
+
+
+def true_of_traces(ids: Collection[str], traces: Mapping[str, bool]) -> dict[str, bool]:
+    """What settings.yaml may say of traces, given those that ``note_traces`` found.
+
+    >>> true_of_traces(["a", "b"], {"a": True}), true_of_traces(["a", "b"], {"a": True, "b": False})
+    ({'trace': False}, {'trace': True, 'lazy': True})
+    """
+    true = {"trace": all(item in traces for item in ids)}
+    if true["trace"] and not all(traces[item] for item in ids):
+        true["lazy"] = True
+    return true

@@ -14,7 +14,7 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Container, Iterable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,7 @@ from magic_cli.files import (
 from magic_cli.models.sources import only_read
 from magic_cli.provenance import differences, provenance, read_manifest
 from magic_cli.runs.arranging import are_arranged, arranged_failures, arranged_ids, arranged_steps
-from magic_cli.runs.claims import Claims
+from magic_cli.runs.claims import Claims, note_traces
 from magic_cli.runs.predictions import Predictions, follows
 from magic_cli.runs.shards import refuse_other_part
 
@@ -134,7 +134,7 @@ class RunFolder:
         has_others = False
         for _, _, step in recovered_items(file, _WITHOUT_TRACE):
             if step["id"] in self.predictions:
-                self._note_traces([step])
+                note_traces(self.traces, [step])
             else:
                 has_others = True
         if has_others:
@@ -142,11 +142,6 @@ class RunFolder:
                 for _, _, step in recovered_items(file, _WITHOUT_TRACE):
                     if step["id"] in self.predictions:
                         stream.write(as_bytes(json_lines([step])))
-
-    def _note_traces(self, steps: Iterable[Mapping[str, Any]]) -> None:
-        for step in steps:
-            is_whole = not any(isinstance(values, list) and None in values for values in step.values())
-            self.traces[step["id"]] = self.traces.get(step["id"], True) and is_whole
 
     def use_models(self, models: dict[str, Any]) -> None:
         """Record the revisions and file hashes of the models.
@@ -272,7 +267,7 @@ class RunFolder:
     def add_trace(self, steps: Sequence[dict[str, Any]]) -> None:
         """Append the steps of items; their predictions follow."""
         append_lines(self.path / TRACE, steps)
-        self._note_traces(steps)
+        note_traces(self.traces, steps)
 
     def finish(self, exports: dict[str, Any]) -> None:
         """Mark the run as complete and write its exports, ``{file name: JSON document, or text}``."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from magic_cli.data.paths import named_paths
-from magic_cli.data.run_files import SETTINGS, TRACE, read_manifest, read_settings
+from magic_cli.data.run_files import SETTINGS, read_manifest, read_settings
 from magic_cli.errors import MagicError
 from magic_cli.models.sources import only_read
 from magic_cli.provenance import differences
@@ -31,11 +31,6 @@ class Part:
     def number(self) -> int:
         """Which part it is, from 1."""
         return self.manifest["shard"]["part"]
-
-    @property
-    def has_trace(self) -> bool:
-        """Whether each of its texts has a trace."""
-        return (self.folder / TRACE).is_file() or not self.manifest["counts"]["predictions"]
 
 
 def read_parts(words: Sequence[str]) -> list[Part]:
