@@ -109,6 +109,14 @@ def tiny_clip_folder(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def common_clip_folder(tmp_path_factory) -> Path:
+    """A tiny CLIP with the common ones of OpenAI's tokens: for tests of commands, which load it hundreds of times."""
+    from tests import tiny_models
+
+    return tiny_models.build_clip_folder(tmp_path_factory.mktemp("tiny") / "common_clip", num_merges=4000)
+
+
+@pytest.fixture(scope="session")
 def interleaved_folder(tmp_path_factory) -> Path:
     """A tiny random model that reads and writes texts and images, in the folders of its parts."""
     from tests.interleaved_models import build_interleaved_folders
@@ -155,13 +163,9 @@ def language_model(make_language_model):
 @pytest.fixture(scope="session")
 def loaded_clip(tiny_clip_folder):
     """The tiny CLIP model behind its adapter."""
-    import torch
+    from tests import tiny_models
 
-    from magic_cli.models.image_text.huggingface_clip import load_huggingface
-    from magic_cli.models.work_counter import WorkCounter
-
-    options = {"device": torch.device("cpu"), "dtype": torch.float32, "work": WorkCounter()}
-    return load_huggingface(tiny_clip_folder, family="huggingface_clip", **options)
+    return tiny_models.load_clip(tiny_clip_folder)
 
 
 @pytest.fixture

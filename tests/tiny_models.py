@@ -15,12 +15,15 @@ from transformers import (
     CLIPConfig,
     CLIPImageProcessorPil,
     CLIPModel,
+    CLIPTokenizer,
     GPT2Config,
     GPT2LMHeadModel,
     GPT2TokenizerFast,
 )
 
-from magic_cli.benchmark.vocabulary import clip_tokenizer
+from magic_cli.benchmark.vocabulary import CLIP_START, clip_tokenizer, clip_vocabulary
+from magic_cli.models.image_text.huggingface_clip import HuggingFaceClip, load_huggingface
+from magic_cli.models.work_counter import WorkCounter
 
 START, PAD, END = "<-start_of_text->", "<-pad->", "<|endoftext|>"
 SPREAD = 0.3
@@ -134,14 +137,32 @@ def clip_config(vocab_size: int) -> CLIPConfig:
     )  # fmt: skip
 
 
-def build_clip_folder(folder: Path) -> Path:
-    """A tiny ``CLIPModel`` with tokenizer and image processor, as ``save_pretrained`` writes them."""
-    tokenizer = clip_tokenizer()
+def common_clip_tokenizer(num_merges: int) -> CLIPTokenizer:
+    """OpenAI's tokenizer with only the first merges, those of common words."""
+    vocabulary, merges = clip_vocabulary()
+    words = [*list(vocabulary)[: 512 + num_merges], CLIP_START, END]
+    return CLIPTokenizer(vocab={word: i for i, word in enumerate(words)}, merges=merges[:num_merges], model_max_length=77)
+
+
+def build_clip_folder(folder: Path, *, num_merges: int | None = None) -> Path:
+    """A tiny ``CLIPModel`` with tokenizer and image processor, as ``save_pretrained`` writes them.
+
+    Args:
+        folder: Where to; made.
+        num_merges: Merges of the tokenizer; None: all. Reading them all takes longer than everything else about so small a model.
+    """
+    tokenizer = clip_tokenizer() if num_merges is None else common_clip_tokenizer(num_merges)
     model = randomise(CLIPModel(clip_config(len(tokenizer))), seed=1)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     CLIPImageProcessorPil(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32}).save_pretrained(folder)
     return folder
+
+
+def load_clip(folder: Path) -> HuggingFaceClip:
+    """The model of such a folder behind its adapter."""
+    options = {"device": torch.device("cpu"), "dtype": torch.float32, "work": WorkCounter()}
+    return load_huggingface(folder, family="huggingface_clip", **options)
 
 
 def build_photos(folder: Path) -> Path:

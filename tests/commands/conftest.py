@@ -5,6 +5,26 @@ import shutil
 import pytest
 
 
+@pytest.fixture(scope="session")
+def tiny_clip_folder(common_clip_folder):
+    """The model that loads fast: a command loads its models whenever it runs."""
+    return common_clip_folder
+
+
+@pytest.fixture(scope="session")
+def loaded_clip(tiny_clip_folder):
+    """The same model behind its adapter."""
+    from tests import tiny_models
+
+    return tiny_models.load_clip(tiny_clip_folder)
+
+
+@pytest.fixture(scope="session")
+def image_features(loaded_clip, images):
+    """(6, E) features of the photos by it."""
+    return loaded_clip.encode_images(images)
+
+
 @pytest.fixture
 def models(tiny_language_model_folder, tiny_clip_folder):
     return [

@@ -21,18 +21,38 @@ def files_of(folder, names=FILES) -> dict[str, bytes]:
     return {name: file.read_bytes() for name in names if (file := Path(folder, name)).exists()}
 
 
-@pytest.fixture
-def captions(photos, models):
-    """A command on seven photos, of which one is damaged and stands in the middle; sampled, so that seeds count."""
+@pytest.fixture(scope="module")
+def seven_photos(tiny_photos, tmp_path_factory):
+    """A folder of seven photos, of which one is damaged and stands in the middle."""
+    photos = shutil.copytree(tiny_photos, tmp_path_factory.mktemp("seven") / "photos")
     (photos / "m.jpg").write_bytes(b"no picture")
-    own = [word for word in models if not word.startswith("decoding.k=")]
-    return ["caption", "--images", str(photos), "--decoding", "nucleus", *own, "run.batch_size=2"]
+    return photos
+
+
+@pytest.fixture(scope="module")
+def captions(seven_photos, tiny_language_model_folder, tiny_clip_folder):
+    """A command on the seven photos; sampled, so that seeds count."""
+    return [
+        "caption", "--images", str(seven_photos), "--decoding", "nucleus", f"language_model.path={tiny_language_model_folder}",
+        "image_text_model=clip_vit_b32", f"image_text_model.path={tiny_clip_folder}", "decoding.decoding_len=10", "run.threads=1",
+        "run.batch_size=2",
+    ]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def big(captions, tmp_path_factory):
+    """The run folders of three parts in one folder, which tests copy."""
+    folder = tmp_path_factory.mktemp("parts") / "big"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(folder.parent / "cache"))
+        assert main([*captions, "-m", f"run.dir={folder}", "run.shard=2/3,1/3,3/3"]) == 3
+    return folder
 
 
 @pytest.fixture
-def parts(captions):
-    """The run folders of three parts."""
-    assert main([*captions, "-m", "run.dir=big", "run.shard=2/3,1/3,3/3"]) == 3
+def parts(big, in_tmp_path):
+    """Run folders of three parts, which a test may change."""
+    shutil.copytree(big, "big")
     return [f"big/shard-{number}-of-3" for number in (1, 2, 3)]
 
 
@@ -99,7 +119,7 @@ def edit_manifest(folder, change) -> None:
     file.write_text(json.dumps(manifest))
 
 
-def test_what_makes_no_whole_is_one_line(parts, captions, capsys):
+def test_what_makes_no_whole_is_one_line(parts, captions, photos, capsys):
     def refused(*folders, output="merged") -> str:
         capsys.readouterr()
         assert main(["merge-runs", *folders, "--output", output]) == 2

@@ -117,7 +117,7 @@ def test_searches_that_make_no_sense_are_one_line_before_anything_runs(extra, me
 def test_sweep_that_is_killed_goes_on_and_ends_like_an_undisturbed_one(words, tmp_path, monkeypatch):
     import torch  # noqa: F401 - imported before forking
 
-    sweep = ["caption", "-m", *words, "run.batch_size=1", "decoding.alpha=0.1,0.5", "decoding.beta=1,2"]
+    sweep = ["caption", "-m", *words, "dataset.limit=3", "run.batch_size=1", "decoding.alpha=0.1,0.5", "decoding.beta=1,2"]
     undisturbed = tmp_path / "undisturbed"
     undisturbed.mkdir()
     (undisturbed / "captions.json").write_bytes((tmp_path / "captions.json").read_bytes())
@@ -149,7 +149,7 @@ def manifest(run):
 
 @pytest.mark.slow
 def test_table_and_plots_of_a_sweep_come_from_its_evaluated_runs(words, tmp_path, capsys):
-    assert main(["caption", "-m", *words, "decoding.alpha=0.1,0.5", "decoding.beta=1,2"]) == 0
+    assert main(["caption", "-m", *words, "dataset.limit=3", "decoding.alpha=0.1,0.5", "decoding.beta=1,2"]) == 0
     assert main(["table", "sweep", "runs/caption", "--metric", "bleu_1"]) == 2
     assert "first run `magic evaluate 'runs/caption/*'`" in capsys.readouterr().err
     assert main(["evaluate", "runs/caption/*", "--metrics", "bleu"]) == 0

@@ -4,6 +4,7 @@ import ast
 import re
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -15,14 +16,20 @@ MODULES = sorted(file for file in PACKAGE.rglob("*.py") if "configs" not in file
 STANDARD = set(sys.stdlib_module_names)
 
 
+@cache
+def tree_of(file: Path) -> ast.Module:
+    return ast.parse(file.read_text())
+
+
 def module_name(file: Path) -> str:
     return ".".join(["magic_cli", *file.relative_to(PACKAGE).with_suffix("").parts]).removesuffix(".__init__")
 
 
+@cache
 def imports(file: Path) -> set[str]:
     """Full names of all modules that a file imports anywhere, functions and type checking included."""
     known, names = {module_name(f) for f in MODULES}, set()
-    for node in ast.walk(ast.parse(file.read_text())):
+    for node in ast.walk(tree_of(file)):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -187,7 +194,7 @@ def test_json_is_parsed_in_one_place_when_walked():
     }
     parsers = set()
     for file in MODULES:
-        for node in ast.walk(ast.parse(file.read_text())):
+        for node in ast.walk(tree_of(file)):
             if (
                 isinstance(node, ast.Call)
                 and ast.unparse(node.func) in ("json.load", "json.loads")
