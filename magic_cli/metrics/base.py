@@ -34,7 +34,8 @@ class Measure:
     """Least possible value."""
     high: float
     """Greatest possible value."""
-    higher_is_better: bool = True
+    higher_is_better: bool | None = True
+    """None: neither side is better."""
     scale: float = 100.0
     """Tables print the value times this, as papers do."""
     digits: int = 2
