@@ -64,12 +64,13 @@ def provenance() -> dict[str, Any]:
         "magic": __version__,
         "git_revision": _git_revision(),
         "python": platform.python_version(),
-        "packages": {name: _version(name) for name in _RECORDED_PACKAGES},
+        "packages": {name: installed_version(name) for name in _RECORDED_PACKAGES},
         "platform": platform.platform(),
     }
 
 
-def _version(package: str) -> str | None:
+def installed_version(package: str) -> str | None:
+    """The installed version of a package; None: it is not installed."""
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:

@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
@@ -34,6 +35,13 @@ def axe_core() -> Path | None:
 
 class BrowserFault(Exception):
     """The browser cannot do what it is told; the message says what."""
+
+
+def check(is_so: bool, what: str) -> None:
+    """Say that something is as it should be, or end with what is not."""
+    if not is_so:
+        sys.exit(f"FAILED: {what}")
+    print(f"ok: {what}", file=sys.stderr)
 
 
 def missing() -> str | None:

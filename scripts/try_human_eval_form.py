@@ -17,7 +17,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from browser import Browser, BrowserFault, browser
+from browser import Browser, BrowserFault, browser, check
 
 PHOTOS = Path(__file__).resolve().parents[1] / "data" / "photos"
 STORIES = {
@@ -27,12 +27,6 @@ STORIES = {
 }
 ASPECTS = ("relevance", "fluency", "informativeness", "story_image_relevance")
 PAIR_QUESTIONS = ("language", "image_quality", "coherence")
-
-
-def check(is_so: bool, what: str) -> None:
-    if not is_so:
-        sys.exit(f"FAILED: {what}")
-    print(f"ok: {what}", file=sys.stderr)
 
 
 def magic(*words: str) -> str:

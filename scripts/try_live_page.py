@@ -24,18 +24,12 @@ from pathlib import Path
 
 from PIL import Image
 
-from browser import Browser, axe_core, browser
+from browser import Browser, axe_core, browser, check
 
 PHOTO = Path(__file__).resolve().parents[1] / "data" / "photos" / "000000000542.jpg"
 METHODS = ("magic", "contrastive", "nucleus")
 LARGEST = 120_000  # bytes of the picture
 MODELS = ("--language-model", "embedded", "--image-text-model", "embedded")
-
-
-def check(is_so: bool, what: str) -> None:
-    if not is_so:
-        sys.exit(f"FAILED: {what}")
-    print(f"ok: {what}", file=sys.stderr)
 
 
 def python(folder: Path) -> dict[str, str]:

@@ -69,6 +69,8 @@ def check_objective(settings: Any, sweeper: Any) -> None:
     if key is None:
         raise SettingsError("a sweeper that searches needs a measure to optimise; set run.objective=cider, or another one")
     _, measure = _objectives().find_measure(key)
+    if measure.higher_is_better is None:
+        return  # whoever searches by it says what is wanted
     right = "maximize" if measure.higher_is_better else "minimize"
     direction = sweeper.get("direction") if sweeper is not None else None
     if direction is not None and str(getattr(direction, "name", direction)) != right:

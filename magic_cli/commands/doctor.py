@@ -12,7 +12,7 @@ from typing import Any
 
 from magic_cli import __version__
 from magic_cli.commands.doctor_interleaved import diffusion_findings, inception_findings, interleaved_findings
-from magic_cli.commands.findings import Finding, fetched, hub_model, installed_version
+from magic_cli.commands.findings import Finding, fetched, hub_model
 from magic_cli.configuration.files import find_config_dir
 from magic_cli.data.paths import expanded
 from magic_cli.errors import MagicError, SettingsError
@@ -26,6 +26,7 @@ from magic_cli.models.language.gguf_files import INSTALL_SMOLLM2, SMOLLM2, smoll
 from magic_cli.models.settings import Family, ImageTextModelSettings, LanguageModelSettings
 from magic_cli.models.sources import EMBEDDED, EMBEDDED_FOLDER, EMBEDDED_PACKAGES, EMBEDDED_TERMS
 from magic_cli.models.work_counter import WorkCounter
+from magic_cli.provenance import installed_version
 from magic_cli.terminal.streams import print_line
 from magic_cli.terminal.wording import counted
 

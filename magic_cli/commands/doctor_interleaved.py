@@ -6,11 +6,12 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from magic_cli.commands.findings import WEIGHTS, Finding, hub_model, installed_version
+from magic_cli.commands.findings import WEIGHTS, Finding, hub_model
 from magic_cli.configuration.files import find_config_dir
 from magic_cli.errors import install_extra
 from magic_cli.interleaved.settings import TINY
 from magic_cli.metrics.image_networks import WeightsFile
+from magic_cli.provenance import installed_version
 
 EXTRA = ("diffusers", "peft")
 _SHIPPED = Path(__file__).resolve().parents[1] / "interleaved" / "tiny"

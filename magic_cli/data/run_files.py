@@ -69,7 +69,7 @@ _SCORE: Mapping[str, Callable[[Any], bool]] = {
     "label": lambda value: isinstance(value, str),
     "scale": _is_number,
     "digits": lambda value: type(value) is int and 0 <= value <= 17,
-    "higher_is_better": lambda value: isinstance(value, bool),
+    "higher_is_better": lambda value: value is None or isinstance(value, bool),
 }
 _MANIFEST: Mapping[str, Form] = {
     "identity": _OBJECT,
@@ -123,7 +123,10 @@ def read_manifest(file: Path, *, remedy: str, needs: Collection[str] = ()) -> di
 
 def read_scores(file: Path, *, remedy: str, needs: Collection[str] = ()) -> dict[str, Any]:
     """The metrics.json of an evaluation, with arguments as in ``read_manifest``."""
-    return _read(file, _SCORES, remedy, needs)
+    document = _read(file, _SCORES, remedy, needs)
+    if "mean_length" in document.get("metrics", {}):
+        document["metrics"]["mean_length"]["higher_is_better"] = None  # magic 0.3.0 and older wrote true
+    return document
 
 
 def read_settings(file: Path, *, remedy: str) -> dict[str, Any]:

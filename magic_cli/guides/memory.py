@@ -6,7 +6,7 @@
     mix        texts are compared with |v| (1 - w) v/|v| + w m (direction; its length is v's)
     replace    the same with weight 1
     beside     texts are compared with both: beta ((1 - w) f_v + w f_m)
-    words      tokens of the neighbours join the candidates of each step, the likeliest first, as far as p >= words_floor
+    words      tokens of the neighbours join the candidates of each step, the likeliest first, if the model's p >= words_floor
 
 With w = 0 and without words the image alone is left, to the token. Relatives in the literature, and what is different: docs/captioning-with-memory.md.
 """

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
@@ -17,9 +17,23 @@ from magic_cli.data.answers import Answer
 from magic_cli.data.images import StoredImage
 from magic_cli.errors import MagicError
 
+T = TypeVar("T")
+
 
 class MetricUnavailable(MagicError):
     """A metric cannot run here. The message says why and what to install; all other metrics still run."""
+
+
+def available(load: Callable[[], T]) -> T:
+    """What a metric needs, loaded.
+
+    Raises:
+        MetricUnavailable: It cannot be loaded; the other metrics do not need it.
+    """
+    try:
+        return load()
+    except MagicError as error:
+        raise MetricUnavailable(str(error)) from error
 
 
 @dataclass(frozen=True)
@@ -34,7 +48,8 @@ class Measure:
     """Least possible value."""
     high: float
     """Greatest possible value."""
-    higher_is_better: bool = True
+    higher_is_better: bool | None = True
+    """None: neither side is better."""
     scale: float = 100.0
     """Tables print the value times this, as papers do."""
     digits: int = 2

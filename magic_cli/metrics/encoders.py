@@ -7,8 +7,7 @@ from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
-from magic_cli.errors import MagicError
-from magic_cli.metrics.base import Metric, MetricUnavailable
+from magic_cli.metrics.base import Metric, MetricUnavailable, available
 from magic_cli.models.settings import ModelSource
 
 
@@ -56,10 +55,7 @@ class EncoderMetric(Metric):
         if self._load is None:
             raise MetricUnavailable(f"{self.name} needs a text model; run it through `magic evaluate`")
         if self._loaded is None:
-            try:
-                self._loaded = self._load()
-            except MagicError as error:  # the other metrics need no model
-                raise MetricUnavailable(str(error)) from error
+            self._loaded = available(self._load)
         return self._loaded[0]
 
     def model_facts(self) -> dict[str, Any]:

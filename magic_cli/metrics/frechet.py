@@ -28,6 +28,8 @@ MOST_DIMENSIONS = 1024
 MOST_CELLS = 50_000_000
 """Of the table that says which system's items a resample holds."""
 _INFINITE = float("inf")
+_FACTS = {"source": "Heusel et al. 2017", "covariance": "unbiased", "pairs": "steps with a drawn and a true image"}
+"""What metrics.json says of all distances."""
 
 Features = Callable[[Sequence[Path | StoredImage]], np.ndarray]
 """From image files to (N, E) features."""
@@ -179,12 +181,7 @@ class Fid(Frechet, ImageNetworkMetric):
         return self.network().features
 
     def facts(self) -> dict[str, Any]:
-        return {
-            "source": "Heusel et al. 2017",
-            "covariance": "unbiased",
-            "pairs": "steps with a drawn and a true image",
-            **self.network_facts(),
-        }
+        return {**_FACTS, **self.network_facts()}
 
 
 @dataclass
@@ -246,12 +243,7 @@ class FidImageText(Frechet, FeatureMetric):
         )
 
     def facts(self) -> dict[str, Any]:
-        return {
-            "source": "Heusel et al. 2017",
-            "covariance": "unbiased",
-            "pairs": "steps with a drawn and a true image",
-            "features": "not normalised",
-        }
+        return {**_FACTS, "features": "not normalised"}
 
 
 @dataclass

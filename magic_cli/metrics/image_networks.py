@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 import numpy as np
 
 from magic_cli.data.paths import expanded
-from magic_cli.errors import MagicError, SettingsError
-from magic_cli.metrics.base import Corpus, Metric, MetricUnavailable
+from magic_cli.errors import SettingsError
+from magic_cli.metrics.base import Corpus, Metric, MetricUnavailable, available
 from magic_cli.metrics.image_text import open_all, remember
 from magic_cli.metrics.java.process import num_kills
 
@@ -77,10 +77,7 @@ class NetworkFeatures:
 
     def _network(self) -> ImageNetwork:
         if self._loaded is None:
-            try:
-                self._loaded = self._load()
-            except MagicError as error:  # the other metrics need no network
-                raise MetricUnavailable(str(error)) from error
+            self._loaded = available(self._load)
         return self._loaded[0]
 
 

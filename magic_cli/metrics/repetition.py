@@ -43,7 +43,7 @@ class Repetition(Metric):
         Measure("distinct_1", "distinct-1", 0.0, 1.0),
         Measure("distinct_2", "distinct-2", 0.0, 1.0),
         Measure("distinct_captions", "distinct captions", 0.0, 1.0),
-        Measure("mean_length", "mean length", 0.0, math.inf, scale=1.0),
+        Measure("mean_length", "mean length", 0.0, math.inf, higher_is_better=None, scale=1.0),
     )
 
     last_ngram: bool = False

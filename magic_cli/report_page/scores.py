@@ -18,7 +18,6 @@ from magic_cli.evaluation.stories import nobody_has_chosen
 from magic_cli.metrics.answers import clean_text
 
 S = TypeVar("S", bound=ScoringSettings)
-_NEITHER_GOOD_NOR_BAD = ("mean_length",)
 _OF_CAPTIONS, _OF_ANSWERS, _OF_ANY = ("bleu", "rouge_l", "cider"), ("bleu_words", "rouge_f"), ("repetition",)
 
 
@@ -66,8 +65,7 @@ def score(prepared: Sequence[Prepared], settings: ScoringSettings) -> dict[str, 
 
 def _measure(key: str, metric: Mapping[str, Any]) -> dict[str, Any]:
     """What a page says of a measure; ``higher_is_better`` is None where neither is."""
-    is_better = None if key in _NEITHER_GOOD_NOR_BAD else metric.get("higher_is_better")
-    return {"key": key, **{name: metric.get(name) for name in ("label", "scale", "digits")}, "higher_is_better": is_better}
+    return {"key": key, **{name: metric.get(name) for name in ("label", "scale", "digits", "higher_is_better")}}
 
 
 def _overall(metric: Mapping[str, Any] | None) -> list[float | None]:

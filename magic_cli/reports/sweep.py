@@ -74,7 +74,9 @@ class Sweep:
 
     @property
     def best(self) -> Point | None:
-        """The first of the points with the best value; None: no point has a value."""
+        """The first of the points with the best value; None: no point has a value, or none is better than another."""
+        if self.facts["higher_is_better"] is None:
+            return None
         known = [(point.value, point) for point in self.points if point.value is not None]
         choose = max if self.facts["higher_is_better"] else min
         return choose(known, key=lambda pair: pair[0])[1] if known else None

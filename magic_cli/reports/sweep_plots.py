@@ -23,7 +23,7 @@ def check_sweep(sweep: Sweep) -> None:
     Raises:
         SettingsError: Nothing varies, or no point has a value.
     """
-    if sweep.best is None:
+    if all(point.value is None for point in sweep.points):
         raise SettingsError(
             f"--plot: no point has a value of {sweep.metric} of all its runs; finish and evaluate them, or leave --plot out to see which"
         )
@@ -95,7 +95,7 @@ def _paint_maps(figure: Any, sweep: Sweep, names: tuple[str, str], combinations:
     maps = [grid(sweep, *names, rest) for rest in combinations]
     known = [value for values in maps for line in values for value in line if not math.isnan(value)]
     all_axes = _panel_axes(figure, len(maps))
-    colours = "viridis" if sweep.facts["higher_is_better"] else "viridis_r"  # bright is better
+    colours = "viridis_r" if sweep.facts["higher_is_better"] is False else "viridis"  # bright is better
     for axes, rest, values in zip(all_axes, combinations, maps, strict=True):
         image = axes.imshow(values, cmap=colours, vmin=min(known), vmax=max(known), aspect="auto")
         _label_map(axes, sweep, names, values, (min(known) + max(known)) / 2)
@@ -113,7 +113,7 @@ def _label_map(axes: Any, sweep: Sweep, names: tuple[str, str], values: list[lis
     axes.set_xlabel(sweep.short(columns))
     for i, line in enumerate(values):
         for j, value in enumerate(line):
-            bright = value > middle if sweep.facts["higher_is_better"] else value < middle
+            bright = value < middle if sweep.facts["higher_is_better"] is False else value > middle
             text = "-" if math.isnan(value) else f"{value:.{sweep.facts['digits']}f}"
             axes.text(j, i, text, ha="center", va="center", color="black" if bright or math.isnan(value) else "white")
 

@@ -64,6 +64,8 @@ def _notes(sweep: Sweep) -> Iterator[str]:
     if best is not None and best.value is not None:
         direction = "higher" if sweep.facts["higher_is_better"] else "lower"
         yield f"{_BEST} best ({direction} is better): {_best(sweep, best, best.value)}"
+    if sweep.facts["higher_is_better"] is None:
+        yield f"No point is marked as the best: neither a higher nor a lower {sweep.facts['label']} is better."
     counts = list(dict.fromkeys(n for point in sweep.points for n in point.counts))
     if len(counts) > 1:
         yield f"Not all points were scored on as many captions (n = {', '.join(map(str, counts))}): compare them with care."

@@ -1,7 +1,7 @@
 """run.batch_size=auto: how many texts fit into memory side by side, found by trial.
 
-In float32, MAGIC, contrastive and greedy search write the same whatever it is. In 16 bits, and with other methods, rounding may differ with
-the texts that stand beside one another, and with it a token.
+In float32, MAGIC, contrastive and greedy search write the same texts with every batch size. In 16 bits, and with other methods, the
+rounding of a number may depend on the other texts of the batch, and a token with it.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ if TYPE_CHECKING:
 
 AUTO = "auto"
 MOST = {"cuda": 256, "cpu": 64}
-"""Texts side by side on each kind of device: with more, none of them gets any faster."""
+"""The most texts side by side, for each kind of device: larger batches are not faster."""
 _SHARE = {"cuda": 0.9, "cpu": 0.5}
-"""Of the memory that nobody uses, so much may be taken. A CUDA device is measured to the last byte, a machine has other programs."""
+"""The share of the free memory that may be taken. A CUDA device is measured to the last byte; on a CPU other programs need memory, too."""
 _TRIALS = (2, 8)
-"""Texts side by side in the first trials; what each further text takes follows from them."""
+"""Texts side by side in the first trials, which show how much memory each further text takes."""
 _STEP_BACK = 0.75
 
 
 @dataclass(frozen=True)
 class SizeWish:
-    """What a worker is asked for that is to find the size of batches.
+    """What a worker must know to find the batch size.
 
     Attributes:
-        most: There are no more texts for a batch.
+        most: The most texts that a batch can have.
         neighbours: Workers that share the machine's memory, or the device's, this one included.
-        known: What an earlier start found; it holds where all else is as it was.
+        known: What an earlier start found; it is used again if everything else is the same.
         options: Settings that change how much memory a text takes, and that a run may change from start to start.
     """
 
@@ -51,8 +51,8 @@ def choose_batch_size(wish: SizeWish, device: torch.device, trial: Callable[[int
         trial: Writes so many texts of full length, side by side.
 
     Returns:
-        ``chosen``, ``device``, ``bytes_needed`` for each number of texts that was tried, and, if any was, ``bytes_allowed`` and all
-        that the number holds for: the memory's ``name`` and ``bytes_in_all``, and the wish.
+        ``chosen``, ``device``, and ``bytes_needed`` for each number of texts that was tried. If any was tried, also ``bytes_allowed``,
+        and the conditions under which ``chosen`` is valid: the memory's ``name`` and ``bytes_in_all``, and the wish.
 
     Raises:
         MagicError: The system does not say how much memory a process takes.
@@ -107,12 +107,12 @@ def largest_batch(fits: Callable[[int], bool], needed: Mapping[int, int], allowe
     """The largest number of texts, 1 to ``most``, that fit into memory.
 
     Args:
-        fits: Tries a number, and notes in ``needed`` what it took, unless memory ran out.
+        fits: Tries a number, and writes into ``needed`` how much memory it took, unless memory ran out.
         needed: Bytes for each number that was tried.
         allowed: Bytes that may be taken.
-        most: No more are wanted.
-        is_cheap: Whether the number itself is tried, too, and a smaller one where it does not fit. Else it is reckoned from the first
-            trials, as on a CPU, where a large trial takes minutes, and one that does not fit ends the process.
+        most: The most texts that are wanted.
+        is_cheap: Whether the result itself is tried, too, and a smaller number if it does not fit. If not, it is calculated from the
+            first trials alone: on a CPU a large trial takes minutes, and one that does not fit ends the process.
     """
     for size in dict.fromkeys(min(size, most) for size in _TRIALS):
         if not fits(size):
@@ -122,7 +122,7 @@ def largest_batch(fits: Callable[[int], bool], needed: Mapping[int, int], allowe
 
 
 def reckoned(needed: Mapping[int, int], allowed: int, most: int) -> int:
-    """The largest number of texts, 1 to ``most``, by what the largest trial took and what each further text takes.
+    """The largest number of texts, 1 to ``most``, calculated from the memory that the largest trial took, and that each further text takes.
 
     >>> reckoned({2: 30, 8: 90}, 200, 256)
     19
@@ -139,7 +139,7 @@ def reckoned(needed: Mapping[int, int], allowed: int, most: int) -> int:
 
 
 def _step_back(fits: Callable[[int], bool], size: int) -> int:
-    """The next smaller number that fits; 1 is taken as it is, for the run itself to say that there is no memory."""
+    """The next smaller number that fits. 1 is not tried: if it does not fit, the run itself says that memory ran out."""
     while size > 1:
         size = max(1, int(size * _STEP_BACK))
         if size == 1 or fits(size):

@@ -1,4 +1,4 @@
-"""The files for other tools and for people, of all parts together: each part has the same ones, or none is made."""
+"""The exports of a merged run: files for other tools and for people, made of those of the parts, which must all have the same ones."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def check_exports(parts: Sequence[Part]) -> None:
 
 
 def writes_parquet(parts: Sequence[Part]) -> bool:
-    """Whether the predictions are written as Parquet, too: where one part asked for it, all together have it."""
+    """Whether the predictions are written as Parquet, too; it is enough that one part asked for it."""
     return any(part.settings.get("run", {}).get("parquet") is True or (part.folder / PARQUET).is_file() for part in parts)
 
 
@@ -75,7 +75,7 @@ def _is_list(file: Path) -> bool:
 
 
 def _entries(parts: Sequence[Part], name: str) -> Iterator[Any]:
-    """The entries of a list, of one part after the other."""
+    """The entries of a list, one part after the other."""
     for part in parts:
         file, wanted = part.folder / name, part.manifest["counts"]["predictions"]
         entries = read_json(file, setting="runs", hint=REMEDY)

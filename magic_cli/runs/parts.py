@@ -40,11 +40,12 @@ def read_parts(words: Sequence[str]) -> list[Part]:
         words: Folders and patterns.
 
     Raises:
-        MagicError: A part is missing, double, unfinished or no part, or two are of different runs; one line that says which.
+        MagicError: A part is missing, unfinished or given twice, a folder is no part, or two are of different runs; the message says which.
     """
     folders = dict.fromkeys(folder for word in words for folder in _named(word))
     parts = sorted((_read(folder) for folder in folders), key=lambda part: part.number)
-    first = next((part for part in parts if part.manifest.get("models")), parts[0])  # one without a readable image loads none
+    # a part without a readable image loads no models
+    first = next((part for part in parts if part.manifest.get("models")), parts[0])
     for part in parts:
         _require_same(first, part)
     for part, other in zip(parts, parts[1:], strict=False):
@@ -93,7 +94,7 @@ def _read(folder: Path) -> Part:
 
 
 def _settings(file: Path) -> dict[str, Any]:
-    """What settings.yaml says, with a group ``page`` that a page can be made by, if there is one."""
+    """The content of settings.yaml; its group ``page``, if there is one, has what the page is made by."""
     settings = read_settings(file, remedy=WRITE_AGAIN)
     page = settings.get("page", {})
     if not isinstance(page, dict) or (page and not (isinstance(page.get("kind"), str) and type(page.get("items")) is int)):
@@ -105,7 +106,7 @@ def _require_same(one: Part, other: Part) -> None:
     """Refuse parts of different runs.
 
     Raises:
-        MagicError: Says in what they differ.
+        MagicError: They are; the message says where they differ.
     """
     compared = [
         ({**part.manifest["shard"], "part": None, "ids_sha256": None}, part.manifest["identity"]) for part in (one, other)
@@ -115,7 +116,7 @@ def _require_same(one: Part, other: Part) -> None:
         {name: only_read(facts) for name, facts in part.manifest.get("models", {}).items()} for part in (one, other)
     )
     changed = [*differences(shard, other_shard, "run.shard"), *differences(identity, other_identity)]
-    if models and other_models:  # a part without a readable image loads none
+    if models and other_models:  # as above
         changed += differences(models, other_models)
     if changed:
         raise MagicError(

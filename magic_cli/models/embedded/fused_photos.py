@@ -16,7 +16,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 log = logging.getLogger(__name__)
 
 _TOLERANCE = 1e-4
-"""Difference that rounding explains, of numbers up to 6."""
+"""The largest difference that rounding explains; the numbers are at most 6."""
 
 
 class FusedConvolution(nn.Module):
@@ -44,7 +44,7 @@ class FusedNetwork(nn.Module):
     """An EfficientNet-Lite in eval mode, in float32 on the CPU; its weights are copied.
 
     Args:
-        network: The package's.
+        network: As its package makes it.
     """
 
     def __init__(self, network: Any) -> None:
@@ -56,7 +56,7 @@ class FusedNetwork(nn.Module):
 
     @classmethod
     def of(cls, network: nn.Module) -> FusedNetwork | None:
-        """None where this torch or processor cannot, or the network does not lie there."""
+        """The fused network; None: this torch or processor cannot run it, or the network is not in float32 on the CPU."""
         weight = next(network.parameters())
         return cls(network) if weight.device.type == "cpu" and weight.dtype == torch.float32 and _can_fuse() else None
 
@@ -88,7 +88,7 @@ def _adds(block: Any) -> bool:
 
 @cache
 def _can_fuse() -> bool:
-    """Whether this torch and processor can, found out by trying."""
+    """Whether this torch has the fused convolution for this processor; it is tried on a small one."""
     if not torch.backends.mkldnn.is_available():
         return False
     generator = torch.Generator().manual_seed(0)

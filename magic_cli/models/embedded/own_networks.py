@@ -1,4 +1,4 @@
-"""Reading a network of magic's own from the files that transformers wrote, without the half of transformers that its own networks load.
+"""Networks of magic's own, read from files that transformers wrote. They need only a small part of transformers.
 
 GPT-2 and CLIP's text tower of transformers import distributed training, compilation and object detection: 2 of the 5 seconds
 after which `magic caption` has its first caption. The shipped models need none of it.
@@ -21,12 +21,12 @@ class OwnNetwork(nn.Module):
     Its weights have the names that they have in the folder's ``model.safetensors``.
 
     Attributes:
-        config: Of transformers.
+        config: The config object of transformers.
     """
 
     base_model_prefix: ClassVar[str] = ""
     tied: ClassVar[frozenset[str]] = frozenset()
-    """Weights that are others of the model, and in no file."""
+    """Names of weights that are the same tensor as another one of the network; no file holds them."""
     config: Any
 
     @classmethod
@@ -53,8 +53,8 @@ class OwnNetwork(nn.Module):
         Args:
             pretrained_model_name_or_path: A local folder; None: ``config`` and ``state_dict`` are given instead.
             dtype: Type of the weights.
-            config: Of transformers.
-            state_dict: The weights, by the names that they have here.
+            config: The config object of transformers.
+            state_dict: The weights, by their names in this network.
         """
         with torch.random.fork_rng(devices=[]):  # not on the meta device, whose random numbers import torch._dynamo
             network = cls(
@@ -81,15 +81,15 @@ class OwnNetwork(nn.Module):
         return network.eval().requires_grad_(False), loading
 
     def can_generate(self) -> bool:
-        """As of transformers: whether there is a generation config."""
+        """As in transformers: whether there is a generation config."""
         return False
 
     def adapt(self, stored: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The weights of a file as they lie here."""
+        """The weights of a file, in the layout that this network has."""
         return dict(stored)
 
     def tie(self) -> None:
-        """Let those weights be one that are one in the model."""
+        """Make weights that are shared the same tensor."""
 
     @property
     def device(self) -> torch.device:

@@ -1,4 +1,4 @@
-"""Token ids of many texts that begin alike, for tokenizers that never look across a space: what was read before is put together.
+"""Token ids of many texts that begin alike: pieces that were read before are joined. For tokenizers that never look across a space.
 
 A step's candidates differ by a word at most, and reading them whole takes most of the time of large batches on a GPU.
 """
@@ -23,7 +23,7 @@ _PROBE = [
 
 
 def word_tokens(tokenize: Callable[[Sequence[str]], list[list[int]]], length: int) -> WordTokens | None:
-    """A ``WordTokens``, if it reads a few odd texts as ``tokenize`` does; None: the tokenizer is of another kind than it seems."""
+    """A ``WordTokens``, if it reads a few odd texts as ``tokenize`` does; None: the tokenizer does look across spaces."""
     whole = tokenize(_PROBE)
     if len(whole[0]) != 2:
         return None
@@ -32,10 +32,10 @@ def word_tokens(tokenize: Callable[[Sequence[str]], list[list[int]]], length: in
 
 
 class WordTokens:
-    """A tokenizer that reads a text's last word, and what stands before it, apart; each of them once.
+    """A tokenizer that reads the last word of a text and the part before it separately, and each of them only once.
 
-    Other characters than printable ASCII, "&" and "<" are signs of what tokenizers do to a text as a whole (mending its encoding, reading
-    HTML, finding special tokens): a text with one of them is read whole.
+    A text with "&", "<" or a character outside printable ASCII is read whole, since tokenizers may change such a text as a whole: they
+    mend its encoding, read HTML, or find special tokens.
 
     Args:
         tokenize: Texts -> their token ids, with start and end token, at most ``length``; it never looks across a space.
@@ -59,7 +59,7 @@ class WordTokens:
 
 
 def _cut(text: str) -> tuple[str, str]:
-    """A text as what stands before its last word, and the space and that word.
+    """Cut a text before the space in front of its last word.
 
     >>> _cut("a dog runs"), _cut("dogs"), _cut("a café bar")
     (('a dog', ' runs'), ('dogs', ''), ('a café bar', ''))

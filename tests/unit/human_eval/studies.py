@@ -30,6 +30,11 @@ def answers(form, key, score):
         card = cards[int(number) - 1]
         if (value := score(card["id"], card["letters"][letter], aspect)) is not None:
             given[name] = value
+    return answer_document(form, key, given)
+
+
+def answer_document(form, key, given):
+    """The answer file of a form with these answers."""
     document = {
         "kind": "magic human-eval answers 1", "study": key["study"], "form": form.id, "annotator": form.annotator,
         "complete": len(given) == len(form.questions()), "answers": given,

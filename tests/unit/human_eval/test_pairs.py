@@ -10,12 +10,13 @@ from PIL import Image
 
 from magic_cli.errors import MagicError, SettingsError
 from magic_cli.evaluation.settings import BootstrapSettings
-from magic_cli.human_eval.answers import Preferences, checksum, read_preferences
+from magic_cli.human_eval.answers import Preferences, read_preferences
 from magic_cli.human_eval.aspects import PAIRS, Kind
 from magic_cli.human_eval.forms import check_key, make_key
 from magic_cli.human_eval.page import page, picture_uri
 from magic_cli.human_eval.pair_scoring import score_pairs
 from magic_cli.human_eval.pairs import make_pair_forms, match_pair, read_pair
+from tests.unit.human_eval.studies import answer_document
 
 QUESTIONS = [aspect.key for aspect in PAIRS.aspects]
 
@@ -50,12 +51,8 @@ def answer_file(folder, form, key, choose):
         letters = key["forms"][form.id]["cards"][int(number) - 1]["letters"]
         if (value := choose(letters["A"], question)) is not None:
             given[name] = value
-    document = {
-        "kind": "magic human-eval answers 1", "study": key["study"], "form": form.id, "annotator": form.annotator,
-        "complete": len(given) == len(form.questions()), "answers": given,
-    }  # fmt: skip
     path = folder / f"answers-{form.annotator}.json"
-    path.write_text(json.dumps(document | {"checksum": checksum(document, form.questions())}))
+    path.write_text(json.dumps(answer_document(form, key, given)))
     return path
 
 

@@ -96,6 +96,17 @@ def test_best_point_is_the_one_that_a_plain_loop_finds(higher, tmp_path):
     assert f"{inside} of the 3 other values lie within it" in note
 
 
+def test_no_point_is_best_where_neither_side_is_better(tmp_path):
+    for alpha, value in ((0.1, 9.0), (0.2, 12.0)):
+        make_run(tmp_path, str(alpha), value, alpha=alpha, key="mean_length", higher=True)  # as magic 0.3.0 wrote it
+    sweep = read_sweep([str(tmp_path)], "mean_length")
+    table = sweep_table(sweep)
+    assert sweep.best is None and not any(record["best"] for record in table.records)
+    assert not any("* best" in note for note in table.notes)
+    assert "No point is marked as the best: neither a higher nor a lower MEAN_LENGTH is better." in table.notes
+    assert all(file.stat().st_size for file in plot_sweep(sweep, tmp_path / "plot"))
+
+
 def test_runs_without_a_value_are_named_and_never_best(tmp_path):
     make_run(tmp_path, "done", 0.2, alpha=0.1)
     make_run(tmp_path, "half", 0.9, alpha=0.2, status="interrupted")
