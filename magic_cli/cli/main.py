@@ -110,12 +110,15 @@ def _command_name(argv: Sequence[str]) -> str:
 
 def _arguments(words: Sequence[str], command: Command) -> dict[str, str]:
     """The flags of a command without settings, as arguments of its ``run``."""
-    queue, arguments = list(words), {}
+    queue, arguments, given = list(words), {}, []
     while queue:
         name, has_value, value = queue.pop(0).partition("=")
         if name not in command.flags:
             raise SettingsError(f"magic {command.name} knows no {name!r}; {nearest(name, list(command.flags))}")
-        arguments[command.flags[name].setting] = value if has_value else _next_value(name, queue)
+        value = value if has_value else _next_value(name, queue)
+        _check_flag(name, value, command, given)
+        given.append(name)
+        arguments[command.flags[name].setting] = value
     return arguments
 
 
@@ -271,6 +274,7 @@ def _check_flag(name: str, value: str, command: Command, given: list[str]) -> No
         "images": {"--image", "--images", "--dataset"},
         "titles": {"--title", "--titles", "--dataset"},
         "items": {"--part", "--items"},
+        "texts": {"--texts", "--dataset"},
     }
     for other in given:
         for chosen, flags in choosers.items():

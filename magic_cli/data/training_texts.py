@@ -84,14 +84,9 @@ class TextDataset:
             raise SettingsError(
                 "dataset.held_out must be greater than 0 where dataset.validation is empty: validation texts are needed"
             )
-        sources = (*self.train, *self.validation, *self.test)
-        reads_path = any(source.kind is not SourceKind.bundled_coco and not source.path for source in sources)
-        if reads_path and not self.path:
-            raise SettingsError("dataset.path is not set; " + HINT)
-        if self.path and not reads_path:
-            raise SettingsError(
-                f"dataset.path={self.path}: dataset={self.name} does not read it; leave out --texts, or leave out --dataset"
-            )
+        for source in (*self.train, *self.validation, *self.test):
+            if source.kind is not SourceKind.bundled_coco and not (source.path or self.path):
+                raise SettingsError("dataset.path is not set; " + HINT)
         self._refuse_trained("validation", self.validation, "set dataset.validation=[] and dataset.held_out")
 
     def training_and_validation(self) -> tuple[list[str], list[str]]:

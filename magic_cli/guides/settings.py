@@ -39,8 +39,8 @@ class GuidesSettings:
         for guide in self.chosen(method).values():
             guide.check(method)
 
-    def notes(self, names: Sequence[str]) -> list[str]:
-        """Notes for the user about guides that have settings but are not named."""
+    def notes(self, names: Sequence[str], method: str) -> list[str]:
+        """Notes for the user about guides that have settings but are not among ``names``; ``method`` would take them."""
         default = type(self)()
         odd = [
             item.name
@@ -48,7 +48,7 @@ class GuidesSettings:
             if item.name not in names and _differ(getattr(self, item.name), getattr(default, item.name))
         ]
         return [
-            f"guides.{name}: is set and not used; decoding=magic takes it with decoding.guides=[{','.join([*names, name])}]"
+            f"guides.{name}: is set and not used; decoding={method} takes it with decoding.guides=[{','.join([*names, name])}]"
             for name in odd
         ]
 

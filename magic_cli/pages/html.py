@@ -70,7 +70,6 @@ def data_block(name: str, data: Any) -> str:
     '<script type="application/json" id="items">{"a":"\\\\u003c/script>"}</script>'
     """
     text = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
-    whole = HALF_CHARACTER.sub(
-        lambda half: f"\\u{ord(half[0]):04x}", text
-    )  # half characters, as in odd file names, are not UTF-8
+    # half characters, as in odd file names, are not UTF-8
+    whole = HALF_CHARACTER.sub(lambda half: f"\\u{ord(half[0]):04x}", text)
     return f'<script type="application/json" id="{name}">{whole}</script>'

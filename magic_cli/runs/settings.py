@@ -6,7 +6,7 @@ value out of range is refused before anything heavy loads.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -216,7 +216,8 @@ class WritingSettings(RunOfTexts):
         return [one for one in (self.decoding, *self.chosen_guides.values()) if isinstance(one, CaptionSource)]
 
     def notes(self) -> list[str]:
-        return self.guides.notes(self.decoding.guides)
+        takes_guides = any(item.name == "guides" for item in fields(self.decoding))
+        return self.guides.notes(self.decoding.guides, method_name(self.decoding) if takes_guides else "magic")
 
 
 @dataclass

@@ -7,6 +7,8 @@ import sys
 import pytest
 
 from magic_cli.cli.main import main
+from magic_cli.configuration.points import settings_from
+from magic_cli.runs.settings import CaptionSettings
 from tests.files import lines
 from tests.tiny_models import CAPTIONS
 
@@ -82,6 +84,10 @@ def test_beams_take_a_memory_and_say_what_k_they_need(models, tiny_photos, tmp_p
         "decoding.k must be at least 6 with decoding.num_beams=3, got 5; set decoding.k=6, or fewer beams"
         in capsys.readouterr().err
     )
+    settings = settings_from(
+        "caption", CaptionSettings, ["dataset=files", "dataset.paths=[a]", "decoding=magic_beam", "guides.memory.weight=0.2"]
+    )
+    assert "decoding=magic_beam takes it with decoding.guides=[image,memory]" in settings.notes()[0]
 
 
 @pytest.mark.parametrize("use", ["mix", "replace", "beside"])

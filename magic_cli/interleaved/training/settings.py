@@ -11,7 +11,7 @@ from typing import Any
 
 from magic_cli.data.interleaved import InterleavedItem, read_interleaved
 from magic_cli.data.paths import expanded
-from magic_cli.errors import MOST_ITEMS, MagicError, SettingsError, require, require_weight
+from magic_cli.errors import MOST_ITEMS, SettingsError, require, require_weight
 from magic_cli.interleaved.settings import AdapterKind, AdapterSettings
 from magic_cli.training.settings import (
     WITHOUT_EFFECT,
@@ -85,10 +85,8 @@ class VokenItems:
         return [item for i, item in enumerate(items) if i not in chosen], [item for i, item in enumerate(items) if i in chosen]
 
     def _read(self, name: str, path: str) -> list[InterleavedItem]:
-        file = expanded(path)
-        if not file.is_file():
-            raise MagicError(f"dataset.{name}={path}: no such file; correct the path")
-        return read_interleaved(file, setting=f"dataset.{name}", images=self.root)
+        setting = f"dataset.{name}"
+        return read_interleaved(expanded(path, setting), setting=setting, images=self.root)
 
 
 @dataclass

@@ -77,7 +77,10 @@ def test_python_without_docstrings_is_said(words, tmp_path):
         (["caption", "--image", "a.jpg", "--images", "b"], ["--image and --images cannot be combined"]),
         (["caption", "--images", "a", "--images", "b"], ["--images was given twice"]),
         (["caption", "--image", ""], ["--image needs a value"]),
+        (["finetune-lm", "--dataset", "bundled_coco", "--texts", "a.txt"], ["--dataset and --texts cannot be combined"]),
         (["doctor", "now"], ["doctor knows no 'now'", "--fetch"]),
+        (["doctor", "--model", ""], ["--model needs a value, got an empty one"]),
+        (["doctor", "--model", "a", "--model", "b"], ["--model was given twice"]),
     ],
 )
 def test_user_fault_gives_one_line_and_exit_2(words, parts, capsys, tmp_path, monkeypatch):

@@ -154,11 +154,6 @@ def test_damaged_file_is_one_line(tmp_path, kind, content, part):
         TextDataset(train=[source(kind, file, **split)], held_out=1).training_and_validation()
 
 
-def test_file_that_the_data_set_does_not_read_is_refused():
-    with pytest.raises(SettingsError, match="dataset.path=my.txt: dataset=bundled_coco does not read it; leave out --texts"):
-        TextDataset(name="bundled_coco", path="my.txt", train=[TextSource(kind=SourceKind.bundled_coco)], held_out=1)
-
-
 def test_json_line_without_a_text_names_its_record(tmp_path):
     file = written(tmp_path, "texts.jsonl", '{"text": "a b"}\n{"txt": "c"}\n')
     with pytest.raises(MagicError, match="record 2: has no text under"):
