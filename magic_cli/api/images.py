@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast
 from magic_cli.data.datasets import PhotoFiles, PhotoFolder
 from magic_cli.data.images import StoredImage
 from magic_cli.data.named_images import typed_image
+from magic_cli.data.place_names import is_address
 from magic_cli.errors import MagicError
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 Image: TypeAlias = "str | os.PathLike[str] | PillowImage | np.ndarray"
 """A file or an address, a Pillow image, or an array (H, W) or (H, W, 3 or 4): uint8, or floats from 0 to 1."""
 Images: TypeAlias = "Image | Iterable[Image] | Mapping[str, Image]"
-"""One or several images. A folder stands for all images below it; a mapping gives each image a name."""
+"""One or several images. A folder, or an address that ends in ``/``, stands for all images below it; a mapping gives each image a name."""
 
 _KINDS = "an image is a file, an image of Pillow, or an array (height, width) or (height, width, 3)"
 
@@ -56,7 +57,8 @@ def file_of(source: Any) -> str | None:
 def is_one(images: Any) -> bool:
     """Whether the value is one image, not several."""
     if isinstance(images, str | os.PathLike):
-        return not os.path.isdir(os.path.expanduser(images))
+        is_away = is_address(os.fspath(images))
+        return not (os.fspath(images).endswith("/") if is_away else os.path.isdir(os.path.expanduser(images)))
     return _is_pillow(images) or hasattr(images, "__array_interface__") or hasattr(images, "__array__")
 
 

@@ -48,7 +48,7 @@ class ImageRoot:
     """Where images lie that a file names by relative paths: a folder of this machine, or an address.
 
     Args:
-        place: The folder or address.
+        place: The folder or address; "": names stand for themselves.
     """
 
     def __init__(self, place: str | Path) -> None:

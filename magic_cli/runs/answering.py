@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from magic_cli.data.images import quiet_pillow
-from magic_cli.data.place_names import is_address, local
+from magic_cli.data.named_images import ImageRoot
 from magic_cli.data.records import ImageRecord
-from magic_cli.data.stored_images import RemoteImage
 from magic_cli.runs.batches import Batch, BatchWriter
 from magic_cli.runs.captions import CaptionTask
 from magic_cli.runs.run import DONE, SOME_FAILED
@@ -48,7 +47,7 @@ def _lines() -> Iterator[str]:
 
 
 def _record(path: str) -> ImageRecord:
-    image = RemoteImage(path) if is_address(path) else Path(local(path))
+    image = ImageRoot("").image(path)
     return ImageRecord(id=path, path=image, image_name=image.name)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from magic_cli.data.json_files import read_json
-from magic_cli.data.named_images import image_at
+from magic_cli.data.named_images import ImageRoot
 from magic_cli.data.parquet import require_pyarrow
 from magic_cli.data.parquet_export import ParquetRows
 from magic_cli.data.run_files import PREDICTIONS
@@ -103,7 +103,7 @@ def _stories(folder: Path, method: str) -> dict[str, Any]:
             id=line["id"],
             title_id=line["title_id"],
             title=line["title"],
-            path=image_at(line["image"]) if "image" in line else None,
+            path=ImageRoot("").image(line["image"]) if "image" in line else None,
             rank=line.get("rank"),
             reference=line.get("reference"),
         )

@@ -2,13 +2,21 @@
 
 import gzip
 import json
+import socket
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import fsspec
 import pytest
 
+from magic_cli.data import addresses
 from magic_cli.data.datasets import CocoCaptionsDataset, KarpathyDataset, PhotoFiles, PhotoFolder
 from magic_cli.data.image_lookup import ImageLookup
+from magic_cli.data.images import UnreadableImage
 from magic_cli.data.interleaved_datasets import ItemFile, PartList
+from magic_cli.data.named_images import ImageRoot
+from magic_cli.data.stored_images import RemoteImage
 from magic_cli.data.stories import read_retrieved
 from magic_cli.data.story_datasets import TitleFile, TitleList
 from magic_cli.errors import MagicError
@@ -127,6 +135,24 @@ def test_parts_items_titles_and_retrieved_images_may_be_addresses(write, tmp_pat
     (tmp_path / "retrieved.jsonl").write_text(json.dumps({"query": "A cat", "images": [{"image": address}, {"image": "2.jpg"}]}))
     [[first, second]] = read_retrieved(tmp_path / "retrieved.jsonl", setting="x").values()
     assert (str(first), second) == (address, tmp_path / "2.jpg")
+
+
+def test_photos_of_a_web_server_are_read_and_its_silence_is_a_reason(write, tmp_path, monkeypatch):
+    pytest.importorskip("aiohttp")
+    for name in ("b.jpg", "a c.jpg", "notes.txt", "d/e.jpg"):
+        write(name, name.encode())
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(SimpleHTTPRequestHandler, directory=str(tmp_path)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    root = f"http://127.0.0.1:{server.server_address[1]}"
+    records = PhotoFolder("photos", root=root).load()
+    assert [(record.id, record.path.read_bytes()) for record in records] == [("a%20c.jpg", b"a c.jpg"), ("b.jpg", b"b.jpg")]
+    assert ImageRoot(root).image("a c.jpg") == records[0].path
+    with pytest.raises(UnreadableImage, match="there is no file"):
+        ImageRoot(root).image("none.jpg").read_bytes()
+    server.shutdown(), server.server_close()
+    monkeypatch.setattr(addresses, "_SILENCE", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as silent, pytest.raises(UnreadableImage, match="no answer in time"):
+        RemoteImage(f"http://127.0.0.1:{silent.getsockname()[1]}/a.jpg").read_bytes()
 
 
 def test_bank_of_addresses_is_that_of_this_machine(write, system, tmp_path):
