@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from magic_cli.data.answers import Answer
+from magic_cli.data.images import StoredImage
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +33,7 @@ class Item:
     """For a story with a rank, the id of its title."""
     answers: tuple[Answer, ...] = ()
     """The answers to the steps of an item of texts and images; ``text`` then joins their texts."""
-    retrieved: Path | None = None
+    retrieved: Path | StoredImage | None = None
     """An image found later for a story written without one. The path is used as it is, whatever folder holds other images."""
 
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from magic_cli.data.images import StoredImage
 from magic_cli.data.paths import expanded
 from magic_cli.data.stories import read_retrieved
 from magic_cli.data.system import Item, System
@@ -98,7 +99,7 @@ def with_retrieved(systems: Sequence[System], settings: ScoringSettings) -> list
     return [replace(system, items=tuple(_with_image(item, best) for item in system.items)) for system in systems]
 
 
-def _with_image(item: Item, best: Mapping[str, Path]) -> Item:
+def _with_image(item: Item, best: Mapping[str, Path | StoredImage]) -> Item:
     return (
         replace(item, retrieved=best.get(item.title))
         if item.title is not None and not (item.image or item.guessed_image)

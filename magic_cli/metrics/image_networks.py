@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
 
+from magic_cli.data.images import StoredImage
 from magic_cli.data.paths import expanded
 from magic_cli.errors import SettingsError
 from magic_cli.metrics.base import Corpus, Metric, MetricUnavailable, available
@@ -50,10 +51,10 @@ class NetworkFeatures:
         """
         self._load, self._batch_size = load, batch_size
         self._loaded: tuple[ImageNetwork, dict[str, Any]] | None = None
-        self._features: dict[Path, np.ndarray] = {}
-        self._logits: dict[Path, np.ndarray] = {}
+        self._features: dict[Path | StoredImage, np.ndarray] = {}
+        self._logits: dict[Path | StoredImage, np.ndarray] = {}
 
-    def features(self, files: Sequence[Path]) -> np.ndarray:
+    def features(self, files: Sequence[Path | StoredImage]) -> np.ndarray:
         """(N, E) float32.
 
         Raises:
@@ -62,7 +63,7 @@ class NetworkFeatures:
         """
         return self._of(files, self._features, lambda images: self._network().features(images))
 
-    def logits(self, files: Sequence[Path]) -> np.ndarray:
+    def logits(self, files: Sequence[Path | StoredImage]) -> np.ndarray:
         """(N, C) float32. Raises as ``features``."""
         return self._of(files, self._logits, lambda images: self._network().logits(images))
 
@@ -71,7 +72,10 @@ class NetworkFeatures:
         return self._loaded[1] if self._loaded is not None else {}
 
     def _of(
-        self, files: Sequence[Path], known: dict[Path, np.ndarray], encode: Callable[[Sequence[Image]], Tensor]
+        self,
+        files: Sequence[Path | StoredImage],
+        known: dict[Path | StoredImage, np.ndarray],
+        encode: Callable[[Sequence[Image]], Tensor],
     ) -> np.ndarray:
         return remember(known, files, lambda batch: encode(open_all(batch)), self._batch_size, unit="image", kills=num_kills())
 

@@ -55,7 +55,7 @@ class MmRelevance(AnswerMetric, FeatureMetric):
             if not any(true is not None for item in groups for group in item for _, true in group):
                 raise self.nothing(corpus, "texts and images with true ones")
             both = [pair for item in groups for group in item for pair in group if None not in pair]
-            elements = list(dict.fromkeys(element for pair in both for element in pair))
+            elements = list(dict.fromkeys(element for pair in both for element in pair if element is not None))
             texts = [element for element in elements if isinstance(element, str)]
             images = [element for element in elements if not isinstance(element, str)]
             rows = [
