@@ -57,9 +57,9 @@ def require_file_systems(addresses: Iterable[str], *, setting: str) -> None:
 
     seen: set[str] = set()
     for address in addresses:
-        for link in address.split("::"):
-            kind = link.partition("://")[0]
-            if kind not in seen and "/" not in kind:
+        for link in [address] if address.startswith(WEB) else address.split("::"):
+            kind, mark, _ = link.partition("://")
+            if kind not in seen and (mark or kind.isalpha()):  # the last link of a chain may be a path
                 seen.add(kind)
                 with _knowing(named_place(address, setting)):
                     get_filesystem_class(kind)

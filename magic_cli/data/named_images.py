@@ -75,13 +75,13 @@ class ImageRoot:
         return ImageRoot(self.place / name) if (self.place / name).is_dir() else self
 
     def image(self, name: str) -> Path | RemoteImage:
-        """The image of this name, which may also be an absolute path or an address."""
-        name = local(name)
+        """The image of this name, which may also be an absolute path or an address; TypeError if it is no text."""
+        name = local(os.fspath(name))
         if is_address(name):
             return RemoteImage(name)
         if isinstance(self.place, Path) or name.startswith("/"):
             return Path(self.place, name)
-        return RemoteImage(below(self.place, name))
+        return RemoteImage(below(self.place, name.removeprefix("./")))
 
 
 def image_at(text: str) -> Path | StoredImage:

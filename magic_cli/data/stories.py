@@ -121,7 +121,7 @@ def read_retrieved(path: Path, *, setting: str) -> dict[str, tuple[Path | Stored
         place = f"{setting}={path} record {number}"
         try:
             query, images = record["query"], tuple(root.image(entry["image"]) for entry in record["images"])
-        except (KeyError, TypeError, AttributeError) as error:
+        except (KeyError, TypeError) as error:
             raise MagicError(f"{place}: not as expected ({error!r}); {_RETRIEVED_HINT}") from error
         if isinstance(query, bool) or not isinstance(query, str | int):
             raise MagicError(f"{place}: query must be a text, got {str(query)[:60]!r}; {_RETRIEVED_HINT}")

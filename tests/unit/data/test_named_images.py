@@ -77,7 +77,7 @@ def test_text_that_names_no_part_of_a_file_is_a_path_or_an_address(tmp_path, mon
 def test_images_below_a_root_are_paths_or_addresses(tmp_path):
     here, away = ImageRoot(tmp_path), ImageRoot("https://host/photos?key=1")
     assert here.image("a/1.jpg") == tmp_path / "a" / "1.jpg"
-    assert away.image("a/1 2.jpg") == RemoteImage("https://host/photos/a/1%202.jpg?key=1")
+    assert away.image("./a/1 2.jpg") == away.image("a/1 2.jpg") == RemoteImage("https://host/photos/a/1%202.jpg?key=1")
     for root in (here, away):
         assert root.image("/data/1.jpg") == root.image("file:///data/1.jpg") == Path("/data/1.jpg")
         assert root.image("s3://bucket/1.jpg") == RemoteImage("s3://bucket/1.jpg")
@@ -86,7 +86,8 @@ def test_images_below_a_root_are_paths_or_addresses(tmp_path):
 def test_typed_image_of_an_unknown_kind_of_address_is_one_line(monkeypatch):
     monkeypatch.setenv("HOME", "/home/me")
     assert typed_image("~/a.jpg", "x") == Path("/home/me/a.jpg") and typed_image("file:///a.jpg", "x") == Path("/a.jpg")
-    assert typed_image("zip://a.jpg::memory://b.zip", "x").name == "a.jpg"
+    for chain in ("zip://a.jpg::memory://b.zip", "zip://b/a.jpg::photos.zip"):
+        assert typed_image(chain, "x").name == "a.jpg"
     for address, problem in (("nosuch://b/a.jpg", "cannot be reached"), ("simplecache::nosuch://b/a.jpg", "cannot be reached")):
         with pytest.raises(MagicError, match=f"dataset.paths={address}: {problem}") as error:
             typed_image(address, "dataset.paths")
