@@ -59,7 +59,7 @@ class CaptionIndex:
         settings, texts, facts = self._settings, self.captions.texts, viewer.facts
         digest = texts_digest(texts)
         circumstances = {"device": where.device.type, "dtype": str(where.dtype), "texts": digest}
-        folder = user_cache("captions") / Path(cache_name(facts, **circumstances, features=settings.index_settings.features)).stem
+        folder = user_cache("captions") / Path(cache_name(facts, **circumstances, features=settings.features)).stem
         if settings.folder:
             folder = expanded(settings.folder, f"{settings.setting}.folder")
         identity = {"kind": "texts", "model": {**facts, "logit_scale": None}, **circumstances}
@@ -80,7 +80,7 @@ def build_text_features(
     Raises:
         MagicError: A text has no feature, or the folder belongs to something else.
     """
-    with FeatureWriter(folder, f"{settings.setting}.folder", identity, dtype=settings.index_settings.features) as store:
+    with FeatureWriter(folder, f"{settings.setting}.folder", identity, dtype=settings.features) as store:
         if store.is_complete:
             return
         done = store.inputs_done
