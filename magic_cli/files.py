@@ -8,7 +8,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -133,7 +133,7 @@ def recovered_items(file: Path, remedy: str) -> Iterator[tuple[int, int, dict[st
         yield found
 
 
-def append_lines(file: Path, records: Sequence[dict[str, Any]]) -> None:
+def append_lines(file: Path, records: Sequence[Mapping[str, Any]]) -> None:
     """Append records as JSON lines in one write, synced to disk."""
     if records:
         append_bytes(file, as_bytes(json_lines(records)))
@@ -224,7 +224,7 @@ def as_bytes(text: str) -> bytes:
     return text.encode("utf-8", errors="backslashreplace")
 
 
-def json_lines(records: Iterable[dict[str, Any]]) -> str:
+def json_lines(records: Iterable[Mapping[str, Any]]) -> str:
     """Records as JSON, one per line."""
     return "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
 

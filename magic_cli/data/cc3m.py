@@ -99,6 +99,7 @@ class Cc3mDataset(InterleavedDataset):
 
     def _rows(self) -> Iterator[tuple[int, str, Path]]:
         """Number from 0, caption and image of each row."""
+        assert self.captions is not None  # __post_init__ refuses that
         files = named_paths(self.captions)
         if not files:
             raise MagicError(

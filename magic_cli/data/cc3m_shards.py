@@ -47,7 +47,9 @@ def _unpack(shard: Path, folder: Path) -> None:
         with tarfile.open(shard, "r:") as tar:
             for member in tar:
                 if member.isfile() and _MEMBER.fullmatch(member.name):
-                    with tar.extractfile(member) as source, (temporary / member.name).open("wb") as target:
+                    source = tar.extractfile(member)
+                    assert source is not None  # of a plain file it is there
+                    with source, (temporary / member.name).open("wb") as target:
                         shutil.copyfileobj(source, target)
         temporary.rename(folder)
     except (tarfile.TarError, EOFError) as error:

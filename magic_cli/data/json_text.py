@@ -44,8 +44,8 @@ def parse_json(text: str | bytes) -> Any:
     magic_cli.data.json_text.JSONFault: line 1: lists or objects are nested more than 100 deep (column 101)
     """
     try:
-        text = text if isinstance(text, str) else text.decode("utf-8")
-        document = json.loads(text, object_pairs_hook=_without_repeats)
+        decoded = text if isinstance(text, str) else text.decode("utf-8")
+        document = json.loads(decoded, object_pairs_hook=_without_repeats)
     except json.JSONDecodeError as error:
         is_empty = not text or text.isspace()
         problem = "is empty" if is_empty else f"not valid JSON ({error.msg}, column {error.colno})"
@@ -55,13 +55,13 @@ def parse_json(text: str | bytes) -> Any:
     except JSONFault:
         raise
     except ValueError:  # Python refuses whole numbers that take long to read
-        raise _located(text, f"a whole number has more than {sys.get_int_max_str_digits()} digits") from None
+        raise _located(decoded, f"a whole number has more than {sys.get_int_max_str_digits()} digits") from None
     except RecursionError:
-        raise _too_deep(text) from None
+        raise _too_deep(decoded) from None
     except MemoryError:
         raise JSONFault("needs more memory than there is; split it") from None
-    if text.count("[") + text.count("{") > DEEPEST and _is_deep(document):
-        raise _too_deep(text)
+    if decoded.count("[") + decoded.count("{") > DEEPEST and _is_deep(document):
+        raise _too_deep(decoded)
     return document
 
 
@@ -82,7 +82,10 @@ def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     document = dict(pairs)
     if len(document) < len(pairs):
         seen: set[str] = set()
-        repeated = next(key for key, _ in pairs if key in seen or seen.add(key))
+        for repeated, _ in pairs:
+            if repeated in seen:
+                break
+            seen.add(repeated)
         raise JSONFault(f"the key {repeated[:60]!r} appears twice in one object; remove one")
     return document
 

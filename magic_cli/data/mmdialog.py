@@ -64,6 +64,7 @@ class MmDialogDataset(InterleavedDataset):
             raise SettingsError(
                 f"dataset.max_tokens={self.max_tokens} counts tokens of the model that is trained; for other commands set it to null"
             )
+        assert self.conversations is not None  # __post_init__ refuses that
         file = expanded(self.conversations, "dataset.conversations")
         root = expanded(self.root, "dataset.root") if self.root else file.parent
         items: dict[str, InterleavedItem] = {}
@@ -99,7 +100,8 @@ class MmDialogDataset(InterleavedDataset):
             raise _Cut("its text ends in .jpg")
         if self.max_words is not None and (words := len(text.split(" "))) > self.max_words:
             raise _Cut(f"its text has {words} words, and dataset.max_words={self.max_words}")
-        if self.max_tokens is not None and (tokens := self._count_tokens(text)) > self.max_tokens:
+        count = self._count_tokens
+        if self.max_tokens is not None and count is not None and (tokens := count(text)) > self.max_tokens:
             raise _Cut(f"its text has {tokens} tokens, and dataset.max_tokens={self.max_tokens}")
         if key is None:
             return (Part(text),)

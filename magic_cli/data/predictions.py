@@ -66,14 +66,11 @@ def system_of(
         name = _id(record, place, id_key)
         if name in items:
             raise MagicError(f"{place}: the id {name!r} appears twice; keep one caption for each image")
-        text = (
-            record[caption_key]
-            if is_own and isinstance(record.get(caption_key), str)
-            else _caption(record, place, name, caption_key)
-        )
+        own = record.get(caption_key) if is_own and caption_key is not None else None
+        text = own if isinstance(own, str) else _caption(record, place, name, caption_key)
         key, image = named_image(record) or (None, name if is_image_name(name) else None)
         if key is not None:
-            keys = keys or (id_key or first_key(record, ID_KEYS), key)
+            keys = keys or (str(id_key or first_key(record, ID_KEYS)), key)
         items[name] = Item(
             name, text, _references(record, place, name),
             image=image,
@@ -143,9 +140,9 @@ def _system_of_run(records: Iterable[Mapping[str, Any]], folder: Path, lines: Pa
     known = chain([] if first is None else [first], rest)
     if first is None or "steps" not in first:
         return system_of(known, lines, "id", "story" if first is not None and "story" in first else "caption", is_own=True)
-    known = list(known)
-    system = system_of(known, lines, "id", "text", is_own=True)
-    steps = (answers_of(record, folder, f"{lines} (id {record['id']!r})") for record in known)
+    several = list(known)
+    system = system_of(several, lines, "id", "text", is_own=True)
+    steps = (answers_of(record, folder, f"{lines} (id {record['id']!r})") for record in several)
     return replace(system, items=tuple(replace(item, answers=answers) for item, answers in zip(system.items, steps, strict=True)))
 
 
@@ -203,7 +200,8 @@ def record_id(record: Mapping[str, Any], place: str) -> str:
 
 
 def _caption(record: Mapping[str, Any], place: str, item: str, wanted: str | None) -> str:
-    keys = [_named(record, wanted)] if wanted is not None else [key for key in CAPTION_KEYS if key in record]
+    named = CAPTION_KEYS if wanted is None else (_named(record, wanted),)
+    keys = [key for key in named if key is not None and key in record]
     if len(keys) > 1:
         raise MagicError(f"{place} (id {item!r}): has {' and '.join(keys)}; choose the caption with caption_key={keys[-1]}")
     key = keys[0] if keys else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -31,10 +32,16 @@ class ReferenceSet:
     guessed_names: dict[str, str] = field(default_factory=dict)
     """For the other ids, an image file under a key that may mean something else."""
 
-    def __post_init__(self) -> None:
-        for name, known in (("_named", self.image_names), ("_guessed", self.guessed_names)):
-            named = ((item, [known[item]] if item in known else []) for item in self.captions)
-            object.__setattr__(self, name, NamedImages(named))
+    @cached_property
+    def _named(self) -> NamedImages:
+        return self._images(self.image_names)
+
+    @cached_property
+    def _guessed(self) -> NamedImages:
+        return self._images(self.guessed_names)
+
+    def _images(self, known: Mapping[str, str]) -> NamedImages:
+        return NamedImages((item, [known[item]] if item in known else []) for item in self.captions)
 
     def find(self, name: str) -> tuple[str, ...]:
         """The ids of the images with this name: one, several if it is ambiguous, or none."""
@@ -96,6 +103,7 @@ def _coco(document: Mapping[str, Any], path: Path) -> Iterator[_Row]:
     """The rows of a COCO file. Images without captions are left out, as in pycocotools."""
     for image in coco_images(document, str(path)):
         if image.captions:
+            assert image.id is not None  # COCO's images all have one
             yield image.id, image.captions, image.record
 
 
@@ -129,15 +137,16 @@ def _records(document: Any, path: Path) -> Iterator[_Row]:
             joined.setdefault(item, ([], record))[0].extend(texts)
         else:
             yield item, texts, record
-    for item, (texts, record) in joined.items():
-        yield item, tuple(texts), record
+    for item, (all_texts, record) in joined.items():
+        yield item, tuple(all_texts), record
 
 
 def _images_of_numbered_rows(rows: Sequence[_Row]) -> list[str] | None:
     """The image of each row if ``id`` numbers the rows and an image has several; None if the ids are those of images."""
     names = [_image_name(record) if first_key(record, ID_KEYS) == "id" else None for item, _, record in rows]
     has_several = len({item for item, _, _ in rows}) == len(rows) and len(set(names)) < len(rows)
-    return names if has_several and None not in names else None
+    known = [name for name in names if name is not None]
+    return known if has_several and len(known) == len(names) else None
 
 
 def _image_name(record: Mapping[str, Any]) -> str | None:

@@ -107,7 +107,8 @@ class Links:
         Raises:
             _NoTarget: The chain leaves the shard, ends at a missing member, or returns to itself.
         """
-        done, left, found = member_path(link.name).split("/"), [], link
+        done, found = member_path(link.name).split("/"), link
+        left: list[str] = []
         for _ in range(_MOST_LINKS):
             if found.kind == HARD_LINK:  # another name of what is there
                 found = self._at(member_path(found.target))

@@ -101,7 +101,7 @@ def _of_split(images: Iterable[AnnotatedImage], split: str | None, path: Path) -
 
 def _stories(path: Path, split: str | None) -> Groups:
     """Lines ``title<TAB>story``, unchanged."""
-    groups = []
+    groups: Groups = []
     for number, line in text_lines(read_text(path, setting=_SETTING, hint=HINT)):
         title, tab, story = line.partition("\t")
         if not (tab and title.strip() and story.strip()):

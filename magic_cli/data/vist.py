@@ -86,6 +86,7 @@ class VistDataset(InterleavedDataset):
 
     def find(self) -> Found:
         """The items, and the stories that are left out."""
+        assert self.annotations is not None  # __post_init__ refuses that
         file = expanded(self.annotations, "dataset.annotations")
         stories, is_released = read_stories(file, original=self.original_text)
         root = expanded(self.root, "dataset.root") if self.root else file.parent

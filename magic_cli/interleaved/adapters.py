@@ -27,12 +27,13 @@ class Adapter:
     """
 
     def __init__(self, model: Any, settings: AdapterSettings) -> None:
-        from peft import LoraConfig, PrefixTuningConfig, TaskType, get_peft_model
+        from peft import LoraConfig, PeftConfig, PrefixTuningConfig, TaskType, get_peft_model
 
         self.settings = settings
         if settings.kind is AdapterKind.lora:
-            config = LoraConfig(
-                task_type=TaskType.CAUSAL_LM, r=settings.r, lora_alpha=settings.alpha, lora_dropout=settings.dropout,
+            weight: Any = settings.alpha  # peft divides it by r, and takes numbers that are not whole, too
+            config: PeftConfig = LoraConfig(
+                task_type=TaskType.CAUSAL_LM, r=settings.r, lora_alpha=weight, lora_dropout=settings.dropout,
                 target_modules=list(settings.targets), bias="none",
             )  # fmt: skip
         else:

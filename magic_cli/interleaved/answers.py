@@ -75,13 +75,14 @@ class Answering:
             self._add_images(prompts, answers)
         return answers
 
-    def _answer(self, ids: Sequence[int], hidden: Tensor) -> Answer:
+    def _answer(self, ids: Sequence[int], hidden: Tensor | None) -> Answer:
         if self.force is None:
             text = self._text(ids)
             return Answer(list(ids), text, description=text)
         place = voken_place(ids, self.model.voken_ids)
         if place is None:
             return Answer(list(ids), self._text(ids))
+        assert hidden is not None  # the options ask for it
         end = place + len(self.model.voken_ids)
         return Answer(list(ids), self._text(ids[:place]), self._text(ids[end:]), hidden[place:end].clone())
 

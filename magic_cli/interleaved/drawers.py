@@ -71,7 +71,7 @@ class VokenDrawer:
         return answer.features is not None
 
     def draw(self, answers: Sequence[Answer], seeds: Sequence[int], how: How) -> list[Image]:
-        features = torch.stack([answer.features for answer in answers])
+        features = torch.stack([answer.features for answer in answers if answer.features is not None])
         return self.model.draw(features, seeds, guidance=how.guidance, steps=how.steps, sampler=how.sampler)
 
 

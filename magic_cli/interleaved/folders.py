@@ -35,6 +35,7 @@ def part_folder(source: ModelSource, part: str) -> Path:
         return Path(source.source)
     if source.name == TINY:
         return TINY_FOLDER / part
+    assert source.name is not None  # the settings refuse a source that has neither
     return fetch(source.name, revision=source.revision, setting=source.group, instead="use interleaved_model=tiny")
 
 
@@ -57,7 +58,7 @@ def read_weights(place: Path, parts: tuple[str, ...] = ("",)) -> dict[str, Tenso
         raise MagicError(
             f"no model.safetensors in {place}; other formats are not read, since they may run code: save it as safetensors"
         )
-    weights = {}
+    weights: dict[str, Tensor] = {}
     for name in names:
         with safe_open(folder / name, framework="pt") as file:
             wanted = {

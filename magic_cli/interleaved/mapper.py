@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -33,7 +35,7 @@ class VokenMapper(nn.Module):
         self.hidden_size, self.num_vokens, self.settings = hidden_size, num_vokens, settings
         self.fc = nn.Sequential(nn.Linear(hidden_size, width), nn.GELU(), nn.Linear(width, width))
         self.queries = nn.Parameter(torch.randn(1, settings.queries, width))
-        options = {
+        options: dict[str, Any] = {
             "nhead": settings.heads,
             "dim_feedforward": settings.feed_forward * width,
             "dropout": 0.0,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -98,7 +98,7 @@ class InterleavedModel:
             sampler: The sampler.
         """
         generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-        options = {"guidance": guidance, "steps": steps, "sampler": sampler}
+        options: dict[str, Any] = {"guidance": guidance, "steps": steps, "sampler": sampler}
         return to_images(self.drawing.draw(self.conditions(features), self.mapper.unconditional(), generators, **options))
 
 

@@ -66,14 +66,14 @@ class PromptSettings:
     def render(self, parts: Sequence[Part], history: Sequence[Part]) -> list[Piece]:
         """The prompt as texts and images in order, without two texts side by side."""
         behind = [self.after_history] if history else []
-        fields = {
+        fields: dict[str, list[Piece]] = {
             "system": [self.system],
             "history": [*pieces_of(history, self.between, self.image), *behind],
             "parts": pieces_of(parts, self.between, self.image),
         }
         pieces: list[Piece] = []
         for literal, name, _, _ in Formatter().parse(self.template):
-            pieces += [literal, *(fields[name] if name else ())]
+            pieces += [literal, *(fields[name] if name else [])]
         return merged(pieces)
 
 
@@ -90,10 +90,10 @@ def told_text(item: InterleavedItem, number: int, answers: Sequence[Sequence[Par
 
     Instructions (``once``) count only if the step has no other words.
     """
-    texts = [part for part in item.steps[number].parts if part.text is not None]
-    lasting = [part for part in texts if not part.once] or texts
-    history = [part for part in item.history(number, answers) if part.text is not None and context.keeps(part)]
-    return " ".join(" ".join(part.text.split()) for part in (*history, *lasting))
+    texts = [(part.text, part.once) for part in item.steps[number].parts if part.text is not None]
+    lasting = [text for text, once in texts if not once] or [text for text, _ in texts]
+    history = [part.text for part in item.history(number, answers) if part.text is not None and context.keeps(part)]
+    return " ".join(" ".join(text.split()) for text in (*history, *lasting))
 
 
 def check_image(image: str) -> None:
@@ -112,7 +112,7 @@ def pieces_of(parts: Sequence[Part], between: str, image: str) -> list[Piece]:
     pieces: list[Piece] = []
     for part in parts:
         pieces += [between] if pieces else []
-        pieces += [part.text] if part.image is None else [before, part.image, after]
+        pieces += [part.text or ""] if part.image is None else [before, part.image, after]
     return pieces
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any
+from typing import Any, ClassVar
 
 from magic_cli.data.paths import expanded
 from magic_cli.errors import SettingsError, require
@@ -30,9 +30,7 @@ class Sampler(Enum):
 class LanguagePart(LanguageModelSettings):
     """The causal language model that writes. It must accept input embeddings (``inputs_embeds``)."""
 
-    @property
-    def group(self) -> str:
-        return f"{GROUP}.language_model"
+    group: ClassVar[str] = f"{GROUP}.language_model"
 
 
 @dataclass
@@ -44,6 +42,8 @@ class VisionPart(ModelSource):
             in the folder.
     """
 
+    group: ClassVar[str] = f"{GROUP}.vision"
+
     projection: str | None = None
 
     def __post_init__(self) -> None:
@@ -54,18 +54,12 @@ class VisionPart(ModelSource):
                 "MiniGPT-4's checkpoint, or set null for the folder's own projection"
             )
 
-    @property
-    def group(self) -> str:
-        return f"{GROUP}.vision"
-
 
 @dataclass
 class DiffusionPart(ModelSource):
     """A Stable Diffusion folder of diffusers: vae, unet and scheduler; for the caption loss also text_encoder and tokenizer."""
 
-    @property
-    def group(self) -> str:
-        return f"{GROUP}.diffusion"
+    group: ClassVar[str] = f"{GROUP}.diffusion"
 
 
 @dataclass

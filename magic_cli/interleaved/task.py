@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from magic_cli.interleaved.drawers import Answer
 
 
-class InterleavedTask(WritingTask):
+class InterleavedTask(WritingTask[InterleavedItem]):
     """A text, an image or both for every step of every item."""
 
     text, texts, unit = "text", "texts with images", "item"
@@ -105,19 +105,15 @@ class InterleavedTask(WritingTask):
         steps = []
         for step, answer, picture in zip(item.steps, answers, pictures, strict=True):
             name, digest = picture or (None, None)
-            drawn = {"text": answer.text, "image": name, "image_sha256": digest, "token_ids": answer.ids}
+            drawn: dict[str, Any] = {"text": answer.text, "image": name, "image_sha256": digest, "token_ids": answer.ids}
             steps.append({**_known(step, digests), **drawn})
-        past = {"history": _records(item.past, digests)} if item.past else {}
+        past: dict[str, Any] = {"history": _records(item.past, digests)} if item.past else {}
         return self.prediction(item, text=" ".join(answer.text for answer in answers if answer.text), **past, steps=steps)
 
     def check(self, prediction: Mapping[str, Any]) -> str | None:
         steps = prediction.get("steps")
-        is_sound = isinstance(steps, list) and all(isinstance(step, dict) and isinstance(step.get("text"), str) for step in steps)
-        return super().check(prediction) or (
-            None
-            if is_sound and all(map(_has_picture_name, steps))
-            else f"steps must be a list of answers, got {str(steps)[:60]!r}"
-        )
+        is_sound = isinstance(steps, list) and all(map(_is_answer, steps))
+        return super().check(prediction) or (None if is_sound else f"steps must be a list of answers, got {str(steps)[:60]!r}")
 
     def still_holds(self, item: InterleavedItem, prediction: Mapping[str, Any]) -> bool:
         """Whether the prompts are unchanged and the drawn images still exist."""
@@ -170,7 +166,10 @@ def _known(step: Step, digests: Mapping[Path | StoredImage, str]) -> dict[str, A
 
 
 def _records(parts: Sequence[Part], digests: Mapping[Path | StoredImage, str]) -> list[dict[str, Any]]:
-    return [part.as_record() | ({"sha256": digests[part.image]} if part.image in digests else {}) for part in parts]
+    return [
+        part.as_record() | ({} if part.image is None or part.image not in digests else {"sha256": digests[part.image]})
+        for part in parts
+    ]
 
 
 def _digests(parts: Sequence[Part], records: Any) -> dict[Path | StoredImage, str]:
@@ -197,7 +196,9 @@ def _are_the_same(parts: Sequence[Part], records: Any) -> bool:
     return True
 
 
-def _has_picture_name(step: Mapping[str, Any]) -> bool:
-    """Whether a step's image is missing or a file inside the run folder."""
+def _is_answer(step: Any) -> bool:
+    """Whether a step has a text, and its image is missing or a file inside the run folder."""
+    if not isinstance(step, dict) or not isinstance(step.get("text"), str):
+        return False
     name = step.get("image")
     return name is None or isinstance(name, str) and not Path(name).is_absolute() and ".." not in Path(name).parts

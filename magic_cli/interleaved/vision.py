@@ -113,4 +113,5 @@ def prepare_pixels(image: Image, side: int) -> np.ndarray:
         image = image.resize(size, images.Resampling.BILINEAR)
     left, top = round((image.width - side) / 2), round((image.height - side) / 2)
     pixels = np.asarray(image.crop((left, top, left + side, top + side)), dtype=np.float32) / 255  # (S, S, 3)
-    return ((pixels - np.float32(MEAN)) / np.float32(SPREAD)).transpose(2, 0, 1)
+    mean, spread = np.asarray(MEAN, np.float32), np.asarray(SPREAD, np.float32)
+    return ((pixels - mean) / spread).transpose(2, 0, 1)

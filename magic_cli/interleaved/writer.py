@@ -14,7 +14,7 @@ from magic_cli.image_features.reading import Look, ReadImage
 from magic_cli.interleaved.pictures import picture_name, remove_others, save_picture
 from magic_cli.interleaved.prompts import Piece, step_prompt
 from magic_cli.interleaved.run_settings import DrawFrom, ForceImage, History
-from magic_cli.runs.batches import Batch, BatchResult, BatchWriter, Outcome
+from magic_cli.runs.batches import Batch, BatchResult, BatchWriter
 from magic_cli.runs.choices import method_name
 from magic_cli.runs.decoder import Facts, item_seed
 from magic_cli.runs.kinds import Unwritable
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from magic_cli.decoding.request import OnStep
     from magic_cli.interleaved.drawers import Answer
     from magic_cli.interleaved.drawing import Drawing
+    from magic_cli.interleaved.task import InterleavedTask
     from magic_cli.interleaved.viewing import Seen
     from magic_cli.models.image_text.image_text_model import ImageTextModel
 
@@ -51,8 +52,10 @@ class Story:
     fault: Unwritable | None = None
 
 
-class InterleavedBatchWriter(BatchWriter):
+class InterleavedBatchWriter(BatchWriter[InterleavedItem]):
     """Writes texts and images; ``BatchWriter`` reads images and notes failures."""
+
+    task: InterleavedTask
 
     def load(self, facts: Facts, first: InterleavedItem) -> None:
         from magic_cli.interleaved.loading import load_interleaved_model
@@ -126,18 +129,20 @@ class InterleavedBatchWriter(BatchWriter):
         drawing.check(settings.steps, settings.scheduler)
         self.how = How(settings.guidance, settings.steps, settings.scheduler)
 
-    def judge(self, item: InterleavedItem, images: Sequence[ReadImage | UnreadableImage]) -> Outcome | list[ReadImage]:
-        """All images of an item, or the first error among them."""
+    def judge(self, item: InterleavedItem, images: Sequence[ReadImage | UnreadableImage]) -> Any:
+        """All images of an item, as a list, or the first error among them."""
         try:
             self.task.refuse_unknown_past(item)
         except Unwritable as reason:
             return Unwritable(str(reason))
+        read = []
         for path, image in zip(self.task.images(item), images, strict=True):
             if isinstance(image, UnreadableImage):
                 return type(image)(f"{path}: {image}")
-        return list(images)
+            read.append(image)
+        return read
 
-    def _write(self, batch: Batch, images: Sequence[Any], result: BatchResult) -> None:
+    def _write(self, batch: Batch[InterleavedItem], images: Sequence[Any], result: BatchResult) -> None:
         result.failures += self.failures(batch.items, images, batch.done)
         writable = [(item, outcome) for item, outcome in zip(batch.items, images, strict=True) if isinstance(outcome, list)]
         if all(item.id in batch.done for item, _ in writable):
@@ -213,7 +218,8 @@ class InterleavedBatchWriter(BatchWriter):
 
         if self.viewer.scorer is None:
             return []
-        return [self.settings.decoding.image_guide(self.viewer.scorer, torch.stack(features))]
+        seen = [feature for feature in features if feature is not None]  # all have one: ``_prompt`` sees to it
+        return [self.settings.decoding.image_guide(self.viewer.scorer, torch.stack(seen))]
 
     def _prompt(self, story: Story, number: int) -> tuple[Prompt, Tensor | None]:
         """The prompt of the step, and for methods that look at an image the feature of the last image in it.
@@ -245,7 +251,7 @@ class InterleavedBatchWriter(BatchWriter):
     def _answer_of(self, story: Story, number: int) -> tuple[Part, ...]:
         """The answer to an earlier step, as this story sees it."""
         if self.settings.history is History.gt:
-            return story.item.steps[number].target
+            return story.item.steps[number].target or ()
         answer, picture = story.answers[number], story.pictures[number]
         parts = [answer.before, None if picture is None else Path(picture[0]), answer.after]
         return tuple(Part(image=part) if isinstance(part, Path) else Part(part) for part in parts if part)
@@ -266,7 +272,7 @@ class InterleavedBatchWriter(BatchWriter):
         return trace
 
 
-class InterleavedWriter(Writer):
+class InterleavedWriter(Writer[InterleavedItem]):
     """Also removes, at the end, images that belong to no text."""
 
     batch_writer = InterleavedBatchWriter

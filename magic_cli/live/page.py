@@ -64,7 +64,7 @@ class Studio:
 
     def take_photo(self, upload: str | None, request: gr.Request) -> tuple[str, str]:
         """Accept or remove a photo; returns its thumbnail, and the reason if it is refused."""
-        session = self.workplace.session(request.session_hash)
+        session = self.workplace.session(_visitor(request))
         if upload is None:
             session.drop_photo()
             return "", ""
@@ -79,7 +79,7 @@ class Studio:
     def write(self, *chosen: Any, request: gr.Request) -> Iterator[tuple[str, str, Any]]:
         """Write a caption by each method; yields cards, inspector and download as they change."""
         language_model, image_text_model, methods, alpha, beta, k, seed = chosen
-        session = self.workplace.session(request.session_hash)
+        session = self.workplace.session(_visitor(request))
         runs, no_file = session.begin(), gr.DownloadButton(interactive=False, value=None)
         photo, stop = session.photo, session.stop  # the visitor may drop another photo while captions for this one are written
         if photo is None or not methods:
@@ -129,11 +129,18 @@ class Studio:
 
     def stop(self, request: gr.Request) -> None:
         """Stop what is being written."""
-        self.workplace.session(request.session_hash).stop.set()
+        self.workplace.session(_visitor(request)).stop.set()
 
     def leave(self, request: gr.Request) -> None:
         """Handle the closing of the page."""
-        self.workplace.leave(request.session_hash)
+        if request.session_hash is not None:
+            self.workplace.leave(request.session_hash)
+
+
+def _visitor(request: gr.Request) -> str:
+    """The name that the browser has for this visit."""
+    assert request.session_hash is not None  # Gradio names every browser that presses a button
+    return request.session_hash
 
 
 def _download(photo: Path, runs: Path, cards: Sequence[Card]) -> Any:
@@ -175,13 +182,14 @@ def build_page(studio: Studio) -> gr.Blocks:
                     download = gr.DownloadButton("Download the runs", interactive=False, elem_id="download")
                 cards = gr.HTML(elem_id="cards")
                 inspector = gr.HTML(elem_id="inspector")
-        quiet = {"api_visibility": "private", "show_progress": "hidden"}
-        one_at_a_time = {"concurrency_limit": 1, "concurrency_id": "models"}
+        quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+        one_at_a_time: dict[str, Any] = {"concurrency_limit": 1, "concurrency_id": "models"}
         upload.change(studio.take_photo, upload, [picture, problem], **quiet)
         for model in (writer, looker):
             model.change(_slider_mover(studio), [writer, looker], [*sliders, problem], **quiet)
         chosen = [writer, looker, methods, *sliders, seed]
-        again = {"trigger_mode": "always_last"}  # who presses it while captions are written gets theirs after these
+        # who presses the button while captions are written gets theirs after these
+        again: dict[str, Any] = {"trigger_mode": "always_last"}
         go.click(_writer(studio), chosen, [cards, inspector, download], **quiet, **one_at_a_time, **again)
         stop.click(studio.stop, None, None, queue=False, **quiet)
         page.unload(studio.leave)

@@ -19,7 +19,7 @@ from magic_cli.models.work_counter import WorkCounter
 from magic_cli.runs.batches import BatchWriter
 from magic_cli.runs.captions import CaptionTask
 from magic_cli.runs.folder import FAILURES, RunFolder
-from magic_cli.runs.kinds import Item
+from magic_cli.runs.kinds import Item, WritingTask
 from magic_cli.runs.run import write_texts
 from magic_cli.runs.writer import Writer
 
@@ -55,7 +55,7 @@ class _LiveBatchWriter(BatchWriter):
         tell: Called with the text so far; may raise ``Stopped``.
     """
 
-    def __init__(self, settings: Any, task: CaptionTask, folder: Path, *, loaded: Loaded, tell: Callable[[str], None]) -> None:
+    def __init__(self, settings: Any, task: WritingTask, folder: Path, *, loaded: Loaded, tell: Callable[[str], None]) -> None:
         super().__init__(settings, task, folder, loaded.shelf)
         loaded.work.counts.clear()
         loaded.work.seconds.clear()
@@ -74,7 +74,7 @@ class _LiveBatchWriter(BatchWriter):
 class _LiveWriter(Writer):
     """The loop of a run that reports each step."""
 
-    def __init__(self, settings: Any, task: CaptionTask, run: RunFolder, *, loaded: Loaded, tell: Callable[[str], None]) -> None:
+    def __init__(self, settings: Any, task: WritingTask, run: RunFolder, *, loaded: Loaded, tell: Callable[[str], None]) -> None:
         super().__init__(settings, task, run)
         self._loaded, self._tell = loaded, tell
 

@@ -101,9 +101,7 @@ class CaptionIndex:
         if settings.folder:
             folder = expanded(settings.folder, f"{settings.setting}.folder")
         else:
-            folder = (
-                user_cache("captions") / Path(cache_name(model, **circumstances, features=settings.index_settings.features)).stem
-            )
+            folder = user_cache("captions") / Path(cache_name(model, **circumstances, features=settings.features)).stem
         build_text_features(
             settings, folder, texts, encode, {"kind": "texts", "model": {**model, "logit_scale": None}, **circumstances}
         )
@@ -129,7 +127,7 @@ def build_text_features(
     Raises:
         MagicError: A text has no feature, or the folder belongs to something else.
     """
-    with FeatureWriter(folder, f"{settings.setting}.folder", identity, dtype=settings.index_settings.features) as store:
+    with FeatureWriter(folder, f"{settings.setting}.folder", identity, dtype=settings.features) as store:
         if store.is_complete:
             return
         done = store.inputs_done

@@ -107,6 +107,10 @@ class CaptionSource(Protocol):
         """The kind of index."""
 
     @property
+    def features(self) -> str:
+        """Number type of the stored features."""
+
+    @property
     def captions(self) -> str:
         """The name of the captions in runs and tables; ``coco``: COCO's training captions, which need no file."""
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic
 
-from magic_cli.data.images import SkippedImage, StoredImage, UnreadableImage
+from magic_cli.data.images import SkippedImage, UnreadableImage
 from magic_cli.image_features.reading import ImageReader, ReadImage
 from magic_cli.models.shelf import Shelf
 from magic_cli.models.work_counter import WorkCounter
 from magic_cli.runs.batch_size import SizeWish, choose_batch_size
 from magic_cli.runs.decoder import Decoder, Facts, Features
-from magic_cli.runs.kinds import Item, Unwritable, WritingTask
+from magic_cli.runs.kinds import ItemT, Unwritable, WritingTask
 
 Outcome = ReadImage | UnreadableImage | Unwritable | None
 """The features of an item's image, or the reason why there can be no text. None: the text is written without an image."""
@@ -21,7 +21,7 @@ FAULTS = (UnreadableImage, Unwritable)
 
 
 @dataclass(frozen=True)
-class Batch:
+class Batch(Generic[ItemT]):
     """Items that are written side by side.
 
     Attributes:
@@ -31,7 +31,7 @@ class Batch:
     """
 
     number: int
-    items: tuple[Item, ...]
+    items: tuple[ItemT, ...]
     done: frozenset[str] = frozenset()
 
     @property
@@ -61,7 +61,7 @@ _MEMORY_OPTIONS = ("trace", "lazy", "step_memory", "compile")
 """Settings of the group ``run`` that change the memory of a text, and do not identify a run."""
 
 
-class BatchWriter:
+class BatchWriter(Generic[ItemT]):
     """Writes batches; loads the models when they are first needed.
 
     Args:
@@ -75,14 +75,14 @@ class BatchWriter:
         reader: Reads image files the way the loaded models need them.
     """
 
-    def __init__(self, settings: Any, task: WritingTask, folder: Path, shelf: Shelf | None = None) -> None:
+    def __init__(self, settings: Any, task: WritingTask[ItemT], folder: Path, shelf: Shelf | None = None) -> None:
         self.settings, self.task, self.folder, self.shelf = settings, task, folder, shelf
         self.work = WorkCounter()
         dataset = settings.dataset
-        self.reader = ImageReader(dataset.apply_exif_orientation, dataset.skip_greyscale)
-        self.decoder: Decoder | None = None
+        self.reader: Any = ImageReader(dataset.apply_exif_orientation, dataset.skip_greyscale)  # or a bank's
+        self.decoder: Decoder  # set by ``load``
 
-    def load(self, facts: Facts, first: Item) -> None:
+    def load(self, facts: Facts, first: ItemT) -> None:
         """Load the models and prepare them.
 
         Args:
@@ -96,7 +96,7 @@ class BatchWriter:
         self.decoder.load(facts, first)
         self.reader = self.decoder.viewers.reader
 
-    def choose_batch_size(self, wish: SizeWish, first: Item) -> dict[str, Any]:
+    def choose_batch_size(self, wish: SizeWish, first: ItemT) -> dict[str, Any]:
         """How many texts are written side by side, and why, as ``choose_batch_size`` says it; the models are loaded."""
         if not self.decoder.method.writes_side_by_side:
             wish = replace(wish, most=1)
@@ -108,11 +108,11 @@ class BatchWriter:
             kept.update(before)
         return found
 
-    def images(self, batch: Batch) -> list[Path | StoredImage]:
-        """The files that must be read for a batch, in order."""
+    def images(self, batch: Batch[ItemT]) -> Sequence[Any]:
+        """What ``reader`` must read for a batch, in order."""
         return [path for item in batch.items for path in self.task.images(item)]
 
-    def write(self, batch: Batch, images: Sequence[ReadImage | UnreadableImage]) -> BatchResult:
+    def write(self, batch: Batch[ItemT], images: Sequence[ReadImage | UnreadableImage]) -> BatchResult:
         """Write the unfinished items of a batch.
 
         Args:
@@ -123,19 +123,19 @@ class BatchWriter:
         outcomes = [self.judge(item, [next(rest) for _ in self.task.images(item)]) for item in batch.items]
         return self.write_judged(batch, outcomes)
 
-    def write_judged(self, batch: Batch, outcomes: Sequence[Outcome]) -> BatchResult:
+    def write_judged(self, batch: Batch[ItemT], outcomes: Sequence[Outcome]) -> BatchResult:
         """Write the unfinished items of a batch, given the outcome of ``judge`` for each of its items."""
         result = BatchResult(batch.number)
         self._write(batch, outcomes, result)
         return result
 
-    def judge(self, item: Item, images: Sequence[ReadImage | UnreadableImage]) -> Outcome:
+    def judge(self, item: ItemT, images: Sequence[ReadImage | UnreadableImage]) -> Outcome:
         """The outcome for an item, given its images."""
         if images:
             return images[0]
         return UnreadableImage("it has no image") if self.settings.decoding.needs_image else None
 
-    def failures(self, items: Sequence[Item], outcomes: Sequence[Any], done: Collection[str]) -> list[dict[str, Any]]:
+    def failures(self, items: Sequence[ItemT], outcomes: Sequence[Any], done: Collection[str]) -> list[dict[str, Any]]:
         """Lines of failures.jsonl for the items that have no readable image or cannot be written."""
         return [
             {
@@ -147,7 +147,7 @@ class BatchWriter:
             if isinstance(reason, FAULTS) and item.id not in done
         ]
 
-    def _write(self, batch: Batch, images: Sequence[Outcome], result: BatchResult) -> None:
+    def _write(self, batch: Batch[ItemT], images: Sequence[Outcome], result: BatchResult) -> None:
         """Write the texts of a batch and add them to ``result``."""
         images = [self.refused(item) or image for item, image in zip(batch.items, images, strict=True)]
         result.failures += self.failures(batch.items, images, batch.done)
@@ -162,9 +162,10 @@ class BatchWriter:
             if not isinstance(features, UnreadableImage)
         ]
         if seen:
-            self._decode(*zip(*seen, strict=True), batch.done, result)
+            items, read, of_images = zip(*seen, strict=True)
+            self._decode(items, read, of_images, batch.done, result)
 
-    def refused(self, item: Item) -> Unwritable | None:
+    def refused(self, item: ItemT) -> Unwritable | None:
         """The reason why no text can be written for an item; None: it can be written."""
         try:
             self.decoder.prompt(item)
@@ -174,7 +175,7 @@ class BatchWriter:
 
     def _decode(
         self,
-        items: Sequence[Item],
+        items: Sequence[ItemT],
         images: Sequence[ReadImage | None],
         features: Sequence[Features],
         done: Collection[str],
@@ -182,20 +183,22 @@ class BatchWriter:
     ) -> None:
         """Write one text for each item. ``features`` are those of the images, for methods that look at images."""
         open_ids = {item.id for item in items if item.id not in done}
+        model = self.decoder.language_model
 
         def trace(index: int, step: int, details: dict[str, Any]) -> None:
             item = items[index].id
             if item in open_ids:
-                texts = self.decoder.language_model.token_texts(details.get("token_ids", [details["choice"]]))
+                assert model is not None  # without one there are no steps
+                texts = model.token_texts(details.get("token_ids", [details["choice"]]))
                 result.steps.append({"id": item, "step": step, **details, "tokens": texts})
                 self.traced(items[index], result.steps[-1])
 
         texts = self.decoder.write(items, features, trace if self.settings.run.trace else None)
         result.predictions += [
-            self.task.prediction(item, digest=image and image.digest, **text)
+            self.task.prediction(item, digest=None if image is None else image.digest, **text)
             for item, image, text in zip(items, images, texts, strict=True)
             if item.id in open_ids
         ]
 
-    def traced(self, item: Item, line: dict[str, Any]) -> None:
+    def traced(self, item: ItemT, line: dict[str, Any]) -> None:
         """Called after each step that goes to trace.jsonl, so that a subclass can show a text while it is written."""

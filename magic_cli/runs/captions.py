@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from magic_cli.models.language.tokens import Tokens
 
 
-class CaptionTask(WritingTask):
+class CaptionTask(WritingTask[ImageRecord]):
     """One caption for every image of the data set."""
 
     text, texts, unit = "caption", "captions", "image"

@@ -114,7 +114,7 @@ class Decoder:
         run.use_models(models)
         run.record(device=str(where["device"]), threads=torch.get_num_threads())
         if self.language_model is not None:
-            self._prepare(run, where["device"])
+            self._prepare(run, where["device"], self.language_model)
 
     def _check(self, tokens: Any, item: Item) -> None:
         """Refuse what the language model (``tokens``: its ``models.tokens.Tokens``) cannot do, before its weights are read."""
@@ -124,29 +124,29 @@ class Decoder:
             prompts = []
         self.method.check(tokens, prompts)
 
-    def _prepare(self, run: Facts, device: Any) -> None:
+    def _prepare(self, run: Facts, device: Any, language_model: HuggingFaceLanguageModel) -> None:
         """Prepare the language model, the guides and the rules for decoding."""
         from magic_cli.models.fast.compiling import require_compiler
 
         settings = self.settings
         if settings.run.compile:
             require_compiler(device)
-            self.language_model.compile()
+            language_model.compile()
             for viewer in self.viewers.list:
                 viewer.model.compile_text()
-        self.rules, stop = settings.rules.build(self.language_model)
-        self.format = self.task.text_format(self.language_model, stop)
+        self.rules, stop = settings.rules.build(language_model)
+        self.format = self.task.text_format(language_model, stop)
         # In 16 bits, a remembered step would often choose another winner than the same step in another batch.
         # On a GPU, the whole batch would wait while each row follows its remembered steps.
         self.exact = settings.run.dtype.value == "float32"
         if self.exact and settings.run.step_memory and device.type == "cpu":
             self._memory = StepMemory(settings.run.step_memory << 20)
-        way = self.language_model.prepare(
+        way = language_model.prepare(
             decoding_len=self.method.decoding_len,
             num_candidates=self.method.num_candidates,
             look_ahead=settings.language_model.look_ahead.value,
         )
-        self._way = self.language_model.way
+        self._way = language_model.way
         run.record(look_ahead=way)
         if self.viewers.list:
             run.record(incremental_text=self.viewers.list[0].model.text_tower is not None)
@@ -178,7 +178,7 @@ class Decoder:
         """
         return [] if self.language_model is None else self.task.prompt(self.language_model, item)
 
-    def encode(self, images: Sequence[ReadImage | None]) -> list[Features | UnreadableImage]:
+    def encode(self, images: Sequence[ReadImage | None]) -> Sequence[Features | UnreadableImage]:
         """The features of each image by every model that looks at it, or the reason why there are none."""
         return self.viewers.encode(images)
 
@@ -248,11 +248,13 @@ class Decoder:
 
         # read now, not at the first step: another call may have changed the settings by then
         prompt, guides, options = self.prompt(item), self._guides([item], [features]), self._options([item], on_step)
+        model = self.language_model
+        assert model is not None  # other methods take no steps
 
         def steps() -> Iterator[None]:
-            for _ in stream(self.language_model, self.method, prompt, guides, options):
+            for _ in stream(model, self.method, prompt, guides, options):
                 yield
-                self.language_model.way = self._way
+                model.way = self._way
 
         return steps()
 

@@ -32,10 +32,10 @@ if TYPE_CHECKING:
 _MODEL = "image_text_model"
 
 
-class EncodingWriter(BatchWriter):
+class EncodingWriter(BatchWriter[Any]):
     """Encodes batches of images; what it writes of each are its row of features and its line of items.jsonl."""
 
-    def __init__(self, settings: RetrieveImagesSettings, task: None, folder: Path) -> None:
+    def __init__(self, settings: RetrieveImagesSettings, task: Any, folder: Path) -> None:
         self.settings, self.task, self.folder = settings, task, folder
         self.work = WorkCounter()
 
@@ -59,7 +59,7 @@ class EncodingWriter(BatchWriter):
         rows = [
             {"feature": feature.cpu().numpy(), "item": {**item.location(), "sha256": image.digest}}
             for item, image, feature in zip(batch.items, images, outcomes, strict=True)
-            if not isinstance(feature, UnreadableImage)
+            if not isinstance(image, UnreadableImage) and not isinstance(feature, UnreadableImage)
         ]
         return BatchResult(batch.number, predictions=rows, failures=self.failures(batch.items, outcomes, ()))
 
@@ -85,7 +85,8 @@ def build_index(settings: RetrieveImagesSettings, bank: Bank) -> tuple[Features,
         MagicError: The model or the folder cannot be used.
     """
     found, writer = Ready(), EncodingWriter(settings, None, settings.index_folder)
-    with open_engine(writer, bank.images[0], found) as engine:
+    first: Any = bank.images[0]
+    with open_engine(writer, first, found) as engine:
         engine.get_ready()
         with FeatureWriter(
             settings.index_folder, "index", _identity(settings, bank, found), dtype=settings.search.features
@@ -116,7 +117,8 @@ def _fill(store: FeatureWriter, images: Sequence[BankImage], engine: Engine, siz
     What comes before its turn waits in memory: the rows of the files are in the order of the images.
     """
     done = store.inputs_done
-    batches = BatchList(images[done:], size, ())
+    rest: Any = images[done:]
+    batches = BatchList(rest, size, ())
     waiting: dict[int, BatchResult] = {}
     turn = 0
     with progress(len(images), "index", "image", done=done) as bar:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
 
 from magic_cli.data.image_names import identities
 from magic_cli.data.images import StoredImage
@@ -28,11 +28,15 @@ class Item(Protocol):
         """The image that is looked at; None: the text is written without one."""
 
 
+ItemT = TypeVar("ItemT", bound=Item)
+"""The items of one kind of text."""
+
+
 class Unwritable(Exception):
     """No text can be written for an item, and the image is not the cause. The message is the reason."""
 
 
-class WritingTask:
+class WritingTask(Generic[ItemT]):
     """Base class of the kinds of text."""
 
     text: ClassVar[str]
@@ -49,7 +53,7 @@ class WritingTask:
     failed: ClassVar[tuple[str, str]]
     """As in "2 images could not be read"."""
 
-    def items(self) -> Sequence[Item]:
+    def items(self) -> Sequence[ItemT]:
         """All items to write, in a fixed order.
 
         Raises:
@@ -57,11 +61,11 @@ class WritingTask:
         """
         raise NotImplementedError(f"{type(self).__name__}.items")
 
-    def images(self, item: Item) -> Sequence[Path | StoredImage]:
+    def images(self, item: ItemT) -> Sequence[Path | StoredImage]:
         """The images that must be read before the item is written."""
         return [] if item.path is None else [item.path]
 
-    def facts(self, items: Sequence[Item]) -> dict[str, Any]:
+    def facts(self, items: Sequence[ItemT]) -> dict[str, Any]:
         """What the manifest says about the items, apart from their number."""
         raise NotImplementedError(f"{type(self).__name__}.facts")
 
@@ -73,7 +77,7 @@ class WritingTask:
         """When a text ends, and which part of it is returned; ``stop``: texts that end one."""
         raise NotImplementedError(f"{type(self).__name__}.text_format")
 
-    def prompt(self, model: Tokens, item: Item) -> list[int]:
+    def prompt(self, model: Tokens, item: ItemT) -> list[int]:
         """Token ids before the text.
 
         Raises:
@@ -81,15 +85,15 @@ class WritingTask:
         """
         raise NotImplementedError(f"{type(self).__name__}.prompt")
 
-    def image_names(self, item: Item) -> tuple[str, ...]:
+    def image_names(self, item: ItemT) -> tuple[str, ...]:
         """The names that identify the item's image (``data.image_names.identities``)."""
         return () if item.path is None else identities(item.path.name)
 
-    def describe(self, item: Item) -> dict[str, Any]:
+    def describe(self, item: ItemT) -> dict[str, Any]:
         """The item's keys in failures.jsonl."""
         raise NotImplementedError(f"{type(self).__name__}.describe")
 
-    def prediction(self, item: Item, *, digest: str | None, text: str, **details: Any) -> dict[str, Any]:
+    def prediction(self, item: ItemT, *, digest: str | None, text: str, **details: Any) -> dict[str, Any]:
         """The item's line of predictions.jsonl; ``digest`` is the SHA-256 of its image, ``details`` say how the text was made."""
         raise NotImplementedError(f"{type(self).__name__}.prediction")
 
@@ -98,11 +102,11 @@ class WritingTask:
         text = prediction.get(self.text)
         return None if isinstance(text, str) else f"the {self.text} must be a text, got {str(text)[:60]!r}"
 
-    def still_holds(self, item: Item, prediction: Mapping[str, Any]) -> bool:
+    def still_holds(self, item: ItemT, prediction: Mapping[str, Any]) -> bool:
         """Whether the text of an earlier start is still valid for this item, apart from its image."""
         raise NotImplementedError(f"{type(self).__name__}.still_holds")
 
-    def refreshed(self, item: Item, prediction: dict[str, Any]) -> dict[str, Any]:
+    def refreshed(self, item: ItemT, prediction: dict[str, Any]) -> dict[str, Any]:
         """The prediction of an earlier start, updated with the data that the item has now; the text stays."""
         return prediction
 
@@ -110,7 +114,7 @@ class WritingTask:
         """The name by which the user knows the item of a line of failures.jsonl."""
         raise NotImplementedError(f"{type(self).__name__}.label")
 
-    def line(self, item: Item, prediction: Mapping[str, Any]) -> tuple[str, str]:
+    def line(self, item: ItemT, prediction: Mapping[str, Any]) -> tuple[str, str]:
         """What stdout shows: the name of the item and its text."""
         raise NotImplementedError(f"{type(self).__name__}.line")
 
@@ -118,7 +122,7 @@ class WritingTask:
         """The texts alone, each read when it is asked for."""
         return _Texts(predictions, self.text)
 
-    def exports(self, items: Sequence[Item], predictions: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    def exports(self, items: Sequence[ItemT], predictions: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
         """Files for other tools and for people, written at the end: ``{file name: JSON document, or text}``."""
         raise NotImplementedError(f"{type(self).__name__}.exports")
 

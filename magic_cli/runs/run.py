@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
 from magic_cli.data.images import StoredImage, digest_of, quiet_pillow
@@ -25,7 +25,7 @@ from magic_cli.terminal.wording import counted, duration, speed
 DONE, SOME_FAILED = 0, 3
 
 
-def write_texts(settings: Any, task: WritingTask, writer: type[Writer] = Writer) -> int:
+def write_texts(settings: Any, task: WritingTask, writer: Callable[..., Writer] = Writer) -> int:
     """Write every text of a task into its run folder; returns 0, or 3 if some could not be written.
 
     Texts go to stdout as ``name<TAB>text``, in the order of the items, with those of an earlier start.
@@ -112,14 +112,14 @@ def _drop(settings: Any, task: WritingTask, run: RunFolder, items: Sequence[Item
     if settings.run.trace:
         return  # they have lost their traces
     dropped = run.dropped()
-    asked = {item.id: item for item in items if item.id in dropped} if dropped else {}
+    wanted = {item.id: item for item in items if item.id in dropped} if dropped else {}
     back = [
         record
         for name, record in dropped.items()
-        if name in asked
+        if name in wanted
         and name not in run.predictions
         and not task.check(record)
-        and not _has_changed(task, asked[name], record)
+        and not _has_changed(task, wanted[name], record)
     ]
     if back:
         _tell(

@@ -67,7 +67,7 @@ class RunSettings(ReadingMachineSettings):
             cores as ``threads`` says.
     """
 
-    batch_size: int | str = 8
+    batch_size: int | str = 8  # type: ignore[assignment]  # other commands take numbers alone
     dir: str | None = None
     seed: int = 0
     repeat: int = 1
@@ -117,6 +117,11 @@ class RunSettings(ReadingMachineSettings):
 
 class RunOfTexts:
     """What the settings of all commands that write texts share: ``dataset``, ``decoding``, ``rules``, ``run`` and ``task``."""
+
+    decoding: Any
+    rules: RuleSettings
+    run: RunSettings
+    task: str
 
     @property
     def is_sampled(self) -> bool:

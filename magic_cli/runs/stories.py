@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from magic_cli.models.language.tokens import Tokens
 
 
-class StoryTask(WritingTask):
+class StoryTask(WritingTask[StoryRecord]):
     """One story per title for methods that look at no image; otherwise one for each of the title's best images."""
 
     text, texts, unit = "story", "stories", "story"

@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, ExitStack
-from typing import Any
+from typing import Any, Generic
 
 from magic_cli.runs.batch_list import BatchList, Ids
 from magic_cli.runs.batch_size import AUTO, told
@@ -14,12 +14,12 @@ from magic_cli.runs.batches import FAULTS, Batch, BatchResult, BatchWriter
 from magic_cli.runs.engines.base import Engine
 from magic_cli.runs.engines.choose import open_engine
 from magic_cli.runs.folder import RunFolder
-from magic_cli.runs.kinds import Item, WritingTask
+from magic_cli.runs.kinds import ItemT, WritingTask
 from magic_cli.terminal.progress import Progress, progress
 from magic_cli.terminal.streams import print_line
 
 
-class Writer:
+class Writer(Generic[ItemT]):
     """The loop over batches; loads the models only if an item needs them.
 
     Args:
@@ -31,12 +31,12 @@ class Writer:
     batch_writer: type[BatchWriter] = BatchWriter
     """The class that writes a batch."""
 
-    def __init__(self, settings: Any, task: WritingTask, run: RunFolder) -> None:
+    def __init__(self, settings: Any, task: WritingTask[ItemT], run: RunFolder) -> None:
         self.settings, self.task, self.run = settings, task, run
         self.loading_seconds = 0.0
         """Seconds of wall time for loading the models and finding the first readable image."""
 
-    def write(self, items: Sequence[Item]) -> None:
+    def write(self, items: Sequence[ItemT]) -> None:
         """Write all unfinished items, batch by batch.
 
         Batches are cut from all items, finished or not, so that a resumed run decodes the same batches as an uninterrupted one.
@@ -57,7 +57,7 @@ class Writer:
         """Make the object that writes the batches; it has loaded nothing yet."""
         return self.batch_writer(self.settings, self.task, self.run.path)
 
-    def open_engine(self, writer: BatchWriter, first: Item) -> AbstractContextManager[Engine]:
+    def open_engine(self, writer: BatchWriter, first: ItemT) -> AbstractContextManager[Engine]:
         """Who has the batches written, with the models loaded."""
         return open_engine(writer, first, self.run)
 
@@ -82,7 +82,7 @@ class Writer:
             print(f"magic: {told(known)}", file=sys.stderr)
         return known["chosen"] if known else max(1, num_items)  # an empty part has no items
 
-    def _first_to_write(self, items: Sequence[Item], writer: BatchWriter) -> Item | None:
+    def _first_to_write(self, items: Sequence[ItemT], writer: BatchWriter) -> ItemT | None:
         """The first item that a text is to be written for, as far as its images tell: models are loaded only if there is one.
 
         If there is none, the reasons are recorded and the run is done.

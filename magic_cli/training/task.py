@@ -18,9 +18,17 @@ Batch = Sequence[Any]
 class TrainingSettings(Protocol):
     """The parts of a command's settings that the loop reads."""
 
-    optimizer: OptimizerSettings
-    validate: ValidateSettings
-    run: TrainingRunSettings
+    @property
+    def optimizer(self) -> OptimizerSettings:
+        """The optimizer."""
+
+    @property
+    def validate(self) -> ValidateSettings:
+        """When it is measured."""
+
+    @property
+    def run(self) -> TrainingRunSettings:
+        """Where and how the run is carried out."""
 
     @property
     def averaging(self) -> Averaging:
@@ -32,8 +40,10 @@ class Task(Protocol):
 
     num_samples: int
     """The training samples."""
-    weights: Sequence[float]
-    """(L,) the weight of each loss's mean in the total."""
+
+    @property
+    def weights(self) -> Sequence[float]:
+        """(L,) the weight of each loss's mean in the total."""
 
     @property
     def module(self) -> nn.Module:
@@ -42,7 +52,7 @@ class Task(Protocol):
     def groups(self) -> list[dict[str, Any]]:
         """The trained parameters, in the form of the optimizer; an optional ``factor`` multiplies their learning rate."""
 
-    def micro_batches(self, update: int) -> list[Batch]:
+    def micro_batches(self, update: int) -> Sequence[Batch]:
         """The samples of an update (counted from 0): a function of the seed and this number."""
 
     def tensors(self, batch: Batch) -> list[Any]:

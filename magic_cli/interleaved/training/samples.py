@@ -148,7 +148,7 @@ class Collator:
         return VokenBatch(
             ids, labels, torch.tensor([len(sample.ids) for sample in samples]),
             _pixels([file for sample in samples for file in sample.read], self._read, self._sides[0], flip),
-            _pixels([samples[row].drawn for row in rows], self._drawn, self._sides[1], flip),
+            _pixels([sample.drawn for sample in samples if sample.drawn is not None], self._drawn, self._sides[1], flip),
             torch.tensor(rows, dtype=torch.long), [samples[row].caption for row in rows],
         )  # fmt: skip
 
