@@ -110,7 +110,7 @@ def _command_name(argv: Sequence[str]) -> str:
 
 def _arguments(words: Sequence[str], command: Command) -> dict[str, str]:
     """The flags of a command without settings, as arguments of its ``run``."""
-    queue, arguments = list(words), {}
+    queue, arguments = list(words), dict[str, str]()
     given: list[str] = []
     while queue:
         name, has_value, value = queue.pop(0).partition("=")

@@ -104,10 +104,10 @@ class TextDataset:
             held_out += taken
         validation = flatten(held_out) + self.read(self.validation)
         if not training or not validation:
-            kind, taken = "validation" if training else "training", flatten(held_out)
+            kind, apart = "validation" if training else "training", len(flatten(held_out))
             place = f"{self.path}: " if self.path else ""
             raise MagicError(
-                f"dataset={self.name}: no {kind} texts ({place}{counted(len(training) + len(taken), 'text')}, {len(taken)} of them held out to "
+                f"dataset={self.name}: no {kind} texts ({place}{counted(len(training) + apart, 'text')}, {apart} of them held out to "
                 "measure on); give more texts, or check dataset.train, dataset.validation and dataset.held_out"
             )
         return training[: self.limit], validation

@@ -32,8 +32,9 @@ def wanted(system: System) -> int:
 def run_notes(system: System) -> tuple[str, ...]:
     """What the user should know about a run before reading its scores."""
     notes = []
-    if system.manifest is not None and system.manifest.get("status") != "complete":
-        notes.append(f"the run is {system.manifest.get('status')}, not complete")
+    status = "complete" if system.manifest is None else system.manifest.get("status", "of unknown status")
+    if status != "complete":
+        notes.append(f"the run is {status}, not complete")
     if system.failed:
         item, text = (
             ("title", "story") if system.writes_stories else ("item", "answer") if system.writes_answers else ("image", "caption")

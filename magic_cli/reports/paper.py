@@ -140,7 +140,10 @@ class Paper:
         """
         allowed = [*self.tables, ALL_TABLES]
         if not numbers:
-            raise SettingsError(f"which table? name {', '.join(allowed[:-1])} or {ALL_TABLES}, as in `magic table 1`")
+            others = ", ".join([*load_paper(MINIGPT5).tables, "sweep"])
+            raise SettingsError(
+                f"which table? name {', '.join(allowed[:-1])} or {ALL_TABLES}, as in `magic table 1`; or one of {others}"
+            )
         for number in numbers:
             if number not in allowed:
                 raise SettingsError(f"unknown table {number!r}; {nearest(number, allowed)}")
