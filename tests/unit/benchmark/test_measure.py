@@ -66,13 +66,15 @@ def test_summary_holds_medians_a_text_and_the_work_of_each_run(monkeypatch):
 @pytest.mark.skipif(sys.platform != "linux", reason="the kernel's counters are Linux's")
 def test_another_program_is_noticed_and_our_own_work_is_not(tmp_path, monkeypatch):
     with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as other:
-        program = psutil.Process(other.pid)
-        with Disturbance() as disturbance:
-            began, before = time.perf_counter(), program.cpu_times()
-            while (used := sum(program.cpu_times()[:2]) - sum(before[:2])) < 0.2:
-                time.sleep(0.02)
-            wall = time.perf_counter() - began
-        other.kill()
+        try:
+            program = psutil.Process(other.pid)
+            with Disturbance() as disturbance:
+                began, before = time.perf_counter(), program.cpu_times()
+                while (used := sum(program.cpu_times()[:2]) - sum(before[:2])) < 0.2:
+                    time.sleep(0.02)
+                wall = time.perf_counter() - began
+        finally:
+            other.kill()
     assert disturbance.share > 0.5 * used / (wall * os.cpu_count())  # the kernel counts in steps of 10 ms
 
     ticks = os.sysconf("SC_CLK_TCK")
