@@ -8,12 +8,6 @@ SETTINGS = {"k": 5, "alpha": 0.3, "beta": 2.0, "decoding_len": 10}
 
 
 @pytest.fixture(scope="session")
-def tiny_clip_folder(common_clip_folder):
-    """The model that loads fast: a command loads its models whenever it runs."""
-    return common_clip_folder
-
-
-@pytest.fixture(scope="session")
 def captioner(tiny_language_model_folder, tiny_clip_folder):
     return magic_cli.load(tiny_language_model_folder, tiny_clip_folder, device="cpu", settings={"run.cache_images": False})
 
