@@ -36,7 +36,7 @@ def compare(workload: Workload, search: SearchSettings, settings: BenchSettings,
 
     First everything runs once to be counted, which also warms it up. Then these are timed in turn: the released algorithm (a
     different text in each repeat), the core at every batch size without and with remembered steps, the matrix products of each
-    alone, and one large product.
+    alone, and large products.
 
     Returns:
         A section of bench.json.
@@ -51,8 +51,8 @@ def compare(workload: Workload, search: SearchSettings, settings: BenchSettings,
     bare_baseline = _bare([products for _, products in released], 1)
     bare_core = {way: _bare([products], texts) for way, (_, products) in written.items()}
     dtype, device, peaks = getattr(torch, settings.run.dtype.value), workload.model.network.device, []
-    large_product = Side(lambda _: peaks.append(matrix_product_peak(dtype=dtype, device=device)), 1)
-    measure_in_turn([large_product, baseline, *core.values(), bare_baseline, *bare_core.values()], settings.repeats, step)
+    large_products = Side(lambda _: peaks.append(matrix_product_peak(dtype=dtype, device=device)), 1)
+    measure_in_turn([large_products, baseline, *core.values(), bare_baseline, *bare_core.values()], settings.repeats, step)
 
     peak = max(peaks)
     first, _ = next(iter(written.values()))
