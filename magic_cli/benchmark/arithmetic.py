@@ -3,7 +3,7 @@
     result, products = record([network, clip.model], lambda: generate(...))
     products.flops                      # 2 per multiply-add
     bare = products.replay()            # seconds for the same products with the same shapes, and nothing else
-    peak = matrix_product_peak()        # GFLOP/s of one large product
+    peak = matrix_product_peak()        # GFLOP/s of the fastest large product
 
 Counting slows Python down, so nothing is timed during counting.
 """
@@ -13,6 +13,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeVar
 
 import torch
@@ -20,6 +21,8 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_unflatten
 from torch.utils.flop_counter import flop_registry, sdpa_flop_count
+
+from magic_cli.models.fast.lean_modules import linear, packed
 
 Result = TypeVar("Result")
 
@@ -174,7 +177,7 @@ def record(modules: Iterable[torch.nn.Module], compute: Callable[[], Result], *,
     return result, recorder.products
 
 
-PEAK_SIZES = {"cpu": (1024, 2048), "cuda": (4096, 8192)}
+PEAK_SIZES = {"cpu": (512, 1024, 2048), "cuda": (4096, 8192)}
 """Widths of square matrices whose product keeps a device busy."""
 
 
@@ -185,25 +188,26 @@ def matrix_product_peak(
     sizes: Sequence[int] | None = None,
     seconds: float = 0.5,
 ) -> float:
-    """GFLOP/s of the fastest product of two square matrices, with torch's current number of threads.
+    """GFLOP/s of the fastest product of two square matrices, plain or with packed weights, with torch's current number of threads.
 
     Args:
         dtype: Number type of the matrices.
         device: The device.
         sizes: Widths of the matrices; None: widths that keep the device busy.
-        seconds: The least time for each width.
+        seconds: The least time for each width, half of it for either kind.
     """
     best = 0.0
     with torch.inference_mode():
         for size in sizes or PEAK_SIZES[torch.device(device).type]:
             a, b = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
-            out = torch.mm(a, b)  # warm-up
-            end = time.perf_counter() + seconds
-            while time.perf_counter() < end:
-                start = time.perf_counter()
-                torch.mm(a, b, out=out)
-                _synchronise()
-                best = max(best, 2 * size**3 / (time.perf_counter() - start) / 1e9)
+            for multiply in (partial(torch.mm, a, b, out=torch.mm(a, b)), partial(packed(linear(b, None)), a)):
+                multiply()  # warm-up
+                end = time.perf_counter() + seconds / 2
+                while time.perf_counter() < end:
+                    start = time.perf_counter()
+                    multiply()
+                    _synchronise()
+                    best = max(best, 2 * size**3 / (time.perf_counter() - start) / 1e9)
     return best
 
 

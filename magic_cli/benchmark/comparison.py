@@ -37,7 +37,7 @@ def compare(workload: Workload, search: SearchSettings, settings: BenchSettings,
 
     First everything runs once to be counted, which also warms it up. Then these are timed in turn: the released algorithm (a
     different text in each repeat), the core at every batch size without and with remembered steps, the matrix products of each
-    alone, and one large product.
+    alone, and large products.
 
     Returns:
         A section of bench.json.
@@ -53,8 +53,8 @@ def compare(workload: Workload, search: SearchSettings, settings: BenchSettings,
     bare_core = {way: _bare([products], texts) for way, (_, products) in written.items()}
     dtype, device = getattr(torch, settings.run.dtype.value), workload.model.network.device
     peaks: list[float] = []
-    large_product = Side(lambda _: peaks.append(matrix_product_peak(dtype=dtype, device=device)), 1)
-    measure_in_turn([large_product, baseline, *core.values(), bare_baseline, *bare_core.values()], settings.num_repeats, step)
+    large_products = Side(lambda _: peaks.append(matrix_product_peak(dtype=dtype, device=device)), 1)
+    measure_in_turn([large_products, baseline, *core.values(), bare_baseline, *bare_core.values()], settings.num_repeats, step)
 
     peak = max(peaks)
     first, _ = next(iter(written.values()))

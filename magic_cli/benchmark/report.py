@@ -43,7 +43,10 @@ def _machine(document: Mapping[str, Any]) -> str:
     ]
     if others is not None:
         parts.append(f"Other programs took at most {_percent(others)} of the processor during a measurement.")
-    parts += [f"Fastest plain matrix product: {peak:.0f} GFLOP/s in {name}." for name, peak in document["peak_gflops"].items()]
+    parts += [
+        f"Fastest matrix product, plain or with packed weights: {peak:.0f} GFLOP/s in {name}."
+        for name, peak in document["peak_gflops"].items()
+    ]
     return " ".join(parts)
 
 
@@ -85,7 +88,7 @@ def _comparison(title: str, section: Mapping[str, Any], language_model: str) -> 
         f"Texts have {section['new_tokens_per_text']:.1f} new tokens on average; the released algorithm never stops before "
         f"{section['longest_text_tokens']}.",
         f"Identical tokens: {section['identical']} of {counted(section['checked'], 'text')}; the same in all ways: {same}.",
-        f"Share of peak: of {section['peak_gflops']:.0f} GFLOP/s, this run's fastest plain product. Bare: the share that the loop's own "
+        f"Share of peak: of {section['peak_gflops']:.0f} GFLOP/s, this run's fastest product. Bare: the share that the loop's own "
         "matrix products reach, run alone at the same shapes; loop to bare: its time over theirs. Remembering: steps of the run's "
         "earlier texts that began alike, from none.",
     )

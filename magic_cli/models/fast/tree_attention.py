@@ -39,14 +39,16 @@ class TreeAttention:
     def __init__(self, plan: TextPlan, num_heads: int, dtype: torch.dtype, on_device: Callable[[np.ndarray], Tensor]) -> None:
         self.num_heads, self.num_shared = num_heads, int(plan.shared.max())
         self._plan, self._dtype, self._on_device = plan, dtype, on_device
-        texts_of_row = np.bincount(plan.text_rows)
+        texts_of_row = np.bincount(plan.text_rows)  # none where a row follows another
         groups_of_row = -(-texts_of_row // _GROUP)
         first_group, first_text = _starts(groups_of_row), _starts(texts_of_row)
         group_of_text = first_group[plan.text_rows] + (np.arange(len(plan.text_rows)) - first_text[plan.text_rows]) // _GROUP
-        # of each of the N tokens; newly shared ones are no part of a text and go with their row's first group
-        self._text_of = np.concatenate([np.full(plan.num_fresh, -1), np.repeat(np.arange(len(group_of_text)), plan.tail_lengths)])
-        self._group_of = np.where(self._text_of < 0, first_group[plan.rows], group_of_text[self._text_of])
-        self._tail_grid = _as_grid(self._group_of[plan.num_fresh :])[0] + plan.num_fresh  # (G, W)
+        # a token asks in the group of its first text, which holds all that it may see; newly shared ones in their row's first
+        self._group_of = np.concatenate([group_of_text, [-1]])[plan.owners]
+        self._group_of = np.where(self._group_of < 0, first_group[plan.rows], self._group_of)
+        texts, places = np.nonzero(plan.paths >= 0)
+        members = np.unique(np.stack([group_of_text[texts], plan.paths[texts, places]]), axis=1)
+        self._tail_grid = members[1][_as_grid(members[0])[0]]  # (G, W)
         self._tails = on_device(self._tail_grid)
         self._rows = on_device(np.repeat(np.arange(len(groups_of_row)), groups_of_row))  # (G)
         self._let_ask(np.arange(len(plan.ids)))
@@ -60,8 +62,9 @@ class TreeAttention:
     def _let_ask(self, tokens: Ints) -> None:
         asking, places = _as_grid(self._group_of[tokens])  # (G, A), (Q)
         asking_tokens, tail_tokens = tokens[asking][:, :, None], self._tail_grid[:, None]
+        owners, stands_at = self._plan.owners[asking_tokens], self._plan.positions[tail_tokens]
         sees_shared = np.arange(self.num_shared) < self._plan.limits[asking_tokens]  # (G, A, S)
-        sees_tail = (self._text_of[asking_tokens] == self._text_of[tail_tokens]) & (tail_tokens <= asking_tokens)  # (G, A, W)
+        sees_tail = (self._plan.paths[owners, stands_at] == tail_tokens) & (tail_tokens <= asking_tokens)  # (G, A, W)
         sees_tail &= _is_first(self._tail_grid)[:, None]
         hidden = self._on_device(~np.concatenate([sees_shared, sees_tail], axis=2))
         mask = torch.zeros(hidden.shape, dtype=self._dtype, device=hidden.device)

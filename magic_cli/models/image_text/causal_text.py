@@ -143,15 +143,15 @@ class IncrementalTexts:
         with self.work.phase("image_text_model"):
             features = self.tower.project(self._forward(plan)).float()  # (U, D) -> (U, E)
             self._earlier = Earlier(plan, np.arange(len(texts)))
-            self.work.add("texts_encoded", len(plan.tail_lengths))
+            self.work.add("texts_encoded", len(plan.ends))
             self.work.add("text_tokens", len(plan.ids))
             return features[self._on_device(plan.text_of)]
 
     def _forward(self, plan: TextPlan) -> Tensor:
         """Run the new tokens; returns the last block's output at the end tokens, (U, D)."""
         tower = self.tower
-        ids, positions, rows = self._on_device(np.stack([plan.ids, plan.positions, plan.rows]))
-        recalled = self._on_device(np.stack(plan.recalled))
+        ids, positions = self._on_device(np.stack([plan.ids, plan.positions]))
+        recalled, fresh = self._on_device(np.stack(plan.recalled)), self._on_device(np.stack(plan.fresh))
         attention = TreeAttention(plan, tower.num_heads, tower.positions.dtype, self._on_device)
         x = tower.embed(ids) + tower.positions[positions]  # (N, D)
         computed = []
@@ -160,10 +160,9 @@ class IncrementalTexts:
             computed.append(keys_and_values)
             shared = self.keys[i], self.values[i]
             if recalled.shape[1]:
-                _move(self._computed[i], recalled[0], shared, recalled[1:])
-            if plan.num_fresh:
-                fresh = torch.stack([rows, positions])[:, : plan.num_fresh]
-                _move(computed[i], slice(plan.num_fresh), shared, fresh)
+                _move(self._computed[i], recalled, shared)
+            if fresh.shape[1]:
+                _move(computed[i], fresh, shared)
             if block is tower.blocks[-1]:  # nobody looks at the other tokens' outputs
                 attention = attention.of_ends()
                 query, x = query.index_select(0, attention.tokens), x.index_select(0, attention.tokens)
@@ -176,7 +175,8 @@ class IncrementalTexts:
         return torch.from_numpy(array).to(self.keys.device, non_blocking=True)
 
 
-def _move(computed: tuple[Tensor, Tensor], tokens: Tensor | slice, shared: tuple[Tensor, Tensor], places: Tensor) -> None:
-    """Put keys and values (N, D) of some tokens at (row, place) among the shared ones (B, context length, D)."""
+def _move(computed: tuple[Tensor, Tensor], places: Tensor, shared: tuple[Tensor, Tensor]) -> None:
+    """Put keys and values (N, D) of some tokens among the shared ones (B, context length, D); ``places``: see ``text_plan.Places``."""
+    tokens, rows, at = places
     for source, target in zip(computed, shared, strict=True):
-        target[places[0], places[1]] = source[tokens]
+        target[rows, at] = source[tokens]

@@ -1,6 +1,6 @@
 """Which tokens of growing texts must be computed: worked out on the host, for all rows and candidates at once.
 
-Shapes: B rows, K candidates of a row, U distinct texts of all rows, N tokens to compute, W longest text.
+Shapes: B rows, K candidates of a row, U distinct texts, N tokens to compute, W longest text.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ _NOTHING = -1  # stands behind the end of a text; no token id
 class TextPlan:
     """One step's texts, split into what a row's candidates share and what each has for itself (its tail).
 
-    The N tokens are first those newly shared, row by row, then the tails, text by text; a tail ends with the end token.
+    Rows with the same texts are computed once, for the first of them: it is their leader. Tails that begin alike are a tree: what they have
+    in common is computed once, too. The N tokens are first those newly shared, leader by leader, then what is new in each tail, text by text.
     """
 
     ids: Ints
@@ -30,23 +31,27 @@ class TextPlan:
     positions: Ints
     """(N) place in the text."""
     rows: Ints
-    """(N) row."""
+    """(N) leader of the rows that it is computed for."""
     limits: Ints
     """(N) how many shared tokens a token attends to: up to itself if it is shared, else all of its row."""
-    num_fresh: int
-    """How many of the N are newly shared."""
-    tail_lengths: Ints
-    """(U) tokens of each distinct text's tail, at least 1."""
+    owners: Ints
+    """(N) the first distinct text that a token is part of; U where it is shared by all."""
+    paths: Ints
+    """(U + 1, W) which of the N tokens stands at a place of a text; -1 outside of its tail, and in the last row."""
+    ends: Ints
+    """(U) index, among the N tokens, of each text's end token."""
     text_of: Ints
     """(B, K) distinct text of each candidate."""
     shared: Ints
     """(B) tokens that a row's candidates share."""
     texts: Ints
-    """(U, W) token ids of the distinct texts."""
+    """(U, W) token ids of the distinct texts, of each leader in order."""
     text_rows: Ints
-    """(U) row of each distinct text."""
-    recalled: tuple[Ints, Ints, Ints]
-    """Tokens that are shared now and stood in a tail of the step before: index among its N tokens, row, place."""
+    """(U) leader of each distinct text."""
+    fresh: Places
+    """Newly shared tokens."""
+    recalled: Places
+    """Tokens that are shared now and stood in a tail of the step before, whose N tokens are meant."""
 
     @classmethod
     def of(cls, tokenized: Sequence[Sequence[int]], num_rows: int, earlier: Earlier | None) -> Self:
@@ -59,35 +64,32 @@ class TextPlan:
         """
         lengths, grid = _as_grid(tokenized, num_rows)  # (B, K), (B, K, W)
         shared = np.minimum(_leading(np.all(grid == grid[:, :1], axis=1)), lengths.min(axis=1) - 1)
-        firsts, text_rows, text_of = _distinct(grid)
-        texts = grid.reshape(-1, grid.shape[2])[firsts]
-        tail_lengths = lengths.reshape(-1)[firsts] - shared[text_rows]
         known, recalled = earlier.recall(grid[:, 0], shared) if earlier else (np.zeros_like(shared), (shared[:0],) * 3)
-        fresh_rows, fresh_places = _ranges(known, shared - known)
-        tail_texts, tail_places = _ranges(shared[text_rows], tail_lengths)
+        firsts, leaders, text_of = _distinct(grid, known)
+        texts, text_rows = grid.reshape(-1, grid.shape[2])[firsts], leaders[firsts // grid.shape[1]]
+        lengths = lengths.reshape(-1)[firsts]
+        fresh, (fresh_rows, fresh_places) = _share(leaders, known, shared)
+        paths, is_new = _as_tree(texts, text_rows, shared[text_rows], lengths, len(fresh_rows))
+        owners, places = is_new.nonzero()
         return cls(
-            ids=np.concatenate([grid[fresh_rows, 0, fresh_places], texts[tail_texts, tail_places]]),
-            positions=np.concatenate([fresh_places, tail_places]),
-            rows=np.concatenate([fresh_rows, text_rows[tail_texts]]),
-            limits=np.concatenate([fresh_places + 1, shared[text_rows[tail_texts]]]),
-            num_fresh=len(fresh_rows),
-            tail_lengths=tail_lengths,
+            ids=np.concatenate([grid[fresh_rows, 0, fresh_places], texts[owners, places]]),
+            positions=np.concatenate([fresh_places, places]),
+            rows=np.concatenate([fresh_rows, text_rows[owners]]),
+            limits=np.concatenate([fresh_places + 1, shared[text_rows[owners]]]),
+            owners=np.concatenate([np.full_like(fresh_rows, len(texts)), owners]),
+            paths=paths,
+            ends=paths[np.arange(len(texts)), lengths - 1],
             text_of=text_of,
             shared=shared,
             texts=texts,
             text_rows=text_rows,
+            fresh=fresh,
             recalled=recalled,
         )
 
-    @property
-    def tail_starts(self) -> Ints:
-        """(U) index, among the N tokens, of each tail's first."""
-        return self.num_fresh + np.cumsum(self.tail_lengths) - self.tail_lengths
 
-    @property
-    def ends(self) -> Ints:
-        """(U) index, among the N tokens, of each text's end token."""
-        return self.tail_starts + self.tail_lengths - 1
+Places = tuple[Ints, Ints, Ints]
+"""Where keys and values go: index among computed tokens, row, place in its text."""
 
 
 @dataclass
@@ -101,19 +103,18 @@ class Earlier:
     def select(self, rows: Sequence[int]) -> Earlier:
         return Earlier(self.plan, self.row_of[np.asarray(rows, dtype=np.int64)])
 
-    def recall(self, wanted: Ints, shared: Ints) -> tuple[Ints, tuple[Ints, Ints, Ints]]:
+    def recall(self, wanted: Ints, shared: Ints) -> tuple[Ints, Places]:
         """How many leading tokens of ``wanted`` (B, W), of which ``shared`` (B) count, are known, and where the latest are."""
         plan = self.plan
         width = min(wanted.shape[1], plan.texts.shape[1])
         known, sources = np.zeros_like(shared), []
         for row, before in enumerate(self.row_of):
-            texts = np.flatnonzero(plan.text_rows == before)
+            texts = plan.text_of[before]
             agreeing = _leading(plan.texts[texts, :width] == wanted[row, :width])
             best = int(agreeing.argmax())
             known[row] = min(agreeing[best], shared[row])
             places = np.arange(plan.shared[before], known[row])
-            tokens = plan.tail_starts[texts[best]] + places - plan.shared[before]
-            sources.append((tokens, np.full_like(places, row), places))
+            sources.append((plan.paths[texts[best], places], np.full_like(places, row), places))
         tokens, rows, places = map(np.concatenate, zip(*sources, strict=True))
         return known, (tokens, rows, places)
 
@@ -131,13 +132,48 @@ def _leading(flags: NDArray[np.bool_]) -> Ints:
     return np.logical_and.accumulate(flags, axis=-1).sum(axis=-1)
 
 
-def _distinct(grid: Ints) -> tuple[Ints, Ints, Ints]:
-    """First occurrence (U) among B * K and row (U) of every distinct text of a row, and which one (B, K) each candidate is."""
+def _distinct(grid: Ints, known: Ints) -> tuple[Ints, Ints, Ints]:
+    """Of texts (B, K, W): which rows say the same, and what is distinct among the others.
+
+    Args:
+        grid: The texts.
+        known: (B) how many of its tokens a row need not compute; rows that say the same must agree in this.
+
+    Returns:
+        First occurrence (U) among B * K of every distinct text of a leader, leader by leader, in order; each row's leader (B); which
+        text (B, K) each candidate is.
+    """
     num_rows, num_candidates, width = grid.shape
-    rows = np.repeat(np.arange(num_rows), num_candidates)
-    keyed = np.concatenate([rows[:, None], grid.reshape(-1, width)], axis=1)
-    _, firsts, inverse = np.unique(keyed, axis=0, return_index=True, return_inverse=True)
-    return firsts, rows[firsts], inverse.reshape(num_rows, num_candidates)
+    _, same = np.unique(grid.reshape(-1, width), axis=0, return_inverse=True)
+    same = same.reshape(num_rows, num_candidates)
+    first: dict[tuple[int, bytes], int] = {}
+    leaders = np.fromiter(
+        (first.setdefault((n, np.unique(row).tobytes()), i) for i, (n, row) in enumerate(zip(known, same, strict=True))), np.int64
+    )
+    _, firsts, inverse = np.unique(leaders[:, None] * (same.max() + 1) + same, return_index=True, return_inverse=True)
+    return firsts, leaders, inverse.reshape(num_rows, num_candidates)
+
+
+def _share(leaders: Ints, known: Ints, shared: Ints) -> tuple[Places, tuple[Ints, Ints]]:
+    """Newly shared tokens: where they go in all rows; and row and place of those that are computed, leader by leader."""
+    leads = leaders == np.arange(len(leaders))
+    counts = np.where(leads, shared - known, 0)
+    starts = np.cumsum(counts) - counts
+    rows, places = _ranges(known, shared - known)
+    tokens = starts[leaders[rows]] + places - known[rows]
+    return (tokens, rows, places), (rows[leads[rows]], places[leads[rows]])
+
+
+def _as_tree(texts: Ints, text_rows: Ints, shared: Ints, lengths: Ints, num_before: int) -> tuple[Ints, NDArray[np.bool_]]:
+    """``TextPlan.paths`` of texts (U, W) in order, whose tails (U) begin behind what is shared, and which places (U, W) are computed."""
+    places = np.arange(texts.shape[1])
+    alike = np.zeros_like(lengths)  # tokens in common with the text before
+    alike[1:] = np.where(text_rows[1:] == text_rows[:-1], _leading(texts[1:] == texts[:-1]), 0)
+    inside = (places >= shared[:, None]) & (places < lengths[:, None])
+    is_new = inside & (places >= alike[:, None])
+    numbers = np.where(is_new, num_before + np.cumsum(is_new).reshape(is_new.shape) - 1, -1)
+    paths = np.where(inside, np.maximum.accumulate(numbers, axis=0), -1)
+    return np.concatenate([paths, np.full_like(paths[:1], -1)]), is_new
 
 
 def _ranges(starts: Ints, lengths: Ints) -> tuple[Ints, Ints]:

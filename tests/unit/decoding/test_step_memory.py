@@ -89,7 +89,7 @@ def test_same_texts_and_traces_are_written_with_less_work_when_steps_are_remembe
 ):
     method, texts, traces, work = MagicSearch(LENGTH, k=5, **options), [], [], []
     for memory, batches in (
-        (None, [slice(0, 6)]),
+        (None, [slice(i, i + 1) for i in range(6)]),
         (StepMemory(ROOM), [slice(0, 2), slice(2, 6)]),
         (StepMemory(ROOM), [slice(i, i + 1) for i in range(6)]),
     ):
@@ -107,7 +107,7 @@ def test_same_texts_and_traces_are_written_with_less_work_when_steps_are_remembe
     for key, details in traces[0].items():
         assert_same(details, traces[1][key])
         assert_same(details, traces[2][key])
-    assert work[2] < work[1] < work[0]
+    assert max(work[1:]) < work[0]
 
 
 def test_nothing_is_computed_again_when_no_image_tells_texts_apart(make_language_model):

@@ -31,6 +31,16 @@ GROWING = {
         [["a dog"] * 3, ["a a", "a a", "a b"]],
         [["a dog runs", "a dog", "a dog"], ["a a"] * 3],
     ],
+    "rows_meet_and_part": [
+        [["a", "the", "two"], ["two", "a", "the"]],
+        [["a dog", "a cat", "a sk"], ["a dog", "a cat", "a sk"]],
+        [["a dog is", "a dog.", "a dog"], ["a skate", "a sk", "a sky"]],
+        [["a sky is", "a sky", "a skateboard"], ["a sky", "a skateboard", "a sky is"]],
+    ],
+    "tails_begin_alike": [
+        [["a dog runs", "a dog sits", "a cat"], ["a dog", "a dog dog dog", "a dog dog"]],
+        [["a dog runs", "a dog runs a", "a dog"], ["a dog dog", "a dog dog dog a", "a dog a"]],
+    ],
     "truncated": [
         [[" ".join(_LONG[:n]), " ".join(_LONG[: n + 1]), " ".join([*_LONG[:n], "dog"])], ["a " * n, "a " * n + "b", "a"]]
         for n in (10, 14, 16, 18, 30, 12)

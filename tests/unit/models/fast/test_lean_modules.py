@@ -12,10 +12,17 @@ from magic_cli.models.fast.lean_modules import PackedLinear, QuickGelu, make_lea
 from tests.tiny_models import CAPTIONS
 
 
+@pytest.fixture(params=[True, False])
+def plain_suits_single_rows(request, monkeypatch):
+    """Both kinds of processor."""
+    monkeypatch.setattr(lean_modules, "_plain_suits_single_rows", lambda: request.param)
+    return request.param
+
+
 @pytest.mark.parametrize("keep", [True, False])
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("shape", [(), (1,), (1, 1), (1, 3), (2, 2), (4,), (5,), (3, 40), (0,), (2, 0)])
-def test_packed_product_equals_linear_layer_when_rows_are_few_or_many(shape, bias, keep):
+def test_packed_product_equals_linear_layer_when_rows_are_few_or_many(shape, bias, keep, plain_suits_single_rows):
     torch.manual_seed(0)
     layer = torch.nn.Linear(24, 40, bias=bias)
     packed = PackedLinear(layer, keep=keep)
@@ -44,7 +51,7 @@ def test_activations_equal_the_libraries_when_replaced():
 
 
 @torch.inference_mode()
-def test_language_model_computes_the_same_when_made_lean(network_and_tokenizer):
+def test_language_model_computes_the_same_when_made_lean(network_and_tokenizer, plain_suits_single_rows):
     network, tokenizer = network_and_tokenizer
     lean = copy.deepcopy(network)
     make_lean(lean)
@@ -58,8 +65,10 @@ def test_language_model_computes_the_same_when_made_lean(network_and_tokenizer):
     assert lean.get_output_embeddings().weight is lean.get_input_embeddings().weight  # still tied
 
 
-def test_weights_stay_plain_for_single_rows_in_small_language_models_only(network_and_tokenizer, monkeypatch):
-    for limit, kept in ((lean_modules._SMALL, {True}), (1000, {False})):
+def test_weights_stay_plain_in_small_language_models_where_that_suits_single_rows(
+    network_and_tokenizer, monkeypatch, plain_suits_single_rows
+):
+    for limit, kept in ((lean_modules._SMALL, {plain_suits_single_rows}), (1000, {False})):
         monkeypatch.setattr(lean_modules, "_SMALL", limit)
         lean = copy.deepcopy(network_and_tokenizer[0])
         make_lean(lean)

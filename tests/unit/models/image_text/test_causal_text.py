@@ -100,6 +100,35 @@ def test_only_new_tokens_are_encoded_when_text_grows(clip):
     assert dict(clip.work.counts) == {"texts_encoded": 5, "text_tokens": 11}
 
 
+def test_what_tails_have_in_common_is_encoded_once(clip):
+    session = clip.open_texts(1)
+    clip.work.counts.clear()
+    with torch.inference_mode():
+        session.encode([["a dog runs", "a dog sits", "a cat"]])  # start, a | dog | runs, end | sits, end | cat, end
+    assert dict(clip.work.counts) == {"texts_encoded": 3, "text_tokens": 9}
+
+
+def test_rows_with_the_same_texts_are_encoded_once_and_may_part(clip, session):
+    clip.work.counts.clear()
+    with torch.inference_mode():
+        session.encode([["a dog", "a cat", "a"], ["a cat", "a", "a dog"]])  # start, a | end | dog, end | cat, end
+        assert dict(clip.work.counts) == {"texts_encoded": 3, "text_tokens": 7}
+        # "dog" and "cat" were computed above, for the first row: runs, end | sits, end, each twice
+        session.encode([["a dog runs", "a dog sits"], ["a cat runs", "a cat sits"]])
+    assert dict(clip.work.counts) == {"texts_encoded": 7, "text_tokens": 15}
+
+
+def test_features_equal_own_encoder_when_rows_meet_and_part(clip):
+    rng, pieces = random.Random(2), ["", "a", "sk", " the", " dog", ".", "ing", " frisbees"]
+    session, rows = clip.open_texts(3), ["A", "A", "A"]
+    for step in range(12):
+        ends = [rng.choice(pieces) + rng.choice(pieces) for _ in range(15)]
+        texts = [rng.sample(texts, 15) for texts in ([row + end for end in ends] for row in rows)]
+        assert largest_difference(clip, session, texts) <= CLOSE, step
+        chosen = rng.choice(ends)
+        rows = [row + (chosen if rng.random() < 0.7 else rng.choice(ends)) for row in rows]
+
+
 def test_feature_is_pooled_at_first_end_when_text_names_it(clip):
     with torch.inference_mode():
         features = clip.open_texts(1).encode([["a dog<|endoftext|>", "a dog<|endoftext|> a cat", "a dog"]])
