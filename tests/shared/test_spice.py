@@ -87,7 +87,7 @@ def test_scores_equal_the_stock_wrapper_on_real_and_odd_captions(corpora, cache,
     ours = [scores[0] for scores in Spice(lib=str(LIB), cache=str(cache)).score(corpora)]
     per_item = np.concatenate([scores.per_item for scores in ours])
     assert per_item.tolist() == [item["All"]["f"] for item in stock] and abs(per_item.mean() - overall) < 1e-12
-    assert np.count_nonzero(per_item) > len(per_item) / 2
+    assert np.count_nonzero(per_item) > len(per_item) / 3
     subsets = [{name.lower(): score["f"] for name, score in item.items() if name != "All"} for item in stock]
     details = [item for scores in ours for item in scores.details]
     assert details == [{name: None if np.isnan(f) else f for name, f in item.items()} for item in subsets]
@@ -162,14 +162,7 @@ def test_killed_jvm_is_told_at_once_and_the_next_call_is_right(mixed, mixed_valu
 
 def spice_jvm(parent=None):
     """The JVM in which SPICE runs, once it has begun to load its models."""
-
-    def find():
-        for child in children_of(parent or os.getpid()):
-            command = Path(f"/proc/{child}/cmdline").read_bytes()
-            if b"SpiceScorer" in command:
-                return child
-
-    child = wait_until(find)
+    (child,) = wait_until(lambda: children_of(parent or os.getpid(), "SpiceScorer"))
     time.sleep(1.0)
     return child
 

@@ -16,9 +16,9 @@ def make_java(home: Path, body: str = "", version: str = "17.0.1") -> str:
     return str(home)
 
 
-def children_of(parent: int) -> set[int]:
-    """Processes that ``parent`` started and has not reaped, zombies included; without the one that Python's multiprocessing
-    starts at its first use of shared memory and keeps until ``parent`` ends."""
+def children_of(parent: int, word: str = "") -> set[int]:
+    """Processes that ``parent`` started and has not reaped, zombies included, whose command line holds ``word``; without the one that
+    Python's multiprocessing starts at its first use of shared memory and keeps until ``parent`` ends."""
     found = set()
     for folder in Path("/proc").glob("[0-9]*"):
         try:
@@ -26,7 +26,7 @@ def children_of(parent: int) -> set[int]:
             command = (folder / "cmdline").read_bytes()
         except OSError:
             continue  # it has ended meanwhile
-        if int(fields[1]) == parent and b"multiprocessing.resource_tracker" not in command:
+        if int(fields[1]) == parent and word.encode() in command and b"multiprocessing.resource_tracker" not in command:
             found.add(int(folder.name))
     return found
 

@@ -252,12 +252,8 @@ Meteor().score([Corpus("made", ("1",), ("a",), (("a",),), tokenized=Tokenized(("
 """
     environment = os.environ | {"TMPDIR": tempfile.gettempdir(), "PYTHONPATH": str(Path(magic_cli.__file__).parent.parent)}
     with subprocess.Popen([sys.executable, "-c", code], env=environment) as parent:
-
-        def meteor_process():
-            return [child for child in children_of(parent.pid) if "Meteor" in Path(f"/proc/{child}/cmdline").read_text()]
-
         try:
-            (child,) = wait_until(meteor_process)
+            (child,) = wait_until(lambda: children_of(parent.pid, "Meteor"))
         finally:
             parent.kill()
     wait_until(lambda: not is_running(child), seconds=60)
