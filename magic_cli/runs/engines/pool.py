@@ -53,7 +53,6 @@ class WorkerPool:
     def __init__(self, writer: BatchWriter, first: Item, run: Record) -> None:
         self.order = Order.of(writer, first)
         self.run = run
-        self._writer = writer
         self._done: dict[str, tuple[dict[str, int], dict[str, float]]] = {}
         self._models: dict | None = None
         self._batch_size: dict[str, Any] = {}
@@ -207,5 +206,6 @@ class WorkerPool:
         return dispatcher.lose(name, self._poisonous)
 
     def _poisonous(self, batch: Batch) -> BatchResult:
-        [item] = batch.items
-        return BatchResult(batch.number, failures=self._writer.failures([item], [Unwritable(POISON)], ()))
+        [item], order = batch.items, self.order
+        writer = order.writer(order.settings, order.task, order.folder)
+        return BatchResult(batch.number, failures=writer.failures([item], [Unwritable(POISON)], ()))

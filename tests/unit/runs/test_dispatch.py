@@ -39,22 +39,26 @@ class Run:
         self.facts |= facts
 
 
+class Writer:
+    """Says what failed, and writes nothing: a pool's workers do."""
+
+    def __init__(self, settings=None, task=None, folder=Path()):
+        self.settings, self.task, self.folder = settings, task, folder
+
+    def failures(self, items, reasons, done):
+        return [{"id": one.id, "reason": str(reason)} for one, reason in zip(items, reasons, strict=True)]
+
+
 class Pool(WorkerPool):
     """Workers that are lists, in an order and with deaths that a seed decides."""
 
     setting = "run.devices"
 
     def __init__(self, *, workers, poison=(), deaths=0.0, machines=0.0, stillborn=0, seed=0):
-        super().__init__(
-            SimpleNamespace(failures=self.failures_of, settings=None, task=None, folder=Path()), item("first"), Run()
-        )
+        super().__init__(Writer(), item("first"), Run())
         self.workers, self.poison, self.deaths, self.machines = workers, set(poison), deaths, machines
         self.stillborn = stillborn
         self.random, self.queues, self.counts = random.Random(seed), {}, Counter()
-
-    @staticmethod
-    def failures_of(items, reasons, done):
-        return [{"id": one.id, "reason": str(reason)} for one, reason in zip(items, reasons, strict=True)]
 
     def wanted(self):
         return self.workers
@@ -143,6 +147,18 @@ def test_only_what_kills_alone_is_a_failure(seed, capsys):
     assert "another worker writes its batches" in capsys.readouterr().err
 
 
+def test_item_that_kills_is_described_by_the_writer_of_its_order():
+    class OfOtherItems(Writer):
+        def failures(self, items, reasons, done):
+            return [{"number": one.number, "reason": str(reason)} for one, reason in zip(items, reasons, strict=True)]
+
+    pool = Pool(workers=1, poison=["captions"])
+    pool.turn_to(replace(pool.order, writer=OfOtherItems), Run())
+    [result] = pool.results([Batch(0, (SimpleNamespace(id="captions", number=7),))])
+    [failure] = result.failures
+    assert failure["number"] == 7 and "ended three workers" in failure["reason"]
+
+
 def test_machine_that_is_lost_accuses_no_item():
     dispatcher = Dispatcher(batches_of(4, 4))
     for number in range(20):
@@ -208,8 +224,7 @@ class EndlessReaders:
 
 def process_pool(first="a", devices=1):
     settings = SimpleNamespace(run=SimpleNamespace(devices=devices, device="cpu", threads=1, batch_size=1))
-    writer = SimpleNamespace(settings=settings, task=None, folder=Path(), failures=Pool.failures_of)
-    engine = ProcessEngine(writer, item(first), Run())
+    engine = ProcessEngine(Writer(settings), item(first), Run())
     engine.order = replace(engine.order, writer=EndlessReaders)
     return engine
 
