@@ -93,15 +93,10 @@ def build_caption_indexes(engine: WorkerPool) -> None:
 
 
 def _encoded(engine: WorkerPool, pieces: Pieces, setting: str) -> Iterator[np.ndarray]:
-    """The features of each piece; what comes before its turn waits in memory."""
-    waiting: dict[int, np.ndarray] = {}
-    turn = 0
-    for result in engine.results(BatchList(_Items(pieces), 1, ())):
+    """The features of each piece, in their order."""
+    for result in engine.results(BatchList(_Items(pieces), 1, ()), in_order=True):
         if result.failures:
             raise MagicError(
                 f"{setting}.captions: captions {pieces[result.number][0][:60]!r} and on: {result.failures[0]['reason']}"
             )
-        waiting[result.number] = result.predictions[0]["features"]
-        while turn in waiting:
-            yield waiting.pop(turn)
-            turn += 1
+        yield result.predictions[0]["features"]

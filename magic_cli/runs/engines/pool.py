@@ -121,8 +121,8 @@ class WorkerPool:
         self.order = replace(self.order, size_wish=None)
         return self._batch_size
 
-    def results(self, batches: Sequence[Batch]) -> Iterator[BatchResult]:
-        dispatcher = Dispatcher(batches)
+    def results(self, batches: Sequence[Batch], *, in_order: bool = False) -> Iterator[BatchResult]:
+        dispatcher = Dispatcher(batches, in_order=in_order)
         while dispatcher.size:
             most = min(self.wanted(), dispatcher.size)
             while len(self._at_work) < most and (self._idle or len(self._alive) < most):
@@ -130,7 +130,8 @@ class WorkerPool:
             for name in sorted(self._ready):
                 while (piece := dispatcher.give(name)) is not None:
                     self.send(name, piece.batch)
-            yield from self._handle_events(dispatcher)
+            for result in self._handle_events(dispatcher):
+                yield from dispatcher.release(result)
 
     def _employ_another(self) -> None:
         """Give the order to one that is idle, or to a new one."""

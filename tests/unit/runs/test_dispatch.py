@@ -11,7 +11,7 @@ import pytest
 from magic_cli.errors import MagicError
 from magic_cli.models.work_counter import WorkCounter
 from magic_cli.runs.batches import Batch, BatchResult
-from magic_cli.runs.engines.dispatch import Dispatcher
+from magic_cli.runs.engines.dispatch import AT_ONCE, MOST_WAITING, Dispatcher
 from magic_cli.runs.engines.host import Delivery, Ready, Refusal
 from magic_cli.runs.engines.pool import Death, WorkerPool
 from magic_cli.runs.engines.processes import ProcessEngine
@@ -165,6 +165,30 @@ def test_machine_that_is_lost_accuses_no_item():
         assert dispatcher.give(f"worker-{number}").batch.number == 0
         dispatcher.give_back(f"worker-{number}")
     assert dispatcher.give("last").is_alone is False
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_results_come_in_the_order_of_the_batches_whoever_dies(seed):
+    pool = Pool(workers=3, poison=["item-13"], deaths=0.15, machines=0.1, seed=seed)
+    batches = [batch for batch in batches_of(60, 4) if batch.number != 2]  # a run that goes on
+    assert [result.number for result in pool.results(batches, in_order=True)] == [batch.number for batch in batches]
+
+
+def test_few_results_wait_for_a_slow_worker():
+    dispatcher = Dispatcher(batches_of(1000, 1), in_order=True)
+    slow = dispatcher.give("slow")
+    finished = 0
+    while (piece := dispatcher.give("fast")) is not None:
+        assert dispatcher.release(dispatcher.take("fast", piece, BatchResult(piece.batch.number))) == []
+        finished += 1
+    assert finished == MOST_WAITING and dispatcher.size == 1000 - finished
+    again = [slow.batch.number]
+    dispatcher.lose("slow", lambda batch: pytest.fail("nobody is guilty yet"))
+    assert [dispatcher.give("fast").batch.number] == again, "what the others wait for is written even now"
+    [piece] = dispatcher.held("fast")
+    released = dispatcher.release(dispatcher.take("fast", piece, BatchResult(0)))
+    assert [result.number for result in released] == list(range(1 + MOST_WAITING))
+    assert [dispatcher.give("fast").batch.number for _ in range(AT_ONCE)] == [1 + MOST_WAITING, 2 + MOST_WAITING]
 
 
 def test_item_that_is_run_alone_has_its_worker_for_itself():
