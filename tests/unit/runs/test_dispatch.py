@@ -11,8 +11,9 @@ import pytest
 from magic_cli.errors import MagicError
 from magic_cli.models.work_counter import WorkCounter
 from magic_cli.runs.batches import Batch, BatchResult
+from magic_cli.runs.caption_bank import Piece
 from magic_cli.runs.engines.dispatch import AT_ONCE, MOST_WAITING, Dispatcher
-from magic_cli.runs.engines.host import Delivery, Ready, Refusal
+from magic_cli.runs.engines.host import Delivery, Host, Order, Ready, Refusal
 from magic_cli.runs.engines.pool import Death, WorkerPool
 from magic_cli.runs.engines.processes import ProcessEngine
 
@@ -244,6 +245,27 @@ class EndlessReaders:
         if batch.items[0].id == "fault":
             raise ValueError("of its own")
         return BatchResult(batch.number, predictions=[{"id": one.id, "text": "x" * 3_000_000} for one in batch.items])
+
+
+class ReadsPaths(EndlessReaders):
+    """A batch writer that says what was read for it."""
+
+    def __init__(self, settings, task, folder):
+        self.work, self.reader = WorkCounter(), SimpleNamespace(read=str.upper)
+
+    def images(self, batch):
+        return [one.path for one in batch.items]
+
+    def write(self, batch, images):
+        return BatchResult(batch.number, predictions=images)
+
+
+def test_captions_that_come_late_are_not_taken_for_images():
+    host = Host()
+    host.load(Order(ReadsPaths, SimpleNamespace(run=None), None, Path(), item("first"), Path.cwd()))
+    host.expect(Batch(3, (Piece("3", ["a dog"]),)))  # of the order before
+    delivery = host.write(Batch(3, (SimpleNamespace(id="3", path="photo"),)))
+    assert delivery.result.predictions == ["PHOTO"]
 
 
 def process_pool(first="a", devices=1):
