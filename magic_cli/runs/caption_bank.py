@@ -16,7 +16,7 @@ from magic_cli.errors import MagicError
 from magic_cli.retrieval.caption_index import CaptionIndex, Pieces, encode_by_length
 from magic_cli.runs.batch_list import BatchList
 from magic_cli.runs.batches import Batch, BatchResult, BatchWriter
-from magic_cli.runs.decoder import Facts
+from magic_cli.runs.decoder import Facts, check_tokens
 from magic_cli.runs.engines.host import Ready
 from magic_cli.runs.engines.pool import WorkerPool
 from magic_cli.runs.settings import WritingSettings
@@ -58,10 +58,19 @@ class CaptionEncodingWriter(BatchWriter):
         run = self.settings.run
         if run.threads is not None:
             torch.set_num_threads(run.threads)
+        self._check_the_rest(first)
         where = {"device": resolve_device(run.device), "dtype": getattr(torch, run.dtype.value)}
         self._model, of_model = self.shelf.image_text_model(self.settings.image_text_model, **where, work=self.work)
         facts.use_models({_MODEL: of_model})
         facts.record(device=where["device"].type, dtype=str(where["dtype"]))
+
+    def _check_the_rest(self, first: Any) -> None:
+        """Refuse now what the run would refuse after its captions are encoded, which may take hours."""
+        from magic_cli.models.loading import check_language_model
+
+        if self.settings.decoding.needs_language_model:
+            method = self.settings.decoding.load()
+            check_language_model(self.settings.language_model, lambda tokens: check_tokens(tokens, method, self.task, first))
 
     def images(self, batch: Batch) -> list[Path]:
         return []
