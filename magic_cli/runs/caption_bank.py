@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from magic_cli.errors import MagicError
+from magic_cli.models.shelf import Shelf
 from magic_cli.retrieval.caption_index import CaptionIndex, Pieces, encode_by_length
 from magic_cli.runs.batch_list import BatchList
 from magic_cli.runs.batches import Batch, BatchResult, BatchWriter
@@ -20,6 +22,9 @@ from magic_cli.runs.decoder import Facts, check_tokens
 from magic_cli.runs.engines.host import Ready
 from magic_cli.runs.engines.pool import WorkerPool
 from magic_cli.runs.settings import WritingSettings
+
+if TYPE_CHECKING:
+    from magic_cli.models.image_text.image_text_model import ImageTextModel
 
 _MODEL = "image_text_model"
 
@@ -30,6 +35,8 @@ class Piece:
 
     id: str
     texts: Sequence[str]
+    path: None = None
+    """They have no image."""
 
 
 class _Items(Sequence[Piece]):
@@ -50,6 +57,8 @@ class _Items(Sequence[Piece]):
 class CaptionEncodingWriter(BatchWriter):
     """Encodes a piece; what it writes of it are its rows of features."""
 
+    _model: ImageTextModel
+
     def load(self, facts: Facts, first: Any) -> None:
         import torch
 
@@ -60,7 +69,8 @@ class CaptionEncodingWriter(BatchWriter):
             torch.set_num_threads(run.threads)
         self._check_the_rest(first)
         where = {"device": resolve_device(run.device), "dtype": getattr(torch, run.dtype.value)}
-        self._model, of_model = self.shelf.image_text_model(self.settings.image_text_model, **where, work=self.work)
+        shelf = self.shelf or Shelf()
+        self._model, of_model = shelf.image_text_model(self.settings.image_text_model, **where, work=self.work)
         facts.use_models({_MODEL: of_model})
         facts.record(device=where["device"].type, dtype=str(where["dtype"]))
 
@@ -96,12 +106,12 @@ def build_caption_indexes(engine: WorkerPool) -> None:
         found, index = Ready(), CaptionIndex(source)
         engine.turn_to(replace(order, writer=CaptionEncodingWriter), found)
         engine.get_ready()
-        index.build(found.models[_MODEL], found.facts, lambda pieces, of=source.setting: _encoded(engine, pieces, of))
+        index.build(found.models[_MODEL], found.facts, partial(_encoded, engine, source.setting))
     if sources:
         engine.turn_to(order, run)
 
 
-def _encoded(engine: WorkerPool, pieces: Pieces, setting: str) -> Iterator[np.ndarray]:
+def _encoded(engine: WorkerPool, setting: str, pieces: Pieces) -> Iterator[np.ndarray]:
     """The features of each piece, in their order."""
     for result in engine.results(BatchList(_Items(pieces), 1, ()), in_order=True):
         if result.failures:
