@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -59,7 +59,7 @@ def notes_of_others(root: str, others: Counter[str], hidden: list[str]) -> list[
     return notes
 
 
-def named(files: list[str]) -> str:
+def named(files: Sequence[str]) -> str:
     """Files, in the words of a note.
 
     >>> named(["b.jpg", "a.jpg", "c.jpg"]), named(["a.jpg"])

@@ -55,10 +55,11 @@ class Rows:
         place: The file.
         state: As ``addresses.state_of``, of before it was looked through.
         unread: Captions in it that cannot be read.
+        hidden: Names of hidden images in it, which are left out.
     """
 
-    def __init__(self, place: str, state: str | None, unread: UnreadCaptions) -> None:
-        self.place, self.state, self.unread = place, state, unread
+    def __init__(self, place: str, state: str | None, unread: UnreadCaptions, hidden: Sequence[str] = ()) -> None:
+        self.place, self.state, self.unread, self.hidden = place, state, unread, hidden
 
     def __len__(self) -> int:
         raise NotImplementedError(f"{type(self).__name__}.__len__")

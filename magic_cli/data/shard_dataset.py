@@ -33,7 +33,7 @@ class ShardDataset(PackedDataset):
 
     def rows(self, place: str) -> Rows:
         shard = open_shard(place, caption_key=self.caption_key)
-        rows = range(len(shard.names))
+        rows: Sequence[int] = range(len(shard.names))
         if self.extension is not None:
             ending = f".{self.extension.lstrip('.')}"
             rows = [row for row in rows if shard.names[row] == f"{sample_key(shard.names[row])}{ending}"]
@@ -41,8 +41,7 @@ class ShardDataset(PackedDataset):
         return _ShardRows(shard, rows)
 
     def notes(self) -> list[str]:
-        shards = [rows.shard for rows in self._rows]
-        hidden = [f"{shard.place}: hidden images are left out: {named(shard.hidden)}" for shard in shards if shard.hidden]
+        hidden = [f"{rows.place}: hidden images are left out: {named(rows.hidden)}" for rows in self._rows if rows.hidden]
         return [*hidden, *super().notes()]
 
     def hint(self) -> str:
@@ -62,15 +61,15 @@ def _refuse_two_images(shard: Shard, rows: Sequence[int]) -> None:
 
 class _ShardRows(Rows):
     def __init__(self, shard: Shard, rows: Sequence[int]) -> None:
-        super().__init__(shard.place, shard.state, shard.unread)
-        self.shard, self._rows = shard, rows
+        super().__init__(shard.place, shard.state, shard.unread, shard.hidden)
+        self._shard, self._rows = shard, rows
         self._stem = PurePosixPath(name_of(shard.place)).stem
 
     def __len__(self) -> int:
         return len(self._rows)
 
     def record(self, row: int) -> ImageRecord:
-        row, shard = self._rows[row], self.shard
+        row, shard = self._rows[row], self._shard
         name = shard.names[row]
         image = ShardMember(shard.place, name, shard.offsets[row], shard.sizes[row], shard.faults.get(row))
         references = shard.captions[row] if shard.captions else ()

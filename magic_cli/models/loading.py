@@ -115,19 +115,14 @@ def read_causal_model(
     Raises:
         MagicError: They cannot be had or read, weights are missing or no numbers, or the tokenizer is missing or not the model's.
     """
-    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM
 
     quiet_libraries()
     place = model_folder(settings)
     with reading(settings):
-        is_gguf = place.suffix == SUFFIX and place.is_file()
-        where = gguf_source(place) if is_gguf else {"pretrained_model_name_or_path": place}
-        options = {} if is_gguf else {"trust_remote_code": settings.trust_remote_code}
-        if not is_gguf:
-            _require_causal_kind(AutoConfig.from_pretrained(place, **options))
-        tokenizer, faults = read_tokenizer(place, lambda: AutoTokenizer.from_pretrained(**where, **options))
-        if check is not None and not is_gguf and not faults:
-            check(_tokens(settings, place, tokenizer))
+        is_gguf = _is_gguf(place)
+        where, options = _arguments(settings, place)
+        tokenizer, faults = _before_weights(settings, place, check)
         with no_progress() if is_gguf else nullcontext():
             model, fit, of_weights = read_pretrained(network or AutoModelForCausalLM, where, dtype=dtype, **options)
         if not faults:
@@ -138,6 +133,44 @@ def read_causal_model(
             forget_quantisation(model)
     tell(settings, fit.notes())
     return model, tokenizer, describe_source(settings, place) | fit.facts()
+
+
+def check_language_model(settings: Any, check: Check) -> None:
+    """Refuse a language model that is not there or that ``check`` refuses, long before it is needed: no weights are read.
+
+    Raises:
+        MagicError: As ``read_causal_model``. Of a GGUF file, whose tokenizer takes long to read, only: it is not there.
+    """
+    quiet_libraries()
+    place = model_folder(settings)
+    if not _is_gguf(place):
+        with reading(settings):
+            refuse(_before_weights(settings, place, check)[1])
+
+
+def _before_weights(settings: Any, place: Path, check: Check | None) -> tuple[Any, list[Fault]]:
+    """A language model's tokenizer, and what is wrong with it; its kind is one that can be used, and ``check`` has refused nothing."""
+    from transformers import AutoConfig, AutoTokenizer
+
+    is_gguf = _is_gguf(place)
+    where, options = _arguments(settings, place)
+    if not is_gguf:
+        _require_causal_kind(AutoConfig.from_pretrained(place, **options))
+    tokenizer, faults = read_tokenizer(place, lambda: AutoTokenizer.from_pretrained(**where, **options))
+    if check is not None and not is_gguf and not faults:
+        check(_tokens(settings, place, tokenizer))
+    return tokenizer, faults
+
+
+def _arguments(settings: Any, place: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What transformers' ``from_pretrained`` needs for a language model: where it is, and options."""
+    if _is_gguf(place):
+        return gguf_source(place), {}
+    return {"pretrained_model_name_or_path": place}, {"trust_remote_code": settings.trust_remote_code}
+
+
+def _is_gguf(place: Path) -> bool:
+    return place.suffix == SUFFIX and place.is_file()
 
 
 def _require_causal_kind(config: Any) -> None:

@@ -88,7 +88,10 @@ def choose_batch_size(wish: SizeWish, device: torch.device, trial: Callable[[int
 
 
 def room_for_each(free: int, each: int, neighbours: int) -> int:
-    """Bytes that each of several workers may take for its texts, as the first one of them reckons when only its models are loaded.
+    """Bytes that each of several workers may take for its texts, as the first one of them reckons: as if the others had loaded nothing.
+
+    If they have encoded captions before, they hold a part of their models already, which ``free`` lacks, and it is subtracted once more:
+    batches are then smaller than they could be, never too large.
 
     Args:
         free: Bytes that may be taken yet, by all of them.

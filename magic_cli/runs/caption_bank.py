@@ -7,19 +7,24 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from magic_cli.errors import MagicError
+from magic_cli.models.shelf import Shelf
 from magic_cli.retrieval.caption_index import CaptionIndex, Pieces, encode_by_length
 from magic_cli.runs.batch_list import BatchList
 from magic_cli.runs.batches import Batch, BatchResult, BatchWriter
-from magic_cli.runs.decoder import Facts
+from magic_cli.runs.decoder import Facts, check_tokens
 from magic_cli.runs.engines.host import Ready
 from magic_cli.runs.engines.pool import WorkerPool
 from magic_cli.runs.settings import WritingSettings
+
+if TYPE_CHECKING:
+    from magic_cli.models.image_text.image_text_model import ImageTextModel
 
 _MODEL = "image_text_model"
 
@@ -30,6 +35,8 @@ class Piece:
 
     id: str
     texts: Sequence[str]
+    path: None = None
+    """They have no image."""
 
 
 class _Items(Sequence[Piece]):
@@ -50,6 +57,8 @@ class _Items(Sequence[Piece]):
 class CaptionEncodingWriter(BatchWriter):
     """Encodes a piece; what it writes of it are its rows of features."""
 
+    _model: ImageTextModel
+
     def load(self, facts: Facts, first: Any) -> None:
         import torch
 
@@ -58,10 +67,20 @@ class CaptionEncodingWriter(BatchWriter):
         run = self.settings.run
         if run.threads is not None:
             torch.set_num_threads(run.threads)
+        self._check_the_rest(first)
         where = {"device": resolve_device(run.device), "dtype": getattr(torch, run.dtype.value)}
-        self._model, of_model = self.shelf.image_text_model(self.settings.image_text_model, **where, work=self.work)
+        shelf = self.shelf or Shelf()
+        self._model, of_model = shelf.image_text_model(self.settings.image_text_model, **where, work=self.work)
         facts.use_models({_MODEL: of_model})
         facts.record(device=where["device"].type, dtype=str(where["dtype"]))
+
+    def _check_the_rest(self, first: Any) -> None:
+        """Refuse now what the run would refuse after its captions are encoded, which may take hours."""
+        from magic_cli.models.loading import check_language_model
+
+        if self.settings.decoding.needs_language_model:
+            method = self.settings.decoding.load()
+            check_language_model(self.settings.language_model, lambda tokens: check_tokens(tokens, method, self.task, first))
 
     def images(self, batch: Batch) -> list[Path]:
         return []
@@ -87,21 +106,16 @@ def build_caption_indexes(engine: WorkerPool) -> None:
         found, index = Ready(), CaptionIndex(source)
         engine.turn_to(replace(order, writer=CaptionEncodingWriter), found)
         engine.get_ready()
-        index.build(found.models[_MODEL], found.facts, lambda pieces, of=source.setting: _encoded(engine, pieces, of))
+        index.build(found.models[_MODEL], found.facts, partial(_encoded, engine, source.setting))
     if sources:
         engine.turn_to(order, run)
 
 
-def _encoded(engine: WorkerPool, pieces: Pieces, setting: str) -> Iterator[np.ndarray]:
-    """The features of each piece; what comes before its turn waits in memory."""
-    waiting: dict[int, np.ndarray] = {}
-    turn = 0
-    for result in engine.results(BatchList(_Items(pieces), 1, ())):
+def _encoded(engine: WorkerPool, setting: str, pieces: Pieces) -> Iterator[np.ndarray]:
+    """The features of each piece, in their order."""
+    for result in engine.results(BatchList(_Items(pieces), 1, ()), in_order=True):
         if result.failures:
             raise MagicError(
                 f"{setting}.captions: captions {pieces[result.number][0][:60]!r} and on: {result.failures[0]['reason']}"
             )
-        waiting[result.number] = result.predictions[0]["features"]
-        while turn in waiting:
-            yield waiting.pop(turn)
-            turn += 1
+        yield result.predictions[0]["features"]

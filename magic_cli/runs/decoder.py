@@ -53,6 +53,15 @@ def item_seed(seed: int, item: str, repeat: int) -> int:
     return int.from_bytes(digest[:8], "big") >> 1
 
 
+def check_tokens(tokens: Any, method: Any, task: WritingTask, item: Item) -> None:
+    """Refuse what a language model (``tokens``: its ``models.tokens.Tokens``) cannot do, before its weights are read."""
+    try:
+        prompts = [task.prompt(tokens, item)]
+    except Unwritable:  # the other items may still be possible
+        prompts = []
+    method.check(tokens, prompts)
+
+
 class Decoder:
     """The models of a run and everything that is set for decoding.
 
@@ -101,7 +110,10 @@ class Decoder:
         with progress(count, LOADING, "model", leave=False) as bar:
             if self.method.needs_language_model:
                 self.language_model, models["language_model"] = self.shelf.language_model(
-                    settings.language_model, **where, work=self.work, check=lambda tokens: self._check(tokens, first)
+                    settings.language_model,
+                    **where,
+                    work=self.work,
+                    check=lambda tokens: check_tokens(tokens, self.method, self.task, first),
                 )
                 bar.update()
             if self.method.needs_image:
@@ -115,14 +127,6 @@ class Decoder:
         run.record(device=str(where["device"]), threads=torch.get_num_threads())
         if self.language_model is not None:
             self._prepare(run, where["device"], self.language_model)
-
-    def _check(self, tokens: Any, item: Item) -> None:
-        """Refuse what the language model (``tokens``: its ``models.tokens.Tokens``) cannot do, before its weights are read."""
-        try:
-            prompts = [self.task.prompt(tokens, item)]
-        except Unwritable:  # the other items may still be possible
-            prompts = []
-        self.method.check(tokens, prompts)
 
     def _prepare(self, run: Facts, device: Any, language_model: HuggingFaceLanguageModel) -> None:
         """Prepare the language model, the guides and the rules for decoding."""

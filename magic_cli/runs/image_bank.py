@@ -112,22 +112,14 @@ def _identity(settings: RetrieveImagesSettings, bank: Bank, found: Ready) -> dic
 
 
 def _fill(store: FeatureWriter, images: Sequence[BankImage], engine: Engine, size: int) -> None:
-    """Batches are cut from all images, so that a build that goes on encodes the same ones together, to the last bit.
-
-    What comes before its turn waits in memory: the rows of the files are in the order of the images.
-    """
+    """Batches are cut from all images, so that a build that goes on encodes the same ones together, to the last bit."""
     done = store.inputs_done
     rest: Any = images[done:]
     batches = BatchList(rest, size, ())
-    waiting: dict[int, BatchResult] = {}
-    turn = 0
     with progress(len(images), "index", "image", done=done) as bar:
-        for result in engine.results(batches):
-            waiting[result.number] = result
-            while turn in waiting:
-                _add(store, batches[turn], waiting.pop(turn))
-                bar.update(len(batches[turn].items))
-                turn += 1
+        for batch, result in zip(batches, engine.results(batches, in_order=True), strict=True):
+            _add(store, batch, result)
+            bar.update(len(batch.items))
 
 
 def _add(store: FeatureWriter, batch: Batch, result: BatchResult) -> None:

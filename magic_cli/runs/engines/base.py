@@ -33,11 +33,13 @@ class Engine(Protocol):
             known: What an earlier start of the run found.
         """
 
-    def results(self, batches: Sequence[Batch]) -> Iterator[BatchResult]:
+    def results(self, batches: Sequence[Batch], *, in_order: bool = False) -> Iterator[BatchResult]:
         """Yield exactly one result for each batch, as soon as it is ready.
 
         Args:
             batches: None has more items than the first. They are asked for when it is their turn, and not kept.
+            in_order: Yield the results in the order of the batches. A bounded number of them wait in memory for an earlier one:
+                behind a batch that takes very long, the other workers pause.
         """
 
     def work(self) -> tuple[dict[str, int], dict[str, float]]:

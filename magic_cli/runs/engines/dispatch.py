@@ -12,6 +12,8 @@ AT_ONCE = 2
 """Batches that a worker is given: the images of one are read while another is written."""
 _LOSSES = 2
 """After so many lost workers, the items of a batch are written one by one."""
+MOST_WAITING = 64
+"""Results that may wait for an earlier one; then no new batch is begun."""
 _ALONE = 3
 """After so many dead workers that held nothing else, an item counts as a failure."""
 
@@ -39,16 +41,19 @@ class Dispatcher:
 
     Args:
         batches: The batches to write. Each is asked for once, when it is its turn: in memory are only those that workers hold or lost.
+        in_order: Whether ``release`` keeps their order.
     """
 
-    def __init__(self, batches: Sequence[Batch]) -> None:
-        self._batches = batches
+    def __init__(self, batches: Sequence[Batch], *, in_order: bool = False) -> None:
+        self._batches, self._in_order = batches, in_order
         self._next = 0
         self._again: deque[Piece] = deque()
         self._alone: deque[Piece] = deque()
         self._held: dict[str, list[Piece]] = {}
         self._parts: dict[int, BatchResult] = {}
         self._open_parts: dict[int, int] = {}
+        self._turns: deque[int] = deque()
+        self._waiting: dict[int, BatchResult] = {}
 
     @property
     def size(self) -> int:
@@ -78,6 +83,16 @@ class Dispatcher:
         self._held[worker].remove(piece)
         return self._gather(piece, result)
 
+    def release(self, result: BatchResult) -> list[BatchResult]:
+        """What can be passed on when a batch is complete: its result, or those whose turn has come."""
+        if not self._in_order:
+            return [result]
+        self._waiting[result.number] = result
+        released = []
+        while self._turns and self._turns[0] in self._waiting:
+            released.append(self._waiting.pop(self._turns.popleft()))
+        return released
+
     def lose(self, worker: str, fail: Callable[[Batch], BatchResult]) -> list[BatchResult]:
         """Handle the death of a worker; returns the results of batches that are complete now because their last item failed.
 
@@ -104,11 +119,14 @@ class Dispatcher:
             (self._alone if piece.is_alone else self._again).appendleft(piece)
 
     def _fresh(self) -> Piece | None:
-        """The next batch that nobody has held; None: all have been given."""
-        if self._next == len(self._batches):
+        """The next batch that nobody has held; None: all have been given, or too many results wait for an earlier one."""
+        if self._next == len(self._batches) or len(self._waiting) >= MOST_WAITING:
             return None
         self._next += 1
-        return Piece(self._batches[self._next - 1])
+        batch = self._batches[self._next - 1]
+        if self._in_order:
+            self._turns.append(batch.number)
+        return Piece(batch)
 
     def _split(self, batch: Batch) -> None:
         items = [item for item in batch.items if item.id not in batch.done]

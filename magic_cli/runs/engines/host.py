@@ -98,8 +98,8 @@ class Host:
         self._writer: BatchWriter
         self._shelf, self._work = Shelf(), WorkCounter()
         self._readers = ThreadPoolExecutor(1, "images")
-        self._images: dict[tuple[int, str], Future] = {}
-        self._begun: set[tuple[int, str]] = set()
+        self._images: dict[tuple[type, int, str], Future] = {}
+        self._begun: set[tuple[type, int, str]] = set()
         self._lock = threading.Lock()
 
     def load(self, order: Order) -> Ready | Refusal:
@@ -149,5 +149,7 @@ class Host:
         return Refusal(f"a worker failed ({type(error).__name__}: {error})")
 
 
-def _name(batch: Batch) -> tuple[int, str]:
-    return batch.number, batch.items[0].id
+def _name(batch: Batch) -> tuple[type, int, str]:
+    """Names a batch among those of all orders: one may come late, when the next order, of other items, has begun."""
+    first = batch.items[0]
+    return type(first), batch.number, first.id

@@ -33,7 +33,7 @@ class LocalEngine:
     def batch_size(self, num_items: int, known: Mapping[str, Any] | None) -> dict[str, Any]:
         return self._writer.choose_batch_size(SizeWish(num_items, known=known), self._first)
 
-    def results(self, batches: Sequence[Batch]) -> Iterator[BatchResult]:
+    def results(self, batches: Sequence[Batch], *, in_order: bool = False) -> Iterator[BatchResult]:
         writer = self._writer
         paths = (path for batch in batches for path in writer.images(batch))
         workers = choose_workers(writer.settings.run.workers) if len(batches) > 1 else 0

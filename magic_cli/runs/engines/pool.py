@@ -53,7 +53,6 @@ class WorkerPool:
     def __init__(self, writer: BatchWriter, first: Item, run: Record) -> None:
         self.order = Order.of(writer, first)
         self.run = run
-        self._writer = writer
         self._done: dict[str, tuple[dict[str, int], dict[str, float]]] = {}
         self._models: dict | None = None
         self._batch_size: dict[str, Any] = {}
@@ -122,8 +121,8 @@ class WorkerPool:
         self.order = replace(self.order, size_wish=None)
         return self._batch_size
 
-    def results(self, batches: Sequence[Batch]) -> Iterator[BatchResult]:
-        dispatcher = Dispatcher(batches)
+    def results(self, batches: Sequence[Batch], *, in_order: bool = False) -> Iterator[BatchResult]:
+        dispatcher = Dispatcher(batches, in_order=in_order)
         while dispatcher.size:
             most = min(self.wanted(), dispatcher.size)
             while len(self._at_work) < most and (self._idle or len(self._alive) < most):
@@ -131,7 +130,8 @@ class WorkerPool:
             for name in sorted(self._ready):
                 while (piece := dispatcher.give(name)) is not None:
                     self.send(name, piece.batch)
-            yield from self._handle_events(dispatcher)
+            for result in self._handle_events(dispatcher):
+                yield from dispatcher.release(result)
 
     def _employ_another(self) -> None:
         """Give the order to one that is idle, or to a new one."""
@@ -207,5 +207,6 @@ class WorkerPool:
         return dispatcher.lose(name, self._poisonous)
 
     def _poisonous(self, batch: Batch) -> BatchResult:
-        [item] = batch.items
-        return BatchResult(batch.number, failures=self._writer.failures([item], [Unwritable(POISON)], ()))
+        [item], order = batch.items, self.order
+        writer = order.writer(order.settings, order.task, order.folder)
+        return BatchResult(batch.number, failures=writer.failures([item], [Unwritable(POISON)], ()))

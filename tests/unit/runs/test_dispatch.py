@@ -11,8 +11,9 @@ import pytest
 from magic_cli.errors import MagicError
 from magic_cli.models.work_counter import WorkCounter
 from magic_cli.runs.batches import Batch, BatchResult
-from magic_cli.runs.engines.dispatch import Dispatcher
-from magic_cli.runs.engines.host import Delivery, Ready, Refusal
+from magic_cli.runs.caption_bank import Piece
+from magic_cli.runs.engines.dispatch import AT_ONCE, MOST_WAITING, Dispatcher
+from magic_cli.runs.engines.host import Delivery, Host, Order, Ready, Refusal
 from magic_cli.runs.engines.pool import Death, WorkerPool
 from magic_cli.runs.engines.processes import ProcessEngine
 
@@ -39,22 +40,26 @@ class Run:
         self.facts |= facts
 
 
+class Writer:
+    """Says what failed, and writes nothing: a pool's workers do."""
+
+    def __init__(self, settings=None, task=None, folder=Path()):
+        self.settings, self.task, self.folder = settings, task, folder
+
+    def failures(self, items, reasons, done):
+        return [{"id": one.id, "reason": str(reason)} for one, reason in zip(items, reasons, strict=True)]
+
+
 class Pool(WorkerPool):
     """Workers that are lists, in an order and with deaths that a seed decides."""
 
     setting = "run.devices"
 
     def __init__(self, *, workers, poison=(), deaths=0.0, machines=0.0, stillborn=0, seed=0):
-        super().__init__(
-            SimpleNamespace(failures=self.failures_of, settings=None, task=None, folder=Path()), item("first"), Run()
-        )
+        super().__init__(Writer(), item("first"), Run())
         self.workers, self.poison, self.deaths, self.machines = workers, set(poison), deaths, machines
         self.stillborn = stillborn
         self.random, self.queues, self.counts = random.Random(seed), {}, Counter()
-
-    @staticmethod
-    def failures_of(items, reasons, done):
-        return [{"id": one.id, "reason": str(reason)} for one, reason in zip(items, reasons, strict=True)]
 
     def wanted(self):
         return self.workers
@@ -143,12 +148,48 @@ def test_only_what_kills_alone_is_a_failure(seed, capsys):
     assert "another worker writes its batches" in capsys.readouterr().err
 
 
+def test_item_that_kills_is_described_by_the_writer_of_its_order():
+    class OfOtherItems(Writer):
+        def failures(self, items, reasons, done):
+            return [{"number": one.number, "reason": str(reason)} for one, reason in zip(items, reasons, strict=True)]
+
+    pool = Pool(workers=1, poison=["captions"])
+    pool.turn_to(replace(pool.order, writer=OfOtherItems), Run())
+    [result] = pool.results([Batch(0, (SimpleNamespace(id="captions", number=7),))])
+    [failure] = result.failures
+    assert failure["number"] == 7 and "ended three workers" in failure["reason"]
+
+
 def test_machine_that_is_lost_accuses_no_item():
     dispatcher = Dispatcher(batches_of(4, 4))
     for number in range(20):
         assert dispatcher.give(f"worker-{number}").batch.number == 0
         dispatcher.give_back(f"worker-{number}")
     assert dispatcher.give("last").is_alone is False
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_results_come_in_the_order_of_the_batches_whoever_dies(seed):
+    pool = Pool(workers=3, poison=["item-13"], deaths=0.15, machines=0.1, seed=seed)
+    batches = [batch for batch in batches_of(60, 4) if batch.number != 2]  # a run that goes on
+    assert [result.number for result in pool.results(batches, in_order=True)] == [batch.number for batch in batches]
+
+
+def test_few_results_wait_for_a_slow_worker():
+    dispatcher = Dispatcher(batches_of(1000, 1), in_order=True)
+    slow = dispatcher.give("slow")
+    finished = 0
+    while (piece := dispatcher.give("fast")) is not None:
+        assert dispatcher.release(dispatcher.take("fast", piece, BatchResult(piece.batch.number))) == []
+        finished += 1
+    assert finished == MOST_WAITING and dispatcher.size == 1000 - finished
+    again = [slow.batch.number]
+    dispatcher.lose("slow", lambda batch: pytest.fail("nobody is guilty yet"))
+    assert [dispatcher.give("fast").batch.number] == again, "what the others wait for is written even now"
+    [piece] = dispatcher.held("fast")
+    released = dispatcher.release(dispatcher.take("fast", piece, BatchResult(0)))
+    assert [result.number for result in released] == list(range(1 + MOST_WAITING))
+    assert [dispatcher.give("fast").batch.number for _ in range(AT_ONCE)] == [1 + MOST_WAITING, 2 + MOST_WAITING]
 
 
 def test_item_that_is_run_alone_has_its_worker_for_itself():
@@ -206,10 +247,30 @@ class EndlessReaders:
         return BatchResult(batch.number, predictions=[{"id": one.id, "text": "x" * 3_000_000} for one in batch.items])
 
 
+class ReadsPaths(EndlessReaders):
+    """A batch writer that says what was read for it."""
+
+    def __init__(self, settings, task, folder):
+        self.work, self.reader = WorkCounter(), SimpleNamespace(read=str.upper)
+
+    def images(self, batch):
+        return [one.path for one in batch.items]
+
+    def write(self, batch, images):
+        return BatchResult(batch.number, predictions=images)
+
+
+def test_captions_that_come_late_are_not_taken_for_images():
+    host = Host()
+    host.load(Order(ReadsPaths, SimpleNamespace(run=None), None, Path(), item("first"), Path.cwd()))
+    host.expect(Batch(3, (Piece("3", ["a dog"]),)))  # of the order before
+    delivery = host.write(Batch(3, (SimpleNamespace(id="3", path="photo"),)))
+    assert delivery.result.predictions == ["PHOTO"]
+
+
 def process_pool(first="a", devices=1):
     settings = SimpleNamespace(run=SimpleNamespace(devices=devices, device="cpu", threads=1, batch_size=1))
-    writer = SimpleNamespace(settings=settings, task=None, folder=Path(), failures=Pool.failures_of)
-    engine = ProcessEngine(writer, item(first), Run())
+    engine = ProcessEngine(Writer(settings), item(first), Run())
     engine.order = replace(engine.order, writer=EndlessReaders)
     return engine
 
