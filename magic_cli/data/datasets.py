@@ -133,7 +133,7 @@ class PhotoFolder(Dataset):
     @cached_property
     def _found(self) -> ImageFolder | RemoteFolder:
         if is_address(self.root):
-            return find_remote_images(self.root, setting="dataset.root", hint=self.hint())
+            return find_remote_images(local(self.root), setting="dataset.root", hint=self.hint())
         root = existing_folder(self.root, self.hint())
         try:
             return find_images(root)

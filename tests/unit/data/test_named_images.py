@@ -88,7 +88,7 @@ def test_typed_image_of_an_unknown_kind_of_address_is_one_line(monkeypatch):
     assert typed_image("~/a.jpg", "x") == Path("/home/me/a.jpg") and typed_image("file:///a.jpg", "x") == Path("/a.jpg")
     for chain in ("zip://a.jpg::memory://b.zip", "zip://b/a.jpg::photos.zip"):
         assert typed_image(chain, "x").name == "a.jpg"
-    for address, problem in (("nosuch://b/a.jpg", "cannot be reached"), ("simplecache::nosuch://b/a.jpg", "cannot be reached")):
+    for address, problem in (("nosuch://b/a.jpg", "nosuch:// is no known"), ("simplecache::nosuch://b/a.jpg", "nosuch:// is")):
         with pytest.raises(MagicError, match=f"dataset.paths={address}: {problem}") as error:
             typed_image(address, "dataset.paths")
         assert "\n" not in str(error.value)
