@@ -34,6 +34,17 @@ def local(place: str) -> str:
     return place if found is None else (found[0].lower() + place[found.end() :]).removeprefix(_LOCAL)
 
 
+def leads_here(address: str) -> bool:
+    """Whether a chain of addresses ends at, or passes, a file of this machine.
+
+    >>> [leads_here(place) for place in ("zip://a.jpg::/home/b.zip", "simplecache::file:///a.jpg", "local:///a.jpg", "zip://a::s3://b/c")]
+    [True, True, True, False]
+    """
+    first, *rest = address.lower().split("::")
+    links = [first, *rest]
+    return any(link.startswith((_LOCAL, "local://")) for link in links) or bool(rest) and "://" not in rest[-1]
+
+
 def name_of(place: str) -> str:
     """The file name at the end of a place, without the query of a web address.
 

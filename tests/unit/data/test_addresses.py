@@ -7,6 +7,7 @@ import pytest
 from fsspec.spec import AbstractBufferedFile, AbstractFileSystem
 
 from magic_cli.data import addresses, text_files
+from magic_cli.data.datasets import PhotoFolder
 from magic_cli.data.images import UnreadableImage
 from magic_cli.data.json_files import read_json
 from magic_cli.data.listing import places
@@ -110,6 +111,28 @@ def test_kind_of_an_address_counts_in_capitals_too(web, tmp_path):
         1
     ]
     assert typed_image(f"FILE://{tmp_path}/a.jpg", "x") == tmp_path / "a.jpg" and not is_address("FILE:///a.jpg")
+
+
+def test_page_of_a_folder_is_asked_for_with_its_key(web, monkeypatch):
+    links = ["a%20dog.jpg", "./b%25.jpg", "?C=N;O=D", "#top", "mailto:me@host", "../c.jpg", "notes.txt"]
+    found = [f"https://host/d/?key=1/{link}" for link in links] + ["http://host/d/e.jpg", "https://host/d/e.jpg"]
+    monkeypatch.setattr(Web, "ls", lambda self, path, **kwargs: [
+        {"name": name, "type": "file"} for name in found if path == "https://host/d/?key=1"
+    ])  # fmt: skip
+    folder = PhotoFolder("photos", root="https://host/d/?key=1")
+    records = folder.load()
+    assert [record.image_name for record in records] == ["a dog.jpg", "b%.jpg", "e.jpg"]
+    assert [str(record.path) for record in records][:2] == ["https://host/d/a%20dog.jpg?key=1", "https://host/d/b%25.jpg?key=1"]
+    assert folder.notes() == ["https://host/d/?key=1: 1 file of another kind is left out (1 .txt)"]
+
+
+def test_names_of_images_are_those_of_this_machine(web, tmp_path):
+    rows = table_bytes({"file": ["b/a dog.jpg", "100%25.jpg", "https://host/c/a%20cat.jpg"]})
+    web.files = {"https://host/b/0.parquet": rows}
+    (tmp_path / "0.parquet").write_bytes(rows)
+    for place in (tmp_path, "https://host/b"):
+        records = ParquetDataset("parquet", files=f"{place}/0.parquet", image="file").load()
+        assert [record.image_name for record in records] == ["a dog.jpg", "100%25.jpg", "a cat.jpg"]
 
 
 def test_text_that_is_too_large_is_not_fetched(web, monkeypatch):
