@@ -20,6 +20,8 @@ from magic_cli.errors import MagicError
 
 _SILENCE = 60.0
 """Seconds that a server of the web may send nothing. The other file systems have limits of their own."""
+_LONGEST = 3600.0
+"""Seconds that an answer of it may take as a whole, however slowly it comes."""
 _AHEAD = 1 << 20
 """Bytes that are fetched beyond what is asked for, about what a store sends in the time of a round trip: whoever goes through a shard
 skips larger images, and needs no request of its own for each smaller one."""
@@ -53,14 +55,17 @@ def require_file_systems(addresses: Iterable[str], *, setting: str) -> None:
     Raises:
         MagicError: Names the first such address, and the package that is missing.
     """
-    from fsspec.core import get_filesystem_class
+    from fsspec import available_protocols, get_filesystem_class
 
+    known = set(available_protocols())
     seen: set[str] = set()
     for address in addresses:
         for link in [address] if address.startswith(WEB) else address.split("::"):
             kind, mark, _ = link.partition("://")
             if kind not in seen and (mark or kind.isalpha()):  # the last link of a chain may be a path
                 seen.add(kind)
+                if kind not in known:
+                    raise MagicError(f"{named_place(address, setting)}: {kind}:// is no known kind of address; correct it")
                 with _knowing(named_place(address, setting)):
                     get_filesystem_class(kind)
 
@@ -82,11 +87,13 @@ def _limits(place: str) -> dict[str, Any]:
     from fsspec.config import conf
 
     is_set = any("client_kwargs" in conf.get(kind, {}) for kind in ("http", "https"))
-    if not place.startswith(WEB) or is_set or find_spec("aiohttp") is None:  # without it, fsspec says what to install
+    kinds = {link.partition("://")[0] for link in place.split("::") if link.startswith(WEB)}  # also in a chain
+    if not kinds or is_set or find_spec("aiohttp") is None:  # without it, fsspec says what to install
         return {}
     from aiohttp import ClientTimeout
 
-    return {"client_kwargs": {"timeout": ClientTimeout(total=None, sock_connect=_SILENCE, sock_read=_SILENCE)}}
+    timeout = ClientTimeout(total=_LONGEST, sock_connect=_SILENCE, sock_read=_SILENCE)
+    return {kind: {"client_kwargs": {"timeout": timeout}} for kind in kinds}
 
 
 @contextmanager

@@ -20,11 +20,12 @@ from magic_cli.data.dataset_settings import DatasetSettings
 from magic_cli.data.image_folders import ImageFolder, find_images
 from magic_cli.data.images import IMAGE_SUFFIXES, StoredImage
 from magic_cli.data.json_files import read_json
-from magic_cli.data.named_images import ImageRoot, typed_image
+from magic_cli.data.named_images import ImageRoot, RefusedImage, typed_image
 from magic_cli.data.paths import expanded, other_kind
 from magic_cli.data.place_names import is_address, local, name_of
 from magic_cli.data.records import ImageRecord, check_unique
 from magic_cli.data.remote_folders import RemoteFolder, find_remote_images
+from magic_cli.data.stored_images import RemoteImage
 from magic_cli.errors import MagicError, SettingsError
 
 _PACKED = {".tar": "shards", ".parquet": "parquet"}
@@ -50,9 +51,12 @@ class Dataset(DatasetSettings):
         if not records:
             raise MagicError(f"dataset={self.name}: {'; '.join(['no images found', *self.notes(), self.hint()])}")
         records = records if self.limit is None else records[: self.limit]
+        first = records[0].path
+        if all(isinstance(record.path, RefusedImage) for record in records):
+            raise MagicError(f"dataset={self.name}: its images cannot be read, e.g. {first}, {first.why}")
         if not any(isinstance(record.path, StoredImage) or os.path.exists(record.path) for record in records):
             which = f"none of its {len(records)} images exists, e.g." if len(records) > 1 else "its image does not exist:"
-            raise MagicError(f"dataset={self.name}: {which} {records[0].path}; {self.hint()}")
+            raise MagicError(f"dataset={self.name}: {which} {first}; {self.hint()}")
         return records
 
     def read(self) -> Sequence[ImageRecord]:
@@ -94,8 +98,9 @@ class PhotoFiles(Dataset):
         for path in paths:
             if not path.name if isinstance(path, StoredImage) else os.path.isdir(path):
                 raise SettingsError(f"dataset.paths: {path} is a folder; for all photos in it, type --images {path}")
-            if (suffix := Path(path.name).suffix.lower()) in _PACKED:
-                raise SettingsError(f"dataset.paths: {path} is not an image; {_for_packed(suffix, str(path))}")
+        suffixes = [Path(path.name).suffix.lower() for path in paths]
+        if _PACKED.keys() >= set(suffixes):  # one among others is a failure like any file that is no image
+            raise SettingsError(f"dataset.paths: {paths[0]} is not an image; {_for_packed(suffixes[0], str(paths[0]))}")
         counts = Counter(path.name for path in paths)
         return [
             ImageRecord(id=path.name if counts[path.name] == 1 else str(path), path=path, image_name=path.name) for path in paths
@@ -123,7 +128,8 @@ class PhotoFolder(Dataset):
     def read(self) -> list[ImageRecord]:
         found = self._found
         if isinstance(found, RemoteFolder):
-            return [ImageRecord(id=name, path=found.image(name), image_name=name) for name in found.names]
+            images = found.addresses.items()
+            return [ImageRecord(id=name, path=RemoteImage(address), image_name=name) for name, address in images]
         names = [path.relative_to(found.root).as_posix() for path in found.paths]
         return [ImageRecord(id=name, path=path, image_name=name) for name, path in zip(names, found.paths, strict=True)]
 
@@ -133,7 +139,7 @@ class PhotoFolder(Dataset):
     @cached_property
     def _found(self) -> ImageFolder | RemoteFolder:
         if is_address(self.root):
-            return find_remote_images(self.root, setting="dataset.root", hint=self.hint())
+            return find_remote_images(local(self.root), setting="dataset.root", hint=self.hint())
         root = existing_folder(self.root, self.hint())
         try:
             return find_images(root)
@@ -175,7 +181,7 @@ class AnnotatedDataset(Dataset):
 
     def read(self) -> list[ImageRecord]:
         document = read_json(self.annotations, setting="dataset.annotations", hint=self.hint())
-        root = existing_root(self.root, self.hint())
+        root = existing_root(self.root, self.hint(), file=self.annotations)
         records = self.parse(document, root)
         splits = sorted({str(record.split) for record in records})
         if self.split is not None:
@@ -252,13 +258,20 @@ def _subfolder(image: AnnotatedImage) -> str:
     return folder if isinstance(folder, str) else ""
 
 
-def existing_root(place: str, hint: str) -> ImageRoot:
+def existing_root(place: str, hint: str, *, file: str) -> ImageRoot:
     """A folder that exists, or an address, which is not asked.
+
+    Args:
+        place: As the user types it.
+        hint: What to do if it does not exist.
+        file: The path or address of the file that names the images.
 
     Raises:
         MagicError: It does not exist, or nothing here reads addresses of this kind.
     """
-    return ImageRoot.typed(place, "dataset.root") if is_address(place) else ImageRoot(existing_folder(place, hint))
+    if is_address(place):
+        return ImageRoot.typed(place, "dataset.root", file=file)
+    return ImageRoot(existing_folder(place, hint), file=file)
 
 
 def existing_folder(folder: str, hint: str) -> Path:

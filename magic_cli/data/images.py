@@ -41,7 +41,7 @@ class SkippedImage(UnreadableImage):
 class StoredImage:
     """Base of images that are no file of this machine by themselves: they lie inside another file, or elsewhere.
 
-    Such an image can be sent to another process. As a text it is what run folders call it, and ``data.stored_images.image_at``
+    Such an image can be sent to another process. As a text it is what run folders call it, and ``data.named_images.image_at``
     finds it again by that.
     """
 

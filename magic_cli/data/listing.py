@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from magic_cli.data.addresses import file_system, named_place, told
 from magic_cli.data.paths import expanded, named_paths
 from magic_cli.data.place_names import WEB, is_address, local, name_of, path_of, with_quoted_query
 from magic_cli.errors import MagicError
+
+_OTHER_KIND = re.compile(r"[a-z]+:", re.IGNORECASE)
+"""Of links such as ``mailto:``, which name no file."""
 
 
 def places(word: str, suffix: str, *, setting: str, hint: str) -> list[str]:
@@ -86,14 +90,25 @@ def files_below(folder: str, *, setting: str, hint: str) -> list[str]:
     system, path = file_system(folder, setting)
     with _looking_at(folder, setting, hint):
         if folder.startswith(WEB):
-            path = path_of(folder)
-            found = [entry["name"] for entry in system.ls(path, detail=True) if entry["type"] == "file"]
+            return _links(folder, [entry["name"] for entry in system.ls(path, detail=True) if entry["type"] == "file"])
         elif not system.isdir(path):
             raise FileNotFoundError(folder)
         else:
             found = system.find(path)
     start = f"{path.rstrip('/')}/"
     return sorted(one.removeprefix(start) for one in found if one.startswith(start))
+
+
+def _links(folder: str, found: Sequence[str]) -> list[str]:
+    """What a page of the web links to below its own address, which may have a query and be linked to by either kind of address."""
+    starts = [start.rstrip("/").partition("://")[2] + "/" for start in (folder, path_of(folder))]
+    names = set()
+    for place in found:
+        inner = place.partition("://")[2]
+        name = next((inner.removeprefix(start) for start in starts if inner.startswith(start)), "").removeprefix("./")
+        if name and name[0] not in "?#" and not name.startswith("../") and not _OTHER_KIND.match(name):
+            names.add(name)
+    return sorted(names)
 
 
 @contextmanager

@@ -94,7 +94,7 @@ class Table:
         from pyarrow import types
 
         kind = self._file.schema_arrow.field(column).type
-        if types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind) or types.is_dictionary(kind):
+        while types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind) or types.is_dictionary(kind):
             kind = kind.value_type
         return _is_text(kind) or types.is_struct(kind) or types.is_null(kind)
 

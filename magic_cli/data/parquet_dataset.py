@@ -11,7 +11,7 @@ from magic_cli.data.images import StoredImage
 from magic_cli.data.named_images import ImageRoot
 from magic_cli.data.packed_datasets import PackedDataset, Rows
 from magic_cli.data.parquet import Table, require_pyarrow
-from magic_cli.data.place_names import folder_of, name_of
+from magic_cli.data.place_names import folder_of, is_address, name_of
 from magic_cli.data.record_fields import item_id, several_texts
 from magic_cli.data.records import ImageRecord
 from magic_cli.data.stored_images import ParquetCell
@@ -103,7 +103,10 @@ class _TableRows(Rows):
         place = file.place
         self._column, self._count, self._values = dataset.image, count, values
         self._stem = PurePosixPath(name_of(place)).stem
-        root = ImageRoot(folder_of(place)) if dataset.root is None else ImageRoot.typed(dataset.root, "dataset.root")
+        if dataset.root is None:
+            root = ImageRoot(folder_of(place), file=place, follows=True)
+        else:
+            root = ImageRoot.typed(dataset.root, "dataset.root", file=place, follows=True)
         self._root = root.absolute()
 
     def __len__(self) -> int:
@@ -113,9 +116,12 @@ class _TableRows(Rows):
         name = self._value("id", row)
         image = self._image(row)
         name = f"{self._stem}/{row}" if name is None else name
-        return ImageRecord(
-            name, image, name if isinstance(image, ParquetCell) else image.name, references=self._value("caption", row) or ()
-        )
+        return ImageRecord(name, image, self._image_name(row, image) or name, references=self._value("caption", row) or ())
+
+    def _image_name(self, row: int, image: Path | StoredImage) -> str | None:
+        """The file name that the row has; None: it has none."""
+        path = self._value("path", row)
+        return path if path is None else image.name if is_address(path) else PurePosixPath(path).name
 
     def _image(self, row: int) -> Path | StoredImage:
         path = self._value("path", row)

@@ -20,12 +20,29 @@ def is_address(place: str) -> bool:
     >>> [is_address(text) for text in ("s3://bucket/a.tar", "/data/a.tar", "file:///data/a.tar", "/data/a.tar/http://b.jpg")]
     [True, False, False, False]
     """
-    return _ADDRESS.match(place) is not None and not place.startswith(_LOCAL)
+    found = _ADDRESS.match(place)
+    return found is not None and found[0].lower() != _LOCAL
 
 
 def local(place: str) -> str:
-    """A place without the ``file://`` that paths of this machine may begin with."""
-    return place.removeprefix(_LOCAL)
+    """A place as the user writes it: the kind of an address in small letters, a path of this machine without ``file://``.
+
+    >>> local("HTTPS://Host/A.jpg"), local("FILE:///A.jpg"), local("A.jpg")
+    ('https://Host/A.jpg', '/A.jpg', 'A.jpg')
+    """
+    found = _ADDRESS.match(place)
+    return place if found is None else (found[0].lower() + place[found.end() :]).removeprefix(_LOCAL)
+
+
+def leads_here(address: str) -> bool:
+    """Whether a chain of addresses ends at, or passes, a file of this machine.
+
+    >>> [leads_here(place) for place in ("zip://a.jpg::/home/b.zip", "simplecache::file:///a.jpg", "local:///a.jpg", "zip://a::s3://b/c")]
+    [True, True, True, False]
+    """
+    first, *rest = address.lower().split("::")
+    links = [first, *rest]
+    return any(link.startswith((_LOCAL, "local://")) for link in links) or bool(rest) and "://" not in rest[-1]
 
 
 def name_of(place: str) -> str:

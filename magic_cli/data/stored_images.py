@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import unquote
 
 from magic_cli.data.addresses import read_place, reason
 from magic_cli.data.images import StoredImage, UnreadableImage
 from magic_cli.data.parquet import cell_bytes
-from magic_cli.data.place_names import is_address, name_of
+from magic_cli.data.place_names import WEB, is_address, name_of
 from magic_cli.errors import MagicError
 
 
@@ -103,7 +105,8 @@ class RemoteImage(StoredImage):
 
     @property
     def name(self) -> str:
-        return name_of(self.address)
+        name = name_of(self.address)
+        return unquote(name) if self.address.startswith(WEB) else name
 
     @property
     def container(self) -> str:
@@ -111,6 +114,11 @@ class RemoteImage(StoredImage):
 
     def read_bytes(self) -> bytes:
         return _read(self.address)
+
+
+def is_same_address(image: Path | StoredImage, before: str | None) -> bool:
+    """Whether an image of its own lies behind the address that it had before: to see whether it has changed would take as long as to read it."""
+    return isinstance(image, RemoteImage) and image.address == before
 
 
 def _read(place: str, offset: int = 0, size: int | None = None) -> bytes:

@@ -116,7 +116,7 @@ def read_retrieved(path: Path, *, setting: str) -> dict[str, tuple[Path | Stored
     document = read_records(path, setting=setting, hint=_RETRIEVED_HINT)
     records = document if isinstance(document, list) else [document]
     found: dict[str, tuple[Path | StoredImage, ...]] = {}
-    root = ImageRoot(path.parent)
+    root = ImageRoot(path.parent, follows=True)  # of an index, whose images the user named
     for number, record in enumerate(records, start=1):
         place = f"{setting}={path} record {number}"
         try:

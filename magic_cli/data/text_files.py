@@ -14,7 +14,7 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from magic_cli.data.addresses import read_place, reason, require_file_systems
+from magic_cli.data.addresses import read_place, reason, require_file_systems, size_of
 from magic_cli.data.paths import expanded
 from magic_cli.data.place_names import is_address, local, name_of
 from magic_cli.errors import MagicError
@@ -88,9 +88,10 @@ def read_bytes(path: Path | str, *, setting: str, hint: str) -> bytes:
         MagicError: It is missing, a folder, a device, too large, damaged, or not readable.
     """
     place = named(setting, path)
-    if isinstance(path, str) and is_address(path):
-        return _away(path, place, hint)
-    path = Path(local(path)) if isinstance(path, str) else path
+    if isinstance(path, str):
+        if is_address(path := local(path)):
+            return _away(path, setting, hint)
+        path = Path(path)
     with _faults(path, place, hint):
         path = expanded(path)
         _refuse_endless(path, place, hint)
@@ -99,9 +100,12 @@ def read_bytes(path: Path | str, *, setting: str, hint: str) -> bytes:
         return _unpacked(data, place) if data.startswith(_GZIP) else data
 
 
-def _away(address: str, place: str, hint: str) -> bytes:
-    require_file_systems([address], setting=place.removesuffix(address).removesuffix("="))
+def _away(address: str, setting: str, hint: str) -> bytes:
+    place = named(setting, address)
+    require_file_systems([address], setting=setting)
     try:
+        with contextlib.suppress(OSError):  # where its server does not tell the size, it is seen when the file is there
+            _refuse_large(size_of(address), place)
         data = read_place(address)
     except FileNotFoundError:
         raise MagicError(f"{place}: no such file; {hint}") from None
@@ -168,9 +172,13 @@ def _limited(stream: io.BufferedIOBase, place: str) -> bytes:
     while piece := stream.read(_PIECE):
         pieces.append(piece)
         size += len(piece)
-        if size > LARGEST_FILE:
-            raise MagicError(f"{place}: holds more than {LARGEST_FILE >> 20} MB of text; split it")
+        _refuse_large(size, place)
     return b"".join(pieces) if len(pieces) != 1 else pieces[0]
+
+
+def _refuse_large(size: int, place: str) -> None:
+    if size > LARGEST_FILE:
+        raise MagicError(f"{place}: holds more than {LARGEST_FILE >> 20} MB of text; split it")
 
 
 def decoded(data: bytes, place: str) -> str:

@@ -46,7 +46,8 @@ def images_of_captions(
             continue
         names = _names(item, references, target, with_ids=folder is not None)
         if not names or folder is None:
-            found.append(image_at(names[0]) if names else None)
+            is_own = system.manifest is not None and names[:1] == [item.image]
+            found.append(image_at(names[0], follows=is_own) if names else None)
             continue
         file = _find(system, names, folder)
         if file is not None and owners.setdefault(file, names[0]) != names[0]:

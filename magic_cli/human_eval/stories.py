@@ -124,7 +124,7 @@ def find_photo(item: Item, *, images: Path | None, may_lack: bool) -> Path | Sto
     """
     found: dict[Path | StoredImage, Path] = {}
     for source, name in item.images:
-        image = image_at(name)
+        image = image_at(name, follows=source.is_dir())
         places = [images / name, images / image.name] if images else [image, _folder(source) / name]
         photo = next((place for place in places if _is_photo(place)), None)
         if photo is not None:

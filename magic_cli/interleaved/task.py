@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from magic_cli.data.images import StoredImage, digest_of
 from magic_cli.data.interleaved import InterleavedItem, Part, Step
+from magic_cli.data.stored_images import is_same_address
 from magic_cli.interleaved.prompts import step_prompt
 from magic_cli.interleaved.run_settings import DrawFrom, History, InterleaveSettings, PageKind
 from magic_cli.reports.interleaved import interleaved_page
@@ -179,7 +180,7 @@ def _digests(parts: Sequence[Part], records: Any) -> dict[Path | StoredImage, st
 
 
 def _are_the_same(parts: Sequence[Part], records: Any) -> bool:
-    """Whether parts equal those of a record. An image is compared by its content if the file exists."""
+    """Whether parts equal those of a record. An image is compared by its content if the file exists; behind the same address it is not asked for."""
     if len(parts) != len(records or ()):
         return False
     for part, record in zip(parts, records or (), strict=True):
@@ -190,6 +191,7 @@ def _are_the_same(parts: Sequence[Part], records: Any) -> bool:
             "image" not in record
             or part.once != record.get("once", False)
             or "sha256" in record
+            and not is_same_address(part.image, record["image"])
             and digest_of(part.image) not in (None, record["sha256"])
         ):
             return False

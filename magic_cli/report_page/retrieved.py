@@ -62,7 +62,11 @@ def _found(image: dict[str, Any], folder: Path, pictures: PictureList) -> dict[s
     score = image["score"]
     if isinstance(score, bool) or not isinstance(score, int | float):
         raise TypeError(f"score {score!r}")
-    return {"image": pictures.number(ImageRoot(folder).image(image["image"])), "id": str(image["id"]), "score": score}
+    return {
+        "image": pictures.number(ImageRoot(folder, follows=True).image(image["image"])),
+        "id": str(image["id"]),
+        "score": score,
+    }
 
 
 def _system(folder: Path) -> System:

@@ -38,5 +38,5 @@ def _section(result: Mapping[str, Any], folder: Path, embedded: bool) -> str:
 
 def _figure(image: Mapping[str, Any], folder: Path, embedded: bool) -> str:
     caption = f"<figcaption>{as_html(image['id'])}<br>{image['score']:.3f}</figcaption>"
-    shown = picture(ImageRoot(folder).image(image["image"]), folder, embedded=embedded)
+    shown = picture(ImageRoot(folder, follows=True).image(image["image"]), folder, embedded=embedded)
     return f"<figure>{shown}{caption}</figure>"

@@ -17,19 +17,19 @@ from magic_cli.data.addresses import state_of
 from magic_cli.data.image_folders import find_images, named
 from magic_cli.data.images import IMAGE_SUFFIXES, StoredImage, UnreadableImage
 from magic_cli.data.listing import matches
-from magic_cli.data.named_images import ImageRoot, typed_image
+from magic_cli.data.named_images import ImageRoot, RefusedImage, typed_image
 from magic_cli.data.paths import expanded, named_paths
 from magic_cli.data.place_names import folder_of, is_address, local, name_of, path_of
 from magic_cli.data.remote_folders import find_remote_images
 from magic_cli.data.shard_index import open_shard
 from magic_cli.data.stored_images import RemoteImage, ShardMember
-from magic_cli.data.text_files import read_text_lines
+from magic_cli.data.text_files import read_text, text_lines
 from magic_cli.errors import MagicError
 from magic_cli.image_features.reading import ImageReader, ReadImage
 
 _ARCHIVES = re.compile(r"\.(tar\.\w+|tgz|tbz2?|txz|tzst|zip|7z|rar)$", re.IGNORECASE)
 _LISTS = (".txt", ".lst", ".list")
-"""Suffixes of lists behind addresses, where nothing else tells them from folders."""
+"""Suffixes of lists behind addresses, where nothing else tells them from folders; ``.gz`` may follow."""
 _HINT = "name a folder of images, a list of image files, or webdataset shards (*.tar)"
 
 
@@ -129,23 +129,31 @@ def _images_of(word: str, place: str, notes: list[str], *, alone: bool) -> Itera
     if os.path.isdir(place):
         yield from _of_folder(word, Path(place), notes, prefix="" if alone else f"{name}/")
     elif name.suffix.lower() in IMAGE_SUFFIXES:
-        yield BankImage(name.name, place)
+        yield BankImage(RemoteImage(place).name if is_address(place) else name.name, place)
     elif name.suffix == ".tar":
         yield from _of_shard(place, name.stem, notes)
     elif _ARCHIVES.search(name.name):
         raise MagicError(
             f"{word}: images in a packed archive cannot be found one by one; unpack it to a folder, or to a plain .tar"
         )
-    elif is_address(place) and name.suffix not in _LISTS:
+    elif is_address(place) and not name.name.lower().removesuffix(".gz").endswith(_LISTS):
         away = find_remote_images(place, setting="", hint=_HINT)
         prefix = "" if alone else f"{PurePosixPath(path_of(place)).name}/"
-        yield from (BankImage(prefix + inner, away.image(inner).address) for inner in away.names)
+        yield from (BankImage(prefix + inner, address) for inner, address in away.addresses.items())
         notes += away.notes()
     else:
-        root = ImageRoot(folder_of(place))
-        for line in read_text_lines(place, setting="files", hint=_HINT):
-            image = typed_image(line.strip(), "")
-            yield BankImage(line.strip(), str(image if isinstance(image, StoredImage) else root.image(str(image))))
+        yield from _of_list(place)
+
+
+def _of_list(place: str) -> Iterator[BankImage]:
+    root = ImageRoot(folder_of(place), file=place, follows=True)
+    for number, line in text_lines(read_text(place, setting="files", hint=_HINT)):
+        name = line.strip()
+        try:
+            image = root.image(str(typed_image(name, "")))
+        except MagicError as error:
+            raise MagicError(f"{place} line {number}: {error}") from error
+        yield BankImage(name, str(image), fault=image.why if isinstance(image, RefusedImage) else None)
 
 
 def _of_shard(place: str, stem: str, notes: list[str]) -> Iterator[BankImage]:

@@ -47,7 +47,7 @@ def _lines() -> Iterator[str]:
 
 
 def _record(path: str) -> ImageRecord:
-    image = ImageRoot("").image(path)
+    image = ImageRoot("", follows=True).image(path)
     return ImageRecord(id=path, path=image, image_name=image.name)
 
 

@@ -103,7 +103,7 @@ def _stories(folder: Path, method: str) -> dict[str, Any]:
             id=line["id"],
             title_id=line["title_id"],
             title=line["title"],
-            path=ImageRoot("").image(line["image"]) if "image" in line else None,
+            path=ImageRoot("", follows=True).image(line["image"]) if "image" in line else None,
             rank=line.get("rank"),
             reference=line.get("reference"),
         )

@@ -10,6 +10,7 @@ from typing import Any
 from magic_cli.data.images import StoredImage, digest_of, quiet_pillow
 from magic_cli.data.parquet import require_pyarrow
 from magic_cli.data.parquet_export import ParquetRows
+from magic_cli.data.stored_images import is_same_address
 from magic_cli.errors import MagicError
 from magic_cli.models.sources import describe_source, local_files
 from magic_cli.runs.batch_list import Chosen
@@ -153,15 +154,19 @@ def _names(items: Sequence[str]) -> str:
 
 def _changed(task: WritingTask, items: Sequence[Item], run: RunFolder, same: Collection[str]) -> list[str]:
     """Ids of the items whose texts of an earlier start hold no longer; ``same`` are files that are as they were, with all their images."""
+    changed, away = [], 0
     with progress(len(run.predictions), "checking", task.unit, leave=False) as bar:
-        changed = []
         for item in items if run.predictions else ():
             if item.id not in run.predictions:
                 continue
+            away += item.path is not None and is_same_address(item.path, run.predictions[item.id].get("image"))
             is_same = isinstance(item.path, StoredImage) and item.path.container in same
             if not is_same and _has_changed(task, item, run.predictions[item.id]):
                 changed.append(item.id)
             bar.update()
+    if away:
+        which = counted(away, f"{task.text} of an image behind an address stays", f"{task.texts} of images behind addresses stay")
+        _tell(f"{which}: whether such images have changed is not asked; for new ones, set another run.dir")
     return changed
 
 
@@ -177,8 +182,10 @@ def _refreshed(task: WritingTask, items: Sequence[Item], run: RunFolder) -> Iter
 def _has_changed(task: WritingTask, item: Item, prediction: dict[str, Any]) -> bool:
     if not task.still_holds(item, prediction):
         return True
+    if item.path is None or is_same_address(item.path, prediction.get("image")):
+        return False
     # an image that is gone cannot be looked at again: what was written of it stays
-    return item.path is not None and digest_of(item.path) not in (None, prediction.get("image_sha256"))
+    return digest_of(item.path) not in (None, prediction.get("image_sha256"))
 
 
 def _tell(note: str) -> None:

@@ -1,15 +1,20 @@
 """Files behind addresses: what names them, what is read of them, and what becomes of faults of the network."""
 
 import sys
+from types import SimpleNamespace
 
 import pytest
 from fsspec.spec import AbstractBufferedFile, AbstractFileSystem
 
+from magic_cli.data import addresses, text_files
+from magic_cli.data.datasets import PhotoFolder
 from magic_cli.data.images import UnreadableImage
+from magic_cli.data.json_files import read_json
 from magic_cli.data.listing import places
-from magic_cli.data.named_images import image_at
+from magic_cli.data.named_images import image_at, typed_image
 from magic_cli.data.parquet import Table
 from magic_cli.data.parquet_dataset import ParquetDataset
+from magic_cli.data.place_names import is_address
 from magic_cli.data.shard_dataset import ShardDataset
 from magic_cli.data.shards import read_shard
 from magic_cli.errors import MagicError
@@ -97,6 +102,53 @@ def test_paths_in_a_table_start_from_its_folder_without_its_query(web):
     for root, data in ((None, b"cat"), ("https://host/p/?key=2", b"dog")):
         [row] = ParquetDataset("parquet", files="https://host/b/0.parquet?key=c/d", image="file", root=root).load()
         assert row.path.read_bytes() == data and row.image_name == "1.jpg"
+
+
+def test_kind_of_an_address_counts_in_capitals_too(web, tmp_path):
+    web.files = {"https://host/A.jpg?v=1": b"cat", "https://host/a.json": b"[1]"}
+    image = typed_image("HTTPS://host/A.jpg?v=1", "x")
+    assert (image.name, image.read_bytes()) == ("A.jpg", b"cat") and read_json("HTTPS://host/a.json", setting="x", hint="y") == [
+        1
+    ]
+    assert typed_image(f"FILE://{tmp_path}/a.jpg", "x") == tmp_path / "a.jpg" and not is_address("FILE:///a.jpg")
+
+
+def test_page_of_a_folder_is_asked_for_with_its_key(web, monkeypatch):
+    links = ["a%20dog.jpg", "./b%25.jpg", "?C=N;O=D", "#top", "mailto:me@host", "../c.jpg", "notes.txt"]
+    found = [f"https://host/d/?key=1/{link}" for link in links] + ["http://host/d/e.jpg", "https://host/d/e.jpg"]
+    monkeypatch.setattr(Web, "ls", lambda self, path, **kwargs: [
+        {"name": name, "type": "file"} for name in found if path == "https://host/d/?key=1"
+    ])  # fmt: skip
+    folder = PhotoFolder("photos", root="https://host/d/?key=1")
+    records = folder.load()
+    assert [record.image_name for record in records] == ["a dog.jpg", "b%.jpg", "e.jpg"]
+    assert [str(record.path) for record in records][:2] == ["https://host/d/a%20dog.jpg?key=1", "https://host/d/b%25.jpg?key=1"]
+    assert folder.notes() == ["https://host/d/?key=1: 1 file of another kind is left out (1 .txt)"]
+
+
+def test_names_of_images_are_those_of_this_machine(web, tmp_path):
+    rows = table_bytes({"file": ["b/a dog.jpg", "100%25.jpg", "https://host/c/a%20cat.jpg"]})
+    web.files = {"https://host/b/0.parquet": rows}
+    (tmp_path / "0.parquet").write_bytes(rows)
+    for place in (tmp_path, "https://host/b"):
+        records = ParquetDataset("parquet", files=f"{place}/0.parquet", image="file").load()
+        assert [record.image_name for record in records] == ["a dog.jpg", "100%25.jpg", "a cat.jpg"]
+
+
+def test_text_that_is_too_large_is_not_fetched(web, monkeypatch):
+    web.files = {"https://host/a.json": b"[1, 2]"}
+    monkeypatch.setattr(text_files, "LARGEST_FILE", 5)
+    monkeypatch.setattr(Web, "cat_file", None)
+    with pytest.raises(MagicError, match="a.json: holds more than"):
+        read_json("https://host/a.json", setting="x", hint="y")
+
+
+def test_servers_of_the_web_have_an_hour_also_in_chains(monkeypatch):
+    monkeypatch.setattr(addresses, "find_spec", lambda name: True)
+    monkeypatch.setitem(sys.modules, "aiohttp", SimpleNamespace(ClientTimeout=dict))
+    limits = {"client_kwargs": {"timeout": {"total": 3600, "sock_connect": 60, "sock_read": 60}}}
+    assert addresses._limits("https://host/a.jpg") == addresses._limits("zip://a.jpg::https://host/b.zip") == {"https": limits}
+    assert addresses._limits("s3://bucket/a.jpg") == {}
 
 
 @pytest.mark.parametrize("fault", [RuntimeError("connection\nreset"), KeyError("Credentials")])

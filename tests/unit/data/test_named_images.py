@@ -38,7 +38,7 @@ def test_images_in_files_of_other_endings_are_found_again(place, tmp_path, bucke
         *ShardDataset("shards", files=f"{place}/*.wds").load(),
         *ParquetDataset("parquet", files=f"{place}/b.*", image="im/age").load(),
     ]
-    assert [image_at(str(record.path)) for record in records] == [record.path for record in records]
+    assert [str(image_at(str(record.path))) for record in records] == [str(record.path) for record in records]
     assert [image_at(str(record.path)).read_bytes() for record in records] == [b"cat", b"dog", b"cow"]
 
 
@@ -80,7 +80,61 @@ def test_images_below_a_root_are_paths_or_addresses(tmp_path):
     assert away.image("./a/1 2.jpg") == away.image("a/1 2.jpg") == RemoteImage("https://host/photos/a/1%202.jpg?key=1")
     for root in (here, away):
         assert root.image("/data/1.jpg") == root.image("file:///data/1.jpg") == Path("/data/1.jpg")
+    for root in (away, ImageRoot(tmp_path, follows=True), ImageRoot(tmp_path, file="s3://bucket/a.json")):
         assert root.image("s3://bucket/1.jpg") == RemoteImage("s3://bucket/1.jpg")
+
+
+def test_address_in_a_file_of_this_machine_is_not_followed(tmp_path, bucket):
+    bucket("1.jpg", b"cat")
+    for image in (ImageRoot(tmp_path).image("memory://named/1.jpg"), image_at("memory://named/1.jpg", follows=False)):
+        with pytest.raises(UnreadableImage, match="an address .*read"):
+            image.read_bytes()
+        assert not image.exists() and (str(image), image.name) == ("memory://named/1.jpg", "1.jpg")
+    assert ImageRoot(tmp_path).folder("a").absolute().image("s3://b/c.jpg") == ImageRoot(tmp_path).image("s3://b/c.jpg")
+
+
+@pytest.mark.parametrize("root", ["memory://named", "{folder}/photos"])
+def test_file_from_elsewhere_names_nothing_of_this_machine(root, tmp_path):
+    (tmp_path / "photos" / "a").mkdir(parents=True)
+    (tmp_path / "1.jpg").write_bytes(b"secret")
+    root = ImageRoot(root.format(folder=tmp_path), file="s3://bucket/a.json").absolute()
+    for name in (f"{tmp_path}/1.jpg", f"FILE://{tmp_path}/1.jpg", f"simplecache::file://{tmp_path}/1.jpg", f"local://{tmp_path}/1.jpg",
+                 f"zip://1.jpg::{tmp_path}/1.zip"):  # fmt: skip
+        with pytest.raises(UnreadableImage, match="a place on this machine that a file behind an address names"):
+            root.image(name).read_bytes()
+    if isinstance(root.place, Path):
+        assert root.folder("a").image("1.jpg") == tmp_path / "photos/a/1.jpg" and root.folder("..").image("1.jpg") == root.image(
+            "1.jpg"
+        )
+        with pytest.raises(UnreadableImage, match="a place on this machine"):
+            root.image("../1.jpg").read_bytes()
+
+
+def test_server_is_asked_what_a_file_is_only_when_an_image_is_read(bucket, monkeypatch):
+    bucket("v1.2/1.jpg", b"cat")
+    bucket("v1.2/b.wds", shard([("1.jpg", b"dog")]))
+    system, asked = type(fsspec.filesystem("memory")), []
+    read = system.cat_file
+    monkeypatch.setattr(system, "cat_file", lambda self, path, **limits: asked.append(path) or read(self, path, **limits))
+    images = [image_at(f"memory://named/{name}") for name in ("v1.2/1.jpg", "v1.2/b.wds/1.jpg", "v1.2/1.jpg/2.jpg")]
+    assert not asked and [(image.name, image.exists()) for image in images] == [("1.jpg", True)] * 2 + [("2.jpg", True)]
+    assert [image.read_bytes() for image in images[:2]] == [b"cat", b"dog"]
+    asked.clear()
+    with pytest.raises(UnreadableImage, match="there is no file memory://named/v1.2/1.jpg/2.jpg"):
+        images[2].read_bytes()
+    assert asked == ["/named/v1.2/1.jpg/2.jpg"], "an image holds no other"
+
+
+def test_server_that_does_not_answer_once_is_asked_again(bucket, monkeypatch):
+    bucket("c.wds", shard([("1.jpg", b"dog")]))
+    image = image_at("memory://named/c.wds/1.jpg")
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            type(fsspec.filesystem("memory")), "cat_file", lambda self, path, **limits: (_ for _ in ()).throw(TimeoutError())
+        )
+        with pytest.raises(UnreadableImage, match="no answer in time"):
+            image.read_bytes()
+    assert image.read_bytes() == b"dog"
 
 
 def test_typed_image_of_an_unknown_kind_of_address_is_one_line(monkeypatch):
@@ -88,7 +142,7 @@ def test_typed_image_of_an_unknown_kind_of_address_is_one_line(monkeypatch):
     assert typed_image("~/a.jpg", "x") == Path("/home/me/a.jpg") and typed_image("file:///a.jpg", "x") == Path("/a.jpg")
     for chain in ("zip://a.jpg::memory://b.zip", "zip://b/a.jpg::photos.zip"):
         assert typed_image(chain, "x").name == "a.jpg"
-    for address, problem in (("nosuch://b/a.jpg", "cannot be reached"), ("simplecache::nosuch://b/a.jpg", "cannot be reached")):
+    for address, problem in (("nosuch://b/a.jpg", "nosuch:// is no known"), ("simplecache::nosuch://b/a.jpg", "nosuch:// is")):
         with pytest.raises(MagicError, match=f"dataset.paths={address}: {problem}") as error:
             typed_image(address, "dataset.paths")
         assert "\n" not in str(error.value)

@@ -134,6 +134,13 @@ def test_caption_of_a_row_that_cannot_be_read_is_left_out_and_told(photos, tmp_p
     assert "a.parquet: 2 images whose captions cannot be read have no references; the first: row 1: texts: every entry" in note
 
 
+def test_captions_may_be_lists_of_categories(tmp_path):
+    kept = pyarrow.array([["a cat"], ["a dog", "a cat"]], pyarrow.list_(pyarrow.dictionary(pyarrow.int8(), pyarrow.string())))
+    (tmp_path / "a.parquet").write_bytes(table_bytes({"image": [b"cat", b"dog"], "caption": kept}))
+    records = ParquetDataset("parquet", files=str(tmp_path), caption="caption").load()
+    assert [record.references for record in records] == [("a cat",), ("a dog", "a cat")]
+
+
 def test_only_row_of_a_file_may_have_a_caption_that_cannot_be_read(photos, tmp_path):
     for number, caption in enumerate(([None], ["a"])):
         (tmp_path / f"{number}.parquet").write_bytes(table_bytes({"image": photos[:1], "texts": [caption]}))

@@ -35,7 +35,8 @@ def system():
     """Files behind ``memory://away/``, the same as in the folder of the test."""
     system = fsspec.filesystem("memory")
     yield system
-    system.rm("/away", recursive=True)
+    if system.exists("/away"):
+        system.rm("/away", recursive=True)
 
 
 @pytest.fixture
@@ -137,6 +138,35 @@ def test_parts_items_titles_and_retrieved_images_may_be_addresses(write, tmp_pat
     assert (str(first), second) == (address, tmp_path / "2.jpg")
 
 
+def test_image_of_an_annotation_file_is_not_looked_for_elsewhere(write, tmp_path):
+    write("1.jpg", b"cat")
+    for file_name, place, root, problem in (
+        ("memory://away/1.jpg", tmp_path, tmp_path, "memory://away/1.jpg, an address that a file of this machine names"),
+        (f"{tmp_path}/1.jpg", "memory://away", "memory://away", "1.jpg, a place on this machine that a file behind an address"),
+    ):
+        write("coco.json", json.dumps({"images": [{"id": 1, "file_name": file_name}], "annotations": []}).encode())
+        with pytest.raises(MagicError, match=f"dataset=x: its images cannot be read, e.g. .*{problem}"):
+            CocoCaptionsDataset("x", annotations=f"{place}/coco.json", root=str(root)).load()
+
+
+def test_packed_file_among_images_is_a_failure_of_its_own(write, tmp_path):
+    write("1.jpg", b"cat")
+    write("a.tar", shard([("1.jpg", b"cat")]))
+    assert len(PhotoFiles("files", paths=[f"{tmp_path}/1.jpg", f"{tmp_path}/a.tar"]).load()) == 2
+    with pytest.raises(MagicError, match="a.tar is not an image; .*--dataset shards"):
+        PhotoFiles("files", paths=[f"{tmp_path}/a.tar"]).load()
+
+
+def test_fault_in_a_list_of_images_names_list_and_line(write, tmp_path):
+    write("photos/3.jpg", b"cow")
+    write("list.txt", b"photos/3.jpg\n\nnosuch://a/b.jpg\n")
+    with pytest.raises(MagicError, match=f"{tmp_path}/list.txt line 3: nosuch://a/b.jpg: nosuch:// is no known kind of address"):
+        list_images([f"{tmp_path}/list.txt"], limit=None)
+    write("more.LST.gz", gzip.compress(f"photos/3.jpg\n{tmp_path}/photos/3.jpg\n".encode()))
+    known, refused = list_images(["memory://away/more.LST.gz"], limit=None).images
+    assert known.file.read_bytes() == b"cow" and "a place on this machine that a file behind an address names" in refused.fault
+
+
 def test_photos_of_a_web_server_are_read_and_its_silence_is_a_reason(write, tmp_path, monkeypatch):
     pytest.importorskip("aiohttp")
     for name in ("b.jpg", "a c.jpg", "notes.txt", "d/e.jpg"):
@@ -145,7 +175,7 @@ def test_photos_of_a_web_server_are_read_and_its_silence_is_a_reason(write, tmp_
     threading.Thread(target=server.serve_forever, daemon=True).start()
     root = f"http://127.0.0.1:{server.server_address[1]}"
     records = PhotoFolder("photos", root=root).load()
-    assert [(record.id, record.path.read_bytes()) for record in records] == [("a%20c.jpg", b"a c.jpg"), ("b.jpg", b"b.jpg")]
+    assert [(record.id, record.path.read_bytes()) for record in records] == [("a c.jpg", b"a c.jpg"), ("b.jpg", b"b.jpg")]
     assert ImageRoot(root).image("a c.jpg") == records[0].path
     with pytest.raises(UnreadableImage, match="there is no file"):
         ImageRoot(root).image("none.jpg").read_bytes()

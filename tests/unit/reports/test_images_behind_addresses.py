@@ -13,6 +13,12 @@ from magic_cli.human_eval.stories import Item, find_photo
 from magic_cli.reports.contact_sheet import contact_sheet
 from magic_cli.reports.interleaved import interleaved_page
 
+
+def _run(folder):
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
 PLACES = ["memory://shown/1.jpg", "memory://shown/2.jpg"]
 
 
@@ -38,7 +44,7 @@ def test_pages_show_them_inside(photos, tmp_path, embedded):
 
 def test_photos_of_a_title_are_compared_by_their_content(photos, tmp_path):
     def item(*names):
-        return Item("1", "A day", {}, tuple((tmp_path / f"{number}.json", name) for number, name in enumerate(names)))
+        return Item("1", "A day", {}, tuple((_run(tmp_path / f"{number}"), name) for number, name in enumerate(names)))
 
     assert str(find_photo(item(PLACES[0], str(photos[0])), images=None, may_lack=False)) == PLACES[0]
     with pytest.raises(MagicError, match="the systems' photos differ .*shown/1.jpg.*shown/2.jpg"):
