@@ -4,6 +4,7 @@ import json
 import re
 from pathlib import Path
 
+import fsspec
 import pytest
 from PIL import Image
 
@@ -157,3 +158,15 @@ def test_sweep_over_guidance_and_steps_is_measured_point_by_point(words, stories
     assert main(["table", "sweep", *map(str, runs), "--metric", next(iter(scores[0])), "--format", "csv"]) == 0
     out = capsys.readouterr().out
     assert all(name in out.splitlines()[0] for name in ("guidance", "steps")) and len(out.splitlines()) >= 5
+
+
+def test_part_behind_an_address_is_answered_like_a_file(words, tiny_photos, capsys):
+    system, photo = fsspec.filesystem("memory"), tiny_photos / "disc.jpg"
+    system.pipe("/parts/disc.jpg", photo.read_bytes())
+    for place, folder in ((photo, "file"), ("memory://parts/disc.jpg", "away")):
+        run(words, "--part", f"image:{place}", "--part", "What is it?", f"run.dir={folder}", "page.kind=embedded")
+    [here], [away] = (predictions(folder).values() for folder in ("file", "away"))
+    assert texts(here) == texts(away) and away["steps"][0]["parts"][0]["image"] == "memory://parts/disc.jpg"
+    assert here["steps"][0]["parts"][0]["sha256"] == away["steps"][0]["parts"][0]["sha256"]
+    assert Path("away/index.html").read_text().count("<img") == Path("file/index.html").read_text().count("<img") > 1
+    system.rm("/parts", recursive=True)

@@ -6,6 +6,7 @@ import os
 import tarfile
 from pathlib import Path
 
+import fsspec
 import pyarrow
 import pytest
 from pyarrow import parquet
@@ -75,6 +76,30 @@ def test_images_of_shards_are_looked_at_again_only_where_their_file_has_changed(
     assert main(words) == 3
     assert f"1 image has changed since it was captioned and is captioned again, 0/{packed[0].stem}" in capsys.readouterr().err
     assert texts("out") == texts("again")
+
+
+def test_photos_behind_addresses_get_the_captions_of_files(packed, models, monkeypatch, capsys):
+    system = fsspec.filesystem("memory")
+    for file in packed:
+        system.pipe(f"/photos/{file.name}", file.read_bytes())
+    assert main(["caption", "--images", "photos", *models, "run.dir=folder"]) == 0
+    words = [word for file in packed for word in ("--image", f"memory://photos/{file.name}")]
+    missing = ["--image", "memory://photos/none.jpg"]
+    assert main(["caption", *words, *missing, *models, "run.dir=files", "run.workers=1"]) == 3
+    assert main(["caption", "--images", "memory://photos", *models, "run.dir=away", "run.workers=0"]) == 0
+    assert texts("files") == texts("away") == texts("folder")
+    [failure] = lines(Path("files/failures.jsonl"))
+    assert failure == {"id": "none.jpg", "image": missing[1], "reason": f"there is no file {missing[1]}"}
+    assert main(["evaluate", "files", "--metrics", "clip_score", *models[1:3], "run.threads=1"]) == 0
+    assert json.loads(Path("files/metrics.json").read_text())["metrics"]["clip_score"]["value"] is not None
+    assert main(["report", "files", "--metrics", "repetition"]) == 0
+    assert Path("files/report.html").read_text().count("data:image/webp;base64,") == len(packed)
+    capsys.readouterr()
+    assert main(["caption", *words, *missing, *models, "run.dir=files", "run.workers=0"]) == 3
+    assert f"{len(packed)} captions of images behind addresses stay" in capsys.readouterr().err
+    assert main(["caption", "--image", "s3://bucket/a.jpg", *models]) == 2
+    assert "dataset.paths=s3://bucket/a.jpg: needs a package that is not installed" in capsys.readouterr().err
+    system.rm("/photos", recursive=True)
 
 
 def test_run_on_shards_is_scored_shown_and_exported(packed, models, capsys):
