@@ -10,6 +10,8 @@ from PIL import Image
 from magic_cli.cli.main import main
 from tests.files import lines
 
+pytestmark = pytest.mark.usefixtures("in_tmp_path")
+
 
 def write_run(folder, noise, *, texts=True, images=True, drop_image=None):
     """A run folder as `magic interleave` writes it: six stories of two steps, the truth in shared/, drawn images ``noise`` away from it."""

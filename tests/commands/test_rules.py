@@ -89,6 +89,6 @@ def test_rules_are_part_of_a_run_only_when_they_are_set(tmp_path, capsys):
         ),
     ],
 )
-def test_rule_is_refused_in_one_line_when_it_cannot_hold(words, message, capsys):
-    assert main([*CAPTION, *words]) == 2
+def test_rule_is_refused_in_one_line_when_it_cannot_hold(words, message, tmp_path, capsys):
+    assert main([*CAPTION, *words, f"run.dir={tmp_path}"]) == 2
     assert capsys.readouterr().err.splitlines()[-1] == f"magic: {message}"
