@@ -18,9 +18,9 @@ from typing import Any
 from magic_cli.data.annotations import AnnotatedImage, coco_images, karpathy_images
 from magic_cli.data.dataset_settings import DatasetSettings
 from magic_cli.data.image_folders import ImageFolder, find_images
-from magic_cli.data.images import IMAGE_SUFFIXES, StoredImage
+from magic_cli.data.images import IMAGE_SUFFIXES, RefusedImage, StoredImage
 from magic_cli.data.json_files import read_json
-from magic_cli.data.named_images import ImageRoot, RefusedImage, typed_image
+from magic_cli.data.named_images import ImageRoot, typed_image
 from magic_cli.data.paths import expanded, other_kind
 from magic_cli.data.place_names import is_address, local, name_of
 from magic_cli.data.records import ImageRecord, check_unique
@@ -52,7 +52,7 @@ class Dataset(DatasetSettings):
             raise MagicError(f"dataset={self.name}: {'; '.join(['no images found', *self.notes(), self.hint()])}")
         records = records if self.limit is None else records[: self.limit]
         first = records[0].path
-        if all(isinstance(record.path, RefusedImage) for record in records):
+        if isinstance(first, RefusedImage) and all(isinstance(record.path, RefusedImage) for record in records):
             raise MagicError(f"dataset={self.name}: its images cannot be read, e.g. {first}, {first.why}")
         if not any(isinstance(record.path, StoredImage) or os.path.exists(record.path) for record in records):
             which = f"none of its {len(records)} images exists, e.g." if len(records) > 1 else "its image does not exist:"

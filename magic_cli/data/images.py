@@ -9,10 +9,12 @@ import io
 import os
 import warnings
 from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Self
 
 from magic_cli.data.paths import other_kind
+from magic_cli.data.place_names import name_of
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -74,6 +76,36 @@ class StoredImage:
         return self
 
     resolve = absolute
+
+
+@dataclass(frozen=True, slots=True)
+class RefusedImage(StoredImage):
+    """An image that a file names and that is not read, whether it is there or not.
+
+    Attributes:
+        place: As the file names it.
+        why: What it is, and what would have it read.
+    """
+
+    place: str
+    why: str
+
+    def __str__(self) -> str:
+        return self.place
+
+    @property
+    def name(self) -> str:
+        return name_of(self.place)
+
+    @property
+    def container(self) -> str:
+        return self.place
+
+    def exists(self) -> bool:
+        return False
+
+    def read_bytes(self) -> bytes:
+        raise UnreadableImage(self.why)
 
 
 class ImageBytes(io.BytesIO):

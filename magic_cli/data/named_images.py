@@ -18,7 +18,7 @@ from functools import lru_cache
 from pathlib import Path, PurePosixPath
 
 from magic_cli.data.addresses import read_place, reason, require_file_systems
-from magic_cli.data.images import IMAGE_SUFFIXES, StoredImage, UnreadableImage
+from magic_cli.data.images import IMAGE_SUFFIXES, RefusedImage, StoredImage, UnreadableImage
 from magic_cli.data.paths import expanded
 from magic_cli.data.place_names import below, is_address, leads_here, local, name_of
 from magic_cli.data.shard_index import Shard, open_shard
@@ -52,36 +52,6 @@ def typed_image(word: str, setting: str) -> Path | RemoteImage:
         return expanded(word, setting)
     require_file_systems([word], setting=setting)
     return RemoteImage(word)
-
-
-@dataclass(frozen=True, slots=True)
-class RefusedImage(StoredImage):
-    """An image that a file names and that is not read, whether it is there or not.
-
-    Attributes:
-        place: As the file names it.
-        why: What it is, and what would have it read.
-    """
-
-    place: str
-    why: str
-
-    def __str__(self) -> str:
-        return self.place
-
-    @property
-    def name(self) -> str:
-        return name_of(self.place)
-
-    @property
-    def container(self) -> str:
-        return self.place
-
-    def exists(self) -> bool:
-        return False
-
-    def read_bytes(self) -> bytes:
-        raise UnreadableImage(self.why)
 
 
 class ImageRoot:

@@ -40,9 +40,8 @@ def leads_here(address: str) -> bool:
     >>> [leads_here(place) for place in ("zip://a.jpg::/home/b.zip", "simplecache::file:///a.jpg", "local:///a.jpg", "zip://a::s3://b/c")]
     [True, True, True, False]
     """
-    first, *rest = address.lower().split("::")
-    links = [first, *rest]
-    return any(link.startswith((_LOCAL, "local://")) for link in links) or bool(rest) and "://" not in rest[-1]
+    links = address.lower().split("::")
+    return any(link.startswith((_LOCAL, "local://")) for link in links) or len(links) > 1 and "://" not in links[-1]
 
 
 def name_of(place: str) -> str:

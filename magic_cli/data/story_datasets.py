@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from magic_cli.data.dataset_settings import DatasetSettings
-from magic_cli.data.images import UnreadableImage, is_there, require_file
+from magic_cli.data.images import RefusedImage, UnreadableImage, is_there, require_file
 from magic_cli.data.named_images import typed_image
 from magic_cli.data.paths import expanded
 from magic_cli.data.stories import StoryRecord, clean_title, for_each_image, read_retrieved, read_titles, with_images
@@ -56,6 +56,8 @@ class StoryDataset(DatasetSettings):
         known = [record.path for record in records if record.path is not None]
         if not any(map(is_there, known)):
             example = f"none of {counted(len(known), 'image')} exists, e.g. {known[0]}" if known else "none of them has an image"
+            if known and isinstance(known[0], RefusedImage):
+                example = f"no image can be read, e.g. {known[0]}, {known[0].why}"
             raise MagicError(
                 f"dataset={self.name}: of {counted(len(records), 'title', 'titles and images')}, {example}; {self.hint()}"
             )

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from magic_cli.data.images import digest_of, is_there
+from magic_cli.data.images import RefusedImage, digest_of, is_there
 from magic_cli.errors import SettingsError
 from magic_cli.metrics.base import Corpus, Measure, MetricUnavailable, Scores
 from magic_cli.metrics.image_text import FeatureMetric, cosines
@@ -79,6 +79,8 @@ class ImageTextMetric(FeatureMetric):
             )
         files = dict.fromkeys(file for file in corpus.images if file is not None)
         missing = [file for file in files if not is_there(file)]
+        if refused := next((file for file in missing if isinstance(file, RefusedImage)), None):
+            raise MetricUnavailable(f"{self.name} needs the images: {corpus.name} names {refused}, {refused.why}; {remedy}")
         if missing and folder:
             names = [
                 str(file.relative_to(folder)) if isinstance(file, Path) and file.is_relative_to(folder) else str(file)

@@ -15,9 +15,9 @@ from typing import NamedTuple
 
 from magic_cli.data.addresses import state_of
 from magic_cli.data.image_folders import find_images, named
-from magic_cli.data.images import IMAGE_SUFFIXES, StoredImage, UnreadableImage
+from magic_cli.data.images import IMAGE_SUFFIXES, RefusedImage, StoredImage, UnreadableImage
 from magic_cli.data.listing import matches
-from magic_cli.data.named_images import ImageRoot, RefusedImage, typed_image
+from magic_cli.data.named_images import ImageRoot, typed_image
 from magic_cli.data.paths import expanded, named_paths
 from magic_cli.data.place_names import folder_of, is_address, local, name_of, path_of
 from magic_cli.data.remote_folders import find_remote_images

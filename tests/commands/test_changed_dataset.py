@@ -3,6 +3,7 @@
 import json
 import shutil
 
+import fsspec
 import pytest
 
 from magic_cli.cli.main import main
@@ -58,6 +59,21 @@ def test_removed_photo_leaves_the_run_and_is_back_when_it_is(trace, tiny_photos,
     assert lines(tmp_path / "out" / "dropped.jsonl") == [], "all are predictions again"
     found = held(tmp_path / "out")
     assert found.pop("counts") == 6 and all(sorted(ids) == names for ids in found.values())
+
+
+def test_image_behind_an_address_is_not_asked_for_again(tiny_photos, models, capsys, monkeypatch):
+    system, photos, asked = fsspec.filesystem("memory"), sorted(tiny_photos.iterdir())[:2], []
+    read = type(system).cat_file
+    monkeypatch.setattr(type(system), "cat_file", lambda self, path, **limits: asked.append(path) or read(self, path, **limits))
+    for name, photo in zip(("1.jpg", "2.jpg"), photos, strict=True):
+        system.pipe(f"/resumed/{name}", photo.read_bytes())
+        asked.clear(), capsys.readouterr()
+        assert main(["caption", "--images", "memory://resumed", *models, "run.dir=out", "run.workers=0", "run.batch_size=1"]) == 0
+        assert set(asked) == {f"/resumed/{name}"}
+    assert (
+        "1 caption of an image behind an address stays: whether such images have changed is not asked" in capsys.readouterr().err
+    )
+    system.rm("/resumed", recursive=True)
 
 
 def test_changed_image_is_captioned_again(tiny_photos, models, tmp_path, capsys):

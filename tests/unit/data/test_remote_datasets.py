@@ -127,6 +127,11 @@ def test_parts_items_titles_and_retrieved_images_may_be_addresses(write, tmp_pat
     [item] = ItemFile("items", items=str(tmp_path / "items.jsonl"), root="memory://away").load()
     assert {part.image for part in item.steps[0].parts} == {item.steps[0].parts[1].image}
     (tmp_path / "titles.jsonl").write_text(json.dumps({"title": "A cat", "image": "1.jpg"}))
+    with pytest.raises(
+        MagicError, match="no image can be read, e.g. memory://away/1.jpg, an address that a file of this machine"
+    ):
+        (tmp_path / "addresses.jsonl").write_text(json.dumps({"title": "A cat", "image": address}))
+        TitleFile("titles", titles=str(tmp_path / "addresses.jsonl")).load(needs_image=True)
     for titles in (
         TitleFile("titles", titles=str(tmp_path / "titles.jsonl"), root="memory://away"),
         TitleList("title", title=["A cat"], image=address),

@@ -7,8 +7,10 @@ import pytest
 from magic_cli.data.image_lookup import ImageLookup
 from magic_cli.data.predictions import read_system
 from magic_cli.data.references import read_references
+from magic_cli.data.system import Item, System
 from magic_cli.errors import SettingsError
 from magic_cli.evaluation.corpora import build_corpus
+from magic_cli.evaluation.found_images import images_of_captions
 from magic_cli.files import sha256
 from magic_cli.metrics.base import MetricUnavailable
 from magic_cli.metrics.clip_score import ClipScore
@@ -209,3 +211,13 @@ def test_photo_that_has_changed_since_it_was_captioned_is_not_scored(tmp_path, p
         assert f"1 of the 2 files of run has changed since ({folder / 'b.jpg'}); start the run's command again" in str(
             caught.value
         )
+
+
+@pytest.mark.parametrize(("manifest", "image"), [({}, "memory://b/1.jpg"), (None, "memory://b/1.jpg"), ({}, None)])
+def test_address_is_followed_only_if_a_run_folder_names_it(manifest, image, tmp_path):
+    (tmp_path / "refs.json").write_text(json.dumps([{"id": "1", "image": "memory://b/1.jpg", "references": ["x"]}]))
+    references = read_references(tmp_path / "refs.json")
+    item = Item("1", "a cat", image=image)
+    system = System("run", tmp_path, (item,), manifest=manifest)
+    [file] = images_of_captions(system, {"1": item}, references, None).files
+    assert str(file) == "memory://b/1.jpg" and file.exists() == (manifest is not None and image is not None)
