@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast
 from magic_cli.data.datasets import PhotoFiles, PhotoFolder
 from magic_cli.data.images import StoredImage
 from magic_cli.data.named_images import typed_image
-from magic_cli.data.place_names import is_address
+from magic_cli.data.place_names import is_address, local
 from magic_cli.errors import MagicError
 
 if TYPE_CHECKING:
@@ -57,8 +57,8 @@ def file_of(source: Any) -> str | None:
 def is_one(images: Any) -> bool:
     """Whether the value is one image, not several."""
     if isinstance(images, str | os.PathLike):
-        is_away = is_address(os.fspath(images))
-        return not (os.fspath(images).endswith("/") if is_away else os.path.isdir(os.path.expanduser(images)))
+        place = local(os.fspath(images))
+        return not (place.endswith("/") if is_address(place) else os.path.isdir(os.path.expanduser(place)))
     return _is_pillow(images) or hasattr(images, "__array_interface__") or hasattr(images, "__array__")
 
 

@@ -270,7 +270,8 @@ def _check_flag(name: str, value: str, command: Command, given: list[str]) -> No
     if not value:
         raise SettingsError(f"{name} needs a value, got an empty one")
     if name in given and not command.flags[name].is_list:
-        raise SettingsError(f"{name} was given twice; give one value, or several with -m as {name} a,b")
+        several = f", or several with -m as {name} a,b" if command.settings_class is not None else ""
+        raise SettingsError(f"{name} was given twice; give one value{several}")
     choosers = {
         "images": {"--image", "--images", "--dataset"},
         "titles": {"--title", "--titles", "--dataset"},

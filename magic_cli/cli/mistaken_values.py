@@ -12,6 +12,7 @@ from magic_cli.configuration import composing
 from magic_cli.configuration.files import find_config_dir, groups
 from magic_cli.configuration.overrides import refuse_other_bytes
 from magic_cli.data.images import IMAGE_SUFFIXES
+from magic_cli.data.place_names import is_address, local
 from magic_cli.errors import SettingsError
 
 _HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+")
@@ -40,9 +41,13 @@ def check_override(override: str, command: Command, *, has_own_configs: bool) ->
 
 def meant_word(word: str, command: Command) -> str:
     """A hint for a word that is neither a flag nor ``name=value``: a setting without value, a folder, an image, a data set."""
-    if word in composing.settings_of(command.load_settings_class()):
+    known = composing.settings_of(command.load_settings_class())
+    if any(name.startswith(f"{word}.") for name in known):
+        return f"name one of its settings: {word}.NAME=..."
+    if word in known:
         return f"give it a value: {word}=..."
-    flag = "--images" if os.path.isdir(word) else "--image" if Path(word).suffix else "--dataset"
+    is_folder = word.endswith("/") if is_address(local(word)) else os.path.isdir(word)
+    flag = "--images" if is_folder else "--image" if Path(word).suffix or is_address(local(word)) else "--dataset"
     meant = (
         f", {'a data set' if flag == '--dataset' else 'images'} as in `{flag} {shlex.quote(word)}`"
         if flag in command.flags

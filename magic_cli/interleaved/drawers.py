@@ -71,8 +71,9 @@ class VokenDrawer:
         return answer.features is not None
 
     def draw(self, answers: Sequence[Answer], seeds: Sequence[int], how: How) -> list[Image]:
-        features = torch.stack([answer.features for answer in answers if answer.features is not None])
-        return self.model.draw(features, seeds, guidance=how.guidance, steps=how.steps, sampler=how.sampler)
+        features = [answer.features for answer in answers if answer.features is not None]
+        assert len(features) == len(seeds), "who has no features has no image to draw"
+        return self.model.draw(torch.stack(features), seeds, guidance=how.guidance, steps=how.steps, sampler=how.sampler)
 
 
 class TextDrawer:

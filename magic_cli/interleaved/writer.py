@@ -218,7 +218,8 @@ class InterleavedBatchWriter(BatchWriter[InterleavedItem]):
 
         if self.viewer.scorer is None:
             return []
-        seen = [feature for feature in features if feature is not None]  # all have one: ``_prompt`` sees to it
+        seen = [feature for feature in features if feature is not None]
+        assert len(seen) == len(features), "each prompt has an image to look at: _prompt refuses others"
         return [self.settings.decoding.image_guide(self.viewer.scorer, torch.stack(seen))]
 
     def _prompt(self, story: Story, number: int) -> tuple[Prompt, Tensor | None]:

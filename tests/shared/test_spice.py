@@ -5,6 +5,7 @@ Skipped only where the ``shared`` folder does not lie beside the checkout.
 
 import hashlib
 import os
+import resource
 import shutil
 import signal
 import sqlite3
@@ -95,9 +96,15 @@ def test_scores_equal_the_stock_wrapper_on_real_and_odd_captions(corpora, cache,
 
 @parses
 def test_repeated_call_takes_less_than_three_seconds(corpora, cache):
-    began = time.process_time()  # the clock would also count what else this machine does
+    began = processor_seconds()  # the clock would also count what else this machine does
     Spice(lib=str(LIB), cache=str(cache)).score(corpora)
-    assert time.process_time() - began < 3
+    assert processor_seconds() - began < 3
+
+
+def processor_seconds():
+    """Of this process and of its children that have ended, JVMs among them."""
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(one.ru_utime + one.ru_stime for one in used)
 
 
 @parses

@@ -204,8 +204,7 @@ def linear(weight: Tensor, bias: Tensor | None) -> nn.Linear:
 def _plain_suits_single_rows() -> bool:
     """Whether one row is multiplied faster by plain weights than by packed ones: on Intel's processors, for which MKL is made.
 
-    There it takes four fifths of the time (Xeon), elsewhere three times as long (AMD EPYC: 19 ms instead of 6 for 12 layers of GPT-2
-    small). It is not measured, so that the same machine always rounds alike.
+    There it takes four fifths of the time (Xeon), on an AMD EPYC three times as long (19 ms instead of 6 for 12 layers of GPT-2 small). It is not measured, so that the same machine always rounds alike.
     """
     file = Path("/proc/cpuinfo")
     name = file.read_text() if file.exists() else platform.processor()

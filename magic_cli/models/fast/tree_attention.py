@@ -47,8 +47,9 @@ class TreeAttention:
         self._group_of = np.concatenate([group_of_text, [-1]])[plan.owners]
         self._group_of = np.where(self._group_of < 0, first_group[plan.rows], self._group_of)
         texts, places = np.nonzero(plan.paths >= 0)
-        members = np.unique(np.stack([group_of_text[texts], plan.paths[texts, places]]), axis=1)
-        self._tail_grid = members[1][_as_grid(members[0])[0]]  # (G, W)
+        pairs = np.unique(group_of_text[texts] * len(plan.ids) + plan.paths[texts, places])
+        groups, members = np.divmod(pairs, len(plan.ids))  # of each group, its texts' tokens
+        self._tail_grid = members[_as_grid(groups)[0]]  # (G, W)
         self._tails = on_device(self._tail_grid)
         self._rows = on_device(np.repeat(np.arange(len(groups_of_row)), groups_of_row))  # (G)
         self._let_ask(np.arange(len(plan.ids)))
