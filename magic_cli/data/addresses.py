@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from magic_cli.data.paths import other_kind
 from magic_cli.data.place_names import WEB, is_address
@@ -113,7 +113,7 @@ def told(error: Exception) -> str:
     return (" ".join(str(error).split()) or type(error).__name__)[:200]
 
 
-def open_place(place: str) -> BinaryIO:
+def open_place(place: str) -> io.BufferedIOBase:
     """A file for reading, with ``seek``.
 
     Raises:
@@ -129,7 +129,7 @@ def open_place(place: str) -> BinaryIO:
         return _RemoteStream(system.open(path, "rb", block_size=_AHEAD))
 
 
-class _RemoteStream(io.RawIOBase):
+class _RemoteStream(io.BufferedIOBase):
     """A file behind an address, open for reading: whatever goes wrong is an OSError.
 
     Args:
@@ -145,9 +145,9 @@ class _RemoteStream(io.RawIOBase):
     def seekable(self) -> bool:
         return True
 
-    def read(self, size: int = -1) -> bytes:
+    def read(self, size: int | None = -1) -> bytes:
         with _as_os_errors():
-            return self._stream.read(size)
+            return self._stream.read(-1 if size is None else size)
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         with _as_os_errors():

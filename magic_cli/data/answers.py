@@ -77,5 +77,5 @@ def _truth(parts: Any, place: str) -> tuple[Sequence[str], str | None, str | Non
     ):
         raise MagicError(f"{place}: target must be a list of texts and images, got {str(parts)[:60]!r}")
     texts = [part["text"].strip() for part in parts if "text" in part]
-    image = next((part for part in parts if "image" in part), {})
+    image: Mapping[str, Any] = next((part for part in parts if "image" in part), {})
     return texts, image.get("image"), image.get("caption")

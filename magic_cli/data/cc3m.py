@@ -15,7 +15,7 @@ from magic_cli.data.interleaved_datasets import Found, InterleavedDataset
 from magic_cli.data.json_files import whole_characters
 from magic_cli.data.paths import expanded, named_paths
 from magic_cli.data.text_files import read_text, text_lines
-from magic_cli.errors import MOST_ITEMS, MOST_SEED, MagicError, SettingsError, require
+from magic_cli.errors import MOST_ITEMS, MOST_SEED, MagicError, require
 
 HINT = (
     "set dataset.captions to a table caption<TAB>image_path with that header, or to shards that scripts/prepare_conceptual_captions.py wrote "
@@ -58,8 +58,10 @@ class Cc3mDataset(InterleavedDataset):
         require("seed", self.seed, at_least=0, at_most=MOST_SEED, prefix="dataset")
         if self.instructions is not None:
             require("instructions", self.instructions, at_least=1, limit=MOST_ITEMS, prefix="dataset")
-        if not self.captions:
-            raise SettingsError(f"dataset.captions is not set; {HINT}")
+        self.given("captions")
+
+    def hint(self) -> str:
+        return HINT
 
     def find(self) -> Found:
         items: list[InterleavedItem] = []
@@ -99,11 +101,11 @@ class Cc3mDataset(InterleavedDataset):
 
     def _rows(self) -> Iterator[tuple[int, str, Path]]:
         """Number from 0, caption and image of each row."""
-        assert self.captions is not None  # __post_init__ refuses that
-        files = named_paths(self.captions)
+        captions = self.given("captions")
+        files = named_paths(captions)
         if not files:
             raise MagicError(
-                f"dataset.captions={self.captions}: no such file (looked at {expanded(self.captions).absolute()}); {HINT}"
+                f"dataset.captions={self.captions}: no such file (looked at {expanded(captions).absolute()}); {HINT}"
             )
         are_shards = [file.suffix == ".tar" for file in files]
         if any(are_shards):

@@ -71,10 +71,6 @@ class Dataset(DatasetSettings):
         """What the user can do if two images have one id."""
         return "ids must differ"
 
-    def hint(self) -> str:
-        """What the user can do if no image is found."""
-        raise NotImplementedError(f"{type(self).__name__}.hint")
-
 
 @dataclass
 class PhotoFiles(Dataset):
@@ -138,9 +134,10 @@ class PhotoFolder(Dataset):
 
     @cached_property
     def _found(self) -> ImageFolder | RemoteFolder:
-        if is_address(self.root):
-            return find_remote_images(local(self.root), setting="dataset.root", hint=self.hint())
-        root = existing_folder(self.root, self.hint())
+        place = self.given("root")
+        if is_address(place):
+            return find_remote_images(local(place), setting="dataset.root", hint=self.hint())
+        root = existing_folder(place, self.hint())
         try:
             return find_images(root)
         except OSError as error:
@@ -149,13 +146,14 @@ class PhotoFolder(Dataset):
             ) from error
 
     def hint(self) -> str:
-        suffix = Path(name_of(self.root)).suffix.lower()
-        is_there = is_address(self.root) or os.path.isfile(expanded(local(self.root), "dataset.root"))
+        root = self.root or ""
+        suffix = Path(name_of(root)).suffix.lower()
+        is_there = is_address(root) or os.path.isfile(expanded(local(root), "dataset.root"))
         if is_there and suffix in IMAGE_SUFFIXES:
-            return f"for one photo, type --image {self.root}"
+            return f"for one photo, type --image {root}"
         others = self._found.others if "_found" in vars(self) else {}  # known if the folder was looked through
         if packed := _PACKED.keys() & {*others, *([suffix] if is_there else [])}:
-            return _for_packed(min(packed), self.root)
+            return _for_packed(min(packed), root)
         return f"set dataset.root to a folder with image files ({', '.join(sorted(IMAGE_SUFFIXES))})"
 
 
@@ -176,12 +174,12 @@ class AnnotatedDataset(Dataset):
     def __post_init__(self) -> None:
         super().__post_init__()
         for setting in ("annotations", "root"):
-            if not getattr(self, setting):
-                raise SettingsError(f"dataset.{setting} is not set; {self.hint()}")
+            self.given(setting)
 
     def read(self) -> list[ImageRecord]:
-        document = read_json(self.annotations, setting="dataset.annotations", hint=self.hint())
-        root = existing_root(self.root, self.hint(), file=self.annotations)
+        file = self.given("annotations")
+        document = read_json(file, setting="dataset.annotations", hint=self.hint())
+        root = existing_root(self.given("root"), self.hint(), file=file)
         records = self.parse(document, root)
         splits = sorted({str(record.split) for record in records})
         if self.split is not None:
@@ -212,14 +210,7 @@ class KarpathyDataset(AnnotatedDataset):
         subfolders = {_subfolder(image) for image in images}
         folders = {name: root.folder(name) for name in subfolders}
         return [
-            ImageRecord(
-                id=image.id,
-                path=folders[_subfolder(image)].image(image.file_name),
-                image_name=image.file_name,
-                split=image.split,
-                references=image.captions,
-                image_id=image.record.get("cocoid"),
-            )
+            _record(image, folders[_subfolder(image)], image_id=image.record.get("cocoid"), place=self.place())
             for image in images
         ]
 
@@ -236,20 +227,26 @@ class CocoCaptionsDataset(AnnotatedDataset):
 
     def parse(self, document: Any, root: ImageRoot) -> list[ImageRecord]:
         images = [image for image in coco_images(document, self.place()) if image.record]
-        unnamed = [image.id for image in images if not image.file_name]
-        if unnamed:
-            raise MagicError(f"{self.place()}: image {unnamed[0]} has no file_name; see docs/formats.md for the format")
-        return [
-            ImageRecord(
-                id=image.id,
-                path=root.image(image.file_name),
-                image_name=image.file_name,
-                split=image.split,
-                references=image.captions,
-                image_id=image.record["id"],
-            )
-            for image in images
-        ]
+        return [_record(image, root, image_id=image.record["id"], place=self.place()) for image in images]
+
+
+def _record(image: AnnotatedImage, folder: ImageRoot, *, image_id: int | str | None, place: str) -> ImageRecord:
+    """The record of an image of a file.
+
+    Raises:
+        MagicError: The file does not name the image.
+    """
+    if image.id is None or not image.file_name:
+        which = "an image" if image.id is None else f"image {image.id}"
+        raise MagicError(f"{place}: {which} has no file_name; see docs/formats.md for the format")
+    return ImageRecord(
+        id=image.id,
+        path=folder.image(image.file_name),
+        image_name=image.file_name,
+        split=image.split,
+        references=image.captions,
+        image_id=image_id,
+    )
 
 
 def _subfolder(image: AnnotatedImage) -> str:

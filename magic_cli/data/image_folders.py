@@ -79,7 +79,8 @@ def find_images(root: Path) -> ImageFolder:
     os.scandir(root).close()
     above = {_identity(folder) for folder in (root.resolve(), *root.resolve().parents)}
     seen: set[Any] = set()
-    folders, links = [root], []
+    folders: list[Path] = [root]
+    links: list[Path] = []
     while folders or links:
         if not folders:  # a photo found twice keeps the path without links
             links.sort(reverse=True)

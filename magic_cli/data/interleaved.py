@@ -91,10 +91,12 @@ class InterleavedItem:
         Raises:
             ValueError: One is not known; the message says which step, from 1.
         """
+        targets = []
         for place, step in enumerate(self.steps[:number], start=1):
             if step.target is None:
                 raise ValueError(f"step {place} has no target")
-        return [step.target for step in self.steps[:number]]
+            targets.append(step.target)
+        return targets
 
 
 def read_interleaved(path: Path, *, setting: str, images: str | None = None) -> list[InterleavedItem]:

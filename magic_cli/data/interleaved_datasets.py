@@ -34,13 +34,16 @@ class InterleavedDataset(DatasetSettings):
         """
         items = self._found[0][: self.limit]
         if not items:
-            raise MagicError(f"dataset={self.name}: no items found; {HINT}")
+            raise MagicError(f"dataset={self.name}: no items found; {self.hint()}")
         return items
 
     def stream(self) -> Iterator[InterleavedItem | tuple[str, str]]:
         """Yield the items of ``load`` and the entries of ``left_out`` one by one, for data sets too large for the memory."""
         yield from self._found[0][: self.limit]
         yield from self._found[1]
+
+    def hint(self) -> str:
+        return HINT
 
     def left_out(self) -> list[tuple[str, str]]:
         """Ids without an item, each with the reason."""
@@ -102,11 +105,10 @@ class ItemFile(InterleavedDataset):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not self.items:
-            raise SettingsError(f"dataset.items is not set; {HINT}")
+        self.given("items")
 
     def find(self) -> Found:
-        return read_interleaved(expanded(self.items, "dataset.items"), setting="dataset.items", images=self.root), []
+        return read_interleaved(expanded(self.given("items"), "dataset.items"), setting="dataset.items", images=self.root), []
 
 
 def _part(word: str) -> Part:

@@ -169,7 +169,7 @@ def whole_characters(text: str) -> str:
     return HALF_CHARACTER.sub("\ufffd", text)
 
 
-def _document(text: str, place: str, remedy: str) -> Any:
+def _document(text: str | bytes, place: str, remedy: str) -> Any:
     if len(text) > LARGEST_DOCUMENT:
         raise MagicError(f"{place}: is one JSON document of more than {LARGEST_DOCUMENT >> 20} MB; write JSON lines, or split it")
     try:

@@ -47,8 +47,7 @@ class MmDialogDataset(InterleavedDataset):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not self.conversations:
-            raise SettingsError(f"dataset.conversations is not set; {HINT}")
+        self.given("conversations")
         for setting in ("max_tokens", "max_words"):
             if getattr(self, setting) is not None:
                 require(setting, getattr(self, setting), at_least=1, limit=MOST_ITEMS, prefix="dataset")
@@ -58,14 +57,16 @@ class MmDialogDataset(InterleavedDataset):
         """Set the function that counts tokens. Call it before the items are read if ``max_tokens`` is set."""
         self._count_tokens = count_tokens
 
+    def hint(self) -> str:
+        return HINT
+
     def find(self) -> Found:
         """The items, and the turns before which dialogues end, as ``<dialogue>_<turn>``."""
         if self.max_tokens is not None and self._count_tokens is None:
             raise SettingsError(
                 f"dataset.max_tokens={self.max_tokens} counts tokens of the model that is trained; for other commands set it to null"
             )
-        assert self.conversations is not None  # __post_init__ refuses that
-        file = expanded(self.conversations, "dataset.conversations")
+        file = expanded(self.given("conversations"), "dataset.conversations")
         root = expanded(self.root, "dataset.root") if self.root else file.parent
         items: dict[str, InterleavedItem] = {}
         left_out = []

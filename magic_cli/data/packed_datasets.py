@@ -14,7 +14,6 @@ from magic_cli.data.listing import places
 from magic_cli.data.named_images import has_ending
 from magic_cli.data.records import ImageRecord
 from magic_cli.data.unread_captions import UnreadCaptions
-from magic_cli.errors import SettingsError
 from magic_cli.terminal.progress import progress
 
 
@@ -84,8 +83,7 @@ class PackedDataset(Dataset):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not self.files:
-            raise SettingsError(f"dataset.files is not set; {self.hint()}")
+        self.given("files")
 
     def read(self) -> Sequence[ImageRecord]:
         return PackedRecords(self._rows)
@@ -105,7 +103,7 @@ class PackedDataset(Dataset):
 
     @cached_property
     def _places(self) -> list[str]:
-        return places(self.files, self.suffix, setting="dataset.files", hint=self.hint())
+        return places(self.given("files"), self.suffix, setting="dataset.files", hint=self.hint())
 
     @cached_property
     def _rows(self) -> list[Rows]:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import tarfile
 from collections.abc import Iterator, Mapping, Sequence
+from io import BufferedIOBase
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO, NamedTuple
+from typing import NamedTuple
 
 from magic_cli.data.addresses import open_place, reason, size_of
 from magic_cli.data.image_folders import is_hidden, is_of_macos
@@ -78,7 +79,10 @@ def read_shard(shard: str, *, caption_key: str | None = None) -> Contents:
     except OSError as error:
         raise MagicError(f"{shard}: cannot be read ({reason(error)}); mend its permissions, or leave it out") from error
     images, hidden = _images(members)
-    captions, unread = {}, UnreadCaptions()
+    captions: dict[str, tuple[str, ...]] = {}
+    unread = UnreadCaptions()
+    if caption_key is None:
+        return Contents(images, hidden, captions, unread)
     keys = {image.key for image in images} if texts else set()
     for key, found in texts.items():
         if key not in keys:
@@ -134,7 +138,8 @@ def _members(shard: str, texts: _Texts | None) -> Iterator[Member]:
         shard: Its place.
         texts: Gets what members hold that may be captions; None: it is not read.
     """
-    end, start = size_of(shard), 0
+    end = size_of(shard)
+    start: int | None = 0
     earlier: set[str] = set()
     with open_place(shard) as stream:
         while start is not None:
@@ -142,7 +147,7 @@ def _members(shard: str, texts: _Texts | None) -> Iterator[Member]:
             found: set[str] = set()
             with tarfile.open(fileobj=stream, mode="r:") as archive:
                 for member in archive:
-                    archive.members = []  # else it would keep them all in memory
+                    archive.members = []  # type: ignore[attr-defined]  # typeshed lacks it; it would keep them all in memory
                     one = _member(member, end)
                     if one.kind != FOLDER:
                         found.add(member_path(one.name))
@@ -155,7 +160,7 @@ def _members(shard: str, texts: _Texts | None) -> Iterator[Member]:
             earlier |= found
 
 
-def _note_text(member: Member, stream: BinaryIO, texts: _Texts) -> None:
+def _note_text(member: Member, stream: BufferedIOBase, texts: _Texts) -> None:
     """Read a member that may hold captions: the only dot of its name stands before its suffix."""
     key = sample_key(member.name)
     suffix = member.name.removeprefix("./").removeprefix(key).lower()
@@ -173,7 +178,7 @@ def _member(member: tarfile.TarInfo, end: int) -> Member:
     return Member(member.name, kind, member.offset_data, member.size, member.linkname)
 
 
-def _next_archive(archive: tarfile.TarFile, stream: BinaryIO) -> int | None:
+def _next_archive(archive: tarfile.TarFile, stream: BufferedIOBase) -> int | None:
     """Where another archive begins after the end of this one; None: there is none.
 
     tarfile stops without an error at a header that is cut off or damaged. So check that the list of members ended at a real end.

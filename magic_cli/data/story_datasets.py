@@ -67,10 +67,6 @@ class StoryDataset(DatasetSettings):
         """All titles, with the images in their own records."""
         raise NotImplementedError(f"{type(self).__name__}.read")
 
-    def hint(self) -> str:
-        """What the user can do if nothing is found."""
-        raise NotImplementedError(f"{type(self).__name__}.hint")
-
 
 @dataclass
 class TitleList(StoryDataset):
@@ -127,11 +123,10 @@ class TitleFile(StoryDataset):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not self.titles:
-            raise SettingsError(f"dataset.titles is not set; {self.hint()}")
+        self.given("titles")
 
     def read(self) -> list[StoryRecord]:
-        return read_titles(expanded(self.titles, "dataset.titles"), images=self.root)
+        return read_titles(expanded(self.given("titles"), "dataset.titles"), images=self.root)
 
     def hint(self) -> str:
         return (

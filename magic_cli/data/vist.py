@@ -72,8 +72,7 @@ class VistDataset(InterleavedDataset):
     def __post_init__(self) -> None:
         super().__post_init__()
         require("seed", self.seed, at_least=0, at_most=MOST_SEED, prefix="dataset")
-        if not self.annotations:
-            raise SettingsError(f"dataset.annotations is not set; {HINT}")
+        self.given("annotations")
         names = [task.value for task in self.tasks]
         if not names or len(set(names)) < len(names):
             raise SettingsError(
@@ -84,10 +83,12 @@ class VistDataset(InterleavedDataset):
                 f"dataset.tasks=[{', '.join(names)}]: a story is one item of generation or of multimodal; for others, or several, set dataset.apart=true"
             )
 
+    def hint(self) -> str:
+        return HINT
+
     def find(self) -> Found:
         """The items, and the stories that are left out."""
-        assert self.annotations is not None  # __post_init__ refuses that
-        file = expanded(self.annotations, "dataset.annotations")
+        file = expanded(self.given("annotations"), "dataset.annotations")
         stories, is_released = read_stories(file, original=self.original_text)
         root = expanded(self.root, "dataset.root") if self.root else file.parent
         find = mapped_images(file, root, self.mapping) if is_released else named_images(root)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -138,6 +139,11 @@ def only_read(description: Any) -> Any:
         if isinstance(files, dict)
         else description
     )
+
+
+def each_only_read(models: Mapping[str, Any]) -> dict[str, Any]:
+    """``only_read`` for the descriptions of all models of a run, by their names."""
+    return {name: only_read(description) for name, description in models.items()}
 
 
 def weights_digest(module: Any) -> str:

@@ -31,7 +31,7 @@ from magic_cli.files import (
     write_atomically,
     write_document,
 )
-from magic_cli.models.sources import only_read
+from magic_cli.models.sources import each_only_read, only_read
 from magic_cli.provenance import differences, provenance, read_manifest
 from magic_cli.runs.arranging import are_arranged, arranged_failures, arranged_ids, arranged_steps
 from magic_cli.runs.claims import Claims, note_traces
@@ -151,7 +151,7 @@ class RunFolder:
         """
         before = self.manifest.get("models")
         if before is not None:
-            self._refuse(differences({name: only_read(facts) for name, facts in before.items()}, models))
+            self._refuse(differences(each_only_read(before), models))
         self.manifest["models"] = models
         self.write_manifest()
 

@@ -10,7 +10,7 @@ from typing import Any
 from magic_cli.data.paths import named_paths
 from magic_cli.data.run_files import SETTINGS, read_manifest, read_settings
 from magic_cli.errors import MagicError
-from magic_cli.models.sources import only_read
+from magic_cli.models.sources import each_only_read
 from magic_cli.provenance import differences
 from magic_cli.runs.shards import Shard
 from magic_cli.terminal.wording import counted
@@ -112,9 +112,7 @@ def _require_same(one: Part, other: Part) -> None:
         ({**part.manifest["shard"], "part": None, "ids_sha256": None}, part.manifest["identity"]) for part in (one, other)
     ]
     (shard, identity), (other_shard, other_identity) = compared
-    models, other_models = (
-        {name: only_read(facts) for name, facts in part.manifest.get("models", {}).items()} for part in (one, other)
-    )
+    models, other_models = (each_only_read(part.manifest.get("models", {})) for part in (one, other))
     changed = [*differences(shard, other_shard, "run.shard"), *differences(identity, other_identity)]
     if models and other_models:  # as above
         changed += differences(models, other_models)

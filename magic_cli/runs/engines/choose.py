@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from magic_cli.models.settings import EngineName
 from magic_cli.runs.batches import BatchWriter
@@ -28,14 +28,7 @@ def open_engine(writer: BatchWriter, first: Item, run: Record) -> Iterator[Engin
     Raises:
         MagicError: The engine cannot start, or the run was begun with other models.
     """
-    options = writer.settings.run
-    if options.engine is EngineName.ray:
-        from magic_cli.runs.engines.ray_actors import RayEngine as chosen
-    elif options.devices is not None:
-        from magic_cli.runs.engines.processes import ProcessEngine as chosen
-    else:
-        from magic_cli.runs.engines.local import LocalEngine as chosen
-    with chosen(writer, first, run) as engine:
+    with _chosen(writer.settings.run)(writer, first, run) as engine:
         try:
             if isinstance(engine, WorkerPool):
                 from magic_cli.runs.caption_bank import build_caption_indexes
@@ -45,3 +38,18 @@ def open_engine(writer: BatchWriter, first: Item, run: Record) -> Iterator[Engin
         finally:
             counts, seconds = engine.work()
             run.record(work=counts, phase_seconds={name: round(spent, 3) for name, spent in seconds.items()})
+
+
+def _chosen(options: Any) -> Callable[[BatchWriter, Item, Record], Engine]:
+    """The class of the engine, by the settings of the group ``run``."""
+    if options.engine is EngineName.ray:
+        from magic_cli.runs.engines.ray_actors import RayEngine
+
+        return RayEngine
+    if options.devices is not None:
+        from magic_cli.runs.engines.processes import ProcessEngine
+
+        return ProcessEngine
+    from magic_cli.runs.engines.local import LocalEngine
+
+    return LocalEngine

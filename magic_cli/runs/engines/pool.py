@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
 from magic_cli.errors import MagicError
-from magic_cli.models.sources import only_read
+from magic_cli.models.sources import each_only_read
 from magic_cli.provenance import differences
 from magic_cli.runs.batch_size import SizeWish
 from magic_cli.runs.batches import Batch, BatchResult, BatchWriter
@@ -179,7 +179,7 @@ class WorkerPool:
             self._models = ready.models
             self.run.use_models(ready.models)
             self.run.record(**ready.facts)
-        elif changed := "; ".join(differences(*({k: only_read(v) for k, v in m.items()} for m in (self._models, ready.models)))):
+        elif changed := "; ".join(differences(each_only_read(self._models), each_only_read(ready.models))):
             raise MagicError(
                 f"{self.setting}: a worker has other model files than the others ({changed}); use the same files everywhere"
             )

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from multiprocessing.connection import Connection
 from queue import SimpleQueue
-from typing import Any
+from typing import Any, cast
 
 from magic_cli.image_features.reading import end_with_parent
 from magic_cli.runs.batches import Batch, BatchWriter
@@ -66,7 +66,7 @@ class ProcessEngine(WorkerPool):
 
     def events(self) -> Iterator[tuple[str, Ready | Delivery | Refusal | Death]]:
         names = {connection: name for name, (_, connection) in self._workers.items()}
-        for connection in multiprocessing.connection.wait(list(names)):
+        for connection in cast(list[Connection], multiprocessing.connection.wait(list(names))):  # some of those that it was given
             name = names[connection]
             try:
                 yield name, connection.recv()
@@ -92,7 +92,8 @@ class ProcessEngine(WorkerPool):
 def _serve(pipe: Connection, order: Order, number: int) -> None:
     """The body of a worker process: load the models, then write batches as they come, and load again when another order comes."""
     threading.Thread(target=end_with_parent, daemon=True).start()
-    host, inbox = Host(), SimpleQueue()
+    host = Host()
+    inbox: SimpleQueue[Batch | Order | None] = SimpleQueue()
     inbox.put(order)
     threading.Thread(target=_receive, args=(pipe, host, inbox), daemon=True).start()
     while (found := inbox.get()) is not None:

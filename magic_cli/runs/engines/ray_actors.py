@@ -87,7 +87,8 @@ class RayEngine(WorkerPool):
 
     def start(self, name: str) -> None:
         share = {"num_gpus": 1, "num_cpus": 0} if self._has_gpus else {"num_cpus": self._threads}
-        remote = self._ray.remote(**share, max_restarts=0, concurrency_groups={"reading": 1})(_Actor)
+        options = {**share, "max_restarts": 0, "concurrency_groups": {"reading": 1}}
+        remote = self._ray.remote(**options)(_Actor)  # type: ignore[call-overload]  # its types know no concurrency_groups
         self._actors[name] = remote.remote(self._threads)
         self.turn(name)
 

@@ -117,6 +117,8 @@ def test_file_names_are_ids_unless_they_repeat(tmp_path):
         ("[]", ["not as expected", "docs/formats.md"]),
         ('{"pictures": []}', ["no key 'images'", "docs/formats.md"]),
         ('{"images": [{"split": "test"}]}', ["no key 'filename'"]),
+        ('{"images": [{"filename": "", "sentences": []}]}', ["an image has no file_name", "docs/formats.md"]),
+        ('{"images": [{"filename": "", "cocoid": 3, "sentences": []}]}', ["image 3 has no file_name"]),
         ('{"images": []}', ["no images found"]),
     ],
 )

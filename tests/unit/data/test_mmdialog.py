@@ -82,7 +82,7 @@ def test_long_first_turn_leaves_nothing_to_train_on(tmp_path):
     file = str(mmdialog(tmp_path))
     dataset = MmDialogDataset("mmdialog", conversations=file, max_tokens=50)
     dataset.connect(lambda text: len(text.split()))
-    with pytest.raises(MagicError, match="no items found"):
+    with pytest.raises(MagicError, match="no items found; set dataset.conversations to"):
         dataset.load()
     assert dataset.left_out() == [
         ("0_0", "the dialogue ends before this turn: its text has 53 tokens, and dataset.max_tokens=50")

@@ -101,7 +101,7 @@ def test_story_without_a_photo_is_left_out_with_the_reason(tmp_path):
     places = json.loads((tmp_path / "val_image_mapping.json").read_text())
     (tmp_path / "other.json").write_text(json.dumps({key: place for key, place in places.items() if key != "5003"}))
     dataset = VistDataset("vist", annotations=str(tmp_path / "val_cleaned.json"), mapping=str(tmp_path / "other.json"))
-    with pytest.raises(MagicError, match="no items found"):
+    with pytest.raises(MagicError, match="no items found; set dataset.annotations to VIST's"):
         dataset.load()
     assert dataset.left_out()[0] == ("40470", "scene 2: other.json has no place for image 5003")
 
