@@ -72,26 +72,26 @@ class TreeAttention:
         self._mask = mask.masked_fill_(hidden, torch.finfo(self._dtype).min)[:, None]
         self.tokens, self._asking, self._places = map(self._on_device, (tokens, asking, places))
 
-    def __call__(self, query: Tensor, new: tuple[Tensor, Tensor], shared: tuple[Tensor, Tensor]) -> Tensor:
+    def __call__(self, query: Tensor, new: Tensor, shared: Tensor) -> Tensor:
         """Attended values.
 
         Args:
             query: (Q, D).
-            new: Keys and values (N, D) of the new tokens.
-            shared: Keys and values (B, context length, D) of what each row shares, the new ones included. What stands behind is lost.
+            new: Keys and, beside them, values of the new tokens, (N, 2 D).
+            shared: The same (B, context length, 2 D) of what each row shares, the new ones included. What stands behind is lost.
 
         Returns:
             (Q, D).
         """
-        keys, values = (self._with_tails(before, tensor) for before, tensor in zip(shared, new, strict=True))  # (G, S + W, D)
+        keys, values = self._with_tails(new, shared).chunk(2, dim=-1)  # (G, S + W, D)
         asking, keys, values = (self._heads(tensor) for tensor in (_take(query, self._asking), keys, values))
         attended = torch.nn.functional.scaled_dot_product_attention(
             asking, keys, values, attn_mask=self._mask
         )  # (G, heads, A, d)
         return attended.transpose(1, 2).flatten(2).flatten(0, 1).index_select(0, self._places)
 
-    def _with_tails(self, shared: Tensor, new: Tensor) -> Tensor:
-        """Keys or values (G, S + W, D) of what each group sees, of the shared ones (B, context length, D) and the new ones (N, D)."""
+    def _with_tails(self, new: Tensor, shared: Tensor) -> Tensor:
+        """Keys and values of what each group sees, (G, S + W, 2 D); arguments as in ``__call__``."""
         first, end = self.num_shared, self.num_shared + self._tails.shape[1]
         tails = _take(new, self._tails)
         if self._rows_are_groups and end <= shared.shape[1]:  # for this once behind the shared ones, which are then not copied
