@@ -27,7 +27,15 @@ def top_candidates(logits: Tensor, k: int) -> tuple[Tensor, Tensor, Tensor]:
     top, ids = logits.topk(min(k + 1, logits.shape[-1]), dim=-1)  # (B, V) -> (B, K + 1), of all V tokens only K
     last, next_ = top[:, k - 1, None], top[:, k:]
     close = (last - next_ < NEAR_LOGITS * (last.abs() / 100).clamp(min=1)).any(dim=-1)
-    return ids[:, :k], (top[:, :k] - logits.logsumexp(dim=-1, keepdim=True)).exp(), close
+    return ids[:, :k], _probabilities(logits).gather(1, ids[:, :k]), close
+
+
+def _probabilities(logits: Tensor) -> Tensor:
+    """(B, V), over the whole vocabulary.
+
+    ``logsumexp`` takes up to ten times as long on the CPU, where many tokens are so unlikely that ``exp`` nears zero.
+    """
+    return logits.softmax(dim=-1)
 
 
 def joining_candidates(logits: Tensor, ids: Tensor, wanted: Tensor, *, most: int, floor: float) -> tuple[Tensor, Tensor, Tensor]:
@@ -44,7 +52,7 @@ def joining_candidates(logits: Tensor, ids: Tensor, wanted: Tensor, *, most: int
         Token ids (B, J), best first, J at most ``most``; their probabilities (B, J), 0 where a row has fewer, and the id is that of its
         first candidate; (B,) bool: whether rounding may choose which join.
     """
-    p = (logits - logits.logsumexp(dim=-1, keepdim=True)).exp()
+    p = _probabilities(logits)
     most = min(most, p.shape[-1])
     p = p.masked_fill(~wanted, 0.0).scatter(1, ids, 0.0)
     top, tokens = p.topk(min(most + 1, p.shape[-1]), dim=-1)

@@ -52,6 +52,7 @@ class TreeAttention:
         self._tail_grid = members[_as_grid(groups)[0]]  # (G, W)
         self._tails = on_device(self._tail_grid)
         self._rows = on_device(np.repeat(np.arange(len(groups_of_row)), groups_of_row))  # (G)
+        self._rows_are_groups = len(groups_of_row) == len(plan.shared) and bool(np.all(groups_of_row == 1))
         self._let_ask(np.arange(len(plan.ids)))
 
     def of_ends(self) -> TreeAttention:
@@ -72,26 +73,32 @@ class TreeAttention:
         self._mask = mask.masked_fill_(hidden, torch.finfo(self._dtype).min)[:, None]
         self.tokens, self._asking, self._places = map(self._on_device, (tokens, asking, places))
 
-    def __call__(self, query: Tensor, new: tuple[Tensor, Tensor], shared: tuple[Tensor, Tensor]) -> Tensor:
+    def __call__(self, query: Tensor, new: Tensor, shared: Tensor) -> Tensor:
         """Attended values.
 
         Args:
             query: (Q, D).
-            new: Keys and values (N, D) of the new tokens.
-            shared: Keys and values (B, context length, D) of what each row shares, the new ones included.
+            new: Keys and, beside them, values of the new tokens, (N, 2 D).
+            shared: The same (B, context length, 2 D) of what each row shares, the new ones included. What stands behind is lost.
 
         Returns:
             (Q, D).
         """
-        keys, values = (
-            torch.cat([before[:, : self.num_shared].index_select(0, self._rows), _take(tensor, self._tails)], dim=1)
-            for before, tensor in zip(shared, new, strict=True)
-        )  # (G, S + W, D)
+        keys, values = self._with_tails(new, shared).chunk(2, dim=-1)  # (G, S + W, D)
         asking, keys, values = (self._heads(tensor) for tensor in (_take(query, self._asking), keys, values))
         attended = torch.nn.functional.scaled_dot_product_attention(
             asking, keys, values, attn_mask=self._mask
         )  # (G, heads, A, d)
         return attended.transpose(1, 2).flatten(2).flatten(0, 1).index_select(0, self._places)
+
+    def _with_tails(self, new: Tensor, shared: Tensor) -> Tensor:
+        """Keys and values of what each group sees, (G, S + W, 2 D); arguments as in ``__call__``."""
+        first, end = self.num_shared, self.num_shared + self._tails.shape[1]
+        tails = _take(new, self._tails)
+        if self._rows_are_groups and end <= shared.shape[1]:  # for this once behind the shared ones, which are then not copied
+            shared[:, first:end] = tails
+            return shared[:, :end]
+        return torch.cat([shared[:, :first].index_select(0, self._rows), tails], dim=1)
 
     def _heads(self, x: Tensor) -> Tensor:
         """(G, X, D) -> (G, heads, X, d)."""

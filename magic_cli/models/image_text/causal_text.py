@@ -120,17 +120,15 @@ class IncrementalTexts:
     ) -> None:
         self.tower, self.tokenize, self.work = tower, tokenize, work
         context_length, width = tower.positions.shape
-        # of the tokens that a row's candidates share: (layers, B, context length, D)
-        self.keys = tower.positions.new_zeros(len(tower.blocks), num_rows, context_length, width)
-        self.values = torch.zeros_like(self.keys)
+        self.shared = tower.positions.new_zeros(len(tower.blocks), num_rows, context_length, 2 * width)
+        """(layers, B, context length, 2 D) keys and, beside them, values of the tokens that a row's candidates share."""
         self._earlier: Earlier | None = None
-        self._computed: list[tuple[Tensor, Tensor]] = []
-        """Keys and values (N, D) of the last step's tokens, layer by layer."""
+        self._computed: list[Tensor] = []
+        """The same (N, 2 D) of the last step's tokens, layer by layer."""
 
     def select(self, rows: Tensor) -> None:
         """Keep only ``rows`` (R,)."""
-        rows = rows.to(self.keys.device)
-        self.keys, self.values = self.keys.index_select(1, rows), self.values.index_select(1, rows)
+        self.shared = self.shared.index_select(1, rows.to(self.shared.device))
         if self._earlier is not None:
             self._earlier = self._earlier.select(rows.tolist())
 
@@ -156,9 +154,9 @@ class IncrementalTexts:
         x = tower.embed(ids) + tower.positions[positions]  # (N, D)
         computed = []
         for i, block in enumerate(tower.blocks):
-            query, *keys_and_values = block.query_key_value(block.norm1(x)).chunk(3, dim=-1)
+            width, shared = x.shape[1], self.shared[i]
+            query, keys_and_values = block.query_key_value(block.norm1(x)).split([width, 2 * width], dim=-1)
             computed.append(keys_and_values)
-            shared = self.keys[i], self.values[i]
             if recalled.shape[1]:
                 _move(self._computed[i], recalled, shared)
             if fresh.shape[1]:
@@ -172,11 +170,10 @@ class IncrementalTexts:
         return x
 
     def _on_device(self, array: np.ndarray) -> Tensor:
-        return torch.from_numpy(array).to(self.keys.device, non_blocking=True)
+        return torch.from_numpy(array).to(self.shared.device, non_blocking=True)
 
 
-def _move(computed: tuple[Tensor, Tensor], places: Tensor, shared: tuple[Tensor, Tensor]) -> None:
-    """Put keys and values (N, D) of some tokens among the shared ones (B, context length, D); ``places``: see ``text_plan.Places``."""
+def _move(computed: Tensor, places: Tensor, shared: Tensor) -> None:
+    """Put keys and values (N, 2 D) of some tokens among the shared ones (B, context length, 2 D); ``places``: see ``text_plan.Places``."""
     tokens, rows, at = places
-    for source, target in zip(computed, shared, strict=True):
-        target[rows, at] = source[tokens]
+    shared[rows, at] = computed.index_select(0, tokens)

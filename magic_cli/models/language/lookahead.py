@@ -211,7 +211,10 @@ class TreeStep(RepeatedCache):
     def _new_cache(self) -> Any:
         from transformers import DynamicCache
 
-        return DynamicCache()  # plain: no sliding windows, so that columns are positions
+        from magic_cli.models.fast.growing_cache import GrowingCache
+
+        # plain: no sliding windows, so that columns are positions
+        return DynamicCache() if self.network.is_compiled else GrowingCache()
 
     def _prefill_mask(self, valid: Tensor) -> Tensor:
         causal = torch.ones(valid.shape[1], valid.shape[1], dtype=torch.bool, device=valid.device).tril()

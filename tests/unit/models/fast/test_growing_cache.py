@@ -1,0 +1,111 @@
+"""The growing cache against transformers' own, which copies everything at each step."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from transformers import DynamicCache
+
+from magic_cli.models.fast.growing_cache import GrowingCache
+
+
+def fork(cache: DynamicCache) -> DynamicCache:
+    forked = copy.copy(cache)
+    forked.layers = [copy.copy(layer) for layer in cache.layers]
+    return forked
+
+
+class Both:
+    """The same calls on both caches."""
+
+    def __init__(self, seed: int = 0) -> None:
+        self.caches: tuple[DynamicCache, ...] = (GrowingCache(), DynamicCache())
+        self.generator = torch.Generator().manual_seed(seed)
+
+    def fork(self) -> Both:
+        other = copy.copy(self)
+        other.caches = tuple(map(fork, self.caches))
+        return other
+
+    def append(self, columns: int, rows: int = 2) -> None:
+        for layer in range(2):
+            parts = torch.randn(2, rows, 3, columns, 4, generator=self.generator)
+            own, expected = (cache.update(*parts, layer) for cache in self.caches)
+            assert all(map(torch.equal, own, expected))
+
+    def crop(self, columns: int) -> None:
+        for cache in self.caches:
+            cache.crop(-columns)
+
+    def select(self, *rows: int) -> None:
+        for cache in self.caches:
+            cache.batch_select_indices(torch.tensor(rows))
+
+    def assert_equal(self) -> None:
+        own, expected = ([(layer.keys, layer.values) for layer in cache.layers] for cache in self.caches)
+        assert all(torch.equal(a, b) for x, y in zip(own, expected, strict=True) for a, b in zip(x, y, strict=True))
+
+
+@torch.inference_mode()
+def test_texts_grow_as_in_the_library_when_rows_end_on_the_way():
+    both = Both()
+    both.append(3)
+    for step in range(40):
+        both = both.fork()
+        both.append(5, rows=2 if step < 25 else 1)
+        both.crop(4)
+        if step == 24:
+            both.select(1)
+        both.assert_equal()
+
+
+@torch.inference_mode()
+def test_forks_do_not_disturb_each_other():
+    start = Both()
+    start.append(3)
+    forks = [start.fork() for _ in range(3)]
+    for text in forks:
+        text.append(2)
+    again = forks[0].fork()
+    again.append(4)
+    other = forks[0].fork()
+    other.append(1)
+    other.crop(1)
+    forks[0].append(1)
+    for text in (start, *forks, again, other):
+        text.assert_equal()
+
+
+@torch.inference_mode()
+def test_places_of_another_fork_stay_when_one_that_did_not_grow_last_is_cropped():
+    first = Both()
+    first.append(3)
+    first.append(3)
+    second = first.fork()
+    second.append(2)
+    first.crop(2)
+    first.append(2)
+    first.assert_equal()
+    second.assert_equal()
+
+
+@torch.inference_mode()
+def test_nothing_is_copied_when_there_is_room():
+    cache = GrowingCache()
+    for columns in (3, 2, 1):
+        cache.update(*torch.zeros(2, 1, 1, columns, 4), 0)
+        if columns == 2:
+            places = cache.layers[0].keys.data_ptr(), cache.layers[0].values.data_ptr()
+    assert places == (cache.layers[0].keys.data_ptr(), cache.layers[0].values.data_ptr())
+
+
+@pytest.mark.parametrize("mode", [torch.inference_mode, torch.no_grad, torch.enable_grad])
+def test_it_grows_with_and_without_gradients(mode):
+    with torch.inference_mode():
+        both = Both()
+        both.append(3)
+        both.append(1)
+    with mode():
+        both.append(2)
