@@ -47,7 +47,9 @@ class GrowingLayer(DynamicLayer):
             return super().update(key_states, value_states, *args, **kwargs)
         room = self._room
         if room is None or not self._is_at_end(room) or end > room.keys.shape[2]:
-            room = self._room = _Room(*(_with_room(part, end + end // 4 + 16) for part in (self.keys, self.values)), taken=length)
+            assert self.keys is not None and self.values is not None, "a layer that has tokens has their keys and values"
+            capacity = end + end // 4 + 16
+            room = self._room = _Room(_with_room(self.keys, capacity), _with_room(self.values, capacity), taken=length)
         room.keys[:, :, length:end], room.values[:, :, length:end] = key_states, value_states
         room.taken = end
         self.keys, self.values = room.keys[:, :, :end], room.values[:, :, :end]
@@ -63,7 +65,7 @@ class GrowingLayer(DynamicLayer):
 
     def _is_at_end(self, room: _Room) -> bool:
         """Whether the free places are right behind this layer's tokens (not so once rows were selected: they are elsewhere)."""
-        return self.keys.data_ptr() == room.keys.data_ptr() and self.get_seq_length() == room.taken
+        return self.keys is not None and self.keys.data_ptr() == room.keys.data_ptr() and self.get_seq_length() == room.taken
 
 
 def _with_room(part: Tensor, capacity: int) -> Tensor:
