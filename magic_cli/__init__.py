@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     )
     from magic_cli.errors import MagicError, SettingsError
 
-__version__ = "0.3.0"
+__version__ = "0.4.0"
 _IN_ERRORS = ("MagicError", "SettingsError")
 __all__ = [
     "Candidate", "Caption", "Captioner", "Comparison", "Difference", "MagicError", "Scores", "SettingsError", "Step", "Story",
