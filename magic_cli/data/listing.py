@@ -91,10 +91,9 @@ def files_below(folder: str, *, setting: str, hint: str) -> list[str]:
     with _looking_at(folder, setting, hint):
         if folder.startswith(WEB):
             return _links(folder, [entry["name"] for entry in system.ls(path, detail=True) if entry["type"] == "file"])
-        elif not system.isdir(path):
+        if not system.isdir(path):
             raise FileNotFoundError(folder)
-        else:
-            found = system.find(path)
+        found = system.find(path)
     start = f"{path.rstrip('/')}/"
     return sorted(one.removeprefix(start) for one in found if one.startswith(start))
 

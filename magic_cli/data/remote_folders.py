@@ -37,13 +37,7 @@ class RemoteFolder:
 def find_remote_images(root: str, *, setting: str, hint: str) -> RemoteFolder:
     """Search a folder and its subfolders; on the web, what its own page links to.
 
-    Args:
-        root: Its address.
-        setting: What the user calls it; "": it is a plain word of the command line.
-        hint: What to do if it is no folder.
-
-    Raises:
-        MagicError: It is no folder, or cannot be looked at.
+    Arguments and errors are those of ``listing.files_below``.
     """
     found = RemoteFolder(root)
     for link in files_below(root, setting=setting, hint=hint):
