@@ -132,21 +132,8 @@ def image_at(text: str, *, follows: bool = True) -> Path | StoredImage:
 
 
 @dataclass(frozen=True, slots=True)
-class _UnsureImage(StoredImage):
+class _UnsureImage(RemoteImage):
     """An image behind an address that may be a file, or lie in one: only its server knows, and is asked when the image is read."""
-
-    address: str
-
-    def __str__(self) -> str:
-        return self.address
-
-    @property
-    def name(self) -> str:
-        return RemoteImage(self.address).name
-
-    @property
-    def container(self) -> str:
-        return self.address
 
     def read_bytes(self) -> bytes:
         fault = None
@@ -156,7 +143,7 @@ class _UnsureImage(StoredImage):
         except (MagicError, OSError) as error:
             fault = reason(error) if isinstance(error, OSError) else str(error)
         try:
-            return RemoteImage(self.address).read_bytes()
+            return RemoteImage.read_bytes(self)  # super() does not know a class that was made anew for its slots
         except UnreadableImage as error:
             raise (
                 error if fault in (None, str(error)) else UnreadableImage(f"{error}; of the file that may hold it: {fault}")
