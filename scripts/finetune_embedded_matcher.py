@@ -263,11 +263,12 @@ def main() -> None:
     )
     parser.add_argument("--epochs", type=int, default=Recipe.epochs)
     parser.add_argument("--small-epochs", type=int, default=Recipe.small_epochs)
+    parser.add_argument("--seed", type=int, default=Recipe.seed)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--checkpoint-every", type=int, default=50)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    recipe = Recipe(epochs=arguments.epochs, small_epochs=arguments.small_epochs)
+    recipe = Recipe(seed=arguments.seed, epochs=arguments.epochs, small_epochs=arguments.small_epochs)
     matcher = EmbeddedImageTextModel.load(arguments.matcher)
     everything = load_photos(arguments.photos)
     left_out = {line.split("\t")[1] for line in arguments.near_duplicates.read_text().splitlines()}
