@@ -94,7 +94,7 @@ def report_of_runs(folders: Sequence[Path]) -> Report:
 
 
 def _scored_contents(settings: ReportSettings, pictures: PictureList, notes: list[str]) -> Page:
-    systems = find_systems(settings.systems, id_key=settings.id_key, caption_key=settings.caption_key)
+    systems = find_systems(settings.systems, id_key=settings.id_key, caption_key=settings.caption_key, tell=notes.append)
     systems = story_systems(systems, settings)
     _refuse_mixed_kinds(systems)
     systems = _sampled(systems, settings, notes)
