@@ -53,7 +53,7 @@ def find_systems(
         patterns: Paths, and patterns such as ``runs/caption/*``.
         id_key: Key of the ids in files; None: it is found.
         caption_key: Key of the captions in files; None: it is found.
-        tell: Receives a line about those runs that a pattern matches, but that have no text yet; they are left out. None: they are refused.
+        tell: Receives a line about the run folders of a pattern that have no text yet; they are left out. None: they are refused.
 
     Raises:
         SettingsError: No file was named, or a pattern matches nothing.
@@ -80,7 +80,7 @@ def _with_texts(found: Sequence[Path], pattern: str, tell: Callable[[str], None]
     empty = [path.name for path in found if path not in kept]
     if not kept or not empty:
         return list(found)
-    which = counted(len(empty), "run has no text yet and is", "runs have no text yet and are")
+    which = counted(len(empty), "folder has no text yet and is", "folders have no text yet and are")
     tell(f"systems={pattern}: {which} left out, {'e.g. ' if empty[1:] else ''}{empty[0]}")
     return kept
 

@@ -24,8 +24,8 @@ from typing import TYPE_CHECKING, Any
 
 from magic_cli.data.images import ImageBytes, StoredImage, UnreadableImage, open_image, quiet_pillow, require_file
 from magic_cli.errors import MagicError
-from magic_cli.files import sha256
 from magic_cli.image_features.cache import FeatureFile
+from magic_cli.models.sources import sha256
 
 if TYPE_CHECKING:
     import numpy as np

@@ -64,7 +64,7 @@ LAYERS = {
     "decoding": ("errors",),
     "models": ("errors", "files", "decoding.protocols", "decoding.prompts", "terminal.progress", *READERS),
     "data": ("errors", "terminal.progress", "terminal.wording", "decoding.text"),
-    "image_features": ("models", "data.images", "data.paths", "errors", "files"),
+    "image_features": ("models", "data.images", "data.paths", "errors"),
     "metrics": ("data.answers", "data.images", "data.paths", "models.settings", "errors", "files", "terminal", *READERS),
     "pages": ("data.images", "data.json_text", "errors"),
     "reports": ("data", "pages", "errors", "terminal"),

@@ -96,7 +96,7 @@ def test_runs_of_a_pattern_without_texts_are_left_out_and_told(tmp_path):
             (tmp_path / name / "predictions.jsonl").write_text(line)
     keys, told = {"id_key": None, "caption_key": None}, []
     assert [s.name for s in find_systems([f"{tmp_path}/*"], **keys, tell=told.append)] == ["done"]
-    assert told == [f"systems={tmp_path}/*: 2 runs have no text yet and are left out, e.g. failed"]
+    assert told == [f"systems={tmp_path}/*: 2 folders have no text yet and are left out, e.g. failed"]
     for words in ([f"{tmp_path}/failed"], [f"{tmp_path}/f*"], [f"{tmp_path}/done", f"{tmp_path}/failed"]):
         with pytest.raises(MagicError, match=r"failed: there is a manifest.json.*no text yet; start its command again"):
             find_systems(words, **keys, tell=told.append)
