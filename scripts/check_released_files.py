@@ -52,7 +52,8 @@ def main(folder: str, words: Sequence[str]) -> int:
 
 if __name__ == "__main__":
     if len(sys.argv) < 2 or sys.argv[1].startswith("-"):
-        sys.exit(__doc__)
+        print(__doc__)
+        sys.exit(0 if sys.argv[1:] in (["-h"], ["--help"]) else 2)
     try:
         sys.exit(main(sys.argv[1], sys.argv[2:]))
     except MagicError as error:

@@ -38,9 +38,10 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, CLIPTextModelWithP
 from captioned_photos import Photo, evaluate, load_photos, print_table
 from embedded_text_tower import embed, new_tower, pack
 from magic_cli.data.bundled_coco import load_bundled_coco_captions
+from magic_cli.files import sha256
 from magic_cli.models.embedded.image_text_model import HEADS, EmbeddedImageTextModel
 from magic_cli.models.embedded.text_tower import TextTower
-from magic_cli.models.sources import EMBEDDED_FOLDER, sha256
+from magic_cli.models.sources import EMBEDDED_FOLDER
 from magic_cli.training.batching import BatchPlan
 from magic_cli.training.checkpoints import Checkpoints
 from unfinished_text import NextWords

@@ -32,6 +32,7 @@ from distil_embedded_text_tower import kept, key
 from embedded_photo_network import Student, Views, trained_groups
 from find_near_duplicates import name_of
 from magic_cli.data.images import open_image
+from magic_cli.files import sha256
 from magic_cli.models.embedded.backbones import photo_pixels
 from magic_cli.models.embedded.image_text_model import (
     CONFIG,
@@ -43,7 +44,6 @@ from magic_cli.models.embedded.image_text_model import (
     save_heads,
 )
 from magic_cli.models.embedded.text_tower import NOTES
-from magic_cli.models.sources import sha256
 from magic_cli.training.checkpoints import Checkpoints
 
 IMAGE_SIZES = (192, 224)  # at which photos are seen afterwards; chosen on flickr8k val and coco val

@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 from magic_cli.configuration.files import groups
@@ -139,28 +140,19 @@ def _image_text_model(given: Any) -> list[str]:
     if given in _options("image_text_model"):
         return [override("image_text_model", given)]
     if _is_place(given):
-        return [f"image_text_model={_kind_of(os.path.expanduser(given))}", override("image_text_model.path", given)]
+        return [f"image_text_model={_option_for(os.path.expanduser(given))}", override("image_text_model.path", given)]
     if _HUB_ID.fullmatch(str(given)):
         kind = "siglip" if "siglip" in str(given).lower() else "clip_vit_b32"
         return [f"image_text_model={kind}", override("image_text_model.name", given)]
     raise _unknown("image_text_model", given)
 
 
-def _kind_of(place: str) -> str:
-    """The option for a local image-text model, recognised by its files."""
-    from magic_cli.data.json_files import read_json
+def _option_for(place: str) -> str:
+    """The option for a local image-text model, told from its files; if they are of none, its loader says what is wrong."""
+    from magic_cli.models.kinds import kind_of
 
-    if os.path.isfile(place):
-        return "openai_clip"
-    if os.path.isfile(os.path.join(place, "open_clip_config.json")):
-        return "open_clip"
-    config = os.path.join(place, "config.json")
-    if not os.path.isfile(config):
-        return "clip_vit_b32"  # its loader says what is missing
-    from pathlib import Path
-
-    document = read_json(Path(config), setting="image_text_model.path", hint="name the folder of a whole model")
-    return "siglip" if isinstance(document, dict) and document.get("model_type") == "siglip" else "clip_vit_b32"
+    kind = kind_of(Path(place))
+    return kind if kind in _options("image_text_model") else "clip_vit_b32"
 
 
 def _is_place(given: Any) -> bool:

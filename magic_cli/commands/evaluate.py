@@ -29,7 +29,7 @@ def run(settings: EvaluateSettings) -> int:
     Returns:
         0, or 3 if a requested metric could not run.
     """
-    systems = find_systems(settings.systems, id_key=settings.id_key, caption_key=settings.caption_key)
+    systems = find_systems(settings.systems, id_key=settings.id_key, caption_key=settings.caption_key, tell=_tell)
     plot = plot_name(settings.plot) if settings.plot else None
     began = time.monotonic()
     judged = judge(systems, settings, match=prepare, tell=_tell)

@@ -1,6 +1,6 @@
 """Data sets of images. Each is a dataclass of settings that loads its own records.
 
-To add a data set: one class with ``load``, one line in ``runs/choices.py``, one YAML in ``configs/dataset/`` whose line
+To add a data set: one class with ``read``, one line in ``runs/choices.py``, one YAML in ``configs/dataset/`` whose line
 ``# For: magic caption`` says which command takes it, one test.
 """
 

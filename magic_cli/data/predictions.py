@@ -107,6 +107,10 @@ def _story(record: Mapping[str, Any], place: str, item: str) -> dict[str, Any]:
 def _read_run(folder: Path) -> System:
     lines = folder / "predictions.jsonl"
     if not lines.is_file():
+        if (folder / "manifest.json").is_file():
+            raise MagicError(
+                f"systems={folder}: there is a manifest.json, but no predictions.jsonl: if it is a run, it has no text yet; start its command again"
+            )
         within = [run.parent.name for run in sorted(folder.glob("*/predictions.jsonl"))]
         hint = (
             f"it holds {', '.join(within[:3])}{' ...' if within[3:] else ''}: name runs, as in '{folder}/*'" if within else _HINT

@@ -55,15 +55,6 @@ def read_text(path: Path | str, *, setting: str, hint: str) -> str:
     return decoded(read_bytes(path, setting=setting, hint=hint), named(setting, path))
 
 
-def read_text_lines(path: str | Path, *, setting: str, hint: str) -> list[str]:
-    """The non-blank lines of a text file; ``.gz`` is unpacked.
-
-    Raises:
-        MagicError: As ``read_text``.
-    """
-    return [line.removesuffix("\r") for _, line in text_lines(read_text(path, setting=setting, hint=hint))]
-
-
 def text_lines(text: str) -> Iterator[tuple[int, str]]:
     """The non-blank lines with their numbers, one at a time. ``splitlines()`` would also cut at U+2028 inside a caption."""
     start, number = 0, 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,6 +10,7 @@ from magic_cli.data.image_lookup import ImageLookup
 from magic_cli.data.paths import expanded, named_paths
 from magic_cli.data.predictions import read_system
 from magic_cli.data.references import ReferenceSet
+from magic_cli.data.run_files import has_predictions
 from magic_cli.data.system import System
 from magic_cli.errors import MagicError, SettingsError
 from magic_cli.evaluation.answers import answers_corpus
@@ -43,8 +44,16 @@ class Prepared:
         return self.folder
 
 
-def find_systems(patterns: Sequence[str], *, id_key: str | None, caption_key: str | None) -> list[System]:
+def find_systems(
+    patterns: Sequence[str], *, id_key: str | None, caption_key: str | None, tell: Callable[[str], None] | None = None
+) -> list[System]:
     """Read all run folders and files that the patterns name; every system gets a different name.
+
+    Args:
+        patterns: Paths, and patterns such as ``runs/caption/*``.
+        id_key: Key of the ids in files; None: it is found.
+        caption_key: Key of the captions in files; None: it is found.
+        tell: Receives a line about the run folders of a pattern that have no text yet; they are left out. None: they are refused.
 
     Raises:
         SettingsError: No file was named, or a pattern matches nothing.
@@ -57,10 +66,23 @@ def find_systems(patterns: Sequence[str], *, id_key: str | None, caption_key: st
         found = named_paths(pattern, setting="systems")
         if not found:
             raise SettingsError(f"systems={pattern}: no such file or folder (looked at {expanded(pattern).absolute()})")
+        if tell is not None and found != [expanded(pattern)]:
+            found = _with_texts(found, pattern, tell)
         paths += found
     paths = list({path.resolve(): path for path in paths}.values())
     systems = [read_system(path, id_key=id_key, caption_key=caption_key) for path in paths]
     return [replace(system, name=name) for system, name in zip(systems, distinct_names(systems), strict=True)]
+
+
+def _with_texts(found: Sequence[Path], pattern: str, tell: Callable[[str], None]) -> list[Path]:
+    """What a pattern matches, without the runs that have no text yet: a start that failed leaves such a folder. All, if all are such."""
+    kept = [path for path in found if has_predictions(path) or not (path / "manifest.json").is_file()]
+    empty = [path.name for path in found if path not in kept]
+    if not kept or not empty:
+        return list(found)
+    which = counted(len(empty), "folder has no text yet and is", "folders have no text yet and are")
+    tell(f"systems={pattern}: {which} left out, {'e.g. ' if empty[1:] else ''}{empty[0]}")
+    return kept
 
 
 def distinct_names(systems: Sequence[System]) -> list[str]:

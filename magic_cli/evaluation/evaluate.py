@@ -11,14 +11,13 @@ from typing import Any
 
 from magic_cli.data.image_lookup import ImageLookup
 from magic_cli.data.references import ReferenceSet, read_references
+from magic_cli.data.run_files import METRICS, PER_ITEM
 from magic_cli.data.system import System
 from magic_cli.errors import SettingsError
 from magic_cli.evaluation.corpora import Prepared, build_corpus, of_split
 from magic_cli.evaluation.coverage import Coverage
 from magic_cli.evaluation.models import MetricModels
 from magic_cli.evaluation.result_folders import (
-    METRICS,
-    PER_ITEM,
     check_folder,
     digest,
     image_digest,

@@ -17,14 +17,13 @@ from torch import Tensor
 from magic_cli.data.json_text import JSONFault, parse_object
 from magic_cli.data.paths import expanded
 from magic_cli.errors import MagicError, SettingsError
-from magic_cli.files import write_atomically
+from magic_cli.files import sha256, write_atomically
 from magic_cli.interleaved.adapters import Adapter, describe
 from magic_cli.interleaved.folders import TINY_FOLDER, read_weights, require_fit
 from magic_cli.interleaved.mapper import VokenMapper
 from magic_cli.interleaved.settings import GROUP, TINY, AdapterKind, AdapterSettings, MapperSettings
 from magic_cli.interleaved.vokens import NewRows, VokenIds
 from magic_cli.models.faults import ModelFault
-from magic_cli.models.sources import sha256
 
 CONFIG, WEIGHTS = "vokens.json", "vokens.safetensors"
 

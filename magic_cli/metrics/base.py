@@ -1,7 +1,7 @@
 """What a metric is: its measures (each with direction and range), what it scores, and what it gives back.
 
 To add a metric: one module here with a dataclass of its settings that has ``name``, ``measures`` and ``score``; its class
-in ``METRICS`` and a field in ``MetricsSettings`` (``metrics/settings.py``); one test against a slow twin. See docs/adding-a-metric.md.
+in ``_ALL`` and a field in ``MetricsSettings`` (``metrics/settings.py``); one test against a slow twin. See docs/adding-a-metric.md.
 """
 
 from __future__ import annotations

@@ -19,13 +19,6 @@ class EncoderSource(ModelSource):
     """What the user can do without such a model."""
 
 
-class SentenceEncoder(Protocol):
-    """Turns texts into vectors whose cosine says how near their meanings are."""
-
-    def encode(self, texts: Sequence[str]) -> np.ndarray:
-        """(N, E) float32, not normalised."""
-
-
 class TokenEncoder(Protocol):
     """A language model whose last hidden state stands for a text."""
 

@@ -15,7 +15,7 @@ from torchvision.models import inception as blocks
 from torchvision.transforms.functional import resize, to_tensor
 
 from magic_cli.errors import MagicError
-from magic_cli.models.sources import sha256
+from magic_cli.files import sha256
 
 if TYPE_CHECKING:
     from PIL.Image import Image

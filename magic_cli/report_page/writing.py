@@ -94,7 +94,7 @@ def report_of_runs(folders: Sequence[Path]) -> Report:
 
 
 def _scored_contents(settings: ReportSettings, pictures: PictureList, notes: list[str]) -> Page:
-    systems = find_systems(settings.systems, id_key=settings.id_key, caption_key=settings.caption_key)
+    systems = find_systems(settings.systems, id_key=settings.id_key, caption_key=settings.caption_key, tell=notes.append)
     systems = story_systems(systems, settings)
     _refuse_mixed_kinds(systems)
     systems = _sampled(systems, settings, notes)
@@ -105,7 +105,9 @@ def _scored_contents(settings: ReportSettings, pictures: PictureList, notes: lis
     prepared = match_files(systems, settings)
     scored = score(prepared, settings)
     for one in scored["systems"]:
-        notes += [f"{name} not run: {why}" for name, why in one["document"]["not_run"].items()]
+        # what an earlier evaluation could not run is no news of this page
+        not_run = {name: why for name, why in one["document"]["not_run"].items() if name in settings.metrics.names}
+        notes += [f"{name} not run: {why}" for name, why in not_run.items()]
     notes[:] = dict.fromkeys(notes)
     return build_contents(prepared, scored, pictures, traced_items=settings.traced_items)
 

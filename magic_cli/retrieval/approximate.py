@@ -23,8 +23,7 @@ import numpy as np
 
 from magic_cli.data.json_text import JSONFault, parse_object
 from magic_cli.errors import MagicError
-from magic_cli.files import hold, write_atomically
-from magic_cli.models.sources import sha256
+from magic_cli.files import hold, sha256, write_atomically
 from magic_cli.retrieval.features import Features
 from magic_cli.retrieval.settings import IndexSettings
 from magic_cli.terminal.progress import progress

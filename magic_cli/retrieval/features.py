@@ -12,7 +12,7 @@ import numpy as np
 
 from magic_cli.data.json_text import JSONFault, parse_object
 from magic_cli.errors import MagicError
-from magic_cli.models.sources import sha256
+from magic_cli.files import sha256
 from magic_cli.retrieval.store import DTYPES, FAILURES, ITEMS, read_manifest, shard_file
 
 BLOCK_ROWS = 16_384

@@ -21,8 +21,7 @@ import numpy as np
 
 from magic_cli.data.json_text import parse_json
 from magic_cli.errors import MagicError
-from magic_cli.files import append_bytes, append_lines, hold, recover_lines, write_atomically
-from magic_cli.models.sources import sha256
+from magic_cli.files import append_bytes, append_lines, hold, recover_lines, sha256, write_atomically
 from magic_cli.provenance import differences
 
 MANIFEST, ITEMS, FAILURES, PROGRESS = "manifest.json", "items.jsonl", "failures.jsonl", "progress.jsonl"

@@ -34,7 +34,7 @@ TITLE = "{title}"
 
 @dataclass
 class RunSettings(ReadingMachineSettings):
-    """Where and how a run is carried out.
+    """Where and how a run is carried out; ``workers``, ``devices`` and the like are those of every command that reads images.
 
     Attributes:
         batch_size: Texts that are written side by side, 1 to 65,536; ``auto``: as many as fit into memory, found by trial.
@@ -53,18 +53,10 @@ class RunSettings(ReadingMachineSettings):
         step_memory: MiB for remembered steps, 0 to 2**20. Texts with the same beginning share most of a step's work; the tokens
             are the same. Unused in 16 bits, on a GPU and with ``trace``.
         compile: Run the models through torch.compile: slow to start, then faster.
-        workers: Processes that read images ahead of the decoder, 0 (the main process reads) to 256; null: depends on the number
-            of cores.
         report: When the run is done, write report.html into its folder, as ``magic report`` does.
         parquet: When the run is done, write predictions.parquet into its folder, too.
         cache_images: Keep image features on disk, and use those that an earlier run kept.
         image_cache: Folder of these features; null: ``magic/images`` below XDG_CACHE_HOME, or below ~/.cache.
-        devices: Number of processes of this machine that write batches side by side, 1 to 256, each on its own GPU, or without
-            GPUs on its share of the cores; null: this process alone.
-        engine: ``local``, or ``ray``: workers of a Ray cluster write the batches.
-        address: Address of the Ray cluster, as ``ray.init`` takes it, such as ``auto``; null: one is started on this machine.
-        actors: Number of Ray's workers, 1 to 10,000; null: one for each GPU of the cluster, or without GPUs one for as many
-            cores as ``threads`` says.
     """
 
     batch_size: int | str = 8  # type: ignore[assignment]  # other commands take numbers alone

@@ -9,7 +9,7 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from magic_cli.data.training_texts import TextForm
+from magic_cli.data.training_files import TextForm
 from magic_cli.training.checkpoints import naming_full_disk, replace_files
 from magic_cli.training.curves import plot_curve
 from magic_cli.training.folder import CURVE, TrainingFolder

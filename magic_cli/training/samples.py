@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from magic_cli.data.training_texts import TextForm
+from magic_cli.data.training_files import TextForm
 from magic_cli.errors import MagicError
 from magic_cli.terminal.progress import progress
 from magic_cli.terminal.wording import counted

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from magic_cli.data.paths import expanded
-from magic_cli.data.training_texts import TextForm
+from magic_cli.data.training_files import TextForm
 from magic_cli.errors import MagicError, SettingsError
 from magic_cli.models.faults import ModelFault
 from magic_cli.models.language.bodies import num_embeddings

