@@ -10,7 +10,8 @@ from magic_cli.models.language.gguf_files import SUFFIX
 
 LANGUAGE_MODEL, DIFFUSION_MODEL, INCEPTION = "language_model", "diffusion", "inception"
 _CLIP_FILES = (".pt", ".pth", ".bin", ".safetensors")
-_MODEL_TYPES = {"clip": "huggingface_clip", "siglip": "siglip"}
+FAMILIES = {"clip": "huggingface_clip", "siglip": "siglip"}
+"""Of the image-text models that transformers reads: what config.json says, and their families."""
 
 
 def kind_of(place: Path) -> str:
@@ -31,8 +32,8 @@ def kind_of(place: Path) -> str:
     if (place / "unet" / "config.json").is_file():
         return DIFFUSION_MODEL
     config = _read_config(place / "config.json")
-    if config.get("model_type") in _MODEL_TYPES:
-        return _MODEL_TYPES[config["model_type"]]
+    if config.get("model_type") in FAMILIES:
+        return FAMILIES[config["model_type"]]
     if (place / "open_clip_config.json").is_file():
         return "open_clip"
     return "embedded" if (place / "heads.safetensors").is_file() else LANGUAGE_MODEL

@@ -15,6 +15,7 @@ from magic_cli.models.fast.lean_modules import linear, use_lean_activations
 from magic_cli.models.faults import Fault, ModelFault, refuse
 from magic_cli.models.image_text.causal_text import Block, CausalTextTower, cut_at_end
 from magic_cli.models.image_text.image_text_model import ImageTextModel, pad_tokens, read_logit_scale, stack_images
+from magic_cli.models.kinds import FAMILIES
 from magic_cli.models.language.bodies import num_embeddings
 from magic_cli.models.tokenizers import beyond_faults, read_tokenizer
 from magic_cli.models.weights import read_pretrained
@@ -135,14 +136,10 @@ def load_huggingface(
     return loaded
 
 
-_FAMILIES = {"clip": "huggingface_clip", "siglip": "siglip"}
-"""What config.json says of the models that can be read here, and their families."""
-
-
 def _require_kind(found: str, wanted: str) -> None:
     """Refuse another architecture, of which nothing would fit."""
     if found != wanted:
-        family = _FAMILIES.get(found)
-        other = f"name a model of {' or '.join(_FAMILIES)}, or one that another family reads"
+        family = FAMILIES.get(found)
+        other = f"name a model of {' or '.join(FAMILIES)}, or one that another family reads"
         remedy = f"set image_text_model.family={family}" if family else other
         raise ModelFault([Fault("files", f"its config.json says model_type {found!r}, and {wanted!r} is needed", remedy)])
