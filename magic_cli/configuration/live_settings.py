@@ -54,5 +54,9 @@ class LiveSettings:
             if method not in known:
                 raise SettingsError(f"methods: {method} is unknown; {nearest(method, known)}")
 
+    def offered(self, group: str) -> list[str]:
+        """The models to choose from, of ``language_model`` or ``image_text_model``; the first is chosen at first."""
+        return getattr(self, f"{group}s") or list(options(group))
+
     def claim(self) -> None:
         """None: it writes into no folder that another run could use."""
