@@ -108,6 +108,26 @@ class RefusedImage(StoredImage):
         raise UnreadableImage(self.why)
 
 
+@dataclass(frozen=True, slots=True)
+class SeenImage(StoredImage):
+    """An image that an earlier start has read.
+
+    Attributes:
+        image: The image.
+        digest: SHA-256 of its content then.
+    """
+
+    image: Path | StoredImage
+    digest: str
+
+    def __str__(self) -> str:
+        return str(self.image)
+
+    @property
+    def name(self) -> str:
+        return self.image.name
+
+
 class ImageBytes(io.BytesIO):
     """The content of an image file that lies inside another file, for ``open_image``.
 
