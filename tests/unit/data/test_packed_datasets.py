@@ -169,7 +169,9 @@ def test_files_behind_an_address_are_read_like_local_ones(shards, photos, tmp_pa
     assert [row.path.read_bytes() for row in rows] == photos[:2]
     for address, problem in (
         ("memory://none/*.tar", "no such file"),
-        ("nosuch://a", "cannot be reached"),
+        ("nosuch://a", "nosuch:// is no known kind of address; known are https://, s3://, .*pip install that"),
+        ("htps://a/b.tar", "htps:// is no known kind of address; did you mean https://"),
+        ("zip://a.tar::foo://b.zip", "foo:// is no known kind of address"),
         ("s3://a/*.tar", "s3fs"),
     ):
         with pytest.raises(MagicError, match=f"dataset.files={address.replace('*', '.')}.*{problem}") as error:
