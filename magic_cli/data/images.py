@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Self
 
 from magic_cli.data.paths import other_kind
-from magic_cli.data.place_names import name_of
+from magic_cli.data.place_names import name_of, query_hint
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -108,26 +108,6 @@ class RefusedImage(StoredImage):
         raise UnreadableImage(self.why)
 
 
-@dataclass(frozen=True, slots=True)
-class SeenImage(StoredImage):
-    """An image that an earlier start has read.
-
-    Attributes:
-        image: The image.
-        digest: SHA-256 of its content then.
-    """
-
-    image: Path | StoredImage
-    digest: str
-
-    def __str__(self) -> str:
-        return str(self.image)
-
-    @property
-    def name(self) -> str:
-        return self.image.name
-
-
 class ImageBytes(io.BytesIO):
     """The content of an image file that lies inside another file, for ``open_image``.
 
@@ -204,7 +184,9 @@ def require_file(path: Path) -> None:
             os.close(os.open(path, os.O_RDONLY))
     except FileNotFoundError:
         raise UnreadableImage(
-            f"a link to {os.readlink(path)}, which does not exist" if os.path.islink(path) else "no such file"
+            f"a link to {os.readlink(path)}, which does not exist"
+            if os.path.islink(path)
+            else f"no such file{query_hint(str(path))}"
         ) from None
     except ValueError as error:
         raise UnreadableImage(f"no file can have this name ({error})") from None

@@ -18,10 +18,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from magic_cli.data.images import ImageBytes, SeenImage, StoredImage, UnreadableImage, open_image, require_file
+from magic_cli.data.images import ImageBytes, StoredImage, UnreadableImage, open_image, require_file
 from magic_cli.errors import MagicError
 from magic_cli.image_features.cache import FeatureFile
 from magic_cli.image_features.reading_process import begin_worker
+from magic_cli.image_features.seen import SeenImage
 from magic_cli.models.sources import sha256
 
 if TYPE_CHECKING:

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Generic
 
-from magic_cli.data.images import SeenImage, SkippedImage, UnreadableImage
+from magic_cli.data.images import SkippedImage, UnreadableImage
 from magic_cli.image_features.reading import ImageReader, ReadImage
+from magic_cli.image_features.seen import SeenImage
 from magic_cli.models.shelf import Shelf
 from magic_cli.models.work_counter import WorkCounter
 from magic_cli.runs.batch_size import SizeWish, choose_batch_size
