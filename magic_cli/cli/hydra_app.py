@@ -16,6 +16,7 @@ from typing import Any
 
 import hydra
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep
@@ -222,5 +223,19 @@ def _one_point(overrides: list[str]) -> list[str]:
 
 
 def _points(overrides: list[str]) -> list[list[str]]:
-    parsed = OverridesParser.create().parse_overrides(overrides)
+    """The overrides of each point, by the sweeper that tries all; Hydra must be initialised, for ``decoding=glob(*)``.
+
+    Raises:
+        SettingsError: An override has no values to try.
+    """
+    parsed = OverridesParser.create(GlobalHydra.instance().config_loader()).parse_overrides(overrides)
+    for override in parsed:
+        if not override.is_sweep_override():
+            continue
+        if isinstance(override.value(), IntervalSweep):
+            raise SettingsError(
+                f"{override.input_line}: an interval is searched, with hydra/sweeper=optuna; to try all of some values, write a,b,c or range(...)"
+            )
+        if next(override.sweep_string_iterator(), None) is None:
+            raise SettingsError(f"{override.input_line}: gives no value to try; write a,b,c, or a range or glob that has some")
     return [list(point) for batch in BasicSweeper.split_arguments(parsed, max_batch_size=None) for point in batch]
