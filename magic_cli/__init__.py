@@ -5,11 +5,10 @@
 >>> print(captioner.caption("cat.jpg"))  # doctest: +SKIP
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any
-
+TYPE_CHECKING = False  # nothing is imported here: Ctrl-C is looked after only when this module has been read
 if TYPE_CHECKING:
+    from typing import Any
+
     from magic_cli.api import (
         Candidate,
         Caption,
@@ -35,7 +34,7 @@ __all__ = [
 ]  # fmt: skip
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> "Any":
     """Import a name of the API when it is first used, so that ``import magic_cli`` is fast."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

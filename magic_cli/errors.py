@@ -31,12 +31,15 @@ def nearest(name: str, known: Sequence[str]) -> str:
 
     >>> nearest("aplha", ["k", "alpha", "beta"])
     'did you mean alpha? (k, alpha, beta)'
+    >>> nearest("BLEU", ["bleu", "cider"])
+    'did you mean bleu? (bleu, cider)'
     >>> nearest("zzz", ["k", "alpha"])
     'allowed: k, alpha'
     """
-    close = difflib.get_close_matches(name, known, n=1)
+    small = {one.lower(): one for one in known}
+    close = difflib.get_close_matches(name.lower(), small, n=1)
     listed = ", ".join(known)
-    return f"did you mean {close[0]}? ({listed})" if close else f"allowed: {listed}"
+    return f"did you mean {small[close[0]]}? ({listed})" if close else f"allowed: {listed}"
 
 
 def install_extra(extra: str) -> str:

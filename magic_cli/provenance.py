@@ -36,6 +36,8 @@ def read_manifest(path: Path, identity: dict[str, Any]) -> dict[str, Any]:
     manifest = run_files.read_manifest(path / "manifest.json", remedy="set another run.dir, or delete this folder")
     before = manifest.get("identity")
     if before != json.loads(json.dumps(identity, default=str)):
+        if not isinstance(before, dict) or 2 * len(before.keys() & identity.keys()) < len(before):
+            raise MagicError(f"run.dir={path}: holds something else, not a run of this command; set another run.dir")
         changed = "; ".join(differences(before, identity)) or "other settings"
         raise MagicError(
             f"run.dir={path}: holds a run with other settings ({changed}); set another run.dir, or delete this folder"

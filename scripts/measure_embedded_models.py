@@ -16,8 +16,8 @@ from pathlib import Path
 
 import torch
 
-from magic_cli.cli.main import INTERRUPTED
 from magic_cli.cli.main import main as magic
+from magic_cli.cli.stopping import INTERRUPTED
 from magic_cli.data.bundled_coco import load_bundled_coco_captions
 from magic_cli.data.images import open_image
 from magic_cli.models.embedded.image_text_model import EmbeddedImageTextModel

@@ -43,16 +43,8 @@ class LoadedModels:
 
         from magic_cli.models.loading import resolve_device
 
-        run = settings.run
-        if run.threads is not None:
-            torch.set_num_threads(run.threads)
-        where = {"device": resolve_device(run.device), "dtype": getattr(torch, run.dtype.value), "work": self.work}
-        for name, load in (
-            ("language_model", self._shelf.language_model),
-            ("image_text_model", self._shelf.image_text_model),
-        ):
-            self.facts[name] = load(getattr(settings, name), **where)[1]
-        self.record(device=str(where["device"]), threads=torch.get_num_threads())
+        self.facts |= self._shelf.load_both(settings, self.work)
+        self.record(device=str(resolve_device(settings.run.device)), threads=torch.get_num_threads())
 
     def decoder(self, settings: Any, task: WritingTask, reader: ImageReader, first: Item) -> Decoder:
         """A prepared decoder for these settings.

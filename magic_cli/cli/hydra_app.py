@@ -16,6 +16,7 @@ from typing import Any
 
 import hydra
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep
@@ -26,6 +27,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from magic_cli.cli.command import Command
 from magic_cli.cli.exit_statuses import ExitStatuses
+from magic_cli.cli.stopping import stop_behind
 from magic_cli.cli.sweeps import SweepTalk, check_objective, measure_objective, report_runs, require_objectives, tell_repeat
 from magic_cli.configuration import composing
 from magic_cli.configuration.files import find_config_dir
@@ -65,6 +67,11 @@ def run(command: Command, flags: list[str], overrides: list[str]) -> int:
         except BrokenPipeError as error:  # raised again below; Hydra would report it as a failed job
             broken_pipes.append(error)
             return 0
+        except Exception as error:
+            stop = stop_behind(error)
+            if stop is None:
+                raise
+            raise stop from None  # after any other error Hydra goes on with the next point of a sweep
         statuses.add(status)
         return status if objective is None else objective
 
@@ -125,6 +132,8 @@ def _run_point(command: Command, config: DictConfig, talk: SweepTalk) -> tuple[i
         report_runs(settings, runs)
         return status, value
     except MagicError as error:
+        if stop_behind(error) is not None:
+            raise
         if not _is_basic("launcher", hydra_settings) or not _is_basic("sweeper", hydra_settings):
             raise  # another process prints it, or a search must learn that this point has no value
         talk.fail(error)
@@ -137,7 +146,7 @@ def _is_basic(kind: str, hydra_settings: Any) -> bool:
 
 def _run_command(command: Command, settings: Any) -> int:
     try:
-        return _run_until_stopped(command, settings)
+        return importlib.import_module(command.module).run(settings)
     except OSError as error:
         if error.errno in _REFUSED and error.filename is not None:
             raise MagicError(
@@ -151,19 +160,6 @@ def _run_command(command: Command, settings: Any) -> int:
         if type(error).__name__ != "OutOfMemoryError":  # torch's; this module does not import torch
             raise
         raise MagicError(out_of_memory(settings.run, f"then {command.when_repeated}")) from error
-
-
-def _run_until_stopped(command: Command, settings: Any) -> int:
-    """Run the command. Ctrl-C inside a lock of a library may raise another error on its way out; it counts as Ctrl-C, too."""
-    try:
-        return importlib.import_module(command.module).run(settings)
-    except Exception as error:
-        cause: BaseException | None = error
-        while cause is not None:
-            if isinstance(cause, KeyboardInterrupt):
-                raise cause from None
-            cause = cause.__cause__ or cause.__context__
-        raise
 
 
 def _check_all_points(
@@ -227,5 +223,19 @@ def _one_point(overrides: list[str]) -> list[str]:
 
 
 def _points(overrides: list[str]) -> list[list[str]]:
-    parsed = OverridesParser.create().parse_overrides(overrides)
+    """The overrides of each point, by the sweeper that tries all; Hydra must be initialised, for ``decoding=glob(*)``.
+
+    Raises:
+        SettingsError: An override has no values to try.
+    """
+    parsed = OverridesParser.create(GlobalHydra.instance().config_loader()).parse_overrides(overrides)
+    for override in parsed:
+        if not override.is_sweep_override():
+            continue
+        if isinstance(override.value(), IntervalSweep):
+            raise SettingsError(
+                f"{override.input_line}: an interval is searched, with hydra/sweeper=optuna; to try all of some values, write a,b,c or range(...)"
+            )
+        if next(override.sweep_string_iterator(), None) is None:
+            raise SettingsError(f"{override.input_line}: gives no value to try; write a,b,c, or a range or glob that has some")
     return [list(point) for batch in BasicSweeper.split_arguments(parsed, max_batch_size=None) for point in batch]

@@ -12,18 +12,18 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 from magic_cli import __version__
 from magic_cli.cli.command import Action, Command, Flag
 from magic_cli.cli.command_help import command_help, overview
 from magic_cli.cli.command_table import COMMANDS
+from magic_cli.cli.stopping import obey_sigterm, status_of, stop_behind
 from magic_cli.cli.waiting import wait_briefly
 from magic_cli.configuration.overrides import quote
 from magic_cli.errors import MagicError, SettingsError, nearest
 from magic_cli.terminal import streams as terminal
 
-USER_FAULT, BUG, INTERRUPTED, TERMINATED = 2, 1, 128 + signal.SIGINT, 128 + signal.SIGTERM
+USER_FAULT = 2
 
 _HYDRA_SWITCHES = {"-m", "--multirun", "--resolve", "--hydra-help"}
 _HYDRA_OPTIONS = {"-c", "--cfg", "-p", "--package", "-cd", "--config-dir", "-i", "--info"}
@@ -61,13 +61,16 @@ def _outcome(argv: list[str], action: Callable[[], int | None]) -> int:
     """The exit status of an action; its errors become one line."""
     try:
         return action() or 0
-    except MagicError as error:
+    except (Exception, KeyboardInterrupt) as error:
+        stop = stop_behind(error)
+        if stop is not None:
+            command = COMMANDS.get(_command_name(argv))
+            print(f"magic: stopped{f'; {command.when_repeated}' if command else ''}", file=sys.stderr)
+            return status_of(stop)
+        if not isinstance(error, MagicError):
+            raise
         print(f"magic: {error}", file=sys.stderr)
         return USER_FAULT
-    except KeyboardInterrupt as stop:
-        command = COMMANDS.get(_command_name(argv))
-        print(f"magic: stopped{f'; {command.when_repeated}' if command else ''}", file=sys.stderr)
-        return TERMINATED if isinstance(stop, _Terminated) else INTERRUPTED
 
 
 def _main(argv: list[str]) -> int:
@@ -89,7 +92,7 @@ def _main(argv: list[str]) -> int:
     flags, overrides = translate(argv[1:], command)
     if {"-c", "--cfg"} & set(flags) and "job" in flags and "--resolve" not in flags:
         flags.append("--resolve")  # show values, not interpolations
-    signal.signal(signal.SIGTERM, _interrupt)
+    obey_sigterm()
 
     from magic_cli.cli import hydra_app  # imports Hydra
 
@@ -121,14 +124,6 @@ def _arguments(words: Sequence[str], command: Command) -> dict[str, str]:
         given.append(name)
         arguments[command.flags[name].setting] = value
     return arguments
-
-
-class _Terminated(KeyboardInterrupt):
-    """SIGTERM: ends a command like Ctrl-C, with another exit status."""
-
-
-def _interrupt(signum: int, frame: Any) -> None:
-    raise _Terminated
 
 
 def translate(words: Sequence[str], command: Command) -> tuple[list[str], list[str]]:
@@ -295,7 +290,3 @@ def _next_value(name: str, queue: list[str]) -> str:
     if not queue:
         raise SettingsError(f"{name} needs a value")
     return queue.pop(0)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -54,5 +54,13 @@ class LiveSettings:
             if method not in known:
                 raise SettingsError(f"methods: {method} is unknown; {nearest(method, known)}")
 
+    def offered(self, group: str) -> list[str]:
+        """The models to choose from, of ``language_model`` or ``image_text_model``; the first is chosen at first.
+
+        Unless the user has named models, it is the default of ``magic caption``, which ships with magic.
+        """
+        usual = next(one.default for one in groups("caption") if one.name == group)
+        return getattr(self, f"{group}s") or sorted(options(group), key=lambda option: option != usual)
+
     def claim(self) -> None:
         """None: it writes into no folder that another run could use."""

@@ -10,6 +10,7 @@ import json
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from difflib import get_close_matches
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ from magic_cli.data.paths import other_kind
 from magic_cli.data.place_names import WEB, is_address
 from magic_cli.errors import MagicError
 
+_USUAL = ("https://", "s3://", "gs://", "az://", "hf://", "sftp://")
+"""Kinds of addresses that are named where one is not known; there are fifty."""
 _SILENCE = 60.0
 """Seconds that a server of the web may send nothing. The other file systems have limits of their own."""
 _LONGEST = 3600.0
@@ -55,19 +58,26 @@ def require_file_systems(addresses: Iterable[str], *, setting: str) -> None:
     Raises:
         MagicError: Names the first such address, and the package that is missing.
     """
-    from fsspec import available_protocols, get_filesystem_class
-
-    known = set(available_protocols())
     seen: set[str] = set()
     for address in addresses:
         for link in [address] if address.startswith(WEB) else address.split("::"):
             kind, mark, _ = link.partition("://")
             if kind not in seen and (mark or kind.isalpha()):  # the last link of a chain may be a path
                 seen.add(kind)
-                if kind not in known:
-                    raise MagicError(f"{named_place(address, setting)}: {kind}:// is no known kind of address; correct it")
-                with _knowing(named_place(address, setting)):
-                    get_filesystem_class(kind)
+                _require_kind(kind, named_place(address, setting))
+
+
+def _require_kind(kind: str, named: str) -> None:
+    from fsspec import available_protocols, get_filesystem_class
+
+    if kind not in (known := available_protocols()):
+        close = get_close_matches(kind, known, n=1)
+        meant = f"did you mean {close[0]}://?" if close else f"known are {', '.join(_USUAL)} and others of fsspec."
+        raise MagicError(
+            f"{named}: {kind}:// is no known kind of address; {meant} If a package for fsspec brings {kind}://, pip install that"
+        )
+    with _knowing(named):
+        get_filesystem_class(kind)
 
 
 def file_system(place: str, setting: str = "") -> tuple[Any, str]:
@@ -78,6 +88,7 @@ def file_system(place: str, setting: str = "") -> tuple[Any, str]:
     """
     from fsspec.core import url_to_fs
 
+    require_file_systems([place], setting=setting)
     with _knowing(named_place(place, setting)):
         return url_to_fs(place, **_limits(place))
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any
 
+from magic_cli.data.json_text import json_kind
 from magic_cli.data.record_fields import item_id, several_texts
 from magic_cli.errors import MagicError
 
@@ -103,9 +104,9 @@ def karpathy_image(record: Any, place: str, *, needs: Sequence[str] = ()) -> Ann
 
 def _list(document: Any, key: str, place: str) -> list[Any]:
     if not isinstance(document, Mapping):
-        raise MagicError(f"{place}: not as expected (holds {type(document).__name__}, not an object); {_HINT}")
+        raise MagicError(f"{place}: not as expected (holds {json_kind(document)}, not an object); {_HINT}")
     if not isinstance(document.get(key), list):
-        problem = f"{key} is {type(document[key]).__name__}, not a list" if key in document else f"no key {key!r}"
+        problem = f"{key} is {json_kind(document[key])}, not a list" if key in document else f"no key {key!r}"
         raise MagicError(f"{place}: not as expected ({problem}); {_HINT}")
     return document[key]
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Self
 
 from magic_cli.data.paths import other_kind
-from magic_cli.data.place_names import name_of
+from magic_cli.data.place_names import name_of, query_hint
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -184,7 +184,9 @@ def require_file(path: Path) -> None:
             os.close(os.open(path, os.O_RDONLY))
     except FileNotFoundError:
         raise UnreadableImage(
-            f"a link to {os.readlink(path)}, which does not exist" if os.path.islink(path) else "no such file"
+            f"a link to {os.readlink(path)}, which does not exist"
+            if os.path.islink(path)
+            else f"no such file{query_hint(str(path))}"
         ) from None
     except ValueError as error:
         raise UnreadableImage(f"no file can have this name ({error})") from None

@@ -90,6 +90,25 @@ def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return document
 
 
+def json_kind(value: Any) -> str:
+    """What a value is called in JSON, for messages.
+
+    >>> [json_kind(value) for value in (None, True, 1.5, "a", [1], {})]
+    ['null', 'true', 'a number', 'a text', 'a list', 'an object']
+    """
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    return (
+        "a text"
+        if isinstance(value, str)
+        else "a list"
+        if isinstance(value, list)
+        else "an object"
+        if isinstance(value, dict)
+        else "a number"
+    )
+
+
 def _is_deep(document: Any) -> bool:
     level = [document] if type(document) in (dict, list) else []
     for _ in range(DEEPEST):

@@ -121,11 +121,11 @@ class _TableRows(Rows):
     def _image_name(self, row: int, image: Path | StoredImage) -> str | None:
         """The file name that the row has; None: it has none."""
         path = self._value("path", row)
-        return path if path is None else image.name if is_address(path) else PurePosixPath(path).name
+        return None if not path else image.name if is_address(path) else PurePosixPath(path).name
 
     def _image(self, row: int) -> Path | StoredImage:
         path = self._value("path", row)
-        if path is None:
+        if not path:
             return ParquetCell(self.place, self._column, row)
         return self._root.image(path)
 

@@ -10,6 +10,8 @@ WEB = ("http://", "https://")
 _LOCAL = "file://"
 _ADDRESS = re.compile(r"[a-z][\w+.-]*(::[a-z][\w+.-]*)*://", re.IGNORECASE)
 """Also of fsspec's chains, such as ``zip://a.jpg::s3://bucket/photos.zip``."""
+_QUERY = re.compile(r"\.\w+(?:\?|%3F)([^/?]+)$")
+"""Behind the ending of a file's name; a relative name in a file is quoted when it is put behind an address of the web."""
 _PLAIN = "/%!$&'()*+,:;=@~"
 """What file names in addresses of the web may hold as it is; ``%`` because a name may be quoted already."""
 
@@ -51,6 +53,20 @@ def name_of(place: str) -> str:
     ['a.tar', 'b.tar', 'c?.tar', 'e.jpg']
     """
     return path_of(place).rpartition("/")[2]
+
+
+def query_hint(place: str) -> str:
+    """What to say of a missing file whose name looks as if a query stood behind it; "": nothing.
+
+    >>> query_hint("https://host/a.jpg%3Fw=300") == query_hint("/photos/a.jpg?w=300"), query_hint("/photos/what?.jpg")
+    (True, '')
+    >>> query_hint("/photos/a.jpg?w=300")
+    '; "?w=300" counts as part of its name, as only a whole address (https://...) has a query'
+    """
+    found = _QUERY.search(place)
+    return (
+        "" if found is None else f'; "?{found[1]}" counts as part of its name, as only a whole address (https://...) has a query'
+    )
 
 
 def folder_of(place: str) -> str:

@@ -14,6 +14,7 @@ from typing import Any
 from magic_cli.data.answers import answers_of
 from magic_cli.data.image_names import is_image_name
 from magic_cli.data.json_files import GrowingLines, read_growing_lines, read_records, without_collection
+from magic_cli.data.json_text import json_kind
 from magic_cli.data.record_fields import (
     CAPTION_KEYS,
     ID_KEYS,
@@ -179,7 +180,7 @@ def records_of(document: Any, path: Path) -> Iterator[Mapping[str, Any]]:
         else:
             raise MagicError(f"{path}: a JSON object of an unknown form (keys {_some(document)}); {_HINT}")
     if not isinstance(document, list):
-        raise MagicError(f"{path}: holds {type(document).__name__}, not a list of records; {_HINT}")
+        raise MagicError(f"{path}: holds {json_kind(document)}, not a list of records; {_HINT}")
     for number, record in enumerate(document, start=1):
         if not isinstance(record, Mapping):
             raise MagicError(f"{path} record {number}: must be a JSON object, got {str(record)[:60]!r}")

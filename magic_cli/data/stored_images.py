@@ -10,7 +10,7 @@ from urllib.parse import unquote
 from magic_cli.data.addresses import read_place, reason
 from magic_cli.data.images import StoredImage, UnreadableImage
 from magic_cli.data.parquet import cell_bytes
-from magic_cli.data.place_names import WEB, is_address, name_of
+from magic_cli.data.place_names import WEB, is_address, name_of, query_hint
 from magic_cli.errors import MagicError
 
 
@@ -89,7 +89,7 @@ class ParquetCell(StoredImage):
             data = cell_bytes(self.file, self.column, self.row)
         except (MagicError, OSError) as error:
             raise UnreadableImage(reason(error) if isinstance(error, OSError) else str(error)) from error
-        if data is None:
+        if not data:
             raise UnreadableImage("there is no image in this row")
         return data
 
@@ -125,7 +125,7 @@ def _read(place: str, offset: int = 0, size: int | None = None) -> bytes:
     try:
         return read_place(place, offset, size)
     except FileNotFoundError:
-        raise UnreadableImage(f"there is no file {place}") from None
+        raise UnreadableImage(f"there is no file {place}{query_hint(place)}") from None
     except OSError as error:
         raise UnreadableImage(f"cannot be read ({reason(error)})") from error
     except MagicError as error:

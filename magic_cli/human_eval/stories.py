@@ -214,5 +214,6 @@ def _plain(document: Any, path: Path) -> Iterator[Story]:
 def _text(record: Mapping[str, Any], key: str, place: str) -> str:
     value = record.get(key)
     if not isinstance(value, str) or not value.strip():
-        raise MagicError(f"{place}: {key} must be a text that is not empty, got {str(value)[:60]!r}; {_HINT}")
+        what = f"has no {key}" if value is None else f"{key} must be a text that is not empty, got {str(value)[:60]!r}"
+        raise MagicError(f"{place}: {what}; {_HINT}")
     return " ".join(value.split())

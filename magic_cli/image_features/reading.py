@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import itertools
 import math
 import multiprocessing
-import multiprocessing.connection
 import os
 import re
 import signal
 import sqlite3
-import stat
 import sys
-import threading
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -22,9 +18,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from magic_cli.data.images import ImageBytes, StoredImage, UnreadableImage, open_image, quiet_pillow, require_file
+from magic_cli.data.images import ImageBytes, StoredImage, UnreadableImage, open_image, require_file
 from magic_cli.errors import MagicError
 from magic_cli.image_features.cache import FeatureFile
+from magic_cli.image_features.reading_process import begin_worker
+from magic_cli.image_features.seen import SeenImage
 from magic_cli.models.sources import sha256
 
 if TYPE_CHECKING:
@@ -33,7 +31,6 @@ if TYPE_CHECKING:
 
 BATCHES_AHEAD = 2
 """Batches whose images are read while the models work on another."""
-_NICENESS = 10
 _MOST_WORKERS = 8
 _START_METHOD = "fork" if sys.platform == "linux" else None  # fast, and shares memory; elsewhere Python's own choice
 
@@ -111,7 +108,15 @@ class ImageReader:
     looks: tuple[Look, ...] = ()
 
     def read(self, path: Path | StoredImage) -> ReadImage | UnreadableImage:
-        """Digest of the file, and for each look its feature from the cache or the prepared image; decoded only if one has none."""
+        """Digest of the file, and for each look its feature from the cache or the prepared image; decoded only if one has none.
+
+        Of a ``SeenImage`` not even the file is read then.
+        """
+        if isinstance(path, SeenImage):
+            kept = self._kept(path.digest)
+            if all(feature is not None for feature in kept):
+                return self._look(path.digest, kept, None)
+            path = path.image
         try:
             return self.read_bytes(path.read_bytes(), path.name) if isinstance(path, StoredImage) else self._read(path)
         except UnreadableImage as reason:
@@ -239,7 +244,7 @@ class ImageStream:
                 num_workers=self._workers,
                 prefetch_factor=math.ceil(self._ahead / self._workers),
                 collate_fn=_as_it_is,
-                worker_init_fn=_begin_worker,
+                worker_init_fn=begin_worker,
                 multiprocessing_context=_START_METHOD,
             )
             # inherited by the children: only the main process handles Ctrl-C
@@ -276,30 +281,3 @@ class _Files:
 def _as_it_is(item: Any) -> Any:
     """Keep arrays as arrays: tensors would need shared memory, of which containers have little."""
     return item
-
-
-def _begin_worker(number: int) -> None:
-    """The first call in a reading process: give way to the decoder, release inherited files, end with the parent."""
-    os.nice(_NICENESS)
-    quiet_pillow()
-    _release_files()
-    threading.Thread(target=end_with_parent, daemon=True).start()
-
-
-def _release_files() -> None:
-    """Close files that were inherited open for writing: the lock of a run folder must not outlive the run."""
-    for number in map(int, os.listdir("/dev/fd")):
-        try:
-            is_file, mode = stat.S_ISREG(os.fstat(number).st_mode), fcntl.fcntl(number, fcntl.F_GETFL)
-        except OSError:
-            continue  # the descriptor of the listing itself, closed by now
-        if number > 2 and is_file and mode & os.O_ACCMODE != os.O_RDONLY:
-            os.close(number)
-
-
-def end_with_parent() -> None:
-    """Wait for the parent to end, then end at once. DataLoader's own watchdog takes seconds and waits for full pipes."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None  # only children call this
-    multiprocessing.connection.wait([parent.sentinel])
-    os._exit(1)

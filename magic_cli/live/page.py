@@ -155,8 +155,7 @@ def _download(photo: Path, runs: Path, cards: Sequence[Card]) -> Any:
 def build_page(studio: Studio) -> gr.Blocks:
     """Build the page and connect its controls."""
     settings = studio.settings
-    language_models = settings.language_models or list(options("language_model"))
-    image_text_models = settings.image_text_models or list(options("image_text_model"))
+    language_models, image_text_models = settings.offered("language_model"), settings.offered("image_text_model")
     usual = studio.usual(language_models[0], image_text_models[0])
     kept = (_SECONDS_BETWEEN_SWEEPS, _SECONDS_KEPT)
     with gr.Blocks(title="magic live", analytics_enabled=False, delete_cache=kept) as page:

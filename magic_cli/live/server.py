@@ -24,7 +24,7 @@ def serve(settings: LiveSettings) -> None:
     """Serve until Ctrl-C or SIGTERM; the address goes to stdout.
 
     Raises:
-        MagicError: Gradio is missing, or the address cannot be used.
+        MagicError: Gradio is missing, or the address or a model cannot be used.
     """
     quiet_pillow()
     listening = _listen(settings)
@@ -46,7 +46,7 @@ def make_server(settings: LiveSettings, workplace: Workplace) -> Any:
     """A ``uvicorn.Server`` for the page.
 
     Raises:
-        MagicError: Gradio is missing.
+        MagicError: Gradio is missing, or a model cannot be used.
     """
     os.environ |= {
         "GRADIO_ANALYTICS_ENABLED": "False", "GRADIO_TEMP_DIR": str(workplace.folder), "HF_HUB_DISABLE_TELEMETRY": "1",
@@ -60,8 +60,11 @@ def make_server(settings: LiveSettings, workplace: Workplace) -> Any:
         raise MagicError(f"magic live needs Gradio ({error}); {install_extra('live')}") from error
     from magic_cli.live.cards import CSS
     from magic_cli.live.page import STEPS, Studio, build_page
+    from magic_cli.live.readiness import make_ready
 
-    page = build_page(Studio(settings, workplace))
+    studio = Studio(settings, workplace)
+    make_ready(settings, studio.loaded)
+    page = build_page(studio)
     theme = _theme(gr)
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
 

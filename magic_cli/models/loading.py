@@ -135,7 +135,7 @@ def read_causal_model(
     return model, tokenizer, describe_source(settings, place) | fit.facts()
 
 
-def check_language_model(settings: Any, check: Check) -> None:
+def check_language_model(settings: Any, check: Check | None = None) -> None:
     """Refuse a language model that is not there or that ``check`` refuses, long before it is needed: no weights are read.
 
     Raises:

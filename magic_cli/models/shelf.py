@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from magic_cli.models.image_text.image_text_model import ImageTextModel
     from magic_cli.models.language.language_model import HuggingFaceLanguageModel
     from magic_cli.models.loading import Check
+    from magic_cli.models.work_counter import WorkCounter
 
 
 class Shelf:
@@ -34,6 +35,25 @@ class Shelf:
         from magic_cli.models.loading import load_image_text_model
 
         return self._once(_key(settings, where), lambda: load_image_text_model(settings, **where))
+
+    def load_both(self, settings: Any, work: WorkCounter) -> dict[str, dict[str, Any]]:
+        """Load the language model and the image-text model of a command's settings; returns their facts by their settings.
+
+        Raises:
+            MagicError: The device is not there, or a model cannot be loaded.
+        """
+        import torch
+
+        from magic_cli.models.loading import resolve_device
+
+        run = settings.run
+        if run.threads is not None:
+            torch.set_num_threads(run.threads)
+        where = {"device": resolve_device(run.device), "dtype": getattr(torch, run.dtype.value), "work": work}
+        return {
+            "language_model": self.language_model(settings.language_model, **where)[1],
+            "image_text_model": self.image_text_model(settings.image_text_model, **where)[1],
+        }
 
     def _once(self, key: str, load: Callable[[], tuple[Any, dict[str, Any]]]) -> tuple[Any, dict[str, Any]]:
         if key not in self._kept:

@@ -138,15 +138,15 @@ class Paper:
         Raises:
             SettingsError: No table was named, or an unknown one.
         """
-        allowed = [*self.tables, ALL_TABLES]
+        allowed, more = [*self.tables, ALL_TABLES], [*load_paper(MINIGPT5).tables, "sweep"]
         if not numbers:
-            others = ", ".join([*load_paper(MINIGPT5).tables, "sweep"])
+            others = ", ".join(more)
             raise SettingsError(
                 f"which table? name {', '.join(allowed[:-1])} or {ALL_TABLES}, as in `magic table 1`; or one of {others}"
             )
         for number in numbers:
             if number not in allowed:
-                raise SettingsError(f"unknown table {number!r}; {nearest(number, allowed)}")
+                raise SettingsError(f"unknown table {number!r}; {nearest(number, [*allowed, *more])}")
         return [table for table in self.tables.values() if ALL_TABLES in numbers or table.number in numbers]
 
 

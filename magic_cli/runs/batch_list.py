@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, overload
 
 from magic_cli.runs.batches import Batch
@@ -16,7 +17,7 @@ class BatchList(Sequence[Batch]):
     Args:
         items: All of the run's.
         size: Of a batch.
-        done: Ids of items whose texts there are.
+        done: Ids of items whose texts there are, or their predictions by id.
         numbers: Of the batches in question; None: all.
     """
 
@@ -36,7 +37,15 @@ class BatchList(Sequence[Batch]):
             return BatchList(self._items, self._size, self._done, self._numbers[place])
         number = self._numbers[place]
         items = tuple(self._items[number * self._size : (number + 1) * self._size])
-        return Batch(number, items, frozenset(item.id for item in items if item.id in self._done))
+        batch = Batch(number, items, frozenset(item.id for item in items if item.id in self._done))
+        return replace(batch, seen=self._seen(batch)) if batch.done and not batch.is_done else batch
+
+    def _seen(self, batch: Batch) -> dict[str, str]:
+        """The digests of images in a batch of which something is left to write."""
+        if not isinstance(self._done, Mapping):
+            return {}
+        digests = {name: self._done[name].get("image_sha256") for name in batch.done}
+        return {name: digest for name, digest in digests.items() if isinstance(digest, str)}
 
     def open(self) -> BatchList:
         """Those of which something is left to write."""

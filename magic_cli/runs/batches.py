@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Generic
 
 from magic_cli.data.images import SkippedImage, UnreadableImage
 from magic_cli.image_features.reading import ImageReader, ReadImage
+from magic_cli.image_features.seen import SeenImage
 from magic_cli.models.shelf import Shelf
 from magic_cli.models.work_counter import WorkCounter
 from magic_cli.runs.batch_size import SizeWish, choose_batch_size
@@ -28,11 +29,13 @@ class Batch(Generic[ItemT]):
         number: Its place in the run, from 0.
         items: All items of the batch, finished or not, so that a resumed run decodes the same batches as an uninterrupted one.
         done: Ids of the items that already have a text.
+        seen: Of these, SHA-256 of each one's image.
     """
 
     number: int
     items: tuple[ItemT, ...]
     done: frozenset[str] = frozenset()
+    seen: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def is_done(self) -> bool:
@@ -109,8 +112,12 @@ class BatchWriter(Generic[ItemT]):
         return found
 
     def images(self, batch: Batch[ItemT]) -> Sequence[Any]:
-        """What ``reader`` must read for a batch, in order."""
-        return [path for item in batch.items for path in self.task.images(item)]
+        """What ``reader`` must read for a batch, in order; those of finished items only if their features are not kept."""
+        return [
+            SeenImage(path, batch.seen[item.id]) if item.id in batch.seen else path
+            for item in batch.items
+            for path in self.task.images(item)
+        ]
 
     def write(self, batch: Batch[ItemT], images: Sequence[ReadImage | UnreadableImage]) -> BatchResult:
         """Write the unfinished items of a batch.

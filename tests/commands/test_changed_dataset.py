@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import fsspec
 import pytest
@@ -74,6 +75,30 @@ def test_image_behind_an_address_is_not_asked_for_again(tiny_photos, models, cap
         "1 caption of an image behind an address stays: whether such images have changed is not asked" in capsys.readouterr().err
     )
     system.rm("/resumed", recursive=True)
+
+
+@pytest.mark.parametrize("cache", [True, False])
+def test_finished_images_behind_addresses_are_not_fetched_for_the_rest_of_their_batch(
+    cache, tiny_photos, models, capsys, monkeypatch
+):
+    system, photos, asked = fsspec.filesystem("memory"), sorted(tiny_photos.iterdir())[:3], []
+    read = type(system).cat_file
+    monkeypatch.setattr(type(system), "cat_file", lambda self, path, **limits: asked.append(path) or read(self, path, **limits))
+    words = ["caption", "--images", "memory://partly", *models, "run.workers=0", "run.batch_size=3", "run.trace=true"]
+    words += [f"run.cache_images={str(cache).lower()}"]
+    for name, photo in zip(("1.jpg", "2.jpg", "3.jpg"), photos, strict=True):
+        system.pipe(f"/partly/{name}", photo.read_bytes())
+    assert main([*words, "run.dir=whole"]) == 0
+    system.pipe("/partly/2.jpg", b"not there yet")
+    assert main([*words, "run.dir=out"]) == 3
+    system.pipe("/partly/2.jpg", photos[1].read_bytes())
+    asked.clear()
+    assert main([*words, "run.dir=out"]) == 0
+    assert set(asked) == ({"/partly/2.jpg"} if cache else {"/partly/1.jpg", "/partly/2.jpg", "/partly/3.jpg"})
+    assert Path("out/predictions.jsonl").read_bytes() == Path("whole/predictions.jsonl").read_bytes()
+    steps = [[step for step in lines(Path(run, "trace.jsonl")) if step["id"] == "2.jpg"] for run in ("out", "whole")]
+    assert steps[0] == steps[1], "to the last digit: it was written beside the same others"
+    system.rm("/partly", recursive=True)
 
 
 def test_changed_image_is_captioned_again(tiny_photos, models, tmp_path, capsys):

@@ -1,6 +1,7 @@
 """``magic live``: what its server answers, and what it refuses before it starts; its page is used in tests/scripts/test_try_live_page.py."""
 
 import http.client
+import shutil
 import socket
 import sys
 import threading
@@ -73,3 +74,75 @@ def test_missing_gradio_is_said_in_one_line_and_nothing_is_left(tmp_path, monkey
         "in the clone of magic: pip install '.[live]'\n"
     )
     assert list(tmp_path.iterdir()) == []
+
+
+def _without_tokenizer(folder, model):
+    shutil.copytree(model, folder)
+    (folder / "tokenizer.json").unlink()
+
+
+def _without_weights(folder, model):
+    shutil.copytree(model, folder)
+    (folder / "model.safetensors").write_bytes(b"")
+
+
+@pytest.mark.parametrize("place", [0, 1], ids=["chosen at first", "another"])
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (None, "language_model.path=mine: no such file or folder"),
+        (lambda folder, _: folder.mkdir(), "language_model.path=mine: has no config.json"),
+        (lambda folder, _: folder.touch(), "language_model.path=mine: has no config.json"),
+        (_without_tokenizer, "language_model.path=mine: no tokenizer in mine"),
+        (_without_weights, "language_model.path=mine: cannot be loaded"),
+    ],
+)
+def test_language_model_that_cannot_be_used_is_refused_before_the_page(
+    spoil, said, place, tiny_language_model_folder, tiny_clip_folder, tmp_path, monkeypatch, capsys
+):
+    pytest.importorskip("gradio", reason="needs the extra `live`")
+    monkeypatch.chdir(tmp_path)
+    if spoil is not None:
+        spoil(tmp_path / "mine", tiny_language_model_folder)
+    if spoil is _without_weights and place == 1:
+        return  # of a model that may never be chosen, no weights are read
+    models = [str(tiny_language_model_folder), "mine"] if place else ["mine"]
+    words = [word for model in models for word in ("--language-model", model)]
+    assert main(["live", "--port", "0", *words, "--image-text-model", str(tiny_clip_folder)]) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and err.startswith(f"magic: {said}") and err.count("\n") == 1
+
+
+@pytest.mark.parametrize("place", [0, 1], ids=["chosen at first", "another"])
+def test_image_text_model_that_cannot_be_used_is_refused_before_the_page(
+    place, tiny_language_model_folder, tiny_clip_folder, tmp_path, monkeypatch, capsys
+):
+    pytest.importorskip("gradio", reason="needs the extra `live`")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine").mkdir()
+    words = ["--image-text-model", str(tiny_clip_folder)] * place
+    words += ["--image-text-model", "mine", "--language-model", str(tiny_language_model_folder)]
+    assert main(["live", "--port", "0", *words]) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and err.startswith("magic: image_text_model.path=mine: has no config.json") and err.count("\n") == 1
+
+
+def test_device_that_is_not_there_is_refused_before_the_page(tiny_language_model_folder, tiny_clip_folder, monkeypatch, capsys):
+    pytest.importorskip("gradio", reason="needs the extra `live`")
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
+    words = ["--language-model", str(tiny_language_model_folder), "--image-text-model", str(tiny_clip_folder)]
+    assert main(["live", "--port", "0", *words, "run.device=cuda"]) == 2
+    assert "magic: run.device=cuda: torch sees 0 CUDA devices here" in capsys.readouterr().err
+
+
+def test_models_that_are_loaded_before_the_page_write_its_captions(tiny_language_model_folder, tiny_clip_folder, monkeypatch):
+    from magic_cli.live import readiness, wishes, writing
+    from magic_cli.models import loading
+
+    settings = LiveSettings(language_models=[str(tiny_language_model_folder)], image_text_models=[str(tiny_clip_folder)])
+    loaded = writing.Loaded()
+    readiness.make_ready(settings, loaded)
+    for name in ("load_language_model", "load_image_text_model"):
+        monkeypatch.setattr(loading, name, None)  # a second call would fail
+    chosen = wishes.Models(settings.language_models[0], settings.image_text_models[0], settings.run)
+    loaded.shelf.load_both(wishes.usual_settings(chosen, "greedy"), loaded.work)

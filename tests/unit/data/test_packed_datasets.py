@@ -11,7 +11,7 @@ import pyarrow
 import pytest
 from pyarrow import parquet
 
-from magic_cli.data.images import UnreadableImage, digest_of, open_image
+from magic_cli.data.images import ImageBytes, UnreadableImage, digest_of, open_image
 from magic_cli.data.named_images import image_at
 from magic_cli.data.parquet_dataset import ParquetDataset
 from magic_cli.data.shard_dataset import ShardDataset
@@ -169,7 +169,9 @@ def test_files_behind_an_address_are_read_like_local_ones(shards, photos, tmp_pa
     assert [row.path.read_bytes() for row in rows] == photos[:2]
     for address, problem in (
         ("memory://none/*.tar", "no such file"),
-        ("nosuch://a", "cannot be reached"),
+        ("nosuch://a", "nosuch:// is no known kind of address; known are https://, s3://, .*pip install that"),
+        ("htps://a/b.tar", "htps:// is no known kind of address; did you mean https://"),
+        ("zip://a.tar::foo://b.zip", "foo:// is no known kind of address"),
         ("s3://a/*.tar", "s3fs"),
     ):
         with pytest.raises(MagicError, match=f"dataset.files={address.replace('*', '.')}.*{problem}") as error:
@@ -226,6 +228,25 @@ def test_parquet_of_hugging_face_and_of_paths_are_read(photos, tiny_photos, tmp_
         digest_of(image_at("memory://away.jpg")),
     ]
     assert [row.image_name for row in rows] == [first.name, second.name, "away.jpg"] and rows[0].path == first
+
+
+def test_relative_path_in_a_table_is_a_file_name_and_has_no_query(photos, tmp_path):
+    (tmp_path / "a.jpg").write_bytes(photos[0])
+    (tmp_path / "b.jpg?w=3").write_bytes(photos[1])
+    (tmp_path / "rows.parquet").write_bytes(table_bytes({"image": ["a.jpg?w=300", "b.jpg?w=3", "", None]}))
+    asked, there, *empty = (row.path for row in ParquetDataset("parquet", files=str(tmp_path / "rows.parquet")).load())
+    assert open_image(there).size == open_image(ImageBytes(photos[1], "b")).size
+    with pytest.raises(UnreadableImage, match=r'^no such file; "\?w=300" counts as part of its name, as only a whole address'):
+        open_image(asked)
+    for image in empty:
+        with pytest.raises(UnreadableImage, match="^there is no image in this row"):
+            open_image(image)
+    fsspec.filesystem("memory").pipe("/rows/rows.parquet", (tmp_path / "rows.parquet").read_bytes())
+    [away, *_] = ParquetDataset("parquet", files="memory://rows/rows.parquet").load()
+    with pytest.raises(
+        UnreadableImage, match=r'^there is no file memory:/+rows/a.jpg\?w=300; "\?w=300" counts as part of its name'
+    ):
+        open_image(away.path)
 
 
 def test_hugging_face_rows_without_bytes_are_read_from_their_paths(photos, tiny_photos, tmp_path):

@@ -78,7 +78,7 @@ def test_titles_that_stand_twice_are_left_out_when_there_are_no_ids(tmp_path):
     ("records", "message"),
     [
         ([record(1, story="")], "record 1: story must be a text that is not empty"),
-        ([{"id": "1", "story": "S."}], "record 1: title must be a text"),
+        ([{"id": "1", "story": "S."}], "record 1: has no title"),
         ([record(1) | {"id": 1.5}], "id must be a text or a whole number, got '1.5'"),
         ([record(1), record(1)], "the id '1' appears 2 times"),
         ([record(1) | {"title": "Another"}], "id '1' has different titles"),

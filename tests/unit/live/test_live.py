@@ -198,6 +198,13 @@ def test_photo_that_is_dropped_meanwhile_never_gets_the_captions_of_the_one_befo
         studio.workplace.close()
 
 
+def test_page_chooses_the_models_of_the_command_line_at_first():
+    for group in ("language_model", "image_text_model"):
+        offered = LiveSettings().offered(group)
+        assert offered[0] == "embedded" and len(offered) == len(set(offered)) > 3
+    assert LiveSettings(language_models=["gpt2", "embedded"]).offered("language_model") == ["gpt2", "embedded"]
+
+
 def test_settings_name_what_is_wrong():
     with pytest.raises(MagicError, match="methods: magik is unknown; did you mean"):
         LiveSettings(methods=["magik"])

@@ -64,7 +64,7 @@ def test_image_behind_an_address_is_shown_as_it_is_now_or_not_at_all(photos, mon
     system = fsspec.filesystem("memory")
     system.pipe("/page/a.jpg", (photos / "a.jpg").read_bytes())
     first, missing = listed.make()
-    assert "src" in first and missing["name"] == "b.jpg" and "cannot be reached" in missing["fault"]
+    assert "src" in first and missing["name"] == "b.jpg" and "is no known kind of address" in missing["fault"]
     with monkeypatch.context() as patch:
         patch.setattr(type(system), "info", lambda self, path: {"name": path, "size": 1})  # it does not tell versions apart
         one = listed.make()[0]

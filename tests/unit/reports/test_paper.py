@@ -66,7 +66,7 @@ def test_only_numbers_and_the_one_known_phrase_are_cells():
     ("numbers", "message"),
     [
         ([], "which table.*; or one of vist, .*, sweep"),
-        (["4"], "unknown table '4'; allowed: 1, 2, 3, all"),
+        (["4"], "unknown table '4'; allowed: 1, 2, 3, all, vist, mmdialog, cc3m, sweep"),
         (["1", "al"], "did you mean all"),
     ],
 )

@@ -198,3 +198,14 @@ def test_order_of_batches_is_that_of_failures_and_steps_too(tmp_path):
         ("d", 1),
         ("c", 1),
     ]
+
+
+def test_folder_of_another_command_is_not_called_a_run_with_other_settings(tmp_path):
+    (tmp_path / "manifest.json").write_text(
+        json.dumps({"identity": {"format": 1, "kind": "images", "inputs": "a", "dtype": "x"}})
+    )
+    with (
+        pytest.raises(MagicError, match="holds something else, not a run of this command; set another run.dir$"),
+        open_run(tmp_path),
+    ):
+        raise AssertionError("it must not open")

@@ -1,0 +1,66 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from omegaconf.errors import OmegaConfBaseException
+
+from magic_cli.cli.main import main
+from magic_cli.errors import MagicError
+
+_INTERRUPTED_AT = """
+import os, runpy, sys; from signal import SIGINT
+place = sys.argv[1]
+class Finder:
+    def find_spec(self, name, path, target=None):
+        if name == place:
+            os.kill(os.getpid(), SIGINT)
+sys.meta_path.insert(0, Finder())
+sys.argv = ["magic", "caption", "--image", "no-such.jpg"]
+runpy.run_module("magic_cli", run_name="__main__")
+"""
+
+
+@pytest.mark.parametrize("module", ["magic_cli.cli.main", "magic_cli.cli.table.looking", "hydra"])
+def test_process_that_is_stopped_while_it_loads_a_module_says_so_in_one_line(module, tmp_path):
+    command = [sys.executable, "-S", "-c", f"import sys; sys.path[:] = {sys.path}\n{_INTERRUPTED_AT}", module]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert done.returncode == 130
+    assert done.stdout == ""
+    assert done.stderr.count("\n") == 1 and done.stderr.startswith("magic: stopped")
+
+
+def _interrupted(number, error, *rest):
+    """Raise what a library makes of a stop."""
+    try:
+        os.kill(os.getpid(), number)
+        time.sleep(5)
+    except KeyboardInterrupt:
+        raise error from None
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize("error", [OmegaConfBaseException("no"), RuntimeError("locked"), MagicError("cannot be read")])
+@pytest.mark.parametrize("place", ["magic_cli.configuration.composing.to_settings", "magic_cli.commands.evaluate.run"])
+def test_error_that_a_library_makes_of_a_stop_is_the_stop(number, status, error, place, capsys, monkeypatch):
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(place, lambda *_: _interrupted(number, error))
+    assert main(["evaluate", "a.json"]) == status
+    assert capsys.readouterr().err == "magic: stopped; the same command starts from the beginning\n"
+    signal.signal(signal.SIGTERM, before)
+
+
+def test_sweep_that_is_stopped_runs_no_other_point(capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    points = []
+
+    def run(settings):
+        points.append(settings)
+        _interrupted(signal.SIGINT, MagicError("cannot be read"))
+
+    monkeypatch.setattr("magic_cli.commands.caption.run", run)
+    assert main(["caption", "-m", "--image", "a.jpg", "decoding.k=3,4"]) == 130
+    assert len(points) == 1
+    assert capsys.readouterr().err.splitlines()[-1] == "magic: stopped; the same command goes on where it stopped"
