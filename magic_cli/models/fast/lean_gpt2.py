@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
+
+from magic_cli.models.fast.small_attention import attend
 
 
 class LeanGPT2:
@@ -49,7 +51,7 @@ class LeanGPT2:
             attention = block.attn
             query, key, value = (self._heads(part, attention) for part in attention.c_attn(block.ln_1(x)).chunk(3, dim=-1))
             key, value = cache.update(key, value, number)
-            attended = nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=attention.scaling)
+            attended = attend(query, key, value, mask, attention.scaling)
             x = x + attention.c_proj(attended.transpose(1, 2).flatten(2))
             mlp = block.mlp
             x = x + mlp.c_proj(mlp.act(mlp.c_fc(block.ln_2(x))))

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from magic_cli.models.fast.small_attention import attend
 from magic_cli.models.image_text.text_plan import Ints, TextPlan
 
 _GROUP = 12
@@ -86,9 +87,7 @@ class TreeAttention:
         """
         keys, values = self._with_tails(new, shared).chunk(2, dim=-1)  # (G, S + W, D)
         asking, keys, values = (self._heads(tensor) for tensor in (_take(query, self._asking), keys, values))
-        attended = torch.nn.functional.scaled_dot_product_attention(
-            asking, keys, values, attn_mask=self._mask
-        )  # (G, heads, A, d)
+        attended = attend(asking, keys, values, self._mask)  # (G, heads, A, d)
         return attended.transpose(1, 2).flatten(2).flatten(0, 1).index_select(0, self._places)
 
     def _with_tails(self, new: Tensor, shared: Tensor) -> Tensor:
