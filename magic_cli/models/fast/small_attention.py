@@ -13,6 +13,13 @@ _MOST_SCORES = 64 * 64
 equally fast; 12 heads of 8 groups of 5 queries on 45 keys take 3/4 of the time, 8 heads of 32 groups of 24 on 30 keys 2/3."""
 
 
+def for_all_heads(mask: Tensor, num_heads: int, num_groups: int) -> Tensor:
+    """A mask (G or 1, 1, A, S) for ``attend``: a small one is repeated for each head here, once for all layers."""
+    if mask.shape[2] * mask.shape[3] > _MOST_SCORES:
+        return mask
+    return mask.expand(num_groups, num_heads, -1, -1).contiguous()
+
+
 def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, scale: float | None = None) -> Tensor:
     """``scaled_dot_product_attention``.
 

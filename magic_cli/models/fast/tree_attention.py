@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from magic_cli.models.fast.small_attention import attend
+from magic_cli.models.fast.small_attention import attend, for_all_heads
 from magic_cli.models.image_text.text_plan import Ints, TextPlan
 
 _GROUP = 12
@@ -71,7 +71,8 @@ class TreeAttention:
         sees_tail &= _is_first(self._tail_grid)[:, None]
         hidden = self._on_device(~np.concatenate([sees_shared, sees_tail], axis=2))
         mask = torch.zeros(hidden.shape, dtype=self._dtype, device=hidden.device)
-        self._mask = mask.masked_fill_(hidden, torch.finfo(self._dtype).min)[:, None]
+        mask = mask.masked_fill_(hidden, torch.finfo(self._dtype).min)[:, None]
+        self._mask = for_all_heads(mask, self.num_heads, len(mask))
         self.tokens, self._asking, self._places = map(self._on_device, (tokens, asking, places))
 
     def __call__(self, query: Tensor, new: Tensor, shared: Tensor) -> Tensor:
