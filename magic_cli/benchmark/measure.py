@@ -13,7 +13,7 @@ import torch
 from magic_cli.benchmark.machine import Disturbance
 from magic_cli.models.work_counter import WorkCounter
 
-COUNTS = ("lm_positions", "head_rows", "texts_encoded", "text_tokens", "steps_remembered")
+COUNTS = ("lm_positions", "head_rows", "texts_encoded", "text_tokens", "steps_remembered", "steps_unasked")
 PHASES = ("language_model", "image_text_model", "text")
 
 

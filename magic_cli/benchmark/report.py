@@ -20,6 +20,7 @@ _COUNTS = {
     "head_rows": "head rows",
     "texts_encoded": "texts encoded",
     "text_tokens": "CLIP tokens",
+    "steps_unasked": "steps without the image",
 }
 _PHASES = {"language_model": "LM s", "image_text_model": "image-text s", "text": "text handling s", "rest": "rest s"}
 _GIB = 2**30

@@ -85,6 +85,7 @@ class Workload:
             settle_ties=is_exact,
             text_format=self.text_format if until_settled else None,
             lazy=self.is_lazy(batch_size),
+            counts=self.work.counts,
         )
         ids: list[list[int]] = []
         end = len(self.prompts) if number is None else number

@@ -82,6 +82,8 @@ class Batch:
             is_last=None
             if options.on_step is not None
             else lambda row, token: is_done(self.method, self.request, self.rows[row].and_then(token)),
+            traced=options.on_step is not None,
+            counts=options.counts,
         )
 
     def append(self, choice: Choice, tokens: Sequence[int]) -> None:

@@ -29,6 +29,9 @@ class OpenGuide(Protocol):
     def score(self, features: Tensor, forbidden: Tensor | None) -> Tensor:
         """How well candidates' texts fit, (R, K), each in [0, 1].
 
+        If more candidates count, the others' scores are smaller, all of a row by the same factor (a softmax is like this). Steps are
+        decided before all candidates were asked about, because of this and because of the range (``shortcuts/asking.py``).
+
         Args:
             features: (R, K, E) of the texts, by the guide's ``scorer``.
             forbidden: (R, K) bool: candidates that do not count, whose score is 0; None: all count.
@@ -224,7 +227,9 @@ class Steering:
         return [(rows.mask(model), rows.guide.most, rows.guide.floor) for rows in found]
 
     def read(self, texts: list[list[str]]) -> tuple[Tensor, ...]:
-        """Features (R, K, E) of R x K texts, for each guide."""
+        """Features (R, K, E) of up to K texts of each of R rows, for each guide. A row with fewer, but at least one, repeats its first."""
+        width = max(map(len, texts))
+        texts = [[*row, *row[:1] * (width - len(row))] for row in texts]  # what is repeated is encoded once
         features: dict[int, Tensor] = {}
         for guide in self.guides:
             key = id(guide.scorer)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from magic_cli.decoding.beam import BeamSearch
@@ -68,17 +69,28 @@ class ContrastiveSearch(DecodingMethod):
         super().check(model, prompts)
 
     def step(self, step: Step) -> Choice:
-        """Score each candidate (equation 5, without an image equation 2), and take the best."""
+        """Score each candidate (equation 5, without an image equation 2), and take the best.
+
+        What is asked first, the penalty or the guides, can make the other needless for some candidates. Where p and the guides together
+        cannot outweigh any penalty, they could never spare the language model a candidate. So the penalty comes first there.
+        """
         from magic_cli.decoding import scoring
 
-        found = step.candidates(self.k)
-        guidance = self._guidance(step, found)
-        known = scoring.combine(found.confidence, None, guidance, alpha=self.alpha)
-        penalty = step.look_ahead(found, known, alpha=self.alpha)
-        return step.best(found, scoring.combine(found.confidence, penalty, guidance, alpha=self.alpha))
+        found, alpha = step.candidates(self.k), self.alpha
+        combine = partial(scoring.combine, found.confidence, alpha=alpha)
+        if alpha == 0 or 1 - alpha + step.most_guidance <= 2 * alpha:
+            penalty = step.look_ahead(found, combine(None, None), alpha=alpha, others=step.most_guidance)
+            guidance = self._guidance(step, found, combine(penalty, None))
+        else:
+            guidance = self._guidance(step, found, None)
+            penalty = step.look_ahead(found, combine(None, guidance), alpha=alpha)
+        return step.best(found, combine(penalty, guidance))
 
-    def _guidance(self, step: Step, found: Candidates) -> Tensor | None:
-        """(R, K) weighted sum of the guides' scores; None: there are no guides."""
+    def _guidance(self, step: Step, found: Candidates, known: Tensor | None) -> Tensor | None:
+        """(R, K) weighted sum of the guides' scores, as far as it matters; None: there are no guides, or none was asked.
+
+        ``known``: (R, K) the scores without them; None: the penalty is not known yet.
+        """
         return None
 
 
@@ -124,8 +136,8 @@ class Guided(DecodingMethod):
 class MagicSearch(Guided, ContrastiveSearch):
     """MAGIC search (equation 5 of the paper); with ``beta`` 0 it is contrastive search."""
 
-    def _guidance(self, step: Step, found: Candidates) -> Tensor | None:
-        return step.guidance(found, **self._reading)
+    def _guidance(self, step: Step, found: Candidates, known: Tensor | None) -> Tensor | None:
+        return step.guidance(found, known, **self._reading)
 
 
 @dataclass

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -60,6 +61,7 @@ class Options:
         settle_ties: If rounding could decide a choice, compute it again for its row alone. Then MAGIC, contrastive and greedy
             search write the same tokens for any batch, ``lazy`` and ``memory``, as long as rounding stays within the margins of
             ``scoring.py``. This is meant for float32: in 16 bits nearly every step has ties.
+        counts: Receives counts of what was spared (``Step.counts``).
     """
 
     text_format: TextFormat | None = None
@@ -71,6 +73,7 @@ class Options:
     lazy: bool = True
     memory: StepMemory | None = None
     settle_ties: bool = True
+    counts: Counter[str] = field(default_factory=Counter)
 
 
 @dataclass

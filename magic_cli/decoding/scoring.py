@@ -123,7 +123,12 @@ def is_close(score: Tensor, *, beta: float) -> Tensor:
     if score.shape[-1] == 1:
         return torch.zeros_like(score[:, 0], dtype=torch.bool)
     best, second = score.topk(2, dim=-1).values.unbind(dim=-1)
-    return best - second < NEAR_SCORES * max(1, beta / 2)
+    return best - second < near_scores(beta)
+
+
+def near_scores(weight: float) -> float:
+    """Scores that are closer than this may be swapped by rounding, if parts of them with this weight in all are in [0, 1]."""
+    return NEAR_SCORES * max(1, weight / 2)
 
 
 def keep_top_k(logits: Tensor, k: int) -> Tensor:

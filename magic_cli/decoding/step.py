@@ -6,9 +6,11 @@ Shape letters: see ``protocols.py``; R rows, K candidates of each.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from itertools import chain, islice
+from functools import partial
+from itertools import chain, compress, islice
 from typing import TYPE_CHECKING
 
 from magic_cli.decoding.protocols import LanguageModel, LanguageModelState
@@ -35,9 +37,9 @@ class Candidates:
     forbidden: Tensor | None = None
     """(R, K) bool: candidates that may not come next; None: all may."""
     features: tuple[Tensor, ...] = ()
-    """(R, K, E) features of the texts with each candidate, for each guide."""
+    """(R, K, E) features of the texts with each candidate, for each guide, NaN where a text was not read; empty: none was."""
     f: tuple[Tensor, ...] = ()
-    """(R, K) how well these texts fit, for each guide."""
+    """(R, K) how well these texts fit, for each guide, 0 where it cannot matter; empty: no guide was asked."""
     can_win: Tensor = field(init=False, repr=False)
     """(R, K) bool: whether a candidate can still have the best score before the look ahead; the look ahead sets it."""
     wanted: Tensor | None = None
@@ -101,6 +103,10 @@ class Step:
     is_last: Callable[[int, int], bool] | None = None
     """``is_last(row, token)``: whether no token follows this one; None: even a candidate without rivals is computed, for a
     trace."""
+    traced: bool = False
+    """Whether the guides are asked about all candidates, for a trace."""
+    counts: Counter[str] = field(default_factory=Counter)
+    """Receives ``steps_unasked``: choices that the guides could not change, so that none was asked."""
 
     def candidates(self, k: int) -> Candidates:
         """The ``k`` likeliest next tokens of each row, best first, and behind them those that guides bring."""
@@ -134,22 +140,54 @@ class Step:
             torch.cat([before, confidence == 0], dim=1),
         )
 
-    def guidance(self, found: Candidates, *, window: int, include_prompt: bool) -> Tensor | None:
-        """The weighted sum of all guides' scores, (R, K); None: there are no guides.
+    @property
+    def most_guidance(self) -> float:
+        """The most that the guides can add to a score; the least is 0."""
+        return self.steering.weight if self.steering else 0.0
+
+    def guidance(self, found: Candidates, known: Tensor | None, *, window: int, include_prompt: bool) -> Tensor | None:
+        """The weighted sum of all guides' scores, (R, K); None: there are no guides, or none was asked.
 
         Args:
             found: The candidates whose texts are read; features and scores are stored in it.
+            known: (R, K) all other parts of the scores, so that guides need not be asked where they cannot change the choice; None: they are
+                not known yet.
             window: How many of the last tokens of a text are read.
             include_prompt: Whether the prompt's words are part of it.
         """
+        from magic_cli.decoding.shortcuts import asking
+
         if not self.steering:
             return None
-        if not found.features:
-            sequences = candidate_sequences(self, found.ids.tolist(), window=window, include_prompt=include_prompt)
-            texts = iter(self.model.decode(sequences))
-            found.features = self.steering.read([list(islice(texts, found.ids.shape[1])) for _ in self.prompts])
-        found.f = self.steering.score(found.features, found.forbidden)
-        return self.steering.total(found.f)
+        read = partial(self.read, found, window=window, include_prompt=include_prompt)
+        if known is None or self.traced or not self.lazy:
+            found.f = self.steering.score(read(None), found.forbidden)
+        else:
+            found.f, unrivalled = asking.ask(known, found.forbidden, self.steering, read)
+            self.counts["steps_unasked"] += unrivalled
+        return self.steering.total(found.f) if found.f else None
+
+    def read(self, found: Candidates, which: Tensor | None, *, window: int, include_prompt: bool) -> tuple[Tensor, ...]:
+        """Read the texts of some candidates, and store their features.
+
+        Args:
+            found: The candidates.
+            which: (R, K) bool, at least one in each row; None: all.
+            window: How many of the last tokens of a text are read.
+            include_prompt: Whether the prompt's words are part of it.
+
+        Returns:
+            ``found.features``.
+        """
+        assert self.steering is not None  # who calls this has guides to read for
+        ids = found.ids.tolist()
+        if which is not None:
+            ids = [list(compress(row, flags)) for row, flags in zip(ids, which.tolist(), strict=True)]
+        sequences = candidate_sequences(self, ids, window=window, include_prompt=include_prompt)
+        texts = iter(self.model.decode(sequences))
+        features = self.steering.read([list(islice(texts, len(row))) for row in ids])
+        found.features = features if which is None else _placed(features, which, found.features)
+        return found.features
 
     def match(
         self, parents: Sequence[Sequence[int]], tokens: Sequence[Sequence[int]], *, window: int, include_prompt: bool
@@ -173,9 +211,7 @@ class Step:
         sequences = candidate_sequences(self, list(map(list, of_row)), window=window, include_prompt=include_prompt)
         texts = iter(self.model.decode(sequences))
         rows = [list(islice(texts, len(places))) for places in of_row]
-        width = max(map(len, rows))
-        # the same number for every row; repeated texts are read once
-        found = self.steering.match(self.steering.read([[*row, *(row[:1] or [""]) * (width - len(row))] for row in rows]))
+        found = self.steering.match(self.steering.read([row or [""] for row in rows]))
         for group, is_faulty in self.steering.faulty(found).items():
             refuse_nan(group, bool(is_faulty))
         match = self.steering.total(found).tolist()
@@ -184,17 +220,18 @@ class Step:
             for pair in zip(parents, tokens, strict=True)
         ]
 
-    def look_ahead(self, found: Candidates, known: Tensor, *, alpha: float) -> Tensor | None:
+    def look_ahead(self, found: Candidates, known: Tensor, *, alpha: float, others: float = 0.0) -> Tensor | None:
         """Degeneration penalties (R, K), NaN where they cannot change the choice; None if the penalty has no weight.
 
         Args:
             found: The candidates; the result is stored in it.
             known: (R, K) their scores without the penalty.
             alpha: Weight of the penalty, in [0, 1].
+            others: Width of the range of what else is not known yet.
         """
         from magic_cli.decoding.shortcuts import laziness
 
-        found.can_win = laziness.can_win(known, found.forbidden, alpha=alpha, lazy=self.lazy)
+        found.can_win = laziness.can_win(known, found.forbidden, unknown=2 * alpha + others, lazy=self.lazy)
         if alpha == 0:
             return None
         found.penalty = self._penalty(found)
@@ -219,7 +256,7 @@ class Step:
         if found.forbidden is not None:
             score = score.masked_fill(found.forbidden, math.nan)
         known = score.masked_fill(found.sole & score.isnan(), 0.0).nan_to_num(nan=-math.inf)
-        near = scoring.is_close(known, beta=self.steering.weight if self.steering else 0.0)
+        near = scoring.is_close(known, beta=self.most_guidance)
         found.score, found.close = score, near if found.close is None else near | found.close
         return Choice(found.ids.gather(1, scoring.best_candidate(known)[:, None]).squeeze(1), found)
 
@@ -228,6 +265,14 @@ class Step:
         import torch
 
         return torch.stack([torch.rand((), generator=g, dtype=torch.float64) for g in self.generators])
+
+
+def _placed(features: tuple[Tensor, ...], which: Tensor, before: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """Features (R, S, E) of the candidates ``which`` (R, K) among those of all (R, K, E); others are as ``before``, or NaN."""
+    place = (which.cumsum(dim=1) - 1).clamp(min=0)  # (R, K)
+    placed = [part.take_along_dim(place[:, :, None], dim=1) for part in features]
+    others = before or [part.new_full((), math.nan) for part in placed]
+    return tuple(part.where(which[:, :, None], other) for part, other in zip(placed, others, strict=True))
 
 
 def candidate_sequences(step: Step, ids: Sequence[Sequence[int]], *, window: int, include_prompt: bool) -> list[list[int]]:

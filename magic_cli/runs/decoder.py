@@ -289,4 +289,5 @@ class Decoder:
             lazy=self.lazy,
             memory=self.memory,
             settle_ties=self.exact,
+            counts=self.work.counts,
         )

@@ -7,20 +7,19 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-_BOUND_SLACK = 1e-5
-"""Far above the rounding of a score, which is of order 1."""
+from magic_cli.decoding import scoring
 
 
-def can_win(known: Tensor, forbidden: Tensor | None, *, alpha: float, lazy: bool = True) -> Tensor:
-    """Which candidates can still have the best score, whatever their penalties will be.
+def can_win(known: Tensor, forbidden: Tensor | None, *, unknown: float, lazy: bool = True) -> Tensor:
+    """Which candidates can still have the best score, whatever the other parts of it will be.
 
-    A penalty is a cosine, in [-1, 1]. So a candidate reaches at most ``known + alpha``, and the best one at least the largest
-    ``known - alpha``. This is exact for any sum of guides; a margin allows for rounding.
+    These parts lie in a range, whose width is ``unknown``. A penalty is a cosine, in [-1, 1], so its range is 2 alpha wide; a guide's f is
+    in [0, 1], and its range beta wide. So a candidate gains at most ``unknown`` on another one. This is exact; a margin allows for rounding.
 
     Args:
-        known: (R, K) ``(1 - alpha) p + sum of beta_i f_i``.
+        known: (R, K) what is known of the scores.
         forbidden: (R, K) bool: cannot win in any case; None: none is.
-        alpha: Weight of the penalty.
+        unknown: Width of the range of what is not known.
         lazy: False: every candidate that is not forbidden counts as able to win.
 
     Returns:
@@ -31,7 +30,7 @@ def can_win(known: Tensor, forbidden: Tensor | None, *, alpha: float, lazy: bool
         return possible if forbidden is None else possible & ~forbidden
     if forbidden is not None:
         known = known.masked_fill(forbidden, -torch.inf)
-    possible = ~(known + alpha < known.amax(dim=-1, keepdim=True) - alpha - _BOUND_SLACK)
+    possible = ~(known + unknown < known.amax(dim=-1, keepdim=True) - scoring.near_scores(unknown))
     return possible if forbidden is None else possible & ~forbidden
 
 

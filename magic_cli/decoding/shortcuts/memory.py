@@ -34,7 +34,7 @@ class KnownStep:
     confidence: Tensor
     """(R, K) their probabilities."""
     features: tuple[Tensor, ...] = ()
-    """(R, K, E) of their texts, for each guide."""
+    """(R, K, E) of their texts, for each guide, NaN where a text was not read; empty: none was."""
     penalty: Tensor | None = None
     """(R, K) their degeneration penalties, NaN where none was asked for; None: the penalty has no weight."""
     forbidden: Tensor | None = None
@@ -61,12 +61,17 @@ class KnownStep:
         """About how many bytes it takes."""
         return _OVERHEAD + sum(tensor.numel() * tensor.element_size() for tensor in self._tensors())
 
-    def with_penalties_of(self, other: KnownStep) -> KnownStep:
-        """The same step, with those penalties added that the other one has of the same candidates. Rounding may order candidates
-        differently; then nothing is added."""
-        if self.penalty is None or other.penalty is None or not self.ids.equal(other.ids):
+    def with_numbers_of(self, other: KnownStep) -> KnownStep:
+        """The same step, with those penalties and features added that the other one has of the same candidates. Rounding may order
+        candidates differently; then nothing is added."""
+        if not self.ids.equal(other.ids):
             return self
-        return replace(self, penalty=self.penalty.where(other.penalty.isnan(), other.penalty))
+        penalty, features = self.penalty, self.features or other.features
+        if penalty is not None and other.penalty is not None:
+            penalty = penalty.where(other.penalty.isnan(), other.penalty)
+        if self.features and other.features:
+            features = tuple(new.where(~new.isnan(), old) for old, new in zip(self.features, other.features, strict=True))
+        return replace(self, penalty=penalty, features=features)
 
     def _tensors(self) -> list[Tensor]:
         return [*self.features, *(one for one in (self.ids, self.confidence, self.penalty, self.forbidden) if one is not None)]
@@ -115,18 +120,18 @@ class StepMemory:
         return found
 
     def put(self, prompt: Sequence[int], generated: Sequence[int], evidence: KnownStep) -> None:
-        """Remember one row's step. If the step is known, its new penalties are added; a step that was computed alone stays as it
+        """Remember one row's step. If the step is known, its new numbers are added; a step that was computed alone stays as it
         is."""
         key = _key(prompt, generated)
         place = self._again if key in self._again else self._once
         known = place.get(key)
         if known is not None and not evidence.alone:
-            place[key] = known if known.alone else known.with_penalties_of(evidence)
-            return
+            evidence = known if known.alone else known.with_numbers_of(evidence)
         place[key] = evidence
-        if known is None:
-            self._size += evidence.size
-            self._make_room()
+        growth = evidence.size - (0 if known is None else known.size)
+        self._size += growth
+        self._again_size += growth if place is self._again else 0
+        self._make_room()
 
     def _make_room(self) -> None:
         while self._again_size > _FAVOURED * self.limit:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from magic_cli.decoding.batch import Row, ends, is_done, remaining, steering
@@ -42,6 +43,12 @@ class RememberedStep(Step):
     def candidates(self, k: int) -> Candidates:
         return self.evidence.as_candidates()
 
+    def read(self, found: Candidates, which: Tensor | None, **_: Any) -> tuple[Tensor, ...]:
+        wanted = torch.ones_like(found.ids, dtype=torch.bool) if which is None else which
+        if not found.features or (found.features[0].isnan().any(dim=-1) & wanted).any():
+            raise NotRemembered
+        return found.features
+
     def _penalty(self, found: Candidates) -> Tensor:
         if found.penalty is None or (found.penalty.isnan() & found.can_win & ~found.sole).any():
             raise NotRemembered
@@ -71,6 +78,7 @@ def _follow(method: DecodingMethod, request: Request, memory: StepMemory, row: R
             ends=ends(request, [row]),
             steering=bound,
             lazy=options.lazy,
+            traced=options.on_step is not None,
             evidence=evidence,
         )
         try:

@@ -147,6 +147,28 @@ def packed(module: nn.Module) -> nn.Module:
     return holder[0]
 
 
+class Chain(nn.Sequential):
+    """Modules one after the other, without what ``nn.Module`` does around each call: it takes a fifth of a small product's time.
+
+    Args:
+        parts: Of a ``nn.Sequential`` its members take part. Hooks are not run.
+    """
+
+    def __init__(self, *parts: nn.Module) -> None:
+        super().__init__(*(member for part in parts for member in _members(part)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        for part in self._modules.values():
+            x = part.forward(x)
+        return x
+
+
+def _members(module: nn.Module) -> list[nn.Module]:
+    if type(module) is nn.Sequential:
+        return [member for part in module for member in _members(part)]
+    return [] if isinstance(module, nn.Identity) else [module]
+
+
 def _shallow_copy(module: nn.Module) -> nn.Module:
     """Other modules, the same weights."""
     copied = copy.copy(module)

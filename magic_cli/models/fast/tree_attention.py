@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from magic_cli.models.fast.small_attention import attend, for_all_heads
 from magic_cli.models.image_text.text_plan import Ints, TextPlan
 
 _GROUP = 12
@@ -70,7 +71,8 @@ class TreeAttention:
         sees_tail &= _is_first(self._tail_grid)[:, None]
         hidden = self._on_device(~np.concatenate([sees_shared, sees_tail], axis=2))
         mask = torch.zeros(hidden.shape, dtype=self._dtype, device=hidden.device)
-        self._mask = mask.masked_fill_(hidden, torch.finfo(self._dtype).min)[:, None]
+        mask = mask.masked_fill_(hidden, torch.finfo(self._dtype).min)[:, None]
+        self._mask = for_all_heads(mask, self.num_heads, len(mask))
         self.tokens, self._asking, self._places = map(self._on_device, (tokens, asking, places))
 
     def __call__(self, query: Tensor, new: Tensor, shared: Tensor) -> Tensor:
@@ -86,9 +88,7 @@ class TreeAttention:
         """
         keys, values = self._with_tails(new, shared).chunk(2, dim=-1)  # (G, S + W, D)
         asking, keys, values = (self._heads(tensor) for tensor in (_take(query, self._asking), keys, values))
-        attended = torch.nn.functional.scaled_dot_product_attention(
-            asking, keys, values, attn_mask=self._mask
-        )  # (G, heads, A, d)
+        attended = attend(asking, keys, values, self._mask)  # (G, heads, A, d)
         return attended.transpose(1, 2).flatten(2).flatten(0, 1).index_select(0, self._places)
 
     def _with_tails(self, new: Tensor, shared: Tensor) -> Tensor:

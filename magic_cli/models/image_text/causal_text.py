@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from magic_cli.models.fast.compiling import compiled
-from magic_cli.models.fast.lean_modules import linear, packed, use_lean_activations
+from magic_cli.models.fast.lean_modules import Chain, linear, packed, use_lean_activations
 from magic_cli.models.fast.tree_attention import TreeAttention
 from magic_cli.models.faults import Fault, ModelFault
 from magic_cli.models.image_text.text_plan import Earlier, TextPlan
@@ -36,9 +36,9 @@ class Block:
     mlp: nn.Module
 
     def packed(self) -> Block:
-        """The same with packed weights."""
+        """The same with packed weights, and little around each product."""
         parts = {"query_key_value": self.query_key_value, "out": self.out, "mlp": self.mlp}
-        return replace(self, **{name: packed(part) for name, part in parts.items()})
+        return replace(self, **{name: Chain(packed(part)) for name, part in parts.items()})
 
 
 @dataclass
@@ -155,7 +155,7 @@ class IncrementalTexts:
         computed = []
         for i, block in enumerate(tower.blocks):
             width, shared = x.shape[1], self.shared[i]
-            query, keys_and_values = block.query_key_value(block.norm1(x)).split([width, 2 * width], dim=-1)
+            query, keys_and_values = block.query_key_value.forward(block.norm1.forward(x)).split([width, 2 * width], dim=-1)
             computed.append(keys_and_values)
             if recalled.shape[1]:
                 _move(self._computed[i], recalled, shared)
@@ -164,8 +164,8 @@ class IncrementalTexts:
             if block is tower.blocks[-1]:  # nobody looks at the other tokens' outputs
                 attention = attention.of_ends()
                 query, x = query.index_select(0, attention.tokens), x.index_select(0, attention.tokens)
-            x += block.out(attention(query, computed[i], shared))
-            x += block.mlp(block.norm2(x))
+            x += block.out.forward(attention(query, computed[i], shared))
+            x += block.mlp.forward(block.norm2.forward(x))
         self._computed = computed
         return x
 

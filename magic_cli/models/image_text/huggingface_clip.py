@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from magic_cli.models.fast.lean_modules import linear, use_lean_activations
 from magic_cli.models.faults import Fault, ModelFault, refuse
@@ -101,13 +102,14 @@ def read_text_tower(text: Any, project: Callable[[Tensor], Tensor]) -> CausalTex
 def _read_block(layer: Any) -> Block:
     use_lean_activations(layer)
     attention = layer.self_attn
+    names = ("fc1", "activation_fn", "fc2")
     three = attention.q_proj, attention.k_proj, attention.v_proj
     return Block(
         norm1=layer.layer_norm1,
         query_key_value=linear(torch.cat([part.weight for part in three]), torch.cat([part.bias for part in three])),
         out=attention.out_proj,
         norm2=layer.layer_norm2,
-        mlp=layer.mlp,
+        mlp=nn.Sequential(OrderedDict((name, getattr(layer.mlp, name)) for name in names)),
     )
 
 

@@ -55,7 +55,7 @@ def test_summary_holds_medians_a_text_and_the_work_of_each_run(monkeypatch):
     assert summary["texts_per_second"] == pytest.approx(1 / summary["seconds_per_text"])
     assert summary["work_per_text"] == {
         "lm_positions": 5,
-        **dict.fromkeys(("head_rows", "texts_encoded", "text_tokens", "steps_remembered"), 0),
+        **dict.fromkeys(("head_rows", "texts_encoded", "text_tokens", "steps_remembered", "steps_unasked"), 0),
     }
     phases = summary["phase_seconds_per_text"]
     assert phases["language_model"] == pytest.approx(0.01)

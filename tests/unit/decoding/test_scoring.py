@@ -88,7 +88,7 @@ def test_best_candidate_is_never_ruled_out_when_penalties_are_unknown(alpha, bet
     generator = torch.Generator().manual_seed(0)
     confidence = torch.rand(2000, 12, generator=generator) * torch.rand(2000, 1, generator=generator)
     magic = (6 * torch.randn(2000, 12, generator=generator)).softmax(dim=-1)
-    open_ = can_win(scoring.combine(confidence, None, beta * magic, alpha=alpha), None, alpha=alpha)
+    open_ = can_win(scoring.combine(confidence, None, beta * magic, alpha=alpha), None, unknown=2 * alpha)
     for penalty in (
         2 * torch.rand(2000, 12, generator=generator) - 1,
         torch.randint(2, (2000, 12), generator=generator) * 2.0 - 1,
@@ -101,7 +101,7 @@ def test_best_candidate_is_never_ruled_out_when_penalties_are_unknown(alpha, bet
 def test_candidate_stays_possible_when_it_could_just_win():
     gap = 2 * 0.1 / 0.9  # penalties 1 and -1 make up for so much confidence
     confidence = torch.tensor([[0.5, 0.5 - gap, 0.5 - gap - 1e-4]])
-    assert can_win(scoring.combine(confidence, None, None, alpha=0.1), None, alpha=0.1).tolist() == [[True, True, False]]
+    assert can_win(scoring.combine(confidence, None, None, alpha=0.1), None, unknown=0.2).tolist() == [[True, True, False]]
 
 
 def test_lower_rank_wins_when_scores_tie():

@@ -8,7 +8,7 @@ import torch
 from transformers.activations import NewGELUActivation, QuickGELUActivation
 
 from magic_cli.models.fast import lean_modules
-from magic_cli.models.fast.lean_modules import PackedLinear, QuickGelu, make_lean, packed, unpack_products
+from magic_cli.models.fast.lean_modules import Chain, PackedLinear, QuickGelu, make_lean, packed, unpack_products
 from tests.tiny_models import CAPTIONS
 
 
@@ -111,3 +111,24 @@ def test_original_stays_as_it_is_when_a_packed_copy_is_made(activation):
     assert torch.allclose(copied(x), original(x), atol=1e-6)  # with gradients
     unpack_products(copied)
     assert torch.allclose(copied(x), original(x), atol=1e-6)
+
+
+def test_chain_computes_what_its_parts_do_one_after_the_other():
+    first, second = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.Identity()), torch.nn.Linear(8, 3)
+    chain, x = Chain(first, torch.nn.Sequential(torch.nn.Sequential(second))), torch.randn(2, 4)
+    assert list(chain) == [first[0], second]
+    assert torch.equal(chain(x), second(first(x)))
+
+
+@torch.inference_mode()
+def test_parts_that_somebody_listens_to_are_called_by_their_library(network_and_tokenizer):
+    from magic_cli.models.fast.lean_gpt2 import LeanGPT2
+
+    body = network_and_tokenizer[0].base_model
+    assert LeanGPT2.of(body) is not None
+    listening = body.h[0].mlp.register_forward_hook(lambda *_: None)
+    try:
+        assert LeanGPT2.of(body) is None
+    finally:
+        listening.remove()
+    assert LeanGPT2.of(body) is not None

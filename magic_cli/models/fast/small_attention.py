@@ -1,0 +1,43 @@
+"""Attention of few queries on few keys. Torch's fused kernel is made for long texts: on the CPU two plain products are quicker here.
+
+Shapes: G groups, heads, A queries, S keys, d numbers of a head.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+_MOST_SCORES = 64 * 64
+"""Queries times keys of a group, up to which the scores take no more room than keys and values do. With 5 queries on 300 keys both ways are
+equally fast; 12 heads of 8 groups of 5 queries on 45 keys take 3/4 of the time, 8 heads of 32 groups of 24 on 30 keys 2/3."""
+
+
+def for_all_heads(mask: Tensor, num_heads: int, num_groups: int) -> Tensor:
+    """A mask (G or 1, 1, A, S) for ``attend``: a small one is repeated for each head here, once for all layers."""
+    if mask.shape[2] * mask.shape[3] > _MOST_SCORES:
+        return mask
+    return mask.expand(num_groups, num_heads, -1, -1).contiguous()
+
+
+def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, scale: float | None = None) -> Tensor:
+    """``scaled_dot_product_attention``.
+
+    Args:
+        query: (G, heads, A, d).
+        key: (G, heads, S, d).
+        value: (G, heads, S, d).
+        mask: (G, 1, A, S) or what can be expanded to it, additive.
+        scale: Factor on the products of queries and keys; None: 1 / sqrt(d).
+
+    Returns:
+        (G, heads, A, d).
+    """
+    num_groups, num_heads, num_queries, width = query.shape
+    num_keys = key.shape[2]
+    if query.device.type != "cpu" or query.dtype != torch.float32 or num_queries * num_keys > _MOST_SCORES:
+        return torch.nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=scale)
+    query, key, value = (part.reshape(num_groups * num_heads, -1, width) for part in (query, key, value))
+    bias = mask.expand(num_groups, num_heads, num_queries, num_keys).reshape(-1, num_queries, num_keys)
+    scores = torch.baddbmm(bias, query, key.transpose(1, 2), alpha=width**-0.5 if scale is None else scale)
+    return torch.bmm(scores.softmax(dim=-1), value).view(num_groups, num_heads, num_queries, width)
