@@ -13,7 +13,8 @@ class LeanGPT2:
     """A step of a few positions on a cache.
 
     At batch size 1 the library's own pass over 12 layers spends as long on masks, hooks and bookkeeping as on small products.
-    ``probe.py`` compares the result with the library's, as for every way of looking ahead.
+    ``probe.py`` compares the result with the library's, as for every way of looking ahead. Hooks on the parts are not run: the library's own
+    collect hidden states, of which none are asked for here.
 
     Args:
         body: Hugging Face's ``GPT2Model`` in eval mode, without cross-attention; or one with parts of the same names.
@@ -24,15 +25,14 @@ class LeanGPT2:
 
     @classmethod
     def of(cls, body: Any) -> LeanGPT2 | None:
-        """None if that is another model than plain GPT-2, or somebody listens to its parts."""
+        """None if that is another model than plain GPT-2."""
         if getattr(body, "is_lean_gpt2", False):
             return cls(body)
         # by name: the import takes seconds, and without it there is no such body
         if (type(body).__module__, type(body).__name__) != ("transformers.models.gpt2.modeling_gpt2", "GPT2Model"):
             return None
         config = body.config
-        is_other = body.training or config.add_cross_attention or config._attn_implementation != "sdpa"
-        return None if is_other or any(part._forward_hooks or part._forward_pre_hooks for part in body.modules()) else cls(body)
+        return None if body.training or config.add_cross_attention or config._attn_implementation != "sdpa" else cls(body)
 
     def __call__(self, ids: Tensor, mask: Tensor, positions: Tensor, cache: Any) -> Tensor:
         """Last-layer hidden states (B, Q, H).
