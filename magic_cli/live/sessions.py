@@ -12,7 +12,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-_PREFIX, _LOCK = "magic-live-", ".lock"
+_PREFIX, _LOCK, _RUNS = "magic-live-", ".lock", "runs-"
 _TRIES, _SECONDS_BETWEEN = 50, 0.1
 
 
@@ -45,13 +45,13 @@ class Session:
         shutil.rmtree(self.folder / "photo", ignore_errors=True)
 
     def begin(self) -> Path:
-        """Stop what is being written and delete earlier runs; returns an empty folder for new ones."""
+        """Stop what is being written and delete earlier runs; returns an empty folder for new ones, where no stopping run writes a last file."""
         self.stop.set()
         self.stop = threading.Event()
-        shutil.rmtree(self.folder / "runs", ignore_errors=True)
-        runs = self.folder / "runs"
-        runs.mkdir(parents=True)
-        return runs
+        for earlier in self.folder.glob(f"{_RUNS}*"):
+            _delete(earlier)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        return Path(tempfile.mkdtemp(prefix=_RUNS, dir=self.folder))
 
 
 class Workplace:

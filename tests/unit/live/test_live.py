@@ -167,7 +167,21 @@ def test_damaged_photo_takes_the_captions_of_the_last_one_away(photo, tmp_path):
         assert session.photo.name == "next.png" and [file.name for file in session.folder.rglob("*") if file.is_file()] == [
             "next.png"
         ]
-        assert list((session.folder / "runs").iterdir()) == []
+        assert list(session.folder.glob("runs-*/*")) == []
+    finally:
+        workplace.close()
+
+
+def test_request_gets_an_empty_folder_where_no_stopping_run_writes_a_last_file():
+    workplace = Workplace()
+    try:
+        session = workplace.session("a")
+        first = session.begin()
+        second = session.begin()
+        assert not first.exists() and list(second.iterdir()) == []
+        first.mkdir()
+        (first / "late").touch()
+        assert list(session.begin().iterdir()) == [] and not first.exists()
     finally:
         workplace.close()
 
@@ -193,7 +207,7 @@ def test_photo_that_is_dropped_meanwhile_never_gets_the_captions_of_the_one_befo
             session.take(tmp_path / "next.png")
         for shown, steps, download in telling:
             assert 'data-state="done"' not in shown and "next.png" not in shown and steps == "" and not download.value
-        assert list((session.folder / "runs").iterdir()) == []
+        assert list(session.folder.glob("runs-*/*")) == []
     finally:
         studio.workplace.close()
 
