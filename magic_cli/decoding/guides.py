@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from magic_cli.decoding.protocols import ImageTextScorer, TextSession, Vocabulary
+from magic_cli.errors import refuse_nan
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -28,9 +29,6 @@ class OpenGuide(Protocol):
 
     def score(self, features: Tensor, forbidden: Tensor | None) -> Tensor:
         """How well candidates' texts fit, (R, K), each in [0, 1].
-
-        If more candidates count, the others' scores are smaller, all of a row by the same factor (a softmax is like this). Steps are
-        decided before all candidates were asked about, because of this and because of the range (``shortcuts/asking.py``).
 
         Args:
             features: (R, K, E) of the texts, by the guide's ``scorer``.
@@ -56,6 +54,14 @@ class Guide(Protocol):
     def group(self) -> str:
         """The settings group, for error messages."""
 
+    @property
+    def may_ask_few(self) -> bool:
+        """Whether steps may be decided before all candidates were asked about (``shortcuts/asking.py``). A guide without it is asked about all.
+
+        Two things must hold, as they do for a softmax: if more candidates count, the others' scores are smaller, all of a row by the same
+        factor; and nothing depends on the features of forbidden candidates, which may be NaN.
+        """
+
     def open(self, prompt_of_row: Tensor) -> OpenGuide:
         """Bind it to rows: ``prompt_of_row`` (R,) says which prompt each belongs to."""
 
@@ -71,9 +77,12 @@ class ImageGuide:
     similarity: str = "scaled_cosine"
     """``scaled_cosine``: times exp(logit_scale), as released; ``dot_product``: as the paper prints it."""
     group: str = "image_text_model"
+    may_ask_few: ClassVar[bool] = True
 
     def open(self, prompt_of_row: Tensor) -> _MatchedRows:
-        return _MatchedRows(self, self.vectors[prompt_of_row.to(self.vectors.device)])
+        vectors = self.vectors[prompt_of_row.to(self.vectors.device)]
+        refuse_nan(self.group, bool(vectors.isnan().any()))  # here, since perhaps no step asks
+        return _MatchedRows(self, vectors)
 
 
 class _MatchedRows:
@@ -115,6 +124,10 @@ class _OfAnother:
     @property
     def group(self) -> str:
         return self.guide.group
+
+    @property
+    def may_ask_few(self) -> bool:
+        return getattr(self.guide, "may_ask_few", False)
 
 
 @dataclass
@@ -220,6 +233,11 @@ class Steering:
     def weight(self) -> float:
         """The sum of all guides' weights."""
         return sum(guide.weight for guide in self.guides)
+
+    @property
+    def may_ask_few(self) -> bool:
+        """Whether steps may be decided before all candidates were asked about."""
+        return all(getattr(guide, "may_ask_few", False) for guide in self.guides)
 
     def brought(self, model: Vocabulary) -> list[tuple[Tensor, int, float]]:
         """Of each guide that brings words: the tokens that may join the candidates, (R, V) bool, how many, and the least confidence."""

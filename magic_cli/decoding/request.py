@@ -61,7 +61,7 @@ class Options:
         settle_ties: If rounding could decide a choice, compute it again for its row alone. Then MAGIC, contrastive and greedy
             search write the same tokens for any batch, ``lazy`` and ``memory``, as long as rounding stays within the margins of
             ``scoring.py``. This is meant for float32: in 16 bits nearly every step has ties.
-        counts: Receives counts of what was spared (``Step.counts``).
+        counts: Receives counts of what was spared (``Step.counts``); None: nobody counts.
     """
 
     text_format: TextFormat | None = None
@@ -73,7 +73,7 @@ class Options:
     lazy: bool = True
     memory: StepMemory | None = None
     settle_ties: bool = True
-    counts: Counter[str] = field(default_factory=Counter)
+    counts: Counter[str] | None = None
 
 
 @dataclass

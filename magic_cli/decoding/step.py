@@ -105,8 +105,8 @@ class Step:
     trace."""
     traced: bool = False
     """Whether the guides are asked about all candidates, for a trace."""
-    counts: Counter[str] = field(default_factory=Counter)
-    """Receives ``steps_unasked``: choices that the guides could not change, so that none was asked."""
+    counts: Counter[str] | None = None
+    """Receives ``steps_unasked``: choices that no guide could change."""
 
     def candidates(self, k: int) -> Candidates:
         """The ``k`` likeliest next tokens of each row, best first, and behind them those that guides bring."""
@@ -160,11 +160,12 @@ class Step:
         if not self.steering:
             return None
         read = partial(self.read, found, window=window, include_prompt=include_prompt)
-        if known is None or self.traced or not self.lazy:
+        if known is None or self.traced or not self.lazy or not self.steering.may_ask_few:
             found.f = self.steering.score(read(None), found.forbidden)
         else:
             found.f, unrivalled = asking.ask(known, found.forbidden, self.steering, read)
-            self.counts["steps_unasked"] += unrivalled
+            if self.counts is not None:
+                self.counts["steps_unasked"] += unrivalled
         return self.steering.total(found.f) if found.f else None
 
     def read(self, found: Candidates, which: Tensor | None, *, window: int, include_prompt: bool) -> tuple[Tensor, ...]:

@@ -99,7 +99,7 @@ class InterleavedBatchWriter(BatchWriter[InterleavedItem]):
         )
         rules, stop = settings.rules.build(language_model)
         lazy = device.type == "cpu" and not settings.run.trace if settings.run.lazy is None else settings.run.lazy
-        options = Options(rules=rules, lazy=lazy, settle_ties=settings.run.dtype.value == "float32")
+        options = Options(rules=rules, lazy=lazy, settle_ties=settings.run.dtype.value == "float32", counts=self.work.counts)
         from_vokens = settings.draw_from is DrawFrom.vokens
         self.answering = Answering(self.model, settings.decoding, options, stop, settings.force_image if from_vokens else None)
         source = settings.interleaved_model.diffusion

@@ -2,7 +2,7 @@
 
 The guides add ``sum of beta_i f_i`` to a score, with every f_i in [0, 1]. So a candidate that trails the leader by more than the sum of the
 betas cannot win, and where no rival is left, nobody has to be asked. Otherwise the leader and its rivals are asked first. Without the
-others their f are too large, all by the same factor (``OpenGuide.score``). So for any two of them
+others their f are too large, all by the same factor (``Guide.may_ask_few``). So for any two of them
 
     f_leader - f_rival lies between 0 and what it is among those that were asked
 
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
 _CLEAR_LEAD = 0.4
 """Share of the guides' whole range by which the leader must lead before it pays to ask about its rivals alone. With a smaller lead the image
-often changes the choice, and a second pass for the rest costs more than is saved. In stories 3.8 of 5 texts are read at first, and one step of
-eight rows in nine needs a second pass; with 0 it would be 3.5, and two in five."""
+often changes the choice, and a second pass for the rest costs more than is saved. In stories 3.8 of 5 texts are read at first, and of the
+steps of eight rows 1 in 9 needs a second pass; with 0 it would be 3.5 texts, and 2 steps in 5."""
 
 
 def ask(
@@ -60,8 +60,10 @@ def ask(
     rest = allowed & ~asked & ~_is_decided(known, f, rivals, leader, steering)[:, None]
     if rest.any():
         asked = asked | rest
-        # a row of which nothing is left to read repeats its leader, from which its text goes on
-        f = steering.score(read(rest.where(rest.any(dim=1, keepdim=True), leader)), ~asked)
+        # a row of which nothing is left to read repeats its best candidate, from which its text goes on
+        best = scoring.best_candidate((ranked + steering.total(f)).nan_to_num(nan=-torch.inf, neginf=-torch.inf))[:, None]
+        again = torch.zeros_like(rivals).scatter(1, best, True)
+        f = steering.score(read(rest.where(rest.any(dim=1, keepdim=True), again)), ~asked)
     return f, unrivalled
 
 

@@ -65,7 +65,8 @@ def _faulty(found: Candidates | None, steering: Steering | None, state: Language
     """Whether a model gave NaN in a step, () bool each, by the settings group of the model."""
     flags = {}
     if state is not None:
-        flag = state.logits.sum().isnan()  # a tenth of the time of looking at each; -inf does no harm
+        # a tenth of the time of looking at each; logits are float32, in which their sum is finite or, by rules, -inf
+        flag = state.logits.sum(dtype=torch.float32).isnan()
         if found is not None and found.penalty is not None:
             unknown = found.penalty.isnan()
             flag = flag | (unknown if found.wanted is None else unknown & found.wanted).any()

@@ -79,6 +79,7 @@ def _follow(method: DecodingMethod, request: Request, memory: StepMemory, row: R
             steering=bound,
             lazy=options.lazy,
             traced=options.on_step is not None,
+            counts=options.counts,
             evidence=evidence,
         )
         try:

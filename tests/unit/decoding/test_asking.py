@@ -177,3 +177,40 @@ def test_a_fault_of_the_image_is_still_one_line(language_model, clip, image_feat
     broken = Guidance(clip, torch.full_like(image_features[:1], torch.nan))
     with pytest.raises(MagicError, match="^image_text_model: the model computes NaN"):
         generate(language_model, MagicSearch(LENGTH, k=5, alpha=0.6, beta=0.15), [[language_model.start_id]], guidance=broken)
+
+
+class RanksGuide:
+    """A guide of somebody else's: the rank of each candidate's match among all. What one gets depends on how many there are, not on a factor."""
+
+    def __init__(self, guide):
+        self.guide, self.weight, self.scorer, self.group = guide, guide.weight, guide.scorer, "guides.ranks"
+
+    def open(self, prompt_of_row):
+        rows = self.guide.open(prompt_of_row)
+
+        def score(features, forbidden):
+            match = rows.match(features)
+            if forbidden is not None:
+                match = match.masked_fill(forbidden, -torch.inf)
+            return match.argsort(dim=1).argsort(dim=1) / (match.shape[1] - 1)
+
+        return SimpleNamespace(match=rows.match, score=score, select=rows.select)
+
+
+def test_guide_that_does_not_allow_it_is_asked_about_all(language_model, clip, image_features):
+    method, counts = MagicSearch(LENGTH, k=5, alpha=0.6, beta=0.15), Counter()
+    guide, prompts = RanksGuide(method.image_guide(clip, image_features[:3])), [[language_model.start_id]] * 3
+    texts = [
+        [one.ids for one in core.generate(language_model, method, prompts, [guide], Options(lazy=lazy, counts=counts))]
+        for lazy in (True, False)
+    ]
+    assert texts[0] == texts[1] and not counts
+    assert Steering([ScaledGuide(guide, torch.ones(3))], torch.arange(3)).may_ask_few is False
+
+
+@pytest.mark.parametrize("beta", [1e-6, 0.15])
+def test_image_that_is_no_number_is_refused_even_if_no_step_asked(language_model, clip, image_features, beta):
+    method = MagicSearch(LENGTH, k=5, alpha=0.6, beta=beta)
+    guide = method.image_guide(clip, image_features[:1] * torch.nan)
+    with pytest.raises(MagicError, match="image_text_model: the model computes NaN"):
+        core.generate(language_model, method, [[language_model.start_id]], [guide])
