@@ -31,18 +31,27 @@ def read_manifest(path: Path, identity: dict[str, Any]) -> dict[str, Any]:
     """The manifest of an existing run folder.
 
     Raises:
-        MagicError: It is damaged, or belongs to a run with other settings.
+        MagicError: It is damaged, or belongs to a run with other settings or of another command.
     """
     manifest = run_files.read_manifest(path / "manifest.json", remedy="set another run.dir, or delete this folder")
     before = manifest.get("identity")
     if before != json.loads(json.dumps(identity, default=str)):
-        if not isinstance(before, dict) or 2 * len(before.keys() & identity.keys()) < len(before):
-            raise MagicError(f"run.dir={path}: holds something else, not a run of this command; set another run.dir")
+        if (other := _of_another_command(before, identity)) is not None:
+            raise MagicError(f"run.dir={path}: holds {other}, not a run of this command; set another run.dir")
         changed = "; ".join(differences(before, identity)) or "other settings"
         raise MagicError(
             f"run.dir={path}: holds a run with other settings ({changed}); set another run.dir, or delete this folder"
         )
     return manifest
+
+
+def _of_another_command(before: Any, identity: dict[str, Any]) -> str | None:
+    """What a folder holds that another command made; None: this command made it."""
+    if not isinstance(before, dict):
+        return "something else"
+    if isinstance(task := before.get("task"), str) and task != identity.get("task"):
+        return f"a run of magic {task}"
+    return "something else" if 2 * len(before.keys() & identity.keys()) < len(before) else None
 
 
 def differences(before: Any, after: Any, path: str = "") -> Iterator[str]:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from magic_cli.data.paths import other_kind
-from magic_cli.data.place_names import WEB, is_address
+from magic_cli.data.place_names import WEB, is_address, lowered
 from magic_cli.errors import MagicError
 
 _USUAL = ("https://", "s3://", "gs://", "az://", "hf://", "sftp://")
@@ -60,9 +60,10 @@ def require_file_systems(addresses: Iterable[str], *, setting: str) -> None:
     """
     seen: set[str] = set()
     for address in addresses:
-        for link in [address] if address.startswith(WEB) else address.split("::"):
+        *links, last = [place] if (place := lowered(address)).startswith(WEB) else place.split("::")
+        for link in (*links, last if "://" in last else "file://"):  # the last link of a chain may be a path
             kind, mark, _ = link.partition("://")
-            if kind not in seen and (mark or kind.isalpha()):  # the last link of a chain may be a path
+            if kind not in seen and (mark or kind.isalpha()):
                 seen.add(kind)
                 _require_kind(kind, named_place(address, setting))
 
@@ -89,8 +90,11 @@ def file_system(place: str, setting: str = "") -> tuple[Any, str]:
     from fsspec.core import url_to_fs
 
     require_file_systems([place], setting=setting)
+    address = lowered(place)
+    if not address.startswith(WEB) and "://" not in (last := address.split("::")[-1]):
+        address = f"{address.removesuffix(last)}file://{last}"  # fsspec takes a name that is one word for a kind of address
     with _knowing(named_place(place, setting)):
-        return url_to_fs(place, **_limits(place))
+        return url_to_fs(address, **_limits(address))
 
 
 def _limits(place: str) -> dict[str, Any]:

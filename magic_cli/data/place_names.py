@@ -10,7 +10,9 @@ WEB = ("http://", "https://")
 _LOCAL = "file://"
 _ADDRESS = re.compile(r"[a-z][\w+.-]*(::[a-z][\w+.-]*)*://", re.IGNORECASE)
 """Also of fsspec's chains, such as ``zip://a.jpg::s3://bucket/photos.zip``."""
-_QUERY = re.compile(r"\.\w+(?:\?|%3F)([^/?]+)$")
+_LINK = re.compile(r"(?:^|::)[a-z][\w+.-]*(?=://|::)", re.IGNORECASE)
+"""The kind of each address in a chain."""
+_QUERY = re.compile(r"\.\w+(?:\?|%3F)([^/?=]+=[^/?]*)$")
 """Behind the ending of a file's name; a relative name in a file is quoted when it is put behind an address of the web."""
 _PLAIN = "/%!$&'()*+,:;=@~"
 """What file names in addresses of the web may hold as it is; ``%`` because a name may be quoted already."""
@@ -27,13 +29,23 @@ def is_address(place: str) -> bool:
 
 
 def local(place: str) -> str:
-    """A place as the user writes it: the kind of an address in small letters, a path of this machine without ``file://``.
+    """A place as the user writes it: kinds of addresses in small letters, a path of this machine without ``file://``.
 
     >>> local("HTTPS://Host/A.jpg"), local("FILE:///A.jpg"), local("A.jpg")
     ('https://Host/A.jpg', '/A.jpg', 'A.jpg')
     """
-    found = _ADDRESS.match(place)
-    return place if found is None else (found[0].lower() + place[found.end() :]).removeprefix(_LOCAL)
+    return lowered(place).removeprefix(_LOCAL)
+
+
+def lowered(place: str) -> str:
+    """A place with the kinds of its addresses in small letters, as fsspec knows them.
+
+    >>> lowered("ZIP://A.jpg::S3://Bucket/B.zip"), lowered("HTTPS://Host/A.jpg?b=::S3://c"), lowered("SimpleCache::A.jpg")
+    ('zip://A.jpg::s3://Bucket/B.zip', 'https://Host/A.jpg?b=::S3://c', 'SimpleCache::A.jpg')
+    """
+    if _ADDRESS.match(place) is None:
+        return place
+    return _LINK.sub(lambda kind: kind[0].lower(), place, count=1 if place.lower().startswith(WEB) else 0)
 
 
 def leads_here(address: str) -> bool:
@@ -58,12 +70,17 @@ def name_of(place: str) -> str:
 def query_hint(place: str) -> str:
     """What to say of a missing file whose name looks as if a query stood behind it; "": nothing.
 
-    >>> query_hint("https://host/a.jpg%3Fw=300") == query_hint("/photos/a.jpg?w=300"), query_hint("/photos/what?.jpg")
-    (True, '')
+    Of a whole address of the web the query has been asked for.
+
     >>> query_hint("/photos/a.jpg?w=300")
     '; "?w=300" counts as part of its name, as only a whole address (https://...) has a query'
+    >>> query_hint("https://host/a.jpg%3Fw=300") == query_hint("/photos/a.jpg?w=300")
+    True
+    >>> [query_hint(place) for place in ("https://host/a.jpg?w=300", "cache::https://host/a.jpg?w=300", "/photos/a.v2?.jpg")]
+    ['', '', '']
     """
-    found = _QUERY.search(place)
+    path = path_of(place)
+    found = _QUERY.search(path.partition("?")[0] if path.startswith(WEB) else path)
     return (
         "" if found is None else f'; "?{found[1]}" counts as part of its name, as only a whole address (https://...) has a query'
     )

@@ -53,7 +53,7 @@ def find_systems(
         patterns: Paths, and patterns such as ``runs/caption/*``.
         id_key: Key of the ids in files; None: it is found.
         caption_key: Key of the captions in files; None: it is found.
-        tell: Receives a line about the run folders of a pattern that have no text yet; they are left out. None: they are refused.
+        tell: Receives a line about the run folders that have no text yet; they are left out if other systems remain. None: they are refused.
 
     Raises:
         SettingsError: No file was named, or a pattern matches nothing.
@@ -66,23 +66,22 @@ def find_systems(
         found = named_paths(pattern, setting="systems")
         if not found:
             raise SettingsError(f"systems={pattern}: no such file or folder (looked at {expanded(pattern).absolute()})")
-        if tell is not None and found != [expanded(pattern)]:
-            found = _with_texts(found, pattern, tell)
         paths += found
     paths = list({path.resolve(): path for path in paths}.values())
+    if tell is not None:
+        paths = _with_texts(paths, tell)
     systems = [read_system(path, id_key=id_key, caption_key=caption_key) for path in paths]
     return [replace(system, name=name) for system, name in zip(systems, distinct_names(systems), strict=True)]
 
 
-def _with_texts(found: Sequence[Path], pattern: str, tell: Callable[[str], None]) -> list[Path]:
-    """What a pattern matches, without the runs that have no text yet: a start that failed leaves such a folder. All, if all are such."""
-    kept = [path for path in found if has_predictions(path) or not (path / "manifest.json").is_file()]
-    empty = [path.name for path in found if path not in kept]
-    if not kept or not empty:
-        return list(found)
+def _with_texts(paths: list[Path], tell: Callable[[str], None]) -> list[Path]:
+    """Systems without the runs that have no text yet: a start that failed leaves such a folder, which ``runs/caption/*`` names, too. All, if all are such."""
+    empty = [path for path in paths if (path / "manifest.json").is_file() and not has_predictions(path)]
+    if not empty or len(empty) == len(paths):
+        return paths
     which = counted(len(empty), "folder has no text yet and is", "folders have no text yet and are")
-    tell(f"systems={pattern}: {which} left out, {'e.g. ' if empty[1:] else ''}{empty[0]}")
-    return kept
+    tell(f"systems: {which} left out{', e.g.' if empty[1:] else ':'} {empty[0]}")
+    return [path for path in paths if path not in empty]
 
 
 def distinct_names(systems: Sequence[System]) -> list[str]:

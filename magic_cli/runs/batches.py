@@ -29,7 +29,7 @@ class Batch(Generic[ItemT]):
         number: Its place in the run, from 0.
         items: All items of the batch, finished or not, so that a resumed run decodes the same batches as an uninterrupted one.
         done: Ids of the items that already have a text.
-        seen: Of these, SHA-256 of each one's image.
+        seen: Of these, SHA-256 of each one's image, where the prediction tells it: those of captions and stories do.
     """
 
     number: int
@@ -112,12 +112,13 @@ class BatchWriter(Generic[ItemT]):
         return found
 
     def images(self, batch: Batch[ItemT]) -> Sequence[Any]:
-        """What ``reader`` must read for a batch, in order; those of finished items only if their features are not kept."""
-        return [
-            SeenImage(path, batch.seen[item.id]) if item.id in batch.seen else path
-            for item in batch.items
-            for path in self.task.images(item)
-        ]
+        """What ``reader`` must read for a batch, in order; that of a finished item with one image only if its feature is not kept."""
+        found: list[Any] = []
+        for item in batch.items:
+            images = self.task.images(item)
+            digest = batch.seen.get(item.id) if len(images) == 1 else None  # it is of one image
+            found += images if digest is None else [SeenImage(images[0], digest)]
+        return found
 
     def write(self, batch: Batch[ItemT], images: Sequence[ReadImage | UnreadableImage]) -> BatchResult:
         """Write the unfinished items of a batch.

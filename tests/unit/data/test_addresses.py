@@ -1,9 +1,12 @@
 """Files behind addresses: what names them, what is read of them, and what becomes of faults of the network."""
 
+import re
 import sys
+import zipfile
 from types import SimpleNamespace
 
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 from fsspec.spec import AbstractBufferedFile, AbstractFileSystem
 
 from magic_cli.data import addresses, text_files
@@ -179,3 +182,35 @@ def test_large_images_are_skipped_when_a_shard_is_looked_through(web):
     web.files = {"https://host/b.tar": shard([(f"{number}.jpg", bytes(20_000)) for number in range(200)])}
     web.sent.clear()
     assert len(read_shard("https://host/b.tar").images) == 200 and len(web.sent) <= 5
+
+
+def test_kinds_in_capitals_and_a_file_of_one_word_at_the_end_of_a_chain(web, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with zipfile.ZipFile("photos", "w") as photos:
+        photos.writestr("A.jpg", "x")
+    MemoryFileSystem().pipe("/Capitals/photos.zip", (tmp_path / "photos").read_bytes())
+    for place in (
+        "zip://A.jpg::photos",
+        "ZIP://A.jpg::photos",
+        f"zip://A.jpg::{tmp_path}/photos",
+        "Zip://A.jpg::MEMORY://Capitals/photos.zip",
+    ):
+        assert addresses.read_place(place) == b"x"
+    MemoryFileSystem().rm("/Capitals", recursive=True)
+    addresses.require_file_systems(["HTTPS://host/a.jpg", "Memory://a", "zip://a.jpg::photos"], setting="dataset.paths")
+    for place, kind in (("NOSUCH://a", "nosuch"), ("zip://a.jpg::NoSuch://a", "nosuch"), ("nosuch::memory://a", "nosuch")):
+        with pytest.raises(MagicError, match=f"^{place}: {kind}:// is no known kind of address"):
+            addresses.file_system(place)
+
+
+def test_query_that_was_asked_for_is_not_called_part_of_a_missing_files_name(web, monkeypatch):
+    def missing(self, path, **options):
+        raise FileNotFoundError(path)
+
+    monkeypatch.setattr(Web, "cat_file", missing)
+    for place, hint in (
+        ("https://host/a.jpg?w=300", "$"),
+        ("https://host/a.jpg%3Fw=300", '; "[?]w=300" counts as part of its name'),
+    ):
+        with pytest.raises(UnreadableImage, match=f"^there is no file {re.escape(place)}{hint}"):
+            typed_image(place, "dataset.paths").read_bytes()

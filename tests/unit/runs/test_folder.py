@@ -200,12 +200,18 @@ def test_order_of_batches_is_that_of_failures_and_steps_too(tmp_path):
     ]
 
 
-def test_folder_of_another_command_is_not_called_a_run_with_other_settings(tmp_path):
-    (tmp_path / "manifest.json").write_text(
-        json.dumps({"identity": {"format": 1, "kind": "images", "inputs": "a", "dtype": "x"}})
-    )
+@pytest.mark.parametrize(
+    ("before", "identity", "held"),
+    [
+        ({"format": 1, "kind": "images", "inputs": "a", "dtype": "x"}, SETTINGS, "something else"),
+        ({"task": "caption", **SETTINGS}, {"task": "story", **SETTINGS}, "a run of magic caption"),
+        ({"task": "story", **SETTINGS}, SETTINGS, "a run of magic story"),
+    ],
+)
+def test_folder_of_another_command_is_not_called_a_run_with_other_settings(tmp_path, before, identity, held):
+    (tmp_path / "manifest.json").write_text(json.dumps({"identity": before}))
     with (
-        pytest.raises(MagicError, match="holds something else, not a run of this command; set another run.dir$"),
-        open_run(tmp_path),
+        pytest.raises(MagicError, match=f"holds {held}, not a run of this command; set another run.dir$"),
+        open_run(tmp_path, identity),
     ):
         raise AssertionError("it must not open")
