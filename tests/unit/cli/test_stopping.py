@@ -8,6 +8,8 @@ import pytest
 from omegaconf.errors import OmegaConfBaseException
 
 from magic_cli.cli.main import main
+from magic_cli.cli.stopping import stop_behind
+from magic_cli.configuration.hydra_errors import explain
 from magic_cli.errors import MagicError
 
 _INTERRUPTED_AT = """
@@ -50,6 +52,19 @@ def test_error_that_a_library_makes_of_a_stop_is_the_stop(number, status, error,
     assert main(["evaluate", "a.json"]) == status
     assert capsys.readouterr().err == "magic: stopped; the same command starts from the beginning\n"
     signal.signal(signal.SIGTERM, before)
+
+
+def _in_a_circle(*errors):
+    for error, cause in zip(errors, (*errors[1:], errors[0]), strict=True):
+        error.__cause__ = cause
+    return errors[0]
+
+
+def test_errors_in_a_circle_are_read_once():
+    stop = KeyboardInterrupt()
+    assert stop_behind(_in_a_circle(RuntimeError("a"), OmegaConfBaseException("b"))) is None
+    assert stop_behind(_in_a_circle(RuntimeError("a"), stop)) is stop
+    assert "first" in str(explain(_in_a_circle(OmegaConfBaseException("first"), OmegaConfBaseException("second")), [], "caption"))
 
 
 def test_sweep_that_is_stopped_runs_no_other_point(capsys, monkeypatch, tmp_path):
