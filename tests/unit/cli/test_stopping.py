@@ -34,6 +34,39 @@ def test_process_that_is_stopped_while_it_loads_a_module_says_so_in_one_line(mod
     assert done.stderr.count("\n") == 1 and done.stderr.startswith("magic: stopped")
 
 
+_AS_MAGIC = """
+import atexit, os, runpy, sys, types
+from signal import SIG_IGN, SIGINT, SIGTERM, signal
+def main():
+    kill = lambda number: os.kill(os.getpid(), number)
+    from magic_cli.cli.stopping import obey_sigterm
+    obey_sigterm()
+    {}
+    return 0
+sys.modules["magic_cli.cli.main"] = types.SimpleNamespace(main=main)
+runpy.run_module("magic_cli", run_name="__main__")
+"""
+
+
+@pytest.mark.parametrize(
+    ("does", "status", "said"),
+    [
+        ("exec('kill(SIGINT)')", 130, "magic: stopped\n"),  # as namedtuple and dataclasses run text
+        ("atexit.register(kill, SIGINT)", -signal.SIGINT, ""),
+        ("atexit.register(kill, SIGTERM)", -signal.SIGTERM, ""),
+        ("signal(SIGINT, SIG_IGN); atexit.register(kill, SIGINT)", 0, ""),
+    ],
+)
+def test_process_that_is_stopped_at_its_end_says_nothing_more(does, status, said, tmp_path):
+    (tmp_path / "as_magic.py").write_text(_AS_MAGIC.format(does))
+    places = os.pathsep.join([str(tmp_path), *sys.path])
+    command = [sys.executable, "-S", "-m", "as_magic"]  # with -m, because only there Python looks back at a Ctrl-C
+    done = subprocess.run(
+        command, capture_output=True, text=True, cwd=tmp_path, env={**os.environ, "PYTHONPATH": places}, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (status, "", said)
+
+
 def _interrupted(number, error, *rest):
     """Raise what a library makes of a stop."""
     try:
