@@ -186,6 +186,9 @@ def translate(words: Sequence[str], command: Command) -> tuple[list[str], list[s
             overrides.append(_quote_override(f"{key}={value}" if has_value else word, command, is_sweep))
         else:
             raise SettingsError(f"unexpected {word!r}; {meant_word(word, command)}")
+    shown = [name for name in flags if name in ("-m", "--multirun", "-c", "--cfg", "-i", "--info")]
+    if len(shown) > 1:
+        raise SettingsError(f"{' and '.join(shown)} cannot be combined: each says what to do instead of one run; leave one out")
     if command.action is not None:
         overrides.insert(0, _take_action(command, command.action, stray, overrides))
     if command.words is not None and stray:
