@@ -57,7 +57,8 @@ class LiveSettings:
     def offered(self, group: str) -> list[str]:
         """The models to choose from, of ``language_model`` or ``image_text_model``; the first is chosen at first.
 
-        Unless the user has named models, it is the default of ``magic caption``, which ships with magic.
+        Unless the user has named models, it is the default of ``magic caption``: an embedded model, of whose packages the
+        image-text model needs those of the extra ``embedded``, which the extra ``live`` brings.
         """
         usual = next(one.default for one in groups("caption") if one.name == group)
         return getattr(self, f"{group}s") or sorted(options(group), key=lambda option: option != usual)

