@@ -140,19 +140,14 @@ def _image_text_model(given: Any) -> list[str]:
     if given in _options("image_text_model"):
         return [override("image_text_model", given)]
     if _is_place(given):
-        return [f"image_text_model={_option_for(os.path.expanduser(given))}", override("image_text_model.path", given)]
+        from magic_cli.models.kinds import image_text_option
+
+        option = image_text_option(Path(os.path.expanduser(given)))
+        return [f"image_text_model={option}", override("image_text_model.path", given)]
     if _HUB_ID.fullmatch(str(given)):
         kind = "siglip" if "siglip" in str(given).lower() else "clip_vit_b32"
         return [f"image_text_model={kind}", override("image_text_model.name", given)]
     raise _unknown("image_text_model", given)
-
-
-def _option_for(place: str) -> str:
-    """The option for a local image-text model, told from its files; if they are of none, its loader says what is wrong."""
-    from magic_cli.models.kinds import kind_of
-
-    kind = kind_of(Path(place))
-    return kind if kind in _options("image_text_model") else "clip_vit_b32"
 
 
 def _is_place(given: Any) -> bool:
