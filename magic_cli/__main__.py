@@ -11,14 +11,24 @@ def main() -> int:
     try:
         from magic_cli.cli.main import main as magic
 
-        status = magic()
+        return magic()
     except KeyboardInterrupt:
         print("magic: stopped", file=sys.stderr)
-        status = 130  # INTERRUPTED of cli.stopping, which may not be there
+        return 130  # INTERRUPTED of cli.stopping, which may not be there
+    finally:
+        _let_signals_end_python()
+
+
+def _let_signals_end_python() -> None:
+    """While Python ends, Ctrl-C and SIGTERM just end it; what was ignored from the start, as in a job behind ``&``, stays so."""
     import signal
 
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # while Python ends, Ctrl-C just ends it
-    return status
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if callable(signal.getsignal(number)):  # a function of Python's or ours; neither SIG_DFL nor SIG_IGN
+            signal.signal(number, signal.SIG_DFL)
+    # A Ctrl-C in code that a library runs by exec() leaves a mark behind even if it is caught: `python -m` then kills itself by
+    # SIGINT at the end, whatever the exit status. The next exec() takes the mark away (unhandled_keyboard_interrupt in CPython).
+    exec("")
 
 
 if __name__ == "__main__":

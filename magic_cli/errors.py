@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 LEAST_WEIGHT = 1e-6
@@ -24,6 +24,16 @@ class MagicError(Exception):
 
 class SettingsError(MagicError, ValueError):
     """A setting has a value that is not allowed."""
+
+
+def chain(error: BaseException) -> Iterator[BaseException]:
+    """An error and those that led to it, each once: ``except A as a: raise a.__cause__`` closes a circle."""
+    seen = set[int]()
+    one: BaseException | None = error
+    while one is not None and id(one) not in seen:
+        yield one
+        seen.add(id(one))
+        one = one.__cause__ or one.__context__
 
 
 def nearest(name: str, known: Sequence[str]) -> str:

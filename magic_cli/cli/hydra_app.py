@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import errno
 import importlib
+import math
 import os
 import sys
 from collections.abc import Callable
@@ -19,7 +20,7 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import IntervalSweep
+from hydra.core.override_parser.types import Glob, IntervalSweep, Override, RangeSweep
 from hydra.core.utils import configure_log
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
@@ -178,7 +179,8 @@ def _check_all_points(
     checked, configs = [], []
     with hydra.initialize_config_dir(str(find_config_dir()), version_base="1.3"):
         searches = is_sweep and _searches(config_name, overrides)
-        points = [_one_point(overrides)] if searches else _points(overrides) if is_sweep else [overrides]
+        sweep = _parsed(overrides, is_searched=bool(searches)) if is_sweep else []
+        points = [_one_point(sweep)] if searches else _points(sweep) if is_sweep else [overrides]
         for point in points:
             config = compose(config_name, [*search_path, *point], own_folders=directories, with_hydra=True)
             settings = composing.to_settings(_without_hydra(config), settings_class)
@@ -194,11 +196,7 @@ def _check_all_points(
                         )
     refuse_shared_repeats(checked)
     require_objectives(checked)
-    varying = [
-        override.get_key_element()
-        for override in OverridesParser.create().parse_overrides(overrides)
-        if override.is_sweep_override()
-    ]
+    varying = [override.get_key_element() for override in sweep if override.is_sweep_override()]
     return SweepTalk(varying, None if searches else len(points)), configs
 
 
@@ -209,10 +207,42 @@ def _searches(config_name: str, overrides: list[str]) -> DictConfig | None:
     return None if _is_basic("sweeper", config.hydra) else config
 
 
-def _one_point(overrides: list[str]) -> list[str]:
+def _parsed(overrides: list[str], *, is_searched: bool) -> list[Override]:
+    """The overrides of a sweep; Hydra must be initialised, for ``decoding=glob(*)``.
+
+    Raises:
+        SettingsError: An override has no values to try, or none that this kind of sweep can try.
+    """
+    parsed = OverridesParser.create(GlobalHydra.instance().config_loader()).parse_overrides(overrides)
+    for override in parsed:
+        if override.is_sweep_override():
+            _check_sweep(override, is_searched)
+    return parsed
+
+
+def _check_sweep(override: Override, is_searched: bool) -> None:
+    line, sweep = override.input_line, override.value()
+    if isinstance(sweep, IntervalSweep):
+        if not is_searched:
+            raise SettingsError(
+                f"{line}: an interval is searched, with hydra/sweeper=optuna; to try all of some values, write a,b,c or range(...)"
+            )
+        return
+    if isinstance(sweep, RangeSweep):
+        numbers = [number or 0 for number in (sweep.start, sweep.stop, sweep.step)]
+        if sweep.step == 0 or not all(map(math.isfinite, numbers)):
+            raise SettingsError(f"{line}: never ends; write range(start,stop,step) with finite numbers, the step not 0")
+    if next(override.sweep_string_iterator(), None) is None:
+        raise SettingsError(f"{line}: gives no value to try; write a,b,c, or a range or glob that has some")
+    if is_searched and isinstance(sweep, Glob):
+        written = f"{override.get_key_element()}={','.join(override.sweep_string_iterator())}"
+        raise SettingsError(f"{line}: a search knows no patterns; write {written}")
+
+
+def _one_point(sweep: list[Override]) -> list[str]:
     """A point of the space of a search: the first choice, or the start of the interval, of each setting."""
     point = []
-    for override in OverridesParser.create().parse_overrides(overrides):
+    for override in sweep:
         if not override.is_sweep_override():
             point.append(str(override.input_line))
         elif isinstance(value := override.value(), IntervalSweep):
@@ -222,20 +252,6 @@ def _one_point(overrides: list[str]) -> list[str]:
     return point
 
 
-def _points(overrides: list[str]) -> list[list[str]]:
-    """The overrides of each point, by the sweeper that tries all; Hydra must be initialised, for ``decoding=glob(*)``.
-
-    Raises:
-        SettingsError: An override has no values to try.
-    """
-    parsed = OverridesParser.create(GlobalHydra.instance().config_loader()).parse_overrides(overrides)
-    for override in parsed:
-        if not override.is_sweep_override():
-            continue
-        if isinstance(override.value(), IntervalSweep):
-            raise SettingsError(
-                f"{override.input_line}: an interval is searched, with hydra/sweeper=optuna; to try all of some values, write a,b,c or range(...)"
-            )
-        if next(override.sweep_string_iterator(), None) is None:
-            raise SettingsError(f"{override.input_line}: gives no value to try; write a,b,c, or a range or glob that has some")
-    return [list(point) for batch in BasicSweeper.split_arguments(parsed, max_batch_size=None) for point in batch]
+def _points(sweep: list[Override]) -> list[list[str]]:
+    """The overrides of each point, by the sweeper that tries all."""
+    return [list(point) for batch in BasicSweeper.split_arguments(sweep, max_batch_size=None) for point in batch]

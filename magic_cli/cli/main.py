@@ -27,6 +27,7 @@ USER_FAULT = 2
 
 _HYDRA_SWITCHES = {"-m", "--multirun", "--resolve", "--hydra-help"}
 _HYDRA_OPTIONS = {"-c", "--cfg", "-p", "--package", "-cd", "--config-dir", "-i", "--info"}
+_INSTEAD_OF_A_RUN = {"-m": "-m", "--multirun": "-m", "-c": "--cfg", "--cfg": "--cfg", "-i": "--info", "--info": "--info"}
 _CONFIG_VIEWS = ("job", "hydra", "all")
 _SWEEP_FUNCTION = re.compile(r"(?:choice|glob|shuffle|sort|tag)\(.*\)")
 _QUOTED = r"""(?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")"""
@@ -186,6 +187,9 @@ def translate(words: Sequence[str], command: Command) -> tuple[list[str], list[s
             overrides.append(_quote_override(f"{key}={value}" if has_value else word, command, is_sweep))
         else:
             raise SettingsError(f"unexpected {word!r}; {meant_word(word, command)}")
+    instead = list(dict.fromkeys(_INSTEAD_OF_A_RUN[name] for name in flags if name in _INSTEAD_OF_A_RUN))
+    if len(instead) > 1:
+        raise SettingsError(f"{' and '.join(instead)} cannot be combined: each says what to do instead of one run; leave one out")
     if command.action is not None:
         overrides.insert(0, _take_action(command, command.action, stray, overrides))
     if command.words is not None and stray:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import signal
 from typing import Any
 
+from magic_cli.errors import chain
+
 INTERRUPTED, TERMINATED = 128 + signal.SIGINT, 128 + signal.SIGTERM
 
 
@@ -26,10 +28,7 @@ def stop_behind(error: BaseException) -> KeyboardInterrupt | None:
 
     A library may raise an error of its own while Ctrl-C is on its way out: OmegaConf does so, and locks do.
     """
-    cause: BaseException | None = error
-    while cause is not None and not isinstance(cause, KeyboardInterrupt):
-        cause = cause.__cause__ or cause.__context__
-    return cause
+    return next((cause for cause in chain(error) if isinstance(cause, KeyboardInterrupt)), None)
 
 
 def status_of(stop: KeyboardInterrupt) -> int:

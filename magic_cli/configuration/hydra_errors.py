@@ -13,7 +13,7 @@ from magic_cli.configuration import composing
 from magic_cli.configuration.files import find_config_dir, groups
 from magic_cli.configuration.known_settings import meant
 from magic_cli.configuration.overrides import with_quotes
-from magic_cli.errors import MagicError, SettingsError, nearest
+from magic_cli.errors import MagicError, SettingsError, chain, nearest
 
 
 def no_option(overrides: list[str]) -> SettingsError:
@@ -46,14 +46,13 @@ def unreadable_settings(error: Exception, directories: list[str]) -> MagicError:
 
 def explain(error: Exception, overrides: list[str], command: str) -> MagicError:
     """One line for the user: the setting, the given value, and the allowed values."""
-    cause: BaseException | None = error
-    while cause is not None:  # one of our own checks that failed while Hydra resolved a value
+    for cause in chain(error):  # one of our own checks that failed while Hydra resolved a value
         if isinstance(cause, MagicError):
             return cause
-        cause = cause.__cause__ or cause.__context__
     root = error
-    while isinstance(root.__cause__, HydraException | OmegaConfBaseException):
-        root = root.__cause__
+    for cause in chain(error):
+        if cause is root.__cause__ and isinstance(cause, HydraException | OmegaConfBaseException):
+            root = cause
     return SettingsError(_one_line(error, root, overrides, command))
 
 

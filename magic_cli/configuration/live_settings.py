@@ -25,8 +25,8 @@ class LiveSettings:
         host: Address of the page; any other than 127.0.0.1 shows it to other people.
         port: Port of the page; 0: a free one.
         language_models: Language models to choose from: options of ``language_model``, or folders; null: all options.
-        image_text_models: Image-text models to choose from: options of ``image_text_model``, or folders of CLIP models; null: all
-            options.
+        image_text_models: Image-text models to choose from: options of ``image_text_model``, or folders or files that any of
+            them reads; null: all options.
         methods: Methods that are ticked at first: options of ``decoding``.
         max_megabytes: The largest photo file that is accepted, 1 to 1000.
         max_megapixels: The largest photo that is accepted, 1 to 178.
@@ -57,7 +57,8 @@ class LiveSettings:
     def offered(self, group: str) -> list[str]:
         """The models to choose from, of ``language_model`` or ``image_text_model``; the first is chosen at first.
 
-        Unless the user has named models, it is the default of ``magic caption``, which ships with magic.
+        Unless the user has named models, it is the default of ``magic caption``: an embedded model, of whose packages the
+        image-text model needs those of the extra ``embedded``, which the extra ``live`` brings.
         """
         usual = next(one.default for one in groups("caption") if one.name == group)
         return getattr(self, f"{group}s") or sorted(options(group), key=lambda option: option != usual)

@@ -21,8 +21,7 @@ def make_ready(settings: LiveSettings, loaded: Loaded) -> None:
     Raises:
         MagicError: A model, or the device, is not there or cannot be used.
     """
-    from magic_cli.models.loading import check_language_model
-    from magic_cli.models.reading import model_folder
+    from magic_cli.models.loading import check_image_text_model, check_language_model
 
     writers, lookers = settings.offered("language_model"), settings.offered("image_text_model")
     for writer in (settings.language_models or [])[1:]:
@@ -32,6 +31,6 @@ def make_ready(settings: LiveSettings, loaded: Loaded) -> None:
     for looker in (settings.image_text_models or [])[1:]:
         model = usual_settings(Models(writers[0], looker, settings.run), "magic").image_text_model
         if local_files(model) is not None:
-            model_folder(model)
+            check_image_text_model(model)
     with progress(None, LOADING, "model", leave=False):
         loaded.shelf.load_both(usual_settings(Models(writers[0], lookers[0], settings.run), "magic"), loaded.work)

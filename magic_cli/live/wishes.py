@@ -12,11 +12,11 @@ from typing import Any
 
 from magic_cli.configuration.live_settings import options
 from magic_cli.configuration.overrides import override
+from magic_cli.data.paths import expanded
+from magic_cli.models.kinds import image_text_option
 from magic_cli.models.settings import MachineSettings
 from magic_cli.runs.settings import CaptionSettings
 
-_FOLDER_OF = "clip_vit_b32"
-"""The family whose layout a folder of an image-text model has."""
 SLIDERS = ("alpha", "beta", "k")
 _IMAGE = ["dataset=files", override("dataset.paths", ["photo"])]
 """Stands for the photo while settings are checked."""
@@ -27,7 +27,7 @@ class Models:
     """The language model, the image-text model, and the machine.
 
     Attributes:
-        language_model, image_text_model: An option of the settings group, or a folder.
+        language_model, image_text_model: An option of the settings group, or a folder or file.
         machine: What the models run on.
     """
 
@@ -36,16 +36,19 @@ class Models:
     machine: MachineSettings = field(default_factory=MachineSettings)
 
     def words(self) -> list[tuple[str, Any]]:
-        """Names and values of the settings."""
-        chosen = (("language_model", self.language_model), ("image_text_model", self.image_text_model))
+        """Names and values of the settings.
+
+        Raises:
+            MagicError: The config.json of an image-text model cannot be read.
+        """
         words: list[tuple[str, Any]] = []
-        for group, place in chosen:
+        for group, place in (("language_model", self.language_model), ("image_text_model", self.image_text_model)):
             if place in options(group):
                 words.append((group, place))
-            else:
-                words += (
-                    [(group, _FOLDER_OF), (f"{group}.path", place)] if group == "image_text_model" else [(f"{group}.path", place)]
-                )
+                continue
+            if group == "image_text_model":
+                words.append((group, image_text_option(expanded(place, "image_text_model.path"))))
+            words.append((f"{group}.path", place))
         usual = MachineSettings()
         machine = {name: getattr(self.machine, name) for name in ("device", "dtype", "threads")}
         return words + [(f"run.{name}", value) for name, value in machine.items() if value != getattr(usual, name)]

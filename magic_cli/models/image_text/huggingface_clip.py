@@ -121,21 +121,31 @@ def load_huggingface(
     Raises:
         ModelFault: It is of another kind, weights are missing or no numbers, or the tokenizer is missing or not the model's.
     """
-    from transformers import AutoConfig, AutoImageProcessor, AutoTokenizer, CLIPConfig, CLIPModel, SiglipConfig, SiglipModel
+    from transformers import CLIPModel, SiglipModel
 
-    is_siglip = family == "siglip"
-    adapter, model_class = (SigLip, SiglipModel) if is_siglip else (HuggingFaceClip, CLIPModel)
-    kind = SiglipConfig.model_type if is_siglip else CLIPConfig.model_type
-    _require_kind(AutoConfig.from_pretrained(folder).model_type, kind)
-    tokenizer, faults = read_tokenizer(folder, lambda: AutoTokenizer.from_pretrained(folder))
-    # the torchvision-based processors differ slightly from the PIL ones that the published numbers were made with
-    image_processor = AutoImageProcessor.from_pretrained(folder, backend="pil")
+    adapter, model_class = (SigLip, SiglipModel) if family == "siglip" else (HuggingFaceClip, CLIPModel)
+    tokenizer, image_processor, faults = before_weights(folder, family)
     model, fit, of_weights = read_pretrained(model_class, {"pretrained_model_name_or_path": folder}, dtype=torch.float32)
     refuse([*of_weights, *(faults or beyond_faults(tokenizer, num_embeddings(model.text_model)))])
     logit_scale = read_logit_scale(model)
     loaded = adapter(model.to(device, dtype), tokenizer, image_processor, logit_scale=logit_scale, work=work)
     loaded.fit = fit
     return loaded
+
+
+def before_weights(folder: Path, family: str) -> tuple[Any, Any, list[Fault]]:
+    """The tokenizer and the image processor of a model that ``load_huggingface`` reads, and what is wrong with the tokenizer.
+
+    Raises:
+        ModelFault: It is of another kind.
+    """
+    from transformers import AutoConfig, AutoImageProcessor, AutoTokenizer, CLIPConfig, SiglipConfig
+
+    kind = SiglipConfig.model_type if family == "siglip" else CLIPConfig.model_type
+    _require_kind(AutoConfig.from_pretrained(folder).model_type, kind)
+    tokenizer, faults = read_tokenizer(folder, lambda: AutoTokenizer.from_pretrained(folder))
+    # the torchvision-based processors differ slightly from the PIL ones that the published numbers were made with
+    return tokenizer, AutoImageProcessor.from_pretrained(folder, backend="pil"), faults
 
 
 def _require_kind(found: str, wanted: str) -> None:

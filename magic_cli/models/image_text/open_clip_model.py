@@ -84,16 +84,27 @@ def load_open_clip(
     """
     import open_clip
 
-    name = f"local-dir:{source}" if Path(source).is_dir() else source
+    name = _schema(source)
     try:
         model, _, preprocess = open_clip.create_model_and_transforms(name, pretrained=pretrained, require_pretrained=True)
     except RuntimeError as error:
         refuse(strict_faults(error))
         raise
-    tokenizer = open_clip.get_tokenizer(name)
+    tokenizer = read_open_clip_tokenizer(source)
     refuse([*number_faults(model), *_tokenizer_faults(tokenizer, model)])
     logit_scale = read_logit_scale(model)
     return OpenClip(model.to(device, dtype), preprocess, tokenizer, logit_scale=logit_scale, work=work)
+
+
+def read_open_clip_tokenizer(source: str) -> Any:
+    """The tokenizer alone, for which the package reads ``open_clip_config.json``, too; ``source`` as for ``load_open_clip``."""
+    import open_clip
+
+    return open_clip.get_tokenizer(_schema(source))
+
+
+def _schema(source: str) -> str:
+    return f"local-dir:{source}" if Path(source).is_dir() else source
 
 
 def _tokenizer_faults(tokenizer: Any, model: Any) -> list[Fault]:

@@ -14,8 +14,8 @@ CAPTION = COMMANDS["caption"]
 
 
 def test_flags_and_overrides_mix_in_any_order():
-    flags, overrides = translate(["decoding.k=5", "-m", "--dataset", "coco", "run.seed=1", "--cfg", "job"], CAPTION)
-    assert flags == ["-m", "--cfg", "job"]
+    flags, overrides = translate(["decoding.k=5", "--resolve", "--dataset", "coco", "run.seed=1", "--cfg", "job"], CAPTION)
+    assert flags == ["--resolve", "--cfg", "job"]
     assert overrides == ["decoding.k=5", "dataset=coco", "run.seed=1"]
 
 

@@ -8,6 +8,8 @@ import pytest
 from omegaconf.errors import OmegaConfBaseException
 
 from magic_cli.cli.main import main
+from magic_cli.cli.stopping import stop_behind
+from magic_cli.configuration.hydra_errors import explain
 from magic_cli.errors import MagicError
 
 _INTERRUPTED_AT = """
@@ -32,6 +34,39 @@ def test_process_that_is_stopped_while_it_loads_a_module_says_so_in_one_line(mod
     assert done.stderr.count("\n") == 1 and done.stderr.startswith("magic: stopped")
 
 
+_AS_MAGIC = """
+import atexit, os, runpy, sys, types
+from signal import SIG_IGN, SIGINT, SIGTERM, signal
+def main():
+    kill = lambda number: os.kill(os.getpid(), number)
+    from magic_cli.cli.stopping import obey_sigterm
+    obey_sigterm()
+    {}
+    return 0
+sys.modules["magic_cli.cli.main"] = types.SimpleNamespace(main=main)
+runpy.run_module("magic_cli", run_name="__main__")
+"""
+
+
+@pytest.mark.parametrize(
+    ("does", "status", "said"),
+    [
+        ("exec('kill(SIGINT)')", 130, "magic: stopped\n"),  # as namedtuple and dataclasses run text
+        ("atexit.register(kill, SIGINT)", -signal.SIGINT, ""),
+        ("atexit.register(kill, SIGTERM)", -signal.SIGTERM, ""),
+        ("signal(SIGINT, SIG_IGN); atexit.register(kill, SIGINT)", 0, ""),
+    ],
+)
+def test_process_that_is_stopped_at_its_end_says_nothing_more(does, status, said, tmp_path):
+    (tmp_path / "as_magic.py").write_text(_AS_MAGIC.format(does))
+    places = os.pathsep.join([str(tmp_path), *sys.path])
+    command = [sys.executable, "-S", "-m", "as_magic"]  # with -m, because only there Python looks back at a Ctrl-C
+    done = subprocess.run(
+        command, capture_output=True, text=True, cwd=tmp_path, env={**os.environ, "PYTHONPATH": places}, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (status, "", said)
+
+
 def _interrupted(number, error, *rest):
     """Raise what a library makes of a stop."""
     try:
@@ -50,6 +85,19 @@ def test_error_that_a_library_makes_of_a_stop_is_the_stop(number, status, error,
     assert main(["evaluate", "a.json"]) == status
     assert capsys.readouterr().err == "magic: stopped; the same command starts from the beginning\n"
     signal.signal(signal.SIGTERM, before)
+
+
+def _in_a_circle(*errors):
+    for error, cause in zip(errors, (*errors[1:], errors[0]), strict=True):
+        error.__cause__ = cause
+    return errors[0]
+
+
+def test_errors_in_a_circle_are_read_once():
+    stop = KeyboardInterrupt()
+    assert stop_behind(_in_a_circle(RuntimeError("a"), OmegaConfBaseException("b"))) is None
+    assert stop_behind(_in_a_circle(RuntimeError("a"), stop)) is stop
+    assert "first" in str(explain(_in_a_circle(OmegaConfBaseException("first"), OmegaConfBaseException("second")), [], "caption"))
 
 
 def test_sweep_that_is_stopped_runs_no_other_point(capsys, monkeypatch, tmp_path):
