@@ -1,6 +1,7 @@
 """Files that commands wrote, as tests look at them, and files that tests write for them."""
 
 import gzip
+import io
 import json
 from pathlib import Path
 
@@ -21,3 +22,13 @@ def written(tmp_path, name, document):
         text = json.dumps(document, ensure_ascii=False)
     path.write_bytes(gzip.compress(text.encode()) if name.endswith(".gz") else text.encode())
     return path
+
+
+def table_bytes(columns, **options):
+    """A Parquet file of these columns."""
+    import pyarrow
+    from pyarrow import parquet
+
+    stream = io.BytesIO()
+    parquet.write_table(pyarrow.table(columns), stream, **options)
+    return stream.getvalue()
