@@ -12,6 +12,7 @@ import math
 import os
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +29,13 @@ from omegaconf.errors import OmegaConfBaseException
 
 from magic_cli.cli.command import Command
 from magic_cli.cli.exit_statuses import ExitStatuses
+from magic_cli.cli.hydra_flags import asks_for_sweep, only_looks, value_of
 from magic_cli.cli.stopping import stop_behind
 from magic_cli.cli.sweeps import SweepTalk, check_objective, measure_objective, report_runs, require_objectives, tell_repeat
 from magic_cli.configuration import composing
 from magic_cli.configuration.files import find_config_dir
 from magic_cli.configuration.hydra_errors import explain
-from magic_cli.configuration.points import compose
+from magic_cli.configuration.points import compose, explained
 from magic_cli.errors import MagicError, SettingsError, out_of_memory
 from magic_cli.runs.naming import each_repeat, refuse_shared_repeats
 from magic_cli.terminal import streams as terminal
@@ -78,15 +80,25 @@ def run(command: Command, flags: list[str], overrides: list[str]) -> int:
 
     try:
         configs: list[DictConfig] = []
-        if not {"-c", "--cfg", "-i", "--info", "--hydra-help"} & set(flags):
+        if not only_looks(flags):
             talk, configs = _check_all_points(command, config_name, flags, overrides)
-        if configs and not flags and not any(override.lstrip("+~").startswith("hydra") for override in overrides):
+        elif "--hydra-help" in flags:
+            overrides = [override for override in overrides if _is_of_hydra(override)]  # that page has no other settings
+        elif "--package" in flags:
+            _check_package(config_name, flags, overrides)
+        if configs and not flags and not any(map(_is_of_hydra, overrides)):
             _run_alone(configs[0], task_function)
         else:
             main = hydra.main(version_base="1.3", config_path=str(find_config_dir()), config_name=config_name)(task_function)
             sys.argv = ["magic", *flags, *overrides]
-            main()
+            # the errors of a run are its own
+            with explained(overrides, value_of("--config-dir", flags)) if only_looks(flags) else nullcontext():
+                main()
         worst = statuses.worst()
+    except SystemExit as end:
+        if "--hydra-help" not in flags or end.code:
+            raise
+        worst = 0
     except (HydraException, OmegaConfBaseException) as error:
         raise explain(error, overrides, command.name) from error
     finally:
@@ -172,9 +184,7 @@ def _check_all_points(
         MagicError: A setting of a point is wrong, or two different points would share one run folder or one sampled run.
     """
     settings_class = command.load_settings_class()
-    is_sweep = bool({"-m", "--multirun"} & set(flags))
-    directories = [flags[i + 1] for i, flag in enumerate(flags) if flag in ("-cd", "--config-dir")]
-    search_path = [f"hydra.searchpath=[{','.join(f'file://{d}' for d in directories)}]"] if directories else []
+    is_sweep = asks_for_sweep(flags)
     folders: dict[str, str] = {}
     checked, configs = [], []
     with hydra.initialize_config_dir(str(find_config_dir()), version_base="1.3"):
@@ -182,7 +192,7 @@ def _check_all_points(
         sweep = _parsed(overrides, is_searched=bool(searches)) if is_sweep else []
         points = [_one_point(sweep)] if searches else _points(sweep) if is_sweep else [overrides]
         for point in points:
-            config = compose(config_name, [*search_path, *point], own_folders=directories, with_hydra=True)
+            config = compose(config_name, point, own_folder=value_of("--config-dir", flags), with_hydra=True)
             settings = composing.to_settings(_without_hydra(config), settings_class)
             configs.append(config)
             check_objective(settings, searches.hydra.sweeper if searches else None)
@@ -200,10 +210,24 @@ def _check_all_points(
     return SweepTalk(varying, None if searches else len(points)), configs
 
 
+def _check_package(config_name: str, flags: list[str], overrides: list[str]) -> None:
+    """Refuse settings that ``--cfg`` cannot show: Hydra would stop with words of its own."""
+    package, view = value_of("--package", flags), value_of("--cfg", flags)
+    with hydra.initialize_config_dir(str(find_config_dir()), version_base="1.3"):
+        config = compose(config_name, overrides, own_folder=value_of("--config-dir", flags), with_hydra=view != "job")
+    if view == "hydra":
+        config = OmegaConf.masked_copy(config, "hydra")
+    if package != "_global_" and OmegaConf.select(config, package) is None:
+        raise SettingsError(f"--package={package}: nothing to show; name a part of --cfg {view}, such as {', '.join(config)}")
+
+
+def _is_of_hydra(override: str) -> bool:
+    return override.lstrip("+~").startswith("hydra")
+
+
 def _searches(config_name: str, overrides: list[str]) -> DictConfig | None:
     """Hydra's own settings if the sweeper chooses the points itself, as optuna does; None for the basic sweeper."""
-    own = [override for override in overrides if override.startswith("hydra")]
-    config = hydra.compose(config_name, own, return_hydra_config=True)
+    config = hydra.compose(config_name, list(filter(_is_of_hydra, overrides)), return_hydra_config=True)
     return None if _is_basic("sweeper", config.hydra) else config
 
 

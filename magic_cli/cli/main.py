@@ -11,12 +11,12 @@ import re
 import signal
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 from magic_cli import __version__
 from magic_cli.cli.command import Action, Command, Flag
 from magic_cli.cli.command_help import command_help, overview
 from magic_cli.cli.command_table import COMMANDS
+from magic_cli.cli.hydra_flags import HydraFlags, asks_for_sweep
 from magic_cli.cli.stopping import obey_sigterm, status_of, stop_behind
 from magic_cli.cli.waiting import wait_briefly
 from magic_cli.configuration.overrides import quote
@@ -25,16 +25,12 @@ from magic_cli.terminal import streams as terminal
 
 USER_FAULT = 2
 
-_HYDRA_SWITCHES = {"-m", "--multirun", "--resolve", "--hydra-help"}
-_HYDRA_OPTIONS = {"-c", "--cfg", "-p", "--package", "-cd", "--config-dir", "-i", "--info"}
-_INSTEAD_OF_A_RUN = {"-m": "-m", "--multirun": "-m", "-c": "--cfg", "--cfg": "--cfg", "-i": "--info", "--info": "--info"}
-_CONFIG_VIEWS = ("job", "hydra", "all")
+_HELP = ("-h", "--help")
 _SWEEP_FUNCTION = re.compile(r"(?:choice|glob|shuffle|sort|tag)\(.*\)")
 _QUOTED = r"""(?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")"""
 _QUOTED_VALUE = re.compile(_QUOTED, re.DOTALL)
 """A value that the user has quoted for Hydra, as in ``name='"a,b"'``. ``'a' or 'b'`` is a text that contains quotes."""
 _QUOTED_VALUES = re.compile(rf"{_QUOTED}(?:\s*,\s*{_QUOTED})*", re.DOTALL)
-_REFUSED = {"--experimental-rerun": "it unpickles files; start the same command again instead"}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -75,24 +71,25 @@ def _outcome(argv: list[str], action: Callable[[], int | None]) -> int:
 
 
 def _main(argv: list[str]) -> int:
-    if not argv or argv[0] in ("-h", "--help", "help"):
-        print(overview())
-        return 0
-    if argv[0] == "--version":
+    if "--version" in argv:
         print(f"magic {__version__}")
+        return 0
+    if argv and argv[0] in (*_HELP, "help"):
+        named = [word for word in argv[1:] if word not in _HELP]
+        argv = [*named, "--help"] if named else []
+    if not argv:
+        print(overview())
         return 0
     command = COMMANDS.get(_command_name(argv))
     if command is None:
         raise SettingsError(f"unknown command {argv[0]!r}; {nearest(_command_name(argv), list(COMMANDS))}")
-    if any(word in ("-h", "--help") for word in argv[1:]):
-        print(command_help(command, [word for word in argv[1:] if word not in ("-h", "--help")]))
+    if any(word in _HELP for word in argv[1:]):
+        print(command_help(command, [word for word in argv[1:] if word not in _HELP]))
         return 0
     _check_working_folder()
     if command.settings_class is None:
         return importlib.import_module(command.module).run(**_arguments(argv[1:], command))
     flags, overrides = translate(argv[1:], command)
-    if {"-c", "--cfg"} & set(flags) and "job" in flags and "--resolve" not in flags:
-        flags.append("--resolve")  # show values, not interpolations
     obey_sigterm()
 
     from magic_cli.cli import hydra_app  # imports Hydra
@@ -142,25 +139,19 @@ def translate(words: Sequence[str], command: Command) -> tuple[list[str], list[s
     """
     from magic_cli.cli.mistaken_values import check_override, meant_word  # not needed for help
 
-    flags: list[str] = []
+    flags = HydraFlags()
     overrides: list[str] = []
     lists: dict[str, list[str]] = {}
     given: list[str] = []
     stray: list[str] = []
-    is_sweep = any(word in ("-m", "--multirun") for word in words)
+    is_sweep = asks_for_sweep(words)
     queue = list(words)
     while queue:
         word = queue.pop(0)
         name, has_value, value = word.partition("=")
-        if name in _REFUSED:
-            raise SettingsError(f"{name} is refused: {_REFUSED[name]}")
-        if word in _HYDRA_SWITCHES:
-            flags.append(word)
-        elif name in _HYDRA_OPTIONS:
-            value = value if has_value else _next_value(name, queue)
-            _check_hydra_option(name, value)
-            flags += [name, value]
-        elif name in command.flags:
+        if flags.take(word, queue):
+            continue
+        if name in command.flags:
             flag = command.flags[name]
             if flag.value is not None:
                 if has_value:
@@ -187,23 +178,23 @@ def translate(words: Sequence[str], command: Command) -> tuple[list[str], list[s
             overrides.append(_quote_override(f"{key}={value}" if has_value else word, command, is_sweep))
         else:
             raise SettingsError(f"unexpected {word!r}; {meant_word(word, command)}")
-    instead = list(dict.fromkeys(_INSTEAD_OF_A_RUN[name] for name in flags if name in _INSTEAD_OF_A_RUN))
-    if len(instead) > 1:
-        raise SettingsError(f"{' and '.join(instead)} cannot be combined: each says what to do instead of one run; leave one out")
+    hydra_words = flags.words()
     if command.action is not None:
         overrides.insert(0, _take_action(command, command.action, stray, overrides))
     if command.words is not None and stray:
         lists[command.words.setting] = stray
     overrides += [f"{setting}=[{','.join(map(quote, values))}]" for setting, values in lists.items()]
     for override in overrides:
-        check_override(override, command, has_own_configs=bool({"-cd", "--config-dir"} & set(flags)))
-    return flags, overrides
+        check_override(override, command, has_own_configs="--config-dir" in hydra_words)
+    return hydra_words, overrides
 
 
 def _meant_flag(name: str, command: Command) -> str:
     """A hint for an unknown flag; it may be a setting typed like a flag."""
     setting = name.lstrip("-").replace("-", "_")
-    found = [known for known in _settings_of(command) if f".{known}".endswith(f".{setting}")]
+    known_settings = _settings_of(command)
+    groups = {known.rpartition(".")[0] for known in known_settings}
+    found = [known for known in known_settings if f".{known}".endswith(f".{setting}") and known not in groups]
     if found and setting != "task":
         depth = min(known.count(".") for known in found)
         return f"settings are written name=value: {' or '.join(f'{known}=...' for known in sorted(found) if known.count('.') == depth)}"
@@ -281,13 +272,6 @@ def _check_flag(name: str, value: str, command: Command, given: list[str]) -> No
         for chosen, flags in choosers.items():
             if other != name and {other, name} <= flags:
                 raise SettingsError(f"{other} and {name} cannot be combined: each chooses the {chosen}")
-
-
-def _check_hydra_option(name: str, value: str) -> None:
-    if name in ("-c", "--cfg") and value not in _CONFIG_VIEWS:
-        raise SettingsError(f"{name} must be one of {', '.join(_CONFIG_VIEWS)}, got {value!r}")
-    if name in ("-cd", "--config-dir") and not os.path.isdir(value):
-        raise SettingsError(f"{name}={value}: no such folder (looked at {Path(value).absolute()})")
 
 
 def _next_value(name: str, queue: list[str]) -> str:

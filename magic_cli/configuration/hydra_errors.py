@@ -32,9 +32,9 @@ def too_large(error: Exception, overrides: list[str]) -> SettingsError:
     return SettingsError(f"{key[1] if key else longest} is too large a number; write a smaller one")
 
 
-def unreadable_settings(error: Exception, directories: list[str]) -> MagicError:
+def unreadable_settings(error: Exception, own_folder: str | None) -> MagicError:
     """The error for a settings file of the user that is not YAML, not UTF-8, or nested too deep."""
-    place = ", ".join(directories) or str(find_config_dir())
+    place = own_folder or str(find_config_dir())
     mark = getattr(error, "problem_mark", None)
     if mark is not None:
         return MagicError(

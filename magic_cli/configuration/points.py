@@ -16,6 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 from magic_cli.configuration import composing
 from magic_cli.configuration.files import find_config_dir
 from magic_cli.configuration.hydra_errors import explain, no_option, too_large, unreadable_settings
+from magic_cli.configuration.overrides import quote
 
 
 def settings_from(command: str, settings_class: type, overrides: Sequence[str]) -> Any:
@@ -50,24 +51,34 @@ def _own_hydra() -> Iterator[None]:
         state.hydra = theirs
 
 
-def compose(
-    config_name: str, overrides: Sequence[str], *, own_folders: Sequence[str] = (), with_hydra: bool = False
-) -> DictConfig:
+def compose(config_name: str, overrides: Sequence[str], *, own_folder: str | None = None, with_hydra: bool = False) -> DictConfig:
     """The config of a command with overrides; Hydra must be initialised.
 
     Args:
         config_name: The command's file in ``configs/``.
         overrides: The overrides of one point.
-        own_folders: Folders of the user's own configs, for error messages.
+        own_folder: A folder of the user's own configs.
         with_hydra: Include Hydra's own settings, below ``hydra``.
 
     Raises:
         MagicError: A settings file cannot be read, or a group has an unknown option.
     """
+    search_path = [f"hydra.searchpath=[{quote(f'file://{own_folder}')}]"] if own_folder else []
+    with explained(overrides, own_folder):
+        return hydra.compose(config_name, [*search_path, *overrides], return_hydra_config=with_hydra)
+
+
+@contextmanager
+def explained(overrides: Sequence[str], own_folder: str | None) -> Iterator[None]:
+    """While Hydra composes, its errors that are not of its own kinds become one line.
+
+    Raises:
+        MagicError: A settings file cannot be read, or a group has an unknown option.
+    """
     try:
-        return hydra.compose(config_name, list(overrides), return_hydra_config=with_hydra)
+        yield
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        raise unreadable_settings(error, list(own_folders)) from error
+        raise unreadable_settings(error, own_folder) from error
     except OverflowError as error:
         raise too_large(error, list(overrides)) from error
     except ValueError as error:  # Hydra's error for group=null, or Python's for a number of thousands of digits
