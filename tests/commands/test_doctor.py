@@ -121,7 +121,7 @@ def test_places_that_hold_no_model_say_what_to_name(tmp_path, capsys):
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "config.json").write_text("{not json")
     cases = (
-        ("nowhere", 2, "no such file or folder"), ("photo.jpg", 3, ".gguf"), ("model", 3, "config.json: is no JSON"),
+        ("nowhere", 2, "no such file or folder"), ("photo.jpg", 3, ".gguf"), ("model", 3, "config.json line 1: not valid JSON"),
         (".", 3, "has no config.json"), ("model/config.json", 3, f"name the folder, {tmp_path / 'model'}"),
     )  # fmt: skip
     for place, status, part in cases:
