@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from magic_cli.data.json_text import JSONFault, parse_object
+from magic_cli.data.paths import LOCK
 from magic_cli.errors import MagicError
 
 _LOCK_SECONDS = 0.2
@@ -74,7 +75,7 @@ def locked(path: Path, *, setting: str = "run.dir") -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         try:
             path.mkdir(parents=True, exist_ok=True)
-            stack.enter_context(hold(path / ".lock"))
+            stack.enter_context(hold(path / LOCK))
         except OSError as error:
             raise MagicError(
                 f"{setting}={path}: cannot be written ({error.strerror}); set {setting} to another folder"

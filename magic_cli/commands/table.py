@@ -22,7 +22,7 @@ from magic_cli.reports.paper import MINIGPT5, PaperTable, load_paper
 from magic_cli.reports.paper_plots import plot_tables
 from magic_cli.reports.paper_tables import build_tables
 from magic_cli.reports.plots import plot_name
-from magic_cli.reports.row_files import locate, split_words
+from magic_cli.reports.row_files import Located, locate, split_words
 from magic_cli.reports.sweep import read_sweep
 from magic_cli.reports.sweep_plots import check_sweep, plot_sweep
 from magic_cli.reports.sweep_table import sweep_table
@@ -46,7 +46,7 @@ def run(settings: TableSettings) -> int:
     located = locate(places, settings.rows)
     sections = {section for table in tables for section in table.sections}
     rows = {path: row for path, row in located.rows.items() if row.partition("/")[0] in sections}
-    _tell_left_out(located.unknown, [path for path in located.rows if path not in rows], tables)
+    _tell_left_out(located, [path for path in located.rows if path not in rows], tables)
     if (places or settings.rows) and not rows:
         named = " ".join([*places, *settings.rows])
         raise SettingsError(f"{named}: holds no row of table {_numbers(tables)}; name rows with --row ROW=FILE")
@@ -136,9 +136,12 @@ def measure(rows: dict[Path, str], settings: TableSettings) -> dict[str, list[di
     return measured
 
 
-def _tell_left_out(unknown: Sequence[Path], elsewhere: Sequence[Path], tables: Sequence[PaperTable]) -> None:
-    if unknown:
-        print(f"magic: of no known row, left out (name one with --row ROW=FILE): {', '.join(map(str, unknown))}", file=sys.stderr)
+def _tell_left_out(located: Located, elsewhere: Sequence[Path], tables: Sequence[PaperTable]) -> None:
+    if located.empty:
+        print(f"magic: runs without a text yet, left out: {', '.join(map(str, located.empty))}", file=sys.stderr)
+    if located.unknown:
+        named = ", ".join(map(str, located.unknown))
+        print(f"magic: of no known row, left out (name one with --row ROW=FILE): {named}", file=sys.stderr)
     if elsewhere:
         print(f"magic: rows of other tables than {_numbers(tables)}, left out: {', '.join(map(str, elsewhere))}", file=sys.stderr)
 

@@ -9,6 +9,8 @@ from pathlib import Path
 
 from magic_cli.errors import MagicError, SettingsError
 
+LOCK = ".lock"
+"""The lock file of a folder that one process at a time may write."""
 _KINDS = {
     stat.S_IFDIR: "folder",
     stat.S_IFIFO: "named pipe",

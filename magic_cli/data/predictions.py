@@ -26,7 +26,7 @@ from magic_cli.data.record_fields import (
     several_texts,
 )
 from magic_cli.data.record_images import guessed_image, named_image
-from magic_cli.data.run_files import has_predictions, read_manifest
+from magic_cli.data.run_files import read_manifest, refuse_without_texts
 from magic_cli.data.story_files import is_story_file, read_story_file
 from magic_cli.data.system import Item, System
 from magic_cli.errors import MagicError
@@ -107,10 +107,7 @@ def _story(record: Mapping[str, Any], place: str, item: str) -> dict[str, Any]:
 
 def _read_run(folder: Path) -> System:
     lines = folder / "predictions.jsonl"
-    if not has_predictions(folder) and (folder / "manifest.json").is_file():
-        raise MagicError(
-            f"systems={folder}: there is a manifest.json, but predictions.jsonl is {'empty' if lines.is_file() else 'not there'}: if it is a run, it has no text yet; start its command again"
-        )
+    refuse_without_texts(folder, "systems")
     if not lines.is_file():
         within = [run.parent.name for run in sorted(folder.glob("*/predictions.jsonl"))]
         hint = (

@@ -7,13 +7,16 @@ from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from magic_cli.data.json_files import read_json_object
-from magic_cli.data.text_files import read_text
+from magic_cli.data.json_files import LONGEST_LINE, read_json_object
+from magic_cli.data.json_text import JSONFault, parse_object
+from magic_cli.data.paths import LOCK
+from magic_cli.data.text_files import named, read_text
 from magic_cli.errors import MagicError
 
 METRICS, PER_ITEM, COMPARISON = "metrics.json", "per_item.jsonl", "comparison.json"
 """The files that an evaluation writes into a run folder."""
-PREDICTIONS, FAILURES, TRACE, SETTINGS = "predictions.jsonl", "failures.jsonl", "trace.jsonl", "settings.yaml"
+MANIFEST, PREDICTIONS, FAILURES = "manifest.json", "predictions.jsonl", "failures.jsonl"
+TRACE, SETTINGS = "trace.jsonl", "settings.yaml"
 """The files that the run itself writes there."""
 REPORT = "report.html"
 """The page of a single run."""
@@ -101,10 +104,61 @@ _SCORES: Mapping[str, Form] = {
 }
 
 
+def is_run(path: Path) -> bool:
+    """Whether a path is the folder of a run of texts, even if it was killed before its first one. Other commands have manifests, too."""
+    has = {name for name in (MANIFEST, PREDICTIONS, FAILURES, SETTINGS) if (path / name).is_file()}
+    return {MANIFEST, PREDICTIONS} <= has or {MANIFEST, FAILURES, SETTINGS} <= has
+
+
 def has_predictions(folder: Path) -> bool:
-    """Whether a run has written at least one text."""
-    file = folder / PREDICTIONS
-    return file.is_file() and file.stat().st_size > 0
+    """Whether a run has written at least one text, and not only the beginning of its line."""
+    return (folder / PREDICTIONS).is_file() and _begins_with_line(folder / PREDICTIONS)
+
+
+def without_texts(folder: Path) -> str | None:
+    """What is wrong with predictions.jsonl if a run has begun in a folder and has no text yet; None: there is one, or no run.
+
+    A run that is killed early leaves an empty folder, a lock, a manifest, or the beginning of its first line.
+    """
+    if not folder.is_dir() or has_predictions(folder):
+        return None
+    if (file := folder / PREDICTIONS).is_file():
+        return "ends within its first line" if file.stat().st_size else "is empty"
+    has_begun = any((folder / name).exists() for name in (MANIFEST, LOCK)) or next(folder.iterdir(), None) is None
+    return "is not there" if has_begun else None
+
+
+def refuse_without_texts(folder: Path, setting: str = "") -> None:
+    """Refuse a folder in which a run has begun that has no text yet.
+
+    Args:
+        folder: The folder.
+        setting: What the user calls it, for the error message; "": it is a plain word of the command line.
+
+    Raises:
+        MagicError: It is such a folder.
+    """
+    if what := without_texts(folder):
+        raise MagicError(
+            f"{named(setting, folder)}: its {PREDICTIONS} {what}: if this is a run, it has no text yet; start its command again"
+        )
+
+
+def _begins_with_line(file: Path) -> bool:
+    """Whether the first line that is not empty is whole. Of the last line only the line break may be missing."""
+    with file.open("rb") as stream:
+        for line in iter(lambda: stream.readline(LONGEST_LINE + 1), b""):
+            if line.strip():
+                return line.endswith(b"\n") or len(line) > LONGEST_LINE or _is_whole(line)
+    return False
+
+
+def _is_whole(line: bytes) -> bool:
+    try:
+        parse_object(line)
+    except JSONFault:
+        return False
+    return True
 
 
 def read_manifest(file: Path, *, remedy: str, needs: Collection[str] = ()) -> dict[str, Any]:

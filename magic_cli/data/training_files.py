@@ -16,6 +16,7 @@ from magic_cli.data.json_files import holds_json, parse_records, read_json
 from magic_cli.data.paths import expanded
 from magic_cli.data.predictions import read_system
 from magic_cli.data.record_fields import ID_KEYS, column_word, item_id, record_texts
+from magic_cli.data.run_files import PREDICTIONS, refuse_without_texts
 from magic_cli.data.text_files import read_text, text_lines
 from magic_cli.data.text_tables import (
     columns_of_images,
@@ -158,7 +159,8 @@ def read_plain(path: Path, form: TextForm, *, setting: str = _SETTING) -> Groups
 
 def _run(folder: Path, form: TextForm, setting: str) -> Groups:
     """The texts of a run; stories for the same title belong together."""
-    if not (folder / "predictions.jsonl").is_file():
+    refuse_without_texts(folder, setting)
+    if not (folder / PREDICTIONS).is_file():
         raise MagicError(f"{setting}={folder}: is a folder without predictions.jsonl, so it is not a run folder; {HINT}")
     system = read_system(folder)
     if form is TextForm.story and not system.writes_stories:

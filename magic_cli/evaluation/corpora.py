@@ -10,7 +10,7 @@ from magic_cli.data.image_lookup import ImageLookup
 from magic_cli.data.paths import expanded, named_paths
 from magic_cli.data.predictions import read_system
 from magic_cli.data.references import ReferenceSet
-from magic_cli.data.run_files import has_predictions
+from magic_cli.data.run_files import without_texts
 from magic_cli.data.system import System
 from magic_cli.errors import MagicError, SettingsError
 from magic_cli.evaluation.answers import answers_corpus
@@ -76,7 +76,7 @@ def find_systems(
 
 def _with_texts(paths: list[Path], tell: Callable[[str], None]) -> list[Path]:
     """Systems without the runs that have no text yet: a start that failed leaves such a folder, which ``runs/caption/*`` names, too. All, if all are such."""
-    empty = [path for path in paths if (path / "manifest.json").is_file() and not has_predictions(path)]
+    empty = [path for path in paths if without_texts(path)]
     if not empty or len(empty) == len(paths):
         return paths
     which = counted(len(empty), "folder has no text yet and is", "folders have no text yet and are")

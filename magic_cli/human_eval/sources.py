@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from magic_cli.data.json_files import read_growing_lines
 from magic_cli.data.paths import expanded
 from magic_cli.data.predictions import system_name
-from magic_cli.data.run_files import PREDICTIONS
+from magic_cli.data.run_files import PREDICTIONS, refuse_without_texts
 from magic_cli.errors import MagicError, SettingsError
 
 
@@ -44,9 +44,10 @@ def records_of_run(folder: Path, hint: str) -> list[dict[str, Any]]:
         hint: What may be given instead, for the error message.
 
     Raises:
-        MagicError: It is not a run folder, or a line is damaged.
+        MagicError: It is not a run folder, has no text yet, or a line is damaged.
     """
     lines = folder / PREDICTIONS
+    refuse_without_texts(folder)
     if not lines.is_file():
         raise MagicError(f"{folder}: is not a run folder, since it has no {PREDICTIONS}; {hint}")
     return read_growing_lines(lines, setting="files", hint="remove the damaged line, and start the run's command again")[0]

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from magic_cli.data.paths import expanded, named_paths
-from magic_cli.data.run_files import read_manifest
+from magic_cli.data.run_files import is_run, read_manifest, without_texts
 from magic_cli.errors import SettingsError
 from magic_cli.reports.paper import ALL_TABLES, Paper, load_paper
 from magic_cli.reports.paper_rows import recognise
@@ -22,6 +22,8 @@ class Located:
     """Row id of each file or run folder."""
     unknown: list[Path] = field(default_factory=list)
     """Run folders and prediction files that were found but belong to no row for certain."""
+    empty: list[Path] = field(default_factory=list)
+    """Run folders that were found but have no text yet."""
 
 
 def split_words(words: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -61,6 +63,9 @@ def locate(places: Sequence[str], pairs: Sequence[str], paper: Paper | None = No
             if candidate.resolve() in named:
                 continue
             named.add(candidate.resolve())
+            if candidate != path and is_run(candidate) and without_texts(candidate):
+                located.empty.append(candidate)
+                continue
             row = row_of(candidate)
             if row is not None:
                 located.rows[candidate] = row
@@ -85,11 +90,6 @@ def row_of(path: Path) -> str | None:
     return recognise(
         path, read_manifest(path / "manifest.json", remedy="delete this folder, or name others", needs=["identity"])["identity"]
     )
-
-
-def is_run(path: Path) -> bool:
-    """Whether the path is a run folder."""
-    return (path / "manifest.json").is_file() and (path / "predictions.jsonl").is_file()
 
 
 def _pair(pair: str, paper: Paper) -> tuple[Path, str]:

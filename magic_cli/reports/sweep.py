@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from magic_cli.data.paths import expanded, named_paths
-from magic_cli.data.run_files import METRICS, read_manifest, read_scores
+from magic_cli.data.run_files import METRICS, is_run, read_manifest, read_scores
 from magic_cli.errors import MagicError, SettingsError, nearest
 from magic_cli.reports.paper_rows import flat
-from magic_cli.reports.row_files import candidates, is_run
+from magic_cli.reports.row_files import candidates
 
 _SCORE_KEYS = ("value", "label", "scale", "digits", "higher_is_better")
 REPEAT = "run.repeat"  # runs that differ in nothing else form one point and are averaged

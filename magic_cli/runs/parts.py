@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from magic_cli.data.paths import named_paths
-from magic_cli.data.run_files import SETTINGS, read_manifest, read_settings
+from magic_cli.data.run_files import MANIFEST, SETTINGS, read_manifest, read_settings, refuse_without_texts
 from magic_cli.errors import MagicError
 from magic_cli.models.sources import each_only_read
 from magic_cli.provenance import differences
@@ -68,12 +68,15 @@ def _named(word: str) -> list[Path]:
 
 
 def _read(folder: Path) -> Part:
-    file = folder / "manifest.json"
+    file = folder / MANIFEST
     if not file.is_file():
+        refuse_without_texts(folder, "runs")
         raise MagicError(f"runs: {folder} is no run folder (it has no manifest.json); leave it out, or correct the path")
     manifest = read_manifest(file, remedy=WRITE_AGAIN)
     shard = manifest.get("shard")
     if shard is None:
+        if "counts" in manifest:  # a start that was killed early has not said which part it writes
+            refuse_without_texts(folder, "runs")
         whole = ", but a whole one" if "counts" in manifest else ""  # else the folder of another command
         raise MagicError(f"runs: {folder} is no part of a run{whole}; parts are written with run.shard=i/n")
     manifest = read_manifest(file, remedy=WRITE_AGAIN, needs=("identity", "status", "counts", "sessions"))

@@ -195,7 +195,7 @@ def test_whole_last_line_counts_though_its_line_break_is_missing(tmp_path):
         ({"manifest": '{"counts": {"planned": "5"}}'}, ("manifest.json", "counts must be whole numbers", "'5'")),
         ({"manifest": '{"counts": '}, ("manifest.json line 1", "not valid JSON")),
         ({"predictions": FIRST + '{"id": \n' + FIRST}, ("predictions.jsonl line 2", "not valid JSON")),
-        ({"predictions": '{"id": "1"'}, ("predictions.jsonl", "holds no captions")),
+        ({"predictions": '{"id": "1"'}, ("predictions.jsonl ends within its first line", "no text yet; start its command again")),
         ({"failures": "3\n"}, ("failures.jsonl line 1", "must be a JSON object")),
     ],
 )

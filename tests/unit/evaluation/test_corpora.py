@@ -103,11 +103,11 @@ def test_runs_without_texts_are_left_out_and_told_if_others_remain(tmp_path):
     assert told.pop() == f"systems: 1 folder has no text yet and is left out: {tmp_path}/killed"
     for words in ([f"{tmp_path}/failed"], [f"{tmp_path}/f*"], by_the_shell[1:]):
         with pytest.raises(
-            MagicError, match=r"failed: there is a manifest.json.*not there: .*no text yet; start its command again"
+            MagicError, match=r"failed: its predictions.jsonl is not there: .*no text yet; start its command again"
         ):
             find_systems(words, **keys, tell=told.append)
     for words in ([f"{tmp_path}/killed"], [f"{tmp_path}/k*"]):
-        with pytest.raises(MagicError, match=r"killed: there is a manifest.json.*empty: .*no text yet; start its command again"):
+        with pytest.raises(MagicError, match=r"killed: its predictions.jsonl is empty: .*no text yet; start its command again"):
             find_systems(words, **keys, tell=told.append)
     with pytest.raises(MagicError, match="no text yet"):
         find_systems([f"{tmp_path}/*"], **keys)

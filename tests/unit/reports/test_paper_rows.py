@@ -215,7 +215,7 @@ def tree(tmp_path):
     for name, override in (("right", "run.seed=0"), ("odd", "decoding.k=3")):
         folder = tmp_path / "runs" / name
         folder.mkdir(parents=True)
-        (folder / "predictions.jsonl").write_text("")
+        (folder / "predictions.jsonl").write_text('{"id": "1", "caption": "x"}\n')
         (folder / "coco_results.json").write_text("[]")
         (folder / "manifest.json").write_text(
             json.dumps({"identity": identity_of("experiment=table1/coco_contrastive", override)})
