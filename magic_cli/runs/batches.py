@@ -60,7 +60,7 @@ class BatchResult:
     failures: list[dict[str, Any]] = field(default_factory=list)
 
 
-_MEMORY_OPTIONS = ("trace", "lazy", "step_memory", "compile")
+_MEMORY_OPTIONS = ("trace", "step_memory", "compile")
 """Settings of the group ``run`` that change the memory of a text, and do not identify a run."""
 
 

@@ -213,6 +213,9 @@ class Decoder:
     def try_texts(self, item: Item, number: int) -> None:
         """Write texts of full length side by side, as unlike one another as can be, for memory to be measured.
 
+        In each step all candidates are looked at and asked about: how many a run can leave out depends on the texts, and one step of a
+        run may leave out none.
+
         Args:
             item: What they would be written about, but for its image.
             number: How many texts.
@@ -237,7 +240,7 @@ class Decoder:
             first = torch.randint(self.language_model.vocab_size, (number,), generator=generator).tolist()
             has_room = len(prompt) + 1 < self.method.decoding_len
             prompts = [[*prompt, token] if has_room else prompt for token in first]
-        options = replace(self._options([item] * number, None), text_format=None, memory=None, seeds=range(number))
+        options = replace(self._options([item] * number, None), text_format=None, memory=None, lazy=False, seeds=range(number))
         generate(self.language_model, self.method, prompts, self._guides([item] * number, list(zip(*seen, strict=True))), options)
 
     def stream(self, item: Item, features: Features, on_step: OnStep) -> Iterator[None]:

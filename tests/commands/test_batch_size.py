@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from magic_cli.cli.main import main
+from magic_cli.runs.decoder import Decoder
 from tests.files import lines
 
 pytestmark = pytest.mark.usefixtures("in_tmp_path")
@@ -36,6 +37,25 @@ def test_batch_that_is_found_changes_no_file(method, tiny_photos, models, device
     assert lines("auto/predictions.jsonl") == lines("six/predictions.jsonl")
     [of_auto], [of_six] = (manifest(folder)["sessions"] for folder in ("auto", "six"))
     assert of_auto["work"] == of_six["work"], "the trial is no work of the run"
+
+
+def test_trial_takes_what_the_dearest_step_of_a_run_would(tiny_photos, models, monkeypatch):
+    tried = []
+
+    def counted(decoder, item, number):
+        before = decoder.work.counts.copy()
+        try_texts(decoder, item, number)
+        tried.append((number, decoder.work.counts - before))
+
+    try_texts = Decoder.try_texts
+    monkeypatch.setattr(Decoder, "try_texts", counted)
+    words = ["caption", "--images", str(tiny_photos), *models, "decoding.beta=0.0001", "run.batch_size=auto"]
+    for lazy in ("true", "false"):  # with so small a weight, few candidates can win
+        assert main([*words, f"run.lazy={lazy}", f"run.dir={lazy}"]) == 0
+    assert [number for number, _ in tried] == [1, 2, 6] * 2
+    assert tried[:3] == tried[3:] and "steps_unasked" not in tried[0][1]
+    of_lazy, of_all = (manifest(folder)["sessions"][0]["work"]["lm_positions"] for folder in ("true", "false"))
+    assert of_lazy < of_all
 
 
 def test_run_goes_on_with_the_batches_of_its_first_start(tiny_photos, models, capsys):
