@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import errno
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -13,6 +14,13 @@ MOST_SEED = 2**63 - 1
 MOST_SECONDS = 1_000_000
 MOST_THREADS = 1024
 """With about ten thousand threads, torch ends with a segmentation fault."""
+_REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST)
+"""Errors of the system at a place that a command may not write or read."""
+_FULL = {
+    errno.ENOSPC: ("the disk is full", "free some space"),
+    errno.EDQUOT: ("the disk is full", "free some space"),
+    errno.EFBIG: ("a file would be larger than this shell or disk allows", "raise the limit (ulimit -f), or name another disk"),
+}
 
 
 class MagicError(Exception):
@@ -130,7 +138,27 @@ def out_of_memory(run: Any, then: str) -> str:
         then: What the same command does when it is started again.
     """
     remedy = "lower it" if isinstance(run.batch_size, int) else "give a number below the one that it chose"
+    if run.batch_size == 1:
+        remedy = "choose a smaller model"
     return f"run.device={run.device}: out of memory with run.batch_size={run.batch_size}; {remedy}, or set run.dtype=bfloat16; {then}"
+
+
+def of_machine(error: BaseException, run: Any, then: str) -> MagicError | None:
+    """What the machine refuses, as one line: a place that may not be used, a full disk, memory of a device. None: the error is another one.
+
+    Args:
+        error: What was raised.
+        run: The settings of the group ``run``, if torch took part.
+        then: What happens when the same is started again.
+    """
+    if isinstance(error, OSError) and error.errno in _REFUSED and error.filename is not None:
+        return MagicError(f"{error.filename}: cannot be used ({error.strerror}); mend its permissions, or name another place")
+    if isinstance(error, OSError) and error.errno in _FULL:
+        what, remedy = _FULL[error.errno]
+        return MagicError(f"{what} ({error.strerror}); {remedy}; then {then}")
+    if type(error).__name__ == "OutOfMemoryError":  # torch's; this module does not import torch
+        return MagicError(out_of_memory(run, f"then {then}"))
+    return None
 
 
 def refuse_nan(model: str, is_faulty: bool) -> None:

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import copy
-import errno
 import importlib
 import math
 import os
@@ -36,19 +35,12 @@ from magic_cli.configuration import composing
 from magic_cli.configuration.files import find_config_dir
 from magic_cli.configuration.hydra_errors import explain
 from magic_cli.configuration.points import compose, explained
-from magic_cli.errors import MagicError, SettingsError, out_of_memory
+from magic_cli.errors import MagicError, SettingsError, of_machine
 from magic_cli.runs.naming import each_repeat, refuse_shared_repeats
 from magic_cli.terminal import streams as terminal
 
 _BASIC = "hydra._internal.core_plugins.basic_"
 _SWEEPS = Path("runs", ".sweeps")
-_REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST)
-"""Errors of the system at a place that a command may not write or read."""
-_FULL = {
-    errno.ENOSPC: ("the disk is full", "free some space"),
-    errno.EDQUOT: ("the disk is full", "free some space"),
-    errno.EFBIG: ("a file would be larger than this shell or disk allows", "raise the limit (ulimit -f), or name another disk"),
-}
 
 
 def run(command: Command, flags: list[str], overrides: list[str]) -> int:
@@ -160,19 +152,11 @@ def _is_basic(kind: str, hydra_settings: Any) -> bool:
 def _run_command(command: Command, settings: Any) -> int:
     try:
         return importlib.import_module(command.module).run(settings)
-    except OSError as error:
-        if error.errno in _REFUSED and error.filename is not None:
-            raise MagicError(
-                f"{error.filename}: cannot be used ({error.strerror}); mend its permissions, or name another place"
-            ) from error
-        if error.errno not in _FULL:
+    except (OSError, RuntimeError) as error:
+        fault = of_machine(error, getattr(settings, "run", None), command.when_repeated)
+        if fault is None:
             raise
-        what, remedy = _FULL[error.errno]
-        raise MagicError(f"{what} ({error.strerror}); {remedy}; then {command.when_repeated}") from error
-    except RuntimeError as error:
-        if type(error).__name__ != "OutOfMemoryError":  # torch's; this module does not import torch
-            raise
-        raise MagicError(out_of_memory(settings.run, f"then {command.when_repeated}")) from error
+        raise fault from error
 
 
 def _check_all_points(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
@@ -12,7 +12,7 @@ from typing import Any
 
 from magic_cli.data.json_text import parse_json
 from magic_cli.data.run_files import PREDICTIONS
-from magic_cli.errors import MagicError
+from magic_cli.errors import MagicError, of_machine
 from magic_cli.live.wishes import Wish
 from magic_cli.models.shelf import Shelf
 from magic_cli.models.work_counter import WorkCounter
@@ -95,7 +95,7 @@ def write_caption(wish: Wish, photo: Path, folder: Path, loaded: Loaded, stop: t
         stop: Set to stop the run.
 
     Raises:
-        MagicError: It cannot be written.
+        MagicError: It cannot be written: a model is damaged, a setting is wrong, or the machine has no room for it.
         Stopped: ``stop`` was set.
     """
     told: SimpleQueue[Told | BaseException] = SimpleQueue()
@@ -124,7 +124,7 @@ def write_caption(wish: Wish, photo: Path, folder: Path, loaded: Loaded, stop: t
             if isinstance(news, BaseException):
                 if stop.is_set():  # the run folder may have been deleted
                     raise Stopped from news
-                raise news
+                raise of_machine(news, replace(wish.models.machine, batch_size=1), "write the caption again") or news
             yield news
             if news.is_done:
                 return
