@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from magic_cli.data.json_text import HALF_CHARACTER, JSONFault, parse_json, parse_object
+from magic_cli.data.paths import ending
 from magic_cli.data.text_files import byte_lines, named, read_bytes, read_text, text_lines
 from magic_cli.data.text_tables import parse_table
 from magic_cli.errors import MagicError
@@ -211,7 +212,7 @@ def _are_lines(text: str, path: Path) -> bool:
     lines: Iterator[tuple[int, str]] = text_lines(text)
     _, first = next(lines)
     if next(lines, None) is None:
-        return path.name.removesuffix(".gz").endswith(".jsonl")
+        return ending(path) == ".jsonl"
     if len(first) > LONGEST_LINE:  # too long to be parsed for this
         return first.lstrip().startswith("{") and first.rstrip().endswith("}")
     return _is_document(first, dict)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import os
 import stat
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from magic_cli.errors import MagicError, SettingsError
 
@@ -81,6 +81,15 @@ def other_kind(path: Path) -> str | None:
         OSError: The path does not exist or cannot be examined.
     """
     return _KINDS.get(stat.S_IFMT(os.stat(path).st_mode))
+
+
+def ending(path: PurePath) -> str:
+    """The suffix that says in what form a file is, in small letters, without the ``.gz`` of a packed one.
+
+    >>> [ending(PurePath(name)) for name in ("coco/Captions.JSON.gz", "texts.csv", "notes")]
+    ['.json', '.csv', '']
+    """
+    return PurePath(path.name.lower().removesuffix(".gz")).suffix
 
 
 def make_output(folder: Path) -> None:

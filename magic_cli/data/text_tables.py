@@ -13,6 +13,7 @@ from typing import Any
 
 from magic_cli.data.image_names import is_image_name
 from magic_cli.data.listed_texts import texts_of
+from magic_cli.data.paths import ending
 from magic_cli.data.record_fields import CAPTION_KEYS, ID_KEYS, REFERENCE_KEYS, column_word
 from magic_cli.data.text_files import text_lines
 from magic_cli.errors import MagicError
@@ -183,7 +184,7 @@ def unquoted(cell: str) -> str:
 
 def is_named_csv(path: Path) -> bool:
     """Whether a file's name says that it is a table, so that its lines are not texts."""
-    return path.name.removesuffix(".gz").lower().endswith(".csv")
+    return ending(path) == ".csv"
 
 
 def is_story_header(line: str) -> bool:

@@ -13,7 +13,7 @@ from typing import Any
 from magic_cli.data.annotations import AnnotatedImage, coco_images, karpathy_images
 from magic_cli.data.bundled_coco import load_bundled_coco_captions
 from magic_cli.data.json_files import holds_json, parse_records, read_json
-from magic_cli.data.paths import expanded
+from magic_cli.data.paths import ending, expanded
 from magic_cli.data.predictions import read_system
 from magic_cli.data.record_fields import ID_KEYS, column_word, item_id, record_texts
 from magic_cli.data.run_files import PREDICTIONS, refuse_without_texts
@@ -133,16 +133,16 @@ def read_plain(path: Path, form: TextForm, *, setting: str = _SETTING) -> Groups
     """
     if expanded(path).is_dir():
         return _run(expanded(path), form, setting)
-    text, name = read_text(path, setting=setting, hint=HINT), path.name.removesuffix(".gz").lower()
+    text = read_text(path, setting=setting, hint=HINT)
     place = f"{setting}={path}"
-    if name.endswith((".jsonl", ".json")) or holds_json(text):
+    if ending(path) in (".jsonl", ".json") or holds_json(text):
         return _of_records(parse_records(text, path, setting=setting, hint=HINT), place, form)
     lines = [line for _, line in text_lines(text)]
     if not lines:
         return []
     if form is TextForm.story and all("\t" in line for line in lines):
         return [[line] for line in lines[is_story_header(lines[0]) :]]
-    is_table = is_named_csv(path) or has_header(text, surely=not name.endswith(".tsv"))
+    is_table = is_named_csv(path) or has_header(text, surely=ending(path) != ".tsv")
     if not is_table and form is TextForm.caption and all("\t" in line.strip() for line in lines):
         is_table = all(may_be_id(line.partition("\t")[0]) for line in lines)
         if not is_table:

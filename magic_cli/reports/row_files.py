@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from magic_cli.data.paths import expanded, named_paths
+from magic_cli.data.paths import ending, expanded, named_paths
 from magic_cli.data.run_files import is_run, read_manifest, without_texts
 from magic_cli.errors import SettingsError
 from magic_cli.reports.paper import ALL_TABLES, Paper, load_paper
@@ -113,4 +113,4 @@ def candidates(path: Path) -> Iterator[Path]:
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         yield from (here / name for name in folders if is_run(here / name))
         folders[:] = [name for name in folders if not is_run(here / name)]
-        yield from (here / name for name in sorted(files) if name.removesuffix(".gz").endswith(".json"))
+        yield from (here / name for name in sorted(files) if ending(Path(name)) == ".json")

@@ -18,7 +18,7 @@ from magic_cli.data.image_folders import find_images, named
 from magic_cli.data.images import IMAGE_SUFFIXES, RefusedImage, StoredImage, UnreadableImage
 from magic_cli.data.listing import matches
 from magic_cli.data.named_images import ImageRoot, typed_image
-from magic_cli.data.paths import expanded, named_paths
+from magic_cli.data.paths import ending, expanded, named_paths
 from magic_cli.data.place_names import folder_of, is_address, local, name_of, path_of
 from magic_cli.data.remote_folders import find_remote_images
 from magic_cli.data.shard_index import open_shard
@@ -136,7 +136,7 @@ def _images_of(word: str, place: str, notes: list[str], *, alone: bool) -> Itera
         raise MagicError(
             f"{word}: images in a packed archive cannot be found one by one; unpack it to a folder, or to a plain .tar"
         )
-    elif is_address(place) and not name.name.lower().removesuffix(".gz").endswith(_LISTS):
+    elif is_address(place) and ending(name) not in _LISTS:
         away = find_remote_images(place, setting="", hint=_HINT)
         prefix = "" if alone else f"{PurePosixPath(path_of(place)).name}/"
         yield from (BankImage(prefix + inner, address) for inner, address in away.addresses.items())

@@ -13,6 +13,7 @@ from magic_cli.data.annotations import coco_captions, coco_images, is_coco, karp
 from magic_cli.data.bundled_coco import load_bundled_coco_captions
 from magic_cli.data.image_names import identities, is_image_name
 from magic_cli.data.json_files import read_json, read_records, whole_characters
+from magic_cli.data.paths import ending
 from magic_cli.data.record_fields import ID_KEYS, item_id, record_texts
 from magic_cli.data.training_files import TextForm, flatten, read_plain
 from magic_cli.errors import MagicError, SettingsError
@@ -94,11 +95,11 @@ class _Reader:
         self._setting, self._split = settings.setting, settings.split
 
     def read(self, file: Path) -> Iterator[Named]:
-        name, setting = file.name.removesuffix(".gz"), f"{self._setting}.captions_file"
+        form, setting = ending(file), f"{self._setting}.captions_file"
         place = f"{setting}={file}"
-        if name.endswith(".jsonl"):
+        if form == ".jsonl":
             return _of_records(read_records(file, setting=setting, hint=_HINT), place)
-        if not name.endswith(".json"):
+        if form != ".json":
             return (((), text) for text in flatten(read_plain(file, TextForm.caption, setting=setting)))
         document = read_json(file, setting=setting, hint=_HINT)
         if isinstance(document, list):

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from magic_cli.data.json_files import holds_json, parse_records, whole_characters
-from magic_cli.data.paths import expanded, named_paths
+from magic_cli.data.paths import ending, expanded, named_paths
 from magic_cli.data.record_fields import first_key, item_id, one_text
 from magic_cli.data.story_files import is_story_file
 from magic_cli.data.text_files import read_text, text_lines
@@ -58,7 +58,7 @@ def released_title(title: str) -> str:
 
 
 def _of_file(path: Path, *, first: int) -> list[dict[str, str]]:
-    is_named_json = path.name.removesuffix(".gz").endswith((".json", ".jsonl"))
+    is_named_json = ending(path) in (".json", ".jsonl")
     text = read_text(path, setting="files", hint=_HINT)
     records: Any = None
     if is_named_json or holds_json(text) or is_named_csv(path):

@@ -30,9 +30,10 @@ NAMES = [
 
 
 @pytest.mark.parametrize("document", [KARPATHY, COCO, IDS, NAMES], ids=["karpathy", "coco", "ids", "names"])
-def test_captions_that_only_one_image_has_are_known_by_its_names(tmp_path, document):
-    (tmp_path / "captions.json").write_text(json.dumps(document))
-    captions = load_captions(CaptionRetrieval(captions="mine", captions_file=str(tmp_path / "captions.json")))
+@pytest.mark.parametrize("name", ["captions.json", "Captions.JSON"])
+def test_captions_that_only_one_image_has_are_known_by_its_names(tmp_path, document, name):
+    (tmp_path / name).write_text(json.dumps(document))
+    captions = load_captions(CaptionRetrieval(captions="mine", captions_file=str(tmp_path / name)))
     assert captions.texts == ["A cat.", "A red cat.", "A cow."] and captions.named == captions.read == 4
     assert captions.own(identities("COCO_val2014_000000000009.jpg", 1)) == {1}, "a caption that another image has, too, stays"
     assert captions.own(identities("000000000010.jpg", 9)) == set(), "a number of its own means nothing beside COCO's"
