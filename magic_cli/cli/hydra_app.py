@@ -196,13 +196,15 @@ def _check_all_points(
 
 def _check_package(config_name: str, flags: list[str], overrides: list[str]) -> None:
     """Refuse settings that ``--cfg`` cannot show: Hydra would stop with words of its own."""
-    package, view = value_of("--package", flags), value_of("--cfg", flags)
+    package, view = value_of("--package", flags) or "", value_of("--cfg", flags)
     with hydra.initialize_config_dir(str(find_config_dir()), version_base="1.3"):
         config = compose(config_name, overrides, own_folder=value_of("--config-dir", flags), with_hydra=view != "job")
     if view == "hydra":
         config = OmegaConf.masked_copy(config, "hydra")
     if package != "_global_" and OmegaConf.select(config, package) is None:
-        raise SettingsError(f"--package={package}: nothing to show; name a part of --cfg {view}, such as {', '.join(config)}")
+        raise SettingsError(
+            f"--package={package}: nothing to show; name a part of --cfg {view}, such as {', '.join(map(str, config))}"
+        )
 
 
 def _is_of_hydra(override: str) -> bool:
