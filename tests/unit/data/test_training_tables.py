@@ -118,6 +118,7 @@ def test_stories_are_read_by_the_names_of_their_columns(tmp_path, name):
         ("Title\tStory\nThe Cake\tAnna baked.\nA Day\n", ["The Cake", "A Day"], ["2", "3"]),
         ("The Title, a story\nA Day\n", ["The Title, a story", "A Day"], ["1", "2"]),
         ("Story\nText\n", ["Story", "Text"], ["1", "2"]),
+        ('["The Cake", "A Day"]', ["The Cake", "A Day"], ["1", "2"]),
     ],
 )
 def test_header_of_titles_and_queries_is_none_of_them(tmp_path, text, titles, ids):
