@@ -35,6 +35,8 @@ FORMS = {
     "from_pandas.csv": ",cocoid,score,pred\n" + "".join(f'{n},{i},0.5,"{c}"\n' for n, (i, c) in enumerate(CAPTIONS.items())),
     "columns.tsv": "id\timg_id\ttext\tscore\n" + "".join(f"{n}\t{i}\t{c}\t0.5\n" for n, (i, c) in enumerate(CAPTIONS.items())),
     "paths.csv": "image_path,caption\n" + "".join(f"{i},{c}\n" for i, c in CAPTIONS.items()),
+    "carriage_returns.csv": "image,caption\r" + "".join(f"{i},{c}\r" for i, c in CAPTIONS.items()),
+    "carriage_returns.jsonl": "".join(json.dumps({"id": i, "caption": c}) + "\r" for i, c in CAPTIONS.items()),
     "blank_lines.jsonl": "\n" + "\n\n".join(json.dumps({"id": i, "caption": c}) for i, c in CAPTIONS.items()),
     "records_by_id.json": {i: {"caption": c, "logprob": -1.5} for i, c in CAPTIONS.items()},
     "records_by_row.json": {str(n): {"image_id": int(i), "caption": c} for n, (i, c) in enumerate(CAPTIONS.items())},
