@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -63,16 +63,22 @@ def read_json_lines(file: Path, *, remedy: str) -> list[dict[str, Any]]:
     return _records(lines, str(file), remedy, parse_object)
 
 
-def read_records(path: Path, *, setting: str, hint: str) -> Any:
+def read_records(path: Path, *, setting: str, hint: str, columns: Sequence[str] = ()) -> Any:
     """Parse a JSON file; a file with one JSON object per line, or a text table, gives a list of records.
+
+    Args:
+        path: The file.
+        setting: The setting that names the file, for error messages.
+        hint: The remedy if it has none of these forms.
+        columns: Names of a table's columns that the user has told, beside the known ones.
 
     Raises:
         MagicError: As ``read_json``; names the line.
     """
-    return parse_records(read_text(path, setting=setting, hint=hint), path, setting=setting, hint=hint)
+    return parse_records(read_text(path, setting=setting, hint=hint), path, setting=setting, hint=hint, columns=columns)
 
 
-def parse_records(text: str, path: Path, *, setting: str, hint: str) -> Any:
+def parse_records(text: str, path: Path, *, setting: str, hint: str, columns: Sequence[str] = ()) -> Any:
     """Parse the text of a file that has been read, as ``read_records`` does.
 
     Args:
@@ -80,6 +86,7 @@ def parse_records(text: str, path: Path, *, setting: str, hint: str) -> Any:
         path: The file. If its name ends in ``.jsonl``, it holds lines, even if there is only one.
         setting: The setting that names the file, for error messages.
         hint: The remedy if it has none of these forms.
+        columns: As in ``read_records``.
 
     Raises:
         MagicError: As ``read_json``; names the line.
@@ -89,7 +96,7 @@ def parse_records(text: str, path: Path, *, setting: str, hint: str) -> Any:
     if first is None:
         raise MagicError(f"{place}: the file is empty; {hint}")
     if first[1] not in "[{" and not _is_document(text):
-        return parse_table(text, place, hint)
+        return parse_table(text, place, hint, columns=columns)
     _refuse_crowded(text, place)
     if _are_lines(text, path):
         return _records(text_lines(text), place, _AGAIN, parse_json)

@@ -25,16 +25,16 @@ from magic_cli.data.record_fields import (
     one_text,
     several_texts,
 )
+from magic_cli.data.record_forms import listed_records
 from magic_cli.data.record_images import guessed_image, named_image
 from magic_cli.data.run_files import read_manifest, refuse_without_texts
 from magic_cli.data.story_files import is_story_file, read_story_file
 from magic_cli.data.system import Item, System
 from magic_cli.errors import MagicError
 
-_LISTS = ("annotations", "predictions", "results", "data", "images")
-
 _REMOVE_LINE = "remove the damaged line, and start the run's command again"
 _HINT = "give a run folder, a released MAGIC file, COCO results or JSON lines (docs/formats.md shows each)"
+_COLUMNS_HINT = "if the first line names columns, choose two with id_key=... and caption_key=..."
 
 
 def read_system(path: Path, *, id_key: str | None = None, caption_key: str | None = None) -> System:
@@ -50,7 +50,8 @@ def read_system(path: Path, *, id_key: str | None = None, caption_key: str | Non
     """
     if path.is_dir():
         return _read_run(path)
-    document = read_records(path, setting="systems", hint=_HINT)
+    columns = [key for key in (id_key, caption_key) if key is not None]
+    document = read_records(path, setting="systems", hint=_HINT if columns else f"{_HINT}; {_COLUMNS_HINT}", columns=columns)
     if is_story_file(document):
         return read_story_file(document, path, system_name(path))
     return system_of(records_of(document, path), path, id_key, caption_key)
@@ -157,7 +158,7 @@ def _manifest(file: Path) -> dict[str, Any] | None:
 
 
 def records_of(document: Any, path: Path) -> Iterator[Mapping[str, Any]]:
-    """The records of a list, of an object that holds a list, of an object ``{id: caption or captions}``, or a single record.
+    """The records of a document in any of the forms of ``listed_records``.
 
     Raises:
         MagicError: The document has none of these forms.
@@ -167,14 +168,8 @@ def records_of(document: Any, path: Path) -> Iterator[Mapping[str, Any]]:
             raise MagicError(
                 f"{path}: is a released story file, which holds its references: give it as a system, as in `magic evaluate {path}`"
             )
-        lists = [key for key in _LISTS if isinstance(document.get(key), list)]
-        if lists:
-            document = document[lists[0]]
-        elif first_key(document, ID_KEYS) and first_key(document, (*CAPTION_KEYS, *REFERENCE_KEYS)):
-            document = [document]
-        elif all(isinstance(value, str | list) for value in document.values()):
-            document = [{"id": key, "caption": value} for key, value in document.items()]
-        else:
+        document = listed_records(document)
+        if isinstance(document, Mapping):
             raise MagicError(f"{path}: a JSON object of an unknown form (keys {_some(document)}); {_HINT}")
     if not isinstance(document, list):
         raise MagicError(f"{path}: holds {json_kind(document)}, not a list of records; {_HINT}")

@@ -18,6 +18,8 @@ from magic_cli.errors import MagicError, SettingsError
 
 _Row = tuple[str, tuple[str, ...], Mapping[str, Any]]
 """An id, its references, and the record that may name the image."""
+_ONE_OR_SEVERAL = ("caption", "raw")
+"""Keys of one reference or several, in a table of Karpathy's Flickr30k, too; an image may have several records."""
 _HINT = "give a COCO or Karpathy annotation file, JSON lines {id, references} or an object {id: [captions]} (docs/formats.md shows each)"
 
 
@@ -119,15 +121,19 @@ def _records(document: Any, path: Path) -> Iterator[_Row]:
                     f"{place} (id {image.id!r}): its sentences are none; write its references, or leave the record out"
                 )
             rows.append((image.id or record_id(record, place), image.captions, record))
+            if isinstance(record["sentences"], Mapping):  # Hugging Face's copies have a row for each caption
+                single.add(rows[-1][0])
             continue
         item = record_id(record, place)
         if key := first_key(record, REFERENCE_KEYS):
             rows.append((item, several_texts(record[key], f"{place} (id {item!r}), {key}"), record))
-        elif "caption" in record:  # one or several references per record
-            rows.append((item, several_texts(record["caption"], f"{place} (id {item!r}), caption"), record))
+        elif key := next((key for key in _ONE_OR_SEVERAL if key in record), None):
+            rows.append((item, several_texts(record[key], f"{place} (id {item!r}), {key}"), record))
             single.add(item)
         else:
-            raise MagicError(f"{place} (id {item!r}): no references (looked for {', '.join(REFERENCE_KEYS)}, caption); {_HINT}")
+            raise MagicError(
+                f"{place} (id {item!r}): no references (looked for {', '.join((*REFERENCE_KEYS, *_ONE_OR_SEVERAL))}); {_HINT}"
+            )
     if names := _images_of_numbered_rows(rows):
         rows = [(name, texts, record) for name, (_, texts, record) in zip(names, rows, strict=True)]
         single = set(names)

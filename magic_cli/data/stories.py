@@ -83,6 +83,7 @@ def _of_line(line: str, place: str, number: int) -> StoryRecord:
 
 
 def _of_json(row: Any, place: str, number: int, root: ImageRoot) -> StoryRecord:
+    row = {"title": row} if isinstance(row, str) else row
     if not isinstance(row, Mapping) or not isinstance(row.get("title"), str):
         raise MagicError(f"{place}: no title; {_TITLES_HINT}")
     item, story, image = row.get("id", number), row.get("story"), row.get("image")

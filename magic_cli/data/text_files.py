@@ -175,6 +175,8 @@ def _refuse_large(size: int, place: str) -> None:
 def decoded(data: bytes, place: str) -> str:
     """The text of bytes: UTF-8 with or without a byte-order mark, UTF-16 and UTF-32 with one.
 
+    If it has no line feed, carriage returns end its lines.
+
     Args:
         data: The bytes.
         place: Where they come from, for error messages.
@@ -189,7 +191,7 @@ def decoded(data: bytes, place: str) -> str:
         raise MagicError(f"{place}{_problem(data, encoding, error)}") from error
     if "\0" in text:
         raise MagicError(f"{place}{_nul_problem(data)}")
-    return text
+    return text if "\n" in text else text.replace("\r", "\n")  # as some spreadsheets on a Mac write
 
 
 def _problem(data: bytes, encoding: str, error: UnicodeDecodeError) -> str:

@@ -32,6 +32,8 @@ class _Layout:
     delimiter: str
     spaced: bool
     """Whether a space follows each comma; a quote after the space still opens a cell."""
+    told: frozenset[str] = frozenset()
+    """Columns that the user has named, as ``column_word`` spells them."""
 
     @property
     def has_tabs(self) -> bool:
@@ -39,6 +41,8 @@ class _Layout:
 
     def is_header(self, names: Sequence[str]) -> bool:
         words = set(names)
+        if not self.told.isdisjoint(map(column_word, names)):
+            return True
         if self.has_tabs:  # the first caption might be the one word "text"
             is_texts = names[-1] in _TEXTS and not (names[0].isdigit() or is_image_file(names[0]))
             return is_texts or names[0] in {*ID_KEYS, *CAPTION_KEYS} or self.names_both(names)
@@ -79,7 +83,7 @@ class _Layout:
             raise MagicError(f"{place}: has {len(cells)} of {columns}; mend the line")
         if len(cells) == len(names):
             return cells
-        if self.has_tabs or names[-1] not in CAPTION_KEYS:
+        if self.has_tabs or not (names[-1] in CAPTION_KEYS or column_word(names[-1]) in self.told):
             in_header = "name every column in a header line, or mend the line"
             remedy = f"put captions with {self.delimiter} in quotes" if self.delimiter in _QUOTING else in_header
             raise MagicError(f"{place}: has {counted(len(cells), 'cell')} for {columns}; {remedy}")
@@ -87,17 +91,23 @@ class _Layout:
         return [*cells[:last], (self.delimiter + " " * self.spaced).join(cells[last:])]
 
 
-def parse_table(text: str, place: str, hint: str) -> list[dict[str, Any]]:
+def parse_table(text: str, place: str, hint: str, *, columns: Sequence[str] = ()) -> list[dict[str, Any]]:
     """Records of a table: the columns named by its header, or ``{"id", "caption"}`` for two columns with a tab between.
 
     Columns are separated by tabs, ``|``, ``;`` or ``,``. Quoted cells may contain the last two. Known names of columns are
     brought into one spelling (``Image ID`` becomes ``image_id``). Captions and references may be lists, as JSON or as Python
     prints them, of texts or of ``{"caption"}``, as some captioners write them. ``#0`` after an image's name is cut off.
 
+    Args:
+        text: The content of the file.
+        place: The file, for error messages.
+        hint: The remedy if it is no such table.
+        columns: Names of columns that the user has told: a first line with one of them is a header, too.
+
     Raises:
         MagicError: The text is not such a table; names the line.
     """
-    layout, first = _layout(text)
+    layout, first = _layout(text, columns)
     is_titled = layout.has_tabs and layout.is_header([_column(unquoted(cell)) for cell in first.split(layout.delimiter)])
     rows = layout.rows(text, place, is_titled=is_titled)
     top = next(rows)
@@ -219,11 +229,12 @@ def titled_rows(text: str, place: str, columns: Sequence[str]) -> list[dict[str,
     )
 
 
-def _layout(text: str) -> tuple[_Layout, str]:
+def _layout(text: str, told: Sequence[str] = ()) -> tuple[_Layout, str]:
     """How the columns are separated, judged by the first line, which is also returned."""
     first = next((line for _, line in text_lines(text)), "")
     delimiter = next((sign for sign in _DELIMITERS if sign in first), ",")
-    return _Layout(delimiter, spaced=delimiter in _QUOTING and f"{delimiter} " in first), first
+    spaced = delimiter in _QUOTING and f"{delimiter} " in first
+    return _Layout(delimiter, spaced, frozenset(map(column_word, told))), first
 
 
 def _column(name: str) -> str:

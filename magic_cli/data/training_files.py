@@ -16,6 +16,7 @@ from magic_cli.data.json_files import holds_json, parse_records, read_json
 from magic_cli.data.paths import ending, expanded
 from magic_cli.data.predictions import read_system
 from magic_cli.data.record_fields import ID_KEYS, column_word, item_id, record_texts
+from magic_cli.data.record_forms import listed_records
 from magic_cli.data.run_files import PREDICTIONS, refuse_without_texts
 from magic_cli.data.text_files import read_text, text_lines
 from magic_cli.data.text_tables import (
@@ -179,7 +180,8 @@ def _of_records(document: Any, place: str, form: TextForm) -> Groups:
             f"{place}: holds images and their captions; choose --dataset coco_captions (COCO's format), or coco or flickr30k (Karpathy's)"
         )
     groups: dict[Any, list[str]] = {}
-    for number, record in enumerate(document if isinstance(document, list) else [document], start=1):
+    records = listed_records(document)
+    for number, record in enumerate(records if isinstance(records, list) else [records], start=1):
         where = f"{place} record {number}"
         groups.setdefault(_image_of(record, where) or number, []).extend(_texts_of(record, where, form))
     return list(groups.values())

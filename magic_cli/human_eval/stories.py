@@ -198,8 +198,7 @@ def _released(items: Sequence[Written], path: Path) -> Iterator[Story]:
 
 
 def _plain(document: Any, path: Path) -> Iterator[Story]:
-    is_one = isinstance(document, Mapping) and "story" in document
-    for number, record in enumerate([document] if is_one else records_of(document, path), start=1):
+    for number, record in enumerate(records_of(document, path), start=1):
         place = f"{path} record {number}"
         if record.get("rank", _BEST_RANK) != _BEST_RANK:  # a story for another image of the same title
             continue

@@ -42,8 +42,9 @@ def _notes(documents: Sequence[Mapping[str, Any]]) -> list[str]:
     )
     for name, reason in dict.fromkeys((name, why) for document in documents for name, why in document["not_run"].items()):
         notes.append(f"{name} not run: {reason}")
-    if any("cider" in document["metrics"] for document in documents):
-        notes.append("CIDEr weighs n-grams by the images scored here: compare it only at equal n.")
+    if counts := [document["n"] for document in documents if "cider" in document["metrics"]]:
+        of_one = "; of a single image it is always 0" if 1 in counts else ""  # all n-grams are then in every image
+        notes.append(f"CIDEr weighs n-grams by the images scored here: compare it only at equal n{of_one}.")
     return notes
 
 
@@ -60,12 +61,12 @@ _JUDGED = {"clip_score", "ref_clip_score"}
 _JUDGED_ANSWERS = {"clip_i", "clip_t", "mm_relevance_minigpt5", "mm_relevance_mmdialog"}
 _COUNTS = {
     "missing": ("image", "without a caption (not scored)"),
-    "dropped": ("caption", "left out (unmatched=drop, only_common=true)"),
+    "dropped": ("caption", "left out (unmatched=drop or only_common=true)"),
     "empty": ("caption", "empty or punctuation only (score 0)"),
 }
 _STORY_COUNTS = {
     "missing": ("title", "without a story (not scored)"),
-    "dropped": ("story", "left out (unmatched=drop, only_common=true)"),
+    "dropped": ("story", "left out (unmatched=drop or only_common=true)"),
     "empty": ("story", "empty or punctuation only (score 0)"),
 }
 _ANSWER_COUNTS = {
@@ -124,7 +125,7 @@ def comparison_table(comparison: Mapping[str, Any], documents: Sequence[Mapping[
     correction = f"Holm: corrected for the {len(others)} systems that are compared with {first}, not for several measures"
     test = (
         f"difference: {'the other system' if several else others[0]} minus {first}; {counted(comparison['n'], 'item')}; p: two-sided approximate "
-        f"randomisation, {comparison['samples']} random swaps; interval: paired bootstrap with as many resamples; "
+        f"randomisation, {counted(comparison['samples'], 'random swap')}; interval: paired bootstrap with as many resamples; "
         f"{correction if several else 'no correction for several measures'}"
     )
     return Table(

@@ -132,7 +132,10 @@ def build_text_features(
             return
         done = store.inputs_done
         rest = f"{len(texts) - done:,} of {len(texts):,}" if done else f"{len(texts):,}"
-        print(f"magic: {settings.label}: encoding {rest} captions, once; the index is kept in {folder}", file=sys.stderr)
+        print(
+            f"magic: {settings.label}: encoding {rest} {'caption' if len(texts) == 1 else 'captions'}, once; the index is kept in {folder}",
+            file=sys.stderr,
+        )
         with progress(len(texts), "index", "text", done=done) as bar:
             pieces = Pieces(texts[done:])
             for batch, features in zip(pieces, encode(pieces), strict=True):

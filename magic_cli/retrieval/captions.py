@@ -12,9 +12,10 @@ from typing import Any
 from magic_cli.data.annotations import coco_captions, coco_images, is_coco, karpathy_images
 from magic_cli.data.bundled_coco import load_bundled_coco_captions
 from magic_cli.data.image_names import identities, is_image_name
-from magic_cli.data.json_files import read_json, read_records, whole_characters
+from magic_cli.data.json_files import read_records, whole_characters
 from magic_cli.data.paths import ending
 from magic_cli.data.record_fields import ID_KEYS, item_id, record_texts
+from magic_cli.data.record_forms import listed_records
 from magic_cli.data.training_files import TextForm, flatten, read_plain
 from magic_cli.errors import MagicError, SettingsError
 from magic_cli.retrieval.settings import CaptionSource
@@ -101,14 +102,15 @@ class _Reader:
             return _of_records(read_records(file, setting=setting, hint=_HINT), place)
         if form != ".json":
             return (((), text) for text in flatten(read_plain(file, TextForm.caption, setting=setting)))
-        document = read_json(file, setting=setting, hint=_HINT)
-        if isinstance(document, list):
-            return _of_records(document, place)
+        document = read_records(file, setting=setting, hint=_HINT)
         if is_coco(document):
             return self._of_coco(document, place)
         if isinstance(document, dict) and "images" in document:
             return self._of_karpathy(document, place)
-        raise MagicError(f"{place}: neither Karpathy's nor COCO's format, nor a list of captions; {_HINT}")
+        records = listed_records(document)
+        if isinstance(records, list):
+            return _of_records(records, place)
+        raise MagicError(f"{place}: neither Karpathy's nor COCO's format, nor captions; {_HINT}")
 
     def _of_coco(self, document: Any, place: str) -> Iterator[Named]:
         """Captions of a COCO captions file. If its images have splits, the other splits are left out, test captions above all."""

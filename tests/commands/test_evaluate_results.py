@@ -266,6 +266,13 @@ def test_counts_of_one_are_singular(files, capsys):
     )
 
 
+def test_note_says_why_the_cider_of_a_single_image_is_0(files, capsys):
+    (files / "one.json").write_text('{"0": "a dog"}')
+    words, note = ("--references", "refs.json", "--metrics", "cider"), "of a single image it is always 0"
+    assert note in " ".join(evaluate(capsys, "one.json", *words).out.split())
+    assert note not in " ".join(evaluate(capsys, "good.json", *words).out.split())
+
+
 def test_table_takes_references(files, capsys):
     assert (
         main(["table", "1", "--row", "coco/magic=good.json", "--references", "refs.json", "--metrics", "bleu", "--format", "csv"])

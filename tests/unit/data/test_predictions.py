@@ -35,7 +35,13 @@ FORMS = {
     "from_pandas.csv": ",cocoid,score,pred\n" + "".join(f'{n},{i},0.5,"{c}"\n' for n, (i, c) in enumerate(CAPTIONS.items())),
     "columns.tsv": "id\timg_id\ttext\tscore\n" + "".join(f"{n}\t{i}\t{c}\t0.5\n" for n, (i, c) in enumerate(CAPTIONS.items())),
     "paths.csv": "image_path,caption\n" + "".join(f"{i},{c}\n" for i, c in CAPTIONS.items()),
+    "carriage_returns.csv": "image,caption\r" + "".join(f"{i},{c}\r" for i, c in CAPTIONS.items()),
+    "carriage_returns.jsonl": "".join(json.dumps({"id": i, "caption": c}) + "\r" for i, c in CAPTIONS.items()),
     "blank_lines.jsonl": "\n" + "\n\n".join(json.dumps({"id": i, "caption": c}) for i, c in CAPTIONS.items()),
+    "records_by_id.json": {i: {"caption": c, "logprob": -1.5} for i, c in CAPTIONS.items()},
+    "records_by_row.json": {str(n): {"image_id": int(i), "caption": c} for n, (i, c) in enumerate(CAPTIONS.items())},
+    "lists_by_column.json": {"image_id": [int(i) for i in CAPTIONS], "caption": [*CAPTIONS.values()]},
+    "rows_by_column.json": {"id": dict(enumerate(CAPTIONS)), "pred": dict(enumerate(CAPTIONS.values()))},
     "one_record.json": {"id": "391895", "caption": "A man rides."},
     "with_bom.json": "\ufeff" + json.dumps(CAPTIONS),
 }
@@ -61,6 +67,9 @@ def test_captions_are_read_when_the_form_is_known(tmp_path, name):
         ({"evaluation_result": [{}]}, ("record 1", "give a released story file")),
         ([{"id": 1, "caption": "a", "prediction": "b"}], ("caption and prediction", "caption_key=")),
         ([{"caption": "a"}], ("record 1", "no id", "id_key")),
+        ({"caption": "a", "score": "high"}, ("record 1", "no id", "id_key")),
+        ({"id": ["1", "2"], "caption": ["a"]}, ("record 1", "id must be")),
+        ("img,output\n1,a\n", ("'img,output'", "id_key=... and caption_key=...")),
         ([{"id": 1.5, "caption": "a"}], ("record 1", "id must be")),
         ([{"id": 1e20, "caption": "a"}], ("record 1", "id must be", "got '1e+20'")),
         ([{"id": True, "caption": "a"}], ("record 1", "id must be")),
@@ -117,6 +126,17 @@ def test_keys_can_be_named(tmp_path):
 
     table = written(tmp_path, "preds.csv", "image,caption,My Model\n7,gold,mine\n")
     assert by_id(read_system(table, id_key="Image", caption_key="My model")) == {"7": "mine"}
+
+
+@pytest.mark.parametrize("sign", ["\t", ",", ";", "|"])
+def test_columns_that_have_names_of_their_own_can_be_named(tmp_path, sign):
+    rows = [["img", "Model Output"], ["7.jpg", f"a dog{sign} brown" if sign in ",|" else "a dog brown"], ["8.jpg", "['a cat']"]]
+    path = written(tmp_path, "preds.txt", "".join(f"{sign.join(row)}\n" for row in rows))
+    system = read_system(path, id_key="img", caption_key="model output")
+    assert by_id(system) == {"7.jpg": rows[1][1], "8.jpg": "a cat"}
+    short = written(tmp_path, "short.txt", f"img{sign}output\n7.jpg{sign}a dog\n")
+    with pytest.raises(MagicError, match=r"no caption .*the record has img, output.*set caption_key="):
+        read_system(short, id_key="img")
 
 
 def test_commas_of_a_caption_that_comes_last_are_kept(tmp_path):

@@ -8,6 +8,7 @@ from magic_cli.data.references import read_references
 from magic_cli.errors import MagicError, SettingsError
 from tests.files import written
 
+_QUOTE = '"'
 REFERENCES = {"391895": ("one", "two"), "60623": ("three",)}
 REFERENCE_FORMS = {
     "coco.json": {
@@ -36,6 +37,14 @@ REFERENCE_FORMS = {
         for n, c in enumerate(texts)
     ],
     "gts_of_pycocoevalcap.json": {i: [{"image_id": int(i), "caption": c} for c in texts] for i, texts in REFERENCES.items()},
+    "records_by_id.json": {i: {"captions": list(texts), "file_name": f"{i}.jpg"} for i, texts in REFERENCES.items()},
+    "rows_of_the_hub.jsonl": [
+        {"filename": f"{i}.jpg", "imgid": 0, "split": "test", "cocoid": int(i), "sentences": {"raw": c, "tokens": c.split()}}
+        for i, texts in REFERENCES.items()
+        for c in texts
+    ],
+    "flickr_annotations_30k.csv": "raw,sentids,split,filename,img_id\n"
+    + "".join(f'"{json.dumps(texts).replace(_QUOTE, 2 * _QUOTE)}",[0],test,{i}.jpg,{i}\n' for i, texts in REFERENCES.items()),
     "all_in_one.json": [{"image_id": int(i), "caption": list(texts)} for i, texts in REFERENCES.items()],
     "json_cells.tsv": "".join(f"{i}\t{json.dumps([{'caption': c} for c in texts])}\n" for i, texts in REFERENCES.items()),
     "quoted_lists.csv": 'ID,References\n391895,"[""one"", ""two""]"\n60623,"[""three""]"\n',

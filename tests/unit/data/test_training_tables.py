@@ -29,6 +29,10 @@ TABLES = {
     "json_lists.csv": 'image,captions\na.jpg,"[""A dog, red."", ""A cat.""]"\n',
     "pipeline.csv": "image,caption\na.jpg,\"[{'generated_text': 'A dog, red.'}]\"\nb.jpg,\"['A cat.']\"\n",
     "lines.txt": '{"caption": "A dog, red."}\n{"caption": "A cat."}\n',
+    "by_id.json": '{"a.jpg": "A dog, red.", "b.jpg": ["A cat."]}',
+    "records_by_id.json": '{"a.jpg": {"caption": "A dog, red."}, "b.jpg": {"caption": "A cat."}}',
+    "by_column.json": '{"image": ["a.jpg", "b.jpg"], "caption": ["A dog, red.", "A cat."]}',
+    "lines.json": '{"caption": "A dog, red."}\n{"caption": "A cat."}\n',
     "plain.txt": "A dog, red.\nA\tcat.\n",
     "plain.tsv": "A dog, red.\nA cat.\n",
     "named.tsv": "name\tcaption\na.jpg\tA dog, red.\nb.jpg\tA cat.\n",
@@ -114,6 +118,7 @@ def test_stories_are_read_by_the_names_of_their_columns(tmp_path, name):
         ("Title\tStory\nThe Cake\tAnna baked.\nA Day\n", ["The Cake", "A Day"], ["2", "3"]),
         ("The Title, a story\nA Day\n", ["The Title, a story", "A Day"], ["1", "2"]),
         ("Story\nText\n", ["Story", "Text"], ["1", "2"]),
+        ('["The Cake", "A Day"]', ["The Cake", "A Day"], ["1", "2"]),
     ],
 )
 def test_header_of_titles_and_queries_is_none_of_them(tmp_path, text, titles, ids):

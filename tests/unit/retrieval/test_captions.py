@@ -23,13 +23,14 @@ COCO = {
     ],
 }
 IDS = [{"image_id": 9, "captions": ["A cat.", "A red cat."]}, {"image_id": 7, "captions": ["A cat.", "A cow."]}]
+BY_ID = {"9": ["A cat.", "A red cat."], "7": ["A cat.", "A cow."]}
 NAMES = [
     {"image": "x/000000000009.jpg", "captions": ["A cat.", "A red cat."]},
     {"image": "b.jpg", "captions": ["A cat.", "A cow."]},
 ]
 
 
-@pytest.mark.parametrize("document", [KARPATHY, COCO, IDS, NAMES], ids=["karpathy", "coco", "ids", "names"])
+@pytest.mark.parametrize("document", [KARPATHY, COCO, IDS, BY_ID, NAMES], ids=["karpathy", "coco", "ids", "by_id", "names"])
 @pytest.mark.parametrize("name", ["captions.json", "Captions.JSON"])
 def test_captions_that_only_one_image_has_are_known_by_its_names(tmp_path, document, name):
     (tmp_path / name).write_text(json.dumps(document))
