@@ -66,7 +66,8 @@ def _outcome(argv: list[str], action: Callable[[], int | None]) -> int:
         stop = stop_behind(error)
         if stop is not None:
             command = COMMANDS.get(_command_name(argv))
-            print(f"magic: stopped{f'; {command.when_repeated}' if command else ''}", file=sys.stderr)
+            what_now = str(stop) or (command.when_repeated if command else "")
+            print(f"magic: stopped{f'; {what_now}' if what_now else ''}", file=sys.stderr)
             return status_of(stop)
         if not isinstance(error, MagicError):
             raise
