@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from magic_cli.models.cores import bound_cores, usable_cores
+from magic_cli.models.control_groups import bound_cores, usable_cores
 
 _NUMBERS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OMP_THREAD_LIMIT")
 """Variables by which users set the number of threads."""

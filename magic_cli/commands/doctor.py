@@ -20,7 +20,7 @@ from magic_cli.metrics.base import MetricUnavailable
 from magic_cli.metrics.java.runtime import find_java
 from magic_cli.metrics.java.spice.install import fetch_spice
 from magic_cli.metrics.spice import spice_status
-from magic_cli.models.cores import usable_cores
+from magic_cli.models.control_groups import usable_cores
 from magic_cli.models.faults import ModelFault, some
 from magic_cli.models.kinds import DIFFUSION_MODEL, INCEPTION, LANGUAGE_MODEL, kind_of
 from magic_cli.models.language.gguf_files import INSTALL_SMOLLM2, SMOLLM2, smollm2_file

@@ -23,7 +23,7 @@ from magic_cli.errors import MagicError
 from magic_cli.image_features.cache import FeatureFile
 from magic_cli.image_features.reading_process import begin_worker
 from magic_cli.image_features.seen import SeenImage
-from magic_cli.models.cores import usable_cores
+from magic_cli.models.control_groups import usable_cores
 from magic_cli.models.sources import sha256
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from queue import SimpleQueue
 from typing import Any, cast
 
 from magic_cli.image_features.reading_process import end_with_parent
-from magic_cli.models.cores import usable_cores
+from magic_cli.models.control_groups import usable_cores
 from magic_cli.runs.batches import Batch, BatchWriter
 from magic_cli.runs.engines.host import Delivery, Host, Order, Ready, Refusal
 from magic_cli.runs.engines.pool import Death, WorkerPool

@@ -1,11 +1,11 @@
-"""How many cores a process may use, by affinity and control groups; and how many threads the command line then starts."""
+"""What a process may use by its control groups; and how many threads the command line then starts."""
 
 import os
 
 import pytest
 
 from magic_cli.cli import waiting
-from magic_cli.models import cores
+from magic_cli.models import control_groups
 
 SLURM = "job_7/step_0/user"
 GROUPS = [
@@ -28,8 +28,8 @@ GROUPS = [
 def machine(tmp_path, monkeypatch):
     """Puts this process into control groups of a machine with 64 cores."""
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(64)))
-    monkeypatch.setattr(cores, "_OWN_GROUPS", tmp_path / "own")
-    monkeypatch.setattr(cores, "_ALL_GROUPS", tmp_path / "all")
+    monkeypatch.setattr(control_groups, "_OWN_GROUPS", tmp_path / "own")
+    monkeypatch.setattr(control_groups, "_ALL_GROUPS", tmp_path / "all")
 
     def put(own, files):
         for name, text in {"own": own, **{f"all/{name}": text for name, text in files.items()}}.items():
@@ -43,7 +43,7 @@ def machine(tmp_path, monkeypatch):
 @pytest.mark.parametrize(("own", "files", "expected"), GROUPS)
 def test_cores_are_those_that_the_quota_leaves(own, files, expected, machine):
     machine(own, files)
-    assert cores.usable_cores() == expected
+    assert control_groups.usable_cores() == expected
 
 
 @pytest.mark.parametrize(
@@ -56,3 +56,15 @@ def test_threads_are_as_many_as_the_quota_allows_unless_the_user_has_chosen(quot
     monkeypatch.setattr(os, "environ", dict(chosen))
     waiting.obey_quota()
     assert os.environ.get("OMP_NUM_THREADS") == expected
+
+
+def test_memory_is_limited_by_every_group_above(machine):
+    deep, top = {"memory.max": "8000", "memory.current": "1000"}, {"memory.max": "max", "memory.current": "5000"}
+    groups = {"job_7/step_0": deep, "job_7": {"memory.max": "6000", "memory.current": "3000"}, ".": top}
+    machine("0::/job_7/step_0\n", {f"{group}/{name}": text for group, files in groups.items() for name, text in files.items()})
+    assert list(control_groups.memory_limits()) == [(8000, 1000), (6000, 3000)]
+
+
+def test_memory_is_limited_by_groups_of_the_first_version(machine):
+    machine("3:cpu:/a\n2:memory:/a\n", {"memory/memory.limit_in_bytes": "700\n", "memory/memory.usage_in_bytes": "300\n"})
+    assert list(control_groups.memory_limits()) == [(700, 300)]
