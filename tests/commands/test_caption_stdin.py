@@ -76,7 +76,7 @@ def test_limit_and_skipped_images_mean_what_they_mean_in_a_run(photos, models, i
     first, second, *_ = sorted(photos.glob("*.jpg"))
     Image.open(first).convert("L").save("grey.jpg")
     feed(monkeypatch, ["grey.jpg", first, second], list)
-    words = ["dataset.limit=2", "dataset.skip_greyscale=true", "guides.memory.weight=0.5"]
+    words = ["run.batch_size=1", "run.workers=0", "dataset.limit=2", "dataset.skip_greyscale=true", "guides.memory.weight=0.5"]
     assert main(["caption", "--images", "-", *models, *words]) == 0
     out, err = capsys.readouterr()
     assert [line.split("\t")[0] for line in out.splitlines()] == ["grey.jpg", str(first)]
