@@ -123,7 +123,6 @@ def _own_share(settings: Any, number: int) -> Any:
     if own.run.device in ("auto", "cuda") and (gpus := torch.cuda.device_count()):
         own.run.device = f"cuda:{number % gpus}"
     elif own.run.threads is None:
-        own.run.threads = max(
-            1, min(usable_cores() // settings.run.devices, torch.get_num_threads())
-        )  # OMP_NUM_THREADS may be less
+        share = usable_cores() // settings.run.devices
+        own.run.threads = max(1, min(share, torch.get_num_threads()))  # less where OMP_NUM_THREADS says so
     return own
