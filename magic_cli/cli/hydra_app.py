@@ -188,6 +188,8 @@ def _check_all_points(
                         raise SettingsError(
                             f"{folder}: all points of the sweep would write into this folder; leave out run.dir or output, or sweep over the input"
                         )
+    if is_sweep and any(getattr(settings, "asks_stdin", False) for settings in checked):
+        raise SettingsError("--images -: stdin can be read once, and -m asks for several runs; leave out -m, or name a folder")
     refuse_shared_repeats(checked)
     require_objectives(checked)
     varying = [override.get_key_element() for override in sweep if override.is_sweep_override()]

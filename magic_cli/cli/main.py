@@ -18,7 +18,7 @@ from magic_cli.cli.command_help import command_help, overview
 from magic_cli.cli.command_table import COMMANDS
 from magic_cli.cli.hydra_flags import HydraFlags, asks_for_sweep
 from magic_cli.cli.stopping import obey_sigterm, status_of, stop_behind
-from magic_cli.cli.waiting import wait_briefly
+from magic_cli.cli.waiting import obey_quota, wait_briefly
 from magic_cli.configuration.overrides import quote
 from magic_cli.errors import MagicError, SettingsError, nearest
 from magic_cli.terminal import streams as terminal
@@ -37,6 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run ``magic``; returns the exit status (0: done; 2: the user must mend something; 3: done, but some items failed)."""
     argv = list(sys.argv[1:] if argv is None else argv)
     wait_briefly()
+    obey_quota()
     streams = sys.stdout, sys.stderr
     terminal.guard_streams()
     try:
@@ -62,7 +63,8 @@ def _outcome(argv: list[str], action: Callable[[], int | None]) -> int:
         stop = stop_behind(error)
         if stop is not None:
             command = COMMANDS.get(_command_name(argv))
-            print(f"magic: stopped{f'; {command.when_repeated}' if command else ''}", file=sys.stderr)
+            what_now = str(stop) or (command.when_repeated if command else "")
+            print(f"magic: stopped{f'; {what_now}' if what_now else ''}", file=sys.stderr)
             return status_of(stop)
         if not isinstance(error, MagicError):
             raise

@@ -20,6 +20,7 @@ from magic_cli.metrics.base import MetricUnavailable
 from magic_cli.metrics.java.runtime import find_java
 from magic_cli.metrics.java.spice.install import fetch_spice
 from magic_cli.metrics.spice import spice_status
+from magic_cli.models.control_groups import usable_cores
 from magic_cli.models.faults import ModelFault, some
 from magic_cli.models.kinds import DIFFUSION_MODEL, INCEPTION, LANGUAGE_MODEL, kind_of
 from magic_cli.models.language.gguf_files import INSTALL_SMOLLM2, SMOLLM2, smollm2_file
@@ -173,9 +174,7 @@ def _devices() -> Iterator[Finding]:
         return
     import torch
 
-    yield Finding(
-        "cpu", "ok", f"{counted(torch.get_num_threads(), 'thread')} of {counted(os.cpu_count() or 1, 'core')} (run.threads)"
-    )
+    yield Finding("cpu", "ok", f"{counted(torch.get_num_threads(), 'thread')} of {counted(usable_cores(), 'core')} (run.threads)")
     if torch.cuda.is_available():
         names = ", ".join(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count()))
         yield Finding("gpu", "ok", names)

@@ -23,6 +23,7 @@ from magic_cli.errors import MagicError
 from magic_cli.image_features.cache import FeatureFile
 from magic_cli.image_features.reading_process import begin_worker
 from magic_cli.image_features.seen import SeenImage
+from magic_cli.models.control_groups import usable_cores
 from magic_cli.models.sources import sha256
 
 if TYPE_CHECKING:
@@ -187,8 +188,7 @@ def choose_workers(setting: int | None) -> int:
     """The number of reading processes: ``run.workers``, or half of the available cores, 1 to 8."""
     if setting is not None:
         return setting
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(_MOST_WORKERS, max(1, cores // 2))
+    return min(_MOST_WORKERS, max(1, usable_cores() // 2))
 
 
 class ImageStream:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from magic_cli.errors import MagicError
+from magic_cli.models.control_groups import memory_limits
 
 if TYPE_CHECKING:
     import torch
@@ -19,10 +20,6 @@ _STATUS, _RESET, _MACHINE = Path("/proc/self/status"), Path("/proc/self/clear_re
 _CUDA_CONTEXT = 600 << 20
 """What a process takes of a device before its first tensor: some 500 MiB on data centre cards. torch does not count it."""
 _RESET_PEAK = "5"  # the kernel's word for it, see proc(5)
-_GROUPS = {  # of a container: (its limit, what is used of it), in the second and the first version of control groups
-    Path("/sys/fs/cgroup/memory.max"): Path("/sys/fs/cgroup/memory.current"),
-    Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"): Path("/sys/fs/cgroup/memory/memory.usage_in_bytes"),
-}
 
 
 class MemoryMeter(Protocol):
@@ -84,7 +81,7 @@ class CudaMemory:
 
 
 class MachineMemory:
-    """Of the machine, or of the container that this process is in.
+    """Of the machine, or of the container or batch job that this process is in.
 
     Raises:
         MagicError: The system does not say.
@@ -95,14 +92,11 @@ class MachineMemory:
             raise MagicError("run.batch_size=auto: the memory of a CPU can be measured on Linux only; give a number")
 
     def place(self) -> dict[str, Any]:
-        limits = [int(most) for limit in _GROUPS if limit.exists() and (most := limit.read_text().strip()).isdigit()]
+        limits = [most for most, _ in memory_limits()]
         return {"name": platform.machine(), "bytes_in_all": min([_figure(_MACHINE, "MemTotal"), *limits])}
 
     def available(self) -> int:
-        room = [_figure(_MACHINE, "MemAvailable")]
-        for limit, used in _GROUPS.items():
-            if limit.exists() and (most := limit.read_text().strip()).isdigit():  # else "max"
-                room.append(int(most) - int(used.read_text()))
+        room = [_figure(_MACHINE, "MemAvailable"), *(most - used for most, used in memory_limits())]
         return max(0, min(room))
 
     def own(self) -> int:

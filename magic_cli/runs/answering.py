@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import sys
 from collections.abc import Iterator
@@ -21,21 +22,34 @@ from magic_cli.terminal.streams import print_line
 def answer_paths(settings: CaptionSettings) -> int:
     """Caption each image that stdin names, one path per line; returns 0, or 3 if some images could not be read.
 
-    The models are loaded before the first line is read. Each answer goes to stdout at once, as ``path<TAB>caption``. Where an
-    image gets no caption, the reason goes to stderr. There is no run folder, so nothing is resumed.
+    The models are loaded before the first line is read. Each path gets one line on stdout at once, ``path<TAB>caption``, so that a
+    program that waits for the answer to its path always gets one. Where an image gets no caption, the line has none, and the reason
+    goes to stderr. There is no run folder, so nothing is resumed.
+
+    Raises:
+        KeyboardInterrupt: It was stopped; the message says what became of the answers.
     """
+    try:
+        return _answer(settings)
+    except KeyboardInterrupt as stop:
+        stop.args = ("paths that have no line on stdout were not answered",)
+        raise
+
+
+def _answer(settings: CaptionSettings) -> int:
     quiet_pillow()
+    for note in settings.notes():
+        _tell(note)
     writer = BatchWriter(settings, CaptionTask(settings), Path())
     writer.load(_Forgotten(), _record(STDIN))
     status = DONE
-    for number, path in enumerate(_lines()):
+    for number, path in enumerate(itertools.islice(_lines(), settings.dataset.limit)):
         item = _record(path)
         result = writer.write(Batch(number, (item,)), [writer.reader.read(item.path)])
-        for prediction in result.predictions:
-            print_line(path, prediction["caption"])
         for failure in result.failures:
-            print(f"magic: no caption for {path}: {failure['reason']}", file=sys.stderr, flush=True)
-            status = SOME_FAILED
+            _tell(f"no caption for {path}: {failure['reason']}")
+            status = status if failure.get("skipped") else SOME_FAILED
+        print_line(path, result.predictions[0]["caption"] if result.predictions else "")
     return status
 
 
@@ -44,6 +58,10 @@ def _lines() -> Iterator[str]:
     for line in iter(sys.stdin.buffer.readline, b""):
         if name := line.rstrip(b"\r\n"):
             yield os.fsdecode(name)
+
+
+def _tell(note: str) -> None:
+    print(f"magic: {note}", file=sys.stderr, flush=True)
 
 
 def _record(path: str) -> ImageRecord:

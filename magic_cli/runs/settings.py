@@ -28,6 +28,8 @@ STDIN = "-"
 """As `dataset.root`: lines of stdin name the images."""
 _OF_FOLDERS = ("dir", "trace", "objective", "engine", "devices", "repeats", "report", "shard", "parquet")
 """Settings of runs that have a folder."""
+_OF_BATCHES = {"batch_size": 1, "workers": 0}
+"""Settings of runs that know their images beforehand, with what they are for one that does not."""
 TITLE = "{title}"
 """Where a story's prompt takes the title."""
 
@@ -236,6 +238,9 @@ class CaptionSettings(WritingSettings):
                 raise SettingsError(
                     f"run.{name} belongs to a run folder, and --images - keeps none; leave it out, or name a folder"
                 )
+        for name, alone in _OF_BATCHES.items() if self.asks_stdin else ():
+            if getattr(self.run, name) not in (getattr(plain, name), alone):
+                raise SettingsError(f"run.{name} has no effect on --images -, which answers each path by itself; leave it out")
         if not isinstance(self.dataset, Dataset):
             raise SettingsError(
                 f"dataset={self.dataset.name} holds titles, not images: write stories for them with `magic story`"

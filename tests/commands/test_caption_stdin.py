@@ -3,6 +3,7 @@
 from types import SimpleNamespace
 
 import pytest
+from PIL import Image
 
 from magic_cli.cli.main import main
 from tests.files import lines
@@ -40,7 +41,9 @@ def test_bad_images_are_told_and_the_next_are_answered(photos, models, tmp_path,
     feed(monkeypatch, [photos / "broken.jpg", photos / "none.jpg", good], list)
     assert main(["caption", "--images", "-", *models]) == 3
     out, err = capsys.readouterr()
-    assert [line.split("\t")[0] for line in out.splitlines()] == [str(good)]
+    answers = [line.split("\t") for line in out.splitlines()]
+    assert [path for path, _ in answers] == [str(photos / "broken.jpg"), str(photos / "none.jpg"), str(good)]
+    assert [bool(caption) for _, caption in answers] == [False, False, True], "whoever waits for an answer gets one"
     assert [line.partition(": ")[2].partition(":")[0] for line in err.splitlines()] == [
         f"no caption for {photos / name}" for name in ("broken.jpg", "none.jpg")
     ]
@@ -52,3 +55,39 @@ def test_what_needs_a_run_folder_is_refused(setting, models, in_tmp_path, monkey
     assert main(["caption", "--images", "-", *models, setting]) == 2
     [line] = capsys.readouterr().err.splitlines()
     assert line.startswith(f"magic: {setting.partition('=')[0]} belongs to a run folder")
+
+
+@pytest.mark.parametrize("setting", ["run.batch_size=64", "run.batch_size=auto", "run.workers=4"])
+def test_what_needs_to_know_all_images_is_refused(setting, models, in_tmp_path, monkeypatch, capsys):
+    feed(monkeypatch, [], list)
+    assert main(["caption", "--images", "-", *models, setting]) == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"magic: {setting.partition('=')[0]} has no effect on --images -")
+
+
+def test_sweep_is_refused_because_stdin_ends_with_its_first_point(models, in_tmp_path, monkeypatch, capsys):
+    seen = feed(monkeypatch, ["a.jpg"], list)
+    assert main(["caption", "-m", "--images", "-", *models, "decoding.beta=1,2"]) == 2
+    assert "stdin can be read once" in capsys.readouterr().err
+    assert seen == []
+
+
+def test_limit_and_skipped_images_mean_what_they_mean_in_a_run(photos, models, in_tmp_path, monkeypatch, capsys):
+    first, second, *_ = sorted(photos.glob("*.jpg"))
+    Image.open(first).convert("L").save("grey.jpg")
+    feed(monkeypatch, ["grey.jpg", first, second], list)
+    words = ["run.batch_size=1", "run.workers=0", "dataset.limit=2", "dataset.skip_greyscale=true", "guides.memory.weight=0.5"]
+    assert main(["caption", "--images", "-", *models, *words]) == 0
+    out, err = capsys.readouterr()
+    assert [line.split("\t")[0] for line in out.splitlines()] == ["grey.jpg", str(first)]
+    assert "guides.memory" in err.splitlines()[0], "settings without effect are told, as in a run"
+    assert "no caption for grey.jpg: greyscale" in err
+
+
+def test_stopped_process_does_not_promise_to_go_on(photos, models, in_tmp_path, monkeypatch, capsys):
+    def stop():
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=SimpleNamespace(readline=stop)))
+    assert main(["caption", "--images", "-", *models]) == 130
+    assert capsys.readouterr().err == "magic: stopped; paths that have no line on stdout were not answered\n"

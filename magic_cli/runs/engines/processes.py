@@ -6,7 +6,6 @@ import copy
 import math
 import multiprocessing
 import multiprocessing.connection
-import os
 import signal
 import threading
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ from queue import SimpleQueue
 from typing import Any, cast
 
 from magic_cli.image_features.reading_process import end_with_parent
+from magic_cli.models.control_groups import usable_cores
 from magic_cli.runs.batches import Batch, BatchWriter
 from magic_cli.runs.engines.host import Delivery, Host, Order, Ready, Refusal
 from magic_cli.runs.engines.pool import Death, WorkerPool
@@ -123,6 +123,6 @@ def _own_share(settings: Any, number: int) -> Any:
     if own.run.device in ("auto", "cuda") and (gpus := torch.cuda.device_count()):
         own.run.device = f"cuda:{number % gpus}"
     elif own.run.threads is None:
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        own.run.threads = max(1, cores // settings.run.devices)
+        share = usable_cores() // settings.run.devices
+        own.run.threads = max(1, min(share, torch.get_num_threads()))  # less where OMP_NUM_THREADS says so
     return own

@@ -215,7 +215,7 @@ def test_refused_process_is_said_and_none_stays(tiny_photos, monkeypatch):
 
 def test_workers_are_chosen_by_the_cores(monkeypatch):
     for cores, workers in ((1, 1), (2, 1), (6, 3), (64, 8)):
-        monkeypatch.setattr(os, "sched_getaffinity", lambda _, cores=cores: set(range(cores)))
+        monkeypatch.setattr("magic_cli.image_features.reading.usable_cores", lambda cores=cores: cores)
         assert choose_workers(None) == workers
     assert (choose_workers(0), choose_workers(30)) == (0, 30)
 

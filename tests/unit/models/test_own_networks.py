@@ -146,7 +146,7 @@ def test_numbers_that_are_none_are_a_fault(tmp_path):
     assert "NaN or infinity in transformer.ln_f.bias" in fault.text
 
 
-HEAVY = ("transformers.modeling_utils", "torch._dynamo", "torch.distributed.tensor", "scipy.optimize", "torchvision")
+HEAVY = ("transformers.modeling_utils", "torch._dynamo", "torch.distributed.tensor", "scipy.optimize", "sympy", "torchvision")
 
 _CAPTION = """
 import sys

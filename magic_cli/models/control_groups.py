@@ -1,0 +1,58 @@
+"""What of the machine's cores and memory this process may use: by its container, its batch job, or taskset (Linux; see cgroups(7))."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+_OWN_GROUPS, _ALL_GROUPS = Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")
+_MEMORY = (("memory.max", "memory.current"), ("memory.limit_in_bytes", "memory.usage_in_bytes"))
+"""Files that hold a limit and what is used of it, in the second and the first version of control groups."""
+
+
+def usable_cores() -> int:
+    """Cores that this process may use, at least 1. A quota of one and a half counts as two."""
+    return max(1, min([bound_cores(), *map(math.ceil, _quotas())]))
+
+
+def bound_cores() -> int:
+    """Cores that this process is bound to, as by ``taskset``; by default all of the machine."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def memory_limits() -> Iterator[tuple[int, int]]:
+    """The limits of memory that this process is under, each with what all processes under it use; in bytes."""
+    for group in _groups("memory"):
+        for limit, used in _MEMORY:
+            most = _text(group / limit).strip()
+            if most.isdecimal():  # else there is no such file, or no limit ("max")
+                yield int(most), int(_text(group / used))
+
+
+def _quotas() -> Iterator[float]:
+    """The quotas that this process is under, in cores."""
+    for group in _groups("cpu"):
+        both = _text(group / "cpu.max") or f"{_text(group / 'cpu.cfs_quota_us')} {_text(group / 'cpu.cfs_period_us')}"
+        quota, period = [*both.split(), "", ""][:2]
+        if quota.isdecimal():  # else there are no such files, or no quota ("max", -1)
+            yield int(quota) / int(period)
+
+
+def _groups(controller: str) -> Iterator[Path]:
+    """The folders of this process's control group and of those that hold it; some may not be shown here."""
+    for line in _text(_OWN_GROUPS).splitlines():
+        _, controllers, place = line.split(":", 2)
+        if controllers and controller not in controllers.split(","):
+            continue
+        own = PurePosixPath(place.lstrip("/"))
+        for group in (own, *own.parents):  # in a container, the path may be that of the host; its own group is then the topmost
+            yield _ALL_GROUPS / controllers / group  # of the second version there is one tree for all controllers, without a name
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text(errors="surrogateescape")
+    except OSError:  # another system, or a group that is not shown here: it limits nothing
+        return ""
