@@ -33,8 +33,8 @@ def _attention_flops(query: Any, key: Any, value: Any, *_: Any, **__: Any) -> in
     return sdpa_flop_count(query.shape, key.shape, value.shape)
 
 
-def _packed_flops(rows: Any, weight: Any, *_: Any, **__: Any) -> int:
-    return 2 * rows.shape[0] * weight.shape[0] * weight.shape[1]
+def _packed_flops(rows: Any, *_: Any, out_val: Any, **__: Any) -> int:
+    return 2 * rows.shape[0] * rows.shape[1] * out_val.shape[1]
 
 
 # attention on the CPU uses one of these; torch itself counts the other kernels

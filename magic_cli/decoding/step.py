@@ -270,8 +270,12 @@ class Step:
 
 def _placed(features: tuple[Tensor, ...], which: Tensor, before: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     """Features (R, S, E) of the candidates ``which`` (R, K) among those of all (R, K, E); others are as ``before``, or NaN."""
+    import torch
+
+    num_rows, width = len(which), features[0].shape[1]
     place = (which.cumsum(dim=1) - 1).clamp(min=0)  # (R, K)
-    placed = [part.take_along_dim(place[:, :, None], dim=1) for part in features]
+    place += width * torch.arange(num_rows, device=which.device)[:, None]
+    placed = [part.flatten(0, 1).index_select(0, place.flatten()).unflatten(0, which.shape) for part in features]
     others = before or [part.new_full((), math.nan) for part in placed]
     return tuple(part.where(which[:, :, None], other) for part, other in zip(placed, others, strict=True))
 

@@ -52,12 +52,11 @@ def ask(
         return (), unrivalled
     allowed = torch.ones_like(rivals) if forbidden is None else ~forbidden
     ranked = known.nan_to_num(nan=0.0).masked_fill(~rivals, -torch.inf)  # NaN: the only candidate, or a fault that is found later
-    first, second = ranked.topk(2, dim=1).values.split(1, dim=1)
-    clear = (num_rivals == 1) | (first - second > _CLEAR_LEAD * steering.weight)
+    top, places = ranked.topk(2, dim=1)
+    clear = (num_rivals == 1) | (top[:, :1] - top[:, 1:] > _CLEAR_LEAD * steering.weight)
     asked = rivals.where(clear, allowed)
     f = steering.score(read(asked), ~asked)
-    leader = torch.zeros_like(rivals).scatter(1, scoring.best_candidate(ranked)[:, None], True)
-    rest = allowed & ~asked & ~_is_decided(known, f, rivals, leader, steering)[:, None]
+    rest = allowed & ~asked & ~_is_decided(known, f, rivals, places[:, :1], steering)[:, None]
     if rest.any():
         asked = asked | rest
         # a row of which nothing is left to read repeats its best candidate, from which its text goes on
@@ -68,13 +67,8 @@ def ask(
 
 
 def _is_decided(known: Tensor, f: Sequence[Tensor], rivals: Tensor, leader: Tensor, steering: Steering) -> Tensor:
-    """(R,) bool: whether the leader wins, however well the candidates fit that were not asked about; all (R, K)."""
-    lead = (known - _of(leader, known)).neg()
+    """(R,) bool: whether the leader, at a place (R, 1), wins, however well the candidates fit that were not asked about."""
+    lead = known.gather(1, leader) - known
     for guide, fit in zip(steering.guides, f, strict=True):
-        lead = lead + guide.weight * (_of(leader, fit) - fit).clamp(max=0)
-    return (lead >= scoring.near_scores(steering.weight)).logical_or(~rivals | leader).all(dim=1)
-
-
-def _of(leader: Tensor, numbers: Tensor) -> Tensor:
-    """(R, 1) the leader's numbers among (R, K)."""
-    return numbers.gather(1, leader.int().argmax(dim=1, keepdim=True))
+        lead = lead + guide.weight * (fit.gather(1, leader) - fit).clamp(max=0)
+    return (lead >= scoring.near_scores(steering.weight)).logical_or(~rivals).scatter(1, leader, True).all(dim=1)

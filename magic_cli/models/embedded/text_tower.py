@@ -16,8 +16,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import torch
-from torch import Tensor
-from torch.nn import functional
+from torch import Tensor, nn
 
 from magic_cli.data.json_files import read_json_object
 from magic_cli.errors import MagicError
@@ -36,6 +35,13 @@ _FILES = ("config.json", WEIGHTS, "tokenizer.json", "tokenizer_config.json", NOT
 _TEXTS_AT_ONCE = 64
 
 
+class _UnitLength(nn.Module):
+    """(..., E) to float32 of length 1."""
+
+    def forward(self, states: Tensor) -> Tensor:
+        return nn.functional.normalize(states.float(), dim=-1)
+
+
 class TextTower:
     """Texts -> the embedding that is compared with photos.
 
@@ -48,6 +54,7 @@ class TextTower:
 
     def __init__(self, network: Any, tokenizer: Any) -> None:
         self.network, self.tokenizer = network, tokenizer
+        self._unit_length = _UnitLength()
         self.length = network.config.max_position_embeddings // 2
 
     @classmethod
@@ -107,13 +114,10 @@ class TextTower:
         order = sorted(range(len(rows)), key=lambda row: len(rows[row]))
         for chosen in (order[i : i + _TEXTS_AT_ONCE] for i in range(0, len(order), _TEXTS_AT_ONCE)):
             ids = pad_tokens([rows[row] for row in chosen], end_id=end, device=device)
-            features[chosen] = functional.normalize(self.network(input_ids=ids).text_embeds.float(), dim=-1)
+            features[chosen] = self._unit_length(self.network(input_ids=ids).text_embeds)
         return features
 
     def read(self) -> CausalTextTower:
         """The parts of the network, for growing texts."""
-        network = self.network
-        tower = read_text_tower(
-            network.text_model, lambda states: functional.normalize(network.text_projection(states).float(), dim=-1)
-        )
+        tower = read_text_tower(self.network.text_model, self.network.text_projection, self._unit_length)
         return replace(tower, positions=tower.positions[: self.length])

@@ -1,75 +1,130 @@
-"""A transformers cache that appends to what it holds, instead of copying all of it for every token. Needs transformers when imported."""
+"""A transformers cache that appends to what it holds, instead of copying all of it for every token. Needs transformers when imported.
+
+Shapes: B rows, T tokens, d numbers of a head.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 from transformers import DynamicCache
-from transformers.cache_utils import DynamicLayer
+
+_BLOCK = 4 << 20
+"""Bytes of memory that are asked for at once. Of more, glibc gives back what is freed, and the system lays it out anew, page by page: with all
+of 8 captions' 54 MB in one piece a tenth of a step went into that."""
+
+
+class _Room:
+    """Memory with free places behind the tokens, for all layers; forks of a cache share it.
+
+    Args:
+        parts: Keys and values of all layers in turn, (B, heads, T, d) each; they are copied.
+        new: Further places that are needed at once; some more are laid out.
+        rows: Which rows are copied, (R,); None: all.
+    """
+
+    def __init__(self, parts: Sequence[Tensor], new: int = 0, rows: Tensor | None = None) -> None:
+        self.taken = parts[0].shape[2]
+        """Places that some fork has written."""
+        self.capacity = (self.taken + new) * 5 // 4 + 16
+        alike = len({(part.shape, part.dtype) for part in parts}) == 1
+        at_once = max(1, _BLOCK * self.taken // (parts[0].nbytes * self.capacity)) if alike else 1
+        groups = [parts[first : first + at_once] for first in range(0, len(parts), at_once)]
+        self.blocks = [_with_places(group, self.capacity, rows) for group in groups]
+        """(parts, B, heads, capacity, d): some parts each; where their shapes differ, one."""
+        self.parts = [part for block in self.blocks for part in block]
 
 
 class GrowingCache(DynamicCache):
-    """``DynamicCache`` of ``GrowingLayer``s."""
+    """``DynamicCache`` with free places behind the T tokens, in memory that all layers share.
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.layer_class_to_replicate = GrowingLayer
-
-
-@dataclass
-class _Room:
-    """Memory with free places behind the tokens; forks of a layer share it."""
-
-    keys: Tensor
-    """(B, heads, capacity, d)."""
-    values: Tensor
-    taken: int
-    """Places that some fork has written."""
-
-
-class GrowingLayer(DynamicLayer):
-    """The keys and values (B, heads, T, d) of one layer, with free places behind them.
-
-    A shallow copy may grow without changing the layer it comes from: it writes to the places behind the T tokens only if no other copy
-    has, else to memory of its own. Places that were cropped are free again, so only the copy that grew last may be cropped.
+    A shallow copy of it and its layers may grow without changing the cache it comes from: it writes to the places behind the T tokens only if
+    no other copy has, else to memory of its own. Places that were cropped are free again, so only the copy that grew last may be cropped.
     """
 
     _room: _Room | None = None
+    _end: int = 0
+    """Tokens after the pass that is under way; every layer takes part in it."""
 
-    def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
-        """Append keys and values (B, heads, S, d); returns all (B, heads, T + S, d)."""
-        length, end = self.get_seq_length(), self.get_seq_length() + key_states.shape[-2]
+    def update(
+        self, key_states: Tensor, value_states: Tensor, layer_idx: int, *args: Any, **kwargs: Any
+    ) -> tuple[Tensor, Tensor]:
+        """Append keys and values (B, heads, S, d) of one layer, the first layer first; returns all (B, heads, T + S, d)."""
+        if layer_idx == 0:
+            self._room = self._room_for(key_states)
+        if self._room is None:
+            return super().update(key_states, value_states, layer_idx, *args, **kwargs)
+        layer, new = self.layers[layer_idx], key_states.shape[2]
+        keys, values = self._room.parts[2 * layer_idx : 2 * layer_idx + 2]
+        layer.keys, layer.values = keys.narrow(2, 0, self._end), values.narrow(2, 0, self._end)
+        keys.narrow(2, self._end - new, new).copy_(key_states)
+        values.narrow(2, self._end - new, new).copy_(value_states)
+        return layer.keys, layer.values
+
+    def _room_for(self, key_states: Tensor) -> _Room | None:
+        """Room for keys (B, heads, S, d) in every layer; None where the library is to append."""
+        length, end = self.get_seq_length(), self.get_seq_length() + key_states.shape[2]
         # what is read first stays apart: many texts, perhaps of several threads, go on from one prompt
         if not length or key_states.device.type != "cpu" or not torch.is_inference_mode_enabled():
-            return super().update(key_states, value_states, *args, **kwargs)
-        room = self._room
-        if room is None or not self._is_at_end(room) or end > room.keys.shape[2]:
-            assert self.keys is not None and self.values is not None, "a layer that has tokens has their keys and values"
-            capacity = end + end // 4 + 16
-            room = self._room = _Room(_with_room(self.keys, capacity), _with_room(self.values, capacity), taken=length)
-        room.keys[:, :, length:end], room.values[:, :, length:end] = key_states, value_states
-        room.taken = end
-        self.keys, self.values = room.keys[:, :, :end], room.values[:, :, :end]
-        return self.keys, self.values
+            return None
+        room = self.room
+        if room is None or end > room.capacity:
+            if any(layer.get_seq_length() != length for layer in self.layers):
+                return None  # some layers keep less than all
+            room = _Room(self._parts, key_states.shape[2])
+        room.taken = self._end = end
+        return room
+
+    @property
+    def _parts(self) -> list[Tensor]:
+        return [part for layer in self.layers for part in (layer.keys, layer.values)]
+
+    def batch_select_indices(self, indices: Tensor) -> None:
+        """Keep only the rows ``indices`` (R,)."""
+        if self._room is None or not torch.is_inference_mode_enabled():
+            return super().batch_select_indices(indices)
+        self._room = _Room(self._parts, rows=indices)  # with places for what follows, lest all be copied twice
+        length, parts = self._room.taken, self._room.parts
+        for layer, keys, values in zip(self.layers, parts[::2], parts[1::2], strict=True):
+            layer.keys, layer.values = keys[:, :, :length], values[:, :, :length]
+
+    @property
+    def room(self) -> _Room | None:
+        """The memory that it lies in, if the free places there are right behind its tokens.
+
+        Not so if another copy has written there.
+        """
+        room, first = self._room, self.layers[0].keys if self.layers else None
+        if room is None or first is None or first.data_ptr() != room.parts[0].data_ptr():
+            return None
+        return room if first.shape[2] == room.taken else None
 
     def crop(self, tokens_to_remove: int) -> None:
-        """Drop the last tokens; the number is negative."""
-        room = self._room
-        is_last = room is not None and self._is_at_end(room)
+        """Drop the last tokens; the number is negative, or 0."""
+        room = self.room
         super().crop(tokens_to_remove)
-        if room is not None and is_last:
+        if room is not None:
             room.taken = self.get_seq_length()
 
-    def _is_at_end(self, room: _Room) -> bool:
-        """Whether the free places are right behind this layer's tokens (not so once rows were selected: they are elsewhere)."""
-        return self.keys is not None and self.keys.data_ptr() == room.keys.data_ptr() and self.get_seq_length() == room.taken
+
+def keep_column(cache: DynamicCache, column: Tensor, width: int) -> None:
+    """Of the last ``width`` columns of each row of a cache keep one (B,), in place."""
+    room = cache.room if isinstance(cache, GrowingCache) else None
+    blocks = room.blocks if room is not None else [part[None] for layer in cache.layers for part in (layer.keys, layer.values)]
+    rows, first = torch.arange(len(column), device=column.device), cache.get_seq_length() - width
+    for block in blocks:
+        kept = block[:, rows, :, first + column]  # (B, parts, heads, d): where two dimensions are indexed, these come first
+        block[:, :, :, first] = kept.transpose(0, 1)
+    cache.crop(1 - width)
 
 
-def _with_room(part: Tensor, capacity: int) -> Tensor:
-    """Keys or values (B, heads, T, d) at the beginning of new memory, (B, heads, capacity, d)."""
-    room = part.new_empty(*part.shape[:2], capacity, part.shape[3])
-    room[:, :, : part.shape[2]] = part
-    return room
+def _with_places(parts: Sequence[Tensor], capacity: int, rows: Tensor | None) -> Tensor:
+    """Keys or values (B, heads, T, d), of ``rows`` only, at the beginning of new memory, (parts, R, heads, capacity, d)."""
+    num_rows, num_heads, length, width = parts[0].shape
+    block = parts[0].new_empty(len(parts), num_rows if rows is None else len(rows), num_heads, capacity, width)
+    for places, part in zip(block[:, :, :, :length], parts, strict=True):
+        places.copy_(part if rows is None else part.index_select(0, rows))
+    return block

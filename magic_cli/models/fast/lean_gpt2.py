@@ -6,6 +6,8 @@ from typing import Any
 
 from torch import Tensor
 
+from magic_cli.models.fast.block import Block
+from magic_cli.models.fast.lean_modules import Chain
 from magic_cli.models.fast.small_attention import attend, for_all_heads
 
 
@@ -14,7 +16,7 @@ class LeanGPT2:
 
     At batch size 1 the library's own pass over 12 layers spends as long on masks, hooks and bookkeeping as on small products.
     ``probe.py`` compares the result with the library's, as for every way of looking ahead. Hooks on the parts are not run: the library's own
-    collect hidden states, of which none are asked for here.
+    collect hidden states, of which none are asked for here. The parts are those that the body has when this is made.
 
     Args:
         body: Hugging Face's ``GPT2Model`` in eval mode, without cross-attention; or one with parts of the same names.
@@ -22,6 +24,10 @@ class LeanGPT2:
 
     def __init__(self, body: Any) -> None:
         self.body = body
+        self._layers = [
+            (Block(layer.ln_1, attn.c_attn, attn.c_proj, layer.ln_2, Chain(mlp.c_fc, mlp.act, mlp.c_proj)), attn.scaling)
+            for layer, attn, mlp in ((layer, layer.attn, layer.mlp) for layer in body.h)
+        ]
 
     @classmethod
     def of(cls, body: Any) -> LeanGPT2 | None:
@@ -47,20 +53,14 @@ class LeanGPT2:
 
     def states(self, x: Tensor, mask: Tensor, cache: Any) -> Tensor:
         """The same of embedded tokens (B, Q, H), their positions included."""
-        body = self.body
-        mask = for_all_heads(mask, body.h[0].attn.num_heads, len(x))
-        for number, block in enumerate(body.h):
-            attention, mlp = block.attn, block.mlp
-            # ``forward``, not a call: what nn.Module does around a call takes a fifth of a small product's time
-            three = attention.c_attn.forward(block.ln_1.forward(x))
-            query, key, value = (self._heads(part, attention) for part in three.chunk(3, dim=-1))
+        num_rows, num_queries, width = x.shape
+        num_heads = self.body.h[0].attn.num_heads
+        mask = for_all_heads(mask, num_heads, num_rows)
+        x = x.flatten(0, 1)
+        for number, (block, scaling) in enumerate(self._layers):
+            three = block.ask(x).view(num_rows, num_queries, 3, num_heads, -1)
+            query, key, value = three.permute(2, 0, 3, 1, 4)  # (B, heads, Q, d) each
             key, value = cache.update(key, value, number)
-            attended = attend(query, key, value, mask, attention.scaling)
-            x = x + attention.c_proj.forward(attended.transpose(1, 2).flatten(2))
-            x = x + mlp.c_proj.forward(mlp.act.forward(mlp.c_fc.forward(block.ln_2.forward(x))))
-        return body.ln_f(x)
-
-    @staticmethod
-    def _heads(x: Tensor, attention: Any) -> Tensor:
-        """(B, Q, H) -> (B, heads, Q, d)."""
-        return x.unflatten(2, (attention.num_heads, attention.head_dim)).transpose(1, 2)
+            attended = attend(query, key, value, mask, scaling)
+            x = block.go_on(x, attended.transpose(1, 2).reshape(-1, width))
+        return self.body.ln_f(x).unflatten(0, (num_rows, num_queries))

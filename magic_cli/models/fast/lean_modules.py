@@ -37,6 +37,7 @@ class PackedLinear(nn.Module):
         super().__init__()
         self.out_features, self.in_features = layer.weight.shape
         self.bias, self.activation = layer.bias, activation
+        self._bias = None if layer.bias is None else layer.bias.detach()  # the same memory, found without nn.Module's search
         self._fusion = ("none", [], "") if activation is None else activation.fusion
         self._plain = layer.weight if keep else None
         self._packed = torch.ops.mkldnn._reorder_linear_weight(layer.weight.detach(), None)
@@ -67,9 +68,16 @@ class PackedLinear(nn.Module):
         if self._plain is not None and x.numel() == self.in_features and x.dtype == torch.float32 and _plain_suits_single_rows():
             out = nn.functional.linear(x, self._plain, self.bias)
             return out if self.activation is None else self.activation.module(out)
-        rows = x.reshape(-1, self.in_features)
-        out = torch.ops.mkldnn._linear_pointwise(rows, self._packed, self.bias, *self._fusion)
-        return out.view(*x.shape[:-1], self.out_features)
+        rows = x if x.dim() == 2 else x.reshape(-1, self.in_features)
+        out = torch.ops.mkldnn._linear_pointwise.default(rows, self._packed, self._bias, *self._fusion)
+        return out if x.dim() == 2 else out.view(*x.shape[:-1], self.out_features)
+
+    def added_to(self, x: Tensor, y: Tensor) -> Tensor:
+        """``x + forward(y)`` for x (N, out) and y (N, in), in one pass where that rounds as two do."""
+        by_itself = torch.is_grad_enabled() or not y.numel() or y.dtype != torch.float32 or self.activation is not None
+        if by_itself or (self._plain is not None and len(y) == 1 and _plain_suits_single_rows()):
+            return x + self.forward(y)
+        return torch.ops.mkldnn._linear_pointwise.binary(y, x, self._packed, self._bias, "add")
 
 
 class QuickGelu(nn.Module):
@@ -162,6 +170,18 @@ class Chain(nn.Sequential):
             x = part.forward(x)
         return x
 
+    def added_to(self, x: Tensor, y: Tensor) -> Tensor:
+        """``x + forward(y)``."""
+        *others, last = self._modules.values()
+        for part in others:
+            y = part.forward(y)
+        return added(x, last, y)
+
+
+def added(x: Tensor, part: nn.Module, y: Tensor) -> Tensor:
+    """``x + part(y)`` for x (N, out) and y (N, in); where the part ends with a packed product, that adds in the same pass."""
+    return part.added_to(x, y) if isinstance(part, PackedLinear | Chain) else x + part.forward(y)
+
 
 def _members(module: nn.Module) -> list[nn.Module]:
     if type(module) is nn.Sequential:
@@ -243,7 +263,8 @@ def _can_pack(device: str, dtype: torch.dtype) -> bool:
     x = torch.rand(3, 32, generator=generator).to(dtype)
     try:
         with torch.inference_mode():
-            difference = (PackedLinear(layer)(x) - layer(x)).float().abs().max().item()
+            lean, y = PackedLinear(layer), layer(x)
+            difference = torch.stack([lean(x) - y, lean.added_to(y, x) - y - y]).float().abs().max().item()
     except (RuntimeError, AttributeError) as error:  # built without oneDNN, or a processor for which it has nothing
         log.info("linear layers stay as they are: %s", error)
         return False

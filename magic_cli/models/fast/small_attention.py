@@ -42,7 +42,9 @@ def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, scale: float
     num_keys = key.shape[2]
     if not _by_products(query, num_queries, num_keys):
         return torch.nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=scale)
-    query, key, value = (part.reshape(num_groups * num_heads, -1, width) for part in (query, key, value))
-    bias = mask.expand(num_groups, num_heads, num_queries, num_keys).reshape(-1, num_queries, num_keys)
-    scores = torch.baddbmm(bias, query, key.transpose(1, 2), alpha=width**-0.5 if scale is None else scale)
-    return torch.bmm(scores.softmax(dim=-1), value).view(num_groups, num_heads, num_queries, width)
+    num = num_groups * num_heads
+    if mask.shape[:2] != (num_groups, num_heads):
+        mask = mask.expand(num_groups, num_heads, -1, -1)
+    query, keys = query.reshape(num, num_queries, width), key.reshape(num, num_keys, width).transpose(1, 2)
+    scores = torch.baddbmm(mask.reshape(num, num_queries, num_keys), query, keys, alpha=width**-0.5 if scale is None else scale)
+    return torch.bmm(scores.softmax(dim=-1), value.reshape(num, num_keys, width)).view(num_groups, num_heads, num_queries, width)

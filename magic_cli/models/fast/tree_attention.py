@@ -6,11 +6,11 @@ with up to A askers and W tail tokens.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from magic_cli.models.fast.small_attention import attend, for_all_heads
@@ -22,7 +22,7 @@ length); more sequences cost more overhead. On a Xeon with 45 candidates, 12 tak
 
 
 class TreeAttention:
-    """Attention of some of a step's new tokens.
+    """Attention of a step's new tokens.
 
     A few texts of a row at a time are one sequence, in which a mask keeps each token to what it may see: the cost grows in
     proportion to the number of candidates, not to its square.
@@ -32,82 +32,66 @@ class TreeAttention:
         num_heads: Attention heads.
         dtype: Of queries, keys and values.
         on_device: Moves index arrays to where the tower computes.
-
-    Attributes:
-        tokens: (Q) indices of the tokens that ask, where the tower computes; all N new ones, but for ``of_ends``.
     """
 
     def __init__(self, plan: TextPlan, num_heads: int, dtype: torch.dtype, on_device: Callable[[np.ndarray], Tensor]) -> None:
         self.num_heads, self.num_shared = num_heads, int(plan.shared.max())
-        self._plan, self._dtype, self._on_device = plan, dtype, on_device
         texts_of_row = np.bincount(plan.text_rows)  # none where a row follows another
         groups_of_row = -(-texts_of_row // _GROUP)
         first_group, first_text = _starts(groups_of_row), _starts(texts_of_row)
         group_of_text = first_group[plan.text_rows] + (np.arange(len(plan.text_rows)) - first_text[plan.text_rows]) // _GROUP
         # a token asks in the group of its first text, which holds all that it may see; newly shared ones in their row's first
-        self._group_of = np.concatenate([group_of_text, [-1]])[plan.owners]
-        self._group_of = np.where(self._group_of < 0, first_group[plan.rows], self._group_of)
+        group_of = np.concatenate([group_of_text, [-1]])[plan.owners]
+        group_of = np.where(group_of < 0, first_group[plan.rows], group_of)
         texts, places = np.nonzero(plan.paths >= 0)
         pairs = np.unique(group_of_text[texts] * len(plan.ids) + plan.paths[texts, places])
         groups, members = np.divmod(pairs, len(plan.ids))  # of each group, its texts' tokens
-        self._tail_grid = members[_as_grid(groups)[0]]  # (G, W)
-        self._tails = on_device(self._tail_grid)
+        tail_grid = members[_as_grid(groups)[0]]  # (G, W)
+        self._tails = on_device(tail_grid)
         self._rows = on_device(np.repeat(np.arange(len(groups_of_row)), groups_of_row))  # (G)
         self._rows_are_groups = len(groups_of_row) == len(plan.shared) and bool(np.all(groups_of_row == 1))
-        self._let_ask(np.arange(len(plan.ids)))
+        asking, places = _as_grid(group_of)  # (G, A), (N)
+        hidden = on_device(~np.concatenate(self._seen(plan, asking, tail_grid), axis=2))
+        mask = torch.zeros(hidden.shape, dtype=dtype, device=hidden.device).masked_fill_(hidden, torch.finfo(dtype).min)
+        self._mask = for_all_heads(mask[:, None], num_heads, len(mask))
+        # rows of single heads: what is taken so lies as attention wants it, and is not copied once more
+        heads, num_askers = np.arange(num_heads), asking.shape[1]
+        asking_heads = 3 * num_heads * asking[:, None] + heads[:, None]  # (G, heads, A)
+        group_of_place, slots = np.divmod(places, num_askers)
+        answers = (group_of_place[:, None] * num_heads + heads) * num_askers + slots[:, None]  # (N, heads)
+        self._shape, self._asking = asking_heads.shape, on_device(asking_heads.reshape(-1))
+        self._answers, self._answers_of_ends = (on_device(part.reshape(-1)) for part in (answers, answers[plan.ends]))
 
-    def of_ends(self) -> TreeAttention:
-        """The same where only the texts' end tokens ask."""
-        ends = copy.copy(self)
-        ends._let_ask(self._plan.ends)
-        return ends
+    def _seen(self, plan: TextPlan, asking: Ints, tail_grid: Ints) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        """Which of its row's shared tokens, (G, A, S), and of its group's tails, (G, A, W), each of ``asking`` (G, A) sees."""
+        asking, tails = asking[:, :, None], tail_grid[:, None]
+        sees_tail = (plan.paths[plan.owners[asking], plan.positions[tails]] == tails) & (tails <= asking)
+        return np.arange(self.num_shared) < plan.limits[asking], sees_tail & _is_first(tail_grid)[:, None]
 
-    def _let_ask(self, tokens: Ints) -> None:
-        asking, places = _as_grid(self._group_of[tokens])  # (G, A), (Q)
-        asking_tokens, tail_tokens = tokens[asking][:, :, None], self._tail_grid[:, None]
-        owners, stands_at = self._plan.owners[asking_tokens], self._plan.positions[tail_tokens]
-        sees_shared = np.arange(self.num_shared) < self._plan.limits[asking_tokens]  # (G, A, S)
-        sees_tail = (self._plan.paths[owners, stands_at] == tail_tokens) & (tail_tokens <= asking_tokens)  # (G, A, W)
-        sees_tail &= _is_first(self._tail_grid)[:, None]
-        hidden = self._on_device(~np.concatenate([sees_shared, sees_tail], axis=2))
-        mask = torch.zeros(hidden.shape, dtype=self._dtype, device=hidden.device)
-        mask = mask.masked_fill_(hidden, torch.finfo(self._dtype).min)[:, None]
-        self._mask = for_all_heads(mask, self.num_heads, len(mask))
-        self.tokens, self._asking, self._places = map(self._on_device, (tokens, asking, places))
-
-    def __call__(self, query: Tensor, new: Tensor, shared: Tensor) -> Tensor:
-        """Attended values.
+    def __call__(self, new: Tensor, shared: Tensor, *, ends_only: bool) -> Tensor:
+        """Attended values (N, D), or (U, D) of the end tokens.
 
         Args:
-            query: (Q, D).
-            new: Keys and, beside them, values of the new tokens, (N, 2 D).
-            shared: The same (B, context length, 2 D) of what each row shares, the new ones included. What stands behind is lost.
-
-        Returns:
-            (Q, D).
+            new: Queries, keys and values of the new tokens, side by side, (N, 3 D).
+            shared: Keys and values (B, context length, 2 D) of what each row shares, the new ones included. What stands behind is lost.
+            ends_only: Whether only the end tokens' values are wanted.
         """
-        keys, values = self._with_tails(new, shared).chunk(2, dim=-1)  # (G, S + W, D)
-        asking, keys, values = (self._heads(tensor) for tensor in (_take(query, self._asking), keys, values))
-        attended = attend(asking, keys, values, self._mask)  # (G, heads, A, d)
-        return attended.transpose(1, 2).flatten(2).flatten(0, 1).index_select(0, self._places)
+        width = new.shape[1] // 3
+        query = new.reshape(-1, width // self.num_heads).index_select(0, self._asking).view(*self._shape, -1)  # (G, heads, A, d)
+        keys_and_values = self._with_tails(new[:, width:], shared).unflatten(2, (2, self.num_heads, -1))
+        keys, values = keys_and_values.permute(2, 0, 3, 1, 4)  # (G, heads, S + W, d) each
+        attended = attend(query, keys, values, self._mask)  # (G, heads, A, d)
+        wanted = self._answers_of_ends if ends_only else self._answers
+        return attended.reshape(-1, attended.shape[3]).index_select(0, wanted).view(-1, width)
 
     def _with_tails(self, new: Tensor, shared: Tensor) -> Tensor:
         """Keys and values of what each group sees, (G, S + W, 2 D); arguments as in ``__call__``."""
         first, end = self.num_shared, self.num_shared + self._tails.shape[1]
-        tails = _take(new, self._tails)
+        tails = new.index_select(0, self._tails.flatten()).unflatten(0, self._tails.shape)
         if self._rows_are_groups and end <= shared.shape[1]:  # for this once behind the shared ones, which are then not copied
             shared[:, first:end] = tails
             return shared[:, :end]
         return torch.cat([shared[:, :first].index_select(0, self._rows), tails], dim=1)
-
-    def _heads(self, x: Tensor) -> Tensor:
-        """(G, X, D) -> (G, heads, X, d)."""
-        return x.unflatten(2, (self.num_heads, -1)).transpose(1, 2)
-
-
-def _take(x: Tensor, grid: Tensor) -> Tensor:
-    """(N, D) at the places of a grid (G, X) -> (G, X, D)."""
-    return x.index_select(0, grid.flatten()).unflatten(0, grid.shape)
 
 
 def _starts(lengths: Ints) -> Ints:

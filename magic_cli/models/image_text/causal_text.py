@@ -16,29 +16,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from magic_cli.models.fast.block import Block
 from magic_cli.models.fast.compiling import compiled
 from magic_cli.models.fast.lean_modules import Chain, linear, packed, use_lean_activations
 from magic_cli.models.fast.tree_attention import TreeAttention
 from magic_cli.models.faults import Fault, ModelFault
-from magic_cli.models.image_text.text_plan import Earlier, TextPlan
+from magic_cli.models.image_text.text_plan import Earlier, Ints, Places, TextPlan
 from magic_cli.models.work_counter import WorkCounter
-
-
-@dataclass
-class Block:
-    """The parts of one transformer block, whatever the library calls them; all but one map (..., D) to (..., D)."""
-
-    norm1: nn.Module
-    query_key_value: nn.Module
-    """(..., D) to (..., 3 D): queries, keys, values; one product is quicker than three smaller ones."""
-    out: nn.Module
-    norm2: nn.Module
-    mlp: nn.Module
-
-    def packed(self) -> Block:
-        """The same with packed weights, and little around each product."""
-        parts = {"query_key_value": self.query_key_value, "out": self.out, "mlp": self.mlp}
-        return replace(self, **{name: Chain(packed(part)) for name, part in parts.items()})
 
 
 @dataclass
@@ -49,7 +33,7 @@ class CausalTextTower:
         embed: Token ids (..., ) -> (..., D).
         positions: (context length, D) learned position embeddings.
         blocks: The transformer blocks in order.
-        project: Final norm and projection of pooled states, (..., D) -> (..., E).
+        project: Final norm and projection of pooled states, (U, D) -> (U, E).
         num_heads: Attention heads.
         plain: The tower that this one is the packed form of; None if it is not packed.
     """
@@ -57,7 +41,7 @@ class CausalTextTower:
     embed: Callable[[Tensor], Tensor]
     positions: Tensor
     blocks: list[Block]
-    project: Callable[[Tensor], Tensor]
+    project: nn.Module
     num_heads: int
     plain: CausalTextTower | None = None
 
@@ -66,8 +50,8 @@ class CausalTextTower:
         return self.positions.shape[0]
 
     def packed(self) -> CausalTextTower:
-        """A tower on packed copies of the blocks' weights: faster for the few tokens of a step."""
-        return replace(self, blocks=[block.packed() for block in self.blocks], plain=self)
+        """A tower on packed copies of the weights: faster for the few tokens of a step."""
+        return replace(self, blocks=[block.packed() for block in self.blocks], project=Chain(packed(self.project)), plain=self)
 
     def compiled(self) -> CausalTextTower:
         """A tower that runs what follows attention, the larger part, through torch.compile, which packs for itself."""
@@ -139,7 +123,7 @@ class IncrementalTexts:
             tokens = dict(zip(distinct, self.tokenize(distinct), strict=True))
             plan = TextPlan.of([tokens[text] for row in texts for text in row], len(texts), self._earlier)
         with self.work.phase("image_text_model"):
-            features = self.tower.project(self._forward(plan)).float()  # (U, D) -> (U, E)
+            features = self.tower.project.forward(self._forward(plan)).float()  # (U, D) -> (U, E)
             self._earlier = Earlier(plan, np.arange(len(texts)))
             self.work.add("texts_encoded", len(plan.ends))
             self.work.add("text_tokens", len(plan.ids))
@@ -149,31 +133,28 @@ class IncrementalTexts:
         """Run the new tokens; returns the last block's output at the end tokens, (U, D)."""
         tower = self.tower
         ids, positions = self._on_device(np.stack([plan.ids, plan.positions]))
-        recalled, fresh = self._on_device(np.stack(plan.recalled)), self._on_device(np.stack(plan.fresh))
+        ends = self._on_device(plan.ends)
+        recalled, fresh = (self._on_device(self._flat(places)) for places in (plan.recalled, plan.fresh))
         attention = TreeAttention(plan, tower.num_heads, tower.positions.dtype, self._on_device)
         x = tower.embed(ids) + tower.positions[positions]  # (N, D)
-        computed = []
+        computed: list[Tensor] = []
+        shared = self.shared.flatten(1, 2)  # (layers, B * context length, 2 D)
         for i, block in enumerate(tower.blocks):
-            width, shared = x.shape[1], self.shared[i]
-            query, keys_and_values = block.query_key_value.forward(block.norm1.forward(x)).split([width, 2 * width], dim=-1)
-            computed.append(keys_and_values)
-            if recalled.shape[1]:
-                _move(self._computed[i], recalled, shared)
-            if fresh.shape[1]:
-                _move(computed[i], fresh, shared)
-            if block is tower.blocks[-1]:  # nobody looks at the other tokens' outputs
-                attention = attention.of_ends()
-                query, x = query.index_select(0, attention.tokens), x.index_select(0, attention.tokens)
-            x += block.out.forward(attention(query, computed[i], shared))
-            x += block.mlp.forward(block.norm2.forward(x))
+            three = block.ask(x)
+            computed.append(three[:, x.shape[1] :])
+            for source, (tokens, at) in (self._computed, recalled), (computed, fresh):
+                if len(tokens):
+                    shared[i].index_copy_(0, at, source[i].index_select(0, tokens))
+            is_last = block is tower.blocks[-1]  # nobody looks at the other tokens' outputs
+            attended = attention(three, self.shared[i], ends_only=is_last)
+            x = block.go_on(x.index_select(0, ends) if is_last else x, attended)
         self._computed = computed
         return x
 
+    def _flat(self, places: Places) -> Ints:
+        """(2, M): index among computed tokens, and where they go among all shared ones, (B * context length, 2 D)."""
+        tokens, rows, at = places
+        return np.stack([tokens, rows * self.shared.shape[2] + at])
+
     def _on_device(self, array: np.ndarray) -> Tensor:
         return torch.from_numpy(array).to(self.shared.device, non_blocking=True)
-
-
-def _move(computed: Tensor, places: Tensor, shared: Tensor) -> None:
-    """Put keys and values (N, 2 D) of some tokens among the shared ones (B, context length, 2 D); ``places``: see ``text_plan.Places``."""
-    tokens, rows, at = places
-    shared[rows, at] = computed.index_select(0, tokens)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,9 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from magic_cli.models.fast.block import Block
 from magic_cli.models.fast.lean_modules import linear, use_lean_activations
 from magic_cli.models.faults import Fault, ModelFault, refuse
-from magic_cli.models.image_text.causal_text import Block, CausalTextTower, cut_at_end
+from magic_cli.models.image_text.causal_text import CausalTextTower, cut_at_end
 from magic_cli.models.image_text.image_text_model import ImageTextModel, pad_tokens, read_logit_scale, stack_images
 from magic_cli.models.kinds import FAMILIES
 from magic_cli.models.language.bodies import num_embeddings
@@ -88,13 +89,13 @@ class SigLip(HuggingFaceClip):
         return self.model.get_text_features(input_ids=ids.to(self.model.device)).pooler_output
 
 
-def read_text_tower(text: Any, project: Callable[[Tensor], Tensor]) -> CausalTextTower:
-    """The parts of a ``CLIPTextModel`` and what projects its normalised end states."""
+def read_text_tower(text: Any, *project: nn.Module) -> CausalTextTower:
+    """The parts of a ``CLIPTextModel`` and what projects its normalised end states, step by step."""
     return CausalTextTower(
         embed=text.embeddings.token_embedding,
         positions=text.embeddings.position_embedding.weight,
         blocks=[_read_block(layer) for layer in text.encoder.layers],
-        project=lambda states: project(text.final_layer_norm(states)),
+        project=nn.Sequential(text.final_layer_norm, *project),
         num_heads=text.config.num_attention_heads,
     )
 

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from magic_cli.models.fast.lean_modules import linear
 from magic_cli.models.faults import Fault, refuse
 from magic_cli.models.image_text.causal_text import CausalTextTower, cut_at_end, packed_attention_block
 from magic_cli.models.image_text.image_text_model import ImageTextModel, TransformImage, read_logit_scale, stack_images
@@ -57,12 +58,12 @@ class OpenClip(ImageTextModel):
         if not isinstance(blocks[0].attn, nn.MultiheadAttention) or text.text_projection is None:
             return None
         projection = text.text_projection
-        project = projection if isinstance(projection, nn.Linear) else (lambda x: x @ projection)
+        project = projection if isinstance(projection, nn.Linear) else linear(projection.t(), None)
         return CausalTextTower(
             embed=text.token_embedding,
             positions=text.positional_embedding,
             blocks=[packed_attention_block(block) for block in blocks],
-            project=lambda x: project(text.ln_final(x)),
+            project=nn.Sequential(text.ln_final, project),
             num_heads=blocks[0].attn.num_heads,
         )
 

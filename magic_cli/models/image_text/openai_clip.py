@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from magic_cli.errors import MagicError
+from magic_cli.models.fast.lean_modules import linear
 from magic_cli.models.faults import ModelFault, refuse
 from magic_cli.models.image_text.causal_text import CausalTextTower, cut_at_end, packed_attention_block
 from magic_cli.models.image_text.image_text_model import ImageTextModel, TransformImage, read_logit_scale, stack_images
@@ -69,7 +70,7 @@ class OpenAIClip(ImageTextModel):
             embed=model.token_embedding,
             positions=model.positional_embedding,
             blocks=[packed_attention_block(block) for block in blocks],
-            project=lambda x: model.ln_final(x) @ model.text_projection,
+            project=nn.Sequential(model.ln_final, linear(model.text_projection.t(), None)),
             num_heads=blocks[0].attn.num_heads,
         )
 

@@ -223,9 +223,13 @@ class TreeStep(RepeatedCache):
         return self._additive(causal & valid[:, None] | itself)
 
     def peek(self, state: State, ids: Tensor, wanted: Tensor | None = None) -> Tensor:
-        if wanted is not None and _is_ragged(wanted):
-            return super().peek(state, ids, wanted)
-        columns = _columns(ids, wanted)  # (B, S)
+        most = ids.shape[1]
+        if wanted is not None:
+            total, most = torch.stack([wanted.sum(), wanted.sum(dim=1).max()]).tolist()
+            if most * len(wanted) > _MOST_PADDING * total:  # a rectangle around the wanted ones would be padding for a good part
+                return super().peek(state, ids, wanted)
+            wanted = None if total == wanted.numel() else wanted
+        columns = _columns(ids, wanted, most)  # (B, S)
         num_rows, width = columns.shape
         apart = torch.eye(width, dtype=torch.bool, device=ids.device).expand(num_rows, -1, -1)
         prefix = state.valid[:, None].expand(-1, width, -1)
@@ -235,9 +239,15 @@ class TreeStep(RepeatedCache):
         if wanted is not None:
             every = hidden.new_full((*ids.shape, hidden.shape[-1]), torch.nan)
             hidden = every.scatter(1, columns[:, :, None].expand_as(hidden), hidden).masked_fill(~wanted[:, :, None], torch.nan)
-        state.peeked = Peek(
-            ids, hidden, keep=lambda choice: _keep_column(cache, (columns == choice[:, None]).int().argmax(dim=1), width)
-        )
+
+        def keep(choice: Tensor) -> Any:
+            from magic_cli.models.fast.growing_cache import keep_column
+
+            if width > 1:
+                keep_column(cache, (columns == choice[:, None]).int().argmax(dim=1), width)
+            return cache
+
+        state.peeked = Peek(ids, hidden, keep=keep)
         return hidden
 
     def _step_mask(self, valid: Tensor) -> Tensor:
@@ -264,30 +274,11 @@ def _fork(cache: Any, rows: Tensor | None = None) -> Any:
     return fork
 
 
-def _keep_column(cache: Any, column: Tensor, width: int) -> Any:
-    """Of the last ``width`` columns of each row keep one (B,)."""
-    rows = torch.arange(len(column), device=column.device)
-    for layer in cache.layers if width > 1 else ():
-        first = layer.keys.shape[2] - width
-        layer.keys[:, :, first] = layer.keys[rows, :, first + column]
-        layer.values[:, :, first] = layer.values[rows, :, first + column]
-    if width > 1:
-        cache.crop(-(width - 1))
-    return cache
-
-
-def _columns(ids: Tensor, wanted: Tensor | None) -> Tensor:
-    """Columns (B, S) of the wanted candidates in order; a row with fewer than the most of any goes on with its first others."""
+def _columns(ids: Tensor, wanted: Tensor | None, most: int) -> Tensor:
+    """Columns (B, S) of the wanted candidates in order; a row with fewer than the ``most`` of any goes on with its first others."""
     if wanted is None:
         return torch.arange(ids.shape[1], device=ids.device).expand_as(ids)
-    order = (~wanted).int().argsort(dim=1, stable=True)
-    return order[:, : int(wanted.sum(dim=1).max())]
-
-
-def _is_ragged(wanted: Tensor) -> bool:
-    """Whether a rectangle around the wanted candidates of all rows would be padding for a good part."""
-    total, most = torch.stack([wanted.sum(), wanted.sum(dim=1).max()]).tolist()
-    return most * len(wanted) > _MOST_PADDING * total
+    return (~wanted).int().argsort(dim=1, stable=True)[:, :most]
 
 
 def left_pad(prompts: Sequence[Sequence[int]], device: torch.device) -> tuple[Tensor, Tensor]:

@@ -5,6 +5,7 @@ import torch
 from torch.nn.functional import scaled_dot_product_attention
 
 from magic_cli.benchmark.arithmetic import matrix_product_peak, record
+from magic_cli.models.fast.lean_modules import added, packed
 
 
 @pytest.fixture
@@ -15,10 +16,13 @@ def linear():
 @pytest.mark.parametrize("inference", [True, False])
 def test_every_kind_of_product_is_counted_when_it_runs(linear, inference):
     x, square = torch.randn(3, 5, 16), torch.randn(4, 6, 6)
+    lean, y = packed(linear), torch.zeros(15, 32)
     query, key = torch.randn(2, 4, 7, 8), torch.randn(2, 4, 9, 8)
     mask = torch.zeros(2, 1, 7, 9)
     cases = [
         (lambda: linear(x), 2 * 3 * 5 * 16 * 32),
+        (lambda: lean(x), 2 * 3 * 5 * 16 * 32),
+        (lambda: added(y, lean, x.flatten(0, 1)), 2 * 3 * 5 * 16 * 32),
         (lambda: x @ x.mT, 2 * 3 * 5 * 5 * 16),
         (lambda: torch.addmm(torch.zeros(6), square[0], square[1]), 2 * 6**3),
         (lambda: torch.bmm(square, square), 4 * 2 * 6**3),

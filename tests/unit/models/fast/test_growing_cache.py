@@ -8,7 +8,8 @@ import pytest
 import torch
 from transformers import DynamicCache
 
-from magic_cli.models.fast.growing_cache import GrowingCache
+from magic_cli.models.fast import growing_cache
+from magic_cli.models.fast.growing_cache import GrowingCache, keep_column
 
 
 def fork(cache: DynamicCache) -> DynamicCache:
@@ -18,11 +19,12 @@ def fork(cache: DynamicCache) -> DynamicCache:
 
 
 class Both:
-    """The same calls on both caches."""
+    """The same calls on both caches, whose layers hold keys and values of ``widths``."""
 
-    def __init__(self, seed: int = 0) -> None:
+    def __init__(self, *widths: tuple[int, int]) -> None:
         self.caches: tuple[DynamicCache, ...] = (GrowingCache(), DynamicCache())
-        self.generator = torch.Generator().manual_seed(seed)
+        self.generator = torch.Generator().manual_seed(0)
+        self.widths = widths or ((4, 4), (4, 4))
 
     def fork(self) -> Both:
         other = copy.copy(self)
@@ -30,14 +32,18 @@ class Both:
         return other
 
     def append(self, columns: int, rows: int = 2) -> None:
-        for layer in range(2):
-            parts = torch.randn(2, rows, 3, columns, 4, generator=self.generator)
+        for layer, widths in enumerate(self.widths):
+            parts = [torch.randn(rows, 3, columns, width, generator=self.generator) for width in widths]
             own, expected = (cache.update(*parts, layer) for cache in self.caches)
             assert all(map(torch.equal, own, expected))
 
     def crop(self, columns: int) -> None:
         for cache in self.caches:
             cache.crop(-columns)
+
+    def keep(self, *columns: int, width: int) -> None:
+        for cache in self.caches:
+            keep_column(cache, torch.tensor(columns), width)
 
     def select(self, *rows: int) -> None:
         for cache in self.caches:
@@ -59,6 +65,40 @@ def test_texts_grow_as_in_the_library_when_rows_end_on_the_way():
         if step == 24:
             both.select(1)
         both.assert_equal()
+
+
+@pytest.mark.parametrize("widths", [((4, 4), (4, 4), (4, 4)), ((4, 4), (2, 2)), ((6, 4), (6, 4))], ids=str)
+@pytest.mark.parametrize("block", [1, 1 << 20])
+@torch.inference_mode()
+def test_one_column_of_each_row_is_kept_whatever_the_layers_shapes(widths, block, monkeypatch):
+    monkeypatch.setattr(growing_cache, "_BLOCK", block)
+    both = Both(*widths)
+    both.append(3, rows=3)
+    for kept in ((0, 2, 1), (4, 4, 0), (0, 0, 0)):
+        both = both.fork()
+        both.append(5, rows=3)
+        both.keep(*kept, width=5)
+        both.assert_equal()
+    both.select(2, 0, 2, 1)
+    both.assert_equal()
+    both.append(2, rows=4)
+    both.keep(1, 0, 1, 1, width=2)
+    both.assert_equal()
+
+
+@torch.inference_mode()
+def test_selected_rows_have_room_and_leave_the_others_as_they_are():
+    both = Both()
+    both.append(3)
+    both.append(1)
+    fewer = both.fork()
+    fewer.select(1)
+    place = fewer.caches[0].layers[1].values.data_ptr()
+    fewer.append(4, rows=1)
+    assert fewer.caches[0].layers[1].values.data_ptr() == place
+    both.append(2)
+    both.assert_equal()
+    fewer.assert_equal()
 
 
 @torch.inference_mode()

@@ -8,7 +8,7 @@ import torch
 from transformers.activations import NewGELUActivation, QuickGELUActivation
 
 from magic_cli.models.fast import lean_modules
-from magic_cli.models.fast.lean_modules import Chain, PackedLinear, QuickGelu, make_lean, packed, unpack_products
+from magic_cli.models.fast.lean_modules import Chain, PackedLinear, QuickGelu, _Fused, added, make_lean, packed, unpack_products
 from tests.tiny_models import CAPTIONS
 
 
@@ -118,3 +118,30 @@ def test_chain_computes_what_its_parts_do_one_after_the_other():
     chain, x = Chain(first, torch.nn.Sequential(torch.nn.Sequential(second))), torch.randn(2, 4)
     assert list(chain) == [first[0], second]
     assert torch.equal(chain(x), second(first(x)))
+
+
+@pytest.mark.parametrize("kind", ["plain", "packed", "chain", "with an activation"])
+@pytest.mark.parametrize("rows", [1, 5])
+def test_a_sum_in_the_same_pass_is_that_of_two(kind, rows):
+    torch.manual_seed(0)
+    plain = torch.nn.Sequential(torch.nn.Linear(16, 32), torch.nn.ReLU(), torch.nn.Linear(32, 24))
+    part = {
+        "plain": lambda: plain,
+        "packed": lambda: PackedLinear(plain[2]),
+        "chain": lambda: Chain(packed(plain)),
+        "with an activation": lambda: PackedLinear(plain[2], activation=_Fused.of(torch.nn.GELU())),
+    }[kind]()
+    x, y = torch.randn(rows, 24), torch.randn(rows, 16 if kind in ("plain", "chain") else 32)
+    before = x.clone()
+    with torch.inference_mode():
+        assert torch.equal(added(x, part, y), x + part(y))
+    assert torch.equal(added(x, part, y), x + part(y))  # with gradients
+    assert torch.equal(x, before)
+
+
+@torch.inference_mode()
+def test_a_sum_of_16_bit_numbers_rounds_as_two_operations_do():
+    torch.manual_seed(0)
+    part = PackedLinear(torch.nn.Linear(64, 24).bfloat16())
+    x, y = 100 * torch.randn(5, 24, dtype=torch.bfloat16), torch.randn(5, 64, dtype=torch.bfloat16)
+    assert torch.equal(added(x, part, y), x + part(y))
