@@ -126,5 +126,8 @@ def _with_places(parts: Sequence[Tensor], capacity: int, rows: Tensor | None) ->
     num_rows, num_heads, length, width = parts[0].shape
     block = parts[0].new_empty(len(parts), num_rows if rows is None else len(rows), num_heads, capacity, width)
     for places, part in zip(block[:, :, :, :length], parts, strict=True):
-        places.copy_(part if rows is None else part.index_select(0, rows))
+        if rows is None:
+            places.copy_(part)
+        else:
+            torch.index_select(part, 0, rows, out=places)
     return block

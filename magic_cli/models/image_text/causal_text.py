@@ -112,9 +112,17 @@ class IncrementalTexts:
 
     def select(self, rows: Tensor) -> None:
         """Keep only ``rows`` (R,)."""
-        self.shared = self.shared.index_select(1, rows.to(self.shared.device))
+        kept = rows.tolist()
+        if kept == sorted(set(kept)):  # some rows end, as in most methods: the others move up in the same memory
+            length = 0 if self._earlier is None else int(self._earlier.plan.shared.max())
+            for place, row in enumerate(kept):
+                if place != row:
+                    self.shared[:, place, :length] = self.shared[:, row, :length]
+            self.shared = self.shared[:, : len(kept)]
+        else:
+            self.shared = self.shared.index_select(1, rows.to(self.shared.device))
         if self._earlier is not None:
-            self._earlier = self._earlier.select(rows.tolist())
+            self._earlier = self._earlier.select(kept)
 
     def encode(self, texts: list[list[str]]) -> Tensor:
         """Projected features (B, K, E) of K texts for each of B rows."""

@@ -79,6 +79,16 @@ def test_features_equal_own_encoder_when_rows_are_selected(clip):
     assert largest_difference(clip, session, rows) <= CLOSE
 
 
+def test_features_equal_own_encoder_when_rows_end_one_after_the_other(clip):
+    rng, session = random.Random(3), clip.open_texts(6)
+    rows = ["a", "the umbrella on a", "a cat", "a dog runs on the", "the", "a man"]
+    for kept in ([0, 1, 2, 3, 4, 5], [1, 2, 3, 5], [0, 1, 2, 3], [0, 2], [1]):
+        with torch.inference_mode():
+            session.select(torch.tensor(kept))
+        rows = [f"{rows[row]} {rng.choice(['dog', 'umbrellas', 'beach'])}" for row in kept]
+        assert largest_difference(clip, session, [[row, f"{row} and", f"{row}s"] for row in rows]) <= CLOSE, kept
+
+
 def test_features_equal_own_encoder_when_tower_has_one_layer(clip):
     config = clip_config(len(clip.tokenizer))
     config.text_config.num_hidden_layers = 1
