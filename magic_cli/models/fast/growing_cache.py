@@ -87,9 +87,7 @@ class GrowingCache(DynamicCache):
         if self._room is None or not torch.is_inference_mode_enabled():
             return super().batch_select_indices(indices)
         self._room = _Room(self._parts, rows=indices)  # with places for what follows, lest all be copied twice
-        length, parts = self._room.taken, self._room.parts
-        for layer, keys, values in zip(self.layers, parts[::2], parts[1::2], strict=True):
-            layer.keys, layer.values = keys[:, :, :length], values[:, :, :length]
+        self._hold(self._room)
 
     @property
     def room(self) -> _Room | None:
@@ -105,9 +103,16 @@ class GrowingCache(DynamicCache):
     def crop(self, tokens_to_remove: int) -> None:
         """Drop the last tokens; the number is negative, or 0."""
         room = self.room
-        super().crop(tokens_to_remove)
-        if room is not None:
-            room.taken = self.get_seq_length()
+        if room is None:
+            super().crop(tokens_to_remove)
+        else:
+            room.taken += tokens_to_remove
+            self._hold(room)
+
+    def _hold(self, room: _Room) -> None:
+        """Let the layers be what stands in a room."""
+        for layer, keys, values in zip(self.layers, room.parts[::2], room.parts[1::2], strict=True):
+            layer.keys, layer.values = keys.narrow(2, 0, room.taken), values.narrow(2, 0, room.taken)
 
 
 def keep_column(cache: DynamicCache, column: Tensor, width: int) -> None:
