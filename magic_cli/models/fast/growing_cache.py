@@ -31,7 +31,9 @@ class _Room:
         """Places that some fork has written."""
         self.capacity = (self.taken + new) * 5 // 4 + 16
         alike = len({(part.shape, part.dtype) for part in parts}) == 1
-        at_once = max(1, _BLOCK * self.taken // (parts[0].nbytes * self.capacity)) if alike else 1
+        num_rows, num_heads, _, width = parts[0].shape
+        size = (num_rows if rows is None else len(rows)) * num_heads * self.capacity * width * parts[0].itemsize
+        at_once = max(1, _BLOCK // size) if alike else 1
         groups = [parts[first : first + at_once] for first in range(0, len(parts), at_once)]
         self.blocks = [_with_places(group, self.capacity, rows) for group in groups]
         """(parts, B, heads, capacity, d): some parts each; where their shapes differ, one."""
@@ -67,7 +69,7 @@ class GrowingCache(DynamicCache):
     def _room_for(self, key_states: Tensor) -> _Room | None:
         """Room for keys (B, heads, S, d) in every layer; None where the library is to append."""
         length, end = self.get_seq_length(), self.get_seq_length() + key_states.shape[2]
-        # what is read first stays apart: many texts, perhaps of several threads, go on from one prompt
+        # what is read first stays apart: many texts, perhaps of several threads, go on from one prompt (if nothing comes before it)
         if not length or key_states.device.type != "cpu" or not torch.is_inference_mode_enabled():
             return None
         room = self.room
@@ -87,9 +89,7 @@ class GrowingCache(DynamicCache):
         if self._room is None or not torch.is_inference_mode_enabled():
             return super().batch_select_indices(indices)
         self._room = _Room(self._parts, rows=indices)  # with places for what follows, lest all be copied twice
-        length, parts = self._room.taken, self._room.parts
-        for layer, keys, values in zip(self.layers, parts[::2], parts[1::2], strict=True):
-            layer.keys, layer.values = keys[:, :, :length], values[:, :, :length]
+        self._hold(self._room)
 
     @property
     def room(self) -> _Room | None:
@@ -105,17 +105,25 @@ class GrowingCache(DynamicCache):
     def crop(self, tokens_to_remove: int) -> None:
         """Drop the last tokens; the number is negative, or 0."""
         room = self.room
-        super().crop(tokens_to_remove)
-        if room is not None:
-            room.taken = self.get_seq_length()
+        if room is None:
+            super().crop(tokens_to_remove)
+        else:
+            room.taken += tokens_to_remove
+            self._hold(room)
+
+    def _hold(self, room: _Room) -> None:
+        """Let the layers be what stands in a room."""
+        for layer, keys, values in zip(self.layers, room.parts[::2], room.parts[1::2], strict=True):
+            layer.keys, layer.values = keys.narrow(2, 0, room.taken), values.narrow(2, 0, room.taken)
 
 
 def keep_column(cache: DynamicCache, column: Tensor, width: int) -> None:
     """Of the last ``width`` columns of each row of a cache keep one (B,), in place."""
     room = cache.room if isinstance(cache, GrowingCache) else None
     blocks = room.blocks if room is not None else [part[None] for layer in cache.layers for part in (layer.keys, layer.values)]
-    rows, first = torch.arange(len(column), device=column.device), cache.get_seq_length() - width
+    rows, length = torch.arange(len(column), device=column.device), cache.get_seq_length()
     for block in blocks:
+        first = (length if room is not None else block.shape[3]) - width  # layers of unequal lengths have no room
         kept = block[:, rows, :, first + column]  # (B, parts, heads, d): where two dimensions are indexed, these come first
         block[:, :, :, first] = kept.transpose(0, 1)
     cache.crop(1 - width)

@@ -111,9 +111,10 @@ class IncrementalTexts:
         """The same (N, 2 D) of the last step's tokens, layer by layer."""
 
     def select(self, rows: Tensor) -> None:
-        """Keep only ``rows`` (R,)."""
+        """Keep only ``rows`` (R,); a copy of the session must not be used any more."""
         kept = rows.tolist()
-        if kept == sorted(set(kept)):  # some rows end, as in most methods: the others move up in the same memory
+        may_write = torch.is_inference_mode_enabled() or not self.shared.is_inference()
+        if may_write and kept == sorted(set(kept)):  # some rows end, as in most methods: the others move up in the same memory
             length = 0 if self._earlier is None else int(self._earlier.plan.shared.max())
             for place, row in enumerate(kept):
                 if place != row:

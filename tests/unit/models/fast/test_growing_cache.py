@@ -101,6 +101,29 @@ def test_selected_rows_have_room_and_leave_the_others_as_they_are():
     fewer.assert_equal()
 
 
+@pytest.mark.parametrize("number", [1, 8, 60])
+@torch.inference_mode()
+def test_pieces_of_memory_have_the_same_size_however_many_rows_are_selected(number, monkeypatch):
+    monkeypatch.setattr(growing_cache, "_BLOCK", 100_000)
+    both = Both(*((4, 4),) * 6)
+    both.append(3, rows=8)
+    both.append(1, rows=8)
+    both.select(*(row % 8 for row in range(number)))
+    sizes = [block.nbytes for block in both.caches[0].room.blocks]
+    assert max(sizes) <= 100_000 and (len(sizes) == 1 or sizes[0] > 50_000)
+
+
+@torch.inference_mode()
+def test_columns_are_kept_in_layers_of_unequal_lengths():
+    both = Both()
+    both.append(5)
+    for cache in both.caches:
+        cache.layers[1].crop(-1)
+    both.keep(1, 2, width=3)
+    both.assert_equal()
+    assert both.caches[0].layers[1].keys.shape[2] == 2
+
+
 @torch.inference_mode()
 def test_forks_do_not_disturb_each_other():
     start = Both()

@@ -89,6 +89,14 @@ def test_features_equal_own_encoder_when_rows_end_one_after_the_other(clip):
         assert largest_difference(clip, session, [[row, f"{row} and", f"{row}s"] for row in rows]) <= CLOSE, kept
 
 
+def test_rows_of_a_session_that_was_opened_in_inference_mode_are_selected_outside(clip):
+    with torch.inference_mode():
+        session = clip.open_texts(3)
+        session.encode([["a man", "a dog"], ["two", "red"], ["the", "umbrella"]])
+    session.select(torch.tensor([0, 2]))
+    assert largest_difference(clip, session, [["a man on", "a man"], ["the dog", "the umbrella"]]) <= CLOSE
+
+
 def test_features_equal_own_encoder_when_tower_has_one_layer(clip):
     config = clip_config(len(clip.tokenizer))
     config.text_config.num_hidden_layers = 1
