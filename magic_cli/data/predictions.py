@@ -54,7 +54,7 @@ def read_system(path: Path, *, id_key: str | None = None, caption_key: str | Non
     document = read_records(path, setting="systems", hint=_HINT if columns else f"{_HINT}; {_COLUMNS_HINT}", columns=columns)
     if is_story_file(document):
         return read_story_file(document, path, system_name(path))
-    return system_of(records_of(document, path), path, id_key, caption_key)
+    return system_of(records_of(document, path, id_key=id_key, caption_key=caption_key), path, id_key, caption_key)
 
 
 def system_of(
@@ -157,8 +157,10 @@ def _manifest(file: Path) -> dict[str, Any] | None:
     )
 
 
-def records_of(document: Any, path: Path) -> Iterator[Mapping[str, Any]]:
-    """The records of a document in any of the forms of ``listed_records``.
+def records_of(
+    document: Any, path: Path, *, id_key: str | None = None, caption_key: str | None = None
+) -> Iterator[Mapping[str, Any]]:
+    """The records of a document in any of the forms of ``listed_records``, which tells the keys.
 
     Raises:
         MagicError: The document has none of these forms.
@@ -168,7 +170,7 @@ def records_of(document: Any, path: Path) -> Iterator[Mapping[str, Any]]:
             raise MagicError(
                 f"{path}: is a released story file, which holds its references: give it as a system, as in `magic evaluate {path}`"
             )
-        document = listed_records(document)
+        document = listed_records(document, id_key=id_key, caption_key=caption_key)
         if isinstance(document, Mapping):
             raise MagicError(f"{path}: a JSON object of an unknown form (keys {_some(document)}); {_HINT}")
     if not isinstance(document, list):
