@@ -15,6 +15,7 @@ from magic_cli.data.answers import answers_of
 from magic_cli.data.image_names import is_image_name
 from magic_cli.data.json_files import GrowingLines, read_growing_lines, read_records, without_collection
 from magic_cli.data.json_text import json_kind
+from magic_cli.data.paths import ending, unpacked_name
 from magic_cli.data.record_fields import (
     CAPTION_KEYS,
     ID_KEYS,
@@ -221,11 +222,11 @@ def _title(value: Any, place: str, item: str) -> str:
 def system_name(path: Path) -> str:
     """The name of a file in tables: without ``.gz`` and the suffix of its kind.
 
-    >>> system_name(Path("coco/magic_result.json.gz"))
-    'magic_result'
+    >>> system_name(Path("coco/magic_result.json.gz")), system_name(Path("Mine.TSV"))
+    ('magic_result', 'Mine')
     """
-    name = Path(path.name.removesuffix(".gz"))
-    return name.stem if name.suffix in (".json", ".jsonl", ".tsv", ".csv", ".txt") else name.name
+    name = Path(unpacked_name(path))
+    return name.stem if ending(path) in (".json", ".jsonl", ".tsv", ".csv", ".txt") else name.name
 
 
 def _named(record: Mapping[str, Any], wanted: str) -> str | None:
