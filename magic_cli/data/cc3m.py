@@ -107,7 +107,7 @@ class Cc3mDataset(InterleavedDataset):
             raise MagicError(
                 f"dataset.captions={self.captions}: no such file (looked at {expanded(captions).absolute()}); {HINT}"
             )
-        are_shards = [file.suffix == ".tar" for file in files]
+        are_shards = [file.suffix.lower() == ".tar" for file in files]
         if any(are_shards):
             if not all(are_shards):
                 raise MagicError(

@@ -142,6 +142,9 @@ class GrowingLines:
             except JSONFault as fault:
                 if line.endswith(b"\n"):
                     raise MagicError(f"{place} line {number}: {fault.problem}; {self._hint}") from None
+                if b"\r" in line.strip():  # never within a line that was cut off: JSON escapes it
+                    problem = "carriage returns alone end its lines; write line feeds, as tr '\\r' '\\n' does"
+                    raise MagicError(f"{place} line {number}: {problem}") from None
                 self.unfinished = 1
                 return
             yield record

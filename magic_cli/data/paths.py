@@ -11,6 +11,7 @@ from magic_cli.errors import MagicError, SettingsError
 
 LOCK = ".lock"
 """The lock file of a folder that one process at a time may write."""
+_PACKED = ".gz"
 _KINDS = {
     stat.S_IFDIR: "folder",
     stat.S_IFIFO: "named pipe",
@@ -89,7 +90,16 @@ def ending(path: PurePath) -> str:
     >>> [ending(PurePath(name)) for name in ("coco/Captions.JSON.gz", "texts.csv", "notes")]
     ['.json', '.csv', '']
     """
-    return PurePath(path.name.lower().removesuffix(".gz")).suffix
+    return PurePath(unpacked_name(path)).suffix.lower()
+
+
+def unpacked_name(path: PurePath) -> str:
+    """The name of a file without the ``.gz`` of a packed one, in small letters or capitals.
+
+    >>> unpacked_name(PurePath("coco/Captions.JSON.GZ"))
+    'Captions.JSON'
+    """
+    return path.name[: -len(_PACKED)] if path.name.lower().endswith(_PACKED) else path.name
 
 
 def make_output(folder: Path) -> None:

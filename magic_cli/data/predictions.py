@@ -15,6 +15,7 @@ from magic_cli.data.answers import answers_of
 from magic_cli.data.image_names import is_image_name
 from magic_cli.data.json_files import GrowingLines, read_growing_lines, read_records, without_collection
 from magic_cli.data.json_text import json_kind
+from magic_cli.data.paths import ending, unpacked_name
 from magic_cli.data.record_fields import (
     CAPTION_KEYS,
     ID_KEYS,
@@ -54,7 +55,7 @@ def read_system(path: Path, *, id_key: str | None = None, caption_key: str | Non
     document = read_records(path, setting="systems", hint=_HINT if columns else f"{_HINT}; {_COLUMNS_HINT}", columns=columns)
     if is_story_file(document):
         return read_story_file(document, path, system_name(path))
-    return system_of(records_of(document, path), path, id_key, caption_key)
+    return system_of(records_of(document, path, id_key=id_key, caption_key=caption_key), path, id_key, caption_key)
 
 
 def system_of(
@@ -157,8 +158,10 @@ def _manifest(file: Path) -> dict[str, Any] | None:
     )
 
 
-def records_of(document: Any, path: Path) -> Iterator[Mapping[str, Any]]:
-    """The records of a document in any of the forms of ``listed_records``.
+def records_of(
+    document: Any, path: Path, *, id_key: str | None = None, caption_key: str | None = None
+) -> Iterator[Mapping[str, Any]]:
+    """The records of a document in any of the forms of ``listed_records``, which tells the keys.
 
     Raises:
         MagicError: The document has none of these forms.
@@ -168,7 +171,7 @@ def records_of(document: Any, path: Path) -> Iterator[Mapping[str, Any]]:
             raise MagicError(
                 f"{path}: is a released story file, which holds its references: give it as a system, as in `magic evaluate {path}`"
             )
-        document = listed_records(document)
+        document = listed_records(document, id_key=id_key, caption_key=caption_key)
         if isinstance(document, Mapping):
             raise MagicError(f"{path}: a JSON object of an unknown form (keys {_some(document)}); {_HINT}")
     if not isinstance(document, list):
@@ -219,11 +222,11 @@ def _title(value: Any, place: str, item: str) -> str:
 def system_name(path: Path) -> str:
     """The name of a file in tables: without ``.gz`` and the suffix of its kind.
 
-    >>> system_name(Path("coco/magic_result.json.gz"))
-    'magic_result'
+    >>> system_name(Path("coco/magic_result.json.gz")), system_name(Path("Mine.TSV"))
+    ('magic_result', 'Mine')
     """
-    name = Path(path.name.removesuffix(".gz"))
-    return name.stem if name.suffix in (".json", ".jsonl", ".tsv", ".csv", ".txt") else name.name
+    name = Path(unpacked_name(path))
+    return name.stem if ending(path) in (".json", ".jsonl", ".tsv", ".csv", ".txt") else name.name
 
 
 def _named(record: Mapping[str, Any], wanted: str) -> str | None:

@@ -18,6 +18,8 @@ ID_KEYS = (
 )  # fmt: skip
 CAPTION_KEYS = ("caption", "prediction", "pred", "generated_caption", "generated_text", "hypothesis", "text", "story")
 REFERENCE_KEYS = ("references", "captions", "refs", "gts", "reference")
+OTHER_KEYS = ("raw", "sentence", "sentences")
+"""Keys of the texts in Karpathy's files and in copies of them."""
 
 _LAST_WHOLE = 2**53
 """Above it, a decimal number cannot represent every whole number."""
@@ -85,13 +87,12 @@ def several_texts(value: Any, place: str) -> tuple[str, ...]:
     return tuple(texts)
 
 
-def record_texts(record: Any, place: str, *, otherwise: Sequence[str] = ()) -> tuple[str, tuple[str, ...]]:
-    """The texts of a record that is used for nothing else (its references, else its caption), and their key.
+def record_texts(record: Any, place: str) -> tuple[str, tuple[str, ...]]:
+    """The texts of a record that is used for nothing else (its references, else its caption, else one of ``OTHER_KEYS``), and their key.
 
     Args:
         record: An object; or the text itself, with the key "".
         place: The record, for error messages.
-        otherwise: Keys to use if the record has none of the usual ones.
 
     Raises:
         MagicError: It has no text, two keys of captions, or something other than texts.
@@ -100,7 +101,7 @@ def record_texts(record: Any, place: str, *, otherwise: Sequence[str] = ()) -> t
         return "", (record,)
     fields = {column_word(str(key)): value for key, value in record.items()} if isinstance(record, Mapping) else {}
     known = [key for key in (*REFERENCE_KEYS, *CAPTION_KEYS) if fields.get(key) is not None and fields[key] != []]
-    known = known or [key for key in otherwise if fields.get(key) is not None][:1]
+    known = known or [key for key in OTHER_KEYS if fields.get(key) is not None][:1]
     found = {key: several_texts(fields[key], f"{place}, {key}") for key in known}
     if not found:
         raise MagicError(f"{place}: has no text under {', '.join((*CAPTION_KEYS, *REFERENCE_KEYS))}; see docs/formats.md")
@@ -108,6 +109,12 @@ def record_texts(record: Any, place: str, *, otherwise: Sequence[str] = ()) -> t
     if others and key in CAPTION_KEYS:
         raise MagicError(f"{place}: has {' and '.join(found)}, and it is unclear which one is the text; keep one of them")
     return key, found[key]
+
+
+def split_of(record: Any) -> str | None:
+    """The split that a record says it belongs to; None: it says none."""
+    fields = record.items() if isinstance(record, Mapping) else ()
+    return next((value for key, value in fields if column_word(str(key)) == "split" and isinstance(value, str) and value), None)
 
 
 def first_key(record: Mapping[str, Any], keys: Sequence[str]) -> str | None:

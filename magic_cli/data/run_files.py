@@ -145,11 +145,14 @@ def refuse_without_texts(folder: Path, setting: str = "") -> None:
 
 
 def _begins_with_line(file: Path) -> bool:
-    """Whether the first line that is not empty is whole. Of the last line only the line break may be missing."""
+    """Whether the first line that is not empty is whole. Of the last line only the line break may be missing.
+
+    Carriage returns alone end no lines here; whoever reads such a file says so.
+    """
     with file.open("rb") as stream:
         for line in iter(lambda: stream.readline(LONGEST_LINE + 1), b""):
             if line.strip():
-                return line.endswith(b"\n") or len(line) > LONGEST_LINE or _is_whole(line)
+                return line.endswith(b"\n") or len(line) > LONGEST_LINE or b"\r" in line.strip() or _is_whole(line)
     return False
 
 

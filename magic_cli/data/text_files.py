@@ -38,6 +38,7 @@ _KINDS = (
     (b"\xff\xd8\xff", "an image"),
 )
 _OPEN_PIPES = ("/dev/fd/", "/dev/stdin", "/proc/self/fd/")
+_LONE = re.compile(r"\r(?!\n)")
 _HIGH_BYTES = re.compile(rb"[\x80-\xff]+")
 
 
@@ -175,7 +176,7 @@ def _refuse_large(size: int, place: str) -> None:
 def decoded(data: bytes, place: str) -> str:
     """The text of bytes: UTF-8 with or without a byte-order mark, UTF-16 and UTF-32 with one.
 
-    If it has no line feed, carriage returns end its lines.
+    If its first line ends with a carriage return alone, and there are more of them than line feeds, they end its lines.
 
     Args:
         data: The bytes.
@@ -191,7 +192,15 @@ def decoded(data: bytes, place: str) -> str:
         raise MagicError(f"{place}{_problem(data, encoding, error)}") from error
     if "\0" in text:
         raise MagicError(f"{place}{_nul_problem(data)}")
-    return text if "\n" in text else text.replace("\r", "\n")  # as some spreadsheets on a Mac write
+    return _LONE.sub("\n", text) if _ends_lines_with_returns(text) else text
+
+
+def _ends_lines_with_returns(text: str) -> bool:
+    """Whether carriage returns alone end the lines, as some spreadsheets on a Mac write; a cell may hold a line feed, or the end."""
+    first = _LONE.search(text)
+    if first is None or text.find("\n", 0, first.start()) >= 0:
+        return False
+    return text.count("\r") - text.count("\r\n") > text.count("\n")
 
 
 def _problem(data: bytes, encoding: str, error: UnicodeDecodeError) -> str:

@@ -15,7 +15,17 @@ from magic_cli.data.bundled_coco import load_bundled_coco_captions
 from magic_cli.data.json_files import holds_json, parse_records, read_json
 from magic_cli.data.paths import ending, expanded
 from magic_cli.data.predictions import read_system
-from magic_cli.data.record_fields import ID_KEYS, column_word, item_id, record_texts
+from magic_cli.data.record_fields import (
+    CAPTION_KEYS,
+    ID_KEYS,
+    OTHER_KEYS,
+    REFERENCE_KEYS,
+    column_word,
+    first_key,
+    item_id,
+    record_texts,
+    split_of,
+)
 from magic_cli.data.record_forms import listed_records
 from magic_cli.data.run_files import PREDICTIONS, refuse_without_texts
 from magic_cli.data.text_files import read_text, text_lines
@@ -33,6 +43,9 @@ from magic_cli.errors import MagicError, SettingsError
 
 Groups = list[list[str]]
 """Texts that belong together, group by group."""
+
+Chooser = Callable[[list[Any]], list[bool]]
+"""Says for each record whether it is read."""
 
 HINT = "name a file of texts (formats: docs/formats.md)"
 _SETTING = "dataset.path"
@@ -121,13 +134,14 @@ _READERS: dict[SourceKind, Callable[[Path, str | None], Groups]] = {
 }
 
 
-def read_plain(path: Path, form: TextForm, *, setting: str = _SETTING) -> Groups:
+def read_plain(path: Path, form: TextForm, *, setting: str = _SETTING, choose: Chooser | None = None) -> Groups:
     """One text per line, a table, JSON, or a run folder: recognised by the name or else by the beginning of the file.
 
     Args:
         path: File or run folder.
         form: What the texts are for.
         setting: The setting that names it, for error messages.
+        choose: Which records of a table or of JSON are read; None: all, but Karpathy's must have no splits.
 
     Raises:
         MagicError: It is missing, or it is unclear which part is the text; names the line.
@@ -137,7 +151,7 @@ def read_plain(path: Path, form: TextForm, *, setting: str = _SETTING) -> Groups
     text = read_text(path, setting=setting, hint=HINT)
     place = f"{setting}={path}"
     if ending(path) in (".jsonl", ".json") or holds_json(text):
-        return _of_records(parse_records(text, path, setting=setting, hint=HINT), place, form)
+        return _of_records(parse_records(text, path, setting=setting, hint=HINT), place, form, choose)
     lines = [line for _, line in text_lines(text)]
     if not lines:
         return []
@@ -150,7 +164,7 @@ def read_plain(path: Path, form: TextForm, *, setting: str = _SETTING) -> Groups
             of_stories = ", or for title<TAB>story set dataset.form=story" if setting == _SETTING else ""
             raise MagicError(f"{place}: its lines have columns; {_COLUMNS_HINT}{of_stories}")
     if is_table:
-        return _of_records(parse_table(text, place, _COLUMNS_HINT), place, form)
+        return _of_records(parse_table(text, place, _COLUMNS_HINT), place, form, choose)
     if (sign := columns_of_images(lines)) is not None:
         raise MagicError(
             f"{place}: its lines are columns separated by {sign!r}, and the first column holds image files; {_COLUMNS_HINT}"
@@ -173,18 +187,31 @@ def _run(folder: Path, form: TextForm, setting: str) -> Groups:
     return list(groups.values())
 
 
-def _of_records(document: Any, place: str, form: TextForm) -> Groups:
+def _of_records(document: Any, place: str, form: TextForm, choose: Chooser | None) -> Groups:
     """The texts of records; those of the same image form one group."""
     if isinstance(document, dict) and "images" in document:
         raise MagicError(
             f"{place}: holds images and their captions; choose --dataset coco_captions (COCO's format), or coco or flickr30k (Karpathy's)"
         )
     groups: dict[Any, list[str]] = {}
-    records = listed_records(document)
-    for number, record in enumerate(records if isinstance(records, list) else [records], start=1):
+    listed = listed_records(document, surely=True)
+    records = listed if isinstance(listed, list) else [listed]
+    are_read = [True] * len(records) if choose is None else choose(records)
+    for number, (record, is_read) in enumerate(zip(records, are_read, strict=True), start=1):
         where = f"{place} record {number}"
+        if not is_read:
+            continue
+        if choose is None and (split := split_of(record)) and _is_karpathys(record):
+            raise MagicError(
+                f"{where}: is of a split ({split[:60]!r}), and texts of tests must not be trained on; write the texts of one "
+                "split without this key, or choose --dataset coco or flickr30k with Karpathy's own file"
+            )
         groups.setdefault(_image_of(record, where) or number, []).extend(_texts_of(record, where, form))
     return list(groups.values())
+
+
+def _is_karpathys(record: Mapping[str, Any]) -> bool:
+    return first_key(record, OTHER_KEYS) is not None and first_key(record, (*CAPTION_KEYS, *REFERENCE_KEYS)) is None
 
 
 def _image_of(record: Any, place: str) -> str | None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from magic_cli.data.paths import ending, unpacked_name
 from magic_cli.reports.paper import load_paper
 
 # folders of the authors' files, and of copies
@@ -147,9 +148,9 @@ def recognise(path: Path, manifest_identity: Mapping[str, Any] | None = None) ->
 
 
 def _of_file(path: Path) -> str | None:
-    name = path.name.removesuffix(".gz").removesuffix(".json")
-    if name == path.name.removesuffix(".gz"):
-        return None  # not a JSON file
+    if ending(path) != ".json":
+        return None
+    name = Path(unpacked_name(path)).stem
     if name in _BY_NAME:
         return _BY_NAME[name]
     folders = [part for part in path.absolute().parts[:-1] if part != "baselines"]

@@ -130,7 +130,7 @@ def _images_of(word: str, place: str, notes: list[str], *, alone: bool) -> Itera
         yield from _of_folder(word, Path(place), notes, prefix="" if alone else f"{name}/")
     elif name.suffix.lower() in IMAGE_SUFFIXES:
         yield BankImage(RemoteImage(place).name if is_address(place) else name.name, place)
-    elif name.suffix == ".tar":
+    elif name.suffix.lower() == ".tar":
         yield from _of_shard(place, name.stem, notes)
     elif _ARCHIVES.search(name.name):
         raise MagicError(

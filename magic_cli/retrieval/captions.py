@@ -14,13 +14,12 @@ from magic_cli.data.bundled_coco import load_bundled_coco_captions
 from magic_cli.data.image_names import identities, is_image_name
 from magic_cli.data.json_files import read_records, whole_characters
 from magic_cli.data.paths import ending
-from magic_cli.data.record_fields import ID_KEYS, item_id, record_texts
+from magic_cli.data.record_fields import ID_KEYS, item_id, record_texts, split_of
 from magic_cli.data.record_forms import listed_records
 from magic_cli.data.training_files import TextForm, flatten, read_plain
 from magic_cli.errors import MagicError, SettingsError
 from magic_cli.retrieval.settings import CaptionSource
 
-_OTHER_KEYS = ("raw", "sentence")  # as in Karpathy's sentences
 _HINT = "see docs/formats.md for the formats"
 
 Named = tuple[tuple[str, ...], str]
@@ -99,17 +98,18 @@ class _Reader:
         form, setting = ending(file), f"{self._setting}.captions_file"
         place = f"{setting}={file}"
         if form == ".jsonl":
-            return _of_records(read_records(file, setting=setting, hint=_HINT), place)
+            return self._of_records(read_records(file, setting=setting, hint=_HINT), place)
         if form != ".json":
-            return (((), text) for text in flatten(read_plain(file, TextForm.caption, setting=setting)))
+            texts = flatten(read_plain(file, TextForm.caption, setting=setting, choose=self._are_read))
+            return (((), text) for text in texts)
         document = read_records(file, setting=setting, hint=_HINT)
         if is_coco(document):
             return self._of_coco(document, place)
         if isinstance(document, dict) and "images" in document:
             return self._of_karpathy(document, place)
-        records = listed_records(document)
+        records = listed_records(document, surely=True)
         if isinstance(records, list):
-            return _of_records(records, place)
+            return self._of_records(records, place)
         raise MagicError(f"{place}: neither Karpathy's nor COCO's format, nor captions; {_HINT}")
 
     def _of_coco(self, document: Any, place: str) -> Iterator[Named]:
@@ -129,6 +129,22 @@ class _Reader:
                 names = identities(image.file_name, image.record.get("cocoid"))
                 yield from ((names, text) for text in image.captions)
 
+    def _of_records(self, records: Any, place: str) -> Iterator[Named]:
+        """Captions from a list of texts, or of objects with one or several captions."""
+        records = records if isinstance(records, list) else [records]
+        for number, (record, is_read) in enumerate(zip(records, self._are_read(records), strict=True), start=1):
+            if is_read:
+                where = f"{place} record {number}"
+                _, texts = record_texts(record, where)
+                names = _names_in(record, where)
+                yield from ((names, text) for text in texts)
+
+    def _are_read(self, records: Sequence[Any]) -> list[bool]:
+        """For each record whether it is read: all are, or those of the chosen split if they have splits; test captions are not."""
+        splits = [split_of(record) for record in records]
+        has_splits = self._check_split({split for split in splits if split})
+        return [not has_splits or split == self._split for split in splits]
+
     def _check_split(self, known: set[str]) -> bool:
         """Whether the images have splits.
 
@@ -138,15 +154,6 @@ class _Reader:
         if known and self._split not in known:
             raise SettingsError(f"{self._setting}.split must be one of {', '.join(sorted(known))}, got {self._split!r}")
         return bool(known)
-
-
-def _of_records(records: Any, place: str) -> Iterator[Named]:
-    """Captions from a list of texts, or of objects with one or several captions."""
-    for number, record in enumerate(records if isinstance(records, list) else [records], start=1):
-        where = f"{place} record {number}"
-        _, texts = record_texts(record, where, otherwise=_OTHER_KEYS)
-        names = _names_in(record, where)
-        yield from ((names, text) for text in texts)
 
 
 def _names_in(record: Any, place: str) -> tuple[str, ...]:

@@ -120,7 +120,7 @@ class CaptionSource(Protocol):
 
     @property
     def split(self) -> str:
-        """Split of a Karpathy file, or of a COCO captions JSON whose images have splits."""
+        """Split of a file whose images or records have splits, as Karpathy's do."""
 
     @property
     def limit(self) -> int | None:

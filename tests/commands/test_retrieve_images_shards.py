@@ -77,9 +77,9 @@ def test_links_of_a_packed_folder_are_read_or_listed(photos, model, tmp_path, ca
     (photos / "hard.jpg").hardlink_to(photos / "sky.jpg")
     (photos / "soft.jpg").symlink_to("sky.jpg")
     (photos / "gone.jpg").symlink_to("none.jpg")
-    with tarfile.open("p.tar", "w") as archive:
+    with tarfile.open("p.TAR", "w") as archive:
         archive.add("photos")
-    assert main(["retrieve-images", "build", "p.tar", *model]) == 3
+    assert main(["retrieve-images", "build", "p.TAR", *model]) == 3
     err = capsys.readouterr().err
     reason = "a link to none.jpg, which is not in the shard; pack it with tar --dereference --hard-dereference"
     assert (
@@ -89,5 +89,5 @@ def test_links_of_a_packed_folder_are_read_or_listed(photos, model, tmp_path, ca
     digests = {item["id"].removeprefix("p/photos/"): item["sha256"] for item in lines(tmp_path / "bank" / "items.jsonl")}
     assert digests["hard.jpg"] == digests["soft.jpg"] == digests["sky.jpg"] and len(digests) == 8
     assert lines(tmp_path / "bank" / "failures.jsonl") == [
-        {"id": "p/photos/gone.jpg", "image": str(tmp_path / "p.tar"), "reason": reason}
+        {"id": "p/photos/gone.jpg", "image": str(tmp_path / "p.TAR"), "reason": reason}
     ]

@@ -36,6 +36,7 @@ FORMS = {
     "columns.tsv": "id\timg_id\ttext\tscore\n" + "".join(f"{n}\t{i}\t{c}\t0.5\n" for n, (i, c) in enumerate(CAPTIONS.items())),
     "paths.csv": "image_path,caption\n" + "".join(f"{i},{c}\n" for i, c in CAPTIONS.items()),
     "carriage_returns.csv": "image,caption\r" + "".join(f"{i},{c}\r" for i, c in CAPTIONS.items()),
+    "returns_and_line_feed.csv": "image,caption\r" + "".join(f"{i},{c}\r" for i, c in CAPTIONS.items()) + "\n",
     "carriage_returns.jsonl": "".join(json.dumps({"id": i, "caption": c}) + "\r" for i, c in CAPTIONS.items()),
     "blank_lines.jsonl": "\n" + "\n\n".join(json.dumps({"id": i, "caption": c}) for i, c in CAPTIONS.items()),
     "records_by_id.json": {i: {"caption": c, "logprob": -1.5} for i, c in CAPTIONS.items()},
@@ -147,6 +148,12 @@ def test_commas_of_a_caption_that_comes_last_are_kept(tmp_path):
     assert by_id(read_system(written(tmp_path, "bars.csv", 'image| caption\n1| " a dog | runs\n'))) == {"1": '" a dog | runs'}
 
 
+def test_carriage_returns_end_rows_though_a_cell_holds_a_line_feed(tmp_path):
+    rows = 'image,caption\r1,"two\nlines"\r2,a dog\r'
+    assert by_id(read_system(written(tmp_path, "mac.csv", rows))) == {"1": "two\nlines", "2": "a dog"}
+    assert by_id(read_system(written(tmp_path, "stray.tsv", "image\tcaption\n1\ta\rdog\r\r\n"))) == {"1": "a\rdog"}
+
+
 def test_line_and_paragraph_separators_within_a_caption_part_nothing(tmp_path):
     expected = {"1": "a\u2028b\x85c\x0bd", "2": "e"}
     for name, pattern in {"p.tsv": "{}\t{}\r\n", "p.csv": "{},{}\r\n", "p.jsonl": '{{"id": "{}", "caption": "{}"}}\r\n'}.items():
@@ -216,6 +223,7 @@ def test_whole_last_line_counts_though_its_line_break_is_missing(tmp_path):
         ({"manifest": '{"counts": '}, ("manifest.json line 1", "not valid JSON")),
         ({"predictions": FIRST + '{"id": \n' + FIRST}, ("predictions.jsonl line 2", "not valid JSON")),
         ({"predictions": '{"id": "1"'}, ("predictions.jsonl ends within its first line", "no text yet; start its command again")),
+        ({"predictions": FIRST.replace("\n", "\r") * 2}, ("predictions.jsonl line 1: carriage returns alone end its lines",)),
         ({"failures": "3\n"}, ("failures.jsonl line 1", "must be a JSON object")),
     ],
 )

@@ -275,3 +275,10 @@ def test_damaged_manifest_is_named(tree, content):
 def test_numbers_come_before_places():
     assert split_words(["1", "3", "x", "2"]) == (["1", "3"], ["x", "2"])
     assert split_words(["released"]) == ([], ["released"])
+
+
+def test_endings_in_capitals_are_files_of_rows(tmp_path):
+    file = tmp_path / "cap" / "mscoco_in_domain_clipretrieval.JSON.GZ"
+    file.parent.mkdir()
+    file.write_bytes(b"")
+    assert locate([str(file.parent)], []).rows == {file: "coco/clipre"}
