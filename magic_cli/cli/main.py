@@ -18,7 +18,7 @@ from magic_cli.cli.command_help import command_help, overview
 from magic_cli.cli.command_table import COMMANDS
 from magic_cli.cli.hydra_flags import HydraFlags, asks_for_sweep
 from magic_cli.cli.stopping import obey_sigterm, status_of, stop_behind
-from magic_cli.cli.waiting import obey_quota, wait_briefly
+from magic_cli.cli.waiting import wait_briefly
 from magic_cli.configuration.overrides import quote
 from magic_cli.errors import MagicError, SettingsError, nearest
 from magic_cli.terminal import streams as terminal
@@ -37,7 +37,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run ``magic``; returns the exit status (0: done; 2: the user must mend something; 3: done, but some items failed)."""
     argv = list(sys.argv[1:] if argv is None else argv)
     wait_briefly()
-    obey_quota()
     streams = sys.stdout, sys.stderr
     terminal.guard_streams()
     try:
