@@ -49,9 +49,9 @@ def decode_once(side: str, batch_size: int, settings: BenchSettings) -> dict[str
     import torch
 
     from magic_cli.benchmark.workloads import build_captions
+    from magic_cli.models.threads import use_threads
 
-    if settings.run.threads is not None:
-        torch.set_num_threads(settings.run.threads)
+    use_threads(settings.run.threads)
     workload = build_captions(replace(settings, texts=batch_size, batch_sizes=[batch_size], checked_texts=1), "natural")
     decode = (lambda: workload.decode_released(0, lean=False)) if side == "released" else (lambda: workload.decode(batch_size))
     if workload.model.network.device.type == "cuda":

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 
 @dataclass(frozen=True)
@@ -67,9 +68,19 @@ class Command:
     resumes: bool = False
     """Whether a stopped command continues where it stopped when it is started again."""
 
-    @property
-    def when_repeated(self) -> str:
-        """What happens when a stopped command is started again, for messages."""
+    stdin: str = ""
+    """The setting with which stdin names what to work on, if it is ``-``; there is no run folder then. Empty: none."""
+
+    def asks_stdin(self, words: Sequence[str]) -> bool:
+        """Whether the words after the command's name say that stdin names what to work on."""
+        names = {self.stdin, *(name for name, flag in self.flags.items() if flag.setting == self.stdin)} if self.stdin else set()
+        pairs = [*pairwise(words), *(word.lstrip("+").split("=", 1) for word in words if "=" in word)]
+        return any(name in names and value.strip("'\"") == "-" for name, value in pairs)
+
+    def when_repeated(self, asks_stdin: bool = False) -> str:
+        """What follows after a command was stopped, for messages."""
+        if asks_stdin:
+            return "start it again with the paths that have no line on stdout"
         return "the same command goes on where it stopped" if self.resumes else "the same command starts from the beginning"
 
     @property

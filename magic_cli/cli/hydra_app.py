@@ -12,6 +12,7 @@ import os
 import sys
 from collections.abc import Callable
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,7 @@ from magic_cli.terminal import streams as terminal
 
 _BASIC = "hydra._internal.core_plugins.basic_"
 _SWEEPS = Path("runs", ".sweeps")
+_NOT_THERE = object()
 
 
 def run(command: Command, flags: list[str], overrides: list[str]) -> int:
@@ -153,7 +155,10 @@ def _run_command(command: Command, settings: Any) -> int:
     try:
         return importlib.import_module(command.module).run(settings)
     except (OSError, RuntimeError) as error:
-        fault = of_machine(error, getattr(settings, "run", None), command.when_repeated)
+        asks_stdin = getattr(settings, "asks_stdin", False)
+        run = getattr(settings, "run", None)
+        run = replace(settings.run, batch_size=1) if asks_stdin else run  # each path is answered by itself
+        fault = of_machine(error, run, command.when_repeated(asks_stdin))
         if fault is None:
             raise
         raise fault from error
@@ -203,7 +208,12 @@ def _check_package(config_name: str, flags: list[str], overrides: list[str]) -> 
         config = compose(config_name, overrides, own_folder=value_of("--config-dir", flags), with_hydra=view != "job")
     if view == "hydra":
         config = OmegaConf.masked_copy(config, "hydra")
-    if package != "_global_" and OmegaConf.select(config, package) is None:
+    part = config if package == "_global_" else OmegaConf.select(config, package, default=_NOT_THERE)
+    if part is None:
+        raise SettingsError(
+            f"--package={package}: is null, so there is nothing to show; --cfg {view} without it shows all settings"
+        )
+    if part is _NOT_THERE:
         raise SettingsError(
             f"--package={package}: nothing to show; name a part of --cfg {view}, such as {', '.join(map(str, config))}"
         )

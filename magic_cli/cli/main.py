@@ -18,14 +18,14 @@ from magic_cli.cli.command_help import command_help, overview
 from magic_cli.cli.command_table import COMMANDS
 from magic_cli.cli.hydra_flags import HydraFlags, asks_for_sweep
 from magic_cli.cli.stopping import obey_sigterm, status_of, stop_behind
-from magic_cli.cli.waiting import obey_quota, wait_briefly
+from magic_cli.cli.waiting import wait_briefly
 from magic_cli.configuration.overrides import quote
 from magic_cli.errors import MagicError, SettingsError, nearest
 from magic_cli.terminal import streams as terminal
 
 USER_FAULT = 2
 
-_HELP = ("-h", "--help")
+_HELP, _VERSION = ("-h", "--help"), "--version"
 _SWEEP_FUNCTION = re.compile(r"(?:choice|glob|shuffle|sort|tag)\(.*\)")
 _QUOTED = r"""(?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")"""
 _QUOTED_VALUE = re.compile(_QUOTED, re.DOTALL)
@@ -37,7 +37,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run ``magic``; returns the exit status (0: done; 2: the user must mend something; 3: done, but some items failed)."""
     argv = list(sys.argv[1:] if argv is None else argv)
     wait_briefly()
-    obey_quota()
     streams = sys.stdout, sys.stderr
     terminal.guard_streams()
     try:
@@ -63,7 +62,7 @@ def _outcome(argv: list[str], action: Callable[[], int | None]) -> int:
         stop = stop_behind(error)
         if stop is not None:
             command = COMMANDS.get(_command_name(argv))
-            what_now = str(stop) or (command.when_repeated if command else "")
+            what_now = command.when_repeated(command.asks_stdin(argv[1:])) if command else ""
             print(f"magic: stopped{f'; {what_now}' if what_now else ''}", file=sys.stderr)
             return status_of(stop)
         if not isinstance(error, MagicError):
@@ -73,9 +72,6 @@ def _outcome(argv: list[str], action: Callable[[], int | None]) -> int:
 
 
 def _main(argv: list[str]) -> int:
-    if "--version" in argv:
-        print(f"magic {__version__}")
-        return 0
     if argv and argv[0] in (*_HELP, "help"):
         named = [word for word in argv[1:] if word not in _HELP]
         argv = [*named, "--help"] if named else []
@@ -83,6 +79,9 @@ def _main(argv: list[str]) -> int:
         print(overview())
         return 0
     command = COMMANDS.get(_command_name(argv))
+    if argv[0] == _VERSION or (command is not None and argv[1:2] == [_VERSION]):  # elsewhere it may be a value
+        print(f"magic {__version__}")
+        return 0
     if command is None:
         raise SettingsError(f"unknown command {argv[0]!r}; {nearest(_command_name(argv), list(COMMANDS))}")
     if any(word in _HELP for word in argv[1:]):

@@ -28,7 +28,6 @@ def run(settings: BenchSettings) -> int:
     Returns:
         0, or 3 if float32 texts differ from the released algorithm's.
     """
-    import torch
 
     from magic_cli.models.loading import quiet_libraries, resolve_device
 
@@ -38,12 +37,12 @@ def run(settings: BenchSettings) -> int:
     from magic_cli.benchmark.plot import plot_growth
     from magic_cli.benchmark.report import markdown
     from magic_cli.models.memory import return_free_memory
+    from magic_cli.models.threads import use_threads
     from magic_cli.reports.plots import check_plotting
 
     if "growth" in (settings.parts or ()):
         check_plotting("parts=growth")
-    if settings.run.threads is not None:
-        torch.set_num_threads(settings.run.threads)
+    use_threads(settings.run.threads)
     folder = _folder(settings)
     warn_if_busy(tell)
     document = {

@@ -26,6 +26,7 @@ from magic_cli.models.kinds import DIFFUSION_MODEL, INCEPTION, LANGUAGE_MODEL, k
 from magic_cli.models.language.gguf_files import INSTALL_SMOLLM2, SMOLLM2, smollm2_file
 from magic_cli.models.settings import Family, ImageTextModelSettings, LanguageModelSettings
 from magic_cli.models.sources import EMBEDDED, EMBEDDED_FOLDER, EMBEDDED_PACKAGES, EMBEDDED_TERMS
+from magic_cli.models.threads import threads_to_start
 from magic_cli.models.work_counter import WorkCounter
 from magic_cli.provenance import installed_version
 from magic_cli.terminal.streams import print_line
@@ -174,7 +175,8 @@ def _devices() -> Iterator[Finding]:
         return
     import torch
 
-    yield Finding("cpu", "ok", f"{counted(torch.get_num_threads(), 'thread')} of {counted(usable_cores(), 'core')} (run.threads)")
+    threads = threads_to_start(None, torch.get_num_threads())
+    yield Finding("cpu", "ok", f"{counted(threads, 'thread')} of {counted(usable_cores(), 'core')} (run.threads)")
     if torch.cuda.is_available():
         names = ", ".join(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count()))
         yield Finding("gpu", "ok", names)

@@ -91,10 +91,9 @@ class MetricModels:
 
     def _device(self) -> Any:
         """The device of the models; also sets the number of threads."""
-        import torch
 
         from magic_cli.models.loading import resolve_device
+        from magic_cli.models.threads import use_threads
 
-        if self._settings.run.threads is not None:
-            torch.set_num_threads(self._settings.run.threads)
+        use_threads(self._settings.run.threads)
         return resolve_device(self._settings.run.device)

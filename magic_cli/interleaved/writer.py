@@ -113,12 +113,12 @@ class InterleavedBatchWriter(BatchWriter[InterleavedItem]):
         import torch
 
         from magic_cli.models.loading import resolve_device
+        from magic_cli.models.threads import use_threads
 
         options = self.settings.run
-        if options.threads is not None:
-            torch.set_num_threads(options.threads)
+        threads = use_threads(options.threads)
         device = resolve_device(options.device)
-        facts.record(device=str(device), threads=torch.get_num_threads())
+        facts.record(device=str(device), threads=threads)
         return {"device": device, "dtype": getattr(torch, options.dtype.value), "work": self.work}
 
     def _check_sampling(self, drawing: Drawing) -> None:

@@ -14,12 +14,8 @@ _MEMORY = (("memory.max", "memory.current"), ("memory.limit_in_bytes", "memory.u
 
 def usable_cores() -> int:
     """Cores that this process may use, at least 1. A quota of one and a half counts as two."""
-    return max(1, min([bound_cores(), *map(math.ceil, _quotas())]))
-
-
-def bound_cores() -> int:
-    """Cores that this process is bound to, as by ``taskset``; by default all of the machine."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    bound = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min([bound, *map(math.ceil, _quotas())]))
 
 
 def memory_limits() -> Iterator[tuple[int, int]]:
@@ -47,8 +43,12 @@ def _groups(controller: str) -> Iterator[Path]:
         if controllers and controller not in controllers.split(","):
             continue
         own = PurePosixPath(place.lstrip("/"))
+        # the second version has one tree for all controllers, without a name; a tree for several may be called "cpu,cpuacct" where
+        # the kernel writes "cpuacct,cpu", and then has links named after each of them
+        names = (controllers, controller) if controllers else ("",)
+        tree = next((tree for name in names if (tree := _ALL_GROUPS / name).is_dir()), _ALL_GROUPS)
         for group in (own, *own.parents):  # in a container, the path may be that of the host; its own group is then the topmost
-            yield _ALL_GROUPS / controllers / group  # of the second version there is one tree for all controllers, without a name
+            yield tree / group
 
 
 def _text(file: Path) -> str:

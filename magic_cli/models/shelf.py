@@ -45,10 +45,10 @@ class Shelf:
         import torch
 
         from magic_cli.models.loading import resolve_device
+        from magic_cli.models.threads import use_threads
 
         run = settings.run
-        if run.threads is not None:
-            torch.set_num_threads(run.threads)
+        use_threads(run.threads)
         where = {"device": resolve_device(run.device), "dtype": getattr(torch, run.dtype.value), "work": work}
         return {
             "language_model": self.language_model(settings.language_model, **where)[1],

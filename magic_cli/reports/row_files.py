@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from magic_cli.data.paths import ending, expanded, named_paths
-from magic_cli.data.run_files import is_run, read_manifest, without_texts
+from magic_cli.data.run_files import is_run, read_manifest, refuse_without_texts, without_texts
 from magic_cli.errors import SettingsError
 from magic_cli.reports.paper import ALL_TABLES, Paper, load_paper
 from magic_cli.reports.paper_rows import recognise
@@ -50,6 +50,7 @@ def locate(places: Sequence[str], pairs: Sequence[str], paper: Paper | None = No
 
     Raises:
         SettingsError: A path does not exist, a row is unknown, or the row of a file is unknown.
+        MagicError: All that was found are runs without a text.
     """
     located = Located(dict(_pair(pair, paper or load_paper()) for pair in pairs))
     if len(located.rows) < len(pairs):
@@ -59,11 +60,11 @@ def locate(places: Sequence[str], pairs: Sequence[str], paper: Paper | None = No
         path, found = expanded(place), named_paths(place)
         if not found:
             raise SettingsError(f"{place}: no such file or folder (looked at {path.absolute()}), and not the number of a table")
-        for candidate in (inner for outer in found for inner in candidates(outer)):
+        for candidate in (inner for outer in found for inner in _begun_or_below(outer)):
             if candidate.resolve() in named:
                 continue
             named.add(candidate.resolve())
-            if candidate != path and is_run(candidate) and without_texts(candidate):
+            if without_texts(candidate):
                 located.empty.append(candidate)
                 continue
             row = row_of(candidate)
@@ -76,6 +77,8 @@ def locate(places: Sequence[str], pairs: Sequence[str], paper: Paper | None = No
                 )
             elif is_run(candidate) or "_result" in candidate.name:
                 located.unknown.append(candidate)
+    if located.empty and not located.rows and not located.unknown:
+        refuse_without_texts(located.empty[0])
     return located
 
 
@@ -101,6 +104,12 @@ def _pair(pair: str, paper: Paper) -> tuple[Path, str]:
     if not path.exists():
         raise SettingsError(f"--row {pair}: no such file or folder (looked at {path.absolute()})")
     return path, row
+
+
+def _begun_or_below(path: Path) -> list[Path]:
+    """As ``candidates``; a folder that a run has only begun, and that holds no other runs, is one, too."""
+    below = list(candidates(path))
+    return [path] if without_texts(path) and not any(map(is_run, below)) else below
 
 
 def candidates(path: Path) -> Iterator[Path]:

@@ -12,6 +12,7 @@ import torch
 
 from magic_cli.errors import MagicError
 from magic_cli.models.loading import load_image_text_model, resolve_device
+from magic_cli.models.threads import use_threads
 from magic_cli.models.work_counter import WorkCounter
 from magic_cli.provenance import differences
 from magic_cli.retrieval.caption_index import encode_by_length
@@ -32,8 +33,7 @@ def load_model(settings: RetrieveImagesSettings, work: WorkCounter) -> tuple[Ima
     Raises:
         MagicError: It cannot be had or read.
     """
-    if settings.run.threads is not None:
-        torch.set_num_threads(settings.run.threads)
+    use_threads(settings.run.threads)
     where = {"device": resolve_device(settings.run.device), "dtype": getattr(torch, settings.run.dtype.value)}
     model, facts = load_image_text_model(settings.image_text_model, **where, work=work)
     return model, {**facts, "logit_scale": None}, where  # the temperature changes no feature

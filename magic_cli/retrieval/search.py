@@ -11,6 +11,7 @@ from typing import Protocol
 import faiss
 import numpy as np
 
+from magic_cli.models.threads import threads_to_start
 from magic_cli.retrieval.features import Features
 from magic_cli.retrieval.settings import IndexSettings
 from magic_cli.retrieval.store import to_unit_length
@@ -118,12 +119,11 @@ def open_search(features: Features, settings: IndexSettings, *, threads: int | N
     Args:
         features: The features to search; at least one row.
         settings: Kind of index.
-        threads: Threads for FAISS; None: FAISS decides.
+        threads: Threads for FAISS; None: FAISS decides, within the quota of cores.
     """
     from magic_cli.retrieval.approximate import Approximate
 
-    if threads is not None:
-        faiss.omp_set_num_threads(threads)
+    faiss.omp_set_num_threads(threads_to_start(threads, faiss.omp_get_max_threads()))
     if settings.kind != "exact":
         return Search(features, Approximate(features, settings))
     fits = features.rows * features.dim * 4 <= settings.memory_gib * 2**30

@@ -25,18 +25,7 @@ def answer_paths(settings: CaptionSettings) -> int:
     The models are loaded before the first line is read. Each path gets one line on stdout at once, ``path<TAB>caption``, so that a
     program that waits for the answer to its path always gets one. Where an image gets no caption, the line has none, and the reason
     goes to stderr. There is no run folder, so nothing is resumed.
-
-    Raises:
-        KeyboardInterrupt: It was stopped; the message says what became of the answers.
     """
-    try:
-        return _answer(settings)
-    except KeyboardInterrupt as stop:
-        stop.args = ("paths that have no line on stdout were not answered",)
-        raise
-
-
-def _answer(settings: CaptionSettings) -> int:
     quiet_pillow()
     for note in settings.notes():
         _tell(note)

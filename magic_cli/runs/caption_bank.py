@@ -63,10 +63,10 @@ class CaptionEncodingWriter(BatchWriter):
         import torch
 
         from magic_cli.models.loading import resolve_device
+        from magic_cli.models.threads import use_threads
 
         run = self.settings.run
-        if run.threads is not None:
-            torch.set_num_threads(run.threads)
+        use_threads(run.threads)
         self._check_the_rest(first)
         where = {"device": resolve_device(run.device), "dtype": getattr(torch, run.dtype.value)}
         shelf = self.shelf or Shelf()

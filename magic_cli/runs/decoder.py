@@ -96,10 +96,10 @@ class Decoder:
 
         from magic_cli.image_features.viewers import Circumstances, Viewers
         from magic_cli.models.loading import resolve_device
+        from magic_cli.models.threads import use_threads
 
         settings = self.settings
-        if settings.run.threads is not None:
-            torch.set_num_threads(settings.run.threads)
+        threads = use_threads(settings.run.threads)
         where = {"device": resolve_device(settings.run.device), "dtype": getattr(torch, settings.run.dtype.value)}
         cache = cache_folder(settings.run.image_cache) if settings.run.cache_images else None
         self.viewers = Viewers(
@@ -124,7 +124,7 @@ class Decoder:
                 models[guide.setting] = guide.open(self.viewers)
                 bar.update()
         run.use_models(models)
-        run.record(device=str(where["device"]), threads=torch.get_num_threads())
+        run.record(device=str(where["device"]), threads=threads)
         if self.language_model is not None:
             self._prepare(run, where["device"], self.language_model)
 

@@ -12,6 +12,7 @@ import torch
 
 from magic_cli.errors import SettingsError
 from magic_cli.models.loading import resolve_device
+from magic_cli.models.threads import use_threads
 from magic_cli.reports.plots import check_plotting
 from magic_cli.training.folder import TrainingFolder
 from magic_cli.training.task import TrainingSettings
@@ -40,8 +41,7 @@ def in_session(
         MagicError: The user has to mend something.
     """
     check_plotting("the curve of the training")
-    if settings.run.threads is not None:
-        torch.set_num_threads(settings.run.threads)
+    use_threads(settings.run.threads)
     accelerator = make_accelerator(settings, folder.path)
     with contextlib.ExitStack() as stack:
         if accelerator.is_main_process:

@@ -3,6 +3,7 @@
 from types import SimpleNamespace
 
 import pytest
+import torch
 from PIL import Image
 
 from magic_cli.cli.main import main
@@ -84,10 +85,29 @@ def test_limit_and_skipped_images_mean_what_they_mean_in_a_run(photos, models, i
     assert "no caption for grey.jpg: greyscale" in err
 
 
-def test_stopped_process_does_not_promise_to_go_on(photos, models, in_tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), RuntimeError("locked")])
+def test_stopped_process_does_not_promise_to_go_on(error, photos, models, in_tmp_path, monkeypatch, capsys):
     def stop():
-        raise KeyboardInterrupt
+        raise error from KeyboardInterrupt()
 
     monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=SimpleNamespace(readline=stop)))
     assert main(["caption", "--images", "-", *models]) == 130
-    assert capsys.readouterr().err == "magic: stopped; paths that have no line on stdout were not answered\n"
+    assert capsys.readouterr().err == "magic: stopped; start it again with the paths that have no line on stdout\n"
+
+
+@pytest.mark.parametrize("words", [["--images", "-"], ["--images=-"], ["dataset=photos", "dataset.root=-"]])
+def test_stop_before_the_settings_are_read_and_a_full_memory_do_not_promise_it_either(words, monkeypatch, capsys):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    def fail(_):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr("magic_cli.commands.caption.run", fail)
+    assert main(["caption", *words]) == 2
+    then = "start it again with the paths that have no line on stdout\n"
+    said = capsys.readouterr().err
+    assert "out of memory with run.batch_size=1; choose a smaller model, or" in said and said.endswith(f"; then {then}")
+    monkeypatch.setattr("magic_cli.cli.hydra_app.run", stop)
+    assert main(["caption", *words]) == 130
+    assert capsys.readouterr().err == f"magic: stopped; {then}"

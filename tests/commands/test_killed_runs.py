@@ -73,6 +73,15 @@ def test_run_without_texts_is_left_out_beside_others_and_refused_alone(killed, c
     assert said(["merge-runs", "killed", "--output", "all"], capsys, status=2).endswith(refused)
 
 
+@pytest.mark.parametrize("killed", WITHOUT_TEXTS.values(), ids=WITHOUT_TEXTS, indirect=True)
+def test_table_leaves_out_a_run_without_texts_that_the_shell_has_named(killed, capsys):
+    Path("story_greedy.json").write_text("[]")
+    located = locate(["killed", "killed/"], ["story/greedy=story_greedy.json"])
+    assert (located.empty, list(located.rows)) == ([Path("killed")], [Path("story_greedy.json")])
+    assert said(["table", "3", "killed"], capsys, status=2).endswith("no text yet; start its command again\n")
+    assert "name it, as in --row coco/magic=done" in said(["table", "3", "killed", "done"], capsys, status=2)
+
+
 @pytest.mark.parametrize("killed", WITH_TEXTS.values(), ids=WITH_TEXTS, indirect=True)
 def test_what_a_killed_run_has_written_is_read(killed, capsys):
     assert "2 systems scored" in said(["evaluate", "--metrics", "repetition", "done", "killed"], capsys)

@@ -24,6 +24,7 @@ CAPTION = Command(
     name="caption",
     summary="write captions for images",
     resumes=True,
+    stdin="dataset.root",
     settings_class="magic_cli.runs.settings.CaptionSettings",
     flags={
         "--image": Flag("dataset.paths", "caption this image (repeat for more)", "FILE", True, "dataset=files", True),

@@ -5,6 +5,7 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import magic_cli
@@ -247,3 +248,16 @@ def test_images_that_are_given_twice_stand_twice_and_a_folder_stands_for_all(cap
     ]
     same_name = captioner.caption([Image.open(files[0]), files[0], Image.open(files[0])], **MAGIC)
     assert [one.id for one in same_name] == [files[0].name, f"{files[0].name} (2)", f"{files[0].name} (3)"]
+
+
+def test_loading_starts_no_more_threads_than_the_quota_allows(tiny_language_model_folder, tiny_clip_folder, monkeypatch):
+    monkeypatch.setattr("magic_cli.models.threads.usable_cores", lambda: 2)
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+        monkeypatch.delenv(name, raising=False)
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(3)
+        magic_cli.load(tiny_language_model_folder, tiny_clip_folder, device="cpu")
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)

@@ -58,6 +58,8 @@ def test_every_command_shows_its_settings_and_where_they_come_from(name, capsys)
         (["--resolve"], "--resolve belongs to --cfg; add --cfg job, or leave it out"),
         (["-p", "dataset"], "--package belongs to --cfg; add --cfg job, or leave it out"),
         (["-p", "nope", "--cfg", "job"], "--package=nope: nothing to show; name a part of --cfg job, such as dataset, "),
+        (["-p", "prompt", "--cfg", "job"], "--package=prompt: is null, so there is nothing to show; "),
+        (["-p", "dataset.limit", "--cfg", "job"], "--package=dataset.limit: is null, so there is nothing to show; "),
         (["-p", "dataset", "--cfg", "hydra"], "--package=dataset: nothing to show; name a part of --cfg hydra, such as hydra"),
         (["-p", "hydra", "--cfg", "job"], "--package=hydra: nothing to show; name a part of --cfg job, such as dataset, "),
         (["-m=1"], "-m takes no value, got '1'"),
@@ -85,10 +87,32 @@ def test_settings_file_that_is_no_yaml_is_one_line_where_settings_are_only_shown
         assert capsys.readouterr().err.startswith(f"magic: {folder}/experiment/mine.yaml line 2: not valid YAML")
 
 
-@pytest.mark.parametrize("words", [["--version"], ["caption", "--version"], ["doctor", "--version"]])
+@pytest.mark.parametrize(
+    "words",
+    [["--version"], ["caption", "--version"], ["finetune_lm", "--version"], ["doctor", "--version"], ["help", "--version"]],
+)
 def test_version_is_told_beside_a_command_too(words, capsys):
     assert main(words) == 0
     assert capsys.readouterr().out == f"magic {__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["nope", "--version"], "unknown command 'nope'"),
+        (["caption", "--image", "--version"], "its image does not exist: --version;"),
+        (["caption", "--image", "a.jpg", "--version"], "unknown flag --version"),
+    ],
+)
+def test_version_is_not_told_for_a_value_or_an_unknown_command(words, said, capsys):
+    assert main(words) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and said in err and err.count("\n") == 1
+
+
+def test_prompt_may_be_the_word_of_a_flag(capsys):
+    assert main(["caption", "--image", "a.jpg", "--prompt", "--version", "--cfg", "job"]) == 0
+    assert "prompt: --version\n" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("words", [["-h", "story"], ["help", "story"], ["story", "-h"]])

@@ -1,11 +1,11 @@
-"""What a process may use by its control groups; and how many threads the command line then starts."""
+"""What a process may use by its control groups; and how many threads libraries then start."""
 
 import os
 
 import pytest
 
-from magic_cli.cli import waiting
 from magic_cli.models import control_groups
+from magic_cli.models.threads import threads_to_start
 
 SLURM = "job_7/step_0/user"
 GROUPS = [
@@ -18,6 +18,7 @@ GROUPS = [
     ("0::/the/path/of/the/host\n", {"cpu.max": "400000 100000\n"}, 4),
     ("4:memory:/a\n1:cpu:/a b\n0::/\n", {"cpu/a b/cpu.cfs_quota_us": "500000\n", "cpu/a b/cpu.cfs_period_us": "100000\n"}, 5),
     ("1:cpu,cpuacct:/x\n", {"cpu,cpuacct/cpu.cfs_quota_us": "200000\n", "cpu,cpuacct/cpu.cfs_period_us": "50000\n"}, 4),
+    ("4:cpuacct,cpu:/x\n", {"cpu/x/cpu.cfs_quota_us": "300000\n", "cpu/x/cpu.cfs_period_us": "100000\n"}, 3),
     ("1:cpu:/\n0::/\n", {"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, 64),
     ("3:cpuset:/\n", {}, 64),
     (None, {}, 64),
@@ -47,15 +48,17 @@ def test_cores_are_those_that_the_quota_leaves(own, files, expected, machine):
 
 
 @pytest.mark.parametrize(
-    ("quota", "chosen", "expected"),
-    [("200000 100000", {}, "2"), ("max 100000", {}, None), ("200000 100000", {"OMP_NUM_THREADS": "16"}, "16"),
-     ("200000 100000", {"MKL_NUM_THREADS": "8"}, None), ("200000 100000", {"OMP_THREAD_LIMIT": "8"}, None)],
+    ("quota", "chosen", "wanted", "expected"),
+    [("200000 100000", {}, None, 2), ("max 100000", {}, None, 8), ("1200000 100000", {}, None, 8), ("200000 100000", {}, 5, 5),
+     ("200000 100000", {"OMP_NUM_THREADS": "8"}, None, 8), ("200000 100000", {"MKL_NUM_THREADS": "8"}, None, 8),
+     ("200000 100000", {"OMP_THREAD_LIMIT": "8"}, None, 2)],
 )  # fmt: skip
-def test_threads_are_as_many_as_the_quota_allows_unless_the_user_has_chosen(quota, chosen, expected, machine, monkeypatch):
+def test_threads_are_as_many_as_the_quota_allows_unless_the_user_has_chosen(
+    quota, chosen, wanted, expected, machine, monkeypatch
+):
     machine("0::/\n", {"cpu.max": quota})
     monkeypatch.setattr(os, "environ", dict(chosen))
-    waiting.obey_quota()
-    assert os.environ.get("OMP_NUM_THREADS") == expected
+    assert threads_to_start(wanted, usual=8) == expected
 
 
 def test_memory_is_limited_by_every_group_above(machine):
