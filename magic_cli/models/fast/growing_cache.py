@@ -47,6 +47,7 @@ class GrowingCache(DynamicCache):
     no other copy has, else to memory of its own. Places that were cropped are free again, so only the copy that grew last may be cropped.
     """
 
+    layers: list[Any]  # all hold keys and values, which the library's type leaves open
     _room: _Room | None = None
     _end: int = 0
     """Tokens after the pass that is under way; every layer takes part in it."""
@@ -117,8 +118,8 @@ class GrowingCache(DynamicCache):
             layer.keys, layer.values = keys.narrow(2, 0, room.taken), values.narrow(2, 0, room.taken)
 
 
-def keep_column(cache: DynamicCache, column: Tensor, width: int) -> None:
-    """Of the last ``width`` columns of each row of a cache keep one (B,), in place."""
+def keep_column(cache: Any, column: Tensor, width: int) -> None:
+    """Of the last ``width`` columns of each row of a ``DynamicCache`` keep one (B,), in place."""
     room = cache.room if isinstance(cache, GrowingCache) else None
     blocks = room.blocks if room is not None else [part[None] for layer in cache.layers for part in (layer.keys, layer.values)]
     rows, length = torch.arange(len(column), device=column.device), cache.get_seq_length()
