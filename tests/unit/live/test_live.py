@@ -17,17 +17,11 @@ from magic_cli.errors import MagicError
 from magic_cli.live.cards import Card, cards_html, inspector_html, photo_html, problem_html
 from magic_cli.live.photos import check_photo
 from magic_cli.live.sessions import Workplace
-from magic_cli.live.wishes import Models, Wish
+from magic_cli.live.wishes import Wish
 from magic_cli.live.writing import Loaded, Stopped, write_caption
-from magic_cli.models.settings import MachineSettings
 
 SLIDERS = (("alpha", 0.3), ("beta", 1.5), ("k", 4))
 SAME = ("predictions.jsonl", "trace.jsonl", "failures.jsonl")
-
-
-@pytest.fixture
-def models(tiny_language_model_folder, tiny_clip_folder):
-    return Models(str(tiny_language_model_folder), str(tiny_clip_folder), MachineSettings(threads=1))
 
 
 @pytest.fixture

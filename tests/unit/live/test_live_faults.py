@@ -12,13 +12,6 @@ from torch import OutOfMemoryError
 
 from magic_cli.configuration.live_settings import LiveSettings
 from magic_cli.live.sessions import Workplace
-from magic_cli.live.wishes import Models
-from magic_cli.models.settings import MachineSettings
-
-
-@pytest.fixture
-def models(tiny_language_model_folder, tiny_clip_folder):
-    return Models(str(tiny_language_model_folder), str(tiny_clip_folder), MachineSettings(threads=1))
 
 
 @pytest.fixture
