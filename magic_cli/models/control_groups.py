@@ -22,9 +22,9 @@ def memory_limits() -> Iterator[tuple[int, int]]:
     """The limits of memory that this process is under, each with what all processes under it use; in bytes."""
     for group in _groups("memory"):
         for limit, used in _MEMORY:
-            most = _text(group / limit).strip()
-            if most.isdecimal():  # else there is no such file, or no limit ("max")
-                yield int(most), int(_text(group / used))
+            most, now = (_text(group / name).strip() for name in (limit, used))
+            if most.isdecimal() and now.isdecimal():  # else there are no such files, or no limit ("max")
+                yield int(most), int(now)
 
 
 def _quotas() -> Iterator[float]:
@@ -32,7 +32,7 @@ def _quotas() -> Iterator[float]:
     for group in _groups("cpu"):
         both = _text(group / "cpu.max") or f"{_text(group / 'cpu.cfs_quota_us')} {_text(group / 'cpu.cfs_period_us')}"
         quota, period = [*both.split(), "", ""][:2]
-        if quota.isdecimal():  # else there are no such files, or no quota ("max", -1)
+        if quota.isdecimal() and period.isdecimal():  # else there are no such files, or no quota ("max", -1)
             yield int(quota) / int(period)
 
 

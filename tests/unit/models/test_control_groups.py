@@ -20,6 +20,7 @@ GROUPS = [
     ("1:cpu,cpuacct:/x\n", {"cpu,cpuacct/cpu.cfs_quota_us": "200000\n", "cpu,cpuacct/cpu.cfs_period_us": "50000\n"}, 4),
     ("4:cpuacct,cpu:/x\n", {"cpu/x/cpu.cfs_quota_us": "300000\n", "cpu/x/cpu.cfs_period_us": "100000\n"}, 3),
     ("1:cpu:/\n0::/\n", {"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, 64),
+    ("1:cpu:/x\n", {"cpu/x/cpu.cfs_quota_us": "200000\n"}, 64),  # its period is not shown here
     ("3:cpuset:/\n", {}, 64),
     (None, {}, 64),
 ]
@@ -71,3 +72,8 @@ def test_memory_is_limited_by_every_group_above(machine):
 def test_memory_is_limited_by_groups_of_the_first_version(machine):
     machine("3:cpu:/a\n2:memory:/a\n", {"memory/memory.limit_in_bytes": "700\n", "memory/memory.usage_in_bytes": "300\n"})
     assert list(control_groups.memory_limits()) == [(700, 300)]
+
+
+def test_limit_whose_use_is_not_shown_here_is_passed_over(machine):
+    machine("0::/a\n", {"a/memory.max": "8000", "memory.max": "9000", "memory.current": "4000"})
+    assert list(control_groups.memory_limits()) == [(9000, 4000)]
